@@ -1,0 +1,31 @@
+"""BERT-tiny (2 layers x 128: google-research/bert README, "Smaller BERT Models") on the sample text, for a first look.
+
+    jaxbert pretrain bert_tiny --workdir runs/bert_tiny
+
+Needs no other argument: makes its own vocabulary and rows from botocore's documentation strings. About a minute on a
+CPU: 400 steps of the quickstart's recipe. For a model that has learned something, see `quickstart`.
+"""
+
+import dataclasses
+
+from jaxbert.configs import quickstart
+
+from jaxbert.config import EvaluationConfig, RunConfig
+from jaxbert.models.families.bert import PRESETS
+
+
+def get_config() -> RunConfig:
+    base = quickstart.get_config()
+    encoder = dataclasses.replace(
+        PRESETS["tiny"],
+        vocab_size=base.encoder.vocab_size,
+        initializer_range=base.encoder.initializer_range,
+        position_init=base.encoder.position_init,
+    )
+    return dataclasses.replace(
+        base,
+        name="bert_tiny",
+        encoder=encoder,
+        phases=(dataclasses.replace(base.phases[0], steps=400),),
+        evaluation=EvaluationConfig(every_steps=200, batch_size=64, batches=10),
+    )

@@ -1,0 +1,25 @@
+"""jaxbert: pretrains, adapts and ships BERT-family encoders in JAX.
+
+`jaxbert.load(MODEL)` is the library's door; everything is imported only when it is asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxbert.library import Loaded, load
+
+__all__ = ["Loaded", "__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("load", "Loaded"):
+        import jaxbert.library
+
+        return getattr(jaxbert.library, name)
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("jaxbert")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,332 @@
+"""Checkpoints: Orbax v1, asynchronous, with a manifest of checksums; this is the only file that knows Orbax.
+
+WORKDIR/checkpoints/STEP/ holds what Orbax wrote (params, opt_state, progress) and manifest.json: size and sha256 of
+every file, and the run's JSON state (phase, next batch, skipped steps, best evaluation). Orbax has no checksum on array
+data, so a flipped byte would restore silently: every restore verifies the manifest first. A step without a manifest was
+interrupted on its way and does not count; a damaged step is named and the one before it used.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+from orbax.checkpoint import v1 as ocp
+
+from jaxbert.errors import InputError, Interrupted, Stopped
+from jaxbert.models.layers import Params
+from jaxbert.models.model import Model
+
+MANIFEST = "manifest.json"
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What was committed at a step.
+
+    Attributes:
+      step: number of steps done.
+      meta: JSON state of the run.
+      files: size in bytes and sha256 by path below the step's directory.
+    """
+
+    step: int
+    meta: Mapping[str, Any]
+    files: Mapping[str, tuple[int, str]]
+
+
+def checkpoints_of(workdir: Path) -> Path:
+    """The directory of a run's checkpoints."""
+    return workdir / "checkpoints"
+
+
+def committed_steps(workdir: Path) -> list[int]:
+    """Steps with a manifest, ascending; not verified."""
+    return sorted(
+        int(path.name)
+        for path in checkpoints_of(workdir).glob("*")
+        if path.name.isdigit() and (path / MANIFEST).is_file()
+    )
+
+
+def read_manifest(workdir: Path, step: int) -> Manifest:
+    """The manifest of a step.
+
+    Raises:
+      ValueError: it is not readable as one.
+    """
+    path = checkpoints_of(workdir) / str(step) / MANIFEST
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        files = {name: (int(size), str(digest)) for name, (size, digest) in values["files"].items()}
+        return Manifest(int(values["step"]), values["meta"], files)
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: unreadable manifest: {error}") from error
+
+
+def damage(workdir: Path, step: int) -> str | None:
+    """What is wrong with a committed step, naming the file; None if every size and checksum agrees."""
+    directory = checkpoints_of(workdir) / str(step)
+    try:
+        manifest = read_manifest(workdir, step)
+    except ValueError as error:
+        return str(error)
+    for name, (size, digest) in manifest.files.items():
+        path = directory / name
+        if not path.is_file():
+            return f"{path} is missing"
+        if path.stat().st_size != size:
+            return f"{path} has {path.stat().st_size} bytes, {size} were written"
+        if _sha256(path) != digest:
+            return f"{path} is not what was written (sha256)"
+    return None
+
+
+def latest_good(workdir: Path, note: Note = lambda line: None) -> int | None:
+    """The newest step whose every checksum agrees; None if none was ever committed.
+
+    Args:
+      workdir: of the run.
+      note: is told of each damaged step, by name.
+
+    Raises:
+      Stopped: steps were committed, and all are damaged.
+    """
+    steps = committed_steps(workdir)
+    found = []
+    for step in reversed(steps):
+        wrong = damage(workdir, step)
+        if wrong is None:
+            return step
+        found.append(wrong)
+        note(f"checkpoint {step} is damaged: {wrong}; trying the one before it")
+    if steps:
+        raise Stopped(
+            f"no good checkpoint is left: {found[0]}",
+            where=str(checkpoints_of(workdir)),
+            fix="Restore the directory from a copy, or start again with --overwrite.",
+        )
+    return None
+
+
+def best_step(workdir: Path) -> int | None:
+    """The committed step with the lowest validation loss; None where none was evaluated."""
+    found = []
+    for step in committed_steps(workdir):
+        try:
+            loss = read_manifest(workdir, step).meta.get("validation_loss")
+        except ValueError:
+            continue
+        if loss is not None:
+            found.append((loss, step))
+    return min(found)[1] if found else None
+
+
+def load_params(workdir: Path, step: int | None, model: Model, mesh: Mesh) -> Params:
+    """The parameters of a committed step, verified, laid out on `mesh` in the model's layout.
+
+    Args:
+      workdir: of the run.
+      step: None takes the one with the lowest validation loss, or the newest good one where none was evaluated.
+      model: encoder and heads, as the run's config describes them.
+      mesh: any mesh.
+
+    Raises:
+      InputError: there is no such checkpoint.
+      Stopped: it is damaged.
+    """
+    if step is None:
+        step = best_step(workdir)
+        if step is None or damage(workdir, step) is not None:
+            step = latest_good(workdir)
+    if step is None or step not in committed_steps(workdir):
+        raise InputError(
+            "the run has no checkpoint yet" if step is None else f"there is no checkpoint {step}",
+            where=str(checkpoints_of(workdir)),
+            fix=f"It has: {', '.join(map(str, committed_steps(workdir))) or 'none'}.",
+        )
+    wrong = damage(workdir, step)
+    if wrong is not None:
+        raise Stopped(f"checkpoint {step} is damaged: {wrong}", where=str(workdir), fix="Name another step.")
+    with jax.set_mesh(mesh):
+        abstract = jax.eval_shape(jax.jit(model.init), jax.random.key(0))
+    return _restore(workdir, step, {"params": _placed(mesh, abstract)})["params"]
+
+
+def restore(workdir: Path, step: int, abstract: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of step `step` in the shapes and places of `abstract`, on any mesh and any number of processes.
+
+    Args:
+      workdir: of the run.
+      step: verified (`latest_good`).
+      abstract: state of `jaxbert.step.build`: ShapeDtypeStructs with shardings.
+    """
+    return _from_parts(_restore(workdir, step, _to_parts(abstract)), abstract)
+
+
+class Checkpoints:
+    """Writes checkpoints of one run, one at a time, without holding up the training thread."""
+
+    def __init__(self, workdir: Path, *, keep: int, keep_best: bool):
+        self._workdir, self._keep, self._keep_best = workdir, keep, keep_best
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+        checkpoints_of(workdir).mkdir(parents=True, exist_ok=True)
+
+    def save(self, step: int, state: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
+        """Begins to write `state` and returns once it is copied; waits for the save before it.
+
+        Raises:
+          Interrupted: the disk is full (this save or the one before it); earlier steps are untouched.
+        """
+        self.wait()
+        directory = checkpoints_of(self._workdir) / str(step)
+        if jax.process_index() == 0:
+            # Of this number there may be one that was interrupted, or a damaged one that the run went back behind.
+            for stale in [directory, *checkpoints_of(self._workdir).glob(f"{step}.orbax-checkpoint-tmp*")]:
+                shutil.rmtree(stale, ignore_errors=True)
+        try:
+            response = ocp.save_checkpointables_async(directory, _to_parts(state))
+        except Exception as error:
+            raise _translated(error, directory) from error
+        self._thread = threading.Thread(
+            target=self._finish, args=(response, directory, step, dict(meta)), name=f"checkpoint-{step}"
+        )
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Returns when the last save is committed, with its manifest.
+
+        Raises:
+          Interrupted: the disk is full.
+        """
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise _translated(error, checkpoints_of(self._workdir)) from error
+
+    def _finish(self, response: Any, directory: Path, step: int, meta: Mapping[str, Any]) -> None:
+        """In the background: waits for the commit, writes the manifest, removes what need not stay."""
+        try:
+            response.result()
+            if jax.process_index() == 0:
+                write_manifest(directory, step, meta)
+                prune(self._workdir, keep=self._keep, keep_best=self._keep_best)
+        except BaseException as error:
+            if jax.process_index() == 0:
+                shutil.rmtree(directory, ignore_errors=True)
+                for stale in directory.parent.glob(f"{step}.orbax-checkpoint-tmp*"):
+                    shutil.rmtree(stale, ignore_errors=True)
+            self._error = error
+
+
+def write_manifest(directory: Path, step: int, meta: Mapping[str, Any]) -> None:
+    """Writes manifest.json over every file of a committed step: from then on the step counts."""
+    files = {
+        path.relative_to(directory).as_posix(): [path.stat().st_size, _sha256(path)]
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
+    }
+    temporary = directory / f"{MANIFEST}.tmp"
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump({"step": step, "meta": meta, "files": files}, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, directory / MANIFEST)
+
+
+def prune(workdir: Path, *, keep: int, keep_best: bool) -> list[int]:
+    """Removes all committed steps but the newest `keep`, and the best if asked; returns those removed."""
+    steps = committed_steps(workdir)
+    stay = set(steps[-keep:]) if keep else set()
+    best = best_step(workdir) if keep_best else None
+    removed = [step for step in steps if step not in stay and step != best]
+    for step in removed:
+        directory = checkpoints_of(workdir) / str(step)
+        # First the manifest: a removal that is cut short leaves a step that does not count.
+        (directory / MANIFEST).unlink()
+        shutil.rmtree(directory)
+    return removed
+
+
+def _to_parts(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The state as three checkpointables of plain nested dicts, so that parameters can be read alone."""
+    progress = {"step": state["step"], "skipped": state["skipped"]}
+    return {"params": state["params"], "opt_state": _nested(state["opt_state"]), "progress": progress}
+
+
+def _from_parts(parts: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
+    leaves = [_at(parts["opt_state"], path) for path, _ in jax.tree_util.tree_flatten_with_path(like["opt_state"])[0]]
+    opt_state = jax.tree.unflatten(jax.tree.structure(like["opt_state"]), leaves)
+    return {"params": parts["params"], "opt_state": opt_state, **parts["progress"]}
+
+
+def _nested(tree: Any) -> dict[str, Any]:
+    """A tree of optax's named tuples as a nested dict, keyed by field name or position."""
+    nested: dict[str, Any] = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        *inner, last = _keys(path)
+        place = nested
+        for key in inner:
+            place = place.setdefault(key, {})
+        place[last] = leaf
+    return nested
+
+
+def _at(nested: Any, path: tuple[Any, ...]) -> Any:
+    for key in _keys(path):
+        nested = nested[key]
+    return nested
+
+
+def _keys(path: tuple[Any, ...]) -> list[str]:
+    return [str(getattr(key, "name", getattr(key, "key", getattr(key, "idx", key)))) for key in path]
+
+
+def _restore(workdir: Path, step: int, abstract: dict[str, Any]) -> dict[str, Any]:
+    directory = checkpoints_of(workdir) / str(step)
+    try:
+        return ocp.load_checkpointables(directory, abstract)
+    except (ValueError, KeyError) as error:
+        raise InputError(
+            f"checkpoint {step} is of another model: {str(error).splitlines()[0]}",
+            where=str(directory),
+            fix="Use the config that it was written with.",
+        ) from error
+
+
+def _placed(mesh: Mesh, tree: Any) -> Any:
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=jax.NamedSharding(mesh, x.sharding.spec)), tree
+    )
+
+
+def _translated(error: BaseException, where: Path) -> BaseException:
+    """Interrupted for a full disk; any other error as it is."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    words = ("no space left", "disk quota exceeded", "enospc")
+    if full or any(word in str(error).lower() for word in words):
+        return Interrupted(
+            "the disk is full; the checkpoints before this one are whole",
+            where=str(where),
+            fix="Make room and repeat the same command: it continues from the last checkpoint.",
+        )
+    return error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

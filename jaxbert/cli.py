@@ -1,0 +1,529 @@
+"""The command line. Each command calls one function of its room; exit codes are those of `jaxbert.errors`.
+
+Nothing heavy is imported at the top: every command imports what it needs inside its own function, so that `--help` and
+mistakes answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import errno
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from jaxbert.errors import CommandError, InputError, Interrupted, Stopped
+
+if TYPE_CHECKING:
+    from jaxbert.config import RunConfig
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_SOURCE = "SOURCE: text:GLOB, jsonl:GLOB#field, parquet:GLOB#column, tfds:NAME/CONFIG, hf:NAME#column, sample:aws-docs"
+_MODEL = "MODEL: a run's workdir, WORKDIR/checkpoints/STEP, a Hugging Face directory, or hf:NAME"
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Commands
+
+
+def pretrain(args: argparse.Namespace) -> dict[str, Any]:
+    """Trains a model from a config; the same command continues a run that was interrupted."""
+    from jaxbert.config import check, find_config
+    from jaxbert.overrides import apply_overrides
+
+    config = apply_overrides(with_rows(find_config(args.config), args.data), args.set)
+    check(config)
+    from jaxbert.train import pretrain as run
+
+    figures = run(config, Path(args.workdir), init=args.init, overwrite=args.overwrite)
+    print("\n".join(_ended(figures, args.workdir)))
+    return figures
+
+
+def _ended(figures: Mapping[str, Any], workdir: str) -> list[str]:
+    """What to say at the end of a run: its figures, and where to look."""
+    early = " (stopped early)" if figures.get("stopped_early") else ""
+    lines = [f"done after step {figures['step']}{early}; everything is in {workdir}"]
+    words = []
+    for name, short, form in (
+        ("validation_loss", "loss", "{:.4f}"),
+        ("validation_masked_lm_accuracy", "masked-LM accuracy", "{:.1%}"),
+        ("validation_next_sentence_accuracy", "next-sentence accuracy", "{:.1%}"),
+    ):
+        if isinstance(figures.get(name), (int, float)):
+            words.append(f"{short} {form.format(figures[name])}")
+    if words:
+        lines.append(f"validation: {', '.join(words)}")
+    best = figures.get("best")
+    if best and best["step"] != figures["step"]:
+        lines.append(f"best: loss {best['loss']:.4f} at step {best['step']}, which is what MODEL={workdir} gives")
+    return lines
+
+
+def with_rows(config: RunConfig, data: Sequence[str]) -> RunConfig:
+    """`config` with the rows of each `--data [PHASE:]ROWS[=WEIGHT]`; without a phase they are for every phase.
+
+    Raises:
+      InputError: a weight that is no positive number.
+    """
+    from jaxbert.config import RowsSource
+
+    names = [phase.name for phase in config.phases]
+    chosen: dict[str, list[RowsSource]] = {name: [] for name in names}
+    for text in data:
+        phase, separator, rest = text.partition(":")
+        wanted, rows = ([phase], rest) if separator and phase in names else (names, text)
+        path, separator, weight = rows.rpartition("=")
+        if not separator or os.path.exists(rows):
+            source = RowsSource(path=rows)
+        else:
+            try:
+                source = RowsSource(path=path, weight=float(weight))
+            except ValueError:
+                raise InputError(
+                    f"{weight!r} is not a weight", where=f"--data {text}", fix="Write ROWS=0.5, or ROWS alone."
+                ) from None
+            if not source.weight > 0:
+                raise InputError("weights are positive", where=f"--data {text}", fix="Write for example ROWS=0.5.")
+        for name in wanted:
+            chosen[name].append(source)
+    phases = tuple(
+        dataclasses.replace(phase, rows=tuple(chosen[phase.name])) if chosen[phase.name] else phase
+        for phase in config.phases
+    )
+    return dataclasses.replace(config, phases=phases)
+
+
+def tokenizer(args: argparse.Namespace) -> dict[str, Any]:
+    """Trains a tokenizer on the train split of a source."""
+    from jaxbert.data.sources import open_source
+    from jaxbert.text.tokenizers import Tokenizer, train_tokenizer
+
+    out = Path(args.out)
+    source = open_source(args.source)
+    made_from = {
+        "source": args.source,
+        "source_hash": source.hash,
+        "kind": args.kind,
+        "vocab_size": args.vocab_size,
+        "lowercase": not args.cased,
+    }
+    record = out / "made_from.json"
+    if out.exists() and not out.is_dir():
+        raise InputError("a file where a directory is due", where=str(out), fix="Give another --out.")
+    if out.is_dir() and any(out.iterdir()):
+        if record.is_file() and json.loads(record.read_text(encoding="utf-8")) == made_from:
+            made = Tokenizer.load(out)
+            print(f"{out} is there already, made from the same source with the same options.")
+            return {"vocab_size": made.vocab_size, "hash": made.hash, "out": str(out)}
+        if not args.overwrite:
+            raise InputError(
+                "holds something else already", where=str(out), fix="Give another --out, or --overwrite to replace it."
+            )
+        record.unlink(missing_ok=True)
+    texts = (document.text for document in source.documents() if document.split != "validation")
+    made = train_tokenizer(args.kind, texts, vocab_size=args.vocab_size, lowercase=not args.cased)
+    made.save(out)
+    # Last: a directory without it is one that was not finished.
+    record.write_text(json.dumps(made_from, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    print(f"{made.vocab_size} pieces, {'cased' if args.cased else 'uncased'} {args.kind}: {out}")
+    return {"vocab_size": made.vocab_size, "hash": made.hash, "out": str(out)}
+
+
+def prepare(args: argparse.Namespace) -> dict[str, Any]:
+    """Documents to token records, then to training rows."""
+    from jaxbert.data.records import prepare_records
+    from jaxbert.data.sources import open_source
+    from jaxbert.text.tokenizers import Tokenizer
+
+    summary = prepare_records(
+        open_source(args.source),
+        Tokenizer.load(args.tokenizer),
+        Path(args.out),
+        workers=args.workers or cores(),
+        language=args.language,
+        validation_fraction=args.validation_fraction,
+        remove_duplicates=not args.keep_duplicates,
+        remove_repeated_lines=args.remove_repeated_lines,
+        overwrite=args.overwrite,
+    )
+    print("\n".join(summary.lines()))
+    figures: dict[str, Any] = {"records": str(args.out), "summary": summary.to_json()}
+    if not args.no_rows:
+        target = Path(args.rows or f"{args.out.rstrip('/')}-rows-{args.length}")
+        figures |= _build_rows(args, Path(args.out), target)
+    return figures
+
+
+def rows(args: argparse.Namespace) -> dict[str, Any]:
+    """Token records to training rows, without tokenising again."""
+    return _build_rows(args, Path(args.records), Path(args.out))
+
+
+def _build_rows(args: argparse.Namespace, records: Path, out: Path) -> dict[str, Any]:
+    from jaxbert.data.rows import build_rows
+
+    summary = build_rows(
+        records,
+        out,
+        policy=args.policy,
+        length=args.length,
+        workers=args.workers or cores(),
+        seed=args.seed,
+        short_rows=args.short_rows,
+        copies=args.copies,
+        overwrite=args.overwrite,
+    )
+    print("\n".join(summary.lines()))
+    print(f"Train on them: jaxbert pretrain CONFIG --workdir WORKDIR --data {out}")
+    return {"rows": str(out), "rows_summary": summary.to_json()}
+
+
+def evaluate(args: argparse.Namespace) -> dict[str, Any]:
+    """Loss and accuracies on validation rows, with fixed masks."""
+    from jaxbert.evaluate import evaluate as run
+
+    return run(args.model, args.data, baselines=args.baselines)
+
+
+def fill_mask(args: argparse.Namespace) -> dict[str, Any]:
+    """The likeliest words for each [MASK]."""
+    from jaxbert.library import load
+    from jaxbert.predict import fill_mask as run
+    from jaxbert.predict import lines
+
+    filled = run(load(args.model), args.text, top=args.top)
+    print("\n".join(lines(filled)))
+    return {"masks": [dataclasses.asdict(one) for one in filled]}
+
+
+def report(args: argparse.Namespace) -> dict[str, Any]:
+    """One self-contained HTML page about one or several runs, and a PNG of each loss curve."""
+    from jaxbert.report import write_report
+
+    written = write_report([Path(workdir) for workdir in args.workdir], Path(args.out) if args.out else None)
+    print("\n".join(f"wrote {path}" for path in written))
+    return {"files": [str(path) for path in written]}
+
+
+def doctor(args: argparse.Namespace) -> dict[str, Any]:
+    """Versions, devices, memory, disk; what works here, and what to do about the rest."""
+    from jaxbert.doctor import examine, lines
+
+    findings = examine()
+    print("\n".join(lines(findings)))
+    broken = [finding.name for finding in findings if finding.state == "broken"]
+    if broken:
+        _write_json(args.json, {"findings": [dataclasses.asdict(finding) for finding in findings]})
+        raise InputError(f"broken: {', '.join(broken)}", where="doctor", fix="Do what the lines above say.")
+    return {"findings": [dataclasses.asdict(finding) for finding in findings]}
+
+
+def convert(args: argparse.Namespace) -> dict[str, Any]:
+    """Writes a model as another system's files; they are read back and compared before they count."""
+    from jaxbert.library import load
+
+    load(args.source).save(args.target, overwrite=args.overwrite)
+    print(f"wrote {args.target}: open it with transformers' from_pretrained, or as a MODEL here")
+    return {"out": str(args.target)}
+
+
+def checkpoint(args: argparse.Namespace) -> dict[str, Any]:
+    """Lists, verifies or prunes the checkpoints of a run."""
+    from jaxbert import checkpoint as checkpoints
+
+    workdir = Path(args.workdir)
+    if not checkpoints.checkpoints_of(workdir).is_dir():
+        what = "the run has no checkpoints" if workdir.is_dir() else "no such workdir"
+        raise InputError(what, where=str(workdir), fix="Give the --workdir of a `jaxbert pretrain`.")
+    steps = checkpoints.committed_steps(workdir)
+    if args.action == "prune":
+        if args.keep < 1:
+            raise InputError(f"--keep is {args.keep}", where="checkpoint prune", fix="Take 1 or more.")
+        removed = checkpoints.prune(workdir, keep=args.keep, keep_best=not args.drop_best)
+        left = checkpoints.committed_steps(workdir)
+        print(f"removed {_listed(removed)}; left {_listed(left)}")
+        return {"removed": removed, "left": left}
+    if args.action == "list":
+        table = [_checkpoint_line(checkpoints, workdir, step) for step in steps]
+        for line in table:
+            loss = "" if line["validation_loss"] is None else f"  validation loss {line['validation_loss']:.4f}"
+            print(f"step {line['step']:>9}  {line['bytes'] / 2**20:9.1f} MiB{loss}{'  best' if line['best'] else ''}")
+        if not steps:
+            print("no committed checkpoint")
+        return {"checkpoints": table}
+    wrong = {step: checkpoints.damage(workdir, step) for step in steps}
+    for step, damage in wrong.items():
+        print(f"step {step:>9}  {damage or 'good'}")
+    damaged = [step for step, damage in wrong.items() if damage]
+    if damaged:
+        _write_json(args.json, {"damage": {str(step): damage for step, damage in wrong.items()}})
+        raise Stopped(
+            f"damaged: {_listed(damaged)}",
+            where=str(workdir),
+            fix="A resume takes the newest good one; remove these, or restore them from a copy.",
+        )
+    return {"good": steps}
+
+
+def _checkpoint_line(checkpoints: Any, workdir: Path, step: int) -> dict[str, Any]:
+    try:
+        manifest = checkpoints.read_manifest(workdir, step)
+    except ValueError:
+        return {"step": step, "bytes": 0, "validation_loss": None, "best": False}
+    size = sum(size for size, _ in manifest.files.values())
+    loss = manifest.meta.get("validation_loss")
+    return {"step": step, "bytes": size, "validation_loss": loss, "best": step == checkpoints.best_step(workdir)}
+
+
+def _listed(steps: Sequence[int]) -> str:
+    return ", ".join(map(str, steps)) or "none"
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises InputError with the nearest known word, where argparse would print its usage and leave."""
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**{"allow_abbrev": False, **kwargs})
+
+    def error(self, message: str) -> NoReturn:
+        from jaxbert.config import did_you_mean
+
+        near = ""
+        if message.startswith("unrecognized arguments: "):
+            word = message.removeprefix("unrecognized arguments: ").split()[0].partition("=")[0]
+            near = did_you_mean(word, list(self._option_string_actions))
+        raise InputError(message, where=self.prog, fix=f"{near}See `{self.prog} --help`.")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's, but leaves nothing unknown behind."""
+        # A command's parser sees its own leftovers: only here are its options known, to name the nearest.
+        found, rest = super().parse_known_args(args, namespace)
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        return found, rest
+
+
+def parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Namespace], dict[str, Any]]]]:
+    """The parser of the whole command line, and the function of each command."""
+    top = _Parser(
+        prog="jaxbert",
+        description="Pretrains BERT encoders in JAX: raw text in, a trained, resumable, usable BERT out.",
+        epilog="Exit codes: 0 done; 1 a bug; 2 the input is wrong; 3 interrupted: the same command continues; "
+        "4 stopped on purpose: repeating does not help, and the line says what does.",
+    )
+    top.add_argument("--version", action="store_true", help="print the version and leave")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    functions: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {}
+
+    def command(
+        name: str, function: Callable[[argparse.Namespace], dict[str, Any]], epilog: str = ""
+    ) -> argparse.ArgumentParser:
+        summary = (function.__doc__ or "").splitlines()[0]
+        functions[name] = function
+        added = commands.add_parser(name, help=summary, description=summary, epilog=epilog)
+        added.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
+        return added
+
+    one = command("pretrain", pretrain, "CONFIG: a bare name (see configs/), a Python file, or a run's config.json")
+    one.add_argument("config", metavar="CONFIG")
+    one.add_argument("--workdir", required=True, metavar="DIR", help="where everything of the run lies")
+    one.add_argument(
+        "--data",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="ROWS",
+        help="rows to train on: [PHASE:]DIR[=WEIGHT]; several are mixed by weight",
+    )
+    one.add_argument("--init", metavar="MODEL", help="start from these parameters")
+    one.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change the config, for example phases.0.steps=100",
+    )
+    _overwrite(one, "start anew where the workdir holds another run")
+
+    one = command("tokenizer", tokenizer, _SOURCE)
+    one.add_argument("source", metavar="SOURCE")
+    one.add_argument("--kind", default="wordpiece", choices=["wordpiece"])
+    one.add_argument("--vocab-size", type=int, required=True, metavar="N", help="pieces, special tokens counted")
+    one.add_argument("--out", required=True, metavar="DIR")
+    one.add_argument("--cased", action="store_true", help="keep upper case and accents")
+    _overwrite(one)
+
+    one = command("prepare", prepare, _SOURCE)
+    one.add_argument("source", metavar="SOURCE")
+    one.add_argument("--tokenizer", required=True, metavar="DIR")
+    one.add_argument("--out", required=True, metavar="RECORDS")
+    one.add_argument("--rows", metavar="ROWS", help="where the rows go (default: RECORDS-rows-LENGTH)")
+    one.add_argument("--no-rows", action="store_true", help="make the records only")
+    one.add_argument(
+        "--validation-fraction",
+        type=float,
+        default=0.01,
+        metavar="F",
+        help="share of documents held out (default: %(default)s; a source with splits of its own keeps them)",
+    )
+    one.add_argument("--keep-duplicates", action="store_true", help="keep documents that are there already")
+    one.add_argument("--remove-repeated-lines", action="store_true", help="drop lines that many documents share")
+    one.add_argument("--language", default="en", help="of the sentence splitter (default: %(default)s)")
+    _row_options(one)
+    _overwrite(one)
+
+    one = command("rows", rows)
+    one.add_argument("records", metavar="RECORDS")
+    one.add_argument("--out", required=True, metavar="ROWS")
+    _row_options(one)
+    _overwrite(one)
+
+    one = command("evaluate", evaluate, _MODEL)
+    one.add_argument("model", metavar="MODEL")
+    one.add_argument("--data", metavar="ROWS", help="validation split of these rows (default: the run's own)")
+    one.add_argument(
+        "--baselines", action="store_true", help="print what counting reaches beside it: constant, bigram, two-sided"
+    )
+
+    one = command("fill-mask", fill_mask, _MODEL)
+    one.add_argument("model", metavar="MODEL")
+    one.add_argument(
+        "text", nargs="+", metavar="TEXT", help='a text with one or more [MASK], for example "a [MASK] day"'
+    )
+    one.add_argument("--top", type=int, default=5, metavar="N", help="candidates a mask (default: %(default)s)")
+
+    one = command("report", report)
+    one.add_argument("workdir", nargs="+", metavar="WORKDIR")
+    one.add_argument("--out", metavar="DIR", help="where the page goes (default: the first WORKDIR)")
+
+    command("doctor", doctor)
+
+    one = command("convert", convert, _MODEL)
+    one.add_argument("source", metavar="SRC", help="a MODEL")
+    one.add_argument("target", metavar="DST", help="the directory to write")
+    one.add_argument("--to", required=True, choices=["hf"], help="hf: Hugging Face's BertForPreTraining")
+    _overwrite(one)
+
+    one = command("checkpoint", checkpoint)
+    one.add_argument("action", choices=["list", "verify", "prune"])
+    one.add_argument("workdir", metavar="WORKDIR")
+    one.add_argument("--keep", type=int, default=3, metavar="N", help="prune: newest to keep (default: %(default)s)")
+    one.add_argument("--drop-best", action="store_true", help="prune: do not keep the best one beside them")
+    return top, functions
+
+
+def _row_options(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--policy", default="segment_pair", help="rows policy (default: %(default)s)")
+    one.add_argument("--length", type=int, default=128, metavar="L", help="tokens a row (default: %(default)s)")
+    one.add_argument(
+        "--short-rows", type=float, default=0.1, metavar="P", help="share of shorter targets (%(default)s)"
+    )
+    one.add_argument("--copies", type=int, default=1, metavar="N", help="passes with other pairings (%(default)s)")
+    one.add_argument("--seed", type=int, default=0)
+    one.add_argument("--workers", type=int, default=0, metavar="N", help="processes (default: one a core)")
+
+
+def _overwrite(one: argparse.ArgumentParser, text: str = "replace what is there") -> None:
+    one.add_argument("--overwrite", action="store_true", help=text)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Running
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code; every wrong end is one line on stderr."""
+    try:
+        return _run(sys.argv[1:] if argv is None else list(argv))
+    except CommandError as error:
+        return _failed(error)
+    except KeyboardInterrupt:
+        return _failed(Interrupted("interrupted", where="signal", fix="The same command continues."))
+    except BrokenPipeError:
+        # The reader of our output has gone (`jaxbert doctor | head`): nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        known = _known(error)
+        if known is None:
+            raise
+        return _failed(known)
+
+
+def _run(argv: list[str]) -> int:
+    top, functions = parser()
+    word = argv[0] if argv else "--help"
+    if not word.startswith("-") and word not in functions:
+        from jaxbert.config import did_you_mean
+
+        raise InputError(
+            f"no command {word!r}",
+            where="jaxbert",
+            fix=f"{did_you_mean(word, list(functions))}Known: {', '.join(functions)}.",
+        )
+    args = top.parse_args(argv or ["--help"])
+    if args.version:
+        from importlib.metadata import version
+
+        print(f"jaxbert {version('jaxbert')}")
+        return 0
+    if args.command is None:
+        top.print_help()
+        return 0
+    if args.json and not Path(args.json).absolute().parent.is_dir():
+        raise InputError("no such directory", where=f"--json {args.json}", fix="Make it first, or give another FILE.")
+    figures = functions[args.command](args)
+    _write_json(args.json, figures)
+    return 0
+
+
+def _write_json(file: str | None, figures: Mapping[str, Any]) -> None:
+    if file:
+        Path(file).write_text(json.dumps(figures, indent=1, default=_plain) + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    """What JSON does not know: arrays and their numbers, paths."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def _known(error: OSError) -> CommandError | None:
+    """The end an operating-system error stands for; None for one that would be a bug."""
+    where = str(error.filename or "disk")
+    if error.errno in _FULL:
+        return Interrupted("the disk is full", where=where, fix="Make room; the same command continues.")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return InputError("no permission", where=where, fix="Change its mode or owner, or choose another place.")
+    return None
+
+
+def _failed(error: CommandError) -> int:
+    sys.stdout.flush()
+    print(f"jaxbert: error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+    return error.exit_code
+
+
+def _terminated(number: int, frame: Any) -> NoReturn:
+    raise Interrupted(f"got {signal.Signals(number).name}", where="signal", fix="The same command continues.")
+
+
+def entry() -> NoReturn:
+    """What the `jaxbert` script runs. Training takes the signals over while it runs."""
+    signal.signal(signal.SIGTERM, _terminated)
+    sys.exit(main())

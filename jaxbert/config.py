@@ -1,0 +1,697 @@
+"""What a run is: frozen dataclasses, their checks, and how they are found, saved and compared. Imports no jax.
+
+A run is a `RunConfig`. Every part of the system takes its own small dataclass out of it, never the whole.
+`check` holds every rule that concerns more than one field; it runs before any device or file is touched.
+
+Shape letters of the whole repository: B batch, L sequence, D hidden, E embedding, H heads, K head dim, F feed-forward,
+V vocabulary, M masked slots, N layers, A micro-batches.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import importlib.util
+import json
+import types
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from jaxbert.errors import InputError
+
+Activation = Literal["gelu_tanh", "gelu_erf"]
+Remat = Literal["none", "dots", "full"]
+PositionInit = Literal["normal", "sinusoidal"]
+LayoutName = Literal["replicated", "zero1", "fsdp", "fsdp_tensor"]
+ScheduleKind = Literal["linear", "constant"]
+OptimizerName = Literal["adamw", "bert_adamw", "lamb_mlperf"]
+Dtype = Literal["auto", "float32", "bfloat16"]
+RowsPolicy = Literal["segment_pair"]
+TokenizerKind = Literal["wordpiece"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """The shape of a post-LN encoder; the defaults are BERT-base (google-research/bert modeling.py).
+
+    Attributes:
+      family: key of `jaxbert.models.families.FAMILIES`.
+      vocab_size: V, as the tokenizer has it; checked against the tokenizer before training.
+      vocab_multiple: the embedding table is padded to a multiple of this; the padding's logits are masked.
+      hidden_size: D.
+      num_layers: N.
+      num_heads: H; must divide D.
+      intermediate_size: F.
+      max_positions: rows of the position table; no row of the data may be longer.
+      type_vocab_size: rows of the token-type table.
+      activation: `gelu_tanh` as in Google's BERT, `gelu_erf` as in Hugging Face's.
+      layer_norm_epsilon: added to the variance.
+      dropout: after embeddings, attention output and feed-forward.
+      attention_dropout: on attention probabilities.
+      initializer_range: standard deviation of the truncated normal, in the convention of TensorFlow's
+        `truncated_normal_initializer` (cut at two deviations, not rescaled afterwards).
+      position_init: how the learned position table starts: `normal`, or `sinusoidal` (sines and cosines scaled to the
+        same standard deviation; lets small models find their neighbours early).
+      remat: what the backward pass computes again: nothing, all but matrix products, or every layer.
+    """
+
+    family: str = "bert"
+    vocab_size: int = 30522
+    vocab_multiple: int = 128
+    hidden_size: int = 768
+    num_layers: int = 12
+    num_heads: int = 12
+    intermediate_size: int = 3072
+    max_positions: int = 512
+    type_vocab_size: int = 2
+    activation: Activation = "gelu_tanh"
+    layer_norm_epsilon: float = 1e-12
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    initializer_range: float = 0.02
+    position_init: PositionInit = "normal"
+    remat: Remat = "none"
+
+    @property
+    def padded_vocab_size(self) -> int:
+        """Rows of the embedding table: `vocab_size` rounded up to a multiple of `vocab_multiple`."""
+        return -(-self.vocab_size // self.vocab_multiple) * self.vocab_multiple
+
+    @property
+    def head_dim(self) -> int:
+        """K."""
+        return self.hidden_size // self.num_heads
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskedLMConfig:
+    """Masked language modelling (google-research/bert create_pretraining_data.py, but dynamic).
+
+    Attributes:
+      weight: of this term in the loss.
+      rate: share of a row's tokens (special tokens counted, never chosen) to predict; at least one a row.
+      mask: share of the chosen that become [MASK].
+      random: share of the chosen that become a uniformly drawn id; the rest stays.
+    """
+
+    weight: float = 1.0
+    rate: float = 0.15
+    mask: float = 0.8
+    random: float = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class NextSentenceConfig:
+    """Next sentence prediction: label 0 = B follows A, 1 = B is from elsewhere (google-research/bert run_pretraining.py)."""
+
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectivesConfig:
+    """The terms of the loss: a field that is not None is a term. Keys of `jaxbert.objectives.OBJECTIVES`."""
+
+    masked_lm: MaskedLMConfig | None = MaskedLMConfig()
+    next_sentence: NextSentenceConfig | None = NextSentenceConfig()
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """One optimizer for the whole run; its rate comes from the phase's schedule.
+
+    Attributes:
+      name: `adamw` (bias-corrected, decoupled decay), `bert_adamw` (no bias correction: google-research/bert
+        optimization.py), `lamb_mlperf` (bias-corrected, LayerNorm and bias without decay and trust ratio).
+      clip_norm: the gradient's global norm is cut to this, after all sums; 0 switches it off.
+      weight_decay: not applied to LayerNorm and bias parameters.
+    """
+
+    name: OptimizerName = "bert_adamw"
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-6
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """The learning rate as a function of the step.
+
+    Attributes:
+      kind: what follows the warm-up: `linear` falls to `end`, `constant` stays.
+      peak: rate at the end of the warm-up.
+      warmup_steps: linear rise from 0.
+      end: rate at the last step.
+      total_steps: the horizon of the decay; 0 takes the steps of the phase (and of those that continue its schedule).
+      decay_from: `zero`: the decay runs from step 0 and the warm-up overrides it, with a jump where it ends
+        (google-research/bert optimization.py); `warmup`: the decay starts at the peak.
+    """
+
+    kind: ScheduleKind = "linear"
+    peak: float = 1e-4
+    warmup_steps: int = 10_000
+    end: float = 0.0
+    total_steps: int = 0
+    decay_from: Literal["zero", "warmup"] = "zero"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowsSource:
+    """A directory of rows and its share of the batches."""
+
+    path: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseConfig:
+    """A stretch of the run with one kind of batch.
+
+    Attributes:
+      rows: where its batches come from; empty: made from `DataConfig.source`, in the workdir.
+      length: L of its rows.
+      batch_size: B, rows of a global batch over all devices and micro-batches.
+      steps: optimizer steps.
+      accumulation: micro-batches a step; must divide B.
+      slots: M, prediction slots a row; 0 takes round(rate x L).
+      schedule: None continues the previous phase's schedule.
+      moments: what the hand-over does to the optimizer's moments and its own step count (a first phase ignores it).
+    """
+
+    name: str = "main"
+    rows: tuple[RowsSource, ...] = ()
+    length: int = 128
+    batch_size: int = 256
+    steps: int = 1000
+    accumulation: int = 1
+    slots: int = 0
+    schedule: ScheduleConfig | None = ScheduleConfig()
+    moments: Literal["keep", "keep_reset_count", "reset"] = "keep"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """How rows are made when a phase names none: `jaxbert tokenizer`, `prepare` and `rows` with these arguments.
+
+    Attributes:
+      source: SOURCE string (see README); empty: every phase must name its rows.
+      tokenizer: a directory; empty: one is trained on the source's train split, to `EncoderConfig.vocab_size` pieces.
+      tokenizer_kind: of a trained one.
+      lowercase: of a trained one: BERT's uncased normalisation.
+      policy: rows policy; checked against what the objectives ask for.
+      validation_fraction: share of documents held out, chosen by hash (sources with a split of their own ignore it).
+      short_rows: probability that a row's target length is drawn at random (classic: 0.1).
+      copies: passes over the corpus with other pairings (the original's dupe_factor; masks are dynamic anyway).
+      shuffle_window: shards that are shuffled together (the second level of the order).
+    """
+
+    source: str = ""
+    tokenizer: str = ""
+    tokenizer_kind: TokenizerKind = "wordpiece"
+    lowercase: bool = True
+    policy: RowsPolicy = "segment_pair"
+    validation_fraction: float = 0.01
+    short_rows: float = 0.1
+    copies: int = 1
+    shuffle_window: int = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeshConfig:
+    """Devices as (data, fsdp, tensor), and how arrays lie on them. -1 on `data`: all that is left.
+
+    Attributes:
+      layout: `replicated`; `zero1` (moments sharded over `fsdp`); `fsdp` (parameters too); `fsdp_tensor` (heads,
+        feed-forward and vocabulary over `tensor` too).
+    """
+
+    data: int = -1
+    fsdp: int = 1
+    tensor: int = 1
+    layout: LayoutName = "fsdp_tensor"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumericsConfig:
+    """Attributes:
+    dtype: of activations and of weights in use; `auto` is bfloat16 on TPU and GPU, float32 on CPU. Parameters, softmax,
+      LayerNorm, loss and optimizer are float32 always.
+    matmul_precision: jax's `default_matmul_precision`; empty leaves it to the backend.
+    deterministic: ask the GPU compiler for deterministic kernels (the bitwise promise needs it there).
+    """
+
+    dtype: Dtype = "auto"
+    matmul_precision: str = ""
+    deterministic: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    """Attributes:
+    every_steps: how often (also at the end of each phase, of the run, and on SIGTERM and SIGINT).
+    keep: newest verified steps that stay; at least 3, so that a damaged one leaves a good one behind it.
+    keep_best: the step with the lowest validation loss stays too.
+    """
+
+    every_steps: int = 1000
+    keep: int = 3
+    keep_best: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """Attributes:
+    every_steps: 0 evaluates only at the end of the run.
+    batch_size: rows a batch; fixed, because the fixed masks belong to (batch, row).
+    batches: at most so many; 0 takes the whole validation split.
+    mask_rate: share of tokens masked in evaluation, whatever training masks, so that runs compare.
+    seed: of the fixed masks.
+    patience: stop early after so many evaluations without a lower loss; 0 never does.
+    """
+
+    every_steps: int = 1000
+    batch_size: int = 64
+    batches: int = 0
+    mask_rate: float = 0.15
+    seed: int = 0
+    patience: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggingConfig:
+    """Attributes:
+    every_steps: how often a line is written to metrics.jsonl, telemetry.jsonl and the terminal.
+    tensorboard: also write event files.
+    price_per_hour: of the whole mesh, in `currency`; 0 leaves money out.
+    watts: assumed power of the whole machine where no meter is readable; labelled estimated; 0 leaves it out.
+    """
+
+    every_steps: int = 50
+    tensorboard: bool = True
+    price_per_hour: float = 0.0
+    currency: str = "USD"
+    watts: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuardConfig:
+    """Attributes:
+    max_skipped: so many non-finite steps in a row end the run with exit 4.
+    """
+
+    max_skipped: int = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One pretraining run: phases in one workdir."""
+
+    name: str
+    encoder: EncoderConfig = EncoderConfig()
+    objectives: ObjectivesConfig = ObjectivesConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    phases: tuple[PhaseConfig, ...] = (PhaseConfig(),)
+    data: DataConfig = DataConfig()
+    mesh: MeshConfig = MeshConfig()
+    numerics: NumericsConfig = NumericsConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    logging: LoggingConfig = LoggingConfig()
+    guard: GuardConfig = GuardConfig()
+    seed: int = 0
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Checks that concern more than one field
+
+
+def check(config: RunConfig, devices: int | None = None) -> None:
+    """Raises InputError at the first rule that `config` breaks. Touches no device and no file.
+
+    Args:
+      config: the run.
+      devices: number of devices of the mesh, where known: then the mesh and the batches are checked against it.
+    """
+    encoder = config.encoder
+    _positive(encoder, "encoder", "vocab_size vocab_multiple hidden_size num_layers num_heads intermediate_size")
+    _require(
+        encoder.hidden_size % encoder.num_heads == 0,
+        f"hidden_size {encoder.hidden_size} is not a multiple of num_heads {encoder.num_heads}",
+        "encoder.num_heads",
+        "Choose a number of heads that divides the hidden size.",
+    )
+    _require(bool(config.phases), "a run needs at least one phase", "phases", "Add a PhaseConfig.")
+    _require(
+        config.objectives.masked_lm is not None,
+        "a run needs the masked-LM term",
+        "objectives.masked_lm",
+        "Set objectives.masked_lm=default.",
+    )
+    masked = config.objectives.masked_lm
+    if masked is not None:
+        _require(0 < masked.rate < 1, f"rate is {masked.rate}", "objectives.masked_lm.rate", "Take one in (0, 1).")
+        _require(
+            masked.mask >= 0 and masked.random >= 0 and masked.mask + masked.random <= 1,
+            f"mask + random is {masked.mask + masked.random}",
+            "objectives.masked_lm",
+            "Both must be at least 0 and their sum at most 1.",
+        )
+    if config.objectives.next_sentence is not None:
+        _require(
+            config.data.policy == "segment_pair",
+            f"next sentence prediction needs pairs, but the rows policy is {config.data.policy}",
+            "data.policy",
+            "Set data.policy=segment_pair, or objectives.next_sentence=none.",
+        )
+    _check_phases(config)
+    _check_optimizer(config.optimizer)
+    _require(
+        config.checkpoint.keep >= 3,
+        f"keep is {config.checkpoint.keep}",
+        "checkpoint.keep",
+        "Keep at least 3, so that a damaged checkpoint leaves a good one behind it.",
+    )
+    _positive(config.checkpoint, "checkpoint", "every_steps")
+    _positive(config.evaluation, "evaluation", "batch_size")
+    _positive(config.logging, "logging", "every_steps")
+    _positive(config.guard, "guard", "max_skipped")
+    _positive(config.data, "data", "copies shuffle_window")
+    _check_mesh(config, devices)
+
+
+def _check_phases(config: RunConfig) -> None:
+    names = [phase.name for phase in config.phases]
+    _require(len(set(names)) == len(names), f"phases share a name: {names}", "phases", "Give each its own.")
+    for index, phase in enumerate(config.phases):
+        where = f"phases.{phase.name}"
+        _positive(phase, where, "length batch_size steps accumulation")
+        _require(
+            8 <= phase.length <= config.encoder.max_positions,
+            f"length {phase.length} is outside 8 .. max_positions {config.encoder.max_positions}",
+            f"{where}.length",
+            "Shorten the rows or raise encoder.max_positions.",
+        )
+        _require(
+            phase.batch_size % phase.accumulation == 0,
+            f"accumulation {phase.accumulation} does not divide batch_size {phase.batch_size}",
+            f"{where}.accumulation",
+            "Choose one that does.",
+        )
+        _require(
+            0 <= phase.slots <= phase.length,
+            f"slots is {phase.slots}, rows have {phase.length} tokens",
+            f"{where}.slots",
+            "0 takes round(rate x length).",
+        )
+        _require(
+            index > 0 or phase.schedule is not None,
+            "the first phase has no schedule to continue",
+            f"{where}.schedule",
+            "Give it a ScheduleConfig.",
+        )
+        if phase.schedule is not None:
+            _require(phase.schedule.peak > 0, "peak is not positive", f"{where}.schedule.peak", "Give a rate.")
+            _require(phase.schedule.warmup_steps >= 0, "negative", f"{where}.schedule.warmup_steps", "Take 0 or more.")
+            _require(
+                phase.schedule.kind == "constant" or phase.schedule.warmup_steps < horizon(config, index),
+                f"the warm-up of {phase.schedule.warmup_steps} steps leaves nothing of {horizon(config, index)}",
+                f"{where}.schedule.warmup_steps",
+                f"Shorten it, for example --set phases.{index}.schedule.warmup_steps={horizon(config, index) // 10}.",
+            )
+        for source in phase.rows:
+            _require(source.weight > 0, f"weight is {source.weight}", f"{where}.rows", "Weights are positive.")
+        _require(
+            bool(phase.rows) or bool(config.data.source),
+            "no rows and no source to make them from",
+            f"{where}.rows",
+            "Pass --data ROWS, or set data.source.",
+        )
+
+
+def _check_optimizer(optimizer: OptimizerConfig) -> None:
+    for name in ("beta1", "beta2"):
+        _require(0 <= getattr(optimizer, name) < 1, "outside [0, 1)", f"optimizer.{name}", "Take one in [0, 1).")
+    for name in ("epsilon", "weight_decay", "clip_norm"):
+        _require(getattr(optimizer, name) >= 0, "negative", f"optimizer.{name}", "Take 0 or more.")
+
+
+def _check_mesh(config: RunConfig, devices: int | None) -> None:
+    mesh = config.mesh
+    _positive(mesh, "mesh", "fsdp tensor")
+    _require(mesh.data == -1 or mesh.data >= 1, f"data is {mesh.data}", "mesh.data", "A positive number, or -1.")
+    _require(
+        config.encoder.num_heads % mesh.tensor == 0,
+        f"tensor {mesh.tensor} does not divide num_heads {config.encoder.num_heads}",
+        "mesh.tensor",
+        "Choose one that does.",
+    )
+    _require(
+        mesh.tensor == 1 or config.encoder.padded_vocab_size % (128 * mesh.tensor) == 0,
+        f"the padded vocabulary of {config.encoder.padded_vocab_size} is not a multiple of 128 x tensor {mesh.tensor}",
+        "encoder.vocab_multiple",
+        f"Set it to {128 * mesh.tensor}.",
+    )
+    for name in ("hidden_size", "intermediate_size"):
+        size = getattr(config.encoder, name)
+        _require(
+            size % (mesh.fsdp * (mesh.tensor if name == "intermediate_size" else 1)) == 0,
+            f"the mesh (fsdp {mesh.fsdp}, tensor {mesh.tensor}) does not divide {name} {size}",
+            "mesh",
+            "Choose one that does.",
+        )
+    if devices is None:
+        return
+    inner = mesh.fsdp * mesh.tensor
+    _require(
+        devices % inner == 0 if mesh.data == -1 else mesh.data * inner == devices,
+        f"{devices} devices are not data {mesh.data} x fsdp {mesh.fsdp} x tensor {mesh.tensor}",
+        "mesh",
+        "Make the product equal the number of devices, or leave data at -1.",
+    )
+    data, fsdp, _ = mesh_shape(mesh, devices)
+    for phase in config.phases:
+        _require(
+            phase.batch_size % (data * fsdp * phase.accumulation) == 0,
+            f"batch_size {phase.batch_size} is not a multiple of data {data} x fsdp {fsdp} x accumulation "
+            f"{phase.accumulation}",
+            f"phases.{phase.name}.batch_size",
+            f"Take a multiple of {data * fsdp * phase.accumulation}.",
+        )
+    _require(
+        config.evaluation.batch_size % (data * fsdp) == 0,
+        f"batch_size {config.evaluation.batch_size} is not a multiple of data {data} x fsdp {fsdp}",
+        "evaluation.batch_size",
+        f"Take a multiple of {data * fsdp}.",
+    )
+
+
+def _require(condition: bool, what: str, where: str, fix: str) -> None:
+    if not condition:
+        raise InputError(f"{where}: {what}", where="config", fix=fix)
+
+
+def _positive(part: Any, where: str, names: str) -> None:
+    for name in names.split():
+        _require(getattr(part, name) >= 1, f"is {getattr(part, name)}", f"{where}.{name}", "Take 1 or more.")
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Derived quantities
+
+
+def mesh_shape(mesh: MeshConfig, devices: int) -> tuple[int, int, int]:
+    """(data, fsdp, tensor) over `devices` devices."""
+    data = devices // (mesh.fsdp * mesh.tensor) if mesh.data == -1 else mesh.data
+    return data, mesh.fsdp, mesh.tensor
+
+
+def slots(config: RunConfig, phase: PhaseConfig) -> int:
+    """M of a phase: prediction slots a row."""
+    masked = config.objectives.masked_lm
+    return phase.slots or max(1, round((masked.rate if masked else 0.0) * phase.length))
+
+
+def schedule_start(config: RunConfig, index: int) -> int:
+    """Index of the phase whose schedule phase `index` runs under."""
+    while config.phases[index].schedule is None:
+        index -= 1
+    return index
+
+
+def horizon(config: RunConfig, index: int) -> int:
+    """Steps over which the schedule of phase `index` decays: its own phase and those that continue it."""
+    start = schedule_start(config, index)
+    schedule = config.phases[start].schedule
+    assert schedule is not None
+    if schedule.total_steps:
+        return schedule.total_steps
+    total = config.phases[start].steps
+    for phase in config.phases[start + 1 :]:
+        if phase.schedule is not None:
+            break
+        total += phase.steps
+    return total
+
+
+def total_steps(config: RunConfig) -> int:
+    """Steps of all phases."""
+    return sum(phase.steps for phase in config.phases)
+
+
+def phase_at(config: RunConfig, step: int) -> tuple[int, int]:
+    """(phase, step within it) of global step `step`; past the end: (number of phases, 0)."""
+    for index, phase in enumerate(config.phases):
+        if step < phase.steps:
+            return index, step
+        step -= phase.steps
+    return len(config.phases), 0
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Finding, saving, comparing
+
+# What a resumed run may change; any other difference is an InputError that shows it.
+RESUME_MAY_CHANGE = ("name", "mesh", "checkpoint", "logging", "evaluation", "guard", "phases.*.steps")
+
+
+def find_config(name: str) -> RunConfig:
+    """CONFIG of the command line: a bare name from `jaxbert.configs`, a Python file with `get_config()`, or a JSON file.
+
+    Raises:
+      InputError: no such config (with the nearest names), or one that does not give a RunConfig.
+    """
+    path = Path(name)
+    if path.suffix == ".json":
+        return load_json(path)
+    if path.suffix == ".py":
+        if not path.is_file():
+            raise InputError("no such config file", where=name, fix="Check the path.")
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    else:
+        known = config_names()
+        if name not in known:
+            raise InputError(
+                f"no config named {name!r}",
+                where="CONFIG",
+                fix=f"{did_you_mean(name, known)}Known: {', '.join(known)}.",
+            )
+        module = importlib.import_module(f"jaxbert.configs.{name}")
+    config = module.get_config()
+    if not isinstance(config, RunConfig):
+        raise InputError(f"get_config() gave a {type(config).__name__}", where=name, fix="Return a RunConfig.")
+    return config
+
+
+def config_names() -> list[str]:
+    """Names of the configs that are installed."""
+    import pkgutil
+
+    import jaxbert.configs
+
+    return sorted(module.name for module in pkgutil.iter_modules(jaxbert.configs.__path__))
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """'Did you mean X? ', or nothing."""
+    import difflib
+
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"Did you mean {near[0]}? " if near else ""
+
+
+def to_json(config: Any) -> Any:
+    """A dataclass as plain JSON values."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def config_hash(config: RunConfig) -> str:
+    """sha256 of the canonical JSON."""
+    return hashlib.sha256(json.dumps(to_json(config), sort_keys=True).encode()).hexdigest()
+
+
+def save_json(config: RunConfig, path: Path) -> None:
+    """Writes `config` for `load_json`."""
+    path.write_text(json.dumps(to_json(config), indent=2) + "\n", encoding="utf-8")
+
+
+def load_json(path: Path) -> RunConfig:
+    """Reads what `save_json` wrote; strict: an unknown key or a value of another type is an InputError."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError("no such config file", where=str(path), fix="Check the path.") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"unreadable config: {error}", where=str(path), fix="Give a saved config.json.") from None
+    return typing.cast(RunConfig, from_json(RunConfig, values, str(path)))
+
+
+def from_json(kind: Any, value: Any, where: str) -> Any:
+    """`value` (plain JSON) as `kind`: a dataclass, a Literal, int, float, str, bool, `X | None` or `tuple[X, ...]`."""
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise _mistyped(value, "an object", where)
+        hints = typing.get_type_hints(kind)
+        for key in value:
+            if key not in hints:
+                raise unknown_key(key, list(hints), where)
+        return kind(**{key: from_json(hints[key], item, f"{where}.{key}") for key, item in value.items()})
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        (inner,) = (argument for argument in arguments if argument is not type(None))
+        return None if value is None else from_json(inner, value, where)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise _mistyped(value, "a list", where)
+        return tuple(from_json(arguments[0], item, f"{where}.{index}") for index, item in enumerate(value))
+    if origin is Literal:
+        if value not in arguments:
+            raise _mistyped(value, "one of " + ", ".join(map(str, arguments)), where)
+        return value
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not kind:
+        raise _mistyped(value, f"of type {kind.__name__}", where)
+    return value
+
+
+def unknown_key(key: str, known: list[str], where: str) -> InputError:
+    """The error for a key that does not exist, naming the nearest."""
+    return InputError(
+        f"unknown key {key!r}", where=where, fix=f"{did_you_mean(key, known)}Known: {', '.join(sorted(known))}."
+    )
+
+
+def _mistyped(value: Any, expected: str, where: str) -> InputError:
+    return InputError(f"{value!r} is not {expected}", where=where, fix=f"Give a value that is {expected}.")
+
+
+def resume_differences(saved: RunConfig, new: RunConfig) -> list[str]:
+    """Differences that a resume does not allow, as lines 'key: saved -> new'."""
+    lines = []
+    before, after = dict(_leaves(to_json(saved))), dict(_leaves(to_json(new)))
+    for key in sorted(before.keys() | after.keys()):
+        if before.get(key) != after.get(key) and not any(_covers(pattern, key) for pattern in RESUME_MAY_CHANGE):
+            lines.append(f"{key}: {before.get(key)} -> {after.get(key)}")
+    return lines
+
+
+def _covers(pattern: str, key: str) -> bool:
+    parts, keys = pattern.split("."), key.split(".")
+    return len(parts) <= len(keys) and all(p in ("*", k) for p, k in zip(parts, keys, strict=False))
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    if items is None:
+        yield path, value
+        return
+    for key, item in items:
+        yield from _leaves(item, f"{path}.{key}" if path else str(key))

@@ -1,0 +1,330 @@
+"""What a corpus looks like before anything is trained on it: repeats, broken encodings, other languages, no sentences.
+
+Most reports of "my BERT does not learn" trace to data. What needs the whole corpus (repeats) is found by the one
+reader, in bounded memory; what needs only a document is counted by the workers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from jaxbert.data.sources.base import Document
+
+# Shorter lines (headings, "Yes.") repeat by nature.
+MIN_LINE_CHARS = 20
+# Slots of the tables of hashes, 8 bytes each, filled to a half: 16.8M documents and 8.4M lines.
+_DOCUMENT_SLOTS = 1 << 25
+_LINE_SLOTS = 1 << 24
+# Documents looked at together, so that numpy has something to do.
+_BATCH_DOCUMENTS, _BATCH_CHARS = 512, 1 << 20
+# Names given as examples of a finding.
+_EXAMPLES = 3
+
+
+class HashSet:
+    """A set of 64-bit hashes in a numpy table: open addressing, a batch at a time, bounded.
+
+    Attributes:
+      full: the bound is reached; hashes that are new are no longer kept.
+    """
+
+    def __init__(self, max_slots: int):
+        """`max_slots` is a power of two, at least 1024."""
+        self._max_slots = max_slots
+        self._table = np.zeros(1024, np.uint64)
+        self._count = 0
+        self.full = False
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, hashes: np.ndarray) -> np.ndarray:
+        """Adds hashes uint64 [n]; bool [n]: which were there before, those earlier in the batch counted."""
+        wanted, first = np.unique(np.maximum(hashes, np.uint64(1)), return_index=True)
+        while (self._count + len(wanted)) * 2 > len(self._table) and len(self._table) < self._max_slots:
+            old = self._table[self._table != 0]
+            self._table = np.zeros(len(self._table) * 2, np.uint64)
+            self._insert(old, keep=True)
+        self.full = self.full or (self._count + len(wanted)) * 2 > len(self._table)
+        present = self._insert(wanted, keep=not self.full)
+        self._count += 0 if self.full else int((~present).sum())
+        seen = np.ones(len(hashes), bool)
+        seen[first] = present
+        return seen
+
+    def _insert(self, hashes: np.ndarray, *, keep: bool) -> np.ndarray:
+        """Which of the distinct `hashes` are there; the others are put there if `keep`."""
+        mask = np.uint64(len(self._table) - 1)
+        present = np.zeros(len(hashes), bool)
+        left = np.arange(len(hashes))
+        place = hashes & mask
+        while len(left):
+            at, mine = place[left], hashes[left]
+            there = self._table[at]
+            present[left[there == mine]] = True
+            empty = there == 0
+            if keep:
+                # Where several want one slot the last gets it, and the others go on.
+                self._table[at[empty]] = mine[empty]
+                there = self._table[at]
+                settled = there == mine
+            else:
+                settled = empty | (there == mine)
+            left = left[~settled]
+            place[left] = (place[left] + np.uint64(1)) & mask
+        return present
+
+
+def _hashes(texts: Sequence[str]) -> np.ndarray:
+    """uint64 [n]: the first 8 bytes of each text's blake2b."""
+    digests = [hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts]
+    return np.frombuffer(b"".join(digests), "<u8")
+
+
+def content_hash(text: str) -> int:
+    """A 64-bit number that depends on the text alone."""
+    return int(_hashes([text])[0])
+
+
+class Repeats:
+    """Finds, and at will removes, exact duplicates among documents and lines, as they stream by.
+
+    Attributes:
+      documents, lines: that stood in the corpus before (lines of at least `MIN_LINE_CHARS` characters).
+      line_chars: characters in such lines.
+      chars: characters in all documents that were kept.
+      examples: names of the first few duplicate documents.
+    """
+
+    def __init__(self, *, remove_documents: bool, remove_lines: bool):
+        self.remove_documents, self.remove_lines = remove_documents, remove_lines
+        self.documents = self.lines = self.line_chars = self.chars = 0
+        self.examples: list[str] = []
+        self._seen_documents, self._seen_lines = HashSet(_DOCUMENT_SLOTS), HashSet(_LINE_SLOTS)
+
+    def filter(self, documents: Iterable[Document]) -> Iterator[Document]:
+        """The documents, in order, without what is to be removed."""
+        batch: list[Document] = []
+        chars = 0
+        for document in documents:
+            batch.append(document)
+            chars += len(document.text)
+            if len(batch) >= _BATCH_DOCUMENTS or chars >= _BATCH_CHARS:
+                yield from self._filter(batch)
+                batch, chars = [], 0
+        yield from self._filter(batch)
+
+    def _filter(self, batch: list[Document]) -> Iterator[Document]:
+        if not batch:
+            return
+        seen = self._seen_documents.add(_hashes([document.text for document in batch]))
+        self.documents += int(seen.sum())
+        names = [document.name for document, repeated in zip(batch, seen, strict=True) if repeated]
+        self.examples += names[: _EXAMPLES - len(self.examples)]
+        if self.remove_documents:
+            batch = [document for document, repeated in zip(batch, seen, strict=True) if not repeated]
+        lines = [document.text.split("\n") for document in batch]
+        long = [line.strip() for part in lines for line in part if len(line.strip()) >= MIN_LINE_CHARS]
+        repeats = iter(self._seen_lines.add(_hashes(long)).tolist())
+        for document, part in zip(batch, lines, strict=True):
+            kept = [
+                line for line in part if len(line.strip()) < MIN_LINE_CHARS or not self._repeated(line, next(repeats))
+            ]
+            self.chars += len(document.text)
+            if self.remove_lines and len(kept) < len(part):
+                document = replace(document, text="\n".join(kept))
+            if document.text.strip():
+                yield document
+
+    def _repeated(self, line: str, repeated: bool) -> bool:
+        self.lines += repeated
+        self.line_chars += len(line) * repeated
+        return repeated
+
+    def findings(self) -> list[str]:
+        """One line per finding."""
+        findings = []
+        if self.documents:
+            done = "removed" if self.remove_documents else "kept, as asked for"
+            of = f", compared with the first {len(self._seen_documents):,}" if self._seen_documents.full else ""
+            findings.append(
+                f"{self.documents:,} exact duplicates of documents{of}, for example {', '.join(self.examples)} ({done})"
+            )
+        if self.lines:
+            done = "removed" if self.remove_lines else "kept: remove them with --remove-repeated-lines"
+            of = f", compared with the first {len(self._seen_lines):,} different lines" if self._seen_lines.full else ""
+            share = self.line_chars / max(1, self.chars)
+            findings.append(f"{self.lines:,} repeated lines, {share:.1%} of the text{of} ({done})")
+        return findings
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# One document
+
+# The commonest function words: what a page of a language is full of, and a page of another is not.
+_FUNCTION_WORDS = {
+    "da": "og i at det er en til af på for med den ikke som har de et der jeg",
+    "de": "der die und in den von zu das mit sich des auf für ist im dem nicht ein eine als auch es an",
+    "en": "the of and to in a is that for it was as with be by on not he his are this or at an from you",
+    "es": "de la que el en y a los se del las un por con no una su para es al lo como más",
+    "fi": "ja on ei se että hän oli en mutta kun ovat niin ole joka myös sen",
+    "fr": "de la le et les des en un du une que est pour qui dans par plus pas au sur ne se ce il",
+    "it": "di e il la che in a per un è con non una del si da le sono dei al come più i",
+    "nl": "de van het een en in is dat op te zijn met voor niet aan er om ook als dan maar",
+    "no": "og i det er på en til som for av at med den har ikke de et om jeg var",
+    "pl": "i w na z do się że nie to jest o jak a po co ale przez od za dla",
+    "pt": "de a o que e do da em um para com não uma os no se na por mais as dos como mas",
+    "ru": "и в не на я что он с как это по но все она так его за был от то",  # noqa: RUF001
+    "sv": "och i att det som en på är av för med till den har inte de ett om var jag",
+    "tr": "ve bir bu da de için ile çok gibi daha ne o ama olarak en kadar olan",
+}
+LANGUAGES = {language: frozenset(words.split()) for language, words in _FUNCTION_WORDS.items()}
+_SAMPLE_CHARS = 4000
+_MIN_WORDS = 50
+
+# What UTF-8 looks like after it was taken for Latin-1 or Windows-1252 and encoded again.
+_MOJIBAKE = ("â€", "Ã©", "Ã¨", "Ã¼", "Ã¶", "Ã¤", "Ã±", "Ã§", "Ã\u00a0", "Â\u00a0", "Ð°", "Ð¾")
+# Beyond this many tokens a sentence, on average, nothing splits the text into sentences.
+_LONG_SENTENCE = 150
+
+
+def guess_language(text: str, language: str) -> str:
+    """`language`, unless the text's function words say clearly that it is another of `LANGUAGES`.
+
+    A rough test on the first 4000 characters; texts of fewer than 50 words and languages without a list pass.
+    """
+    words = text[:_SAMPLE_CHARS].lower().split()
+    declared = LANGUAGES.get(language.partition("-")[0])
+    if len(words) < _MIN_WORDS or declared is None:
+        return language
+    shares = {name: sum(word in known for word in words) / len(words) for name, known in LANGUAGES.items()}
+    best = max(shares, key=lambda name: (shares[name], name))
+    own = shares[language.partition("-")[0]]
+    return best if shares[best] >= 0.12 and shares[best] > 3 * own else language
+
+
+@dataclass
+class Counts:
+    """Sums over documents; JSON through `asdict` and `Counts(**value)`.
+
+    Attributes:
+      documents, sentences, words (between white space), chars, tokens, unknown (tokens that are [UNK]).
+      other: documents per kind of finding; `examples` are names of the first few.
+    """
+
+    documents: int = 0
+    sentences: int = 0
+    words: int = 0
+    chars: int = 0
+    tokens: int = 0
+    unknown: int = 0
+    other: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(
+        self,
+        name: str,
+        text: str,
+        *,
+        sentences: int,
+        tokens: int,
+        unknown: int,
+        language: str,
+        sentence_structure: bool,
+    ) -> None:
+        """Counts one document."""
+        self.documents += 1
+        self.sentences += sentences
+        self.words += len(text.split())
+        self.chars += len(text)
+        self.tokens += tokens
+        self.unknown += unknown
+        if "\ufffd" in text:
+            self._note("replacement", name)
+        if any(mark in text for mark in _MOJIBAKE):
+            self._note("mojibake", name)
+        guess = guess_language(text, language)
+        if guess != language:
+            self._note(f"language {guess}", name)
+        if tokens == 0:
+            self._note("empty", name)
+        elif sentence_structure and sentences < 2:
+            self._note("single", name)
+        elif sentence_structure and tokens > _LONG_SENTENCE * sentences:
+            self._note("long", name)
+
+    def _note(self, kind: str, name: str) -> None:
+        self.other[kind] = self.other.get(kind, 0) + 1
+        examples = self.examples.setdefault(kind, [])
+        if len(examples) < _EXAMPLES:
+            examples.append(name)
+
+    def merge(self, more: Counts) -> None:
+        """Adds the sums of later documents."""
+        for name in ("documents", "sentences", "words", "chars", "tokens", "unknown"):
+            setattr(self, name, getattr(self, name) + getattr(more, name))
+        for kind, count in more.other.items():
+            self.other[kind] = self.other.get(kind, 0) + count
+            examples = self.examples.setdefault(kind, [])
+            examples += more.examples[kind][: _EXAMPLES - len(examples)]
+
+    def findings(self, language: str) -> list[str]:
+        """One line per finding."""
+        texts = {
+            "replacement": "hold U+FFFD: they were decoded wrongly before they came here",
+            "mojibake": "look like UTF-8 that was read as Latin-1: convert them from the original",
+            "empty": "have no tokens",
+            "single": "are a single sentence: next sentence prediction gets no pair out of them (other boundaries?)",
+            "long": f"have more than {_LONG_SENTENCE} tokens a sentence: is it text with punctuation and line breaks?",
+        }
+        findings = []
+        for kind in sorted(self.other):
+            text = texts.get(kind) or f"look like {kind.removeprefix('language ')}, not {language}"
+            findings.append(f"{self.other[kind]:,} documents {text}, for example {', '.join(self.examples[kind])}")
+        return findings
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The corpus
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What `prepare_records` made of a corpus.
+
+    Attributes:
+      splits: {"train": Counts, "validation": Counts}.
+      findings: lines, each something to look at.
+    """
+
+    splits: dict[str, Counts]
+    findings: list[str]
+
+    def lines(self) -> list[str]:
+        """For printing."""
+        lines = []
+        for split, counts in self.splits.items():
+            if counts.documents == 0:
+                lines.append(f"{split}: no documents")
+                continue
+            lines.append(
+                f"{split}: {counts.documents:,} documents, {counts.sentences:,} sentences, {counts.words:,} words, "
+                f"{counts.tokens:,} tokens; {counts.tokens / max(1, counts.words):.2f} tokens a word, "
+                f"{counts.tokens / max(1, counts.sentences):.1f} a sentence, "
+                f"{counts.unknown / max(1, counts.tokens):.3%} unknown"
+            )
+        return lines + [f"look at: {finding}" for finding in self.findings]
+
+    def to_json(self) -> dict[str, Any]:
+        """For `--json` and the manifest."""
+        return {"splits": {name: asdict(counts) for name, counts in self.splits.items()}, "findings": self.findings}
+
+    @staticmethod
+    def from_json(value: dict[str, Any]) -> Summary:
+        """What `to_json` gave."""
+        return Summary({name: Counts(**counts) for name, counts in value["splits"].items()}, list(value["findings"]))

@@ -1,0 +1,433 @@
+"""From rows on disk to batches: random access by index, no iterator and no state. Imports no jax.
+
+Row r of global batch b is a pure function of (rows, seed, b, r): whoever asks for it, in whatever slices and from
+however many processes, gets the same bytes. A process of a multi-host run asks for the slices its devices hold
+(`jax.make_array_from_callback`), and resuming is to ask for the next batch.
+
+The order has two levels, so that a host touches `window` shards at a time and the disk (or the host's copy of a bucket)
+sees whole shards: each epoch the shards are permuted, consecutive shards of that permutation form windows, and the rows
+of a window are permuted together.
+
+Rows are read from array_record directly: one call per shard for all rows asked of it. Grain's `__getitems__` does the
+same behind a new thread pool per call, at two thirds of the speed, and its errors do not name the shard.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import pairwise
+from math import lcm
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxbert.data import shards
+from jaxbert.data.draws import permutation
+from jaxbert.data.rows import row_dtype
+from jaxbert.errors import InputError, Stopped
+
+# Shards kept open at once: more than a window of the default order, less than any limit on open files.
+_OPEN_SHARDS = 128
+_KEPT_WINDOWS = 3
+# Weights of a mixture are whole numbers of parts; finer ones are rounded to this many in all.
+_PARTS = 1_000_000
+
+
+class Rows:
+    """One split of a directory of rows. Safe to read from several threads.
+
+    Attributes:
+      directory, split: what was opened.
+      manifest: as `jaxbert rows` wrote it.
+      hash: of the whole directory's content (the manifest's own).
+      dtype: of one row (`jaxbert.data.rows.row_dtype`).
+      sizes: int64 [shards], rows in each shard.
+      length: L.
+      pad_id: the token that fills up rows.
+    """
+
+    def __init__(self, directory: Path | str, split: str, *, verify: bool = False):
+        """Opens the rows; sizes of shards are always compared with the manifest, their sha256 if `verify`.
+
+        Raises:
+          InputError: no rows there, of another kind, or no such split.
+          Stopped: a shard is missing or damaged; it is named.
+        """
+        self.directory, self.split = Path(directory), split
+        self.manifest: dict[str, Any] = shards.read_manifest(self.directory, "rows")
+        if split not in self.manifest["splits"]:
+            raise InputError(
+                f"no split {split!r}", where=str(directory), fix=f"It has: {', '.join(self.manifest['splits'])}."
+            )
+        self.hash: str = self.manifest["hash"]
+        self.length: int = self.manifest["length"]
+        self.pad_id: int = self.manifest["pad_id"]
+        self.dtype = row_dtype(self.length, self.manifest["vocab_size"], self.manifest["origins"])
+        self._infos = [shards.ShardInfo.from_json(entry) for entry in self.manifest["splits"][split]]
+        self.sizes = np.array([info.count for info in self._infos], np.int64)
+        self._ends = np.cumsum(self.sizes)
+        self._readers: OrderedDict[int, Any] = OrderedDict()
+        self._lock = threading.Lock()
+        for info in self._infos:
+            shards.verify_shard(self.directory, info, full=verify)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def require(
+        self,
+        *,
+        length: int | None = None,
+        vocab_size: int | None = None,
+        tokenizer_hash: str | None = None,
+        policy: str | None = None,
+    ) -> None:
+        """Raises InputError where the rows are not what a run needs: rows of another length, another tokenizer."""
+        wanted = {"length": length, "vocab_size": vocab_size, "tokenizer_hash": tokenizer_hash, "policy": policy}
+        for key, value in wanted.items():
+            if value is not None and self.manifest[key] != value:
+                name = {"length": "rows of length", "tokenizer_hash": "rows of another tokenizer:"}.get(key, key)
+                raise InputError(
+                    f"{name} {_brief(self.manifest[key])} where {_brief(value)} is needed",
+                    where=str(self.directory),
+                    fix="Name other rows, or make them: `jaxbert rows` for another length or policy, "
+                    "`jaxbert prepare` first for another tokenizer.",
+                )
+
+    def read(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
+        """Rows `indices` (any order, repeats allowed) as a structured array [n] of `dtype`.
+
+        Raises:
+          IndexError: an index outside [0, len).
+          Stopped: a shard cannot be read; it is named.
+        """
+        wanted = np.asarray(indices, np.int64)
+        if wanted.size and not 0 <= wanted.min() <= wanted.max() < len(self):
+            raise IndexError(f"row {wanted.min()} or {wanted.max()} of {len(self)}")
+        shard_of = np.searchsorted(self._ends, wanted, side="right")
+        within = wanted - (self._ends - self.sizes)[shard_of]
+        records: list[bytes] = [b""] * len(wanted)
+        by_shard = np.argsort(shard_of, kind="stable")
+        for group in np.split(by_shard, np.flatnonzero(np.diff(shard_of[by_shard])) + 1):
+            if group.size:
+                for place, record in zip(group.tolist(), self._fetch(shard_of[group[0]], within[group]), strict=True):
+                    records[place] = record
+        return np.frombuffer(b"".join(records), self.dtype)
+
+    def _fetch(self, shard: int, positions: np.ndarray) -> list[bytes]:
+        shard = int(shard)
+        try:
+            records: list[bytes] = self._reader(shard).read(positions.tolist())
+        except (RuntimeError, ValueError, IndexError, OSError) as error:
+            raise self._damaged(shard, str(error)) from None
+        if len(records) != len(positions) or any(len(record) != self.dtype.itemsize for record in records):
+            raise self._damaged(shard, "records of another size or number")
+        return records
+
+    def _reader(self, shard: int) -> Any:
+        from array_record.python.array_record_module import ArrayRecordReader
+
+        with self._lock:
+            reader = self._readers.pop(shard, None)
+            if reader is None:
+                # The options of Grain's reader for random access: no read-ahead, small buffer.
+                reader = ArrayRecordReader(
+                    str(self.directory / self._infos[shard].file),
+                    options="readahead_buffer_size:0",
+                    file_reader_buffer_size=32768,
+                )
+                if reader.num_records() != self.sizes[shard]:
+                    raise self._damaged(shard, f"{reader.num_records()} rows where {self.sizes[shard]} are due")
+            self._readers[shard] = reader
+            # Dropped, not closed: another thread may be reading from it.
+            while len(self._readers) > _OPEN_SHARDS:
+                self._readers.popitem(last=False)
+            return reader
+
+    def _damaged(self, shard: int, detail: str) -> Stopped:
+        return Stopped(
+            f"damaged shard of rows: {' '.join(detail.split())[:200]}",
+            where=str(self.directory / self._infos[shard].file),
+            fix="Copy this shard again from where it is whole, or make the rows again with `jaxbert rows --overwrite`.",
+        )
+
+
+class Order:
+    """The order in which rows are taken: a permutation of all rows each epoch, another one each epoch, without end.
+
+    A pure function of (sizes, seed, window, position). Like a Grain MapDataset, `order[j]` is defined for every
+    j >= 0 and `len` is one epoch's. Memory is that of a window (8 bytes a row).
+    """
+
+    def __init__(self, sizes: Sequence[int] | np.ndarray, *, seed: int | str, window: int):
+        """The order of rows in shards of these sizes.
+
+        Args:
+          sizes: rows in each shard.
+          seed: any integer or string.
+          window: shards whose rows are shuffled together, at least 1.
+        """
+        self._sizes = np.asarray(sizes, np.int64)
+        self._starts = np.cumsum(self._sizes) - self._sizes
+        self._rows = int(self._sizes.sum())
+        self._seed, self._window = seed, window
+        self._kept: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
+        self._lock = threading.Lock()
+        if window < 1 or self._rows < 1:
+            raise InputError(
+                f"no order over {self._rows} rows with a window of {window} shards",
+                where="rows",
+                fix="Give rows that are not empty and a window of at least 1.",
+            )
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def __getitem__(self, position: int) -> int:
+        return int(self.take(np.array([position]))[0])
+
+    def take(self, positions: np.ndarray) -> np.ndarray:
+        """Row indices int64 [n] at `positions` int64 [n], each at least 0."""
+        positions = np.asarray(positions, np.int64)
+        if positions.size and positions.min() < 0:
+            raise IndexError(f"position {positions.min()}")
+        epochs, within = np.divmod(positions, self._rows)
+        rows = np.empty_like(within)
+        for epoch in np.unique(epochs).tolist():
+            shard_order = permutation(len(self._sizes), "shards", self._seed, epoch)
+            firsts = np.arange(0, len(shard_order), self._window)
+            window_ends = np.cumsum(np.add.reduceat(self._sizes[shard_order], firsts))
+            chosen = np.flatnonzero(epochs == epoch)
+            windows = np.searchsorted(window_ends, within[chosen], side="right")
+            for window in np.unique(windows).tolist():
+                members = shard_order[window * self._window : (window + 1) * self._window]
+                order = self._window_rows(epoch, window, members)
+                inside = chosen[windows == window]
+                rows[inside] = order[within[inside] - (window_ends[window] - len(order))]
+        return rows
+
+    def _window_rows(self, epoch: int, window: int, members: np.ndarray) -> np.ndarray:
+        with self._lock:
+            order = self._kept.pop((epoch, window), None)
+            if order is None:
+                parts = [np.arange(self._starts[shard], self._starts[shard] + self._sizes[shard]) for shard in members]
+                rows = np.concatenate(parts)
+                order = rows[permutation(len(rows), "window", self._seed, epoch, window)]
+            self._kept[epoch, window] = order
+            while len(self._kept) > _KEPT_WINDOWS:
+                self._kept.popitem(last=False)
+            return order
+
+
+class Mixture:
+    """Which source gives the j-th row of the stream, and which of its rows: pure in j, evenly spread.
+
+    Every source has exactly its share in each whole block of `sum(parts)` rows, and is never more than a row per source
+    away from it in between.
+    """
+
+    def __init__(self, weights: Sequence[float]):
+        """Raises InputError for weights that are not positive, or under a millionth of the sum."""
+        self.parts = _whole_parts(weights)
+        self._totals = np.cumsum(self.parts).tolist()
+
+    def assign(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(source, position in that source's own stream), both int64 [n], for stream positions int64 [n]."""
+        positions = np.asarray(positions, np.int64)
+        source = np.zeros_like(positions)
+        within = positions.copy()
+        open_ = np.ones(positions.shape, bool)
+        # The last source takes its share evenly from the stream, the one before from what is left, and so on.
+        for last in range(len(self.parts) - 1, 0, -1):
+            others, both = self._totals[last - 1], self._totals[last]
+            before = _share(within, others, both)
+            taken = open_ & (_share(within + 1, others, both) == before)
+            source[taken] = last
+            within = np.where(taken, within - before, np.where(open_, before, within))
+            open_ &= ~taken
+        return source, within
+
+    def counts(self, rows: int) -> list[int]:
+        """How many of the first `rows` rows of the stream each source gives."""
+        counts = [0] * len(self.parts)
+        for last in range(len(self.parts) - 1, 0, -1):
+            before = int(_share(np.array(rows), self._totals[last - 1], self._totals[last]))
+            counts[last], rows = rows - before, before
+        counts[0] = rows
+        return counts
+
+
+def _share(count: np.ndarray, part: int, whole: int) -> np.ndarray:
+    """floor(count * part / whole), without overflow."""
+    blocks, rest = np.divmod(count, whole)
+    share: np.ndarray = blocks * part + rest * part // whole
+    return share
+
+
+def _whole_parts(weights: Sequence[float]) -> list[int]:
+    if not weights or not all(0 < weight < float("inf") for weight in weights):
+        raise InputError(f"weights {list(weights)}", where="rows", fix="Every source needs a positive weight.")
+    exact = [Fraction(str(weight)) for weight in weights]
+    scale = lcm(*(fraction.denominator for fraction in exact))
+    parts = [int(fraction * scale) for fraction in exact]
+    common = int(np.gcd.reduce(np.array(parts, object)))
+    parts = [part // common for part in parts]
+    total = sum(parts)
+    if total > _PARTS:
+        ends = [0]
+        for part in parts:
+            ends.append(ends[-1] + part)
+        cuts = [end * _PARTS // total for end in ends]
+        parts = [high - low for low, high in pairwise(cuts)]
+    if min(parts) < 1:
+        raise InputError(
+            f"weights {list(weights)}", where="rows", fix="Give each source at least a millionth of the sum."
+        )
+    return parts
+
+
+class Batches:
+    """The endless stream of training batches over one or several sources of rows."""
+
+    def __init__(self, sources: Sequence[tuple[Rows, float]], *, batch_size: int, seed: int, window: int):
+        """The stream over `sources`.
+
+        Args:
+          sources: (rows, weight): each gives its exact share of the stream and passes through its own epochs.
+          batch_size: B, rows of a global batch.
+          seed: of the order.
+          window: shards shuffled together.
+
+        Raises:
+          InputError: sources of different lengths or tokenizers, without rows, or with weights that are not positive.
+        """
+        self.sources = [rows for rows, _ in sources]
+        self.batch_size = batch_size
+        self._mixture = Mixture([weight for _, weight in sources])
+        first = self.sources[0]
+        for rows in self.sources:
+            rows.require(length=first.length, tokenizer_hash=first.manifest["tokenizer_hash"])
+            _not_empty(rows)
+        self._orders = [
+            Order(rows.sizes, seed=f"{seed}/{number}", window=window) for number, rows in enumerate(self.sources)
+        ]
+
+    def rows(self, step: int, lo: int = 0, hi: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """(source, index in it), both int64 [hi - lo], of rows lo:hi of global batch `step`."""
+        lo, hi = _span(step, lo, hi, self.batch_size)
+        source, within = self._mixture.assign(np.arange(step * self.batch_size + lo, step * self.batch_size + hi))
+        index = np.empty_like(within)
+        for number, order in enumerate(self._orders):
+            mine = source == number
+            index[mine] = order.take(within[mine])
+        return source, index
+
+    def read(self, step: int, lo: int = 0, hi: int | None = None) -> dict[str, np.ndarray]:
+        """Rows lo:hi of global batch `step`, any integer from 0 on.
+
+        Returns:
+          int32 arrays tokens [n, L], types [n, L], group [n, L] (0 is padding), label [n] (-1 is none).
+
+        Raises:
+          Stopped: a damaged shard, named.
+        """
+        source, index = self.rows(step, lo, hi)
+        if len(self.sources) == 1:
+            return as_batch(self.sources[0].read(index))
+        length = self.sources[0].length
+        shapes = {"tokens": (len(index), length), "types": (len(index), length), "group": (len(index), length)}
+        batch = {name: np.empty(shape, np.int32) for name, shape in (shapes | {"label": (len(index),)}).items()}
+        for number, rows in enumerate(self.sources):
+            mine = np.flatnonzero(source == number)
+            for name, values in as_batch(rows.read(index[mine])).items():
+                batch[name][mine] = values
+        return batch
+
+    def origins(self, step: int, lo: int = 0, hi: int | None = None) -> dict[str, np.ndarray]:
+        """Where rows lo:hi of batch `step` come from.
+
+        Returns:
+          int64 arrays source [n] (number of the source), row [n] (index in it), and per segment document, offset (first
+          token in the document) and length, each [n, K]; an absent segment has length 0.
+        """
+        source, index = self.rows(step, lo, hi)
+        segments = max(rows.manifest["origins"] for rows in self.sources)
+        found = {name: np.zeros((len(index), segments), np.int64) for name in ("document", "offset", "length")}
+        for number, rows in enumerate(self.sources):
+            mine = np.flatnonzero(source == number)
+            origins = rows.read(index[mine])["origins"]
+            for name, values in found.items():
+                values[mine, : origins.shape[1]] = origins[name]
+        return {"source": source, "row": index} | found
+
+    def epochs(self, step: int) -> list[float]:
+        """How many times each source has been passed through before batch `step`."""
+        counts = self._mixture.counts(step * self.batch_size)
+        return [count / len(order) for count, order in zip(counts, self._orders, strict=True)]
+
+
+class FixedBatches:
+    """Batches of a validation split: every row once, always the same rows in the same places.
+
+    Rows follow the order in which they are stored, which policies leave shuffled within a shard. The last batch is
+    filled up with rows of padding (group 0, label -1), which weigh nothing.
+    """
+
+    def __init__(self, rows: Rows, batch_size: int, *, limit: int = 0):
+        """`limit`: at most so many batches, spread over the whole split; 0 takes all.
+
+        Raises:
+          InputError: a split without rows.
+        """
+        _not_empty(rows)
+        self._rows, self.batch_size = rows, batch_size
+        batches = -(-len(rows) // batch_size)
+        self._chosen = np.arange(batches)
+        if 0 < limit < batches:
+            self._chosen = np.arange(limit) * batches // limit
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def read(self, step: int, lo: int = 0, hi: int | None = None) -> dict[str, np.ndarray]:
+        """Rows lo:hi of batch `step` < len, in the form of `Batches.read`."""
+        lo, hi = _span(step, lo, hi, self.batch_size)
+        first = int(self._chosen[step]) * self.batch_size
+        index = np.arange(first + lo, first + hi)
+        batch = as_batch(self._rows.read(index[index < len(self._rows)]))
+        missing = len(index) - len(batch["label"])
+        if missing:
+            fill = {"tokens": self._rows.pad_id, "types": 0, "group": 0, "label": -1}
+            for name, values in batch.items():
+                padding = np.full((missing, *values.shape[1:]), fill[name], np.int32)
+                batch[name] = np.concatenate([values, padding])
+        return batch
+
+
+def as_batch(rows: np.ndarray) -> dict[str, np.ndarray]:
+    """A structured array of rows [n] as int32 arrays: tokens, types, group [n, L] and label [n]."""
+    return {name: np.ascontiguousarray(rows[name], np.int32) for name in ("tokens", "types", "group", "label")}
+
+
+def _span(step: int, lo: int, hi: int | None, batch_size: int) -> tuple[int, int]:
+    hi = batch_size if hi is None else hi
+    if step < 0 or not 0 <= lo <= hi <= batch_size:
+        raise IndexError(f"rows {lo}:{hi} of batch {step} of {batch_size} rows")
+    return lo, hi
+
+
+def _not_empty(rows: Rows) -> None:
+    if not len(rows):
+        raise InputError(
+            f"split {rows.split!r} has no rows",
+            where=str(rows.directory),
+            fix="Prepare a source with more documents, or raise data.validation_fraction.",
+        )
+
+
+def _brief(value: Any) -> Any:
+    return value[:12] if isinstance(value, str) and len(value) == 64 else value

@@ -1,0 +1,406 @@
+"""Documents -> token records: sentence-split, tokenised, in ArrayRecord shards that TFDS opens without TensorFlow.
+
+One reader (this process) cuts the documents into shards; workers split sentences, tokenise and write. What a shard
+holds depends on the source and the arguments alone, so the bytes are the same for any number of workers, and a killed
+run goes on where it was: the reader reads again, finished shards are left alone. Memory: a worker holds one shard's
+text, the reader one more per worker.
+
+A record is one document: `tokens` (no special tokens), `sentence_lengths` (they add up to the tokens), `document` (its
+running number in the split; record number i of a split is document i), `name`.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxbert.data import shards
+from jaxbert.data.hygiene import Counts, Repeats, Summary, content_hash
+from jaxbert.data.shards import ShardDirectory, ShardInfo
+from jaxbert.data.sources import Source
+from jaxbert.data.sources.base import Document
+from jaxbert.errors import InputError, Stopped
+from jaxbert.text.sentences import check_language, split_sentences
+from jaxbert.text.tokenizers import Tokenizer
+
+SPLITS = ("train", "validation")
+SHARD_BYTES = 8 << 20
+_FORMAT = 1
+_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}"
+# Sentences tokenised in one call: the library's own objects take some hundred bytes a token.
+_SENTENCES = 1024
+
+
+@dataclass(frozen=True)
+class Record:
+    """One document as tokens.
+
+    Attributes:
+      tokens: uint16 or uint32 [T].
+      sentence_lengths: uint32 [S], adding up to T.
+      document: running number in its split.
+      name: where it stands in the source.
+    """
+
+    tokens: np.ndarray
+    sentence_lengths: np.ndarray
+    document: int
+    name: str
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One shard to make. `finished`: it is there already, and `documents` is empty."""
+
+    directory: ShardDirectory
+    split: str
+    shard: int
+    first: int
+    documents: list[tuple[str, str]]
+    finished: ShardInfo | None = None
+
+
+def prepare_records(
+    source: Source,
+    tokenizer: Tokenizer,
+    out: Path | str,
+    *,
+    workers: int,
+    shard_bytes: int = SHARD_BYTES,
+    language: str = "en",
+    validation_fraction: float = 0.01,
+    remove_duplicates: bool = True,
+    remove_repeated_lines: bool = False,
+    sentence_structure: bool = True,
+    overwrite: bool = False,
+) -> Summary:
+    """Makes a directory of records: shards, TFDS's metadata, manifest.json, and the tokenizer beside them.
+
+    Repeating a call resumes it, or finds it done. Bytes do not depend on `workers`.
+
+    Args:
+      source: of the documents.
+      tokenizer: saved as `out`/tokenizer.
+      out: the directory to make.
+      workers: processes.
+      shard_bytes: UTF-8 bytes of text a shard; one has at least two documents where the source has them.
+      language: ISO 639 code, of the sentence splitter.
+      validation_fraction: share of documents held out, chosen by a hash of their text (duplicates stay together); at
+        least two documents where the source has four. Sources with splits of their own ignore it.
+      remove_duplicates: leave exact duplicates of documents out.
+      remove_repeated_lines: leave lines out that stood in the corpus before.
+      sentence_structure: name documents without it (for next sentence prediction).
+      overwrite: replace records made with other arguments, or with damaged shards.
+
+    Raises:
+      InputError: arguments out of range, `out` holds something else, or the source turns out unusable: then nothing of
+        this call stays.
+      Interrupted: the disk is full, or a worker died; the same call continues.
+    """
+    out = Path(out)
+    _check_arguments(workers, shard_bytes, language, validation_fraction)
+    arguments = {
+        "format": _FORMAT,
+        "source": source.describe(),
+        "source_hash": source.hash,
+        "tokenizer_hash": tokenizer.hash,
+        "shard_bytes": shard_bytes,
+        "language": language,
+        "sentence_splitter": f"sentencex {importlib.metadata.version('sentencex')}",
+        "validation_fraction": validation_fraction,
+        "remove_duplicates": remove_duplicates,
+        "remove_repeated_lines": remove_repeated_lines,
+        "sentence_structure": sentence_structure,
+    }
+    directory = shards.open_directory(out, "records", arguments, overwrite=overwrite)
+    if directory.done and overwrite and directory.damaged():
+        directory.begin()
+    if directory.done:
+        return Summary.from_json(shards.read_manifest(out, "records")["summary"])
+    tokenizer.save(out / "tokenizer")
+    repeats = Repeats(remove_documents=remove_duplicates, remove_lines=remove_repeated_lines)
+    jobs = _jobs(directory, repeats.filter(source.documents()), shard_bytes, validation_fraction)
+    infos: dict[str, list[ShardInfo]] = {split: [] for split in SPLITS}
+    totals = {split: Counts() for split in SPLITS}
+    function = functools.partial(_write, language=language, sentence_structure=sentence_structure)
+
+    def describe(result: tuple[str, ShardInfo]) -> str:
+        tokens = sum(counts.tokens for counts in totals.values()) + result[1].statistics["tokens"]
+        return f"{tokens / 1e6:.1f}M tokens"
+
+    try:
+        for split, info in shards.parallel(function, jobs, workers, label="prepare", describe=describe):
+            infos[split].append(info)
+            totals[split].merge(Counts(**info.statistics))
+        if not totals["train"].tokens:
+            raise InputError("no text in the source", where=source.spec, fix="Give one that has some.")
+    except InputError:
+        directory.discard()
+        raise
+    findings = repeats.findings()
+    everything = Counts()
+    for counts in totals.values():
+        everything.merge(counts)
+    findings += everything.findings(language)
+    if not totals["validation"].documents:
+        findings.append("no validation split: there are too few documents to hold any out")
+    summary = Summary(totals, findings)
+    fields: dict[str, Any] = {
+        "source_hash": source.hash,
+        "tokenizer_hash": tokenizer.hash,
+        "vocab_size": tokenizer.vocab_size,
+        "language": language,
+        "counts": {split: counts.documents for split, counts in totals.items()},
+        "summary": summary.to_json(),
+        "hash": _hash(arguments, infos),
+    }
+    _write_tfds_metadata(out, tokenizer.vocab_size, infos)
+    directory.commit(infos, fields)
+    return summary
+
+
+def _check_arguments(workers: int, shard_bytes: int, language: str, validation_fraction: float) -> None:
+    check_language(language)
+    if workers < 1:
+        raise InputError(f"{workers} workers", where="--workers", fix="Take 1 or more.")
+    if shard_bytes < 1:
+        raise InputError(f"shards of {shard_bytes} bytes", where="shard_bytes", fix="Take 1 or more.")
+    if not 0 <= validation_fraction < 1:
+        raise InputError(
+            f"a validation fraction of {validation_fraction}", where="--validation-fraction", fix="Take one in [0, 1)."
+        )
+
+
+def _hash(arguments: dict[str, Any], infos: dict[str, list[ShardInfo]]) -> str:
+    """Hex sha256 of what the records are; not of where they come from, if the bytes are the same."""
+    made = {
+        "tokenizer_hash": arguments["tokenizer_hash"],
+        "splits": {split: [info.sha256 for info in parts] for split, parts in infos.items()},
+    }
+    return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The reader
+
+
+class _Cutter:
+    """Collects the documents of one split and cuts them into shards."""
+
+    def __init__(self, directory: ShardDirectory, split: str, shard_bytes: int):
+        self.directory, self.split, self.shard_bytes = directory, split, shard_bytes
+        self.documents: list[Document] = []
+        self.bytes = self.shard = self.first = 0
+
+    def add(self, document: Document) -> None:
+        self.documents.append(document)
+        self.bytes += len(document.text.encode())
+
+    def full(self) -> bool:
+        return self.bytes >= self.shard_bytes and len(self.documents) >= 2
+
+    def cut(self) -> _Job:
+        finished = self.directory.finished(shard_name(self.split, self.shard))
+        documents = [] if finished else [(document.name, document.text) for document in self.documents]
+        job = _Job(self.directory, self.split, self.shard, self.first, documents, finished)
+        self.shard += 1
+        self.first += len(self.documents)
+        self.documents, self.bytes = [], 0
+        return job
+
+
+def shard_name(split: str, shard: int) -> str:
+    """File name of a shard of records."""
+    return f"records-{split}.array_record-{shard:05d}"
+
+
+def _jobs(
+    directory: ShardDirectory, documents: Iterator[Document], shard_bytes: int, validation_fraction: float
+) -> Iterator[_Job]:
+    cutters = {split: _Cutter(directory, split, shard_bytes) for split in SPLITS}
+    train, validation = cutters["train"], cutters["validation"]
+    limit = int(validation_fraction * 2**64)
+    choose = False
+    for document in documents:
+        split = document.split
+        if split is None:
+            choose = limit > 0
+            # A hash of what the set of seen documents does not use, or the two would be entangled.
+            split = "validation" if content_hash("split\0" + document.text) < limit else "train"
+        cutter = cutters[split]
+        # The last full shard waits for the next document: see below.
+        if cutter.full():
+            yield cutter.cut()
+        cutter.add(document)
+    if choose and validation.first == 0:
+        # So few documents that the hash held out none or one: the last ones of train go, as long as train keeps two.
+        while len(validation.documents) < 2 and len(train.documents) + train.first > 2 and len(train.documents) > 1:
+            moved = train.documents.pop()
+            train.bytes -= len(moved.text.encode())
+            validation.add(moved)
+    for cutter in cutters.values():
+        if cutter.documents:
+            yield cutter.cut()
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The workers
+
+
+@functools.lru_cache(maxsize=1)
+def _tokenizer(directory: Path) -> Tokenizer:
+    return Tokenizer.load(directory)
+
+
+def _write(job: _Job, *, language: str, sentence_structure: bool) -> tuple[str, ShardInfo]:
+    """Makes one shard; (split, its info with the statistics of its documents)."""
+    if job.finished is not None:
+        return job.split, job.finished
+    tokenizer = _tokenizer(job.directory.path / "tokenizer")
+    counts = Counts()
+
+    def records() -> Iterator[bytes]:
+        for number, (name, text) in enumerate(job.documents, job.first):
+            tokens, lengths = tokenise(text, tokenizer, language)
+            counts.add(
+                name,
+                text,
+                sentences=len(lengths),
+                tokens=len(tokens),
+                unknown=int((tokens == tokenizer.unk_id).sum()),
+                language=language,
+                sentence_structure=sentence_structure,
+            )
+            yield serialize(Record(tokens, lengths, number, name), tokenizer.vocab_size)
+
+    info = shards.write_shard(job.directory.path / shard_name(job.split, job.shard), records())
+    return job.split, job.directory.finish(replace(info, statistics=asdict(counts)))
+
+
+def tokenise(text: str, tokenizer: Tokenizer, language: str) -> tuple[np.ndarray, np.ndarray]:
+    """(tokens [T] of `token_dtype`, sentence lengths uint32 [S]) of a text; sentences without tokens are left out."""
+    sentences = split_sentences(text, language)
+    parts: list[np.ndarray] = []
+    lengths: list[int] = []
+    dtype = token_dtype(tokenizer.vocab_size)
+    for start in range(0, len(sentences), _SENTENCES):
+        ids = tokenizer.encode_batch(sentences[start : start + _SENTENCES])
+        lengths.extend(len(sentence) for sentence in ids if sentence)
+        parts.append(np.fromiter(itertools.chain.from_iterable(ids), dtype))
+    return np.concatenate(parts) if parts else np.zeros(0, dtype), np.array(lengths, np.uint32)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The format
+
+
+def token_dtype(vocab_size: int) -> np.dtype[Any]:
+    """uint16, or uint32 for vocabularies of more than 65,536."""
+    return np.dtype(np.uint32 if vocab_size > 65536 else np.uint16)
+
+
+@functools.lru_cache(maxsize=4)
+def features(vocab_size: int) -> Any:
+    """The record format as TFDS features."""
+    import tensorflow_datasets as tfds
+
+    return tfds.features.FeaturesDict(
+        {
+            "tokens": tfds.features.Tensor(shape=(None,), dtype=token_dtype(vocab_size), encoding="bytes"),
+            "sentence_lengths": tfds.features.Tensor(shape=(None,), dtype=np.uint32, encoding="bytes"),
+            "document": tfds.features.Scalar(np.int64),
+            "name": tfds.features.Text(),
+        }
+    )
+
+
+def serialize(record: Record, vocab_size: int) -> bytes:
+    """A record as TFDS reads it."""
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    serialized = features(vocab_size).serialize_example(asdict(record))
+    # The features are a protobuf map, whose order is another in every process unless one asks for a fixed one.
+    example = tf_example_pb2.Example.FromString(serialized)
+    return bytes(example.SerializeToString(deterministic=True))
+
+
+def _write_tfds_metadata(out: Path, vocab_size: int, infos: dict[str, list[ShardInfo]]) -> None:
+    import tensorflow_datasets as tfds
+    from etils import epath
+
+    splits = []
+    for split, parts in infos.items():
+        if not parts:
+            continue
+        template = tfds.core.ShardedFileTemplate(
+            data_dir=epath.Path(out),
+            dataset_name="records",
+            split=split,
+            filetype_suffix="array_record",
+            template=_TEMPLATE,
+        )
+        splits.append(
+            tfds.core.SplitInfo(
+                name=split,
+                shard_lengths=[info.count for info in parts],
+                num_bytes=sum(info.bytes for info in parts),
+                filename_template=template,
+            )
+        )
+    try:
+        # check_data=True would need TensorFlow.
+        tfds.folder_dataset.write_metadata(
+            data_dir=str(out),
+            features=features(vocab_size),
+            split_infos=splits,
+            filename_template=_TEMPLATE,
+            check_data=False,
+        )
+    except OSError as error:
+        raise shards.disk_error(error, out) from error
+
+
+def read_records(directory: Path | str, split: str, shard: int) -> Iterator[Record]:
+    """Yields the documents of one shard, in order.
+
+    Args:
+      directory: of records.
+      split: "train" or "validation".
+      shard: 0 .. number of shards - 1.
+
+    Raises:
+      InputError: no such directory, split or shard.
+      Stopped: the shard is damaged, by its sha256 or in itself; the line names it.
+    """
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    directory = Path(directory)
+    manifest = shards.read_manifest(directory, "records")
+    entries = manifest["splits"].get(split, [])
+    if not 0 <= shard < len(entries):
+        raise InputError(
+            f"no shard {shard} of split {split!r}", where=str(directory), fix=f"It has {len(entries)}, from 0."
+        )
+    info = ShardInfo.from_json(entries[shard])
+    shards.verify_shard(directory, info)
+    decode = features(manifest["vocab_size"]).deserialize_example_np
+    path = directory / info.file
+    reader = ArrayRecordReader(str(path))
+    if reader.num_records() != info.count:
+        raise Stopped(
+            f"damaged shard: {reader.num_records()} records where {info.count} are due",
+            where=str(path),
+            fix="Make the records again with --overwrite.",
+        )
+    for _ in range(info.count):
+        value = decode(reader.read())
+        yield Record(value["tokens"], value["sentence_lengths"], int(value["document"]), value["name"].decode())

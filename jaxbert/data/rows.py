@@ -1,0 +1,406 @@
+"""Records -> training rows: fixed-length raw records in shards with a manifest. Imports no jax.
+
+A row is [CLS] A [SEP] B [SEP] and padding (or [CLS] A [SEP], where there is no B), with what a model needs to read it
+and where it came from; no masks, because masking is dynamic. One shard of records gives one shard of rows per copy:
+what it holds is a pure function of (records, policy, length, short rows, seed, split, shard, copy), whatever the number
+of workers, and memory is bounded by a shard.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxbert.data import shards
+from jaxbert.data.draws import Draws, permutation
+from jaxbert.data.policies import POLICIES, Segments, TokenShard
+from jaxbert.data.records import read_records
+from jaxbert.errors import InputError, Stopped
+from jaxbert.text.tokenizers import Tokenizer
+
+# Rows put together at once: enough to spend the time in numpy, little enough to stay in cache.
+_BLOCK = 2048
+_COUNTS = (
+    *("documents", "sentences", "tokens", "rows", "next", "random"),
+    *("unpaired", "positions", "truncated", "oversized"),
+)
+_MIN_LENGTH, _MAX_LENGTH = 8, 65535
+
+
+def row_dtype(length: int, vocab_size: int, origins: int) -> np.dtype[Any]:
+    """One row as it lies on disk: little-endian, packed.
+
+    tokens u2 (u4 when V > 65536) [L]; types u1 [L]; group u1 [L] (attention group: 0 padding); label i1 (0 the second
+    segment follows the first, 1 it is from elsewhere, -1 no pair); origins [K] of document u4 (running number in its
+    split), offset u4 (the segment's first token, counted in its document), length u2 (tokens; 0: no such segment).
+    """
+    return np.dtype(
+        [
+            ("tokens", "<u4" if vocab_size > 65536 else "<u2", (length,)),
+            ("types", "u1", (length,)),
+            ("group", "u1", (length,)),
+            ("label", "i1"),
+            ("origins", np.dtype([("document", "<u4"), ("offset", "<u4"), ("length", "<u2")]), (origins,)),
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class RowsSummary:
+    """What `build_rows` made. Counts are sums over splits and copies.
+
+    Attributes:
+      policy, length: as asked for.
+      rows: by split.
+      hash: of the rows directory.
+      statistics: by split: documents, sentences, tokens (of one pass each, summed over copies); rows, of these next,
+        random, unpaired; positions (not padding); truncated (tokens), oversized (sentences longer than a row); the
+        rates filled, random_rate, truncated_rate.
+    """
+
+    policy: str
+    length: int
+    rows: dict[str, int]
+    hash: str
+    statistics: dict[str, dict[str, float]]
+
+    def lines(self) -> list[str]:
+        """For printing."""
+        lines = []
+        for split, rows in self.rows.items():
+            s = self.statistics[split]
+            if not rows:
+                lines.append(f"{split}: no rows")
+                continue
+            lines.append(
+                f"{split}: {rows:,} rows of {self.length} tokens ({self.policy}), {s['filled']:.1%} filled, "
+                f"random next {s['random_rate']:.1%}"
+            )
+            lines.append(
+                f"{split}: {s['documents']:,} documents, {s['sentences']:,} sentences, {s['tokens']:,} tokens; "
+                f"truncated {s['truncated']:,} tokens ({s['truncated_rate']:.1%}), "
+                f"{s['oversized']:,} sentences longer than a row, {s['unpaired']:,} rows without a pair"
+            )
+        return lines
+
+    def to_json(self) -> dict[str, Any]:
+        """For `--json` and the manifest."""
+        return {
+            "policy": self.policy,
+            "length": self.length,
+            "rows": self.rows,
+            "hash": self.hash,
+            "statistics": self.statistics,
+        }
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One shard of rows to make; picklable, for worker processes."""
+
+    records: Path
+    split: str
+    shard: int
+    copy: int
+    out: shards.ShardDirectory
+    file: str
+    policy: str
+    length: int
+    short_rows: float
+    seed: int
+    vocab_size: int
+    cls_id: int
+    sep_id: int
+    pad_id: int
+
+
+def build_rows(
+    records: Path | str,
+    out: Path | str,
+    *,
+    policy: str,
+    length: int,
+    workers: int,
+    seed: int,
+    short_rows: float = 0.1,
+    copies: int = 1,
+    overwrite: bool = False,
+) -> RowsSummary:
+    """Makes a directory of rows from a directory of records: shards, manifest.json, and the tokenizer beside them.
+
+    Repeating a call resumes it: finished shards are kept. Bytes do not depend on `workers`.
+
+    Args:
+      records: from `jaxbert prepare`.
+      out: the directory to make.
+      policy: a key of `POLICIES`.
+      length: L, tokens a row, special tokens counted.
+      workers: processes.
+      seed: of every random choice here.
+      short_rows: probability, per document, of a target length drawn at random (google-research/bert: 0.1).
+      copies: passes over the train split with other choices (the original's dupe_factor); validation has one.
+      overwrite: replace rows made with other arguments; of rows made with these, replace damaged shards.
+
+    Raises:
+      InputError: no records there, a tokenizer that does not match them, arguments out of range, or `out` holds rows
+        made with other arguments (and not `overwrite`).
+      Stopped: a damaged shard of records, named.
+      Interrupted: the disk is full; the same call continues.
+    """
+    records, out = Path(records), Path(out)
+    _check_arguments(policy, length, short_rows, copies, workers)
+    manifest = shards.read_manifest(records, "records")
+    tokenizer = Tokenizer.load(records / "tokenizer")
+    if tokenizer.hash != manifest["tokenizer_hash"]:
+        raise InputError(
+            f"the tokenizer (hash {tokenizer.hash[:12]}) is not the one these records were made with "
+            f"({manifest['tokenizer_hash'][:12]})",
+            where=str(records / "tokenizer"),
+            fix="Put the right files back, or run `jaxbert prepare` again.",
+        )
+    arguments = {
+        "records_hash": manifest["hash"],
+        "policy": policy,
+        "length": length,
+        "seed": seed,
+        "short_rows": float(short_rows),
+        "copies": copies,
+    }
+    directory = shards.open_directory(out, "rows", arguments, overwrite=overwrite)
+    jobs = []
+    for split, entries in manifest["splits"].items():
+        passes = copies if split == "train" else 1
+        for copy in range(passes):
+            for shard in range(len(entries)):
+                number = copy * len(entries) + shard
+                jobs.append(
+                    _Job(
+                        records=records,
+                        split=split,
+                        shard=shard,
+                        copy=copy,
+                        out=directory,
+                        file=f"rows-{split}.array_record-{number:05d}-of-{passes * len(entries):05d}",
+                        policy=policy,
+                        length=length,
+                        short_rows=short_rows,
+                        seed=seed,
+                        vocab_size=tokenizer.vocab_size,
+                        cls_id=tokenizer.cls_id,
+                        sep_id=tokenizer.sep_id,
+                        pad_id=tokenizer.pad_id,
+                    )
+                )
+    if directory.done:
+        made = shards.read_manifest(out, "rows")
+        if overwrite:
+            _repair(made, jobs, workers)
+        return _summary(made)
+    splits: dict[str, list[shards.ShardInfo]] = {split: [] for split in manifest["splits"]}
+    results = shards.parallel(_make_shard, jobs, workers, label="rows", total=len(jobs))
+    for job, info in zip(jobs, results, strict=True):
+        splits[job.split].append(info)
+    tokenizer.save(out / "tokenizer")
+    fields = {
+        "policy": policy,
+        "length": length,
+        "vocab_size": tokenizer.vocab_size,
+        "pad_id": tokenizer.pad_id,
+        "tokenizer_hash": tokenizer.hash,
+        "origins": POLICIES[policy].segments,
+        "counts": {split: sum(info.count for info in infos) for split, infos in splits.items()},
+        "statistics": {split: _summed([info.statistics for info in infos], length) for split, infos in splits.items()},
+    }
+    entries = {split: [info.to_json() for info in infos] for split, infos in splits.items()}
+    fields["hash"] = canonical_hash({"kind": "rows", "arguments": directory.arguments, "splits": entries, **fields})
+    return _summary(directory.commit(splits, fields))
+
+
+def canonical_hash(manifest: dict[str, Any]) -> str:
+    """sha256 of a manifest's canonical JSON, without its own `hash`: it covers every shard's sha256."""
+    content = {key: value for key, value in manifest.items() if key != "hash"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _summary(manifest: dict[str, Any]) -> RowsSummary:
+    return RowsSummary(
+        policy=manifest["policy"],
+        length=manifest["length"],
+        rows=manifest["counts"],
+        hash=manifest["hash"],
+        statistics=manifest["statistics"],
+    )
+
+
+def _make_shard(job: _Job) -> shards.ShardInfo:
+    """Worker: one shard of rows, unless an earlier call finished it."""
+    finished = job.out.finished(job.file)
+    return finished if finished is not None else job.out.finish(_write(job))
+
+
+def _write(job: _Job) -> shards.ShardInfo:
+    shard, segments = _cut(job)
+    info = shards.write_shard(job.out.path / job.file, _encode(job, shard, segments))
+    return replace(info, statistics=_count(shard, segments))
+
+
+def _repair(made: dict[str, Any], jobs: list[_Job], workers: int) -> None:
+    """Makes those shards of finished rows again that are damaged: their bytes are a function of the same arguments."""
+    infos = {entry["file"]: shards.ShardInfo.from_json(entry) for part in made["splits"].values() for entry in part}
+    damaged = []
+    for job in jobs:
+        try:
+            shards.verify_shard(job.out.path, infos[job.file])
+        except Stopped:
+            damaged.append(job)
+    for info in shards.parallel(_write, damaged, workers, label="damaged rows" if damaged else "", total=len(damaged)):
+        if info.sha256 != infos[info.file].sha256:
+            raise Stopped(
+                "the shard came out different from what the manifest says",
+                where=str(jobs[0].out.path / info.file),
+                fix="Remove the directory and make the rows again.",
+            )
+
+
+def _load_shard(job: _Job) -> TokenShard:
+    """All documents of a records shard end to end; documents without tokens and empty sentences are left out."""
+    tokens: list[np.ndarray] = []
+    lengths: list[np.ndarray] = []
+    names: list[int] = []
+    for record in read_records(job.records, job.split, job.shard):
+        sentence_lengths = record.sentence_lengths[record.sentence_lengths > 0].astype(np.int64)
+        if len(sentence_lengths):
+            tokens.append(record.tokens)
+            lengths.append(sentence_lengths)
+            names.append(record.document)
+    counts = np.array([len(part) for part in lengths], np.int64)
+    dtype = "<u4" if job.vocab_size > 65536 else "<u2"
+    return TokenShard(
+        tokens=np.concatenate(tokens).astype(dtype, copy=False) if tokens else np.zeros(0, dtype),
+        sentences=_ends(np.concatenate(lengths) if lengths else np.zeros(0, np.int64)),
+        documents=_ends(counts),
+        names=np.array(names, np.int64),
+    )
+
+
+def _ends(lengths: np.ndarray) -> np.ndarray:
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+
+
+def assemble(
+    shard: TokenShard, segments: Segments, *, length: int, vocab_size: int, cls_id: int, sep_id: int, pad_id: int
+) -> np.ndarray:
+    """Segments as rows [n] of `row_dtype`: [CLS], each segment with a [SEP] behind it, padding.
+
+    The k-th segment and its [SEP] have type k, [CLS] has type 0 (google-research/bert create_pretraining_data.py).
+    """
+    count, width = segments.starts.shape
+    rows = np.zeros(count, row_dtype(length, vocab_size, width))
+    flat = np.full(count * length, pad_id, rows["tokens"].dtype)
+    types = np.zeros(count * length, np.uint8)
+    ahead = np.arange(count, dtype=np.int64) * length
+    flat[ahead] = cls_id
+    ahead += 1
+    for k in range(width):
+        sizes = segments.lengths[:, k]
+        total = int(sizes.sum())
+        before = np.cumsum(sizes) - sizes
+        steps = np.arange(total, dtype=np.int64)
+        place = np.repeat(ahead - before, sizes) + steps
+        flat[place] = shard.tokens[np.repeat(segments.starts[:, k] - before, sizes) + steps]
+        separators = (ahead + sizes)[sizes > 0]
+        flat[separators] = sep_id
+        types[place] = k
+        types[separators] = k
+        ahead += sizes + (sizes > 0)
+    used = ahead - np.arange(count, dtype=np.int64) * length
+    rows["tokens"] = flat.reshape(count, length)
+    rows["types"] = types.reshape(count, length)
+    rows["group"] = np.arange(length) < used[:, None]
+    rows["label"] = segments.labels
+    document_starts = shard.sentences[shard.documents[:-1]]
+    origins = rows["origins"]
+    present = segments.lengths > 0
+    origins["document"] = np.where(present, shard.names[segments.documents], 0)
+    origins["offset"] = np.where(present, segments.starts - document_starts[segments.documents], 0)
+    origins["length"] = segments.lengths
+    return rows
+
+
+def _cut(job: _Job) -> tuple[TokenShard, Segments]:
+    """The rows of a job as spans, in the order in which they are stored: shuffled, so that any stretch is a sample."""
+    shard = _load_shard(job)
+    key = (job.seed, job.split, job.shard, job.copy)
+    segments = POLICIES[job.policy].cut(shard, job.length, job.short_rows, Draws(job.policy, *key))
+    order = permutation(len(segments.labels), "rows", job.policy, *key)
+    return shard, _select(segments, order)
+
+
+def _select(segments: Segments, chosen: np.ndarray | slice) -> Segments:
+    return replace(
+        segments,
+        starts=segments.starts[chosen],
+        lengths=segments.lengths[chosen],
+        documents=segments.documents[chosen],
+        labels=segments.labels[chosen],
+    )
+
+
+def _encode(job: _Job, shard: TokenShard, segments: Segments) -> Iterator[bytes]:
+    """Rows as bytes, a block at a time."""
+    for start in range(0, len(segments.labels), _BLOCK):
+        rows = assemble(
+            shard,
+            _select(segments, slice(start, start + _BLOCK)),
+            length=job.length,
+            vocab_size=job.vocab_size,
+            cls_id=job.cls_id,
+            sep_id=job.sep_id,
+            pad_id=job.pad_id,
+        )
+        block, size = rows.tobytes(), rows.dtype.itemsize
+        yield from (block[at : at + size] for at in range(0, len(block), size))
+
+
+def _count(shard: TokenShard, segments: Segments) -> dict[str, int]:
+    """What one pass over one shard adds to the statistics."""
+    return {
+        "documents": len(shard.names),
+        "sentences": len(shard.sentences) - 1,
+        "tokens": len(shard.tokens),
+        "rows": len(segments.labels),
+        "next": int((segments.labels == 0).sum()),
+        "random": int((segments.labels == 1).sum()),
+        "unpaired": int((segments.labels == -1).sum()),
+        "positions": int(segments.lengths.sum() + len(segments.labels) + (segments.lengths > 0).sum()),
+        "truncated": segments.truncated,
+        "oversized": segments.oversized,
+    }
+
+
+def _summed(counts: list[dict[str, int]], length: int) -> dict[str, float]:
+    total: dict[str, float] = {name: sum(count[name] for count in counts) for name in _COUNTS}
+    total["filled"] = total["positions"] / max(1, total["rows"] * length)
+    total["random_rate"] = total["random"] / max(1, total["next"] + total["random"])
+    total["truncated_rate"] = total["truncated"] / max(1, total["tokens"])
+    return total
+
+
+def _check_arguments(policy: str, length: int, short_rows: float, copies: int, workers: int) -> None:
+    def require(condition: bool, what: str, fix: str) -> None:
+        if not condition:
+            raise InputError(what, where="rows", fix=fix)
+
+    require(policy in POLICIES, f"no rows policy {policy!r}", f"Known: {', '.join(POLICIES)}.")
+    require(
+        _MIN_LENGTH <= length <= _MAX_LENGTH, f"length is {length}", f"Take one from {_MIN_LENGTH} to {_MAX_LENGTH}."
+    )
+    require(0 <= short_rows <= 1, f"the probability of short rows is {short_rows}", "Take one from 0 to 1.")
+    require(copies >= 1, f"copies is {copies}", "Take 1 or more.")
+    require(workers >= 1, f"workers is {workers}", "Take 1 or more.")

@@ -1,0 +1,45 @@
+"""Where documents come from: one file per kind, one line each in `SOURCES`.
+
+SOURCE is one string, `KIND:REST`; what REST may be is the docstring of the kind's module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from jaxbert.config import did_you_mean
+from jaxbert.data.sources import hf, jsonl, parquet, sample, text, tfds
+from jaxbert.data.sources.base import Document, Source
+from jaxbert.errors import InputError
+
+# Kind -> what opens REST. Opening checks all that can be known without reading everything; it raises InputError.
+SOURCES: dict[str, Callable[[str], Source]] = {
+    "text": text.open_rest,
+    "jsonl": jsonl.open_rest,
+    "parquet": parquet.open_rest,
+    "tfds": tfds.open_rest,
+    "hf": hf.open_rest,
+    "sample": sample.open_rest,
+}
+
+__all__ = ["SOURCES", "Document", "Source", "open_source"]
+
+
+def open_source(spec: str) -> Source:
+    """Opens a SOURCE string.
+
+    Raises:
+      InputError: no such kind, or nothing usable there.
+    """
+    kind, colon, rest = spec.partition(":")
+    kinds = list(SOURCES)
+    if not colon or kind not in SOURCES:
+        what = f"unknown kind of source {kind!r}" if colon else "no kind of source before a colon"
+        raise InputError(
+            what,
+            where=spec,
+            fix=f"{did_you_mean(kind, kinds)}Known: {', '.join(kinds)}; for example text:books/*.txt.",
+        )
+    if not rest:
+        raise InputError(f"nothing behind {kind}:", where=spec, fix="For example text:books/*.txt, sample:aws-docs.")
+    return SOURCES[kind](rest)

@@ -1,0 +1,261 @@
+"""What all sources share: documents, and files that may be compressed."""
+
+from __future__ import annotations
+
+import abc
+import bz2
+import contextlib
+import functools
+import glob
+import gzip
+import hashlib
+import io
+import json
+import lzma
+import os
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import zstandard
+
+from jaxbert.errors import InputError
+
+# A longer document comes in parts, so that memory stays bounded whatever a file holds.
+MAX_DOCUMENT_BYTES = 4 << 20
+_HEAD = 1 << 16
+
+
+@dataclass(frozen=True)
+class Document:
+    r"""One document.
+
+    Attributes:
+      name: where it stands, for people: "novel.txt:123", a service's name.
+      text: its lines, with "\n" between them.
+      split: "train" or "validation" where the source has splits of its own, else None.
+    """
+
+    name: str
+    text: str
+    split: str | None = None
+
+
+class Source(abc.ABC):
+    """Documents in a fixed order.
+
+    Attributes:
+      spec: the SOURCE string.
+    """
+
+    spec: str
+
+    @abc.abstractmethod
+    def documents(self) -> Iterator[Document]:
+        """Reads from the start, as a stream.
+
+        Raises:
+          InputError: what only reading can tell (not UTF-8, a missing field, damaged compression).
+        """
+
+    @abc.abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """JSON that changes when the documents do: the spec, files with sizes and sha256, versions of packages."""
+
+    @functools.cached_property
+    def hash(self) -> str:
+        """Hex sha256 of `describe()`."""
+        return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()
+
+
+class FileSource(Source):
+    """A source that is a list of files.
+
+    Attributes:
+      files: sorted, each with the name that documents get from it (its path below what all files have in common).
+    """
+
+    def __init__(self, spec: str, pattern: str):
+        self.spec = spec
+        self.files = find_files(pattern, spec)
+
+    def describe(self) -> dict[str, Any]:
+        """See `Source`."""
+        return {"spec": self.spec, "files": self._files}
+
+    @functools.cached_property
+    def _files(self) -> list[dict[str, Any]]:
+        files = []
+        for name, path in self.files:
+            with reading(path), path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                files.append({"name": name, "bytes": file.tell(), "sha256": digest})
+        return files
+
+
+def split_option(rest: str) -> tuple[str, str]:
+    """("GLOB", "option") of "GLOB#option"; the option is "" where there is none."""
+    pattern, _, option = rest.rpartition("#") if "#" in rest else (rest, "", "")
+    return pattern, option
+
+
+def find_files(pattern: str, spec: str) -> list[tuple[str, Path]]:
+    """Files of a glob pattern (`**` is any depth), sorted, as (name, path); each is there, readable and not empty.
+
+    Raises:
+      InputError: no file, a directory, an empty or unreadable file.
+    """
+    pattern = os.path.expanduser(pattern)
+    # A file whose name has a bracket in it is that file, not a pattern.
+    found = [pattern] if os.path.lexists(pattern) else glob.glob(pattern, recursive=True)
+    paths = sorted(Path(path) for path in found)
+    if not paths:
+        raise InputError("no file matches", where=spec, fix="Check the path; quote a pattern in the shell.")
+    directories = [path for path in paths if path.is_dir()]
+    if len(directories) == len(paths):
+        raise InputError(
+            "a directory where a file is due",
+            where=str(directories[0]),
+            fix=f"Give the files in it: {spec.partition(':')[0]}:{directories[0]}/**/*.",
+        )
+    paths = [path for path in paths if not path.is_dir()]
+    for path in paths:
+        with reading(path):
+            if path.stat().st_size == 0:
+                raise InputError("the file is empty", where=str(path), fix="Remove it or narrow the pattern.")
+            with path.open("rb"):
+                pass
+    if len(paths) == 1:
+        return [(paths[0].name, paths[0])]
+    common = Path(os.path.commonpath([path.parent for path in paths]))
+    return [(path.relative_to(common).as_posix(), path) for path in paths]
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turns what can go wrong while reading a file into InputError."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise InputError("no such file", where=str(path), fix="Check the path.") from None
+    except IsADirectoryError:
+        raise InputError("a directory where a file is due", where=str(path), fix="Give a file.") from None
+    except PermissionError:
+        raise InputError("no permission to read", where=str(path), fix="Change its mode or owner.") from None
+    except (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, gzip.BadGzipFile) as error:
+        raise InputError(
+            f"damaged or mislabelled {path.suffix} file ({error})", where=str(path), fix="Copy or pack it again."
+        ) from None
+    except OSError as error:
+        if isinstance(error, InputError):
+            raise
+        # bz2 says "Invalid data stream" in a bare OSError.
+        raise InputError(f"unreadable: {error}", where=str(path), fix="Copy the file again.") from None
+
+
+def open_bytes(path: Path) -> IO[bytes]:
+    """Opens a file for reading, unpacking .gz, .bz2, .xz and .zst on the way."""
+    match path.suffix.lower():
+        case ".gz":
+            return io.BufferedReader(gzip.open(path, "rb"))  # type: ignore[arg-type]
+        case ".bz2":
+            return bz2.open(path, "rb")
+        case ".xz":
+            return lzma.open(path, "rb")
+        case ".zst":
+            # A .zst may be several frames end to end, as parallel packers write it.
+            unpacker = zstandard.ZstdDecompressor().stream_reader(
+                path.open("rb"), read_across_frames=True, closefd=True
+            )
+            return io.BufferedReader(unpacker, 1 << 20)
+        case _:
+            return path.open("rb")
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    r"""(number from 1, line without its end) of a UTF-8 text file; "\r\n" and a byte order mark are understood.
+
+    A line of more than `MAX_DOCUMENT_BYTES` comes in pieces, cut at spaces, all under its number.
+
+    Raises:
+      InputError: not UTF-8 (naming the line), unreadable, or damaged compression.
+    """
+    with reading(path), open_bytes(path) as file:
+        number, rest, first = 1, b"", True
+        while data := file.readline(MAX_DOCUMENT_BYTES):
+            data = rest + data
+            rest = b""
+            ended = data.endswith(b"\n")
+            if not ended and len(data) >= MAX_DOCUMENT_BYTES:
+                cut = data.rfind(b" ") + 1 or _boundary(data)
+                data, rest = data[:cut], data[cut:]
+            if first:
+                _refuse_utf16(data, path)
+                data, first = data.removeprefix(b"\xef\xbb\xbf"), False
+            yield number, _decode(data, path, number)
+            number += ended
+        if rest:
+            yield number, _decode(rest, path, number)
+
+
+def _boundary(data: bytes) -> int:
+    """Largest cut that splits no UTF-8 character."""
+    cut = len(data)
+    while cut > len(data) - 4 and data[cut - 1] & 0xC0 == 0x80:
+        cut -= 1
+    return cut - 1 if data[cut - 1] >= 0xC0 else len(data)
+
+
+def _decode(data: bytes, path: Path, number: int) -> str:
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"not UTF-8: byte 0x{data[error.start]:02x} in line {number}",
+            where=str(path),
+            fix="Convert it, for example iconv -f WINDOWS-1252 -t UTF-8.",
+        ) from None
+    return text.rstrip("\r\n")
+
+
+def _refuse_utf16(data: bytes, path: Path) -> None:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise InputError("UTF-16, not UTF-8", where=str(path), fix="Convert it: iconv -f UTF-16 -t UTF-8.")
+
+
+def check_head(path: Path) -> None:
+    """Reads a file's beginning, so that most wrong files are found before anything is made.
+
+    Raises:
+      InputError: not UTF-8, binary, or compressed otherwise than its name says.
+    """
+    with reading(path), open_bytes(path) as file:
+        head = file.read(_HEAD)
+    _refuse_utf16(head, path)
+    if b"\0" in head:
+        raise InputError("not a text file: it holds NUL bytes", where=str(path), fix="Give UTF-8 text files.")
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        # A character that the end of the head cuts in two is none of the file's faults.
+        if len(head) < _HEAD or error.start < len(head) - 4:
+            _decode(head, path, head.count(b"\n", 0, error.start) + 1)
+
+
+def bounded(name: str, text: str, split: str | None = None) -> Iterator[Document]:
+    """A document, in parts where it is longer than `MAX_DOCUMENT_BYTES` (as characters), cut at line ends or spaces."""
+    if len(text) <= MAX_DOCUMENT_BYTES:
+        if text.strip():
+            yield Document(name, text, split)
+        return
+    start, part = 0, 1
+    while start < len(text):
+        end = start + MAX_DOCUMENT_BYTES
+        if end < len(text):
+            end = max(text.rfind("\n", start, end), text.rfind(" ", start, end)) + 1 or end
+        if text[start:end].strip():
+            yield Document(f"{name}/{part}", text[start:end].strip("\n"), split)
+            part += 1
+        start = end

@@ -1,0 +1,77 @@
+"""`parquet:GLOB[#column]`: one row, one document; its text is in `column` ("text" by default).
+
+Empty cells are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jaxbert.config import did_you_mean
+from jaxbert.data.sources.base import Document, FileSource, bounded, reading, split_option
+from jaxbert.errors import InputError
+
+_BATCH = 256
+
+
+class ParquetSource(FileSource):
+    """Documents of Parquet files, read a few hundred rows at a time."""
+
+    def __init__(self, spec: str, pattern: str, column: str):
+        super().__init__(spec, pattern)
+        self.column = column
+        for _, path in self.files:
+            self._open(path).close()
+
+    def _open(self, path: Path) -> Any:
+        import pyarrow
+        import pyarrow.parquet
+
+        with reading(path):
+            try:
+                file = pyarrow.parquet.ParquetFile(path)
+            except pyarrow.ArrowInvalid as error:
+                what = f"not a usable Parquet file ({str(error).splitlines()[0]})"
+                raise InputError(what, where=str(path), fix="Copy the file again.") from None
+        schema = file.schema_arrow
+        if self.column not in schema.names:
+            fix = f"{did_you_mean(self.column, schema.names)}Columns there: {', '.join(schema.names)}; "
+            raise InputError(f"no column {self.column!r}", where=str(path), fix=f"{fix}give parquet:GLOB#column.")
+        kind = schema.field(self.column).type
+        if pyarrow.types.is_dictionary(kind):
+            kind = kind.value_type
+        if not (pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)):
+            raise InputError(
+                f"column {self.column!r} holds {kind}, not text", where=str(path), fix="Give another column."
+            )
+        return file
+
+    def documents(self) -> Iterator[Document]:
+        """See `Source`."""
+        import pyarrow
+
+        for name, path in self.files:
+            row = 0
+            with self._open(path) as file:
+                batches = file.iter_batches(batch_size=_BATCH, columns=[self.column])
+                while True:
+                    try:
+                        batch = next(batches, None)
+                        texts = [] if batch is None else batch.column(0).to_pylist()
+                    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+                        what = f"damaged near row {row} ({str(error).splitlines()[0]})"
+                        raise InputError(what, where=str(path), fix="Copy the file again.") from None
+                    if batch is None:
+                        break
+                    for text in texts:
+                        row += 1
+                        if text is not None:
+                            yield from bounded(f"{name}:{row}", text)
+
+
+def open_rest(rest: str) -> ParquetSource:
+    """Opens what stands behind `parquet:`."""
+    pattern, column = split_option(rest)
+    return ParquetSource(f"parquet:{rest}", pattern, column or "text")

@@ -1,0 +1,95 @@
+"""`tfds:NAME[/CONFIG][#feature]` or `tfds:DIRECTORY[#feature]`: a prepared TFDS dataset with random access.
+
+One example, one document; its text is in `feature` ("text" by default). The dataset is looked for in TFDS's data
+directory (TFDS_DATA_DIR, ~/tensorflow_datasets), in the formats that open without TensorFlow (array_record, parquet).
+Split `train` is train; `validation` (or else `test`) is validation. Other splits are not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jaxbert.config import did_you_mean
+from jaxbert.data.sources.base import Document, Source, bounded, split_option
+from jaxbert.errors import InputError
+
+_BATCH = 256
+
+
+class TfdsSource(Source):
+    """Documents of a TFDS dataset."""
+
+    def __init__(self, spec: str, name: str, feature: str):
+        self.spec, self.name, self.feature = spec, name, feature
+        self.builder = _builder(name, spec)
+        features = list(self.builder.info.features or {})
+        if feature not in features:
+            fix = f"{did_you_mean(feature, features)}Features there: {', '.join(features)}; give tfds:NAME#feature."
+            raise InputError(f"no feature {feature!r}", where=spec, fix=fix)
+        splits = self.builder.info.splits
+        held_out = "validation" if "validation" in splits else "test" if "test" in splits else None
+        # Where the dataset has no second split, documents are held out as for any other source.
+        self.splits = {"train": "train", held_out: "validation"} if held_out else {"train": None}
+        if "train" not in splits:
+            raise InputError("no split 'train'", where=spec, fix=f"Splits there: {', '.join(splits)}.")
+
+    def describe(self) -> dict[str, Any]:
+        """See `Source`: the dataset's full name and the sizes of its shards."""
+        info = self.builder.info
+        splits = {
+            name: {"shard_lengths": list(info.splits[name].shard_lengths), "bytes": info.splits[name].num_bytes}
+            for name in self.splits
+            if name is not None
+        }
+        return {"spec": self.spec, "dataset": info.full_name, "splits": splits}
+
+    def documents(self) -> Iterator[Document]:
+        """See `Source`."""
+        for name, split in self.splits.items():
+            data = self.builder.as_data_source(split=name)
+            for start in range(0, len(data), _BATCH):
+                indices = range(start, min(start + _BATCH, len(data)))
+                for index, example in zip(indices, data.__getitems__(list(indices)), strict=True):
+                    yield from bounded(f"{name}:{index}", self._text(example[self.feature], f"{name}:{index}"), split)
+
+    def _text(self, value: Any, where: str) -> str:
+        try:
+            if isinstance(value, bytes):
+                return value.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"not UTF-8 at byte {error.start}", where=f"{self.spec} {where}", fix="Give another feature."
+            ) from None
+        if not isinstance(value, str):
+            what = f"feature {self.feature!r} holds {type(value).__name__}, not text"
+            raise InputError(what, where=f"{self.spec} {where}", fix="Give another feature.")
+        return value
+
+
+def _builder(name: str, spec: str) -> Any:
+    import tensorflow_datasets as tfds
+
+    try:
+        if Path(name).expanduser().is_dir():
+            builder = tfds.builder_from_directory(Path(name).expanduser())
+        else:
+            builder = tfds.builder(name, try_gcs=False)
+        if not builder.info.splits:
+            raise FileNotFoundError("it is not prepared here")
+        builder.as_data_source(split=next(iter(builder.info.splits)))
+    except Exception as error:  # TFDS raises many kinds, of which several need TensorFlow to be told apart.
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"no prepared TFDS dataset ({reason})",
+            where=spec,
+            fix=f"Where TensorFlow is, `tfds build {name} --file_format=array_record`; then set TFDS_DATA_DIR.",
+        ) from None
+    return builder
+
+
+def open_rest(rest: str) -> TfdsSource:
+    """Opens what stands behind `tfds:`."""
+    name, feature = split_option(rest)
+    return TfdsSource(f"tfds:{rest}", name, feature or "text")

@@ -1,0 +1,257 @@
+"""Evaluation on held-out rows with fixed masks, and what tables of counts would score on the same slots."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxbert.config import PhaseConfig, RunConfig, load_json
+from jaxbert.data.pipeline import FixedBatches, Rows
+from jaxbert.errors import InputError
+from jaxbert.models.layers import Params
+from jaxbert.objectives import Frozen, Term, make_objectives
+from jaxbert.sharding import global_batch, replicated, single_device_mesh
+from jaxbert.step import Program, batch_fields, build, corrupt, evaluation_view, figures, frozen_tables
+from jaxbert.text.tokenizers import Tokenizer
+
+
+def evaluate_rows(
+    program: Program, params: Params, frozen: Frozen, rows: list[Rows], mesh: Mesh, *, config: RunConfig
+) -> dict[str, float]:
+    """Means over validation rows with fixed masks: "loss" (sum of the weighted terms), and each term's figures.
+
+    Args:
+      program: of the phase whose length the rows have.
+      params, frozen: on `mesh`.
+      rows: validation splits.
+      mesh: any; the masks are the same bits on each.
+      config: for batch size, number of batches and the objectives' weights.
+    """
+    batch_size = config.evaluation.batch_size
+    fields = batch_fields(rows[0].length)
+    sums: dict[str, Term] | None = None
+    number = 0
+    for split in rows:
+        batches = FixedBatches(split, batch_size, limit=config.evaluation.batches)
+        for index in range(len(batches)):
+            batch = global_batch(
+                mesh,
+                lambda lo, hi, index=index, batches=batches: batches.read(index, lo, hi),
+                batch_size,
+                fields,
+            )
+            found = program.evaluate(params, frozen, batch, np.int32(number))
+            # Sums in float64 on the host: as exact over a million rows as over ten.
+            host = jax.tree.map(lambda x: np.asarray(x, np.float64), jax.device_get(found))
+            sums = host if sums is None else jax.tree.map(np.add, sums, host)
+            number += 1
+    assert sums is not None
+    means = {name: float(value) for name, value in figures(sums).items()}
+    loss = 0.0
+    for name in sums:
+        loss += getattr(config.objectives, name).weight * means[f"{name}_loss"]
+    return {"loss": loss, **means}
+
+
+def evaluate(
+    model: str, rows: str | None = None, *, baselines: bool = False, note: Callable[[str], None] = print
+) -> dict[str, Any]:
+    """`jaxbert evaluate`: a model's figures on the validation split of some rows.
+
+    Args:
+      model: MODEL; anything `jaxbert.load` opens that has a masked-LM head.
+      rows: directory; None takes those that the run was trained on.
+      baselines: also what a constant guess, a left-bigram table and a two-sided count table, fitted on the rows' train
+        split, score on the same slots.
+      note: is given the lines to show.
+
+    Raises:
+      InputError: no such model or rows, or rows of another tokenizer.
+    """
+    from jaxbert.library import load
+
+    loaded = load(model)
+    loaded.require("masked_lm")
+    directory = Path(rows) if rows is not None else trained_rows(Path(model))
+    validation = Rows(directory, "validation", verify=True)
+    validation.require(vocab_size=loaded.config.vocab_size)
+    tokenizer = loaded.tokenizer
+    if tokenizer is None:
+        raise InputError("has no tokenizer", where=model, fix="Add tokenizer.json or vocab.txt to it.")
+    validation.require(tokenizer_hash=tokenizer.hash)
+    config = _evaluation_config(Path(model), loaded.config, loaded.params, validation.length)
+    mesh = single_device_mesh()
+    program = build(config, mesh)
+    with jax.set_mesh(mesh):
+        frozen = replicated(mesh, frozen_tables(tokenizer.special, tokenizer.mask_id))
+        params = jax.tree.map(
+            lambda value, like: jax.device_put(value, like.sharding),
+            {name: loaded.params[name] for name in program.state["params"]},
+            program.state["params"],
+        )
+        found: dict[str, Any] = evaluate_rows(program, params, frozen, [validation], mesh, config=config)
+    note(f"{directory} validation split, {len(validation)} rows, {config.evaluation.mask_rate:.0%} masked:")
+    note(f"  masked LM   loss {found['masked_lm_loss']:.4f}   accuracy {found['masked_lm_accuracy']:.1%}")
+    if "next_sentence_loss" in found:
+        note(
+            f"  next sentence   loss {found['next_sentence_loss']:.4f}   accuracy {found['next_sentence_accuracy']:.1%}"
+        )
+    if baselines:
+        found["baselines"] = count_baselines(config, directory, tokenizer)
+        note("what counting scores on the same masked tokens, fitted on the train split:")
+        for name, accuracy in found["baselines"].items():
+            note(f"  {name:<44}{accuracy:6.1%}")
+        note(f"  {'this model':<44}{found['masked_lm_accuracy']:6.1%}")
+    return found
+
+
+def trained_rows(model: Path) -> Path:
+    """The rows of the last phase of the run that `model` (a workdir or one checkpoint of it) belongs to.
+
+    Raises:
+      InputError: it is no run, or its rows are gone.
+    """
+    workdir = model.parent.parent if model.parent.name == "checkpoints" else model
+    path = workdir / "config.json"
+    try:
+        config = load_json(path)
+    except InputError:
+        raise InputError(
+            "is not a run, so it has no rows of its own", where=str(model), fix="Give --data ROWS."
+        ) from None
+    return phase_rows(config, config.phases[-1], workdir)[0][0]
+
+
+def phase_rows(config: RunConfig, phase: PhaseConfig, workdir: Path) -> list[tuple[Path, float]]:
+    """(directory, weight) of the rows of a phase: those it names, or those made in the workdir."""
+    if phase.rows:
+        return [(Path(source.path), source.weight) for source in phase.rows]
+    return [(workdir / "data" / f"rows-{config.data.policy}-{phase.length}", 1.0)]
+
+
+def _evaluation_config(model: Path, encoder: Any, params: Params, length: int) -> RunConfig:
+    """A run's own evaluation settings where `model` is one, defaults elsewhere; one device, the heads it has."""
+    workdir = model.parent.parent if model.parent.name == "checkpoints" else model
+    try:
+        config = load_json(workdir / "config.json")
+    except InputError:
+        config = RunConfig(name="evaluate")
+    objectives = config.objectives
+    if "next_sentence" not in params:
+        objectives = dataclasses.replace(objectives, next_sentence=None)
+    return dataclasses.replace(
+        config,
+        encoder=encoder,
+        objectives=objectives,
+        mesh=dataclasses.replace(config.mesh, data=1, fsdp=1, tensor=1),
+        data=dataclasses.replace(config.data, source="rows"),
+        phases=(PhaseConfig(length=length, batch_size=config.evaluation.batch_size),),
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Baselines: what counts of neighbours score
+
+
+def count_baselines(config: RunConfig, directory: Path, tokenizer: Tokenizer) -> dict[str, float]:
+    """Accuracy of tables of counts at the masked slots of the validation split.
+
+    The tables see what the model sees, the corrupted row: a neighbour may itself be masked, and then stands in no
+    table, so that the next smaller one answers. "constant": the most frequent token. "left bigram": the most frequent
+    successor of the left neighbour. "two-sided": the most frequent token between both neighbours; else after the left
+    one; else before the right one.
+
+    Args:
+      config: for the fixed masks.
+      directory: rows; tables are fitted on its train split.
+      tokenizer: for special tokens.
+    """
+    vocab = tokenizer.vocab_size
+    left, right, middle = _triples(Rows(directory, "train"))
+    unigram = np.bincount(middle, minlength=vocab)
+    unigram[tokenizer.special] = 0
+    constant = int(unigram.argmax())
+    after = _best_by_key(left, middle, vocab)
+    before = _best_by_key(right, middle, vocab)
+    between = _best_by_key(left.astype(np.int64) * vocab + right, middle, vocab)
+
+    right_answers = {"constant guess": 0, "left bigram": 0, "two-sided counts": 0}
+    total = 0
+    for tokens, position, label in _validation_slots(config, directory, tokenizer):
+        row = np.arange(len(tokens))[:, None]
+        l_token = tokens[row, position - 1]
+        r_token = tokens[row, np.minimum(position + 1, tokens.shape[1] - 1)]
+        filled = label >= 0
+        by_left = _look_up(after, l_token, constant)
+        by_right = _look_up(before, r_token, -1)
+        by_left_only = _look_up(after, l_token, -1)
+        one_sided = np.where(by_left_only >= 0, by_left_only, np.where(by_right >= 0, by_right, constant))
+        both = _look_up(between, l_token.astype(np.int64) * vocab + r_token, -1)
+        two_sided = np.where(both >= 0, both, one_sided)
+        right_answers["constant guess"] += int(((label == constant) & filled).sum())
+        right_answers["left bigram"] += int(((label == by_left) & filled).sum())
+        right_answers["two-sided counts"] += int(((label == two_sided) & filled).sum())
+        total += int(filled.sum())
+    return {name: count / max(1, total) for name, count in right_answers.items()}
+
+
+def _triples(rows: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(left neighbour, right neighbour, token) of every inner real position of the rows."""
+    lefts, rights, middles = [], [], []
+    for start in range(0, len(rows), 8192):
+        read = rows.read(np.arange(start, min(len(rows), start + 8192)))
+        tokens, real = read["tokens"], read["group"] > 0
+        inner = real[:, 1:-1] & real[:, 2:]
+        lefts.append(tokens[:, :-2][inner])
+        rights.append(tokens[:, 2:][inner])
+        middles.append(tokens[:, 1:-1][inner])
+    return np.concatenate(lefts), np.concatenate(rights), np.concatenate(middles)
+
+
+def _best_by_key(key: np.ndarray, token: np.ndarray, vocab: int) -> tuple[np.ndarray, np.ndarray]:
+    """(keys, most frequent token of each), keys ascending; the lower token where counts tie."""
+    pairs, counts = np.unique(key.astype(np.int64) * vocab + token, return_counts=True)
+    keys, tokens = pairs // vocab, pairs % vocab
+    order = np.lexsort((tokens, -counts, keys))
+    first = np.unique(keys[order], return_index=True)[1]
+    return keys[order][first], tokens[order][first]
+
+
+def _look_up(table: tuple[np.ndarray, np.ndarray], key: np.ndarray, otherwise: int) -> np.ndarray:
+    keys, tokens = table
+    at = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
+    return np.where(keys[at] == key, tokens[at], otherwise)
+
+
+def _validation_slots(
+    config: RunConfig, directory: Path, tokenizer: Tokenizer
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """(corrupted tokens (B, L), slot positions (B, M), labels (B, M), -1 in an empty slot) of each fixed batch."""
+    rows = Rows(directory, "validation")
+    view = evaluation_view(config)
+    masked = view.objectives.masked_lm
+    assert masked is not None
+    count = max(1, round(masked.rate * rows.length))
+    objectives = make_objectives(view.objectives, config.encoder, length=rows.length, slots=count)
+    frozen = {k: jnp.asarray(v) for k, v in frozen_tables(tokenizer.special, tokenizer.mask_id).items()}
+
+    @jax.jit
+    def masks(batch: Mapping[str, jax.Array], number: Any) -> dict[str, jax.Array]:
+        key = jax.random.fold_in(jax.random.key(config.evaluation.seed, impl="threefry2x32"), number)
+        return corrupt(objectives, dict(batch), frozen, key)
+
+    batches = FixedBatches(rows, config.evaluation.batch_size, limit=config.evaluation.batches)
+    for index in range(len(batches)):
+        found = jax.device_get(masks(batches.read(index), np.int32(index)))
+        yield (
+            found["tokens"],
+            found["slots"],
+            np.where(found["slot_weight"] > 0, found["labels"], -1),
+        )

@@ -1,0 +1,1 @@
+"""Encoders and heads as functions over plain nested dicts of parameters."""

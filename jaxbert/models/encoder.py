@@ -1,0 +1,161 @@
+"""The post-LN encoder of BERT: embeddings, a scanned stack of blocks, and the functions over their parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxbert.config import EncoderConfig, Remat
+from jaxbert.models.attention import attend
+from jaxbert.models.layers import (
+    Dense,
+    LayerNorm,
+    Params,
+    Table,
+    define,
+    dropout,
+    gelu,
+    sinusoidal,
+    truncated_normal,
+)
+from jaxbert.sharding import Layout, act, in_use
+
+
+class Embeddings(nnx.Module):
+    """Word + position + token type, LayerNorm, dropout (google-research/bert modeling.py)."""
+
+    def __init__(self, config: EncoderConfig, *, layout: Layout, rngs: nnx.Rngs):
+        width, deviation = config.hidden_size, config.initializer_range
+        normal = truncated_normal(deviation)
+        position = sinusoidal(deviation) if config.position_init == "sinusoidal" else normal
+        self.rate = config.dropout
+        self.word = Table((config.padded_vocab_size, width), normal, dims="emb_VD", layout=layout, rngs=rngs)
+        self.position = Table((config.max_positions, width), position, dims="emb_LD", layout=layout, rngs=rngs)
+        self.type = Table((config.type_vocab_size, width), normal, dims="emb_TD", layout=layout, rngs=rngs)
+        self.norm = LayerNorm(width, config.layer_norm_epsilon, layout=layout, rngs=rngs)
+
+    def __call__(
+        self, tokens_BL: jax.Array, types_BL: jax.Array, position_BL: jax.Array, dropout_key: jax.Array | None
+    ) -> jax.Array:
+        """x_BLD of token ids, token types and positions."""
+        x_BLD = self.word(tokens_BL) + self.position(position_BL) + self.type(types_BL)
+        return dropout(self.norm(x_BLD), self.rate, dropout_key)
+
+
+class Block(nnx.Module):
+    """Post-LN transformer block: LN(x + attention), LN(x + feed-forward)."""
+
+    def __init__(self, config: EncoderConfig, *, layout: Layout, rngs: nnx.Rngs):
+        self.config = config
+        size, heads, width, inner = config.hidden_size, config.num_heads, config.head_dim, config.intermediate_size
+        common: dict[str, Any] = dict(deviation=config.initializer_range, layout=layout, rngs=rngs)
+        heads_in: dict[str, Any] = dict(dims="qkv_DHK", bias_dims="bias_HK", **common)
+        self.query = Dense("bld,dhk->blhk", (size, heads, width), (heads, width), **heads_in)
+        self.key = Dense("bld,dhk->blhk", (size, heads, width), (heads, width), **heads_in)
+        self.value = Dense("bld,dhk->blhk", (size, heads, width), (heads, width), **heads_in)
+        self.out = Dense("blhk,hkd->bld", (heads, width, size), (size,), dims="out_HKD", bias_dims="bias_D", **common)
+        self.attention_norm = LayerNorm(size, config.layer_norm_epsilon, layout=layout, rngs=rngs)
+        self.up = Dense("bld,df->blf", (size, inner), (inner,), dims="up_DF", bias_dims="bias_F", **common)
+        self.down = Dense("blf,fd->bld", (inner, size), (size,), dims="down_FD", bias_dims="bias_D", **common)
+        self.output_norm = LayerNorm(size, config.layer_norm_epsilon, layout=layout, rngs=rngs)
+
+    def __call__(self, x_BLD: jax.Array, group_BL: jax.Array, dropout_key: jax.Array | None) -> jax.Array:
+        """x_BLD after the block."""
+        config = self.config
+        keys = (None, None, None) if dropout_key is None else tuple(jax.random.split(dropout_key, 3))
+        context_BLHK = attend(
+            self.query(x_BLD),
+            self.key(x_BLD),
+            self.value(x_BLD),
+            group_BL,
+            rate=config.attention_dropout,
+            key=keys[0],
+        )
+        attended_BLD = self.out(context_BLHK, act("act_BLD"))
+        x_BLD = self.attention_norm(x_BLD + dropout(attended_BLD, config.dropout, keys[1]))
+        inner_BLF = gelu(self.up(x_BLD), config.activation)
+        fed_BLD = self.down(inner_BLF, act("act_BLD"))
+        return self.output_norm(x_BLD + dropout(fed_BLD, config.dropout, keys[2]))
+
+
+class Encoder:
+    """The encoder's functions over plain parameters {"embeddings": ..., "layers": stacked over N}.
+
+    Attributes:
+      names: the parameters' dimension names, with a leading N on the stacked ones left out.
+    """
+
+    def __init__(self, config: EncoderConfig, layout: Layout):
+        self.config = config
+        self._init_embeddings, self._embed, embedding_names = define(
+            lambda rngs: Embeddings(config, layout=layout, rngs=rngs)
+        )
+        self._init_block, self._block, block_names = define(lambda rngs: Block(config, layout=layout, rngs=rngs))
+        self.names: Params = {"embeddings": embedding_names, "layers": block_names}
+
+    def init(self, key: jax.Array) -> Params:
+        """Parameters, float32; call under jit so that they are born sharded."""
+        embeddings_key, layers_key = jax.random.split(key)
+        keys = jax.random.split(layers_key, self.config.num_layers)
+        return {"embeddings": self._init_embeddings(embeddings_key), "layers": jax.vmap(self._init_block)(keys)}
+
+    def __call__(
+        self,
+        params: Params,
+        tokens_BL: jax.Array,
+        types_BL: jax.Array,
+        group_BL: jax.Array,
+        *,
+        dropout_key: jax.Array | None = None,
+        dtype: Any = jnp.float32,
+        all_layers: bool = False,
+    ) -> jax.Array:
+        """Hidden states.
+
+        Args:
+          params: from `init`, at rest.
+          tokens_BL: int, ids below `vocab_size`.
+          types_BL: int, token types.
+          group_BL: int, attention groups, 0 for padding; positions restart with each group.
+          dropout_key: none in evaluation.
+          dtype: of activations and of weights in use.
+          all_layers: return the embeddings and every layer's output, (N + 1, B, L, D), not the last alone.
+
+        Returns:
+          Hidden states (B, L, D) of the last layer.
+        """
+        if tokens_BL.shape[1] > self.config.max_positions:
+            raise ValueError(f"rows of {tokens_BL.shape[1]} tokens, positions up to {self.config.max_positions}")
+        embedding_key, layers_key = (None, None) if dropout_key is None else tuple(jax.random.split(dropout_key))
+        embedded_BLD = self._embed(
+            in_use(params["embeddings"], dtype), tokens_BL, types_BL, positions(group_BL), embedding_key
+        ).astype(dtype)
+        keys = None if layers_key is None else jax.random.split(layers_key, self.config.num_layers)
+
+        def body(x_BLD: jax.Array, layer: tuple[Params, jax.Array | None]) -> tuple[jax.Array, jax.Array | None]:
+            block, key = layer
+            x_BLD = self._block(in_use(block, dtype), x_BLD, group_BL, key)
+            return x_BLD, x_BLD if all_layers else None
+
+        last_BLD, each_NBLD = jax.lax.scan(
+            rematerialised(body, self.config.remat), embedded_BLD, (params["layers"], keys)
+        )
+        return jnp.concatenate([embedded_BLD[None], each_NBLD]) if all_layers else last_BLD
+
+
+def positions(group_BL: jax.Array) -> jax.Array:
+    """Position ids: they restart at 0 where the group changes."""
+    index_L = jnp.arange(group_BL.shape[1], dtype=jnp.int32)
+    starts_BL = jnp.where(group_BL != jnp.roll(group_BL, 1, axis=1), index_L, 0)
+    return index_L - jax.lax.cummax(starts_BL, axis=1)
+
+
+def rematerialised(body: Any, remat: Remat) -> Any:
+    """`body` of a scan under the rematerialisation policy: nothing, all but matrix products, or everything."""
+    if remat == "none":
+        return body
+    policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if remat == "dots" else None
+    return jax.checkpoint(body, prevent_cse=False, policy=policy)

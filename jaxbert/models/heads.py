@@ -1,0 +1,82 @@
+"""What stands on the encoder: pooler, masked-LM head with the tied decoder, and classifiers of the pooled vector."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxbert.config import EncoderConfig
+from jaxbert.models.layers import Dense, LayerNorm, constant, gelu, parameter
+from jaxbert.sharding import Layout, act
+
+
+class Pooler(nnx.Module):
+    """tanh(dense) of the first position."""
+
+    def __init__(self, config: EncoderConfig, *, layout: Layout, rngs: nnx.Rngs):
+        size = config.hidden_size
+        self.dense = Dense(
+            "bd,de->be",
+            (size, size),
+            (size,),
+            dims="dense_DD",
+            bias_dims="bias_D",
+            deviation=config.initializer_range,
+            layout=layout,
+            rngs=rngs,
+        )
+
+    def __call__(self, x_BLD: jax.Array) -> jax.Array:
+        """Pooled vectors (B, D)."""
+        return jnp.tanh(self.dense(x_BLD[:, 0], act("act_BD")))
+
+
+class MaskedLM(nnx.Module):
+    """dense, GELU, LayerNorm, then the word embeddings transposed plus a bias of the vocabulary."""
+
+    def __init__(self, config: EncoderConfig, *, layout: Layout, rngs: nnx.Rngs):
+        size = config.hidden_size
+        self.activation, self.vocab_size = config.activation, config.vocab_size
+        self.dense = Dense(
+            "bmd,de->bme",
+            (size, size),
+            (size,),
+            dims="dense_DD",
+            bias_dims="bias_D",
+            deviation=config.initializer_range,
+            layout=layout,
+            rngs=rngs,
+        )
+        self.norm = LayerNorm(size, config.layer_norm_epsilon, layout=layout, rngs=rngs)
+        self.bias = parameter(rngs, constant(0.0), (config.padded_vocab_size,), "bias_V", layout)
+
+    def __call__(self, x_BMD: jax.Array, word_VD: jax.Array) -> jax.Array:
+        """Logits (B, M, padded V) in float32; those of the padding are the lowest float, probability 0."""
+        h_BMD = self.norm(gelu(self.dense(x_BMD, act("act_BMD")), self.activation))
+        z_BMV = jnp.einsum("bmd,vd->bmv", h_BMD, word_VD) + self.bias[...]
+        z_BMV = z_BMV.astype(jnp.promote_types(z_BMV.dtype, jnp.float32))
+        if z_BMV.shape[-1] == self.vocab_size:
+            return z_BMV
+        return jnp.where(jnp.arange(z_BMV.shape[-1]) < self.vocab_size, z_BMV, jnp.finfo(z_BMV.dtype).min)
+
+
+class PairClassifier(nnx.Module):
+    """Two classes from the pooled vector: next sentence prediction."""
+
+    def __init__(self, config: EncoderConfig, *, layout: Layout, rngs: nnx.Rngs):
+        self.dense = Dense(
+            "bd,dc->bc",
+            (config.hidden_size, 2),
+            (2,),
+            dims="class_DC",
+            bias_dims="bias_C",
+            deviation=config.initializer_range,
+            layout=layout,
+            rngs=rngs,
+        )
+
+    def __call__(self, pooled_BD: jax.Array) -> jax.Array:
+        """Logits (B, 2) in float32."""
+        z_BC = self.dense(pooled_BD)
+        return z_BC.astype(jnp.promote_types(z_BC.dtype, jnp.float32))

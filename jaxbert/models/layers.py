@@ -1,0 +1,169 @@
+"""The small pieces of an encoder: parameters, dense layers, LayerNorm, lookups, dropout, GELU.
+
+Flax NNX is used to define parameters (name, shape, initial value, place) and nothing more: outside, parameters are
+nested dicts, and `define` gives plain functions over them. Modules hold no random state: dropout takes its key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxbert.config import Activation
+from jaxbert.sharding import Layout, act, explicit_mesh, spec_of
+
+Params = dict[str, Any]
+Initializer = Callable[[jax.Array, tuple[int, ...], Any], jax.Array]
+
+
+def define(make: Callable[[nnx.Rngs], nnx.Module]) -> tuple[Callable[[jax.Array], Params], Callable[..., Any], Params]:
+    """(init, apply, names) of a module that `make` builds.
+
+    init(key) gives its parameters as a nested dict; apply(params, *args) calls the module on them; names is the same
+    dict with each parameter's dimension name (a key of the layout's tables) as its leaf.
+    """
+    graph, state = nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
+    names = nnx.to_pure_dict(
+        jax.tree.map(
+            lambda p: p.replace(p.get_metadata()["dims"]), state, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable)
+        )
+    )
+
+    def init(key: jax.Array) -> Params:
+        return nnx.to_pure_dict(nnx.state(make(nnx.Rngs(key)), nnx.Param))
+
+    def apply(params: Params, *args: Any, **kwargs: Any) -> Any:
+        return nnx.merge(graph, params)(*args, **kwargs)
+
+    return init, apply, names
+
+
+def truncated_normal(deviation: float) -> Initializer:
+    """A normal cut at two deviations, not rescaled afterwards: TensorFlow's `truncated_normal_initializer`."""
+
+    def draw(key: jax.Array, shape: tuple[int, ...], out: Any) -> jax.Array:
+        return jax.random.truncated_normal(key, -2.0, 2.0, shape, jnp.float32, out_sharding=out) * deviation
+
+    return draw
+
+
+def constant(value: float) -> Initializer:
+    """All entries `value`."""
+    return lambda key, shape, out: jnp.full(shape, value, jnp.float32, out_sharding=out)
+
+
+def sinusoidal(deviation: float) -> Initializer:
+    """Sines and cosines of position (Vaswani et al. 2017, section 3.5), scaled to `deviation` root mean square."""
+
+    def table(key: jax.Array, shape: tuple[int, ...], out: Any) -> jax.Array:
+        positions, width = shape
+        angle = np.arange(positions)[:, None] / 10000 ** (2 * (np.arange(width) // 2) / width)
+        waves = np.where(np.arange(width) % 2 == 0, np.sin(angle), np.cos(angle)) * np.sqrt(2) * deviation
+        return jnp.asarray(waves, jnp.float32, out_sharding=out)
+
+    return table
+
+
+def parameter(rngs: nnx.Rngs, initializer: Initializer, shape: tuple[int, ...], dims: str, layout: Layout) -> Any:
+    """A float32 parameter of `shape`, born in the place that `layout` has for arrays of dimensions `dims`."""
+    out = layout.parameters[dims] if explicit_mesh() else None
+    return nnx.Param(initializer(rngs.params(), shape, out), dims=dims)
+
+
+class Dense(nnx.Module):
+    """A projection with bias, written as an einsum.
+
+    Args:
+      equation: of `jnp.einsum`, activations first: "bld,dhk->blhk".
+      shape, bias_shape: of kernel and bias.
+      dims, bias_dims: their names in the layout's tables.
+    """
+
+    def __init__(
+        self,
+        equation: str,
+        shape: tuple[int, ...],
+        bias_shape: tuple[int, ...],
+        *,
+        dims: str,
+        bias_dims: str,
+        deviation: float,
+        layout: Layout,
+        rngs: nnx.Rngs,
+    ):
+        self.equation = equation
+        self.kernel = parameter(rngs, truncated_normal(deviation), shape, dims, layout)
+        self.bias = parameter(rngs, constant(0.0), bias_shape, bias_dims, layout)
+
+    def __call__(self, x: jax.Array, out: Any = None) -> jax.Array:
+        """Projects x; `out` is the result's spec where a contraction runs over a sharded axis."""
+        return jnp.einsum(self.equation, x, self.kernel[...], out_sharding=out) + self.bias[...]
+
+
+class LayerNorm(nnx.Module):
+    """LayerNorm over the last axis, computed in float32, returned in the dtype of its input."""
+
+    def __init__(self, size: int, epsilon: float, *, layout: Layout, rngs: nnx.Rngs):
+        self.epsilon = epsilon
+        self.scale = parameter(rngs, constant(1.0), (size,), "bias_D", layout)
+        self.bias = parameter(rngs, constant(0.0), (size,), "bias_D", layout)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Normalised x, scaled and shifted."""
+        wide = _at_least_float32(x)
+        mean = wide.mean(-1, keepdims=True)
+        centred = wide - mean
+        variance = (centred * centred).mean(-1, keepdims=True)
+        normal = centred * jax.lax.rsqrt(variance + self.epsilon)
+        return (normal * self.scale[...] + self.bias[...]).astype(x.dtype)
+
+
+class Table(nnx.Module):
+    """A lookup table of vectors."""
+
+    def __init__(self, shape: tuple[int, int], initializer: Initializer, *, dims: str, layout: Layout, rngs: nnx.Rngs):
+        self.table = parameter(rngs, initializer, shape, dims, layout)
+
+    def __call__(self, ids_BL: jax.Array) -> jax.Array:
+        """x_BLD. An id outside the table gives NaN, so that a wrong vocabulary is loud."""
+        return self.table[...].at[ids_BL].get(mode="fill", fill_value=jnp.nan, out_sharding=act("act_BLD"))
+
+
+def _at_least_float32(x: jax.Array) -> jax.Array:
+    """Gives x in float32, or in float64 where it is that (comparisons against peers run so)."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def softmax(scores: jax.Array) -> jax.Array:
+    """Softmax over the last axis in float32, returned in the dtype of its input."""
+    return jax.nn.softmax(_at_least_float32(scores), axis=-1).astype(scores.dtype)
+
+
+def gelu(x: jax.Array, activation: Activation) -> jax.Array:
+    """GELU: `gelu_tanh` (google-research/bert modeling.py) or the exact `gelu_erf` (Hugging Face's BERT)."""
+    return jax.nn.gelu(x, approximate=activation == "gelu_tanh")
+
+
+def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
+    """Gives x with a share `rate` of its entries 0 and the rest scaled up; x itself without a key.
+
+    Draws 16 random bits an element: the share is exact to 2^-17, the bits are the same on every mesh.
+    """
+    if key is None or rate == 0.0:
+        return x
+    *lead, last = x.shape
+    words = jax.random.bits(key, (*lead, -(-last // 2)), jnp.uint32, out_sharding=spec_of(x))
+    halves = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(*lead, -1)[..., :last]
+    keep = halves >= np.uint16(round(rate * 2**16))
+    return jnp.where(keep, x * jnp.asarray(1.0 / (1.0 - rate), x.dtype), jnp.zeros((), x.dtype))
+
+
+def take_slots(x_BLD: jax.Array, position_BM: jax.Array) -> jax.Array:
+    """x_BMD: the vectors at M positions of each row; local on every mesh."""
+    taken: jax.Array = jax.vmap(lambda x, p: x.at[p].get(mode="promise_in_bounds"))(x_BLD, position_BM)
+    return taken

@@ -1,0 +1,96 @@
+"""A model: one encoder and the heads that its objectives ask for, as functions over one nested dict of parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxbert.config import EncoderConfig
+from jaxbert.models.encoder import Encoder
+from jaxbert.models.heads import MaskedLM, PairClassifier, Pooler
+from jaxbert.models.layers import Params, define
+from jaxbert.sharding import LAYOUTS, Layout, in_use
+
+# Heads by their key in the parameters.
+HEADS: Mapping[str, type[nnx.Module]] = {
+    "pooler": Pooler,
+    "masked_lm": MaskedLM,
+    "next_sentence": PairClassifier,
+}
+
+
+class Model:
+    """Encoder and heads over params {"encoder": ..., "pooler": ..., "masked_lm": ..., "next_sentence": ...}.
+
+    Attributes:
+      config: the encoder's.
+      heads: names of the heads it has.
+      names: tree like the parameters, of dimension names (keys of the layout's tables; stacked leaves leave out N).
+    """
+
+    def __init__(self, config: EncoderConfig, heads: Iterable[str], layout: Layout = LAYOUTS["fsdp_tensor"]):
+        self.config = config
+        self.heads = tuple(heads)
+        self.encoder = Encoder(config, layout)
+        self._heads = {name: _define_head(HEADS[name], config, layout) for name in self.heads}
+        self.names: Params = {"encoder": self.encoder.names, **{name: parts[2] for name, parts in self._heads.items()}}
+
+    def init(self, key: jax.Array) -> Params:
+        """Random parameters, float32, born in the layout's places when called under jit and a mesh.
+
+        Each part draws from its own key, so that adding a head does not change the encoder.
+        """
+        params: Params = {"encoder": self.encoder.init(jax.random.fold_in(key, 0))}
+        for name in self.heads:
+            params[name] = self._heads[name][0](jax.random.fold_in(key, 1 + list(HEADS).index(name)))
+        return params
+
+    def hidden(
+        self,
+        params: Params,
+        batch: Mapping[str, jax.Array],
+        *,
+        dropout_key: jax.Array | None = None,
+        dtype: Any = jnp.float32,
+        all_layers: bool = False,
+    ) -> jax.Array:
+        """Hidden states (B, L, D) of a batch with `tokens`, `types` and `group`; see `Encoder.__call__`."""
+        return self.encoder(
+            params["encoder"],
+            batch["tokens"],
+            batch["types"],
+            batch["group"],
+            dropout_key=dropout_key,
+            dtype=dtype,
+            all_layers=all_layers,
+        )
+
+    def pooled(self, params: Params, x_BLD: jax.Array) -> jax.Array:
+        """Pooled vectors (B, D)."""
+        return self._apply("pooler", params, x_BLD)
+
+    def masked_lm(self, params: Params, x_BMD: jax.Array) -> jax.Array:
+        """Logits (B, M, padded V) of hidden states at M positions, float32."""
+        word = in_use({"word": params["encoder"]["embeddings"]["word"]["table"]}, x_BMD.dtype)["word"]
+        return self._apply("masked_lm", params, x_BMD, word)
+
+    def next_sentence(self, params: Params, x_BLD: jax.Array) -> jax.Array:
+        """Logits (B, 2): 0 B follows A, 1 B is from elsewhere."""
+        return self._apply("next_sentence", params, self.pooled(params, x_BLD))
+
+    def _apply(self, name: str, params: Params, x: jax.Array, *rest: jax.Array) -> jax.Array:
+        result: jax.Array = self._heads[name][1](in_use(params[name], x.dtype), x, *rest)
+        return result
+
+
+def _define_head(kind: Any, config: EncoderConfig, layout: Layout) -> Any:
+    return define(lambda rngs: kind(config, layout=layout, rngs=rngs))
+
+
+def count_parameters(params: Params) -> int:
+    """Number of entries of all leaves."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))

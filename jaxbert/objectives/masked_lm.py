@@ -1,0 +1,84 @@
+"""Masked language modelling: a fixed number of slots a row, gathered before the vocabulary projection."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from jaxbert.config import EncoderConfig, MaskedLMConfig
+from jaxbert.models.layers import Params, take_slots
+from jaxbert.models.model import Model
+from jaxbert.objectives import masking
+from jaxbert.objectives.base import Batch, Frozen, Term
+from jaxbert.sharding import act
+
+
+class MaskedLM:
+    """Adds `slots`, `labels` and `slot_weight`, each (B, M), to the batch and corrupts its tokens.
+
+    Args:
+      config: rate and replacement.
+      encoder: for the vocabulary size.
+      length: L of the rows.
+      slots: M.
+    """
+
+    heads: tuple[str, ...] = ("masked_lm",)
+    policies: tuple[str, ...] = ("segment_pair",)
+
+    def __init__(self, config: MaskedLMConfig, encoder: EncoderConfig, *, length: int, slots: int):
+        self.config, self.weight = config, config.weight
+        self.vocab_size, self.slots = encoder.vocab_size, slots
+        self.budgets = masking.budgets(length, config.rate, slots)
+
+    def corrupt(self, batch: Batch, frozen: Frozen, key: jax.Array) -> Batch:
+        """See `Objective`; special tokens count towards the budget and are never chosen."""
+        choose_key, replace_key = jax.random.split(key)
+        tokens_BL, group_BL = batch["tokens"], batch["group"]
+        special_BL = frozen["special"].at[tokens_BL].get(out_sharding=act("act_BL"))
+        maskable_BL = (group_BL > 0) & ~special_BL
+        real_B = (group_BL > 0).sum(1)
+        budget_B = jnp.asarray(self.budgets).at[real_B].get(out_sharding=act("act_B"))
+        chosen_BL = masking.choose_tokens(maskable_BL, budget_B[:, None], choose_key)
+        position_BM, filled_BM = masking.to_slots(chosen_BL, self.slots)
+        corrupted_BL = masking.replace(
+            tokens_BL,
+            position_BM,
+            filled_BM,
+            replace_key,
+            mask=self.config.mask,
+            random=self.config.random,
+            mask_id=frozen["mask_id"],
+            vocab_size=self.vocab_size,
+        )
+        return {
+            **batch,
+            "tokens": corrupted_BL,
+            "slots": position_BM,
+            "labels": jnp.take_along_axis(tokens_BL, position_BM, axis=1),
+            "slot_weight": filled_BM.astype(jnp.float32),
+        }
+
+    def denominators(self, batch: Batch) -> dict[str, jax.Array]:
+        """See `Objective`."""
+        return {"masked_lm": batch["slot_weight"].sum()}
+
+    def terms(self, model: Model, params: Params, batch: Batch, x_BLD: jax.Array) -> dict[str, Term]:
+        """See `Objective`."""
+        z_BMV = model.masked_lm(params, take_slots(x_BLD, batch["slots"]))
+        loss_BM, right_BM = cross_entropy(z_BMV, batch["labels"])
+        weight_BM = batch["slot_weight"]
+        return {
+            "masked_lm": Term((loss_BM * weight_BM).sum(), weight_BM.sum(), {"accuracy": (right_BM * weight_BM).sum()})
+        }
+
+
+def cross_entropy(z: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """-log softmax(z)[label] and whether the label has the highest logit, both of shape z.shape[:-1].
+
+    Reductions over the last axis and comparisons only, so that it may be sharded (a gather along it may not).
+    """
+    top = jax.lax.stop_gradient(z.max(-1))
+    log_sum = jnp.log(jnp.exp(z - top[..., None]).sum(-1)) + top
+    at_label = jnp.where(jnp.arange(z.shape[-1]) == label[..., None], z, 0).sum(-1)
+    return log_sum - at_label, at_label >= top

@@ -1,0 +1,479 @@
+"""One self-contained HTML page about one or several runs: curves and tables; and a PNG of each run's loss curve.
+
+Reads config.json, metrics.jsonl, telemetry.jsonl and, where `jaxbert evaluate --json WORKDIR/evaluation.json` left it,
+evaluation.json. Imports no jax, so that it works anywhere a workdir can be read, also while the run goes on.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jaxbert.config import RunConfig, load_json, phase_at, to_json, total_steps
+from jaxbert.errors import InputError
+from jaxbert.telemetry import MFU_FORMULA, JsonLines, duration
+
+PAGE, PNG = "report.html", "loss.png"
+_MARK = "jaxbert report"
+_RAW_POINTS = 150  # beyond so many, a curve is drawn as its running mean over the faint raw one
+
+Points = tuple[list[int], list[float]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a workdir says.
+
+    Attributes:
+      label: short name, unique on the page.
+      workdir: where it is from.
+      config: of the run.
+      metrics: lines of metrics.jsonl.
+      telemetry: lines of telemetry.jsonl; of those with the same step, the last (a resumed run repeats steps).
+      facts: of the last process that ran: versions, devices, peak.
+      evaluation: of evaluation.json, if any.
+    """
+
+    label: str
+    workdir: Path
+    config: RunConfig
+    metrics: list[dict[str, Any]]
+    telemetry: list[dict[str, Any]]
+    facts: dict[str, Any]
+    evaluation: dict[str, Any]
+
+    def points(self, name: str) -> Points:
+        """(steps, values) of a number in the metrics, or else in the telemetry."""
+        for lines in (self.metrics, self.telemetry):
+            found = [(line["step"], line[name]) for line in lines if isinstance(line.get(name), (int, float))]
+            if found:
+                return [step for step, _ in found], [float(value) for _, value in found]
+        return [], []
+
+    def last(self, name: str) -> Any:
+        """The last value of `name` in either file; None if there is none."""
+        for lines in (self.metrics, self.telemetry):
+            for line in reversed(lines):
+                if line.get(name) is not None:
+                    return line[name]
+        return None
+
+    @property
+    def steps(self) -> int:
+        """Steps that the metrics know of."""
+        return max((line["step"] for line in self.metrics), default=0)
+
+    @property
+    def baselines(self) -> dict[str, float]:
+        """Accuracies of count tables beside the model's masked-LM accuracy."""
+        found = self.evaluation.get("baselines") or {}
+        return {name: value for name, value in found.items() if isinstance(value, (int, float))}
+
+
+def read_run(workdir: Path, label: str) -> Run:
+    """Reads a workdir.
+
+    Raises:
+      InputError: it is none, or its run has not logged a step yet.
+    """
+    if not workdir.is_dir():
+        what = "a file where a workdir is due" if workdir.exists() else "no such workdir"
+        raise InputError(what, where=str(workdir), fix="Give the --workdir of a `jaxbert pretrain`.")
+    if not (workdir / "config.json").is_file():
+        raise InputError("no run's workdir: it has no config.json", where=str(workdir), fix="Give a run's --workdir.")
+    config = load_json(workdir / "config.json")
+    metrics = [line for line in JsonLines.read(workdir / "metrics.jsonl") if isinstance(line.get("step"), int)]
+    if not metrics:
+        raise InputError("the run has logged no step yet", where=str(workdir), fix="Wait for its first log line.")
+    facts: dict[str, Any] = {}
+    by_step: dict[int, dict[str, Any]] = {}
+    for line in JsonLines.read(workdir / "telemetry.jsonl"):
+        if "versions" in line:
+            facts = line
+        elif isinstance(line.get("step"), int):
+            by_step[line["step"]] = line
+    evaluation: dict[str, Any] = {}
+    if (workdir / "evaluation.json").is_file():
+        try:
+            found = json.loads((workdir / "evaluation.json").read_text(encoding="utf-8"))
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise InputError(
+                f"unreadable: {error}", where=str(workdir / "evaluation.json"), fix="Write it again, or remove it."
+            ) from None
+        evaluation = found if isinstance(found, dict) else {}
+    telemetry = [by_step[step] for step in sorted(by_step)]
+    return Run(label, workdir, config, metrics, telemetry, facts, evaluation)
+
+
+def write_report(workdirs: Sequence[Path], out: Path | None = None) -> list[Path]:
+    """Writes the page and a PNG of each loss curve, and returns their paths, the page's first.
+
+    Args:
+      workdirs: of the runs, beside one another on the page in this order.
+      out: directory for everything; None puts the page into the first workdir and each PNG (loss.png) into its own.
+
+    Raises:
+      InputError: no run there, or a file of that name that is not a report of ours.
+    """
+    if out is not None and out.exists() and not out.is_dir():
+        raise InputError("a file where a directory is due", where=str(out), fix="Give another --out.")
+    labels = _labels(workdirs)
+    runs = [read_run(workdir, label) for workdir, label in zip(workdirs, labels, strict=True)]
+    targets = [(out or workdirs[0]) / PAGE]
+    targets += [
+        run.workdir / PNG if out is None else out / f"loss-{re.sub(r'[^A-Za-z0-9._-]+', '-', run.label)}.png"
+        for run in runs
+    ]
+    for path in targets:
+        if path.exists() and not _ours(path):
+            raise InputError("is there and is no report of ours", where=str(path), fix="Move it, or give --out DIR.")
+    contents = [page(runs).encode("utf-8"), *(loss_png(run) for run in runs)]
+    targets[0].parent.mkdir(parents=True, exist_ok=True)
+    for path, content in zip(targets, contents, strict=True):
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            partial.write_bytes(content)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+    return targets
+
+
+def _labels(workdirs: Sequence[Path]) -> list[str]:
+    """As few last parts of each path as tell them apart."""
+    paths = [path.resolve() for path in workdirs]
+    if len(set(paths)) < len(paths):
+        raise InputError("a workdir is there twice", where="report", fix="Give each once.")
+    depth = 1
+    while len({path.parts[-depth:] for path in paths}) < len(paths):
+        depth += 1
+    return ["/".join(path.parts[-depth:]) for path in paths]
+
+
+def _ours(path: Path) -> bool:
+    with path.open("rb") as file:
+        return _MARK.encode() in file.read(2048)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Curves
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One plot of the page.
+
+    Attributes:
+      title: above it.
+      train: name of the training figure; its validation counterpart has "validation_" before it.
+      note: under it.
+      form: of the vertical axis: "number", "percent", "log" or "count".
+    """
+
+    title: str
+    train: str
+    note: str
+    form: str = "number"
+
+
+CURVES = (
+    Curve("Loss", "loss", "Sum of the weighted terms, nats; validation has fixed masks and no dropout."),
+    Curve("Masked-LM accuracy", "masked_lm_accuracy", "Share of masked tokens guessed right.", "percent"),
+    Curve("Next-sentence accuracy", "next_sentence_accuracy", "Share of pairs judged right; chance is 50%.", "percent"),
+    Curve("Learning rate", "rate", "As the schedule gave it."),
+    Curve("Gradient norm", "grad_norm", "Global norm before clipping, logarithmic.", "log"),
+    Curve("Throughput", "tokens_per_s", "Real tokens a second, padding not counted.", "count"),
+)
+
+# Colours are named, not chosen, in the SVG: these become CSS variables of the page, light or dark. The values serve the
+# PNG: a palette that people with colour-blindness can tell apart (Okabe and Ito, 2008), blue first.
+_SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+_INK, _FAINT, _GRID = "#1b1f24", "#6b7280", "#e3e6ea"
+_NAMES = {colour: f"var(--series-{index})" for index, colour in enumerate(_SERIES)} | {
+    _INK: "var(--ink)",
+    _FAINT: "var(--faint)",
+    _GRID: "var(--grid)",
+}
+
+
+def _draw(curve: Curve, runs: Sequence[Run], size: tuple[float, float]) -> Any:
+    """A matplotlib figure of one curve of all runs; None where no run has it."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.add_subplot()
+    drawn = False
+    for index, run in enumerate(runs):
+        train, validation = run.points(curve.train), run.points(f"validation_{curve.train}")
+        # Colour tells runs apart; in a page about one run it tells training from validation.
+        one = len(runs) == 1
+        first, second = (_SERIES[0], _SERIES[1]) if one else (_SERIES[index % len(_SERIES)],) * 2
+        name = "" if one else f"{run.label}: "
+        if train[0]:
+            drawn = True
+            label = f"{name}training" if validation[0] else (run.label if not one else None)
+            smooth = curve.train != "rate"  # the schedule is no noise
+            _line(axes, train, first, label, faint=bool(validation[0]) and not one, smooth=smooth)
+        if validation[0]:
+            drawn = True
+            axes.plot(*validation, color=second, linewidth=2, marker="o", markersize=4, label=f"{name}validation")
+    if not drawn:
+        return None
+    if curve.train == "masked_lm_accuracy":
+        _baselines(axes, runs)
+    _style(axes, curve)
+    if axes.get_legend_handles_labels()[0]:
+        # The names of the baselines stand on the left.
+        place: Any = "lower right" if curve.train == "masked_lm_accuracy" else "best"
+        axes.legend(frameon=False, fontsize=9, labelcolor=_INK, loc=place)
+    return figure
+
+
+def _line(axes: Any, points: Points, colour: str, label: str | None, *, faint: bool, smooth: bool) -> None:
+    steps, values = points
+    width = 1.0 if faint else 1.6
+    if smooth and len(values) > _RAW_POINTS:
+        axes.plot(steps, values, color=colour, linewidth=0.6, alpha=0.25)
+        values = _running_mean(values, len(values) // 60)
+    marker = "o" if len(values) < 3 else None
+    axes.plot(steps, values, color=colour, linewidth=width, alpha=0.6 if faint else 1, marker=marker, label=label)
+
+
+def _running_mean(values: list[float], half: int) -> list[float]:
+    return [statistics.fmean(values[max(0, i - half) : i + half + 1]) for i in range(len(values))]
+
+
+def _baselines(axes: Any, runs: Sequence[Run]) -> None:
+    """Dashed lines: what counting scores. Of one run, because each is of its own rows."""
+    if len(runs) != 1:
+        return
+    for name, accuracy in runs[0].baselines.items():
+        axes.axhline(accuracy, color=_FAINT, linewidth=1, linestyle=(0, (4, 3)))
+        axes.annotate(
+            f"{name} {accuracy:.1%}",
+            (0.01, accuracy),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, 2),
+            textcoords="offset points",
+            ha="left",
+            va="bottom",
+            fontsize=8,
+            color=_FAINT,
+        )
+
+
+def _style(axes: Any, curve: Curve) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
+    if curve.form == "log":
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        low, high = axes.get_ylim()
+        if high / low < 30:
+            # Less than two decades: matplotlib would label one power of ten, or none.
+            axes.yaxis.set_minor_formatter(
+                FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
+            )
+        else:
+            axes.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(6))
+        if curve.form == "percent":
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
+        elif curve.form == "count" or curve.train == "rate":
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+        if curve.form == "count":
+            axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    axes.set_xlabel("step", color=_FAINT, fontsize=9)
+    axes.grid(True, color=_GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=_FAINT, labelsize=9, length=0, which="both")
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(_GRID)
+    axes.margins(x=0.02)
+
+
+def short(value: float) -> str:
+    """A number for an axis: 0.0003, 12, 1.5k, 2M."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"
+
+
+def _svg(figure: Any, name: str) -> str:
+    """The figure as inline SVG: colours as the page's variables, ids of its own, text as text."""
+    import matplotlib
+
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    for colour, variable in _NAMES.items():
+        text = text.replace(colour, variable)
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r"url\(#", f"url(#{name}-", text)
+    text = re.sub(r'href="#', f'href="#{name}-', text)
+    # The page sets the size; the viewBox keeps the shape.
+    return re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" aria-hidden="true">', text, count=1)
+
+
+def loss_png(run: Run) -> bytes:
+    """The loss curve of a run as a PNG, for slides and messages."""
+    figure = _draw(CURVES[0], [run], (8, 4.5))
+    if figure is None:
+        raise InputError("no loss in the metrics", where=str(run.workdir), fix="Wait for the run's first log line.")
+    axes: Any = figure.axes[0]
+    axes.set_title(f"{run.config.name}: loss", loc="left", color=_INK, fontsize=12, fontweight="bold")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150, facecolor="white", metadata={"Software": _MARK})
+    return buffer.getvalue()
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Tables
+
+
+def _best(run: Run) -> tuple[int, float] | None:
+    steps, values = run.points("validation_loss")
+    return min(zip(values, steps, strict=True))[::-1] if steps else None
+
+
+def final_figures(run: Run) -> list[tuple[str, str]]:
+    """(name, value as text) for the page; what is not known is left out by an empty value."""
+    best, done = _best(run), run.steps
+    telemetry = run.telemetry
+
+    def median(name: str) -> float | None:
+        values = [line[name] for line in telemetry if isinstance(line.get(name), (int, float))]
+        return statistics.median(values) if values else None
+
+    step_ms = [line["step_ms"]["p50"] for line in telemetry if isinstance(line.get("step_ms"), dict)]
+    memory = [line["host_rss_bytes"] for line in telemetry if line.get("host_rss_bytes")]
+    device = [line["device_peak_bytes"] for line in telemetry if line.get("device_peak_bytes")]
+    mfu, peak = median("mfu"), run.last("peak_source")
+    joules, money = run.last("energy_joules"), run.last("money")
+
+    def at(value: Any, form: Callable[[Any], str]) -> str:
+        return "" if value is None else form(value)
+
+    accuracy: Callable[[Any], str] = "{:.2%}".format
+    return [
+        ("Steps", f"{done:,} of {total_steps(run.config):,}"),
+        ("Rows seen", f"{_rows_seen(run.config, done):,}"),
+        ("Training loss", at(run.last("loss"), "{:.4f}".format)),
+        ("Validation loss, best", at(best, lambda pair: f"{pair[1]:.4f} (step {pair[0]:,})")),
+        ("Validation loss, last", at(run.last("validation_loss"), "{:.4f}".format)),
+        ("Masked-LM accuracy, last", at(run.last("validation_masked_lm_accuracy"), accuracy)),
+        ("Next-sentence accuracy, last", at(run.last("validation_next_sentence_accuracy"), accuracy)),
+        *((f"Counting: {name}", f"{value:.2%}") for name, value in run.baselines.items()),
+        ("Steps skipped (not finite)", at(run.last("skipped"), "{:,}".format)),
+        ("Time", at(run.last("elapsed_s"), duration)),
+        ("Goodput", at(run.last("goodput"), "{:.1%}".format)),
+        ("Throughput, median", at(median("tokens_per_s"), "{:,.0f} real tokens/s".format)),
+        ("MFU, median", at(mfu, lambda value: f"{value:.1%} of a {peak} peak" if peak else f"{value:.1%}")),
+        ("Step time, median", f"{statistics.median(step_ms):,.1f} ms" if step_ms else ""),
+        ("Waiting for data", at(median("data_wait_share"), "{:.1%}".format)),
+        ("Host memory, most", f"{max(memory) / 2**30:.2f} GiB" if memory else ""),
+        ("Device memory, most", f"{max(device) / 2**30:.2f} GiB" if device else ""),
+        ("Energy", at(joules, lambda value: f"{value / 3.6e6:.4g} kWh ({run.last('energy_source')})")),
+        ("Money", at(money, lambda value: f"{value:,.2f} {run.last('currency') or ''}")),
+    ]
+
+
+def _rows_seen(config: RunConfig, step: int) -> int:
+    phase, within = phase_at(config, step)
+    whole = sum(one.steps * one.batch_size for one in config.phases[:phase])
+    return whole + (within * config.phases[phase].batch_size if phase < len(config.phases) else 0)
+
+
+def flat(value: Any, path: str = "") -> dict[str, str]:
+    """A JSON value as {dotted key: text}."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    if items is None:
+        return {path: "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)}
+    found: dict[str, str] = {}
+    for key, item in items:
+        found |= flat(item, f"{path}.{key}" if path else str(key))
+    return found
+
+
+def beside(columns: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
+    """Rows of a table with a column a run: {"name", "values", "differs"}; in order of first appearance."""
+    names = list(dict.fromkeys(name for column in columns for name in column))
+    rows = []
+    for name in names:
+        values = [column.get(name, "") for column in columns]
+        if any(values):
+            rows.append({"name": name, "values": values, "differs": len(set(values)) > 1})
+    return rows
+
+
+def _evaluations(run: Run) -> dict[str, Any]:
+    """Every evaluation of a run as a table."""
+    lines = [line for line in run.metrics if "validation_loss" in line]
+    names = list(dict.fromkeys(key for line in lines for key in line if key.startswith("validation_")))
+    heads = [name.removeprefix("validation_").replace("_", " ").replace("masked lm", "masked-LM") for name in names]
+
+    def cell(name: str, value: Any) -> str:
+        if not isinstance(value, (int, float)):
+            return ""
+        return f"{value:.2%}" if name.endswith("accuracy") else f"{value:.4f}"
+
+    rows = [[f"{line['step']:,}", *(cell(name, line.get(name)) for name in names)] for line in lines]
+    return {"label": run.label, "heads": ["step", *heads], "rows": rows}
+
+
+def page(runs: Sequence[Run]) -> str:
+    """The page as text."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("jaxbert", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    plots = []
+    for index, curve in enumerate(CURVES):
+        figure = _draw(curve, runs, (6.4, 3.4))
+        if figure is not None:
+            plots.append({"title": curve.title, "note": curve.note, "svg": _svg(figure, f"plot{index}")})
+    heading = runs[0].config.name if len(runs) == 1 else f"{len(runs)} runs: " + ", ".join(run.label for run in runs)
+    return environment.get_template("report_page.html").render(
+        mark=_MARK,
+        heading=heading,
+        runs=[{"label": run.label, "name": run.config.name, "workdir": str(run.workdir)} for run in runs],
+        cards=_cards(runs[0]) if len(runs) == 1 else [],
+        plots=plots,
+        final=beside([dict(final_figures(run)) for run in runs]),
+        evaluations=[table for table in map(_evaluations, runs) if table["rows"]],
+        config=beside([flat(to_json(run.config)) for run in runs]),
+        versions=beside([flat(run.facts.get("versions", {})) for run in runs]),
+        formula=MFU_FORMULA,
+    )
+
+
+def _cards(run: Run) -> list[tuple[str, str]]:
+    """The figures that matter most, for the top of a page about one run."""
+    figures = dict(final_figures(run))
+    wanted = (
+        ("Validation loss, best", "best validation loss"),
+        ("Masked-LM accuracy, last", "masked-LM accuracy"),
+        ("Next-sentence accuracy, last", "next-sentence accuracy"),
+        ("Time", "time"),
+        ("Throughput, median", "real tokens/s"),
+    )
+    return [(name, figures[key].split(" (")[0].removesuffix(f" {name}")) for key, name in wanted if figures.get(key)]

@@ -1,0 +1,185 @@
+"""Where arrays lie: one mesh (data, fsdp, tensor) in explicit mode, and layouts as small tables of specs.
+
+A table names a spec by the array's dimensions (`qkv_DHK`: the kernel of a projection from D to H heads of K), so that
+one line says how all arrays of that kind lie. A layout has two such tables, parameters at rest and optimizer moments;
+the specs in use are the parameters' without `fsdp`, derived by `in_use`; activations are the third, the same in every
+layout. All functions work without a mesh too (a user's own single-device loop): then nothing is constrained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxbert.config import LayoutName, MeshConfig, mesh_shape
+
+AXES = ("data", "fsdp", "tensor")
+BATCH = ("data", "fsdp")
+
+_PARAMETERS: Mapping[str, P] = {
+    "emb_VD": P("tensor", "fsdp"),
+    "emb_LD": P(None, "fsdp"),
+    "emb_TD": P(None, "fsdp"),
+    "qkv_DHK": P("fsdp", "tensor", None),
+    "bias_HK": P("tensor", None),
+    "out_HKD": P("tensor", None, "fsdp"),
+    "up_DF": P("fsdp", "tensor"),
+    "bias_F": P("tensor"),
+    "down_FD": P("tensor", "fsdp"),
+    "dense_DD": P("fsdp", None),
+    "class_DC": P("fsdp", None),
+    "bias_D": P(None),
+    "bias_C": P(None),
+    "bias_V": P("tensor"),
+}
+
+ACTIVATIONS: Mapping[str, P] = {
+    "act_B": P(BATCH),
+    "act_BL": P(BATCH, None),
+    "act_BD": P(BATCH, None),
+    "act_BM": P(BATCH, None),
+    "act_BLD": P(BATCH, None, None),
+    "act_BMD": P(BATCH, None, None),
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How parameters and optimizer moments lie at rest: spec by dimension name."""
+
+    parameters: Mapping[str, P]
+    optimizer: Mapping[str, P]
+
+
+def _without(table: Mapping[str, P], *axes: str) -> Mapping[str, P]:
+    return {name: P(*(None if axis in axes else axis for axis in spec)) for name, spec in table.items()}
+
+
+LAYOUTS: Mapping[LayoutName, Layout] = {
+    "replicated": Layout(_without(_PARAMETERS, "fsdp", "tensor"), _without(_PARAMETERS, "fsdp", "tensor")),
+    "zero1": Layout(_without(_PARAMETERS, "fsdp", "tensor"), _without(_PARAMETERS, "tensor")),
+    "fsdp": Layout(_without(_PARAMETERS, "tensor"), _without(_PARAMETERS, "tensor")),
+    "fsdp_tensor": Layout(_PARAMETERS, _PARAMETERS),
+}
+
+
+def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Mesh:
+    """The mesh of `config` over `devices` (all of them by default), every axis explicit."""
+    devices = jax.devices() if devices is None else devices
+    return jax.make_mesh(mesh_shape(config, len(devices)), AXES, axis_types=(AxisType.Explicit,) * 3, devices=devices)
+
+
+def single_device_mesh() -> Mesh:
+    """1x1x1, for evaluation, conversion and tests on one device."""
+    return make_mesh(MeshConfig(data=1), jax.local_devices()[:1])
+
+
+def explicit_mesh() -> bool:
+    """Whether the mesh that is set here has our axes in explicit mode."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return not mesh.empty and mesh.axis_names == AXES and all(kind == AxisType.Explicit for kind in mesh.axis_types)
+
+
+def spec(*axes: Any) -> P | None:
+    """The spec for an `out_sharding=` argument; None where no mesh of ours is set."""
+    return P(*axes) if explicit_mesh() else None
+
+
+def act(name: str) -> P | None:
+    """Spec of an activation by dimension name, for an `out_sharding=` argument."""
+    return ACTIVATIONS[name] if explicit_mesh() else None
+
+
+def spec_of(x: jax.Array) -> P | None:
+    """Spec of `x` under the mesh that is set; None where there is none. Works inside jit."""
+    return jax.typeof(x).sharding.spec if explicit_mesh() else None
+
+
+def reshard(x: Any, to: P) -> Any:
+    """`x` laid out as `to`; `x` itself where no mesh of ours is set."""
+    return jax.sharding.reshard(x, to) if explicit_mesh() else x
+
+
+def reshard_like(tree: Any, like: Any) -> Any:
+    """Each leaf of `tree` in the spec of the same leaf of `like`."""
+    if not explicit_mesh():
+        return tree
+    return jax.tree.map(lambda x, y: jax.sharding.reshard(x, jax.typeof(y).sharding.spec), tree, like)
+
+
+def in_use(params: Any, dtype: Any) -> Any:
+    """Parameters as the forward pass takes them: gathered over `fsdp`, cast to `dtype`; LayerNorm's stay float32.
+
+    The one place where sharded weights become whole (but for `tensor`): the cast comes first, so that the gather moves
+    few bytes. Called on stacked layers inside the scanned body, one layer at a time.
+    """
+
+    def use(path: tuple[Any, ...], w: jax.Array) -> jax.Array:
+        if not any("norm" in str(key) for key in path):
+            w = w.astype(dtype)
+        if not explicit_mesh():
+            return w
+        resting = jax.typeof(w).sharding.spec
+        return jax.sharding.reshard(w, P(*(None if axis == "fsdp" else axis for axis in resting)))
+
+    return jax.tree_util.tree_map_with_path(use, params)
+
+
+def compute_dtype(name: str) -> Any:
+    """The dtype of `NumericsConfig.dtype`; `auto` is bfloat16 on TPU and GPU, float32 on CPU."""
+    if name == "auto":
+        name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return jnp.dtype(name)
+
+
+def named(mesh: Mesh, tree: Any) -> Any:
+    """NamedShardings over `mesh` from a tree of arrays or abstract arrays."""
+    return jax.tree.map(lambda x: NamedSharding(mesh, x.sharding.spec), tree)
+
+
+def replicated(mesh: Mesh, tree: Any) -> Any:
+    """Host arrays placed whole on every device of `mesh`, on any number of processes."""
+    place = NamedSharding(mesh, P())
+
+    def put(x: Any) -> jax.Array:
+        x = np.asarray(x)
+        return jax.make_array_from_callback(x.shape, place, lambda index: x[index])
+
+    return jax.tree.map(put, tree)
+
+
+def global_batch(mesh: Mesh, read: Any, batch_size: int, fields: Mapping[str, tuple[int, ...]]) -> dict[str, jax.Array]:
+    """A global batch from what this process's devices hold of it.
+
+    Args:
+      mesh: the mesh.
+      read: `read(lo, hi)` gives the host arrays of rows lo:hi, by field.
+      batch_size: B.
+      fields: shape of one row of each field.
+
+    Returns:
+      Arrays (B, *shape), batch over (data, fsdp). `read` is called once for each slice that this process holds.
+    """
+    cache: dict[tuple[int, int], Mapping[str, np.ndarray]] = {}
+
+    def part(name: str, index: tuple[slice, ...]) -> np.ndarray:
+        lo, hi, _ = index[0].indices(batch_size)
+        if (lo, hi) not in cache:
+            cache[lo, hi] = read(lo, hi)
+        return cache[lo, hi][name]
+
+    return {
+        name: jax.make_array_from_callback(
+            (batch_size, *shape),
+            NamedSharding(mesh, P(BATCH, *(None for _ in shape))),
+            lambda index, name=name: part(name, index),
+        )
+        for name, shape in fields.items()
+    }

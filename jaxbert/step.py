@@ -1,0 +1,321 @@
+"""One optimizer step, pure: (state, frozen, batch) -> (state, metrics). And `build`, which touches no file.
+
+state  {"params", "opt_state", "step": int32, "skipped": int32 (2,): non-finite steps in all, and in a row}
+frozen vocabulary tables (and teachers): passed in, sharded, never checkpointed
+batch  {"tokens", "types", "group": int32 (B, L); "label": int32 (B,)}: clean rows; corruption happens here
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxbert.config import RunConfig, check, horizon, schedule_start, slots
+from jaxbert.models.layers import Params
+from jaxbert.models.model import Model
+from jaxbert.objectives import Batch, Frozen, Objective, Term, heads_of, make_objectives
+from jaxbert.optim import make_optimizer, make_schedule
+from jaxbert.sharding import BATCH, LAYOUTS, compute_dtype, explicit_mesh, reshard, reshard_like
+
+State = dict[str, Any]
+Metrics = dict[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """The compiled parts of one phase, and the abstract values they take.
+
+    Attributes:
+      model: encoder and heads.
+      step: jitted; donates the state.
+      evaluate: jitted; (params, frozen, batch, number of the batch) -> {term: Term}, with fixed masks.
+      init: jitted; seed -> state.
+      state, frozen, batch, evaluation_batch: trees of ShapeDtypeStruct with shardings.
+    """
+
+    model: Model
+    step: Callable[[State, Frozen, Batch], tuple[State, Metrics]]
+    evaluate: Callable[[Params, Frozen, Batch, Any], dict[str, Term]]
+    init: Callable[[Any], State]
+    state: State
+    frozen: Mapping[str, jax.ShapeDtypeStruct]
+    batch: Mapping[str, jax.ShapeDtypeStruct]
+    evaluation_batch: Mapping[str, jax.ShapeDtypeStruct]
+
+    def __iter__(self) -> Any:
+        """(step, abstract state, abstract batch): what most callers want."""
+        return iter((self.step, self.state, self.batch))
+
+
+def build(config: RunConfig, mesh: Mesh, phase: int = 0) -> Program:
+    """The program of phase `phase` of a run on `mesh`; touches no file.
+
+    Raises:
+      InputError: the config breaks a rule, or does not fit the mesh.
+    """
+    check(config, mesh.size)
+    now = config.phases[phase]
+    layout = LAYOUTS[config.mesh.layout]
+    objectives = make_objectives(config.objectives, config.encoder, length=now.length, slots=slots(config, now))
+    model = Model(config.encoder, heads_of(objectives), layout)
+    optimizer = make_optimizer(config.optimizer)
+    start = schedule_start(config, phase)
+    schedule_config = config.phases[start].schedule
+    assert schedule_config is not None
+    schedule = make_schedule(schedule_config, horizon(config, phase))
+    schedule_began = sum(earlier.steps for earlier in config.phases[:start])
+    dtype = compute_dtype(config.numerics.dtype)
+    moment_specs = specs(model.names, layout.optimizer)
+
+    def init(seed: Any) -> State:
+        params = model.init(jax.random.key(seed, impl="threefry2x32"))
+        return {
+            "params": params,
+            "opt_state": optimizer.init(place(params, moment_specs)),
+            "step": jnp.zeros((), jnp.int32),
+            "skipped": jnp.zeros((2,), jnp.int32),
+        }
+
+    def step(state: State, frozen: Frozen, batch: Batch) -> tuple[State, Metrics]:
+        key = jax.random.fold_in(jax.random.key(config.seed, impl="threefry2x32"), state["step"])
+        corrupt_key, dropout_key = jax.random.split(key)
+        corrupted = corrupt(objectives, batch, frozen, corrupt_key)
+        denominators = _denominators(objectives, corrupted)
+        grads, terms = gradients(
+            model,
+            objectives,
+            state["params"],
+            corrupted,
+            denominators,
+            dropout_key=dropout_key,
+            dtype=dtype,
+            accumulation=now.accumulation,
+        )
+        rate = schedule(state["step"] - schedule_began)
+        resting = place(state["params"], moment_specs)
+        direction, opt_state = optimizer.update(place(grads, moment_specs), state["opt_state"], resting)
+        moved = jax.tree.map(lambda w, u: w - rate * u, resting, direction)
+        # A replicated weight minus a sharded moment is sharded: back to where the parameter lies.
+        params = reshard_like(moved, state["params"])
+
+        metrics = {"loss": jnp.zeros((), jnp.float32)}
+        for objective in objectives:
+            for name in objective.denominators(corrupted):
+                metrics["loss"] += objective.weight * terms[name].sum / denominators[name]
+        metrics |= figures(terms)
+        grad_norm, update_norm = optax.global_norm(grads), rate * optax.global_norm(direction)
+        finite = jnp.isfinite(grad_norm) & jnp.isfinite(metrics["loss"]) & jnp.isfinite(update_norm)
+        params, opt_state = jax.tree.map(
+            lambda new, old: jnp.where(finite, new, old), (params, opt_state), (state["params"], state["opt_state"])
+        )
+        bad = (~finite).astype(jnp.int32)
+        skipped = jnp.stack([state["skipped"][0] + bad, (state["skipped"][1] + 1) * bad])
+        metrics |= {
+            "rate": rate,
+            "grad_norm": grad_norm,
+            "update_norm": update_norm,
+            "real_tokens": (batch["group"] > 0).sum(),
+            "skipped": skipped[0],
+            "skipped_in_a_row": skipped[1],
+        }
+        new = {"params": params, "opt_state": opt_state, "step": state["step"] + 1, "skipped": skipped}
+        return new, metrics
+
+    evaluation_objectives = make_objectives(
+        evaluation_view(config).objectives,
+        config.encoder,
+        length=now.length,
+        slots=slots(evaluation_view(config), dataclasses.replace(now, slots=0)),
+    )
+
+    def evaluate(params: Params, frozen: Frozen, batch: Batch, number: Any) -> dict[str, Term]:
+        key = jax.random.fold_in(jax.random.key(config.evaluation.seed, impl="threefry2x32"), number)
+        corrupted = corrupt(evaluation_objectives, batch, frozen, key)
+        x_BLD = model.hidden(params, corrupted, dtype=dtype)
+        return collect_terms(evaluation_objectives, model, params, corrupted, x_BLD)
+
+    with jax.set_mesh(mesh):
+        jitted_init = jax.jit(init)
+        state = _named(mesh, jax.eval_shape(jitted_init, 0))
+    return Program(
+        model=model,
+        step=jax.jit(step, donate_argnums=0),
+        evaluate=jax.jit(evaluate),
+        init=jitted_init,
+        state=state,
+        frozen=abstract_frozen(config.encoder.vocab_size, mesh),
+        batch=abstract_batch(now.batch_size, now.length, mesh),
+        evaluation_batch=abstract_batch(config.evaluation.batch_size, now.length, mesh),
+    )
+
+
+def evaluation_view(config: RunConfig) -> RunConfig:
+    """The config with the masking rate of evaluation in the place of training's."""
+    masked = config.objectives.masked_lm
+    assert masked is not None
+    return dataclasses.replace(
+        config,
+        objectives=dataclasses.replace(
+            config.objectives, masked_lm=dataclasses.replace(masked, rate=config.evaluation.mask_rate)
+        ),
+    )
+
+
+def corrupt(objectives: list[Objective], batch: Batch, frozen: Frozen, key: jax.Array) -> Batch:
+    """The global batch after every objective's corruption, in order, each with a key of its own."""
+    batch = {name: reshard(x, P(BATCH, *(None for _ in x.shape[1:]))) for name, x in batch.items()}
+    for index, objective in enumerate(objectives):
+        batch = objective.corrupt(batch, frozen, jax.random.fold_in(key, index))
+    return batch
+
+
+def collect_terms(
+    objectives: list[Objective], model: Model, params: Params, batch: Batch, x_BLD: jax.Array
+) -> dict[str, Term]:
+    """The terms of all objectives over one (micro-)batch."""
+    return {
+        name: term for objective in objectives for name, term in objective.terms(model, params, batch, x_BLD).items()
+    }
+
+
+def gradients(
+    model: Model,
+    objectives: list[Objective],
+    params: Params,
+    batch: Batch,
+    denominators: Mapping[str, jax.Array],
+    *,
+    dropout_key: jax.Array | None,
+    dtype: Any,
+    accumulation: int,
+) -> tuple[Params, dict[str, Term]]:
+    """Gradient of sum over terms of weight x sum / denominator, and the terms, over a corrupted global batch.
+
+    Micro-batches are the strided split (micro-batch a has rows a::A), which moves no row between devices; gradients are
+    summed over them in float32. The denominators are those of the global batch, so the sum is the gradient of the whole.
+    """
+
+    def loss(params: Params, micro: Batch, key: jax.Array | None) -> tuple[jax.Array, dict[str, Term]]:
+        x_BLD = model.hidden(params, micro, dropout_key=key, dtype=dtype)
+        terms = collect_terms(objectives, model, params, micro, x_BLD)
+        total = jnp.zeros((), jnp.float32)
+        for objective in objectives:
+            for name in objective.denominators(micro):
+                total += objective.weight * terms[name].sum / denominators[name]
+        return total, terms
+
+    gradient = jax.grad(loss, has_aux=True)
+    if accumulation == 1:
+        grads, terms = gradient(params, batch, dropout_key)
+        return grads, terms
+
+    def body(carry: Any, micro: tuple[Batch, jax.Array]) -> tuple[Any, None]:
+        rows, index = micro
+        key = None if dropout_key is None else jax.random.fold_in(dropout_key, index)
+        return jax.tree.map(jnp.add, carry, gradient(params, rows, key)), None
+
+    micro_batches = jax.tree.map(lambda x: _strided(x, accumulation), batch)
+    first = jax.tree.map(lambda x: x[0], micro_batches)
+    shapes = jax.eval_shape(lambda p, m: gradient(p, m, dropout_key)[1], params, first)
+    zeros = (jax.tree.map(jnp.zeros_like, params), jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes))
+    (grads, terms), _ = jax.lax.scan(body, zeros, (micro_batches, jnp.arange(accumulation)))
+    return grads, terms
+
+
+def _strided(x: jax.Array, accumulation: int) -> jax.Array:
+    """(B, ...) as (A, B / A, ...), micro-batch a holding rows a::A: local on every mesh."""
+    shape = (x.shape[0] // accumulation, accumulation, *x.shape[1:])
+    out = P(BATCH, *(None for _ in shape[1:])) if explicit_mesh() else None
+    return jnp.moveaxis(jnp.reshape(x, shape, out_sharding=out), 1, 0)
+
+
+def _denominators(objectives: list[Objective], batch: Batch) -> dict[str, jax.Array]:
+    found: dict[str, jax.Array] = {}
+    for objective in objectives:
+        found |= {name: jnp.maximum(weight, 1.0) for name, weight in objective.denominators(batch).items()}
+    return found
+
+
+def figures(terms: Mapping[str, Term]) -> dict[str, Any]:
+    """Means by name, "masked_lm_loss" and "masked_lm_accuracy" for the term "masked_lm"."""
+    found: dict[str, Any] = {}
+    for name, term in terms.items():
+        weight = np.maximum(term.weight, 1.0) if isinstance(term.weight, np.ndarray) else jnp.maximum(term.weight, 1.0)
+        found[f"{name}_loss"] = term.sum / weight
+        found |= {f"{name}_{figure}": value / weight for figure, value in term.figures.items()}
+    return found
+
+
+def specs(names: Params, table: Mapping[str, P]) -> Any:
+    """Tree of specs from a tree of dimension names; what lies under `layers` is stacked over N."""
+
+    def one(path: tuple[Any, ...], name: str) -> P:
+        stacked = any(str(getattr(key, "key", key)) == "layers" for key in path)
+        return P(None, *table[name]) if stacked else table[name]
+
+    return jax.tree_util.tree_map_with_path(one, names)
+
+
+def place(tree: Any, to: Any) -> Any:
+    """Each leaf of `tree` in the spec of the same leaf of `to`."""
+    return jax.tree.map(jax.sharding.reshard, tree, to) if explicit_mesh() else tree
+
+
+def hand_over(config: RunConfig, optimizer_state: Any, phase: int) -> Any:
+    """The optimizer's state as phase `phase` takes it over, by its `moments`."""
+    moments = config.phases[phase].moments
+    if phase == 0 or moments == "keep":
+        return optimizer_state
+    if moments == "reset":
+        return jax.tree.map(jnp.zeros_like, optimizer_state)
+
+    def reset_count(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
+        return jnp.zeros_like(leaf) if str(getattr(path[-1], "name", path[-1])) == "count" else leaf
+
+    return jax.tree_util.tree_map_with_path(reset_count, optimizer_state)
+
+
+def frozen_tables(special: np.ndarray, mask_id: int) -> dict[str, np.ndarray]:
+    """The vocabulary tables of `frozen`: special (V,) bool, tokens never masked; mask_id int32."""
+    return {"special": np.asarray(special, bool), "mask_id": np.asarray(mask_id, np.int32)}
+
+
+def abstract_frozen(vocab_size: int, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and places of `frozen_tables`."""
+    whole = NamedSharding(mesh, P())
+    return {
+        "special": jax.ShapeDtypeStruct((vocab_size,), jnp.bool_, sharding=whole),
+        "mask_id": jax.ShapeDtypeStruct((), jnp.int32, sharding=whole),
+    }
+
+
+# Shape of one row of each field of a batch of L tokens.
+def batch_fields(length: int) -> dict[str, tuple[int, ...]]:
+    """Shape of one row of each field of a batch."""
+    return {"tokens": (length,), "types": (length,), "group": (length,), "label": ()}
+
+
+def abstract_batch(batch_size: int, length: int, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and places of a global batch."""
+    return {
+        name: jax.ShapeDtypeStruct(
+            (batch_size, *shape), jnp.int32, sharding=NamedSharding(mesh, P(BATCH, *(None for _ in shape)))
+        )
+        for name, shape in batch_fields(length).items()
+    }
+
+
+def _named(mesh: Mesh, tree: Any) -> Any:
+    def one(x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        spec = P() if x.sharding is None else x.sharding.spec
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, spec))
+
+    return jax.tree.map(one, tree)

@@ -1,0 +1,1 @@
+"""Tokenizers and sentence splitting: text in, ids out. Imports no jax."""

@@ -1,0 +1,533 @@
+"""Pretraining: one function read from top to bottom. Phases in one workdir, resumable at any moment to the same bits.
+
+What is continued after a kill is the last committed checkpoint: parameters, moments, step. Everything else (which rows,
+which masks, which dropout) is a pure function of seed and step. metrics.jsonl is cut back to the restored step, so that
+it ends as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import math
+import os
+import platform
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxbert.checkpoint import Checkpoints, latest_good, read_manifest, restore
+from jaxbert.config import (
+    PhaseConfig,
+    RunConfig,
+    check,
+    load_json,
+    phase_at,
+    resume_differences,
+    save_json,
+    schedule_start,
+    slots,
+    total_steps,
+)
+from jaxbert.data.pipeline import Batches, Rows
+from jaxbert.errors import InputError, Interrupted, Stopped
+from jaxbert.evaluate import evaluate_rows, phase_rows
+from jaxbert.models.model import count_parameters
+from jaxbert.objectives import make_objectives
+from jaxbert.sharding import compute_dtype, global_batch, make_mesh, replicated
+from jaxbert.step import Program, batch_fields, build, frozen_tables, hand_over
+from jaxbert.telemetry import Board, JsonLines, Meter, Progress, energy_meter, mesh_peak, step_flops
+from jaxbert.text.tokenizers import Tokenizer
+
+# What a run writes in its workdir; --overwrite removes these and nothing else.
+OUTPUTS = ("config.json", "checkpoints", "tokenizer", "data", "metrics.jsonl", "telemetry.jsonl", "tensorboard")
+_AHEAD = 2  # batches read ahead of the step
+
+
+def pretrain(
+    config: RunConfig, workdir: Path | str, *, init: str | None = None, overwrite: bool = False
+) -> dict[str, Any]:
+    """Runs, or goes on with, the run `config` in `workdir`.
+
+    Args:
+      config: the run.
+      workdir: its directory: new, empty, or of the same run.
+      init: MODEL whose parameters a new run starts from; heads it lacks start at random, and that is said.
+      overwrite: begin again, removing what the run wrote there.
+
+    Returns:
+      Final figures: step, losses and accuracies of the last evaluation, the best one's, rows and tokens seen.
+
+    Raises:
+      InputError: the config, the rows or the workdir cannot be used; nothing has been touched.
+      Interrupted: a signal or a full disk; the same call continues.
+      Stopped: too many non-finite steps in a row, a damaged shard, no good checkpoint left.
+    """
+    # --- What can be wrong is found before anything is touched -------------------------------------------------------
+    check(config, jax.device_count())
+    workdir = Path(workdir)
+    resuming = _check_workdir(config, workdir, overwrite)
+    named = [_open_rows(config, phase, workdir) if phase.rows else None for phase in config.phases]
+    if init is not None and not resuming:
+        from jaxbert.library import load
+
+        initial = load(init)
+    else:
+        initial = None
+
+    leader = jax.process_index() == 0
+    note = _say if leader else _say_nothing
+    if leader:
+        _begin_workdir(config, workdir, overwrite)
+    note(f"run {config.name} in {workdir}" + (", continued" if resuming else ""))
+
+    # --- Rows and vocabulary -----------------------------------------------------------------------------------------
+    missing = [phase.length for phase, found in zip(config.phases, named, strict=True) if found is None]
+    if missing and leader:
+        _make_rows(config, missing, workdir, note)
+    _wait_for_leader("rows")
+    rows = [
+        _open_rows(config, phase, workdir) if found is None else found
+        for phase, found in zip(config.phases, named, strict=True)
+    ]
+    tokenizer = Tokenizer.load(rows[0].train[0][0].directory / "tokenizer")
+    if leader and not (workdir / "tokenizer").is_dir():
+        tokenizer.save(workdir / "tokenizer")
+
+    # --- Mesh, program, state ----------------------------------------------------------------------------------------
+    mesh = make_mesh(config.mesh)
+    step = (latest_good(workdir, note) if resuming else None) or 0
+    phase, within = phase_at(config, step)
+    memory: dict[str, Any] = {
+        "rows": [[part.hash for part, _ in found.train] for found in rows],
+        "best": None,
+        "last_evaluation": None,
+        "evaluations_since_best": 0,
+        "stopped_early": False,
+    }
+    with jax.set_mesh(mesh):
+        program = build(config, mesh, min(phase, len(config.phases) - 1))
+        frozen = replicated(mesh, frozen_tables(tokenizer.special, tokenizer.mask_id))
+        if step == 0:
+            state = program.init(config.seed)
+            if initial is not None:
+                state = _with_parameters_of(initial, state, program, note)
+        else:
+            saved = dict(read_manifest(workdir, step).meta)
+            _check_same_rows(saved, memory, workdir)
+            memory = {name: saved[name] for name in memory}
+            state = restore(workdir, step, program.state)
+            note(f"continuing after step {step} of {total_steps(config)}")
+    if leader:
+        JsonLines.cut_back(workdir / "metrics.jsonl", step)
+    note(
+        f"{count_parameters(program.state['params']):,} parameters; {jax.device_count()} x "
+        f"{jax.devices()[0].device_kind} as data x fsdp x tensor = {' x '.join(map(str, mesh.devices.shape))}; "
+        f"{compute_dtype(config.numerics.dtype).name}"
+    )
+
+    # --- The run -----------------------------------------------------------------------------------------------------
+    loop = _Loop(config, workdir, mesh, frozen, rows, memory, step, leader)
+    with loop, _signals() as interrupted, jax.set_mesh(mesh):
+        while phase < len(config.phases) and not memory["stopped_early"]:
+            state = loop.run_phase(program, phase, within, state, interrupted)
+            phase, within = phase + 1, 0
+            if phase < len(config.phases):
+                program = build(config, mesh, phase)
+    return loop.summary()
+
+
+class _Loop:
+    """The steps of a run and what happens between them: evaluation, checkpoints, logs.
+
+    `memory` is what the loop remembers beside the state; it goes into every checkpoint.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        workdir: Path,
+        mesh: Mesh,
+        frozen: Any,
+        rows: list[_PhaseRows],
+        memory: dict[str, Any],
+        step: int,
+        leader: bool,
+    ):
+        logging = config.logging
+        self.config, self.workdir, self.mesh, self.frozen = config, workdir, mesh, frozen
+        self.rows, self.memory, self.step, self.leader = rows, memory, step, leader
+        self.saved_at = step
+        self.checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep, keep_best=config.checkpoint.keep_best)
+        self.progress = Progress(total_steps(config), start=step, enabled=leader)
+        self.metrics = JsonLines(workdir / "metrics.jsonl") if leader else None
+        self.telemetry = JsonLines(workdir / "telemetry.jsonl") if leader else None
+        self.board = Board(workdir / "tensorboard", enabled=leader and logging.tensorboard, step=step)
+        self.meter = Meter(
+            devices=jax.device_count(),
+            peak=mesh_peak(jax.devices(), compute_dtype(config.numerics.dtype).name),
+            energy=energy_meter(jax.default_backend(), logging.watts),
+            price_per_hour=logging.price_per_hour,
+            currency=logging.currency,
+            carried=Meter.carry(workdir / "telemetry.jsonl", step),
+        )
+        self._write(self.telemetry, {"step": step, **self.meter.facts(), "versions": _versions()})
+
+    def __enter__(self) -> _Loop:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        try:
+            # Also when something else went wrong: what was being saved is worth having.
+            self.checkpoints.wait()
+        finally:
+            for part in (self.progress, self.board, self.metrics, self.telemetry):
+                if part is not None:
+                    part.close()
+
+    def run_phase(
+        self, program: Program, phase: int, within: int, state: Any, interrupted: Callable[[], str | None]
+    ) -> Any:
+        """The steps of a phase from `within` on; returns the state after them, or after an early stop."""
+        config, now = self.config, self.config.phases[phase]
+        batches = Batches(
+            self.rows[phase].train, batch_size=now.batch_size, seed=config.seed, window=config.data.shuffle_window
+        )
+        flops = step_flops(config.encoder, length=now.length, slots=slots(config, now), heads=program.model.heads)
+        self.meter.start_phase(flops_per_row=flops, length=now.length)
+        fields = batch_fields(now.length)
+
+        def read(index: int) -> Any:
+            return global_batch(self.mesh, lambda lo, hi: batches.read(index, lo, hi), now.batch_size, fields)
+
+        if within == 0:
+            state = {**state, "opt_state": hand_over(config, state["opt_state"], phase)}
+        with _Ahead(read, within, now.steps) as ahead:
+            for index in range(within, now.steps):
+                started = time.perf_counter()
+                batch = ahead.get(index)
+                ready = time.perf_counter()
+                state, metrics = program.step(state, self.frozen, batch)
+                # One step at a time: the next batch is being read meanwhile, and a signal is answered within a step.
+                real_tokens = int(metrics["real_tokens"])
+                done = time.perf_counter()
+                self.step += 1
+                if index == within:
+                    self.meter.compiled(done - ready)
+                else:
+                    self.meter.batch_ready(ready - started)
+                    self.meter.step_done(done - started, real_tokens, now.batch_size * now.length)
+                self._after_step(program, phase, state, metrics, last=index + 1 == now.steps)
+                if self.memory["stopped_early"]:
+                    break
+                name = interrupted()
+                if name is not None and self.step < total_steps(config):
+                    self.save(state)
+                    self.checkpoints.wait()
+                    raise Interrupted(
+                        f"stopped by {name} after step {self.step}; everything is saved",
+                        where=str(self.workdir),
+                        fix="Repeat the same command to continue.",
+                    )
+        return state
+
+    def _after_step(self, program: Program, phase: int, state: Any, metrics: Any, *, last: bool) -> None:
+        config, step = self.config, self.step
+        if step % config.logging.every_steps == 0 or last:
+            self._log(phase, metrics)
+        in_a_row = int(metrics["skipped_in_a_row"])
+        if in_a_row >= config.guard.max_skipped:
+            raise Stopped(
+                f"{in_a_row} steps in a row had a loss or gradient that is not finite, the last of them step {step}",
+                where=str(self.workdir),
+                fix="The checkpoints before are good. Begin again with a lower rate, for example "
+                f"--set phases.{schedule_start(config, phase)}.schedule.peak={_peak(config, phase) / 3:.1e} --overwrite.",
+            )
+        every = config.evaluation.every_steps
+        improved = False
+        if self.rows[phase].validation and (step == total_steps(config) or (every and step % every == 0)):
+            improved = self.evaluate(program, phase, state)
+        due = step % config.checkpoint.every_steps == 0 or last or self.memory["stopped_early"]
+        if due or (improved and config.checkpoint.keep_best):
+            self.save(state)
+
+    def _log(self, phase: int, metrics: Any) -> None:
+        figures = {name: np.asarray(value).item() for name, value in jax.device_get(metrics).items()}
+        self._write(self.metrics, {"step": self.step, "phase": self.config.phases[phase].name, **figures})
+        clock = self.meter.line(self.step)
+        self._write(self.telemetry, clock)
+        self.board.scalars(self.step, {**figures, **clock})
+        words = [f"loss {figures['loss']:.3f}"]
+        words += [
+            f"{short} {figures[name]:.1%}"
+            for name, short in (("masked_lm_accuracy", "mlm"), ("next_sentence_accuracy", "nsp"))
+            if name in figures
+        ]
+        words.append(f"rate {figures['rate']:.2e}")
+        if "tokens_per_s" in clock:
+            words.append(f"{clock['tokens_per_s']:,.0f} tok/s")
+        if figures["skipped"]:
+            words.append(f"skipped {figures['skipped']}")
+        self.progress.update(self.step, "  ".join(words))
+
+    def evaluate(self, program: Program, phase: int, state: Any) -> bool:
+        """Evaluates, logs, and decides on early stopping; returns whether this is the best so far."""
+        started = time.perf_counter()
+        found = evaluate_rows(
+            program, state["params"], self.frozen, self.rows[phase].validation, self.mesh, config=self.config
+        )
+        self.meter.evaluation(time.perf_counter() - started)
+        figures = {f"validation_{name}": value for name, value in found.items()}
+        self._write(self.metrics, {"step": self.step, "phase": self.config.phases[phase].name, **figures})
+        self.board.scalars(self.step, figures)
+        memory = self.memory
+        memory["last_evaluation"] = {"step": self.step, **found}
+        improved = math.isfinite(found["loss"]) and (memory["best"] is None or found["loss"] < memory["best"]["loss"])
+        memory["evaluations_since_best"] = 0 if improved else memory["evaluations_since_best"] + 1
+        if improved:
+            memory["best"] = memory["last_evaluation"]
+        words = f"step {self.step}: validation loss {found['loss']:.4f}, masked LM {found['masked_lm_accuracy']:.1%}"
+        if "next_sentence_accuracy" in found:
+            words += f", next sentence {found['next_sentence_accuracy']:.1%}"
+        self.progress.note(words + (" (best so far)" if improved else ""))
+        patience = self.config.evaluation.patience
+        if patience and memory["evaluations_since_best"] >= patience:
+            memory["stopped_early"] = True
+            best = "none was finite" if memory["best"] is None else f"the best is step {memory['best']['step']}"
+            self.progress.note(f"stopping early: no better loss in {patience} evaluations; {best}")
+        return improved
+
+    def save(self, state: Any) -> None:
+        """Begins to save the state, unless this step is saved already."""
+        if self.step == self.saved_at:
+            return
+        started = time.perf_counter()
+        phase, within = phase_at(self.config, self.step)
+        evaluation = self.memory["last_evaluation"]
+        meta = {
+            **self.memory,
+            "phase": phase,
+            "next_batch": within,
+            "skipped": int(np.asarray(state["skipped"])[0]),
+            "validation_loss": evaluation["loss"] if evaluation and evaluation["step"] == self.step else None,
+        }
+        self.checkpoints.save(self.step, state, meta)
+        self.saved_at = self.step
+        self.meter.checkpoint(time.perf_counter() - started)
+
+    def summary(self) -> dict[str, Any]:
+        """The figures that `pretrain` returns."""
+        evaluation = self.memory["last_evaluation"] or {}
+        return {
+            "workdir": str(self.workdir),
+            "step": self.step,
+            "stopped_early": self.memory["stopped_early"],
+            **{f"validation_{name}": value for name, value in evaluation.items()},
+            "best": self.memory["best"],
+            "telemetry": self.meter.line(self.step),
+        }
+
+    def _write(self, file: JsonLines | None, line: dict[str, Any]) -> None:
+        if file is not None:
+            file.write(line)
+
+
+@dataclasses.dataclass(frozen=True)
+class _PhaseRows:
+    """Train splits with their weights, and validation splits, of a phase."""
+
+    train: list[tuple[Rows, float]]
+    validation: list[Rows]
+
+
+def _open_rows(config: RunConfig, phase: PhaseConfig, workdir: Path) -> _PhaseRows:
+    """Opens and checks the rows of a phase: length, vocabulary, policy; every shard's checksum."""
+    objectives = make_objectives(config.objectives, config.encoder, length=phase.length, slots=slots(config, phase))
+    train, validation = [], []
+    for directory, weight in phase_rows(config, phase, workdir):
+        for split in ("train", "validation"):
+            rows = Rows(directory, split, verify=True)
+            rows.require(length=phase.length, vocab_size=config.encoder.vocab_size)
+            for objective in objectives:
+                if rows.manifest["policy"] not in objective.policies:
+                    raise InputError(
+                        f"{type(objective).__name__} cannot learn from rows of policy {rows.manifest['policy']!r}",
+                        where=str(directory),
+                        fix=f"Make rows of policy {' or '.join(objective.policies)}.",
+                    )
+            if split == "train":
+                train.append((rows, weight))
+            elif len(rows):
+                validation.append(rows)
+    return _PhaseRows(train, validation)
+
+
+def _make_rows(config: RunConfig, lengths: list[int], workdir: Path, note: Callable[[str], None]) -> None:
+    from jaxbert.data.corpus import make_rows
+
+    make_rows(
+        config.data,
+        vocab_size=config.encoder.vocab_size,
+        lengths=lengths,
+        seed=config.seed,
+        out=workdir / "data",
+        workers=os.cpu_count() or 1,
+        sentence_structure=config.objectives.next_sentence is not None,
+        note=note,
+    )
+
+
+def _check_workdir(config: RunConfig, workdir: Path, overwrite: bool) -> bool:
+    """Whether this continues a run.
+
+    Raises:
+      InputError: the directory belongs to something else, or to a run that differs.
+    """
+    if workdir.exists() and not workdir.is_dir():
+        raise InputError("is a file where a directory is due", where=str(workdir), fix="Give another --workdir.")
+    nearest = next(path for path in [workdir, *workdir.absolute().parents] if path.exists())
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise InputError("no permission to write", where=str(nearest), fix="Give another --workdir.")
+    if overwrite or not workdir.is_dir() or not any(workdir.iterdir()):
+        return False
+    if not (workdir / "config.json").is_file():
+        raise InputError(
+            "is not empty and no run's workdir", where=str(workdir), fix="Give a new directory, or --overwrite."
+        )
+    differences = resume_differences(load_json(workdir / "config.json"), config)
+    if differences:
+        raise InputError(
+            f"holds another run; it differs in {'; '.join(differences)}",
+            where=str(workdir),
+            fix="Give another --workdir, undo the difference, or begin again with --overwrite.",
+        )
+    return True
+
+
+def _begin_workdir(config: RunConfig, workdir: Path, overwrite: bool) -> None:
+    workdir.mkdir(parents=True, exist_ok=True)
+    if overwrite:
+        for name in OUTPUTS:
+            path = workdir / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    temporary = workdir / "config.json.tmp"
+    save_json(config, temporary)
+    os.replace(temporary, workdir / "config.json")
+
+
+def _check_same_rows(saved: dict[str, Any], now: dict[str, Any], workdir: Path) -> None:
+    if saved["rows"] != now["rows"]:
+        raise InputError(
+            "the rows are not those that the run began with (their hashes differ)",
+            where=str(workdir),
+            fix="Give the same rows, or begin another run with --init on this one.",
+        )
+
+
+def _with_parameters_of(initial: Any, state: Any, program: Program, note: Callable[[str], None]) -> Any:
+    """The fresh state with the parameters of a loaded model in place of its own, where that model has them."""
+    wanted = program.model.config
+    for field in dataclasses.fields(wanted):
+        mine, other = getattr(wanted, field.name), getattr(initial.config, field.name)
+        if field.name in ("vocab_size", "hidden_size", "num_layers", "num_heads", "intermediate_size", "max_positions",
+                          "type_vocab_size", "vocab_multiple") and mine != other:  # fmt: skip
+            raise InputError(
+                f"encoder.{field.name} is {mine}, the initial model has {other}",
+                where="--init",
+                fix=f"Set encoder.{field.name}={other}.",
+            )
+    params = dict(state["params"])
+    for name in params:
+        if name in initial.params:
+            params[name] = jax.tree.map(
+                lambda value, like: jax.device_put(np.asarray(value), like.sharding), initial.params[name], params[name]
+            )
+        else:
+            note(f"--init has no {name}: it starts at random")
+    return {**state, "params": params}
+
+
+class _Ahead:
+    """Batches read by one thread, a few steps ahead of their use."""
+
+    def __init__(self, read: Callable[[int], Any], start: int, stop: int):
+        self._read, self._next, self._stop = read, start, stop
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
+        self._waiting: dict[int, Future[Any]] = {}
+
+    def __enter__(self) -> _Ahead:
+        return self
+
+    def get(self, index: int) -> Any:
+        while self._next < min(self._stop, index + 1 + _AHEAD):
+            self._waiting[self._next] = self._pool.submit(self._read, self._next)
+            self._next += 1
+        return self._waiting.pop(index).result()
+
+    def __exit__(self, *error: Any) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _signals() -> Iterator[Callable[[], str | None]]:
+    """Gives a function that names the SIGTERM or SIGINT that has come; a second SIGINT interrupts at once."""
+    seen: list[str] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+
+    def handle(number: int, frame: Any) -> None:
+        if seen and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        seen.append(signal.Signals(number).name)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield lambda: seen[0] if seen else None
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def _wait_for_leader(name: str) -> None:
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(name)
+
+
+def _peak(config: RunConfig, phase: int) -> float:
+    schedule = config.phases[schedule_start(config, phase)].schedule
+    assert schedule is not None
+    return schedule.peak
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _say_nothing(line: str) -> None:
+    pass
+
+
+def _versions() -> dict[str, str]:
+    names = ("jaxbert", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tokenizers", "numpy")
+    found = {"python": platform.python_version()}
+    for name in names:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found

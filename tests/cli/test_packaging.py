@@ -1,0 +1,83 @@
+"""The package lists what is there, and requires what it imports."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+# Module name by distribution, where they differ.
+MODULES = {
+    "orbax-checkpoint": "orbax",
+    "tensorflow-datasets": "tensorflow_datasets",
+    "huggingface-hub": "huggingface_hub",
+}
+
+
+def requirements(name):
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    names = [re.match(r"[A-Za-z0-9._-]+", line)[0].lower() for line in lines if line.strip() and line[0] != "#"]
+    return {MODULES.get(name, name.replace("-", "_")) for name in names}
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module.partition(".")[0]
+
+
+def test_every_package_directory_is_listed():
+    found = {
+        ".".join(path.parent.relative_to(ROOT).parts)
+        for path in (ROOT / "jaxbert").rglob("*.py")
+        if not any(part.startswith((".", "__")) for part in path.relative_to(ROOT).parts[:-1])
+    }
+    listed = PROJECT["tool"]["setuptools"]["packages"]
+    assert sorted(found | {"jaxbert.configs"}) == sorted(listed)
+
+
+def test_no_module_of_ours_is_installed_at_the_top():
+    assert {package.partition(".")[0] for package in PROJECT["tool"]["setuptools"]["packages"]} == {"jaxbert"}
+
+
+def test_what_is_imported_is_required():
+    extras = requirements("requirements-hf.txt") | requirements("requirements-gcs.txt")
+    known = {name.lower() for name in sys.stdlib_module_names} | {"jaxbert", "__future__"}
+    known |= requirements("requirements.txt") | extras
+    missing = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for folder in ("jaxbert", "configs")
+        for path in (ROOT / folder).rglob("*.py")
+        for name in imports(path)
+        if name.lower() not in known
+    }
+    assert missing == set()
+
+
+def test_what_the_doctor_looks_for_is_what_is_required():
+    from jaxbert.doctor import NEEDED
+
+    wanted = requirements("requirements.txt")
+    assert {module.partition(".")[0].lower() for module in NEEDED} >= {name.lower() for name in wanted}
+
+
+def test_lock_files_hold_versions_only():
+    locks = sorted(ROOT.glob("requirements-lock-*.txt"))
+    assert {"requirements-lock-3.11.txt", "requirements-lock-3.13.txt"} <= {lock.name for lock in locks}
+    for lock in locks:
+        lines = lock.read_text(encoding="utf-8").splitlines()
+        assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", line) for line in lines), lock.name
+        locked = {MODULES.get(name, name.replace("-", "_")) for name in (line.split("==")[0].lower() for line in lines)}
+        assert requirements("requirements.txt") | requirements("requirements-test.txt") <= locked
+
+
+def test_licence_is_whole():
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert "Apache License" in text and "END OF TERMS AND CONDITIONS" in text
+    assert PROJECT["project"]["license"] == "Apache-2.0"

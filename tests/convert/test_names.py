@@ -1,0 +1,192 @@
+"""The name-map engine: every tensor accounted for, whatever is wrong named."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from jaxbert.config import EncoderConfig
+from jaxbert.convert.names import export_params, import_params
+from jaxbert.errors import InputError
+from jaxbert.models.families import FAMILIES
+from jaxbert.models.model import HEADS, Model
+
+CONFIG = EncoderConfig(
+    vocab_size=21,
+    vocab_multiple=8,
+    hidden_size=12,
+    num_layers=2,
+    num_heads=3,
+    intermediate_size=10,
+    max_positions=9,
+    type_vocab_size=2,
+)
+WORD, QUERY = "bert.embeddings.word_embeddings.weight", "bert.encoder.layer.1.attention.self.query.weight"
+Tensors = dict[str, Any]
+
+
+def random_params(config: EncoderConfig = CONFIG, heads: Any = tuple(HEADS)) -> Any:
+    rng = np.random.default_rng(0)
+    shapes = jax.eval_shape(Model(config, heads).init, jax.random.key(0))
+    params = jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape, np.float32), shapes)
+    params["encoder"]["embeddings"]["word"]["table"][config.vocab_size :] = 0
+    if "masked_lm" in heads:
+        params["masked_lm"]["bias"][config.vocab_size :] = 0
+    return params
+
+
+@pytest.fixture(scope="module")
+def params() -> Any:
+    return random_params()
+
+
+@pytest.fixture
+def tensors(params: Any) -> Tensors:
+    return export_params(params, CONFIG)
+
+
+def assert_same(a: Any, b: Any) -> None:
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.mark.parametrize("heads", [(), ("pooler",), ("masked_lm",), ("pooler", "next_sentence"), tuple(HEADS)])
+def test_there_and_back(params: Any, heads: tuple[str, ...]) -> None:
+    part = {name: params[name] for name in ("encoder", *heads)}
+    tensors = export_params(part, CONFIG)
+    assert any(name.startswith("bert.") for name in tensors) == bool(set(heads) - {"pooler"})
+    back, there = import_params(tensors, CONFIG, "file")
+    assert there == tuple(head for head in HEADS if head in heads)
+    assert_same(back, {name: part[name] for name in ("encoder", *there)})
+
+
+def test_vocabulary_is_cut_on_the_way_out_and_padded_on_the_way_in(params: Any, tensors: Tensors) -> None:
+    assert CONFIG.padded_vocab_size == 24
+    assert tensors[WORD].shape == (21, 12)
+    assert tensors["cls.predictions.bias"].shape == (21,)
+    wider = dataclasses.replace(CONFIG, vocab_multiple=32)
+    table = import_params(tensors, wider, "file")[0]["encoder"]["embeddings"]["word"]["table"]
+    assert table.shape == (32, 12)
+    np.testing.assert_array_equal(table[:21], params["encoder"]["embeddings"]["word"]["table"][:21])
+    assert not table[21:].any()
+
+
+def test_kernels_are_transposed_and_heads_joined(params: Any, tensors: Tensors) -> None:
+    layers = params["encoder"]["layers"]
+    x, context = np.random.default_rng(1).standard_normal((2, 12)).astype(np.float32)
+    np.testing.assert_allclose(
+        tensors[QUERY] @ x, np.einsum("d,dhk->hk", x, layers["query"]["kernel"][1]).reshape(-1), rtol=1e-4, atol=1e-5
+    )
+    np.testing.assert_allclose(
+        tensors["bert.encoder.layer.0.attention.output.dense.weight"] @ context,
+        np.einsum("hk,hkd->d", context.reshape(3, 4), layers["out"]["kernel"][0]),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+    assert tensors["bert.encoder.layer.0.intermediate.dense.weight"].shape == (10, 12)
+
+
+def rename(tensors: Tensors, old: str, new: str) -> Tensors:
+    return {name.replace(old, new): array for name, array in tensors.items()}
+
+
+def old_names(tensors: Tensors) -> Tensors:
+    """As the files of 2018 had them, gamma and beta, with a position buffer."""
+    tensors = rename(rename(tensors, "LayerNorm.weight", "LayerNorm.gamma"), "LayerNorm.bias", "LayerNorm.beta")
+    return tensors | {"bert.embeddings.position_ids": np.arange(9)[None]}
+
+
+READABLE: dict[str, Callable[[Tensors], Tensors]] = {
+    "old names": old_names,
+    "tied copies": lambda t: t | {"cls.predictions.decoder.weight": t[WORD].copy(),
+                                  "cls.predictions.decoder.bias": t["cls.predictions.bias"].copy()},
+    "only the other copy": lambda t: rename(rename(t, WORD, "cls.predictions.decoder.weight"),
+                                            "cls.predictions.bias", "cls.predictions.decoder.bias"),
+    "another order": lambda t: dict(reversed(t.items())),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", READABLE)
+def test_reads_what_is_out_there(params: Any, tensors: Tensors, case: str) -> None:
+    back, heads = import_params(READABLE[case](tensors), CONFIG, "file")
+    assert heads == tuple(HEADS)
+    assert_same(back, params)
+
+
+def test_bare_encoder_with_buffers(params: Any, tensors: Tensors) -> None:
+    bare = {name.removeprefix("bert."): array for name, array in tensors.items() if name.startswith("bert.")}
+    back, heads = import_params(bare | {"embeddings.position_ids": np.arange(9)}, CONFIG, "file")
+    assert heads == ("pooler",)
+    assert_same(back["encoder"], params["encoder"])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64", "bfloat16"])
+def test_other_float_types_become_float32(tensors: Tensors, dtype: str) -> None:
+    back, _ = import_params({name: np.asarray(jax.numpy.asarray(t), dtype) for name, t in tensors.items()}, CONFIG, "x")
+    assert {leaf.dtype for leaf in jax.tree.leaves(back)} == {np.dtype("float32")}
+
+
+def without(tensors: Tensors, name: str) -> Tensors:
+    return {key: array for key, array in tensors.items() if key != name}
+
+
+WRONG: dict[str, tuple[Callable[[Tensors], Tensors], str]] = {
+    "unmapped": (lambda t: t | {"classifier.weight": np.zeros((3, 12))}, "'classifier.weight' belongs to no parameter"),
+    "a layer too many": (
+        lambda t: t | {QUERY.replace(".1.", ".2."): t[QUERY]},
+        "'bert.encoder.layer.2.attention.self.query.weight' belongs to no parameter of a bert with 2 layers",
+    ),
+    "doubled": (
+        lambda t: t | {"bert.embeddings.LayerNorm.gamma": t["bert.embeddings.LayerNorm.weight"]},
+        "'bert.embeddings.LayerNorm.weight' and 'bert.embeddings.LayerNorm.gamma' are the same parameter",
+    ),
+    "mis-shaped": (lambda t: t | {QUERY: np.zeros((12, 11))}, "'bert.encoder.layer.1.attention.self.query.weight' has"),
+    "vocabulary of another size": (
+        lambda t: t | {WORD: np.zeros((24, 12))},
+        "'bert.embeddings.word_embeddings.weight' has shape [24, 12], its config asks for [21, 12]",
+    ),
+    "tied but different": (
+        lambda t: t | {"cls.predictions.decoder.weight": t[WORD] + 1e-7},
+        "'cls.predictions.decoder.weight' differ, but they are tied",
+    ),
+    "missing": (lambda t: without(t, QUERY), "'bert.encoder.layer.1.attention.self.query.weight' is missing"),
+    "half a head": (
+        lambda t: without(t, "cls.predictions.transform.dense.bias"),
+        "'cls.predictions.transform.dense.bias' is missing",
+    ),
+    "no pooler": (
+        lambda t: without(without(t, "bert.pooler.dense.weight"), "bert.pooler.dense.bias"),
+        "has a next-sentence head but no pooler",
+    ),
+    "not floats": (lambda t: t | {WORD: np.zeros((21, 12), np.int64)}, "is of int64, not of floats"),
+    "nothing": (lambda t: {}, "'bert.embeddings.word_embeddings.weight' is missing"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_names_the_tensor_that_is_wrong(tensors: Tensors, case: str) -> None:
+    change, message = WRONG[case]
+    with pytest.raises(InputError) as error:
+        import_params(change(tensors), CONFIG, "weights.file")
+    assert message in str(error.value)
+    assert "weights.file" in str(error.value)
+
+
+def test_a_parameter_without_a_name_cannot_vanish(params: Any) -> None:
+    pooler = dict(params["pooler"], extra={"kernel": np.zeros(3, np.float32)})
+    with pytest.raises(ValueError, match="pooler/extra/kernel"):
+        export_params(params | {"pooler": pooler}, CONFIG)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_names_every_parameter_once(name: str) -> None:
+    family = FAMILIES[name]
+    config = dataclasses.replace(CONFIG, family=name)
+    heads = tuple(head for head in HEADS if any(line.part == head for line in family.names))
+    tensors = export_params(random_params(config, heads), config)
+    assert len(tensors) == sum(config.num_layers if "{layer}" in line.theirs else 1 for line in family.names)

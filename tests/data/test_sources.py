@@ -1,0 +1,342 @@
+"""Every kind of source: the documents it gives, what its hash depends on, and what it says of bad input."""
+
+from __future__ import annotations
+
+import bz2
+import contextlib
+import gzip
+import json
+import lzma
+import os
+import sys
+import tempfile
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from jaxbert.data.sources import SOURCES, Document, base, open_source
+from jaxbert.data.sources.sample import strip_html
+from jaxbert.errors import InputError
+
+TEXT = "First line.\nSecond line.\n\n\n \t\nAnother document: é.\n"
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    "": lambda data: data,
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    # Two frames, as parallel packers write them.
+    ".zst": lambda data: zstandard.compress(data[:20]) + zstandard.compress(data[20:]),
+}
+
+
+def texts(spec: str) -> list[str]:
+    return [document.text for document in open_source(spec).documents()]
+
+
+def test_every_kind_says_what_it_lacks() -> None:
+    for kind in SOURCES:
+        with pytest.raises(InputError):
+            open_source(f"{kind}:/no/such/thing")
+        with pytest.raises(InputError, match="nothing behind"):
+            open_source(f"{kind}:")
+    with pytest.raises(InputError, match=r"unknown kind of source 'txt'.*Did you mean text\?"):
+        open_source("txt:a.txt")
+    with pytest.raises(InputError, match="no kind of source"):
+        open_source("novel.txt")
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_text_in_any_packing(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.txt{suffix}"
+    path.write_bytes(PACKERS[suffix](TEXT.encode()))
+    expected = [
+        Document(f"{path.name}:1", "First line.\nSecond line."),
+        Document(f"{path.name}:6", "Another document: é."),
+    ]
+    assert list(open_source(f"text:{path}").documents()) == expected
+    lines = tmp_path / f"a.jsonl{suffix}"
+    lines.write_bytes(PACKERS[suffix](b'{"text": "one\\ntwo"}\n\n{"text": "three", "id": 3}\n'))
+    assert texts(f"jsonl:{lines}") == ["one\ntwo", "three"]
+
+
+def test_boundaries_of_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    assert texts(f"text:{path}#file") == ["First line.\nSecond line.\nAnother document: é."]
+    assert texts(f"text:{path}#line") == ["First line.", "Second line.", "Another document: é."]
+    with pytest.raises(InputError, match="Did you mean line"):
+        open_source(f"text:{path}#lines")
+    odd = tmp_path / "a#b.txt"
+    odd.write_text("x\n")
+    assert texts(f"text:{odd}") == ["x"]
+
+
+def test_line_ends_and_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"\xef\xbb\xbfone\r\ntwo\r\n\r\nthree")
+    assert texts(f"text:{path}") == ["one\ntwo", "three"]
+
+
+def test_globs_are_sorted_and_named_below_what_is_common(tmp_path: Path) -> None:
+    for name in ("b/2.txt", "a/1.txt", "a/deep/3.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    found = list(open_source(f"text:{tmp_path}/**/*").documents())
+    assert [document.text for document in found] == ["a/1.txt", "a/deep/3.txt", "b/2.txt"]
+    assert [document.name for document in found] == ["a/1.txt:1", "a/deep/3.txt:1", "b/2.txt:1"]
+
+
+def test_long_documents_come_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No document, and no line, is longer than the bound; nothing is lost."""
+    for module in (base, sys.modules["jaxbert.data.sources.text"]):
+        monkeypatch.setattr(module, "MAX_DOCUMENT_BYTES", 100)
+    words = " ".join(f"wörd{index}" for index in range(200))
+    path = tmp_path / "a.txt"
+    path.write_text(f"{words}\nshort line\n{'é' * 333}\n\nend", encoding="utf-8")
+    parts = texts(f"text:{path}")
+    assert max(map(len, parts)) <= 100
+    assert "".join("".join(parts).split()) == "".join(f"{words}short line{'é' * 333}end".split())
+    assert all(word in words.split() for part in parts[:5] for word in part.split()), "cut between words"
+    lines = tmp_path / "a.jsonl"
+    lines.write_text(json.dumps({"text": words}))
+    found = list(open_source(f"jsonl:{lines}").documents())
+    assert " ".join(document.text.strip() for document in found) == words
+    assert [document.name for document in found[:2]] == ["a.jsonl:1/1", "a.jsonl:1/2"]
+
+
+def test_parquet(tmp_path: Path) -> None:
+    rows = [f"document {index}" for index in range(600)]
+    pq.write_table(pa.table({"body": [*rows, None, "  "], "id": range(602)}), tmp_path / "a.parquet", row_group_size=70)
+    found = list(open_source(f"parquet:{tmp_path}/*.parquet#body").documents())
+    assert [document.text for document in found] == rows and found[9].name == "a.parquet:10"
+    with pytest.raises(InputError, match=r"no column 'text'.*Columns there: body, id"):
+        open_source(f"parquet:{tmp_path}/a.parquet")
+    with pytest.raises(InputError, match="holds int64, not text"):
+        open_source(f"parquet:{tmp_path}/a.parquet#id")
+    (tmp_path / "b.parquet").write_bytes(b"PAR1 no it is not")
+    with pytest.raises(InputError, match=r"not a usable Parquet file.*b\.parquet"):
+        open_source(f"parquet:{tmp_path}/*.parquet#body")
+
+
+def make_tfds(directory: Path, splits: dict[str, list[str]]) -> None:
+    import tensorflow_datasets as tfds
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    directory.mkdir(parents=True)
+    features = tfds.features.FeaturesDict({"body": tfds.features.Text(), "n": tfds.features.Scalar(np.int64)})
+    infos = []
+    for split, rows in splits.items():
+        writer = ArrayRecordWriter(str(directory / f"made-{split}.array_record-00000-of-00001"), "group_size:1")
+        for index, text in enumerate(rows):
+            writer.write(features.serialize_example({"body": text, "n": index}))
+        writer.close()
+        infos.append(tfds.core.SplitInfo(name=split, shard_lengths=[len(rows)], num_bytes=100))
+    tfds.folder_dataset.write_metadata(
+        data_dir=str(directory),
+        features=features,
+        split_infos=infos,
+        filename_template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
+        check_data=False,
+    )
+
+
+def test_tfds(tmp_path: Path) -> None:
+    make_tfds(tmp_path / "made" / "1.0.0", {"train": [f"text é {i}" for i in range(300)], "validation": ["held out"]})
+    found = list(open_source(f"tfds:{tmp_path}/made/1.0.0#body").documents())
+    assert [document.split for document in found] == ["train"] * 300 + ["validation"]
+    assert found[7] == Document("train:7", "text é 7", "train") and found[-1].text == "held out"
+    with pytest.raises(InputError, match=r"no feature 'text'.*body"):
+        open_source(f"tfds:{tmp_path}/made/1.0.0")
+    with pytest.raises(InputError, match="holds int, not text|not text"):
+        list(open_source(f"tfds:{tmp_path}/made/1.0.0#n").documents())
+    make_tfds(tmp_path / "one" / "1.0.0", {"train": ["a", "b"]})
+    assert {document.split for document in open_source(f"tfds:{tmp_path}/one/1.0.0#body").documents()} == {None}
+
+
+def test_hf(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against a stand-in for the optional library; its two functions are all that is used of it."""
+    asked: list[tuple[Any, ...]] = []
+
+    def load_dataset(name: str, config: str | None, *, streaming: bool) -> dict[str, list[dict[str, Any]]]:
+        asked.append((name, config, streaming))
+        return {"train": [{"body": "one"}, {"body": None}, {"body": "two"}], "test": [{"body": "three"}]}
+
+    def load_dataset_builder(name: str, config: str | None) -> Any:
+        return types.SimpleNamespace(hash="abc", info=types.SimpleNamespace(config_name=config, version="1.0.0"))
+
+    module = types.SimpleNamespace(load_dataset=load_dataset, load_dataset_builder=load_dataset_builder)
+    monkeypatch.setitem(sys.modules, "datasets", module)
+    source = open_source("hf:org/name:config.en#body")
+    assert [(d.text, d.split) for d in source.documents()] == [
+        ("one", "train"),
+        ("two", "train"),
+        ("three", "validation"),
+    ]
+    assert asked == [("org/name", "config.en", True)] and source.describe()["revision"] == "abc"
+    with pytest.raises(InputError, match=r"no column 'text'.*body"):
+        open_source("hf:org/name")
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(InputError, match=r"not installed.*jaxbert\[hf\]"):
+        open_source("hf:org/name")
+
+
+@pytest.fixture
+def few_services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The real source over a botocore of three services."""
+    from jaxbert.data.sources import sample
+
+    services = {
+        "alpha": {"2019-01-01": ["<p>Old.</p>"], "2020-01-01": ["<p>Shared.</p>", "<p>Own.</p>", "<p>Own.</p>", ""]},
+        "beta": {"2020-01-01": ["<p>Shared.</p>", "Own."]},
+        "gamma": {"2020-01-01": ["<div>Shared.</div>", "Only <b>here</b>."]},
+    }
+    root = tmp_path / "botocore" / "data"
+    for name, versions in services.items():
+        for version, strings in versions.items():
+            (root / name / version).mkdir(parents=True)
+            shapes = {str(index): {"documentation": string} for index, string in enumerate(strings)}
+            data = json.dumps({"metadata": {"documentation": 3}, "operations": {"list": [shapes]}}).encode()
+            path = root / name / version / "service-2.json"
+            if name == "alpha":
+                path.write_bytes(data)
+            else:
+                path.with_suffix(".json.gz").write_bytes(gzip.compress(data))
+    (root / "endpoints.json").write_text("{}")
+    found = types.SimpleNamespace(submodule_search_locations=[str(root.parent)])
+    monkeypatch.setattr(sample.importlib.util, "find_spec", lambda name: found)
+    monkeypatch.setattr(sample, "_split", lambda service: "validation" if service == "alpha" else "train")
+    return root
+
+
+def test_sample_takes_each_string_once_and_train_goes_first(few_services: Path) -> None:
+    found = list(open_source("sample:aws-docs").documents())
+    assert found == [
+        Document("beta", "Shared.\nOwn.", "train"),
+        Document("gamma", "Only here.", "train"),
+        # Only the newest version counts, and of that everything stands in train.
+    ]
+    (few_services / "alpha" / "2021-01-01").mkdir()
+    (few_services / "alpha" / "2021-01-01" / "service-2.json").write_text(
+        '{"documentation": "<p>New.<br/>Shared.</p>"}'
+    )
+    assert list(open_source("sample:aws-docs").documents())[-1] == Document("alpha", "New.\nShared.", "validation")
+    (few_services / "alpha" / "2021-01-01" / "service-2.json").write_text("{")
+    with pytest.raises(InputError, match="damaged file of botocore"):
+        list(open_source("sample:aws-docs").documents())
+
+
+def test_sample_of_the_installed_botocore() -> None:
+    from jaxbert.data.sources.sample import _split
+
+    source = open_source("sample:aws-docs")
+    services = [path.name for path in source.root.iterdir() if path.is_dir()]  # type: ignore[attr-defined]
+    held_out = sum(_split(service) == "validation" for service in services)
+    assert len(services) > 300 and 0.06 < held_out / len(services) < 0.14
+    first = next(iter(source.documents()))
+    assert len(first.text) > 1000 and "<p>" not in first.text
+    with pytest.raises(InputError, match=r"Known: aws-docs"):
+        open_source("sample:wikipedia")
+
+
+def test_html_is_stripped() -> None:
+    html = "<p>Tags &lt;b&gt; and  <code>a &amp; b</code>.</p> <ul> <li>One</li><li><p>Two<br>2</p></li></ul><!-- no -->a < b"
+    assert strip_html(html) == "Tags <b> and a & b.\nOne\nTwo\n2\na < b"
+
+
+def test_the_hash_follows_the_content(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("one\n")
+    first = open_source(f"text:{path}").hash
+    assert open_source(f"text:{path}").hash == first
+    assert open_source(f"text:{path}#line").hash != first
+    path.write_text("two\n")
+    assert open_source(f"text:{path}").hash != first
+
+
+BAD_TEXT: dict[str, tuple[bytes, str]] = {
+    "latin.txt": ("fine\ncafé\n".encode("latin-1"), "0xe9 in line 2"),
+    "utf16.txt": ("text\n".encode("utf-16"), "UTF-16"),
+    "binary.txt": (b"\0\1\2\3", "NUL"),
+    "empty.txt": (b"", "empty"),
+    "plain.gz": (b"not packed at all", "damaged or mislabelled"),
+    "plain.bz2": (b"not packed at all", "unreadable|damaged"),
+    "plain.xz": (b"not packed at all", "damaged or mislabelled"),
+    "plain.zst": (b"not packed at all", "damaged or mislabelled"),
+    "cut.gz": (gzip.compress(os.urandom(1000))[:500], "damaged or mislabelled"),
+    "cut.xz": (lzma.compress(os.urandom(1000))[:500], "damaged or mislabelled"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_TEXT)
+def test_bad_text_files_are_refused_when_opened(tmp_path: Path, name: str) -> None:
+    data, what = BAD_TEXT[name]
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(InputError, match=what) as caught:
+        open_source(f"text:{tmp_path}/{name}")
+    assert name in caught.value.where and caught.value.fix
+
+
+def test_bad_bytes_far_into_a_file_are_refused_when_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"good line\n" * 20_000 + b"bad \xff line\n")
+    with pytest.raises(InputError, match="0xff in line 20001"):
+        list(open_source(f"text:{path}").documents())
+
+
+BAD_JSONL = [
+    ("{", r"not JSON"),
+    ("[1]", "not a JSON object"),
+    ('{"txet": "a"}', r"no field 'text'.*Did you mean txet"),
+    ('{"text": 3}', "is 3, not text"),
+    ('{"text": null}', "is null, not text"),
+]
+
+
+@pytest.mark.parametrize(("line", "what"), BAD_JSONL)
+def test_bad_json_lines(tmp_path: Path, line: str, what: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(line + "\n")
+    with pytest.raises(InputError, match=what) as caught:
+        open_source(f"jsonl:{path}")
+    path.write_text('{"text": "fine"}\n' + line + "\n")
+    with pytest.raises(InputError, match=what) as caught:
+        list(open_source(f"jsonl:{path}").documents())
+    assert caught.value.where == f"{path}:2"
+
+
+def test_paths_that_are_no_files(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no file matches"):
+        open_source(f"text:{tmp_path}/*.txt")
+    with pytest.raises(InputError, match=r"a directory where a file is due.*/\*\*/\*"):
+        open_source(f"text:{tmp_path}")
+
+
+@contextlib.contextmanager
+def unprivileged() -> Iterator[Path]:
+    """A directory that everybody may enter, as somebody who is not root."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o777)
+        root = os.geteuid() == 0
+        if root:
+            os.seteuid(65534)
+        try:
+            yield Path(name)
+        finally:
+            if root:
+                os.seteuid(0)
+
+
+def test_files_that_one_may_not_read() -> None:
+    with unprivileged() as directory:
+        path = directory / "secret.txt"
+        path.write_text("text\n")
+        path.chmod(0)
+        with pytest.raises(InputError, match=r"no permission to read.*secret\.txt"):
+            open_source(f"text:{path}")

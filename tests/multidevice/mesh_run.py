@@ -1,0 +1,93 @@
+"""Trains a few steps on each mesh of 8 fake devices and prints what happened as JSON; run by test_meshes.py."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+
+import jax
+import numpy as np
+
+from jaxbert.config import (
+    DataConfig,
+    EncoderConfig,
+    EvaluationConfig,
+    MeshConfig,
+    OptimizerConfig,
+    PhaseConfig,
+    RunConfig,
+    ScheduleConfig,
+)
+from jaxbert.objectives import make_objectives
+from jaxbert.sharding import global_batch, make_mesh, replicated
+from jaxbert.step import batch_fields, build, corrupt, frozen_tables
+
+LENGTH, BATCH, VOCAB, STEPS = 32, 16, 500, 4
+CONFIG = RunConfig(
+    name="meshes",
+    encoder=EncoderConfig(
+        vocab_size=VOCAB, hidden_size=64, num_layers=2, num_heads=4, intermediate_size=128, max_positions=LENGTH
+    ),
+    optimizer=OptimizerConfig(name="lamb_mlperf"),
+    data=DataConfig(source="none"),
+    evaluation=EvaluationConfig(batch_size=BATCH),
+    phases=(
+        PhaseConfig(
+            length=LENGTH,
+            batch_size=BATCH,
+            accumulation=2,
+            steps=100,
+            schedule=ScheduleConfig(peak=1e-2, warmup_steps=2),
+        ),
+    ),
+)
+MESHES = {
+    "1": MeshConfig(data=1),
+    "8x1x1": MeshConfig(data=8),
+    "2x4x1": MeshConfig(data=2, fsdp=4),
+    "2x2x2": MeshConfig(data=2, fsdp=2, tensor=2),
+    "2x4x1 zero1": MeshConfig(data=2, fsdp=4, layout="zero1"),
+}
+
+
+def host_batch(number: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(number)
+    group = (np.arange(LENGTH) < rng.integers(8, LENGTH + 1, (BATCH, 1))).astype(np.int32)
+    tokens = rng.integers(5, VOCAB, (BATCH, LENGTH)).astype(np.int32) * group
+    label = rng.integers(0, 2, BATCH).astype(np.int32)
+    return {"tokens": tokens, "types": group * (np.arange(LENGTH) > 15), "group": group, "label": label}
+
+
+def run(mesh_config: MeshConfig) -> dict:
+    mesh = make_mesh(mesh_config, jax.devices()[:1] if mesh_config.data == 1 else None)
+    config = dataclasses.replace(CONFIG, mesh=mesh_config)
+    program = build(config, mesh)
+    objectives = make_objectives(config.objectives, config.encoder, length=LENGTH, slots=5)
+    losses, masks = [], hashlib.sha256()
+    with jax.set_mesh(mesh):
+        state = program.init(0)
+        frozen = replicated(mesh, frozen_tables(np.arange(VOCAB) < 5, 4))
+        for number in range(STEPS):
+            rows = host_batch(number)
+            batch = global_batch(
+                mesh, lambda lo, hi, rows=rows: {k: v[lo:hi] for k, v in rows.items()}, BATCH, batch_fields(LENGTH)
+            )
+            found = jax.jit(lambda b, f, k: corrupt(objectives, b, f, k))(batch, frozen, jax.random.key(number))
+            for name in ("tokens", "slots", "labels"):
+                masks.update(np.ascontiguousarray(np.asarray(found[name])).tobytes())
+            state, metrics = program.step(state, frozen, batch)
+            losses.append(float(metrics["loss"]))
+        held = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(state["params"]))
+        moments = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(state["opt_state"]))
+    return {
+        "losses": losses,
+        "masks": masks.hexdigest(),
+        "compilations": program.step._cache_size(),
+        "parameter_bytes": held,
+        "moment_bytes": moments,
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps({name: run(mesh) for name, mesh in MESHES.items()}))

@@ -1,0 +1,46 @@
+"""The same run on 1, 8x1x1, 2x4x1, 2x2x2 fake devices: masks the same bits, losses equal, one compilation each."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def runs() -> dict:
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, HERE / "mesh_run.py"], env=environment, capture_output=True, text=True, timeout=500
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_masks_are_the_same_bits(runs):
+    assert len({run["masks"] for run in runs.values()}) == 1
+
+
+def test_losses_are_equal_to_one_millionth(runs):
+    for name, run in runs.items():
+        np.testing.assert_allclose(run["losses"], runs["1"]["losses"], rtol=1e-6, err_msg=name)
+
+
+def test_a_step_is_compiled_once(runs):
+    assert {name: run["compilations"] for name, run in runs.items()} == dict.fromkeys(runs, 1)
+
+
+def test_state_is_sharded_at_rest(runs):
+    whole = runs["1"]
+    assert runs["8x1x1"]["parameter_bytes"] == whole["parameter_bytes"]
+    assert runs["2x4x1"]["parameter_bytes"] < 0.27 * whole["parameter_bytes"]
+    assert runs["2x4x1"]["moment_bytes"] < 0.27 * whole["moment_bytes"]
+    assert runs["2x4x1 zero1"]["parameter_bytes"] == whole["parameter_bytes"]
+    assert runs["2x4x1 zero1"]["moment_bytes"] < 0.27 * whole["moment_bytes"]

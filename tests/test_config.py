@@ -1,0 +1,187 @@
+"""Overrides, checks and the JSON form of the config."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from jaxbert.config import (
+    DataConfig,
+    PhaseConfig,
+    RunConfig,
+    ScheduleConfig,
+    check,
+    config_hash,
+    find_config,
+    horizon,
+    load_json,
+    mesh_shape,
+    phase_at,
+    resume_differences,
+    save_json,
+    slots,
+    total_steps,
+)
+from jaxbert.errors import InputError
+from jaxbert.overrides import apply_overrides
+
+CONFIG = RunConfig(
+    name="test",
+    data=DataConfig(source="sample:aws-docs"),
+    phases=(
+        PhaseConfig(name="short", steps=90, schedule=ScheduleConfig(warmup_steps=10)),
+        PhaseConfig(name="long", steps=10, length=512, batch_size=64, schedule=None),
+    ),
+)
+
+
+def changed(*settings):
+    return apply_overrides(CONFIG, list(settings))
+
+
+def test_overrides_by_index_name_and_star():
+    assert changed("phases.1.steps=7").phases[1].steps == 7
+    assert changed("phases.short.steps=7").phases[0].steps == 7
+    assert [phase.accumulation for phase in changed("phases.*.accumulation=4").phases] == [4, 4]
+    assert CONFIG.phases[1].steps == 10
+
+
+def test_overrides_take_each_type():
+    assert changed("optimizer.clip_norm=2").optimizer.clip_norm == 2.0
+    assert changed("optimizer.epsilon=1e-8").optimizer.epsilon == 1e-8
+    assert changed("data.lowercase=no").data.lowercase is False
+    assert changed("data.source=text:/a=b").data.source == "text:/a=b"
+    assert changed("objectives.next_sentence=none").objectives.next_sentence is None
+    again = apply_overrides(changed("objectives.next_sentence=none"), ["objectives.next_sentence.weight=0.5"])
+    assert again.objectives.next_sentence.weight == 0.5
+    rows = changed('phases.0.rows=[{"path": "a", "weight": 2}]').phases[0].rows
+    assert [(source.path, source.weight) for source in rows] == [("a", 2.0)]
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("encoder.hiden_size=3", "Did you mean hidden_size"),
+        ("encodr.hidden_size=3", "Did you mean encoder"),
+        ("phases.shrt.steps=3", "Did you mean short"),
+        ("phases.2.steps=3", "no element '2'"),
+        ("phases.0.steps=many", "not a whole number"),
+        ("phases.0.steps=1.5", "not a whole number"),
+        ("data.lowercase=maybe", "neither true nor false"),
+        ("optimizer.name=adam", "not one of"),
+        ("seed", "KEY=VALUE"),
+        ("seed.more=1", "inside a plain value"),
+        ('phases.0.rows=[{"pth": "a"}]', "Did you mean path"),
+        ("phases.0.rows=[a", "not JSON"),
+    ],
+)
+def test_mistyped_overrides(setting, words):
+    with pytest.raises(InputError) as caught:
+        changed(setting)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["encoder.num_heads=7"], "num_heads"),
+        (["phases.0.length=1024"], "max_positions"),
+        (["phases.0.accumulation=3"], "accumulation"),
+        (["phases.1.name=short"], "share a name"),
+        (["phases.0.schedule=none"], "no schedule to continue"),
+        (["phases.0.schedule.warmup_steps=100"], "leaves nothing"),
+        (["data.source="], "no source"),
+        (["objectives.masked_lm.mask=0.95"], "sum at most 1"),
+        (["objectives.masked_lm=none"], "masked-LM"),
+        (["checkpoint.keep=2"], "at least 3"),
+        (["mesh.tensor=5"], "num_heads"),
+        (["mesh.tensor=4"], "128 x tensor"),
+        (["optimizer.beta2=1"], "[0, 1)"),
+    ],
+)
+def test_rules_that_concern_more_than_one_field(settings, words):
+    check(CONFIG)
+    with pytest.raises(InputError) as caught:
+        check(changed(*settings))
+    assert words in str(caught.value) and caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "devices", "words"),
+    [
+        (["mesh.data=3"], 8, "8 devices"),
+        (["mesh.fsdp=3"], 8, "fsdp"),
+        (["phases.0.batch_size=36"], 8, "batch_size 36"),
+        (["phases.*.batch_size=64", "phases.*.accumulation=16"], 8, "accumulation 16"),
+        (["evaluation.batch_size=12"], 8, "evaluation.batch_size"),
+    ],
+)
+def test_what_the_mesh_must_divide(settings, devices, words):
+    check(CONFIG, devices)
+    with pytest.raises(InputError) as caught:
+        check(changed(*settings), devices)
+    assert words in str(caught.value)
+
+
+def test_derived_quantities():
+    assert total_steps(CONFIG) == 100 and horizon(CONFIG, 1) == 100
+    assert phase_at(CONFIG, 89) == (0, 89) and phase_at(CONFIG, 90) == (1, 0) and phase_at(CONFIG, 100) == (2, 0)
+    assert mesh_shape(changed("mesh.fsdp=4", "mesh.tensor=2").mesh, 16) == (2, 4, 2)
+    assert slots(CONFIG, CONFIG.phases[0]) == 19 and slots(CONFIG, CONFIG.phases[1]) == 77
+    assert changed("encoder.vocab_size=8000").encoder.padded_vocab_size == 8064
+
+
+def test_json_there_and_back(tmp_path):
+    path = tmp_path / "config.json"
+    save_json(CONFIG, path)
+    assert load_json(path) == CONFIG == find_config(str(path))
+    assert config_hash(load_json(path)) == config_hash(CONFIG) != config_hash(changed("seed=1"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "unreadable"),
+        ('{"name": "a", "sead": 1}', "Did you mean seed"),
+        ('{"name": "a", "seed": "1"}', "not of type int"),
+        ('{"name": "a", "seed": true}', "not of type int"),
+        ('{"name": "a", "phases": 3}', "not a list"),
+    ],
+)
+def test_unusable_json(tmp_path, text, words):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(InputError) as caught:
+        load_json(tmp_path / "config.json")
+    assert words in str(caught.value)
+
+
+def test_a_config_file_of_ones_own(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("from jaxbert.config import RunConfig\n\ndef get_config():\n    return RunConfig(name='mine')\n")
+    assert find_config(str(path)).name == "mine"
+    path.write_text("def get_config():\n    return 3\n")
+    with pytest.raises(InputError, match="gave a int"):
+        find_config(str(path))
+
+
+def test_what_a_resume_may_change():
+    allowed = changed("phases.0.steps=200", "mesh.fsdp=2", "logging.every_steps=5", "checkpoint.keep=9", "name=other")
+    assert resume_differences(CONFIG, allowed) == []
+    assert resume_differences(CONFIG, changed("seed=1", "phases.1.batch_size=32")) == [
+        "phases.1.batch_size: 64 -> 32",
+        "seed: 0 -> 1",
+    ]
+    fewer = dataclasses.replace(CONFIG, phases=CONFIG.phases[:1])
+    assert any("phases.1.length" in line for line in resume_differences(CONFIG, fewer))
+
+
+def test_every_field_is_reachable_by_set():
+    from jaxbert.config import to_json
+    from jaxbert.report import flat
+
+    for key, value in flat(to_json(CONFIG)).items():
+        if value != "none" and not key.endswith(".rows"):
+            assert apply_overrides(CONFIG, [f"{key}={value}"]) == CONFIG, key
+    assert json.loads(json.dumps(to_json(CONFIG))) == to_json(CONFIG)

@@ -1,0 +1,152 @@
+"""The page and the PNG of made-up workdirs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from jaxbert.config import DataConfig, PhaseConfig, RunConfig, ScheduleConfig, save_json
+from jaxbert.errors import InputError
+from jaxbert.report import beside, final_figures, read_run, write_report
+
+_SCHEDULE = ScheduleConfig(peak=1e-3, warmup_steps=10)
+CONFIG = RunConfig(
+    name="tiny <b>run</b>",
+    data=DataConfig(source="sample:aws-docs"),
+    phases=(PhaseConfig(name="one", steps=60, batch_size=8, schedule=_SCHEDULE), PhaseConfig(name="two", steps=40)),
+)
+
+
+def make_workdir(path, config=CONFIG, *, steps=100, validation=True):
+    path.mkdir(parents=True)
+    save_json(config, path / "config.json")
+    lines = []
+    for step in range(10, steps + 1, 10):
+        lines.append({"step": step, "phase": "one", "loss": 9 - step / 20, "masked_lm_accuracy": step / 400,
+                      "rate": 1e-3, "grad_norm": 1.0 + step, "skipped": 0})  # fmt: skip
+        if validation and step % 50 == 0:
+            lines.append({"step": step, "phase": "one", "validation_loss": 5.0 if step == 50 else 6.0,
+                          "validation_masked_lm_accuracy": 0.2})  # fmt: skip
+    (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 110, "lo')
+    clocks = [{"step": 0, "versions": {"jax": "0.10.2"}, "devices": 1}]
+    # A resumed run: step 20 is there twice, and the second counts.
+    clocks += [{"step": 20, "tokens_per_s": 1.0}, {"step": 20, "tokens_per_s": 500.0, "elapsed_s": 61.0}]
+    (path / "telemetry.jsonl").write_text("".join(json.dumps(line) + "\n" for line in clocks))
+    return path
+
+
+class Balance(HTMLParser):
+    """Fails on tags that are not closed in order."""
+
+    VOID = frozenset({"meta", "br", "img", "link", "hr"})
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.text = [], []
+
+    def handle_starttag(self, tag, attributes):
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def read_page(path):
+    parser = Balance()
+    parser.feed(path.read_text(encoding="utf-8"))
+    assert parser.open == []
+    return parser
+
+
+def test_one_run(tmp_path):
+    workdir = make_workdir(tmp_path / "run")
+    (workdir / "evaluation.json").write_text(json.dumps({"baselines": {"left bigram": 0.194}}))
+    page, png = write_report([workdir])
+    assert (page, png) == (workdir / "report.html", workdir / "loss.png")
+    assert png.read_bytes().startswith(b"\x89PNG")
+    html = page.read_text(encoding="utf-8")
+    text = " ".join(read_page(page).text)
+    assert "<b>run</b>" not in html and "tiny <b>run</b>" in text
+    for words in (
+        "Masked-LM accuracy",
+        "Gradient norm",
+        "left bigram 19.4%",
+        "5.0000 (step 50)",
+        "0.10.2",
+        "1 min 01 s",
+    ):
+        assert words in text
+    # Self-contained: nothing is fetched (the only addresses are the names of XML's namespaces).
+    assert not re.search(r"""(src|href)=["'](?!#)""", html.replace("xlink:href", "href"))
+    assert "@import" not in html and "url(http" not in html
+    # Colours are the page's variables, so that a dark browser can have its own.
+    assert "var(--series-0)" in html and "prefers-color-scheme: dark" in html
+    assert "#0072b2" not in html.split("</style>")[1]
+
+
+def test_ids_on_the_page_are_unique_and_found(tmp_path):
+    page, _ = write_report([make_workdir(tmp_path / "run")])
+    html = page.read_text(encoding="utf-8")
+    ids = re.findall(r'\bid="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+    used = set(re.findall(r"url\(#([^)]+)\)", html)) | set(re.findall(r'href="#([^"]+)"', html))
+    assert used and used <= set(ids)
+
+
+def test_several_runs_beside_one_another(tmp_path):
+    other = dataclasses.replace(CONFIG, name="other", seed=7)
+    first, second = make_workdir(tmp_path / "a" / "run"), make_workdir(tmp_path / "b" / "run", other)
+    written = write_report([first, second], tmp_path / "out")
+    assert {path.name for path in written} == {"report.html", "loss-a-run.png", "loss-b-run.png"}
+    assert not (first / "report.html").exists()
+    text = " ".join(read_page(written[0]).text)
+    assert "a/run: training" in text and "b/run: validation" in text and "seed" in text
+
+
+def test_repeating_gives_the_same_page(tmp_path):
+    page, png = write_report([make_workdir(tmp_path / "run")])
+    before = page.read_bytes(), png.read_bytes()
+    write_report([tmp_path / "run"])
+    assert (page.read_bytes(), png.read_bytes()) == before
+
+
+def test_a_run_without_validation_or_clocks(tmp_path):
+    workdir = make_workdir(tmp_path / "run", validation=False)
+    (workdir / "telemetry.jsonl").unlink()
+    page, _ = write_report([workdir])
+    text = " ".join(read_page(page).text)
+    assert "Throughput" not in text and "Evaluations" not in text and "Training loss" in text
+
+
+def test_final_figures_count_rows_over_phases(tmp_path):
+    found = dict(final_figures(read_run(make_workdir(tmp_path / "run", steps=80), "run")))
+    assert found["Rows seen"] == f"{60 * 8 + 20 * 256:,}"
+    assert found["Steps"] == "80 of 100"
+    assert found["Throughput, median"] == "500 real tokens/s"
+
+
+def test_beside_marks_what_differs_and_leaves_out_what_nobody_has():
+    rows = beside([{"a": "1", "b": "2", "c": ""}, {"a": "1", "b": "3", "d": "4"}])
+    assert [(row["name"], row["differs"]) for row in rows] == [("a", False), ("b", True), ("d", True)]
+
+
+def test_what_is_not_ours_is_not_overwritten(tmp_path):
+    workdir = make_workdir(tmp_path / "run")
+    (workdir / "report.html").write_text("my own notes")
+    with pytest.raises(InputError, match="no report of ours"):
+        write_report([workdir])
+    assert (workdir / "report.html").read_text() == "my own notes" and not (workdir / "loss.png").exists()
+
+
+def test_the_same_workdir_twice(tmp_path):
+    workdir = make_workdir(tmp_path / "run")
+    with pytest.raises(InputError, match="twice"):
+        write_report([workdir, tmp_path / "run" / ".." / "run"])

@@ -1,0 +1,232 @@
+"""Metrics files, FLOPs, meters: everything with a made-up clock."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+
+import pytest
+
+from jaxbert.config import EncoderConfig
+from jaxbert.telemetry import (
+    Board,
+    Estimated,
+    Joined,
+    JsonLines,
+    Meter,
+    Peak,
+    Progress,
+    Rapl,
+    duration,
+    measured_matmul,
+    peak_flops,
+    percentile,
+    step_flops,
+)
+
+
+class Clock:
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_cut_back_keeps_bytes_up_to_the_step_and_drops_a_torn_line(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    lines = JsonLines(path)
+    for step in (10, 20, 30):
+        lines.write({"step": step, "loss": 1 / 3})
+    lines.close()
+    whole = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(whole) + b'{"step": 5, "lo')
+    JsonLines.cut_back(path, 20)
+    assert path.read_bytes() == b"".join(whole[:2])
+    JsonLines.cut_back(path, 20)
+    assert path.read_bytes() == b"".join(whole[:2])
+    assert [line["step"] for line in JsonLines.read(path)] == [10, 20]
+
+
+def test_lines_are_strict_json(tmp_path):
+    path = tmp_path / "deep" / "metrics.jsonl"
+    lines = JsonLines(path)
+    lines.write({"step": 1, "loss": math.nan, "nested": {"rate": math.inf, "ok": 1.5}})
+    lines.close()
+    text = path.read_text()
+    assert "NaN" not in text and "Infinity" not in text
+    assert json.loads(text) == {"step": 1, "loss": None, "nested": {"rate": None, "ok": 1.5}}
+
+
+def test_cut_back_of_nothing_is_nothing(tmp_path):
+    JsonLines.cut_back(tmp_path / "metrics.jsonl", 3)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_flops_of_bert_large():
+    # A published figure: about 1.02 TFLOP a row of 512 tokens with 76 predictions (MLPerf's BERT-large).
+    large = EncoderConfig(hidden_size=1024, num_layers=24, num_heads=16, intermediate_size=4096)
+    flops = step_flops(large, length=512, slots=76, heads=("masked_lm", "pooler", "next_sentence"))
+    assert flops == pytest.approx(1.02e12, rel=0.01)
+
+
+def test_flops_agree_with_the_compiler_on_the_parts_it_can_count():
+    import jax
+    import jax.numpy as jnp
+
+    L, D, F, M, V = 16, 32, 64, 4, 100
+
+    def forward(x, kernels, slots):
+        q, k, v, o, up, down, dense, table = kernels
+        context = (x @ q) @ (x @ k).T @ (x @ v)
+        return (context @ o @ up @ down), (slots @ dense @ table)
+
+    shapes = [(D, D)] * 4 + [(D, F), (F, D), (D, D), (D, V)]
+    kernels = [jnp.zeros(shape) for shape in shapes]
+    cost = jax.jit(forward).lower(jnp.zeros((L, D)), kernels, jnp.zeros((M, D))).compile().cost_analysis()
+    encoder = EncoderConfig(vocab_size=V, hidden_size=D, num_layers=1, num_heads=1, intermediate_size=F)
+    assert step_flops(encoder, length=L, slots=M, heads=("masked_lm",)) == pytest.approx(3 * cost["flops"], rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype", "peak"),
+    [
+        ("TPU v3", "bfloat16", 61.5e12),
+        ("TPU v4", "bfloat16", 275e12),
+        ("TPU v5 lite", "bfloat16", 197e12),
+        ("TPU v5p", "bfloat16", 459e12),
+        ("TPU v6 lite", "float32", 918e12),
+        ("NVIDIA A100-SXM4-80GB", "bfloat16", 312e12),
+        ("NVIDIA H100 80GB HBM3", "bfloat16", 989.4e12),
+        ("NVIDIA H100 PCIe", "bfloat16", 756e12),
+        ("NVIDIA GH200 480GB", "bfloat16", 989.4e12),
+        ("NVIDIA H200", "float32", 494.7e12),
+        ("NVIDIA L40", "bfloat16", None),
+        ("NVIDIA A10G", "bfloat16", None),
+    ],
+)
+def test_peaks_by_device_kind(kind, dtype, peak):
+    assert peak_flops(kind, dtype) == peak
+
+
+def test_measured_matmul_is_a_rate():
+    assert 1e6 < measured_matmul(size=64, seconds=0.01) < 1e16
+
+
+def test_meter_rates_of_the_window_and_sums_of_the_run():
+    clock = Clock()
+    meter = Meter(
+        peak=Peak(1e6, "published"), price_per_hour=36.0, currency="EUR", energy=Estimated(50, clock), clock=clock
+    )
+    meter.start_phase(flops_per_row=1e5, length=10)
+    meter.compiled(4.0)
+    for seconds in (1.0, 1.0, 2.0):
+        meter.batch_ready(0.25)
+        meter.step_done(seconds, real_tokens=60, padded_tokens=100)
+    clock.now += 10.0
+    line = meter.line(3)
+    assert line["tokens_per_s"] == 45 and line["padded_tokens_per_s"] == 75
+    # 180 real tokens are 18 full rows' worth: 1.8e6 FLOPs in 4 s of 1e6 a second.
+    assert line["mfu"] == pytest.approx(0.45)
+    assert line["step_ms"] == {"p50": 1000, "p90": 2000, "p99": 2000}
+    assert line["data_wait_share"] == pytest.approx(0.75 / 4)
+    assert line["goodput"] == pytest.approx(3.25 / 10)
+    assert line["compile_s"] == 4.0
+    assert (line["energy_joules"], line["energy_source"]) == (500, "estimated")
+    assert (line["money"], line["currency"]) == (pytest.approx(0.1), "EUR")
+    assert line["host_rss_bytes"] > 1e6
+    empty = meter.line(3)
+    assert "mfu" not in empty and empty["useful_s"] == line["useful_s"]
+
+
+def test_what_was_spent_before_a_kill_stays_spent_and_lost_steps_are_not_useful(tmp_path):
+    path, clock = tmp_path / "telemetry.jsonl", Clock()
+    lines, meter = JsonLines(path), Meter(energy=Estimated(10, clock), clock=clock)
+    for step in (1, 2):
+        meter.step_done(5.0, 1, 1)
+        clock.now += 5.0
+        lines.write(meter.line(step))
+    lines.close()
+    again = Meter(energy=Estimated(10, clock), clock=clock, carried=Meter.carry(path, step=1))
+    again.step_done(5.0, 1, 1)
+    clock.now += 5.0
+    line = again.line(2)
+    assert line["elapsed_s"] == 15 and line["energy_joules"] == 150
+    assert line["useful_s"] == 10 and line["goodput"] == pytest.approx(10 / 15)
+
+
+def test_percentile_is_nearest_rank():
+    assert percentile([3.0, 1.0, 2.0], 0.5) == 2.0
+    assert percentile([3.0, 1.0, 2.0], 0.99) == 3.0
+    assert percentile([7.0], 0.01) == 7.0
+
+
+def test_rapl_counts_packages_and_memory_once_and_survives_a_wrap(tmp_path):
+    def zone(name, kind, start, span=1_000_000_000):
+        path = tmp_path / name
+        path.mkdir(parents=True)
+        (path / "name").write_text(f"{kind}\n")
+        (path / "energy_uj").write_text(f"{start}\n")
+        (path / "max_energy_range_uj").write_text(f"{span}\n")
+        return path / "energy_uj"
+
+    package = zone("intel-rapl:0", "package-0", 999_999_999)
+    memory = zone("intel-rapl:0:1", "dram", 0)
+    core = zone("intel-rapl:0:0", "core", 0)
+    whole = zone("intel-rapl:1", "psys", 0)
+    meter = Rapl(tmp_path)
+    package.write_text("2000000")  # wrapped: 1 + 1 + 2,000,000 - 1 microjoules on
+    memory.write_text("500000")
+    core.write_text("7000000")
+    whole.write_text("9000000")
+    assert meter.joules() == pytest.approx(2.500001)
+    assert meter.joules() == pytest.approx(2.500001)
+    with pytest.raises(OSError):
+        Rapl(tmp_path / "nothing")
+
+
+def test_joined_meters_add_up():
+    clock = Clock()
+    both = Joined([Estimated(10, clock), Estimated(5, clock)])
+    clock.now += 2
+    assert both.joules() == 30 and both.source == "estimated+estimated"
+
+
+def test_board_writes_scalars_and_nothing_when_off(tmp_path):
+    off = Board(tmp_path / "off", enabled=False)
+    off.scalars(1, {"loss": 1.0})
+    off.close()
+    assert not (tmp_path / "off").exists()
+    board = Board(tmp_path / "on")
+    board.scalars(1, {"step": 1, "loss": 2.5, "step_ms": {"p50": 10.0}, "phase": "main"})
+    board.close()
+    (events,) = (tmp_path / "on").glob("events.*")
+    written = events.read_bytes()
+    assert b"loss" in written and b"step_ms/p50" in written and b"phase" not in written
+
+
+def test_progress_in_a_log_is_plain_lines():
+    log = io.StringIO()
+    with Progress(10, start=2, stream=log) as progress:
+        progress.update(3)
+        progress.update(4, "loss 1.5")
+        progress.note("saved")
+        progress.update(10, "loss 1.0")
+    lines = log.getvalue().splitlines()
+    assert len(lines) == 3 and lines[1] == "saved" and "\x1b" not in log.getvalue()
+    assert lines[0].startswith("step 4/10  loss 1.5") and lines[0].endswith("left")
+    assert lines[2] == "step 10/10  loss 1.0"
+
+
+def test_progress_of_other_processes_is_silent():
+    log = io.StringIO()
+    Progress(10, stream=log, enabled=False).update(1, "loss")
+    assert log.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.2, "0 s"), (59.4, "59 s"), (185, "3 min 05 s"), (7620, "2 h 07 min"), (273600, "3 d 04 h")]
+)
+def test_duration(seconds, text):
+    assert duration(seconds) == text

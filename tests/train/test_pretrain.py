@@ -1,0 +1,234 @@
+"""A run from rows to checkpoint, killed in every way and continued to the same bits."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from jaxbert import checkpoint
+from jaxbert.config import find_config
+from jaxbert.errors import InputError, Interrupted, Stopped
+from jaxbert.overrides import apply_overrides
+from jaxbert.train import pretrain
+
+
+def params_of(workdir: Path) -> dict[str, np.ndarray]:
+    """Every array of the newest checkpoint's state, by path."""
+    from jaxbert.sharding import single_device_mesh
+    from jaxbert.step import build
+
+    config = find_config(str(workdir / "config.json"))
+    mesh = single_device_mesh()
+    step = checkpoint.committed_steps(workdir)[-1]
+    with jax.set_mesh(mesh):
+        state = checkpoint.restore(workdir, step, build(config, mesh, len(config.phases) - 1).state)
+    return {jax.tree_util.keystr(path): np.asarray(x) for path, x in jax.tree_util.tree_flatten_with_path(state)[0]}
+
+
+def assert_same(workdir: Path, reference: Path) -> None:
+    """The same arrays bit for bit, the same metrics byte for byte."""
+    found, wanted = params_of(workdir), params_of(reference)
+    assert found.keys() == wanted.keys()
+    for path in wanted:
+        np.testing.assert_array_equal(found[path], wanted[path], err_msg=path)
+    assert (workdir / "metrics.jsonl").read_bytes() == (reference / "metrics.jsonl").read_bytes()
+
+
+def start(config: Path, workdir: Path) -> subprocess.Popen:
+    command = [sys.executable, "-m", "jaxbert", "pretrain", str(config), "--workdir", str(workdir)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"JAX_PLATFORMS": "cpu"})
+
+
+def wait_for_step(process: subprocess.Popen, workdir: Path, step: int) -> None:
+    """Returns once metrics.jsonl has a line of `step`."""
+    metrics = workdir / "metrics.jsonl"
+    until = time.monotonic() + 240
+    while time.monotonic() < until:
+        if metrics.is_file() and f'"step": {step},' in metrics.read_text():
+            return
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.002)
+    raise AssertionError(f"step {step} never came")
+
+
+@pytest.fixture(scope="module")
+def reference(tiny_config, tmp_path_factory):
+    """(config file, workdir) of an uninterrupted run."""
+    workdir = tmp_path_factory.mktemp("reference") / "run"
+    assert pretrain(find_config(str(tiny_config)), workdir)["step"] == 24
+    return tiny_config, workdir
+
+
+def test_run_leaves_what_it_promises(reference):
+    _, workdir = reference
+    assert {path.name for path in workdir.iterdir()} >= {
+        "config.json",
+        "checkpoints",
+        "tokenizer",
+        "metrics.jsonl",
+        "telemetry.jsonl",
+    }
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    steps = [line["step"] for line in lines if "loss" in line]
+    assert steps == list(range(1, 25))
+    assert [line["step"] for line in lines if "validation_loss" in line] == [8, 16, 24]
+    # Three newest, and the best.
+    kept = checkpoint.committed_steps(workdir)
+    assert kept[-1] == 24 and len(kept) in (3, 4)
+    assert all(checkpoint.damage(workdir, step) is None for step in kept)
+
+
+def test_finished_run_repeated_does_nothing(reference):
+    config, workdir = reference
+    before = (workdir / "metrics.jsonl").read_bytes()
+    figures = pretrain(find_config(str(config)), workdir)
+    assert figures["step"] == 24 and figures["validation_loss"] > 0
+    assert (workdir / "metrics.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("kills", [(3, 9), (16,)], ids=["before a checkpoint and in phase a", "in phase b"])
+def test_sigkill_continues_to_the_same_bits(reference, tmp_path, kills):
+    config, wanted = reference
+    workdir = tmp_path / "run"
+    for step in kills:
+        process = start(config, workdir)
+        wait_for_step(process, workdir, step)
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+    pretrain(find_config(str(config)), workdir)
+    assert_same(workdir, wanted)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_signal_saves_and_exits_3(reference, tmp_path, name):
+    config, wanted = reference
+    workdir = tmp_path / "run"
+    process = start(config, workdir)
+    wait_for_step(process, workdir, 6)
+    process.send_signal(getattr(signal, name))
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 3, errors
+    last = errors.strip().splitlines()[-1]
+    assert name in last and "Repeat the same command" in last and "Traceback" not in errors
+    # Saved at the step it stopped at, not at the last regular one.
+    stopped = checkpoint.committed_steps(workdir)[-1]
+    assert f"after step {stopped}" in last
+    pretrain(find_config(str(config)), workdir)
+    assert_same(workdir, wanted)
+
+
+def test_damaged_checkpoint_is_named_and_the_one_before_used(reference, tmp_path, capsys):
+    config, wanted = reference
+    workdir = tmp_path / "run"
+    with_less = apply_overrides(find_config(str(config)), ["phases.b.steps=4"])
+    pretrain(with_less, workdir)
+    newest = checkpoint.committed_steps(workdir)[-1]
+    largest = max((workdir / "checkpoints" / str(newest)).rglob("*"), key=lambda p: p.stat().st_size * p.is_file())
+    data = bytearray(largest.read_bytes())
+    data[len(data) // 2] ^= 1
+    largest.write_bytes(data)
+    pretrain(find_config(str(config)), workdir)
+    errors = capsys.readouterr().err
+    assert f"checkpoint {newest} is damaged" in errors and largest.name in errors
+    assert params_of(workdir).keys() == params_of(wanted).keys()
+    for path, value in params_of(wanted).items():
+        np.testing.assert_array_equal(params_of(workdir)[path], value)
+
+
+def test_all_checkpoints_damaged_is_exit_4(reference, tmp_path):
+    config, _ = reference
+    workdir = tmp_path / "run"
+    pretrain(apply_overrides(find_config(str(config)), ["phases.a.steps=5", "phases.b.steps=1"]), workdir)
+    for manifest in (workdir / "checkpoints").glob("*/manifest.json"):
+        file = next(path for path in manifest.parent.rglob("d/*"))
+        file.write_bytes(b"x" + file.read_bytes()[1:] + b"y")
+    with pytest.raises(Stopped, match="no good checkpoint"):
+        pretrain(find_config(str(config)), workdir)
+
+
+def test_uncommitted_checkpoint_does_not_count(reference, tmp_path):
+    config, wanted = reference
+    workdir = tmp_path / "run"
+    half = workdir / "checkpoints" / "20"
+    pretrain(apply_overrides(find_config(str(config)), ["phases.a.steps=14", "phases.b.steps=10"]), workdir)
+    for step in checkpoint.committed_steps(workdir)[1:]:
+        (workdir / "checkpoints" / str(step) / "manifest.json").unlink()
+    assert half.is_dir()
+    pretrain(find_config(str(config)), workdir)
+    assert_same(workdir, wanted)
+
+
+def test_full_disk_is_exit_3_and_loses_nothing(reference, tmp_path, monkeypatch):
+    config, wanted = reference
+    workdir = tmp_path / "run"
+    real, calls = checkpoint.ocp.save_checkpointables_async, []
+
+    def save(path, *args, **kwargs):
+        calls.append(path)
+        if len(calls) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(checkpoint.ocp, "save_checkpointables_async", save)
+    with pytest.raises(Interrupted, match="disk is full"):
+        pretrain(find_config(str(config)), workdir)
+    assert checkpoint.latest_good(workdir) is not None
+    pretrain(find_config(str(config)), workdir)
+    assert_same(workdir, wanted)
+
+
+def test_loss_guard_is_exit_4(tiny_config, tmp_path):
+    config = apply_overrides(
+        find_config(str(tiny_config)),
+        [
+            "phases.a.schedule.peak=1e38",
+            "phases.a.schedule.warmup_steps=0",
+            "guard.max_skipped=3",
+            "optimizer.name=adamw",
+        ],
+    )
+    with pytest.raises(Stopped, match="not finite"):
+        pretrain(config, tmp_path / "run")
+
+
+def test_early_stopping_ends_the_run_at_the_best(tiny_config, tmp_path):
+    config = apply_overrides(
+        find_config(str(tiny_config)),
+        ["evaluation.every_steps=1", "evaluation.patience=2", "phases.a.schedule.peak=3.0", "optimizer.name=adamw"],
+    )
+    figures = pretrain(config, tmp_path / "run")
+    assert figures["stopped_early"] and figures["step"] < 24
+    assert figures["best"]["step"] in checkpoint.committed_steps(tmp_path / "run")
+    again = pretrain(config, tmp_path / "run")
+    assert again["step"] == figures["step"]
+
+
+def test_workdir_of_another_run_is_refused_untouched(reference, tmp_path):
+    config, workdir = reference
+    before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
+    other = apply_overrides(find_config(str(config)), ["seed=5"])
+    with pytest.raises(InputError, match=r"seed: 0 -> 5"):
+        pretrain(other, workdir)
+    assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*")} == before
+
+
+def test_init_starts_from_the_model(reference, tmp_path):
+    config, workdir = reference
+    quiet = ["phases.a.steps=1", "phases.b.steps=1", "phases.a.schedule.warmup_steps=0", "phases.a.schedule.peak=1e-9"]
+    pretrain(apply_overrides(find_config(str(config)), quiet), tmp_path / "run", init=str(workdir))
+    import jaxbert
+
+    before, after = jaxbert.load(workdir), jaxbert.load(tmp_path / "run")
+    for a, b in zip(jax.tree.leaves(before.params), jax.tree.leaves(after.params), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)

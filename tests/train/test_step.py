@@ -1,0 +1,143 @@
+"""The step: accumulation equals the whole batch, a non-finite step changes nothing, phases hand over as told."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from jaxbert.config import (
+    DataConfig,
+    EncoderConfig,
+    EvaluationConfig,
+    PhaseConfig,
+    RunConfig,
+    ScheduleConfig,
+)
+from jaxbert.sharding import replicated, single_device_mesh
+from jaxbert.step import build, frozen_tables, hand_over
+
+LENGTH, BATCH, VOCAB = 16, 8, 100
+ENCODER = EncoderConfig(
+    vocab_size=VOCAB, hidden_size=16, num_layers=2, num_heads=2, intermediate_size=32, max_positions=16, dropout=0.0,
+    attention_dropout=0.0,
+)  # fmt: skip
+CONFIG = RunConfig(
+    name="test",
+    encoder=ENCODER,
+    data=DataConfig(source="none"),
+    evaluation=EvaluationConfig(batch_size=BATCH),
+    phases=(
+        PhaseConfig(
+            length=LENGTH,
+            batch_size=BATCH,
+            steps=10,
+            schedule=ScheduleConfig(kind="constant", peak=1e-2, warmup_steps=0),
+        ),
+    ),
+)
+
+
+def _batch(seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    group = (np.arange(LENGTH) < rng.integers(3, LENGTH + 1, (BATCH, 1))).astype(np.int32)
+    tokens = rng.integers(5, VOCAB, (BATCH, LENGTH)).astype(np.int32) * group
+    label = rng.integers(-1, 2, BATCH).astype(np.int32)
+    return {"tokens": tokens, "types": group * (np.arange(LENGTH) > 7), "group": group, "label": label}
+
+
+def _frozen(mesh):
+    return replicated(mesh, frozen_tables(np.arange(VOCAB) < 5, 4))
+
+
+def _run(config: RunConfig, batches: int = 3):
+    mesh = single_device_mesh()
+    program = build(config, mesh)
+    with jax.set_mesh(mesh):
+        state, losses = program.init(0), []
+        for number in range(batches):
+            state, metrics = program.step(state, _frozen(mesh), _batch(number))
+            losses.append(jax.device_get(metrics))
+    return jax.device_get(state), losses
+
+
+@pytest.mark.parametrize("accumulation", [2, 4])
+def test_accumulation_equals_the_whole_batch(accumulation):
+    whole, whole_metrics = _run(CONFIG)
+    parts, parts_metrics = _run(
+        dataclasses.replace(CONFIG, phases=(dataclasses.replace(CONFIG.phases[0], accumulation=accumulation),))
+    )
+    for a, b in zip(whole_metrics, parts_metrics, strict=True):
+        for name in a:
+            np.testing.assert_allclose(a[name], b[name], rtol=2e-5, atol=1e-6, err_msg=name)
+    for a, b in zip(jax.tree.leaves(whole["params"]), jax.tree.leaves(parts["params"]), strict=True):
+        # One entry in thousands may sit where Adam divides by almost nothing.
+        np.testing.assert_allclose(a, b, atol=2e-4)
+
+
+def test_loss_is_the_global_mean():
+    """Terms are divided by the weight of the whole batch, not by the mean of the micro-batches' weights."""
+    _, metrics = _run(CONFIG, 1)
+    first = metrics[0]
+    np.testing.assert_allclose(first["loss"], first["masked_lm_loss"] + first["next_sentence_loss"], rtol=1e-6)
+    assert 0 < first["loss"] < 2 * np.log(VOCAB)
+
+
+def test_non_finite_step_changes_nothing_and_is_counted():
+    mesh = single_device_mesh()
+    program = build(CONFIG, mesh)
+    with jax.set_mesh(mesh):
+        state = program.init(0)
+        good = state["params"]["masked_lm"]["bias"]
+        state["params"]["masked_lm"]["bias"] = good + np.inf
+        before = jax.device_get(state)
+        after, metrics = program.step(state, _frozen(mesh), _batch())
+        assert int(metrics["skipped"]) == 1 and int(metrics["skipped_in_a_row"]) == 1
+        assert int(after["step"]) == 1
+        for a, b in zip(
+            jax.tree.leaves((before["params"], before["opt_state"])),
+            jax.tree.leaves(jax.device_get((after["params"], after["opt_state"]))),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(a, b)
+        after["params"]["masked_lm"]["bias"] = good
+        healed, metrics = program.step(after, _frozen(mesh), _batch(1))
+        assert int(metrics["skipped"]) == 1 and int(metrics["skipped_in_a_row"]) == 0
+        assert list(np.asarray(healed["skipped"])) == [1, 0]
+
+
+def test_build_is_abstract_and_says_what_it_takes():
+    mesh = single_device_mesh()
+    program = build(CONFIG, mesh)
+    step, state, batch = program
+    assert state["params"]["encoder"]["embeddings"]["word"]["table"].shape == (128, 16)
+    assert batch["tokens"].shape == (BATCH, LENGTH)
+    with jax.set_mesh(mesh):
+        new_state, metrics = step.lower(state, program.frozen, batch).out_info
+    assert jax.tree.map(lambda x: x.shape, new_state) == jax.tree.map(lambda x: x.shape, state)
+    assert {"loss", "masked_lm_accuracy", "rate", "grad_norm", "skipped"} <= set(metrics)
+
+
+def test_phases_hand_over_moments():
+    first = CONFIG.phases[0]
+    config = dataclasses.replace(
+        CONFIG,
+        optimizer=dataclasses.replace(CONFIG.optimizer, name="adamw"),
+        phases=(
+            first,
+            dataclasses.replace(first, name="b", schedule=None),
+            dataclasses.replace(first, name="c", moments="keep_reset_count"),
+            dataclasses.replace(first, name="d", moments="reset"),
+        ),
+    )
+    state, _ = _run(config)
+    leaves = jax.tree_util.tree_flatten_with_path(state["opt_state"])[0]
+    for phase, kept, count in ((1, True, 3), (2, True, 0), (3, False, 0)):
+        handed = jax.tree.leaves(hand_over(config, state["opt_state"], phase))
+        for (path, before), after in zip(leaves, handed, strict=True):
+            if "count" in jax.tree_util.keystr(path):
+                assert int(after) == count
+            else:
+                np.testing.assert_array_equal(after, before if kept else np.zeros_like(before))
