@@ -48,7 +48,7 @@ class Manifest:
 
 def checkpoints_of(workdir: Path) -> Path:
     """The directory of a run's checkpoints."""
-    return workdir / "checkpoints"
+    return (workdir / "checkpoints").absolute()
 
 
 def committed_steps(workdir: Path) -> list[int]:

@@ -106,7 +106,7 @@ class MaskedLMConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class NextSentenceConfig:
-    """Next sentence prediction: label 0 = B follows A, 1 = B is from elsewhere (google-research/bert run_pretraining.py)."""
+    """Next sentence prediction: label 0: B follows A, 1: it does not (google-research/bert run_pretraining.py)."""
 
     weight: float = 1.0
 
@@ -187,7 +187,7 @@ class PhaseConfig:
     rows: tuple[RowsSource, ...] = ()
     length: int = 128
     batch_size: int = 256
-    steps: int = 1000
+    steps: int = 1_000_000
     accumulation: int = 1
     slots: int = 0
     schedule: ScheduleConfig | None = ScheduleConfig()
@@ -560,7 +560,7 @@ RESUME_MAY_CHANGE = ("name", "mesh", "checkpoint", "logging", "evaluation", "gua
 
 
 def find_config(name: str) -> RunConfig:
-    """CONFIG of the command line: a bare name from `jaxbert.configs`, a Python file with `get_config()`, or a JSON file.
+    """CONFIG of the command line: a bare name from `jaxbert.configs`, a Python file with `get_config`, or a JSON file.
 
     Raises:
       InputError: no such config (with the nearest names), or one that does not give a RunConfig.
@@ -594,9 +594,8 @@ def config_names() -> list[str]:
     """Names of the configs that are installed."""
     import pkgutil
 
-    import jaxbert.configs
-
-    return sorted(module.name for module in pkgutil.iter_modules(jaxbert.configs.__path__))
+    package = importlib.import_module("jaxbert.configs")
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
 
 
 def did_you_mean(word: str, known: list[str]) -> str:
@@ -642,7 +641,9 @@ def from_json(kind: Any, value: Any, where: str) -> Any:
         for key in value:
             if key not in hints:
                 raise unknown_key(key, list(hints), where)
-        return kind(**{key: from_json(hints[key], item, f"{where}.{key}") for key, item in value.items()})
+        return typing.cast(Any, kind)(
+            **{key: from_json(hints[key], item, f"{where}.{key}") for key, item in value.items()}
+        )
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
         (inner,) = (argument for argument in arguments if argument is not type(None))

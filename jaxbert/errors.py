@@ -36,6 +36,6 @@ class Interrupted(CommandError):
 
 
 class Stopped(CommandError):
-    """Stopped on purpose (loss guard, damaged data, no good checkpoint): repeating does not help, `fix` says what does."""
+    """Stopped on purpose (loss guard, damaged data, no good checkpoint): repeating is no help, `fix` says what is."""
 
     exit_code = 4

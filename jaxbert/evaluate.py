@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -107,8 +108,8 @@ def evaluate(
         found["baselines"] = count_baselines(config, directory, tokenizer)
         note("what counting scores on the same masked tokens, fitted on the train split:")
         for name, accuracy in found["baselines"].items():
-            note(f"  {name:<44}{accuracy:6.1%}")
-        note(f"  {'this model':<44}{found['masked_lm_accuracy']:6.1%}")
+            note(f"  {name:<48}{accuracy:6.1%}")
+        note(f"  {'this model':<48}{found['masked_lm_accuracy']:6.1%}")
     return found
 
 
@@ -163,10 +164,10 @@ def _evaluation_config(model: Path, encoder: Any, params: Params, length: int) -
 def count_baselines(config: RunConfig, directory: Path, tokenizer: Tokenizer) -> dict[str, float]:
     """Accuracy of tables of counts at the masked slots of the validation split.
 
-    The tables see what the model sees, the corrupted row: a neighbour may itself be masked, and then stands in no
-    table, so that the next smaller one answers. "constant": the most frequent token. "left bigram": the most frequent
-    successor of the left neighbour. "two-sided": the most frequent token between both neighbours; else after the left
-    one; else before the right one.
+    "constant guess": the most frequent token. "left bigram": the most frequent successor of the left neighbour.
+    "two-sided counts": the most frequent token between both neighbours; else after the left one; else before the right.
+    Each table answers twice: from the corrupted row, which is what the model sees (a neighbour that is masked stands in
+    no table, so that the next smaller one answers), and from the true neighbours, which the model does not see.
 
     Args:
       config: for the fixed masks.
@@ -182,23 +183,22 @@ def count_baselines(config: RunConfig, directory: Path, tokenizer: Tokenizer) ->
     before = _best_by_key(right, middle, vocab)
     between = _best_by_key(left.astype(np.int64) * vocab + right, middle, vocab)
 
-    right_answers = {"constant guess": 0, "left bigram": 0, "two-sided counts": 0}
+    right_answers: Counter[str] = Counter()
     total = 0
-    for tokens, position, label in _validation_slots(config, directory, tokenizer):
-        row = np.arange(len(tokens))[:, None]
-        l_token = tokens[row, position - 1]
-        r_token = tokens[row, np.minimum(position + 1, tokens.shape[1] - 1)]
+    for clean, corrupted, position, label in _validation_slots(config, directory, tokenizer):
         filled = label >= 0
-        by_left = _look_up(after, l_token, constant)
-        by_right = _look_up(before, r_token, -1)
-        by_left_only = _look_up(after, l_token, -1)
-        one_sided = np.where(by_left_only >= 0, by_left_only, np.where(by_right >= 0, by_right, constant))
-        both = _look_up(between, l_token.astype(np.int64) * vocab + r_token, -1)
-        two_sided = np.where(both >= 0, both, one_sided)
-        right_answers["constant guess"] += int(((label == constant) & filled).sum())
-        right_answers["left bigram"] += int(((label == by_left) & filled).sum())
-        right_answers["two-sided counts"] += int(((label == two_sided) & filled).sum())
         total += int(filled.sum())
+        right_answers["constant guess"] += int(((label == constant) & filled).sum())
+        row = np.arange(len(label))[:, None]
+        for tokens, words in ((corrupted, "seeing what the model sees"), (clean, "seeing the true neighbours")):
+            to_left, to_right = tokens[row, position - 1], tokens[row, position + 1]
+            by_left = _look_up(after, to_left, -1)
+            by_right = _look_up(before, to_right, -1)
+            guess = np.where(by_left >= 0, by_left, constant)
+            right_answers[f"left bigram, {words}"] += int(((label == guess) & filled).sum())
+            both = _look_up(between, to_left.astype(np.int64) * vocab + to_right, -1)
+            guess = np.where(both >= 0, both, np.where(by_left >= 0, by_left, np.where(by_right >= 0, by_right, constant)))
+            right_answers[f"two-sided counts, {words}"] += int(((label == guess) & filled).sum())
     return {name: count / max(1, total) for name, count in right_answers.items()}
 
 
@@ -232,8 +232,11 @@ def _look_up(table: tuple[np.ndarray, np.ndarray], key: np.ndarray, otherwise: i
 
 def _validation_slots(
     config: RunConfig, directory: Path, tokenizer: Tokenizer
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """(corrupted tokens (B, L), slot positions (B, M), labels (B, M), -1 in an empty slot) of each fixed batch."""
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """Of each fixed batch: tokens and corrupted tokens (B, L), slot positions and labels (B, M), -1 in an empty slot.
+
+    No slot is at an end of its row: those hold [CLS], and [SEP] or padding.
+    """
     rows = Rows(directory, "validation")
     view = evaluation_view(config)
     masked = view.objectives.masked_lm
@@ -249,9 +252,8 @@ def _validation_slots(
 
     batches = FixedBatches(rows, config.evaluation.batch_size, limit=config.evaluation.batches)
     for index in range(len(batches)):
-        found = jax.device_get(masks(batches.read(index), np.int32(index)))
-        yield (
-            found["tokens"],
-            found["slots"],
-            np.where(found["slot_weight"] > 0, found["labels"], -1),
-        )
+        batch = batches.read(index)
+        found = jax.device_get(masks(batch, np.int32(index)))
+        label = np.where(found["slot_weight"] > 0, found["labels"], -1)
+        # An empty slot points at position 0, which has no left neighbour; its label keeps it out of every count.
+        yield batch["tokens"], found["tokens"], np.maximum(found["slots"], 1), label

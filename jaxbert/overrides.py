@@ -1,4 +1,4 @@
-"""`--set a.b=v`: typed, strict changes to a config. An unknown key is an error that names the nearest. Imports no jax."""
+"""`--set a.b=v`: typed, strict changes to a config. An unknown key is an error that names the nearest. No jax."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
 def apply_overrides(config: RunConfig, settings: list[str]) -> RunConfig:
     """`config` with each `key=value` of `settings` applied in order.
 
-    Keys are field names joined by dots; an element of a tuple is named by its index, or by its `name` where it has one
-    (`phases.main.steps`), or `*` for all. Values are parsed by the field's type; a part that may be None takes `none` or
-    `default`; a tuple takes JSON.
+    Keys are field names joined by dots; an element of a tuple is named by its index, by its `name` where it has one
+    (`phases.main.steps`), or `*` for all. Values are parsed by the field's type; a part that may be None takes
+    `none` or `default`; a tuple takes JSON.
 
     Raises:
       InputError: an unknown key or a value of the wrong type.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -179,7 +180,7 @@ def global_batch(mesh: Mesh, read: Any, batch_size: int, fields: Mapping[str, tu
         name: jax.make_array_from_callback(
             (batch_size, *shape),
             NamedSharding(mesh, P(BATCH, *(None for _ in shape))),
-            lambda index, name=name: part(name, index),
+            partial(part, name),
         )
         for name, shape in fields.items()
     }

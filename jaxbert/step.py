@@ -200,7 +200,7 @@ def gradients(
     """Gradient of sum over terms of weight x sum / denominator, and the terms, over a corrupted global batch.
 
     Micro-batches are the strided split (micro-batch a has rows a::A), which moves no row between devices; gradients are
-    summed over them in float32. The denominators are those of the global batch, so the sum is the gradient of the whole.
+    summed over them in float32. The denominators are those of the global batch, so the sum is the whole's gradient.
     """
 
     def loss(params: Params, micro: Batch, key: jax.Array | None) -> tuple[jax.Array, dict[str, Term]]:

@@ -51,7 +51,10 @@ from jaxbert.telemetry import Board, JsonLines, Meter, Progress, energy_meter, m
 from jaxbert.text.tokenizers import Tokenizer
 
 # What a run writes in its workdir; --overwrite removes these and nothing else.
-OUTPUTS = ("config.json", "checkpoints", "tokenizer", "data", "metrics.jsonl", "telemetry.jsonl", "tensorboard")
+OUTPUTS = (
+    *("config.json", "checkpoints", "tokenizer", "data", "metrics.jsonl", "telemetry.jsonl", "tensorboard"),
+    *("report.html", "loss.png", "evaluation.json"),
+)
 _AHEAD = 2  # batches read ahead of the step
 
 
@@ -79,6 +82,7 @@ def pretrain(
     workdir = Path(workdir)
     resuming = _check_workdir(config, workdir, overwrite)
     named = [_open_rows(config, phase, workdir) if phase.rows else None for phase in config.phases]
+    _check_one_tokenizer([found for found in named if found is not None])
     if init is not None and not resuming:
         from jaxbert.library import load
 
@@ -252,7 +256,8 @@ class _Loop:
                 f"{in_a_row} steps in a row had a loss or gradient that is not finite, the last of them step {step}",
                 where=str(self.workdir),
                 fix="The checkpoints before are good. Begin again with a lower rate, for example "
-                f"--set phases.{schedule_start(config, phase)}.schedule.peak={_peak(config, phase) / 3:.1e} --overwrite.",
+                f"--set phases.{schedule_start(config, phase)}.schedule.peak={_peak(config, phase) / 3:.1e} "
+                "--overwrite.",
             )
         every = config.evaluation.every_steps
         improved = False
@@ -373,6 +378,13 @@ def _open_rows(config: RunConfig, phase: PhaseConfig, workdir: Path) -> _PhaseRo
     return _PhaseRows(train, validation)
 
 
+def _check_one_tokenizer(phases: list[_PhaseRows]) -> None:
+    """All rows of a run must be of one tokenizer: ids mean nothing without it."""
+    every = [rows for phase in phases for rows, _ in phase.train]
+    for rows in every[1:]:
+        rows.require(tokenizer_hash=every[0].manifest["tokenizer_hash"])
+
+
 def _make_rows(config: RunConfig, lengths: list[int], workdir: Path, note: Callable[[str], None]) -> None:
     from jaxbert.data.corpus import make_rows
 
@@ -397,7 +409,7 @@ def _check_workdir(config: RunConfig, workdir: Path, overwrite: bool) -> bool:
     if workdir.exists() and not workdir.is_dir():
         raise InputError("is a file where a directory is due", where=str(workdir), fix="Give another --workdir.")
     nearest = next(path for path in [workdir, *workdir.absolute().parents] if path.exists())
-    if not os.access(nearest, os.W_OK | os.X_OK):
+    if not os.access(nearest, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         raise InputError("no permission to write", where=str(nearest), fix="Give another --workdir.")
     if overwrite or not workdir.is_dir() or not any(workdir.iterdir()):
         return False

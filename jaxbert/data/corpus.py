@@ -1,4 +1,4 @@
-"""From a source to rows in one call, for runs whose phases name no rows: tokenizer, records, rows, as the CLI makes them.
+"""From a source to rows in one call, for runs whose phases name no rows: tokenizer, records, rows, as by the CLI.
 
 Everything is resumable: what is finished is found again, what was interrupted goes on.
 """

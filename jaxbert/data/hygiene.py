@@ -276,16 +276,17 @@ class Counts:
     def findings(self, language: str) -> list[str]:
         """One line per finding."""
         texts = {
-            "replacement": "hold U+FFFD: they were decoded wrongly before they came here",
-            "mojibake": "look like UTF-8 that was read as Latin-1: convert them from the original",
-            "empty": "have no tokens",
-            "single": "are a single sentence: next sentence prediction gets no pair out of them (other boundaries?)",
-            "long": f"have more than {_LONG_SENTENCE} tokens a sentence: is it text with punctuation and line breaks?",
+            "replacement": "U+FFFD (decoded wrongly before it came here)",
+            "mojibake": "UTF-8 that was read as Latin-1 (convert it again from the original)",
+            "empty": "no tokens",
+            "single": "a single sentence (next sentence prediction gets no pair out of it: other boundaries?)",
+            "long": f"more than {_LONG_SENTENCE} tokens a sentence (is it text with full stops and line breaks?)",
         }
         findings = []
         for kind in sorted(self.other):
-            text = texts.get(kind) or f"look like {kind.removeprefix('language ')}, not {language}"
-            findings.append(f"{self.other[kind]:,} documents {text}, for example {', '.join(self.examples[kind])}")
+            text = texts.get(kind) or f"what looks like {kind.removeprefix('language ')}, not {language}"
+            documents = f"{self.other[kind]:,} document{'s' if self.other[kind] > 1 else ''}"
+            findings.append(f"{text}: {documents}, for example {', '.join(self.examples[kind])}")
         return findings
 
 

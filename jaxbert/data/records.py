@@ -194,27 +194,37 @@ def _hash(arguments: dict[str, Any], infos: dict[str, list[ShardInfo]]) -> str:
 
 
 class _Cutter:
-    """Collects the documents of one split and cuts them into shards."""
+    """Collects the documents of one split and cuts them into shards.
+
+    A full shard waits until two more documents are there: otherwise the last one joins it, and is not alone in its own.
+    """
 
     def __init__(self, directory: ShardDirectory, split: str, shard_bytes: int):
         self.directory, self.split, self.shard_bytes = directory, split, shard_bytes
         self.documents: list[Document] = []
         self.bytes = self.shard = self.first = 0
+        self.full: int | None = None  # So many documents are a shard.
 
     def add(self, document: Document) -> None:
         self.documents.append(document)
         self.bytes += len(document.text.encode())
+        if self.full is None and self.bytes >= self.shard_bytes and len(self.documents) >= 2:
+            self.full = len(self.documents)
 
-    def full(self) -> bool:
-        return self.bytes >= self.shard_bytes and len(self.documents) >= 2
+    def ready(self) -> bool:
+        return self.full is not None and len(self.documents) >= self.full + 2
 
-    def cut(self) -> _Job:
+    def cut(self, count: int | None) -> _Job:
+        """The shard of the first `count` documents, or of all."""
+        ours, rest = (self.documents, []) if count is None else (self.documents[:count], self.documents[count:])
         finished = self.directory.finished(shard_name(self.split, self.shard))
-        documents = [] if finished else [(document.name, document.text) for document in self.documents]
+        documents = [] if finished else [(document.name, document.text) for document in ours]
         job = _Job(self.directory, self.split, self.shard, self.first, documents, finished)
         self.shard += 1
-        self.first += len(self.documents)
-        self.documents, self.bytes = [], 0
+        self.first += len(ours)
+        self.documents, self.bytes, self.full = [], 0, None
+        for document in rest:
+            self.add(document)
         return job
 
 
@@ -237,19 +247,16 @@ def _jobs(
             # A hash of what the set of seen documents does not use, or the two would be entangled.
             split = "validation" if content_hash("split\0" + document.text) < limit else "train"
         cutter = cutters[split]
-        # The last full shard waits for the next document: see below.
-        if cutter.full():
-            yield cutter.cut()
         cutter.add(document)
+        if cutter.ready():
+            yield cutter.cut(cutter.full)
     if choose and validation.first == 0:
         # So few documents that the hash held out none or one: the last ones of train go, as long as train keeps two.
         while len(validation.documents) < 2 and len(train.documents) + train.first > 2 and len(train.documents) > 1:
-            moved = train.documents.pop()
-            train.bytes -= len(moved.text.encode())
-            validation.add(moved)
+            validation.add(train.documents.pop())
     for cutter in cutters.values():
         if cutter.documents:
-            yield cutter.cut()
+            yield cutter.cut(None)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

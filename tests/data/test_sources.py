@@ -154,7 +154,7 @@ def test_tfds(tmp_path: Path) -> None:
     assert found[7] == Document("train:7", "text é 7", "train") and found[-1].text == "held out"
     with pytest.raises(InputError, match=r"no feature 'text'.*body"):
         open_source(f"tfds:{tmp_path}/made/1.0.0")
-    with pytest.raises(InputError, match="holds int, not text|not text"):
+    with pytest.raises(InputError, match=r"feature 'n' holds \w+, not text"):
         list(open_source(f"tfds:{tmp_path}/made/1.0.0#n").documents())
     make_tfds(tmp_path / "one" / "1.0.0", {"train": ["a", "b"]})
     assert {document.split for document in open_source(f"tfds:{tmp_path}/one/1.0.0#body").documents()} == {None}
@@ -246,7 +246,10 @@ def test_sample_of_the_installed_botocore() -> None:
 
 
 def test_html_is_stripped() -> None:
-    html = "<p>Tags &lt;b&gt; and  <code>a &amp; b</code>.</p> <ul> <li>One</li><li><p>Two<br>2</p></li></ul><!-- no -->a < b"
+    html = (
+        "<p>Tags &lt;b&gt; and  <code>a &amp; b</code>.</p> <ul> <li>One</li><li><p>Two<br>2</p></li></ul><!-- no -->"
+    )
+    html += "a < b"
     assert strip_html(html) == "Tags <b> and a & b.\nOne\nTwo\n2\na < b"
 
 

@@ -66,7 +66,7 @@ def test_only_slots_change(corrupted):
 
 
 def test_shares_of_mask_random_and_kept(corrupted):
-    clean, found = corrupted
+    _, found = corrupted
     filled = found["slot_weight"] > 0
     new = np.take_along_axis(found["tokens"], found["slots"], 1)[filled]
     old = found["labels"][filled]

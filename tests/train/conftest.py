@@ -11,29 +11,8 @@ from jaxbert.config import DataConfig
 from jaxbert.data.corpus import make_rows
 
 VOCAB, LENGTH = 200, 32
-WORDS = [
-    "the",
-    "cat",
-    "dog",
-    "sees",
-    "takes",
-    "gives",
-    "a",
-    "red",
-    "blue",
-    "old",
-    "house",
-    "tree",
-    "river",
-    "walks",
-    "runs",
-    "over",
-    "under",
-    "near",
-    "and",
-    "while",
-    "it",
-]
+WORDS = ["the", "cat", "dog", "sees", "takes", "gives", "a", "red", "blue", "old", "house", "tree", "river", "walks"]
+WORDS += ["runs", "over", "under", "near", "and", "while", "it"]
 
 
 def write_corpus(path: Path, documents: int, seed: int) -> None:

@@ -88,9 +88,8 @@ def test_decay_goes_by_name():
 
 def test_schedule_of_bert_jumps_at_the_end_of_its_warmup():
     rate = make_schedule(ScheduleConfig(peak=1.0, warmup_steps=10, decay_from="zero"), 100)
-    np.testing.assert_allclose(
-        [float(rate(s)) for s in (0, 5, 9, 10, 50, 100, 120)], [0, 0.5, 0.9, 0.9, 0.5, 0, 0], atol=1e-6
-    )
+    rates = [float(rate(step)) for step in (0, 5, 9, 10, 50, 100, 120)]
+    np.testing.assert_allclose(rates, [0, 0.5, 0.9, 0.9, 0.5, 0, 0], atol=1e-6)
 
 
 def test_schedule_from_warmup_is_continuous():

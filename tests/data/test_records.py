@@ -1,0 +1,331 @@
+"""Records: what stands in them, that every way of making them gives the same bytes, and that others can open them."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jaxbert.data import records as module
+from jaxbert.data.records import prepare_records, read_records, tokenise
+from jaxbert.data.shards import read_manifest
+from jaxbert.data.sources import Document, Source, open_source
+from jaxbert.errors import InputError, Interrupted, Stopped
+from jaxbert.text.sentences import split_sentences
+from jaxbert.text.tokenizers import Tokenizer, train_tokenizer
+
+SETTINGS: dict[str, Any] = {"shard_bytes": 8_000, "validation_fraction": 0.2}
+
+
+def made_up_documents(count: int = 60) -> list[str]:
+    draw = random.Random(7)
+    words = ["".join(draw.choices("abcdefgh", k=draw.randrange(1, 8))) for _ in range(150)]
+    return [
+        "\n".join(
+            " ".join(draw.choices(words, k=draw.randrange(3, 20))).capitalize() + "."
+            for _ in range(draw.randrange(1, 25))
+        )
+        for _ in range(count)
+    ]
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("text") / "made_up.txt"
+    path.write_text("\n\n".join(made_up_documents()) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return train_tokenizer("wordpiece", made_up_documents(), vocab_size=200, lowercase=True)
+
+
+@pytest.fixture(scope="module")
+def made(text: Path, tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("made") / "records"
+    prepare_records(open_source(f"text:{text}"), tokenizer, out, workers=1, **SETTINGS)
+    return out
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(directory)): path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file()
+    }
+
+
+def all_records(directory: Path, split: str) -> list[module.Record]:
+    count = len(read_manifest(directory, "records")["splits"][split])
+    return [record for shard in range(count) for record in read_records(directory, split, shard)]
+
+
+def test_records_hold_every_document(made: Path, text: Path, tokenizer: Tokenizer) -> None:
+    expected = {document.name: document.text for document in open_source(f"text:{text}").documents()}
+    manifest = read_manifest(made, "records")
+    assert len(manifest["splits"]["train"]) >= 4
+    seen = []
+    for split in ("train", "validation"):
+        found = all_records(made, split)
+        assert [record.document for record in found] == list(range(len(found))) and len(found) >= 2
+        assert manifest["counts"][split] == len(found)
+        assert all(entry["count"] >= 2 for entry in manifest["splits"][split][:-1])
+        for record in found:
+            seen.append(record.name)
+            assert record.tokens.dtype == np.uint16 and record.sentence_lengths.dtype == np.uint32
+            sentences = split_sentences(expected[record.name])
+            ids = tokenizer.encode_batch(sentences)
+            assert record.sentence_lengths.tolist() == [len(sentence) for sentence in ids]
+            assert record.tokens.tolist() == [index for sentence in ids for index in sentence]
+    assert sorted(seen) == sorted(expected)
+    summary = manifest["summary"]["splits"]["train"]
+    assert summary["tokens"] == sum(len(record.tokens) for record in all_records(made, "train"))
+    assert summary["words"] == sum(len(expected[record.name].split()) for record in all_records(made, "train"))
+    assert Tokenizer.load(made / "tokenizer").hash == manifest["tokenizer_hash"] == tokenizer.hash
+
+
+def test_bytes_do_not_depend_on_workers(made: Path, text: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    summary = prepare_records(open_source(f"text:{text}"), tokenizer, tmp_path / "two", workers=2, **SETTINGS)
+    assert contents(tmp_path / "two") == contents(made)
+    # And a second call finds the first.
+    stamp = (tmp_path / "two" / "manifest.json").stat().st_mtime_ns
+    assert prepare_records(open_source(f"text:{text}"), tokenizer, tmp_path / "two", workers=1, **SETTINGS) == summary
+    assert (tmp_path / "two" / "manifest.json").stat().st_mtime_ns == stamp
+
+
+SCRIPT = """
+import sys
+from jaxbert.data.records import prepare_records
+from jaxbert.data.sources import open_source
+from jaxbert.text.tokenizers import Tokenizer
+source, tokenizer, out, workers = sys.argv[1:]
+prepare_records(open_source(source), Tokenizer.load(tokenizer), out, workers=int(workers), shard_bytes=8000,
+                validation_fraction=0.2)
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_killed_at_any_moment_it_goes_on(
+    made: Path, text: Path, tokenizer: Tokenizer, tmp_path: Path, workers: int
+) -> None:
+    """SIGKILL after the first shards; then the same call gives the same bytes and leaves those shards alone."""
+    out = tmp_path / "records"
+    tokenizer.save(tmp_path / "tokenizer")
+    # The source hangs half-way, so that the kill surely finds the work unfinished.
+    arguments = [f"text:{text}", str(tmp_path / "tokenizer"), str(out), str(workers)]
+    slow = SCRIPT.replace("prepare_records(open", "slow(); prepare_records(open").replace("import sys\n", SLOW, 1)
+    process = subprocess.Popen(
+        [sys.executable, "-c", slow, *arguments], env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while len(list(out.glob(".progress/*.array_record-*.json"))) < 2:
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    finished = [path.name.removesuffix(".json") for path in out.glob(".progress/*.array_record-*.json")]
+    stamps = {name: (out / name).stat().st_mtime_ns for name in finished}
+    assert finished and not (out / "manifest.json").exists()
+    with pytest.raises(InputError, match="unfinished"):
+        read_manifest(out, "records")
+    prepare_records(open_source(f"text:{text}"), tokenizer, out, workers=1, **SETTINGS)
+    assert contents(out) == contents(made)
+    assert {name: (out / name).stat().st_mtime_ns for name in finished} == stamps
+
+
+# A source that gives its first 40 documents and then hangs.
+SLOW = """import sys, time
+from jaxbert.data import hygiene
+from jaxbert.data.sources.text import TextSource
+hygiene._BATCH_DOCUMENTS = 1
+def slow():
+    read = TextSource.documents
+    def documents(self):
+        for index, document in enumerate(read(self)):
+            if index == 40:
+                time.sleep(600)
+            yield document
+    TextSource.documents = documents
+"""
+
+
+OPEN = """
+import sys
+import tensorflow_datasets as tfds
+builder = tfds.builder_from_directory(sys.argv[1])
+train = builder.as_data_source("train")
+first = train[0]
+loaded = [name for name in ("tensorflow", "jax") if name in sys.modules]
+print(len(train), len(builder.as_data_source("validation")), first["tokens"].dtype, first["sentence_lengths"].sum())
+print(len(first["tokens"]), first["document"], first["name"].decode(), loaded)
+"""
+
+
+def test_tfds_opens_them_without_tensorflow(made: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", OPEN, str(made)], capture_output=True, text=True, check=True)
+    train = all_records(made, "train")
+    tokens = len(train[0].tokens)
+    assert done.stdout == (
+        f"{len(train)} {len(all_records(made, 'validation'))} uint16 {tokens}\n{tokens} 0 {train[0].name} []\n"
+    )
+
+
+class Given(Source):
+    """Documents from a list; `bad` raises after them, as a file that is not UTF-8 half-way does."""
+
+    def __init__(self, documents: list[Document], bad: bool = False):
+        self.spec, self.given, self.bad = "given", documents, bad
+
+    def describe(self) -> dict[str, Any]:
+        return {"spec": self.spec, "texts": [document.text for document in self.given]}
+
+    def documents(self) -> Iterator[Document]:
+        yield from self.given
+        if self.bad:
+            raise InputError("not UTF-8", where="somewhere", fix="Mend it.")
+
+
+def given(count: int, split: str | None = None) -> list[Document]:
+    return [Document(f"d{index}", text, split) for index, text in enumerate(made_up_documents(count))]
+
+
+def names(directory: Path) -> dict[str, list[str]]:
+    return {split: [record.name for record in all_records(directory, split)] for split in ("train", "validation")}
+
+
+def test_who_is_held_out(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    # So few documents that the hash draws none: the last two go, as long as two stay.
+    for count, held_out in ((1, 0), (2, 0), (3, 1), (6, 2)):
+        out = tmp_path / f"few{count}"
+        summary = prepare_records(Given(given(count)), tokenizer, out, workers=1, validation_fraction=1e-9)
+        assert names(out)["validation"] == [f"d{index}" for index in range(count)][::-1][:held_out]
+        assert ("no validation split" in " ".join(summary.findings)) == (held_out == 0)
+    prepare_records(Given(given(6)), tokenizer, tmp_path / "none", workers=1, validation_fraction=0.0)
+    assert names(tmp_path / "none")["validation"] == []
+    # By content: order and name do not matter.
+    prepare_records(Given(given(40)), tokenizer, tmp_path / "a", workers=1, validation_fraction=0.3)
+    prepare_records(Given(given(40)[::-1]), tokenizer, tmp_path / "b", workers=1, validation_fraction=0.3)
+    first, second = names(tmp_path / "a")["validation"], names(tmp_path / "b")["validation"]
+    assert sorted(first) == sorted(second) and 4 <= len(first) <= 20
+    # A source's own split stands.
+    own = [*given(5, "train"), *[Document("held", "Held out. Yes.", "validation")]]
+    prepare_records(Given(own), tokenizer, tmp_path / "own", workers=1, validation_fraction=0.9)
+    assert names(tmp_path / "own") == {"train": [f"d{index}" for index in range(5)], "validation": ["held"]}
+
+
+def test_duplicates_are_removed_unless_kept(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    documents = [*given(5), Document("again", given(5)[2].text)]
+    removed = prepare_records(Given(documents), tokenizer, tmp_path / "a", workers=1, validation_fraction=0)
+    assert "again" not in names(tmp_path / "a")["train"] and "1 exact duplicates" in removed.findings[0]
+    prepare_records(
+        Given(documents), tokenizer, tmp_path / "b", workers=1, validation_fraction=0, remove_duplicates=False
+    )
+    assert names(tmp_path / "b")["train"][-1] == "again"
+
+
+def test_every_shard_has_two_documents_where_there_are_two(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    documents = given(7)
+    prepare_records(Given(documents), tokenizer, tmp_path / "r", workers=1, shard_bytes=1, validation_fraction=0)
+    counts = [entry["count"] for entry in read_manifest(tmp_path / "r", "records")["splits"]["train"]]
+    assert counts == [2, 2, 3]
+    assert names(tmp_path / "r")["train"] == [f"d{index}" for index in range(7)]
+
+
+def test_bad_input_leaves_nothing(text: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "records"
+    table: list[tuple[Source, dict[str, Any], str]] = [
+        (Given(given(20), bad=True), {}, "not UTF-8"),
+        (Given([Document("a", "  \n ")]), {}, "no text in the source"),
+        (Given(given(3)), {"language": "English!"}, "language code"),
+        (Given(given(3)), {"validation_fraction": 1.0}, "validation fraction"),
+        (Given(given(3)), {"workers": 0}, "0 workers"),
+    ]
+    for source, arguments, what in table:
+        for workers in (1, 2):
+            with pytest.raises(InputError, match=what):
+                prepare_records(source, tokenizer, out, **({"workers": workers, "shard_bytes": 2000} | arguments))
+            assert not (tmp_path / "new").exists()
+    prepare_records(Given(given(9)), tokenizer, out, workers=1)
+    before = contents(out)
+    with pytest.raises(InputError, match=r"other arguments are there \(different: shard_bytes\)"):
+        prepare_records(Given(given(9)), tokenizer, out, workers=1, shard_bytes=99)
+    assert contents(out) == before
+    prepare_records(Given(given(9)), tokenizer, out, workers=1, shard_bytes=99, overwrite=True)
+    assert contents(out) != before
+
+
+def test_a_full_disk_loses_nothing(
+    made: Path, text: Path, tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "records"
+    real, calls = os.fsync, 0
+
+    def full(descriptor: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 7:
+            raise OSError(28, os.strerror(28))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(Interrupted, match="the disk is full"):
+        prepare_records(open_source(f"text:{text}"), tokenizer, out, workers=1, **SETTINGS)
+    assert len(list(out.glob(".progress/*.array_record-*.json"))) >= 2
+    monkeypatch.undo()
+    prepare_records(open_source(f"text:{text}"), tokenizer, out, workers=1, **SETTINGS)
+    assert contents(out) == contents(made)
+
+
+def test_a_damaged_shard_is_named_and_can_be_made_again(
+    made: Path, text: Path, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    out = tmp_path / "records"
+    prepare_records(open_source(f"text:{text}"), tokenizer, out, workers=1, **SETTINGS)
+    path = out / read_manifest(out, "records")["splits"]["train"][1]["file"]
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(Stopped, match=f"damaged shard.*{path.name}"):
+        list(read_records(out, "train", 1))
+    assert list(read_records(out, "train", 0))
+    prepare_records(open_source(f"text:{text}"), tokenizer, out, workers=1, overwrite=True, **SETTINGS)
+    assert contents(out) == contents(made)
+    with pytest.raises(InputError, match="no shard 99"):
+        list(read_records(out, "train", 99))
+    with pytest.raises(InputError, match="no shard 0 of split 'test'"):
+        list(read_records(out, "test", 0))
+
+
+def test_large_vocabularies_and_empty_texts(tokenizer: Tokenizer) -> None:
+    tokens, lengths = tokenise("\u200b\n \n", tokenizer, "en")
+    assert tokens.shape == lengths.shape == (0,)
+    assert module.token_dtype(65536) == np.uint16 and module.token_dtype(65537) == np.uint32
+    record = module.Record(np.array([70000, 3], np.uint32), np.array([2], np.uint32), 5, "é")
+    value = module.features(70001).deserialize_example_np(module.serialize(record, 70001))
+    assert value["tokens"].tolist() == [70000, 3] and value["tokens"].dtype == np.uint32
+
+
+def test_bytes_do_not_depend_on_the_process(tokenizer: Tokenizer) -> None:
+    """A protobuf map has another order in every process, unless one asks for a fixed one."""
+    code = (
+        "import numpy as np, sys; from jaxbert.data.records import Record, serialize;"
+        "sys.stdout.write(serialize(Record(np.arange(9, dtype=np.uint16), np.array([9], np.uint32), 1, 'n'), 99).hex())"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", code], env=environment | {"PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(outputs) == 1

@@ -1,0 +1,303 @@
+"""Shards, their manifest, and the workers that make them."""
+
+from __future__ import annotations
+
+import functools
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
+
+from jaxbert.data import shards
+from jaxbert.data.shards import ShardInfo, open_directory, parallel, read_manifest, verify_shard, write_shard
+from jaxbert.errors import InputError, Interrupted, Stopped
+
+
+def listing(directory: Path) -> list[str]:
+    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*"))
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# One shard
+
+
+def test_a_shard_is_written_whole(tmp_path: Path) -> None:
+    records = [bytes([index]) * index for index in range(50)]
+    info = write_shard(tmp_path / "a.array_record-00000", records)
+    assert listing(tmp_path) == ["a.array_record-00000"]
+    reader = ArrayRecordReader(str(tmp_path / info.file))
+    assert reader.read_all() == records
+    assert (info.count, info.bytes) == (50, (tmp_path / info.file).stat().st_size)
+    again = write_shard(tmp_path / "b", records)
+    assert again.sha256 == info.sha256
+    assert write_shard(tmp_path / "none", []).count == 0
+    verify_shard(tmp_path, info)
+
+
+def test_a_failing_maker_leaves_nothing(tmp_path: Path) -> None:
+    def records() -> Any:
+        yield b"x" * 100_000
+        raise ValueError("a bug")
+
+    with pytest.raises(ValueError, match="a bug"):
+        write_shard(tmp_path / "a", records())
+    assert listing(tmp_path) == []
+
+
+def test_a_full_disk_is_an_interruption() -> None:
+    """The message of the real library about a real full device."""
+    writer = ArrayRecordWriter("/dev/full", "group_size:1")
+    with pytest.raises(RuntimeError) as caught:
+        for _ in range(100):
+            writer.write(os.urandom(100_000))
+        writer.close()
+    assert isinstance(shards.disk_error(caught.value, Path("x")), Interrupted)
+    assert isinstance(shards.disk_error(OSError(28, "x"), Path("x")), Interrupted)
+    other = RuntimeError("something else")
+    assert shards.disk_error(other, Path("x")) is other
+
+
+def test_a_full_disk_leaves_no_partial_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(shards.os, "fsync", full)
+    with pytest.raises(Interrupted, match="the disk is full") as caught:
+        write_shard(tmp_path / "a", [b"x"])
+    assert listing(tmp_path) == [] and caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "missing"])
+def test_damage_is_found_and_named(tmp_path: Path, damage: str) -> None:
+    info = write_shard(tmp_path / "a.array_record-00003", [os.urandom(100) for _ in range(100)])
+    path = tmp_path / info.file
+    data = bytearray(path.read_bytes())
+    if damage == "flip":
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+        verify_shard(tmp_path, info, full=False)
+    elif damage == "cut":
+        path.write_bytes(data[:-1])
+    else:
+        path.unlink()
+    with pytest.raises(Stopped, match=r"damaged shard.*a\.array_record-00003") as caught:
+        verify_shard(tmp_path, info)
+    assert caught.value.exit_code == 4
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# A directory
+
+
+def make(path: Path, **arguments: Any) -> dict[str, Any]:
+    directory = open_directory(path, "rows", arguments)
+    info = write_shard(path / "rows-train.array_record-00000", [b"record"])
+    directory.finish(ShardInfo(info.file, info.count, info.bytes, info.sha256, {"tokens": 7}))
+    return directory.commit({"train": [info]}, {"length": 128})
+
+
+def test_a_directory_is_made_resumed_and_found(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "rows"
+    directory = open_directory(out, "rows", {"length": 128})
+    assert directory.finished("rows-train.array_record-00000") is None and not directory.done
+    info = write_shard(out / "rows-train.array_record-00000", [b"record"])
+    assert directory.finished(info.file) is None, "written, but not noted as finished"
+    directory.finish(ShardInfo(info.file, info.count, info.bytes, info.sha256, {"tokens": 7}))
+    (out / ".rows-train.array_record-00001.99.partial").write_bytes(b"left by a kill")
+    (out / "rows-train.array_record-00009").write_bytes(b"of nobody")
+
+    with pytest.raises(InputError, match="unfinished rows"):
+        read_manifest(out, "rows")
+    again = pickle.loads(pickle.dumps(open_directory(out, "rows", {"length": 128})))
+    found = again.finished(info.file)
+    assert found is not None and found.statistics == {"tokens": 7} and found.sha256 == info.sha256
+    (out / info.file).write_bytes(b"damaged since")
+    assert again.finished(info.file) is None
+    write_shard(out / info.file, [b"record"])
+
+    manifest = again.commit({"train": [info], "validation": []}, {"length": 128})
+    assert listing(out) == ["manifest.json", "rows-train.array_record-00000"]
+    assert manifest == read_manifest(out, "rows") and manifest["length"] == 128
+    assert manifest["splits"]["train"] == [info.to_json()] and "statistics" not in info.to_json()
+    done = open_directory(out, "rows", {"length": 128})
+    assert done.done and done.damaged() == []
+    (out / info.file).write_bytes(b"damaged since")
+    assert [entry.file for entry in done.damaged()] == [info.file]
+
+
+def test_other_arguments_overwrite_only_when_told(tmp_path: Path) -> None:
+    out = tmp_path / "rows"
+    make(out, length=128, seed=1)
+    before = {name: (out / name).read_bytes() for name in listing(out)}
+    for finished in (True, False):
+        with pytest.raises(InputError, match=r"other arguments are there \(different: length\)"):
+            open_directory(out, "rows", {"length": 256, "seed": 1})
+        with pytest.raises(InputError, match="holds no records"):
+            open_directory(out, "records", {"length": 256}, overwrite=True)
+        if finished:
+            assert {name: (out / name).read_bytes() for name in listing(out)} == before
+        directory = open_directory(out, "rows", {"length": 128, "seed": 2}, overwrite=True)
+        assert listing(out) == [".progress", ".progress/arguments.json"] and not directory.done
+        open_directory(out, "rows", {"length": 128, "seed": 1}, overwrite=True)
+
+
+def test_directories_of_others_are_never_touched(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("x")
+    for overwrite in (False, True):
+        with pytest.raises(InputError, match="not empty"):
+            open_directory(tmp_path / "mine", "rows", {}, overwrite=overwrite)
+    with pytest.raises(InputError, match="a file where a directory is due"):
+        open_directory(tmp_path / "mine" / "thesis.tex" / "rows", "rows", {})
+    assert listing(tmp_path) == ["mine", "mine/thesis.tex"]
+    # A kill right after making the directory leaves this; it is ours.
+    (tmp_path / "begun" / ".progress").mkdir(parents=True)
+    assert not open_directory(tmp_path / "begun", "rows", {}).done
+
+
+def test_what_was_begun_in_vain_goes(tmp_path: Path) -> None:
+    directory = open_directory(tmp_path / "a" / "b" / "rows", "rows", {})
+    write_shard(directory.path / "x", [b""])
+    directory.discard()
+    assert listing(tmp_path) == []
+    (tmp_path / "there").mkdir()
+    open_directory(tmp_path / "there", "rows", {}).discard()
+    assert listing(tmp_path) == ["there"]
+
+
+def test_manifests_that_are_none(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for name, text in {"broken": "{", "list": "[]", "kindless": "{}"}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").write_text(text)
+    (tmp_path / "empty").mkdir()
+    make(tmp_path / "rows")
+    table = [
+        ("absent", "rows", "no such directory of rows"),
+        ("file", "rows", "a file where a directory is due"),
+        ("empty", "rows", "no manifest.json"),
+        ("broken", "rows", "unusable manifest"),
+        ("list", "rows", "unusable manifest"),
+        ("kindless", "rows", "unusable manifest"),
+        ("rows", "records", "a directory of rows where one of records is due"),
+    ]
+    for name, kind, what in table:
+        with pytest.raises(InputError, match=what) as caught:
+            read_manifest(tmp_path / name, kind)
+        assert name in caught.value.where and "`jaxbert" in caught.value.fix
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Workers: functions here come from the standard library, because workers import modules and not tests.
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_results_come_in_order(workers: int) -> None:
+    jobs = [f"(__import__('time').sleep({0.03 if index % 3 == 0 else 0}), {index})[1]" for index in range(20)]
+    assert list(parallel(eval, jobs, workers)) == list(range(20))
+    assert list(parallel(eval, [], workers)) == []
+
+
+def test_work_is_spread_over_processes_that_import_little() -> None:
+    jobs = ["(__import__('time').sleep(0.2), __import__('os').getpid())[1]"] * 4
+    pids = set(parallel(eval, jobs, 2))
+    assert len(pids) == 2 and os.getpid() not in pids
+    (modules,) = parallel(eval, ["set(__import__('sys').modules)"], 2)
+    assert not {"jax", "jaxlib", "tensorflow", "grain"} & modules
+    (threads,) = parallel(eval, ["__import__('os').environ['RAYON_NUM_THREADS']"], 2)
+    assert threads == "1"
+
+
+def test_jobs_are_read_only_as_fast_as_they_are_worked_off(tmp_path: Path) -> None:
+    read, gate = 0, tmp_path / "gate"
+    wait = f"[__import__('time').sleep(0.01) for _ in iter(lambda: __import__('os').path.exists({str(gate)!r}), True)]"
+
+    def jobs() -> Any:
+        nonlocal read
+        for _ in range(20):
+            read += 1
+            yield wait
+
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.extend(parallel(eval, jobs(), 2)))
+    thread.start()
+    deadline = time.monotonic() + 30
+    while read < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.3)
+    assert read == 3, "one job for each of two workers, and one that waits"
+    gate.touch()
+    thread.join(60)
+    assert len(results) == 20 and read == 20
+
+
+def test_errors_of_workers_arrive() -> None:
+    # A CommandError keeps its kind and its parts; everything else comes with its traceback.
+    code = "(_ for _ in ()).throw(__import__('jaxbert.errors').errors.Stopped('bad', where='shard 3', fix='Mend it.'))"
+    for workers in (1, 2):
+        with pytest.raises(Stopped, match="bad") as caught:
+            list(parallel(eval, ["1", code, "2"], workers))
+        assert (caught.value.what, caught.value.where, caught.value.fix) == ("bad", "shard 3", "Mend it.")
+    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+        list(parallel(eval, ["1", "1/0", "2", "3", "4", "5"], 2))
+
+
+def test_results_before_an_error_are_not_lost() -> None:
+    got = []
+    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+        for result in parallel(eval, ["1", "2", "3", "1/0", "5"], 2):
+            got.append(result)
+    assert got == [1, 2, 3]
+
+
+def test_a_dead_worker_is_an_interruption() -> None:
+    kill = "__import__('os').kill(__import__('os').getpid(), 9)"
+    with pytest.raises(Interrupted, match=r"a worker process died \(SIGKILL\)"):
+        list(parallel(eval, ["1", kill, "2"], 2))
+
+
+def test_abandoned_workers_end() -> None:
+    results = parallel(eval, ["__import__('os').getpid()"] + ["__import__('time').sleep(60)"] * 5, 2)
+    pid = next(results)
+    start = time.monotonic()
+    results.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - start < 20
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_functions_of_the_main_module_are_refused() -> None:
+    function = functools.partial(eval)
+    assert list(parallel(function, ["1"], 2)) == [1]
+
+    def main_function(job: int) -> int:
+        return job
+
+    main_function.__module__ = "__main__"
+    with pytest.raises(TypeError, match="main module"):
+        list(parallel(main_function, [1], 2))
+
+
+SCRIPT = """
+# No `if __name__ == "__main__"` guard, as people write scripts; and it must run once only.
+print("once")
+from jaxbert.data.shards import parallel
+print(sum(parallel(abs, range(-3, 0), 2, label="counting")))
+"""
+
+
+def test_a_plain_script_without_a_guard(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "script.py")], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, "once\n6\n"), done.stderr
+    assert "counting: 3 shards" in done.stderr, "a plain line where there is no terminal"

@@ -1,0 +1,162 @@
+"""Wrong input, as the user gives it: exit 2, one line with what, where and the fix, and nothing touched."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import pytest
+
+from jaxbert import cli
+from jaxbert.config import DataConfig
+from jaxbert.data.corpus import make_rows
+from jaxbert.text.tokenizers import train_tokenizer
+
+Words = list[str]
+
+# Each: arguments, made from the place they run in; words of the line.
+BAD: dict[str, tuple[Callable[[Path], list[str]], Words]] = {
+    "missing file": (
+        lambda at: ["prepare", f"text:{at}/nothing.txt", "--tokenizer", f"{at}/tokenizer", "--out", f"{at}/new"],
+        ["nothing.txt"],
+    ),
+    "empty file": (
+        lambda at: ["prepare", f"text:{at}/empty.txt", "--tokenizer", f"{at}/tokenizer", "--out", f"{at}/new"],
+        ["empty.txt"],
+    ),
+    "not UTF-8": (
+        lambda at: ["prepare", f"text:{at}/latin.txt", "--tokenizer", f"{at}/tokenizer", "--out", f"{at}/new"],
+        ["latin.txt", "UTF-8"],
+    ),
+    "a directory where a file is due": (
+        lambda at: ["prepare", f"text:{at}/folder", "--tokenizer", f"{at}/tokenizer", "--out", f"{at}/new"],
+        ["folder", "directory"],
+    ),
+    "a file where a directory is due": (
+        lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/empty.txt"],
+        ["empty.txt", "directory"],
+    ),
+    "no tokenizer there": (
+        lambda at: ["prepare", f"text:{at}/corpus.txt", "--tokenizer", f"{at}/folder", "--out", f"{at}/new"],
+        ["folder"],
+    ),
+    "no rows there": (
+        lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--data", f"{at}/folder"],
+        ["folder"],
+    ),
+    "records where rows are due": (
+        lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--data", f"{at}/records"],
+        ["records"],
+    ),
+    "a tokenizer of another size than the model's": (
+        lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "encoder.vocab_size=999"],
+        ["vocab_size", "999"],
+    ),
+    "rows of different tokenizers": (
+        lambda at: [
+            *("pretrain", f"{at}/run.py", "--workdir", f"{at}/new"),
+            *("--data", f"{at}/rows-segment_pair-32", f"{at}/other/rows-segment_pair-32"),
+        ],
+        ["tokenizer"],
+    ),
+    "a tokenizer that does not match the records": (
+        lambda at: [
+            *("prepare", f"text:{at}/corpus.txt", "--tokenizer", f"{at}/other/tokenizer", "--out", f"{at}/records"),
+        ],
+        ["records", "--overwrite"],
+    ),
+    "rows of another length": (
+        lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "phases.*.length=16"],
+        ["length", "16", "32"],
+    ),
+    "a batch that the mesh does not divide": (
+        lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "phases.a.batch_size=10"],
+        ["batch_size", "10", "multiple of 4"],
+    ),
+    "a mesh that the devices do not make": (
+        lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "mesh.data=3"],
+        ["4 devices", "mesh"],
+    ),
+    "unknown key": (
+        lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "encoder.hiden_size=3"],
+        ["Did you mean hidden_size?"],
+    ),
+    "mistyped value": (
+        lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "encoder.hidden_size=wide"],
+        ["encoder.hidden_size", "whole number"],
+    ),
+    "a workdir of something else": (
+        lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/records"],
+        ["records", "--overwrite"],
+    ),
+    "no permission": (
+        lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/locked/new"],
+        ["permission", "locked"],
+    ),
+    "no such model": (lambda at: ["evaluate", f"{at}/nothing"], ["nothing"]),
+    "a model without checkpoints": (lambda at: ["fill-mask", f"{at}/folder", "a [MASK]"], ["folder"]),
+}
+
+
+@pytest.fixture(scope="module")
+def place(tiny, tiny_config, tmp_path_factory) -> Path:
+    at = tmp_path_factory.mktemp("place")
+    shutil.copytree(tiny, at, dirs_exist_ok=True)
+    (at / "run.py").write_text(tiny_config.read_text().replace(str(tiny), str(at)), encoding="utf-8")
+    (at / "empty.txt").write_text("")
+    (at / "latin.txt").write_bytes("café au lait. ".encode("latin-1") * 50)
+    (at / "folder").mkdir()
+    (at / "locked").mkdir(mode=0o555)
+    # The same words in lower-case halves: as many pieces, other ones.
+    text = (at / "corpus.txt").read_text()
+    (at / "other").mkdir()
+    train_tokenizer("wordpiece", [text[: len(text) // 3]], vocab_size=200, lowercase=False).save(at / "other/tokenizer")
+    make_rows(
+        DataConfig(source=f"text:{at}/corpus.txt", validation_fraction=0.1, tokenizer=f"{at}/other/tokenizer"),
+        vocab_size=200,
+        lengths=[32],
+        seed=0,
+        out=at / "other",
+        workers=1,
+        sentence_structure=True,
+        note=lambda line: None,
+    )
+    return at
+
+
+def snapshot(at: Path) -> dict[Path, tuple[int, int]]:
+    return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in at.rglob("*")}
+
+
+@pytest.fixture
+def without_privileges(place, monkeypatch):
+    """Root may write everywhere; as nobody, it may not."""
+    monkeypatch.setattr(jax, "device_count", lambda: 4)
+    if os.geteuid() == 0:
+        # pytest's directories are their owner's alone.
+        for path in [place, *place.parents][:3]:
+            path.chmod(path.stat().st_mode | 0o055)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input(place, without_privileges, capsys, name):
+    arguments, words = BAD[name][0](place), BAD[name][1]
+    before = snapshot(place)
+    drop = name == "no permission" and os.geteuid() == 0
+    if drop:
+        os.seteuid(65534)
+    try:
+        code = cli.main(arguments)
+    finally:
+        if drop:
+            os.seteuid(0)
+    _, errors = capsys.readouterr()
+    lines = [line for line in errors.splitlines() if line.startswith("jaxbert: error: ")]
+    assert code == 2, errors
+    assert len(lines) == 1 and errors.rstrip().endswith(lines[0]) and "Traceback" not in errors
+    for word in words:
+        assert word in lines[0]
+    assert snapshot(place) == before
