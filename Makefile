@@ -11,11 +11,11 @@ RUN := runs/quickstart
 PIP := -m pip install -qq --disable-pip-version-check
 SOURCES := jaxbert configs tests $(wildcard benchmarks)
 
-.PHONY: help quickstart install test check format test-peers lock clean
+.PHONY: help quickstart install test check format test-peers same-losses lock clean
 
 help:
 	@sed -n '1,3s/^# //p' Makefile
-	@echo "also: install, format, test-peers, lock, clean; PYTHON=python3.12 chooses the interpreter"
+	@echo "also: install, format, test-peers, same-losses, lock, clean; PYTHON=python3.12 chooses the interpreter"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -61,7 +61,7 @@ quickstart: $(VENV)/.installed
 	@echo "  $(BIN)/jaxbert doctor                                         what works on this machine"
 
 test: $(VENV)/.installed-test
-	@$(BIN)/python -m pytest -q -n 2 tests
+	@$(BIN)/python -m pytest -q -n 2 --dist loadscope tests
 
 check: $(VENV)/.installed-test
 	@$(BIN)/ruff check $(SOURCES)
@@ -92,6 +92,17 @@ lock:
 	  .venv-lock/bin/python -m pip freeze --exclude-editable > requirements-lock-$$version.txt && \
 	  echo "wrote requirements-lock-$$version.txt"
 	@rm -rf .venv-lock
+
+# Bit-identical losses of the smoke run here and at another revision: make same-losses REV=main
+REV ?= main
+same-losses: $(VENV)/.installed
+	@rm -rf runs/same-losses && mkdir -p runs/same-losses
+	@git worktree add -q --detach runs/same-losses/tree $(REV)
+	@$(BIN)/jaxbert pretrain smoke --workdir runs/same-losses/here 2>runs/same-losses/here.log
+	@cp -r runs/same-losses/tree/configs runs/same-losses/tree/jaxbert/configs
+	@PYTHONPATH=runs/same-losses/tree $(BIN)/python -m jaxbert pretrain smoke --workdir runs/same-losses/there \
+	  2>runs/same-losses/there.log; code=$$?; git worktree remove --force runs/same-losses/tree; exit $$code
+	@cmp runs/same-losses/here/metrics.jsonl runs/same-losses/there/metrics.jsonl && echo "the same losses as $(REV), bit for bit"
 
 clean:
 	rm -rf .venv .venv-peers .venv-lock .mypy_cache .pytest_cache .ruff_cache build *.egg-info

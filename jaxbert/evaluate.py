@@ -197,7 +197,9 @@ def count_baselines(config: RunConfig, directory: Path, tokenizer: Tokenizer) ->
             guess = np.where(by_left >= 0, by_left, constant)
             right_answers[f"left bigram, {words}"] += int(((label == guess) & filled).sum())
             both = _look_up(between, to_left.astype(np.int64) * vocab + to_right, -1)
-            guess = np.where(both >= 0, both, np.where(by_left >= 0, by_left, np.where(by_right >= 0, by_right, constant)))
+            guess = np.where(
+                both >= 0, both, np.where(by_left >= 0, by_left, np.where(by_right >= 0, by_right, constant))
+            )
             right_answers[f"two-sided counts, {words}"] += int(((label == guess) & filled).sum())
     return {name: count / max(1, total) for name, count in right_answers.items()}
 

@@ -40,6 +40,8 @@ _PARTS = 1_000_000
 class Rows:
     """One split of a directory of rows. Safe to read from several threads.
 
+    Has `len` and integer indexing, so it is a random-access source for Grain too: `grain.MapDataset.source(rows)`.
+
     Attributes:
       directory, split: what was opened.
       manifest: as `jaxbert rows` wrote it.
@@ -77,6 +79,10 @@ class Rows:
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __getitem__(self, index: int) -> np.void:
+        """Row `index` as one structured value."""
+        return self.read([index])[0]
 
     def require(
         self,

@@ -346,3 +346,11 @@ def test_a_limit_spreads_over_the_split(rows_path: Path) -> None:
     batches = FixedBatches(rows, 1, limit=3)
     assert [int(batches.read(step)["tokens"][0, 0]) for step in range(len(batches))] == [100, 102, 104]
     assert len(FixedBatches(rows, 2, limit=9)) == 4
+
+
+def test_rows_are_a_source_for_grain(rows_path):
+    import grain
+
+    rows = Rows(rows_path, "train")
+    batch = grain.MapDataset.source(rows).batch(4, batch_fn=np.stack)[1]
+    np.testing.assert_array_equal(batch, rows.read(np.arange(4, 8)))

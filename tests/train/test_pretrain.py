@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxbert import checkpoint
+from jaxbert import checkpoint, cli
 from jaxbert.config import find_config
 from jaxbert.errors import InputError, Interrupted, Stopped
 from jaxbert.overrides import apply_overrides
@@ -186,6 +187,20 @@ def test_full_disk_is_exit_3_and_loses_nothing(reference, tmp_path, monkeypatch)
     assert checkpoint.latest_good(workdir) is not None
     pretrain(find_config(str(config)), workdir)
     assert_same(workdir, wanted)
+
+
+def test_damaged_rows_are_exit_4_and_named(tiny_config, tiny_rows, tmp_path, capsys):
+    rows = tmp_path / "rows"
+    shutil.copytree(tiny_rows, rows)
+    shard = next(path for path in sorted(rows.iterdir()) if "train" in path.name and path.suffix != ".json")
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    arguments = ["pretrain", str(tiny_config), "--workdir", str(tmp_path / "run"), "--data", str(rows)]
+    assert cli.main(arguments) == 4
+    errors = capsys.readouterr().err
+    assert shard.name in errors and errors.count("\n") == 1
+    assert not (tmp_path / "run").exists()
 
 
 def test_loss_guard_is_exit_4(tiny_config, tmp_path):
