@@ -3,7 +3,7 @@
     make quickstart
     jaxbert pretrain quickstart --workdir runs/quickstart
 
-Trains its vocabulary (8,192 uncased WordPiece), prepares records and rows, pretrains 4.1M tokens, evaluates.
+Trains its vocabulary (8,192 uncased WordPiece), prepares records and rows, pretrains 3.7M tokens, evaluates.
 Expected: see README.md ("What it prints").
 
 What a small model on few tokens needs, and BERT-base does not (found by experiment; docs/results.md has the runs):
@@ -51,10 +51,10 @@ def get_config() -> RunConfig:
                 name="short",
                 length=32,
                 batch_size=32,
-                steps=1500,
+                steps=1400,
                 schedule=ScheduleConfig(kind="linear", peak=2e-3, warmup_steps=200, decay_from="warmup"),
             ),
-            PhaseConfig(name="long", length=64, batch_size=16, steps=2500, schedule=None),
+            PhaseConfig(name="long", length=64, batch_size=16, steps=2200, schedule=None),
         ),
         data=DataConfig(source="sample:aws-docs", tokenizer_kind="wordpiece", lowercase=True, short_rows=0.0),
         checkpoint=CheckpointConfig(every_steps=500),

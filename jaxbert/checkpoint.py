@@ -121,16 +121,19 @@ def latest_good(workdir: Path, note: Note = lambda line: None) -> int | None:
 
 
 def best_step(workdir: Path) -> int | None:
-    """The committed step with the lowest validation loss; None where none was evaluated."""
+    """The committed step with the lowest validation loss in the last phase that was evaluated; None without any.
+
+    Phases have rows of their own, so that their losses do not compare.
+    """
     found = []
     for step in committed_steps(workdir):
         try:
-            loss = read_manifest(workdir, step).meta.get("validation_loss")
+            meta = read_manifest(workdir, step).meta
         except ValueError:
             continue
-        if loss is not None:
-            found.append((loss, step))
-    return min(found)[1] if found else None
+        if meta.get("validation_loss") is not None:
+            found.append((-meta.get("evaluated_phase", 0), meta["validation_loss"], step))
+    return min(found)[2] if found else None
 
 
 def load_params(workdir: Path, step: int | None, model: Model, mesh: Mesh) -> Params:

@@ -289,7 +289,6 @@ def _extras() -> Iterable[Finding]:
     for name, module, what in (
         ("extra hf", "datasets", "the source hf:NAME#column"),
         ("extra hf, models", "huggingface_hub", "models by name, hf:NAME"),
-        ("extra gcs", "gcsfs", "workdirs and rows on gs://"),
     ):
         extra = name.split(",")[0].split()[1]
         if importlib.util.find_spec(module) is None:

@@ -217,6 +217,8 @@ class _Loop:
 
         if within == 0:
             state = {**state, "opt_state": hand_over(config, state["opt_state"], phase)}
+            # Losses on other rows do not compare: each phase has a best of its own.
+            self.memory |= {"best": None, "evaluations_since_best": 0}
         with _Ahead(read, within, now.steps) as ahead:
             for index in range(within, now.steps):
                 started = time.perf_counter()
@@ -326,6 +328,7 @@ class _Loop:
             "next_batch": within,
             "skipped": int(np.asarray(state["skipped"])[0]),
             "validation_loss": evaluation["loss"] if evaluation and evaluation["step"] == self.step else None,
+            "evaluated_phase": phase_at(self.config, self.step - 1)[0],
         }
         self.checkpoints.save(self.step, state, meta)
         self.saved_at = self.step

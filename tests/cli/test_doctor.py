@@ -11,7 +11,7 @@ def test_on_this_machine_everything_needed_works(capsys, tmp_path):
     code = cli.main(["doctor", "--json", str(tmp_path / "doctor.json")])
     out = capsys.readouterr().out
     assert code == 0, out
-    for word in ("python", "packages", "devices", "tfds", "memory", "disk", "energy", "extra gcs"):
+    for word in ("python", "packages", "devices", "tfds", "memory", "disk", "energy", "extra hf"):
         assert word in out
     findings = json.loads((tmp_path / "doctor.json").read_text())["findings"]
     states = {finding["name"]: finding["state"] for finding in findings}

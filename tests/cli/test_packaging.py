@@ -47,7 +47,7 @@ def test_no_module_of_ours_is_installed_at_the_top():
 
 
 def test_what_is_imported_is_required():
-    extras = requirements("requirements-hf.txt") | requirements("requirements-gcs.txt")
+    extras = requirements("requirements-hf.txt")
     known = {name.lower() for name in sys.stdlib_module_names} | {"jaxbert", "__future__"}
     known |= requirements("requirements.txt") | extras
     missing = {
