@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import os
 import shutil
 import threading
@@ -185,6 +186,8 @@ class Checkpoints:
         self._workdir, self._keep, self._keep_best = workdir, keep, keep_best
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
+        # Errors reach us as exceptions; Orbax's threads would print each of them too, with its traceback.
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
         checkpoints_of(workdir).mkdir(parents=True, exist_ok=True)
 
     def save(self, step: int, state: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
