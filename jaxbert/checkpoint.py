@@ -12,10 +12,12 @@ import errno
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,7 +74,7 @@ def read_manifest(workdir: Path, step: int) -> Manifest:
         values = json.loads(path.read_text(encoding="utf-8"))
         files = {name: (int(size), str(digest)) for name, (size, digest) in values["files"].items()}
         return Manifest(int(values["step"]), values["meta"], files)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: unreadable manifest: {error}") from error
 
 
@@ -132,7 +134,7 @@ def best_step(workdir: Path) -> int | None:
             meta = read_manifest(workdir, step).meta
         except ValueError:
             continue
-        if meta.get("validation_loss") is not None:
+        if meta.get("validation_loss") is not None and math.isfinite(meta["validation_loss"]):
             found.append((-meta.get("evaluated_phase", 0), meta["validation_loss"], step))
     return min(found)[2] if found else None
 
@@ -189,6 +191,8 @@ class Checkpoints:
         # Errors reach us as exceptions; Orbax's threads would print each of them too, with its traceback.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         checkpoints_of(workdir).mkdir(parents=True, exist_ok=True)
+        if jax.process_index() == 0:
+            _remove_uncommitted(workdir)
 
     def save(self, step: int, state: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
         """Begins to write `state` and returns once it is copied; waits for the save before it.
@@ -230,13 +234,15 @@ class Checkpoints:
             response.result()
             if jax.process_index() == 0:
                 write_manifest(directory, step, meta)
-                prune(self._workdir, keep=self._keep, keep_best=self._keep_best)
         except BaseException as error:
             if jax.process_index() == 0:
-                shutil.rmtree(directory, ignore_errors=True)
-                for stale in directory.parent.glob(f"{step}.orbax-checkpoint-tmp*"):
-                    shutil.rmtree(stale, ignore_errors=True)
+                _remove_uncommitted(self._workdir)
             self._error = error
+            return
+        if jax.process_index() == 0:
+            # What cannot be removed now is tried again after the next save; the run goes on.
+            with suppress(OSError):
+                prune(self._workdir, keep=self._keep, keep_best=self._keep_best)
 
 
 def write_manifest(directory: Path, step: int, meta: Mapping[str, Any]) -> None:
@@ -263,9 +269,17 @@ def prune(workdir: Path, *, keep: int, keep_best: bool) -> list[int]:
     for step in removed:
         directory = checkpoints_of(workdir) / str(step)
         # First the manifest: a removal that is cut short leaves a step that does not count.
-        (directory / MANIFEST).unlink()
-        shutil.rmtree(directory)
+        (directory / MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(directory, ignore_errors=True)
     return removed
+
+
+def _remove_uncommitted(workdir: Path) -> None:
+    """Removes what an interrupted save or removal left: steps without a manifest, Orbax's temporary directories."""
+    for path in checkpoints_of(workdir).iterdir():
+        unfinished = path.name.isdigit() and not (path / MANIFEST).is_file()
+        if unfinished or ".orbax-checkpoint-tmp" in path.name:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _to_parts(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,10 +10,12 @@ import argparse
 import dataclasses
 import errno
 import json
+import math
 import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from jaxbert.config import RunConfig
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_MISPLACED = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)
 _SOURCE = "SOURCE: text:GLOB, jsonl:GLOB#field, parquet:GLOB#column, tfds:NAME/CONFIG, hf:NAME#column, sample:aws-docs"
 _MODEL = "MODEL: a run's workdir, WORKDIR/checkpoints/STEP, a Hugging Face directory, or hf:NAME"
 
@@ -38,11 +41,20 @@ def pretrain(args: argparse.Namespace) -> dict[str, Any]:
 
     config = apply_overrides(with_rows(find_config(args.config), args.data), args.set)
     check(config)
+    if config.numerics.deterministic:
+        ask_for_deterministic_kernels()
     from jaxbert.train import pretrain as run
 
     figures = run(config, Path(args.workdir), init=args.init, overwrite=args.overwrite)
     print("\n".join(_ended(figures, args.workdir)))
     return figures
+
+
+def ask_for_deterministic_kernels() -> None:
+    """Sets XLA's flag for them, unless the user did; only of use before jax is imported. Backends but GPU ignore it."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "--xla_gpu_deterministic_ops" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
 
 
 def _ended(figures: Mapping[str, Any], workdir: str) -> list[str]:
@@ -69,7 +81,7 @@ def with_rows(config: RunConfig, data: Sequence[str]) -> RunConfig:
     """`config` with the rows of each `--data [PHASE:]ROWS[=WEIGHT]`; without a phase they are for every phase.
 
     Raises:
-      InputError: a weight that is no positive number.
+      InputError: a weight that is no positive, finite number.
     """
     from jaxbert.config import RowsSource
 
@@ -88,8 +100,10 @@ def with_rows(config: RunConfig, data: Sequence[str]) -> RunConfig:
                 raise InputError(
                     f"{weight!r} is not a weight", where=f"--data {text}", fix="Write ROWS=0.5, or ROWS alone."
                 ) from None
-            if not source.weight > 0:
-                raise InputError("weights are positive", where=f"--data {text}", fix="Write for example ROWS=0.5.")
+            if not 0 < source.weight < math.inf:
+                raise InputError(
+                    "weights are positive and finite", where=f"--data {text}", fix="Write for example ROWS=0.5."
+                )
         for name in wanted:
             chosen[name].append(source)
     phases = tuple(
@@ -101,9 +115,13 @@ def with_rows(config: RunConfig, data: Sequence[str]) -> RunConfig:
 
 def tokenizer(args: argparse.Namespace) -> dict[str, Any]:
     """Trains a tokenizer on the train split of a source."""
+    from jaxbert.data.records import split_of
     from jaxbert.data.sources import open_source
     from jaxbert.text.tokenizers import Tokenizer, train_tokenizer
 
+    fraction = args.validation_fraction
+    if not 0 <= fraction < 1:
+        raise InputError(f"it is {fraction}", where="--validation-fraction", fix="Take one in [0, 1).")
     out = Path(args.out)
     source = open_source(args.source)
     made_from = {
@@ -112,12 +130,13 @@ def tokenizer(args: argparse.Namespace) -> dict[str, Any]:
         "kind": args.kind,
         "vocab_size": args.vocab_size,
         "lowercase": not args.cased,
+        "validation_fraction": fraction,
     }
     record = out / "made_from.json"
     if out.exists() and not out.is_dir():
         raise InputError("a file where a directory is due", where=str(out), fix="Give another --out.")
     if out.is_dir() and any(out.iterdir()):
-        if record.is_file() and json.loads(record.read_text(encoding="utf-8")) == made_from:
+        if _read_json(record) == made_from:
             made = Tokenizer.load(out)
             print(f"{out} is there already, made from the same source with the same options.")
             return {"vocab_size": made.vocab_size, "hash": made.hash, "out": str(out)}
@@ -126,7 +145,7 @@ def tokenizer(args: argparse.Namespace) -> dict[str, Any]:
                 "holds something else already", where=str(out), fix="Give another --out, or --overwrite to replace it."
             )
         record.unlink(missing_ok=True)
-    texts = (document.text for document in source.documents() if document.split != "validation")
+    texts = (document.text for document in source.documents() if split_of(document, fraction) != "validation")
     made = train_tokenizer(args.kind, texts, vocab_size=args.vocab_size, lowercase=not args.cased)
     made.save(out)
     # Last: a directory without it is one that was not finished.
@@ -135,12 +154,24 @@ def tokenizer(args: argparse.Namespace) -> dict[str, Any]:
     return {"vocab_size": made.vocab_size, "hash": made.hash, "out": str(out)}
 
 
+def _read_json(path: Path) -> Any:
+    """What a JSON file says; None where it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError, ValueError):
+        return None
+
+
 def prepare(args: argparse.Namespace) -> dict[str, Any]:
     """Documents to token records, then to training rows."""
     from jaxbert.data.records import prepare_records
+    from jaxbert.data.rows import check_arguments
     from jaxbert.data.sources import open_source
     from jaxbert.text.tokenizers import Tokenizer
 
+    if not args.no_rows:
+        # Before the records: they may take hours.
+        check_arguments(args.policy, args.length, args.copies, args.short_rows)
     summary = prepare_records(
         open_source(args.source),
         Tokenizer.load(args.tokenizer),
@@ -193,6 +224,11 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
 
 def fill_mask(args: argparse.Namespace) -> dict[str, Any]:
     """The likeliest words for each [MASK]."""
+    for text in args.text:
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:
+            raise InputError(f"{text!r} is not UTF-8", where="TEXT", fix="Give the text in UTF-8.") from None
     from jaxbert.library import load
     from jaxbert.predict import fill_mask as run
     from jaxbert.predict import lines
@@ -245,6 +281,14 @@ def checkpoint(args: argparse.Namespace) -> dict[str, Any]:
     if args.action == "prune":
         if args.keep < 1:
             raise InputError(f"--keep is {args.keep}", where="checkpoint prune", fix="Take 1 or more.")
+        best = None if args.drop_best else checkpoints.best_step(workdir)
+        stay = [step for step in steps if step in steps[-args.keep :] or step == best]
+        if len(stay) < len(steps) and all(checkpoints.damage(workdir, step) for step in reversed(stay)):
+            raise InputError(
+                f"every step that would stay is damaged: {_listed(stay)}",
+                where=str(workdir),
+                fix="Keep more; `jaxbert checkpoint verify` says which are good.",
+            )
         removed = checkpoints.prune(workdir, keep=args.keep, keep_best=not args.drop_best)
         left = checkpoints.committed_steps(workdir)
         print(f"removed {_listed(removed)}; left {_listed(left)}")
@@ -367,6 +411,7 @@ def parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Name
     one.add_argument("--vocab-size", type=int, required=True, metavar="N", help="pieces, special tokens counted")
     one.add_argument("--out", required=True, metavar="DIR")
     one.add_argument("--cased", action="store_true", help="keep upper case and accents")
+    _validation_fraction(one, "leave out")
     _overwrite(one)
 
     one = command("prepare", prepare, _SOURCE)
@@ -375,13 +420,7 @@ def parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Name
     one.add_argument("--out", required=True, metavar="RECORDS")
     one.add_argument("--rows", metavar="ROWS", help="where the rows go (default: RECORDS-rows-LENGTH)")
     one.add_argument("--no-rows", action="store_true", help="make the records only")
-    one.add_argument(
-        "--validation-fraction",
-        type=float,
-        default=0.01,
-        metavar="F",
-        help="share of documents held out (default: %(default)s; a source with splits of its own keeps them)",
-    )
+    _validation_fraction(one, "hold out")
     one.add_argument("--keep-duplicates", action="store_true", help="keep documents that are there already")
     one.add_argument("--remove-repeated-lines", action="store_true", help="drop lines that many documents share")
     one.add_argument("--language", default="en", help="of the sentence splitter (default: %(default)s)")
@@ -426,6 +465,17 @@ def parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Name
     one.add_argument("--keep", type=int, default=3, metavar="N", help="prune: newest to keep (default: %(default)s)")
     one.add_argument("--drop-best", action="store_true", help="prune: do not keep the best one beside them")
     return top, functions
+
+
+def _validation_fraction(one: argparse.ArgumentParser, verb: str) -> None:
+    one.add_argument(
+        "--validation-fraction",
+        type=float,
+        default=0.01,
+        metavar="F",
+        help=f"{verb} this share of the documents for validation (default: %(default)s; a source with splits of its "
+        "own keeps them)",
+    )
 
 
 def _row_options(one: argparse.ArgumentParser) -> None:
@@ -488,6 +538,8 @@ def _run(argv: list[str]) -> int:
         return 0
     if args.json and not Path(args.json).absolute().parent.is_dir():
         raise InputError("no such directory", where=f"--json {args.json}", fix="Make it first, or give another FILE.")
+    if args.json and Path(args.json).is_dir():
+        raise InputError("a directory where a file is due", where=f"--json {args.json}", fix="Give a FILE.")
     figures = functions[args.command](args)
     _write_json(args.json, figures)
     return 0
@@ -510,6 +562,8 @@ def _known(error: OSError) -> CommandError | None:
         return Interrupted("the disk is full", where=where, fix="Make room; the same command continues.")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return InputError("no permission", where=where, fix="Change its mode or owner, or choose another place.")
+    if error.filename is not None and error.errno in _MISPLACED:
+        return InputError(f"{error.strerror}".lower(), where=where, fix="Check the path.")
     return None
 
 
@@ -532,8 +586,10 @@ def _prepare_process(command: str | None) -> None:
     """
     if command not in ("pretrain", "evaluate", "fill-mask"):
         return
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "jaxbert" / "compiled"))
+    # Without HOME and an entry in passwd (containers) there is no place to keep them.
+    with suppress(RuntimeError):
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "jaxbert" / "compiled"))
     pages = Path("/sys/kernel/mm/transparent_hugepage/enabled")
     if "GLIBC_TUNABLES" not in os.environ and pages.is_file() and "[madvise]" in pages.read_text(encoding="utf-8"):
         os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"

@@ -14,6 +14,7 @@ import hashlib
 import importlib
 import importlib.util
 import json
+import traceback
 import types
 import typing
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from jaxbert.errors import InputError
+from jaxbert.errors import CommandError, InputError
 
 Activation = Literal["gelu_tanh", "gelu_erf"]
 Remat = Literal["none", "dots", "full"]
@@ -30,6 +31,7 @@ LayoutName = Literal["replicated", "zero1", "fsdp", "fsdp_tensor"]
 ScheduleKind = Literal["linear", "constant"]
 OptimizerName = Literal["adamw", "bert_adamw", "lamb_mlperf"]
 Dtype = Literal["auto", "float32", "bfloat16"]
+FamilyName = Literal["bert"]
 RowsPolicy = Literal["segment_pair"]
 TokenizerKind = Literal["wordpiece"]
 
@@ -59,7 +61,7 @@ class EncoderConfig:
       remat: what the backward pass computes again: nothing, all but matrix products, or every layer.
     """
 
-    family: str = "bert"
+    family: FamilyName = "bert"
     vocab_size: int = 30522
     vocab_multiple: int = 128
     hidden_size: int = 768
@@ -241,12 +243,10 @@ class NumericsConfig:
     """Attributes:
     dtype: of activations and of weights in use; `auto` is bfloat16 on TPU and GPU, float32 on CPU. Parameters, softmax,
       LayerNorm, loss and optimizer are float32 always.
-    matmul_precision: jax's `default_matmul_precision`; empty leaves it to the backend.
     deterministic: ask the GPU compiler for deterministic kernels (the bitwise promise needs it there).
     """
 
     dtype: Dtype = "auto"
-    matmul_precision: str = ""
     deterministic: bool = True
 
 
@@ -309,9 +309,15 @@ class GuardConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """One pretraining run: phases in one workdir."""
+    """One pretraining run: phases in one workdir.
+
+    Attributes:
+      name: for people.
+      init: MODEL whose parameters the run starts from (`--init`); empty starts at random.
+    """
 
     name: str
+    init: str = ""
     encoder: EncoderConfig = EncoderConfig()
     objectives: ObjectivesConfig = ObjectivesConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -345,6 +351,25 @@ def check(config: RunConfig, devices: int | None = None) -> None:
         "encoder.num_heads",
         "Choose a number of heads that divides the hidden size.",
     )
+    families = typing.get_args(FamilyName)
+    _require(
+        encoder.family in families,
+        f"unknown family {encoder.family!r}",
+        "encoder.family",
+        f"Known: {', '.join(families)}.",
+    )
+    for name in ("dropout", "attention_dropout"):
+        rate = getattr(encoder, name)
+        _require(0 <= rate < 1, f"is {rate}", f"encoder.{name}", "Take a share in [0, 1).")
+    _require(encoder.initializer_range > 0, "is not positive", "encoder.initializer_range", "Take one above 0.")
+    _require(
+        config.objectives.next_sentence is None or encoder.type_vocab_size >= 2,
+        f"pairs have two token types, the table has {encoder.type_vocab_size}",
+        "encoder.type_vocab_size",
+        "Take 2.",
+    )
+    _positive(encoder, "encoder", "type_vocab_size")
+    _require(0 <= config.seed < 2**31, f"is {config.seed}", "seed", "Take one in 0 .. 2147483647.")
     _require(bool(config.phases), "a run needs at least one phase", "phases", "Add a PhaseConfig.")
     _require(
         config.objectives.masked_lm is not None,
@@ -377,7 +402,11 @@ def check(config: RunConfig, devices: int | None = None) -> None:
         "Keep at least 3, so that a damaged checkpoint leaves a good one behind it.",
     )
     _positive(config.checkpoint, "checkpoint", "every_steps")
-    _positive(config.evaluation, "evaluation", "batch_size")
+    evaluation = config.evaluation
+    _positive(evaluation, "evaluation", "batch_size")
+    for name in ("every_steps", "batches", "patience", "seed"):
+        _require(getattr(evaluation, name) >= 0, "is negative", f"evaluation.{name}", "Take 0 or more.")
+    _require(0 < evaluation.mask_rate < 1, f"is {evaluation.mask_rate}", "evaluation.mask_rate", "Take one in (0, 1).")
     _positive(config.logging, "logging", "every_steps")
     _positive(config.guard, "guard", "max_skipped")
     _positive(config.data, "data", "copies shuffle_window")
@@ -556,7 +585,7 @@ def phase_at(config: RunConfig, step: int) -> tuple[int, int]:
 # Finding, saving, comparing
 
 # What a resumed run may change; any other difference is an InputError that shows it.
-RESUME_MAY_CHANGE = ("name", "mesh", "checkpoint", "logging", "evaluation", "guard", "phases.*.steps")
+RESUME_MAY_CHANGE = ("mesh", "checkpoint", "logging", "phases.*.steps")
 
 
 def find_config(name: str) -> RunConfig:
@@ -571,10 +600,7 @@ def find_config(name: str) -> RunConfig:
     if path.suffix == ".py":
         if not path.is_file():
             raise InputError("no such config file", where=name, fix="Check the path.")
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        config = _from_file(path)
     else:
         known = config_names()
         if name not in known:
@@ -583,11 +609,28 @@ def find_config(name: str) -> RunConfig:
                 where="CONFIG",
                 fix=f"{did_you_mean(name, known)}Known: {', '.join(known)}.",
             )
-        module = importlib.import_module(f"jaxbert.configs.{name}")
-    config = module.get_config()
+        config = importlib.import_module(f"jaxbert.configs.{name}").get_config()
     if not isinstance(config, RunConfig):
         raise InputError(f"get_config() gave a {type(config).__name__}", where=name, fix="Return a RunConfig.")
     return config
+
+
+def _from_file(path: Path) -> Any:
+    """What get_config() of a Python file gives. It is the user's: whatever goes wrong in it is wrong input."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        if not hasattr(module, "get_config"):
+            raise InputError("no function get_config", where=str(path), fix="Let it return a RunConfig.")
+        return module.get_config()
+    except CommandError:
+        raise
+    except Exception as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == spec.origin]
+        where = f"{path}, line {lines[-1]}" if lines else str(path)
+        raise InputError(f"{type(error).__name__}: {error}", where=where, fix="Mend the config file.") from error
 
 
 def config_names() -> list[str]:
@@ -627,7 +670,7 @@ def load_json(path: Path) -> RunConfig:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError("no such config file", where=str(path), fix="Check the path.") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"unreadable config: {error}", where=str(path), fix="Give a saved config.json.") from None
     return typing.cast(RunConfig, from_json(RunConfig, values, str(path)))
 
@@ -641,6 +684,10 @@ def from_json(kind: Any, value: Any, where: str) -> Any:
         for key in value:
             if key not in hints:
                 raise unknown_key(key, list(hints), where)
+        for field in dataclasses.fields(kind):
+            needed = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+            if needed and field.name not in value:
+                raise InputError(f"no {field.name!r}", where=where, fix=f"Add {field.name!r}: it has no default.")
         return typing.cast(Any, kind)(
             **{key: from_json(hints[key], item, f"{where}.{key}") for key, item in value.items()}
         )

@@ -80,14 +80,17 @@ def evaluate(
 
     loaded = load(model)
     loaded.require("masked_lm")
-    directory = Path(rows) if rows is not None else trained_rows(Path(model))
-    validation = Rows(directory, "validation", verify=True)
-    validation.require(vocab_size=loaded.config.vocab_size)
+    directories = [Path(rows)] if rows is not None else trained_rows(Path(model))
+    splits = [Rows(directory, "validation", verify=True) for directory in directories]
+    splits = [split for split in splits if len(split)]
+    if not splits:
+        raise InputError("no validation rows", where=str(directories[0]), fix="Prepare with --validation-fraction.")
     tokenizer = loaded.tokenizer
     if tokenizer is None:
         raise InputError("has no tokenizer", where=model, fix="Add tokenizer.json or vocab.txt to it.")
-    validation.require(tokenizer_hash=tokenizer.hash)
-    config = _evaluation_config(Path(model), loaded.config, loaded.params, validation.length)
+    for split in splits:
+        split.require(length=splits[0].length, vocab_size=loaded.config.vocab_size, tokenizer_hash=tokenizer.hash)
+    config = _evaluation_config(Path(model), loaded.config, loaded.params, splits[0].length)
     mesh = single_device_mesh()
     program = build(config, mesh)
     with jax.set_mesh(mesh):
@@ -97,24 +100,30 @@ def evaluate(
             {name: loaded.params[name] for name in program.state["params"]},
             program.state["params"],
         )
-        found: dict[str, Any] = evaluate_rows(program, params, frozen, [validation], mesh, config=config)
-    note(f"{directory} validation split, {len(validation)} rows, {config.evaluation.mask_rate:.0%} masked:")
+        found: dict[str, Any] = evaluate_rows(program, params, frozen, splits, mesh, config=config)
+    used = [FixedBatches(split, config.evaluation.batch_size, limit=config.evaluation.batches) for split in splits]
+    found["rows"] = sum(min(len(split), len(part) * part.batch_size) for split, part in zip(splits, used, strict=True))
+    note(
+        f"validation split of {', '.join(map(str, directories))}, {found['rows']} of "
+        f"{sum(map(len, splits))} rows, {config.evaluation.mask_rate:.0%} masked:"
+    )
     note(f"  masked LM   loss {found['masked_lm_loss']:.4f}   accuracy {found['masked_lm_accuracy']:.1%}")
     if "next_sentence_loss" in found:
         note(
             f"  next sentence   loss {found['next_sentence_loss']:.4f}   accuracy {found['next_sentence_accuracy']:.1%}"
         )
     if baselines:
-        found["baselines"] = count_baselines(config, directory, tokenizer)
-        note("what counting scores on the same masked tokens, fitted on the train split:")
+        found["baselines"] = count_baselines(config, splits[0].directory, tokenizer)
+        where = f" of {splits[0].directory}" if len(splits) > 1 else ""
+        note(f"what counting scores on the same masked tokens{where}, fitted on the train split:")
         for name, accuracy in found["baselines"].items():
             note(f"  {name:<48}{accuracy:6.1%}")
         note(f"  {'this model':<48}{found['masked_lm_accuracy']:6.1%}")
     return found
 
 
-def trained_rows(model: Path) -> Path:
-    """The rows of the last phase of the run that `model` (a workdir or one checkpoint of it) belongs to.
+def trained_rows(model: Path) -> list[Path]:
+    """The directories of rows of the last phase of the run that `model` (a workdir or one checkpoint of it) belongs to.
 
     Raises:
       InputError: it is no run, or its rows are gone.
@@ -127,7 +136,7 @@ def trained_rows(model: Path) -> Path:
         raise InputError(
             "is not a run, so it has no rows of its own", where=str(model), fix="Give --data ROWS."
         ) from None
-    return phase_rows(config, config.phases[-1], workdir)[0][0]
+    return [directory for directory, _ in phase_rows(config, config.phases[-1], workdir)]
 
 
 def phase_rows(config: RunConfig, phase: PhaseConfig, workdir: Path) -> list[tuple[Path, float]]:

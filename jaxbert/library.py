@@ -111,6 +111,8 @@ class Loaded:
             raise InputError(
                 f"length {limit} is outside 5 .. {self.config.max_positions}", where=self.source, fix="Choose another."
             )
+        if isinstance(texts, str):
+            raise InputError("one text where a list of texts is due", where="batch", fix="Give [text].")
         if not texts:
             raise InputError("no texts", where="batch", fix="Give at least one.")
         rows = [self._row(text, limit) for text in texts]
@@ -126,7 +128,10 @@ class Loaded:
     def _row(self, text: Text, limit: int) -> tuple[list[int], int]:
         """(ids with specials, index at which the second segment begins)."""
         tokenizer = self._tokenizer()
-        parts = [self.ids(part) for part in ((text,) if isinstance(text, str) else text)]
+        given = (text,) if isinstance(text, str) else text
+        if len(given) not in (1, 2):
+            raise InputError(f"{len(given)} segments in a row", where="batch", fix="Give a text or a pair of texts.")
+        parts = [self.ids(part) for part in given]
         while sum(map(len, parts)) > limit - 1 - len(parts):
             max(parts, key=len).pop()
         first = [tokenizer.cls_id, *parts[0], tokenizer.sep_id]
@@ -151,8 +156,8 @@ def load(model: str | Path) -> Loaded:
     """Loads MODEL.
 
     Args:
-      model: a run's workdir (its latest good step), WORKDIR/checkpoints/STEP, a Hugging Face directory, or `hf:NAME`
-        or `hf:NAME@REVISION` (the hub; needs the extra `jaxbert[hf]`).
+      model: a run's workdir (its best step by validation loss, else the latest good one), WORKDIR/checkpoints/STEP, a
+        Hugging Face directory, or `hf:NAME` or `hf:NAME@REVISION` (the hub; needs the extra `jaxbert[hf]`).
 
     Raises:
       InputError: there is no such model, or it cannot be used.

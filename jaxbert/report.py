@@ -52,7 +52,7 @@ class Run:
     def points(self, name: str) -> Points:
         """(steps, values) of a number in the metrics, or else in the telemetry."""
         for lines in (self.metrics, self.telemetry):
-            found = [(line["step"], line[name]) for line in lines if isinstance(line.get(name), (int, float))]
+            found = [(line["step"], line[name]) for line in lines if _is_number(line.get(name))]
             if found:
                 return [step for step, _ in found], [float(value) for _, value in found]
         return [], []
@@ -65,6 +65,15 @@ class Run:
                     return line[name]
         return None
 
+    def last_number(self, name: str) -> int | float | None:
+        """The last value of `name` that is a number."""
+        for lines in (self.metrics, self.telemetry):
+            for line in reversed(lines):
+                value: Any = line.get(name)
+                if _is_number(value):
+                    return value  # type: ignore[no-any-return]
+        return None
+
     @property
     def steps(self) -> int:
         """Steps that the metrics know of."""
@@ -73,8 +82,13 @@ class Run:
     @property
     def baselines(self) -> dict[str, float]:
         """Accuracies of count tables beside the model's masked-LM accuracy."""
-        found = self.evaluation.get("baselines") or {}
-        return {name: value for name, value in found.items() if isinstance(value, (int, float))}
+        found = self.evaluation.get("baselines")
+        return {name: value for name, value in found.items() if _is_number(value)} if isinstance(found, dict) else {}
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a JSON value is a number that can be drawn: files that were edited or damaged have anything in them."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= 1e300
 
 
 def read_run(workdir: Path, label: str) -> Run:
@@ -275,7 +289,8 @@ def _baselines(axes: Any, runs: Sequence[Run]) -> None:
 def _style(axes: Any, curve: Curve) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-    if curve.form == "log":
+    # A logarithmic axis without a positive value has no limits; matplotlib warns of it on stderr.
+    if curve.form == "log" and any(value > 0 for line in axes.lines for value in line.get_ydata()):
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         low, high = axes.get_ylim()
@@ -360,14 +375,15 @@ def final_figures(run: Run) -> list[tuple[str, str]]:
     telemetry = run.telemetry
 
     def median(name: str) -> float | None:
-        values = [line[name] for line in telemetry if isinstance(line.get(name), (int, float))]
+        values = [line[name] for line in telemetry if _is_number(line.get(name))]
         return statistics.median(values) if values else None
 
-    step_ms = [line["step_ms"]["p50"] for line in telemetry if isinstance(line.get("step_ms"), dict)]
-    memory = [line["host_rss_bytes"] for line in telemetry if line.get("host_rss_bytes")]
-    device = [line["device_peak_bytes"] for line in telemetry if line.get("device_peak_bytes")]
+    times = [line["step_ms"].get("p50") for line in telemetry if isinstance(line.get("step_ms"), dict)]
+    step_ms = [value for value in times if _is_number(value)]
+    memory = [line["host_rss_bytes"] for line in telemetry if _is_number(line.get("host_rss_bytes"))]
+    device = [line["device_peak_bytes"] for line in telemetry if _is_number(line.get("device_peak_bytes"))]
     mfu, peak = median("mfu"), run.last("peak_source")
-    joules, money = run.last("energy_joules"), run.last("money")
+    joules, money = run.last_number("energy_joules"), run.last_number("money")
 
     def at(value: Any, form: Callable[[Any], str]) -> str:
         return "" if value is None else form(value)
@@ -376,15 +392,15 @@ def final_figures(run: Run) -> list[tuple[str, str]]:
     return [
         ("Steps", f"{done:,} of {total_steps(run.config):,}"),
         ("Rows seen", f"{_rows_seen(run.config, done):,}"),
-        ("Training loss", at(run.last("loss"), "{:.4f}".format)),
+        ("Training loss", at(run.last_number("loss"), "{:.4f}".format)),
         ("Validation loss, best", at(best, lambda pair: f"{pair[1]:.4f} (step {pair[0]:,})")),
-        ("Validation loss, last", at(run.last("validation_loss"), "{:.4f}".format)),
-        ("Masked-LM accuracy, last", at(run.last("validation_masked_lm_accuracy"), accuracy)),
-        ("Next-sentence accuracy, last", at(run.last("validation_next_sentence_accuracy"), accuracy)),
+        ("Validation loss, last", at(run.last_number("validation_loss"), "{:.4f}".format)),
+        ("Masked-LM accuracy, last", at(run.last_number("validation_masked_lm_accuracy"), accuracy)),
+        ("Next-sentence accuracy, last", at(run.last_number("validation_next_sentence_accuracy"), accuracy)),
         *((f"Counting: {name}", f"{value:.2%}") for name, value in run.baselines.items()),
-        ("Steps skipped (not finite)", at(run.last("skipped"), "{:,}".format)),
-        ("Time", at(run.last("elapsed_s"), duration)),
-        ("Goodput", at(run.last("goodput"), "{:.1%}".format)),
+        ("Steps skipped (not finite)", at(run.last_number("skipped"), "{:,}".format)),
+        ("Time", at(run.last_number("elapsed_s"), duration)),
+        ("Goodput", at(run.last_number("goodput"), "{:.1%}".format)),
         ("Throughput, median", at(median("tokens_per_s"), "{:,.0f} real tokens/s".format)),
         ("MFU, median", at(mfu, lambda value: f"{value:.1%} of a {peak} peak" if peak else f"{value:.1%}")),
         ("Step time, median", f"{statistics.median(step_ms):,.1f} ms" if step_ms else ""),
@@ -431,7 +447,7 @@ def _evaluations(run: Run) -> dict[str, Any]:
     heads = [name.removeprefix("validation_").replace("_", " ").replace("masked lm", "masked-LM") for name in names]
 
     def cell(name: str, value: Any) -> str:
-        if not isinstance(value, (int, float)):
+        if not _is_number(value):
             return ""
         return f"{value:.2%}" if name.endswith("accuracy") else f"{value:.4f}"
 

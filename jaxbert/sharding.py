@@ -116,14 +116,17 @@ def reshard_like(tree: Any, like: Any) -> Any:
 
 
 def in_use(params: Any, dtype: Any) -> Any:
-    """Parameters as the forward pass takes them: gathered over `fsdp`, cast to `dtype`; LayerNorm's stay float32.
+    """Parameters as the forward pass takes them: gathered over `fsdp`, kernels and tables cast to `dtype`.
+
+    LayerNorm's parameters and biases stay as they are.
 
     The one place where sharded weights become whole (but for `tensor`): the cast comes first, so that the gather moves
     few bytes. Called on stacked layers inside the scanned body, one layer at a time.
     """
 
     def use(path: tuple[Any, ...], w: jax.Array) -> jax.Array:
-        if not any("norm" in str(key) for key in path):
+        keys = [str(getattr(key, "key", key)) for key in path]
+        if keys[-1] != "bias" and not any("norm" in key for key in keys):
             w = w.astype(dtype)
         if not explicit_mesh():
             return w

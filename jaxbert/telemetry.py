@@ -17,9 +17,11 @@ import json
 import math
 import os
 import re
+import socket
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -51,11 +53,15 @@ class JsonLines:
         self._file.write(json.dumps({key: _plain(value) for key, value in values.items()}, allow_nan=False) + "\n")
         self._file.flush()
 
+    def sync(self) -> None:
+        """Puts on disk what was written: before a checkpoint, so that its lines outlive the machine as it does."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
     def close(self) -> None:
         """Syncs to disk and closes; a second call does nothing."""
         if not self._file.closed:
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            self.sync()
             self._file.close()
 
     @staticmethod
@@ -529,9 +535,14 @@ def memory() -> dict[str, int]:
 # ----------------------------------------------------------------------------------------------------------------------
 # TensorBoard and the terminal
 
+_BOARD_FLUSH_S = 20.0
+
 
 class Board:
     """TensorBoard event files, scalars only; does nothing when switched off.
+
+    Written by the calling thread: tensorboardX's own writer has a thread behind a queue, and where the disk is full
+    that thread dies, the queue fills, and the run hangs.
 
     Args:
       path: the directory; made when the first scalar comes.
@@ -542,24 +553,50 @@ class Board:
     def __init__(self, path: Path, *, enabled: bool = True, step: int = 0):
         self._path, self._enabled, self._step = path, enabled, step
         self._writer: Any = None
+        self._flush_at = 0.0
 
     def scalars(self, step: int, values: Mapping[str, Any]) -> None:
-        """Writes the numbers among `values`; nested mappings join their keys by a slash."""
+        """Writes the numbers among `values`; nested mappings join their keys by a slash.
+
+        Raises:
+          OSError: for example a full disk.
+        """
         if not self._enabled:
             return
-        if self._writer is None:
-            from tensorboardX import SummaryWriter
+        from tensorboardX.summary import scalar
 
-            purge = self._step + 1 if self._step else None
-            self._writer = SummaryWriter(str(self._path), purge_step=purge, flush_secs=20)
+        if self._writer is None:
+            self._open()
         for name, value in _numbers(values):
-            self._writer.add_scalar(name, value, step)
+            self._event(step=step, summary=scalar(name, value))
+        if time.monotonic() >= self._flush_at:
+            self._writer.flush()
+            self._flush_at = time.monotonic() + _BOARD_FLUSH_S
 
     def close(self) -> None:
-        """Flushes and closes."""
+        """Flushes and closes; what a full disk does not take is left out, metrics.jsonl has it all."""
         if self._writer is not None:
-            self._writer.close()
+            for end in (self._writer.flush, self._writer.close):
+                with suppress(OSError):
+                    end()
             self._writer = None
+
+    def _open(self) -> None:
+        from tensorboardX.proto.event_pb2 import SessionLog
+        from tensorboardX.record_writer import RecordWriter
+
+        self._path.mkdir(parents=True, exist_ok=True)
+        # TensorBoard reads the files in the order of their names; the process tells two of one second apart.
+        name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
+        self._writer = RecordWriter(str(self._path / name))
+        self._event(file_version="brain.Event:2")
+        if self._step:
+            self._event(step=self._step + 1, session_log=SessionLog(status=SessionLog.START))
+
+    def _event(self, **fields: Any) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
+        self._writer.write(Event(wall_time=time.time(), **fields).SerializeToString())
 
 
 def _numbers(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

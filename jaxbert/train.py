@@ -17,7 +17,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -55,6 +55,8 @@ OUTPUTS = (
     *("config.json", "checkpoints", "tokenizer", "data", "metrics.jsonl", "telemetry.jsonl", "tensorboard"),
     *("report.html", "loss.png", "evaluation.json"),
 )
+# Where a run that is being replaced waits until the new one stands.
+_REPLACED = ".replaced"
 _AHEAD = 2  # batches read ahead of the step
 
 
@@ -78,63 +80,65 @@ def pretrain(
       Stopped: too many non-finite steps in a row, a damaged shard, no good checkpoint left.
     """
     # --- What can be wrong is found before anything is touched -------------------------------------------------------
+    config = dataclasses.replace(config, init=init or config.init)
     check(config, jax.device_count())
     workdir = Path(workdir)
     resuming = _check_workdir(config, workdir, overwrite)
+    _wait_for_leader("the workdir is checked")
+    if not resuming:
+        _check_inputs_lie_elsewhere(config, workdir)
     named = [_open_rows(config, phase, workdir) if phase.rows else None for phase in config.phases]
     _check_one_tokenizer([found for found in named if found is not None])
-    if init is not None and not resuming:
-        from jaxbert.library import load
-
-        initial = load(init)
-    else:
-        initial = None
+    step = (latest_good(workdir, _say) if resuming else None) or 0
+    if step:
+        _check_steps(load_json(workdir / "config.json"), config, read_manifest(workdir, step).meta)
+    initial = _load_initial(config) if config.init and step == 0 else None
 
     leader = jax.process_index() == 0
     note = _say if leader else _say_nothing
-    if leader:
-        _begin_workdir(config, workdir, overwrite)
-    note(f"run {config.name} in {workdir}" + (", continued" if resuming else ""))
+    with _begun(config, workdir, resuming, leader):
+        note(f"run {config.name} in {workdir}" + (", continued" if resuming else ""))
 
-    # --- Rows and vocabulary -----------------------------------------------------------------------------------------
-    missing = [phase.length for phase, found in zip(config.phases, named, strict=True) if found is None]
-    if missing and leader:
-        _make_rows(config, missing, workdir, note)
-    _wait_for_leader("rows")
-    rows = [
-        _open_rows(config, phase, workdir) if found is None else found
-        for phase, found in zip(config.phases, named, strict=True)
-    ]
-    tokenizer = Tokenizer.load(rows[0].train[0][0].directory / "tokenizer")
-    if leader and not (workdir / "tokenizer").is_dir():
-        tokenizer.save(workdir / "tokenizer")
+        # --- Rows and vocabulary -------------------------------------------------------------------------------------
+        missing = [phase for phase, found in zip(config.phases, named, strict=True) if found is None]
+        if missing and leader and not (resuming and _rows_are_made(config, missing, workdir)):
+            _make_rows(config, [phase.length for phase in missing], workdir, note)
+        _wait_for_leader("rows")
+        rows = [
+            _open_rows(config, phase, workdir) if found is None else found
+            for phase, found in zip(config.phases, named, strict=True)
+        ]
+        _check_one_tokenizer(rows)
+        tokenizer = _tokenizer_of(rows[0].train[0][0])
+        if initial is not None:
+            _check_initial(initial, config, tokenizer)
 
-    # --- Mesh, program, state ----------------------------------------------------------------------------------------
-    mesh = make_mesh(config.mesh)
-    step = (latest_good(workdir, note) if resuming else None) or 0
-    phase, within = phase_at(config, step)
-    memory: dict[str, Any] = {
-        "rows": [[part.hash for part, _ in found.train] for found in rows],
-        "best": None,
-        "last_evaluation": None,
-        "evaluations_since_best": 0,
-        "stopped_early": False,
-    }
-    with jax.set_mesh(mesh):
-        program = build(config, mesh, min(phase, len(config.phases) - 1))
-        frozen = replicated(mesh, frozen_tables(tokenizer.special, tokenizer.mask_id))
-        if step == 0:
-            state = program.init(config.seed)
-            if initial is not None:
-                state = _with_parameters_of(initial, state, program, note)
-        else:
-            saved = dict(read_manifest(workdir, step).meta)
-            _check_same_rows(saved, memory, workdir)
-            memory = {name: saved[name] for name in memory}
-            state = restore(workdir, step, program.state)
-            note(f"continuing after step {step} of {total_steps(config)}")
-    if leader:
-        JsonLines.cut_back(workdir / "metrics.jsonl", step)
+        # --- Mesh, program, state ------------------------------------------------------------------------------------
+        mesh = make_mesh(config.mesh)
+        phase, within = phase_at(config, step)
+        memory: dict[str, Any] = {
+            "rows": [[part.hash for part, _ in found.train] for found in rows],
+            "best": None,
+            "last_evaluation": None,
+            "evaluations_since_best": 0,
+            "stopped_early": False,
+        }
+        with jax.set_mesh(mesh):
+            program = build(config, mesh, min(phase, len(config.phases) - 1))
+            frozen = replicated(mesh, frozen_tables(tokenizer.special, tokenizer.mask_id))
+            if step == 0:
+                state = program.init(config.seed)
+                if initial is not None:
+                    state = _with_parameters_of(initial, state, note)
+            else:
+                saved = dict(read_manifest(workdir, step).meta)
+                _check_same_rows(saved, memory, workdir)
+                memory = {name: saved[name] for name in memory}
+                state = restore(workdir, step, program.state)
+                note(f"continuing after step {step} of {total_steps(config)}")
+        if leader:
+            _save_tokenizer(tokenizer, workdir / "tokenizer")
+            JsonLines.cut_back(workdir / "metrics.jsonl", step)
     note(
         f"{count_parameters(program.state['params']):,} parameters; {jax.device_count()} x "
         f"{jax.devices()[0].device_kind} as data x fsdp x tensor = {' x '.join(map(str, mesh.devices.shape))}; "
@@ -237,7 +241,7 @@ class _Loop:
                 self._after_step(program, phase, state, metrics, last=index + 1 == now.steps)
                 if self.memory["stopped_early"]:
                     break
-                name = interrupted()
+                name = _agreed(interrupted())
                 if name is not None and self.step < total_steps(config):
                     self.save(state)
                     self.checkpoints.wait()
@@ -330,6 +334,8 @@ class _Loop:
             "validation_loss": evaluation["loss"] if evaluation and evaluation["step"] == self.step else None,
             "evaluated_phase": phase_at(self.config, self.step - 1)[0],
         }
+        if self.metrics is not None:
+            self.metrics.sync()
         self.checkpoints.save(self.step, state, meta)
         self.saved_at = self.step
         self.meter.checkpoint(time.perf_counter() - started)
@@ -390,6 +396,7 @@ def _check_one_tokenizer(phases: list[_PhaseRows]) -> None:
 
 def _make_rows(config: RunConfig, lengths: list[int], workdir: Path, note: Callable[[str], None]) -> None:
     from jaxbert.data.corpus import make_rows
+    from jaxbert.data.shards import default_workers
 
     make_rows(
         config.data,
@@ -397,51 +404,159 @@ def _make_rows(config: RunConfig, lengths: list[int], workdir: Path, note: Calla
         lengths=lengths,
         seed=config.seed,
         out=workdir / "data",
-        workers=os.cpu_count() or 1,
+        workers=default_workers(),
         sentence_structure=config.objectives.next_sentence is not None,
         note=note,
     )
 
 
 def _check_workdir(config: RunConfig, workdir: Path, overwrite: bool) -> bool:
-    """Whether this continues a run.
+    """Whether this continues a run: one of the same config, with or without `overwrite`.
 
     Raises:
-      InputError: the directory belongs to something else, or to a run that differs.
+      InputError: the directory belongs to something else, or, without `overwrite`, to a run that differs.
     """
     if workdir.exists() and not workdir.is_dir():
         raise InputError("is a file where a directory is due", where=str(workdir), fix="Give another --workdir.")
     nearest = next(path for path in [workdir, *workdir.absolute().parents] if path.exists())
+    if not nearest.is_dir():
+        raise InputError("is a file where a directory is due", where=str(nearest), fix="Give another --workdir.")
     if not os.access(nearest, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         raise InputError("no permission to write", where=str(nearest), fix="Give another --workdir.")
-    if overwrite or not workdir.is_dir() or not any(workdir.iterdir()):
+    if not workdir.is_dir() or {path.name for path in workdir.iterdir()} <= {_REPLACED}:
         return False
-    if not (workdir / "config.json").is_file():
-        raise InputError(
-            "is not empty and no run's workdir", where=str(workdir), fix="Give a new directory, or --overwrite."
-        )
-    differences = resume_differences(load_json(workdir / "config.json"), config)
-    if differences:
+    try:
+        saved = load_json(workdir / "config.json")
+    except InputError:
+        raise InputError("is not empty and no run's workdir", where=str(workdir), fix="Give a new directory.") from None
+    differences = resume_differences(saved, config)
+    if differences and not overwrite:
         raise InputError(
             f"holds another run; it differs in {'; '.join(differences)}",
             where=str(workdir),
-            fix="Give another --workdir, undo the difference, or begin again with --overwrite.",
+            fix="Give another --workdir, undo the difference, or replace that run with --overwrite.",
         )
-    return True
+    return not differences
 
 
-def _begin_workdir(config: RunConfig, workdir: Path, overwrite: bool) -> None:
+def _check_inputs_lie_elsewhere(config: RunConfig, workdir: Path) -> None:
+    """What a run is made from must not lie in the workdir that it replaces."""
+    inputs = [source.path for phase in config.phases for source in phase.rows]
+    for path in filter(None, [*inputs, config.data.tokenizer, config.init]):
+        if workdir.absolute() in [Path(path).absolute(), *Path(path).absolute().parents]:
+            raise InputError(
+                "lies in the workdir of the new run, which would replace it",
+                where=path,
+                fix="Give another --workdir, or move it.",
+            )
+
+
+def _check_steps(before: RunConfig, now: RunConfig, meta: Mapping[str, Any]) -> None:
+    """A resumed run may change the steps that are still to come, not those that are done.
+
+    Raises:
+      InputError: steps of a phase that is over, or fewer than the current one has done.
+    """
+    current, done = meta["phase"], meta["next_batch"]
+    if current == len(before.phases):
+        current, done = current - 1, before.phases[-1].steps
+    for index, (old, new) in enumerate(zip(before.phases, now.phases, strict=True)):
+        changed = index < current and old.steps != new.steps
+        if changed or (index == current and new.steps < done):
+            finished = "is over" if changed else f"has done {done} steps"
+            raise InputError(
+                f"steps: {old.steps} -> {new.steps}, but phase {new.name} {finished}",
+                where=f"phases.{new.name}.steps",
+                fix=f"Leave it at {old.steps}." if changed else f"Take {done} or more.",
+            )
+
+
+@contextmanager
+def _begun(config: RunConfig, workdir: Path, resuming: bool, leader: bool) -> Iterator[None]:
+    """The workdir while a run is being prepared in it.
+
+    A new run's workdir is as it was before if its input turns out to be wrong; a run that is replaced is removed only
+    when the new one stands.
+    """
+    if not leader:
+        yield
+        return
+    made = [path for path in [workdir, *workdir.absolute().parents] if not path.exists()]
     workdir.mkdir(parents=True, exist_ok=True)
-    if overwrite:
-        for name in OUTPUTS:
-            path = workdir / name
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+    old = workdir / _REPLACED
+    if resuming:
+        _write_config(config, workdir)
+        yield
+        shutil.rmtree(old, ignore_errors=True)
+        return
+    _move(workdir, old)
+    try:
+        _write_config(config, workdir)
+        yield
+    except InputError:
+        _remove_outputs(workdir)
+        _move(old, workdir)
+        for path in made:
+            path.rmdir()
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_config(config: RunConfig, workdir: Path) -> None:
     temporary = workdir / "config.json.tmp"
     save_json(config, temporary)
     os.replace(temporary, workdir / "config.json")
+
+
+def _move(source: Path, target: Path) -> None:
+    """Moves a run's outputs; removes `source` if it is the hidden place of a replaced run."""
+    for name in OUTPUTS:
+        if (source / name).exists():
+            target.mkdir(exist_ok=True)
+            os.replace(source / name, target / name)
+    if source.name == _REPLACED and source.is_dir():
+        source.rmdir()
+
+
+def _remove_outputs(workdir: Path) -> None:
+    for name in OUTPUTS:
+        path = workdir / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _rows_are_made(config: RunConfig, phases: list[PhaseConfig], workdir: Path) -> bool:
+    """Whether the rows of these phases were finished before; the source need not be there any more."""
+    return all((phase_rows(config, phase, workdir)[0][0] / "manifest.json").is_file() for phase in phases)
+
+
+def _tokenizer_of(rows: Rows) -> Tokenizer:
+    """The tokenizer beside the rows.
+
+    Raises:
+      InputError: it is not the one that the rows were made with.
+    """
+    tokenizer = Tokenizer.load(rows.directory / "tokenizer")
+    if tokenizer.hash != rows.manifest["tokenizer_hash"]:
+        raise InputError(
+            "is not the tokenizer that the rows were made with",
+            where=str(rows.directory / "tokenizer"),
+            fix="Restore it, or make the rows again.",
+        )
+    return tokenizer
+
+
+def _save_tokenizer(tokenizer: Tokenizer, path: Path) -> None:
+    """Writes the run's tokenizer, unless it is there whole."""
+    try:
+        if Tokenizer.load(path).hash == tokenizer.hash:
+            return
+    except InputError:
+        pass
+    shutil.rmtree(path, ignore_errors=True)
+    tokenizer.save(path)
 
 
 def _check_same_rows(saved: dict[str, Any], now: dict[str, Any], workdir: Path) -> None:
@@ -453,18 +568,46 @@ def _check_same_rows(saved: dict[str, Any], now: dict[str, Any], workdir: Path) 
         )
 
 
-def _with_parameters_of(initial: Any, state: Any, program: Program, note: Callable[[str], None]) -> Any:
-    """The fresh state with the parameters of a loaded model in place of its own, where that model has them."""
-    wanted = program.model.config
-    for field in dataclasses.fields(wanted):
-        mine, other = getattr(wanted, field.name), getattr(initial.config, field.name)
-        if field.name in ("vocab_size", "hidden_size", "num_layers", "num_heads", "intermediate_size", "max_positions",
-                          "type_vocab_size", "vocab_multiple") and mine != other:  # fmt: skip
+def _load_initial(config: RunConfig) -> Any:
+    """The model that the run starts from.
+
+    Raises:
+      InputError: there is none, or its encoder computes something else.
+    """
+    from jaxbert.library import load
+
+    initial = load(config.init)
+    free = {"dropout", "attention_dropout", "initializer_range", "position_init", "remat", "vocab_multiple"}
+    for field in dataclasses.fields(config.encoder):
+        mine, other = getattr(config.encoder, field.name), getattr(initial.config, field.name)
+        if field.name not in free and mine != other:
             raise InputError(
                 f"encoder.{field.name} is {mine}, the initial model has {other}",
-                where="--init",
+                where=f"--init {config.init}",
                 fix=f"Set encoder.{field.name}={other}.",
             )
+    if config.encoder.padded_vocab_size != initial.config.padded_vocab_size:
+        multiple = initial.config.vocab_multiple
+        raise InputError(
+            f"the tables are padded to {config.encoder.padded_vocab_size} and {initial.config.padded_vocab_size} rows",
+            where=f"--init {config.init}",
+            fix=f"Set encoder.vocab_multiple={multiple}.",
+        )
+    return initial
+
+
+def _check_initial(initial: Any, config: RunConfig, tokenizer: Tokenizer) -> None:
+    """The initial model must speak the rows' vocabulary, where it has a tokenizer to tell."""
+    if initial.tokenizer is not None and initial.tokenizer.hash != tokenizer.hash:
+        raise InputError(
+            "the initial model has another tokenizer than the rows",
+            where=f"--init {config.init}",
+            fix="Prepare the rows with its tokenizer.",
+        )
+
+
+def _with_parameters_of(initial: Any, state: Any, note: Callable[[str], None]) -> Any:
+    """The fresh state with the parameters of a loaded model in place of its own, where that model has them."""
     params = dict(state["params"])
     for name in params:
         if name in initial.params:
@@ -523,6 +666,17 @@ def _wait_for_leader(name: str) -> None:
         from jax.experimental import multihost_utils
 
         multihost_utils.sync_global_devices(name)
+
+
+def _agreed(signal_name: str | None) -> str | None:
+    """The signal that any process has had: all must stop after the same step."""
+    if jax.process_count() == 1:
+        return signal_name
+    from jax.experimental import multihost_utils
+
+    number = np.int32(getattr(signal, signal_name).value if signal_name else 0)
+    highest = int(np.max(multihost_utils.process_allgather(number)))
+    return signal.Signals(highest).name if highest else None
 
 
 def _peak(config: RunConfig, phase: int) -> float:

@@ -75,6 +75,7 @@ def test_overrides_take_each_type():
         ("seed.more=1", "inside a plain value"),
         ('phases.0.rows=[{"pth": "a"}]', "Did you mean path"),
         ("phases.0.rows=[a", "not JSON"),
+        ("phases.0.rows=[{}]", "no 'path'"),
     ],
 )
 def test_mistyped_overrides(setting, words):
@@ -148,6 +149,8 @@ def test_json_there_and_back(tmp_path):
         ('{"name": "a", "seed": "1"}', "not of type int"),
         ('{"name": "a", "seed": true}', "not of type int"),
         ('{"name": "a", "phases": 3}', "not a list"),
+        ("{}", "no 'name'"),
+        ('{"name": "a", "seed": ' + "1" * 5000 + "}", "unreadable"),
     ],
 )
 def test_unusable_json(tmp_path, text, words):
@@ -166,8 +169,28 @@ def test_a_config_file_of_ones_own(tmp_path):
         find_config(str(path))
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name = 'mine'\n", "no function get_config"),
+        ("def get_config(:\n", "SyntaxError"),
+        ("import no_such_module\n", "line 1). Mend"),
+        ("\ndef get_config():\n    return 1 / 0\n", "ZeroDivisionError: division by zero (mine.py, line 3)"),
+        ("def get_config():\n    return RunConfig(name='mine')\n", "NameError"),
+        ("from jaxbert.config import find_config\n\ndef get_config():\n    return find_config('bert_bas')\n",
+         "Did you mean bert_base"),
+    ],
+)  # fmt: skip
+def test_a_config_file_that_does_not_work(tmp_path, monkeypatch, text, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(text)
+    with pytest.raises(InputError) as caught:
+        find_config("mine.py")
+    assert words in str(caught.value)
+
+
 def test_what_a_resume_may_change():
-    allowed = changed("phases.0.steps=200", "mesh.fsdp=2", "logging.every_steps=5", "checkpoint.keep=9", "name=other")
+    allowed = changed("phases.0.steps=200", "mesh.fsdp=2", "logging.every_steps=5", "checkpoint.keep=9")
     assert resume_differences(CONFIG, allowed) == []
     assert resume_differences(CONFIG, changed("seed=1", "phases.1.batch_size=32")) == [
         "phases.1.batch_size: 64 -> 32",

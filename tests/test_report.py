@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 from html.parser import HTMLParser
 
@@ -150,3 +151,29 @@ def test_the_same_workdir_twice(tmp_path):
     workdir = make_workdir(tmp_path / "run")
     with pytest.raises(InputError, match="twice"):
         write_report([workdir, tmp_path / "run" / ".." / "run"])
+
+
+def test_files_with_odd_values_give_a_page_all_the_same(tmp_path):
+    workdir = make_workdir(tmp_path / "run")
+    odd = {"loss": "low", "validation_loss": "low", "validation_masked_lm_accuracy": [1], "grad_norm": math.nan,
+           "rate": 10**400, "skipped": "none", "masked_lm_accuracy": True}  # fmt: skip
+    with (workdir / "metrics.jsonl").open("a") as file:
+        file.write("\n" + json.dumps({"step": 100, **odd}) + "\n")
+    clocks = {"elapsed_s": "long", "goodput": {}, "tokens_per_s": "many", "step_ms": {"p90": 1}, "host_rss_bytes": "b",
+              "device_peak_bytes": [], "energy_joules": "x", "money": "y", "mfu": "z", "peak_source": 3}  # fmt: skip
+    with (workdir / "telemetry.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 100, **clocks}) + "\n")
+    for evaluation in ({"baselines": [1]}, {"baselines": {"left bigram": "0.2"}}, [1]):
+        (workdir / "evaluation.json").write_text(json.dumps(evaluation))
+        page, _ = write_report([workdir])
+    text = " ".join(read_page(page).text)
+    assert "5.0000 (step 50)" in text and "4.0000" in text and "1 min 01 s" in text and "low" not in text.split()
+
+
+@pytest.mark.filterwarnings("error")
+def test_gradient_norms_of_zero_draw_without_a_warning(tmp_path):
+    workdir = make_workdir(tmp_path / "run")
+    lines = [{"step": step, "loss": 1.0, "grad_norm": 0.0} for step in (1, 2, 3)]
+    (workdir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    page, _ = write_report([workdir])
+    assert "Gradient norm" in page.read_text(encoding="utf-8")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import math
+import struct
 
 import pytest
 
+from jaxbert import telemetry
 from jaxbert.config import EncoderConfig
 from jaxbert.telemetry import (
     Board,
@@ -204,6 +207,68 @@ def test_board_writes_scalars_and_nothing_when_off(tmp_path):
     (events,) = (tmp_path / "on").glob("events.*")
     written = events.read_bytes()
     assert b"loss" in written and b"step_ms/p50" in written and b"phase" not in written
+
+
+def events_of(directory):
+    """Events of the files in the order of their names, with both checksums of each record verified."""
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.record_writer import masked_crc32c
+
+    events = []
+    for path in sorted(directory.glob("events.*")):
+        left = path.read_bytes()
+        while left:
+            length, check = struct.unpack("<QI", left[:12])
+            data, (end,) = left[12 : 12 + length], struct.unpack("<I", left[12 + length : 16 + length])
+            assert (check, end) == (masked_crc32c(left[:8]), masked_crc32c(data))
+            events.append(Event.FromString(data))
+            left = left[16 + length :]
+    return events
+
+
+def test_board_of_a_resumed_run_hides_later_steps(tmp_path):
+    from tensorboardX.proto.event_pb2 import SessionLog
+
+    board = Board(tmp_path, step=7)
+    board.scalars(8, {"loss": 2.5})
+    board.close()
+    board.close()
+    version, start, loss = events_of(tmp_path)
+    assert version.file_version == "brain.Event:2"
+    assert (start.step, start.session_log.status) == (8, SessionLog.START)
+    assert (loss.step, loss.summary.value[0].tag) == (8, "loss")
+    assert loss.summary.value[0].simple_value == 2.5
+
+
+@pytest.mark.parametrize("full", ["write", "flush"])
+def test_board_on_a_full_disk_tells_the_caller_and_still_closes(tmp_path, monkeypatch, full):
+    from tensorboardX.record_writer import RecordWriter
+
+    board = Board(tmp_path)
+    board.scalars(1, {"loss": 2.5})
+
+    def fail(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(RecordWriter, full, fail)
+    monkeypatch.setattr(telemetry, "_BOARD_FLUSH_S", 0.0)
+    board._flush_at = 0.0
+    for _ in range(30):  # More than tensorboardX's queue holds.
+        with pytest.raises(OSError) as caught:
+            board.scalars(2, {"loss": 2.5})
+        assert caught.value.errno == errno.ENOSPC
+    board.close()
+    board.close()
+
+
+def test_synced_lines_are_on_disk(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(telemetry.os, "fsync", synced.append)
+    lines = JsonLines(tmp_path / "metrics.jsonl")
+    lines.write({"step": 1})
+    assert not synced
+    lines.sync()
+    assert len(synced) == 1 and (tmp_path / "metrics.jsonl").read_text() == '{"step": 1}\n'
 
 
 def test_progress_in_a_log_is_plain_lines():

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from jaxbert.config import DataConfig
-from jaxbert.data.records import prepare_records
-from jaxbert.data.rows import build_rows
+from jaxbert.data.records import prepare_records, split_of
+from jaxbert.data.rows import build_rows, check_arguments
 from jaxbert.data.sources import open_source
 from jaxbert.errors import InputError
 from jaxbert.text.tokenizers import Tokenizer, train_tokenizer
@@ -43,13 +43,21 @@ def make_rows(
       The rows' directories by length.
 
     Raises:
-      InputError: the source or the tokenizer cannot be used, or the vocabulary is not of the size asked for.
+      InputError: the source or the tokenizer cannot be used, the vocabulary is not of the size asked for, or rows are
+        asked for that cannot be made.
     """
+    lengths = list(dict.fromkeys(lengths))
+    for length in lengths:
+        check_arguments(config.policy, length, config.copies, config.short_rows)
     source = open_source(config.source)
     tokenizer_path = Path(config.tokenizer) if config.tokenizer else out / "tokenizer"
     if not config.tokenizer and not (tokenizer_path / "tokenizer.json").is_file():
         note(f"training a {config.tokenizer_kind} vocabulary of {vocab_size} pieces on {config.source}")
-        texts = (document.text for document in source.documents() if document.split != "validation")
+        texts = (
+            document.text
+            for document in source.documents()
+            if split_of(document, config.validation_fraction) == "train"
+        )
         tokenizer = train_tokenizer(config.tokenizer_kind, texts, vocab_size=vocab_size, lowercase=config.lowercase)
         tokenizer.save(tokenizer_path)
     tokenizer = Tokenizer.load(tokenizer_path)
@@ -73,7 +81,7 @@ def make_rows(
     for line in summary.lines():
         note(line)
     made = {}
-    for length in dict.fromkeys(lengths):
+    for length in lengths:
         made[length] = out / f"rows-{config.policy}-{length}"
         rows = build_rows(
             records,

@@ -102,9 +102,9 @@ def prepare_records(
       overwrite: replace records made with other arguments, or with damaged shards.
 
     Raises:
-      InputError: arguments out of range, `out` holds something else, or the source turns out unusable: then nothing of
-        this call stays.
-      Interrupted: the disk is full, or a worker died; the same call continues.
+      InputError: arguments out of range, `out` holds something else, or the source turns out unusable: then nothing
+        that this call began stays, and what it was to replace is back.
+      Interrupted: the disk is full, a worker died, or the source could not be read for now; the same call continues.
     """
     out = Path(out)
     _check_arguments(workers, shard_bytes, language, validation_fraction)
@@ -123,12 +123,11 @@ def prepare_records(
     }
     directory = shards.open_directory(out, "records", arguments, overwrite=overwrite)
     if directory.done and overwrite and directory.damaged():
-        directory.begin()
+        directory = directory.begin()
     if directory.done:
         return Summary.from_json(shards.read_manifest(out, "records")["summary"])
-    tokenizer.save(out / "tokenizer")
     repeats = Repeats(remove_documents=remove_duplicates, remove_lines=remove_repeated_lines)
-    jobs = _jobs(directory, repeats.filter(source.documents()), shard_bytes, validation_fraction)
+    jobs = _jobs(directory, source.documents(), repeats, shard_bytes, validation_fraction)
     infos: dict[str, list[ShardInfo]] = {split: [] for split in SPLITS}
     totals = {split: Counts() for split in SPLITS}
     function = functools.partial(_write, language=language, sentence_structure=sentence_structure)
@@ -138,6 +137,7 @@ def prepare_records(
         return f"{tokens / 1e6:.1f}M tokens"
 
     try:
+        tokenizer.save(out / "tokenizer")
         for split, info in shards.parallel(function, jobs, workers, label="prepare", describe=describe):
             infos[split].append(info)
             totals[split].merge(Counts(**info.statistics))
@@ -233,20 +233,43 @@ def shard_name(split: str, shard: int) -> str:
     return f"records-{split}.array_record-{shard:05d}"
 
 
+def split_of(document: Document, validation_fraction: float) -> str:
+    """The document's own split, "train" or "validation", or else one drawn by a hash of its text.
+
+    `prepare_records` follows it, but for sources so small that the hash holds out fewer than two documents: then the
+    last ones of train are held out too. A vocabulary is to be trained on what is "train" here.
+
+    Args:
+      document: as the source gives it.
+      validation_fraction: share of documents held out, in [0, 1).
+    """
+    if document.split is not None:
+        return document.split
+    # A hash of what the set of seen documents does not use, or the two would be entangled.
+    held_out = content_hash("split\0" + document.text) < int(validation_fraction * 2**64)
+    return "validation" if held_out else "train"
+
+
 def _jobs(
-    directory: ShardDirectory, documents: Iterator[Document], shard_bytes: int, validation_fraction: float
+    directory: ShardDirectory,
+    documents: Iterator[Document],
+    repeats: Repeats,
+    shard_bytes: int,
+    validation_fraction: float,
 ) -> Iterator[_Job]:
     cutters = {split: _Cutter(directory, split, shard_bytes) for split in SPLITS}
     train, validation = cutters["train"], cutters["validation"]
-    limit = int(validation_fraction * 2**64)
     choose = False
-    for document in documents:
-        split = document.split
-        if split is None:
-            choose = limit > 0
-            # A hash of what the set of seen documents does not use, or the two would be entangled.
-            split = "validation" if content_hash("split\0" + document.text) < limit else "train"
-        cutter = cutters[split]
+
+    def drawn() -> Iterator[Document]:
+        # Before lines are removed: `split_of` goes by the text that the source gives.
+        nonlocal choose
+        for document in documents:
+            choose = choose or (document.split is None and validation_fraction > 0)
+            yield replace(document, split=split_of(document, validation_fraction))
+
+    for document in repeats.filter(drawn()):
+        cutter = cutters[document.split or "train"]
         cutter.add(document)
         if cutter.ready():
             yield cutter.cut(cutter.full)

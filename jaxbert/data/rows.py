@@ -154,7 +154,9 @@ def build_rows(
       Interrupted: the disk is full; the same call continues.
     """
     records, out = Path(records), Path(out)
-    _check_arguments(policy, length, short_rows, copies, workers)
+    check_arguments(policy, length, copies, short_rows)
+    if workers < 1:
+        raise InputError(f"workers is {workers}", where="rows", fix="Take 1 or more.")
     manifest = shards.read_manifest(records, "records")
     tokenizer = Tokenizer.load(records / "tokenizer")
     if tokenizer.hash != manifest["tokenizer_hash"]:
@@ -203,10 +205,14 @@ def build_rows(
             _repair(made, jobs, workers)
         return _summary(made)
     splits: dict[str, list[shards.ShardInfo]] = {split: [] for split in manifest["splits"]}
-    results = shards.parallel(_make_shard, jobs, workers, label="rows", total=len(jobs))
-    for job, info in zip(jobs, results, strict=True):
-        splits[job.split].append(info)
-    tokenizer.save(out / "tokenizer")
+    try:
+        results = shards.parallel(_make_shard, jobs, workers, label="rows", total=len(jobs))
+        for job, info in zip(jobs, results, strict=True):
+            splits[job.split].append(info)
+        tokenizer.save(out / "tokenizer")
+    except InputError:
+        directory.discard()
+        raise
     fields = {
         "policy": policy,
         "length": length,
@@ -392,7 +398,16 @@ def _summed(counts: list[dict[str, int]], length: int) -> dict[str, float]:
     return total
 
 
-def _check_arguments(policy: str, length: int, short_rows: float, copies: int, workers: int) -> None:
+def check_arguments(policy: str, length: int, copies: int, short_rows: float) -> None:
+    """Checks what `build_rows` is asked for, so that it can be done before records are made.
+
+    Args:
+      policy, length, copies, short_rows: as in `build_rows`.
+
+    Raises:
+      InputError: an unknown policy, or a number out of range.
+    """
+
     def require(condition: bool, what: str, fix: str) -> None:
         if not condition:
             raise InputError(what, where="rows", fix=fix)
@@ -403,4 +418,3 @@ def _check_arguments(policy: str, length: int, short_rows: float, copies: int, w
     )
     require(0 <= short_rows <= 1, f"the probability of short rows is {short_rows}", "Take one from 0 to 1.")
     require(copies >= 1, f"copies is {copies}", "Take 1 or more.")
-    require(workers >= 1, f"workers is {workers}", "Take 1 or more.")

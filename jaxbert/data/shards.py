@@ -2,7 +2,8 @@
 
 A directory in the making holds `.progress/arguments.json` (what it is being made from, and how) and one
 `.progress/<shard>.json` per finished shard. When all shards are there, `manifest.json` is written and `.progress` goes.
-Neither holds clocks or machine names: the same arguments give the same bytes.
+Neither holds clocks or machine names: the same arguments give the same bytes. What it replaces waits in `.previous`: it
+comes back if the input turns out wrong, and goes when the manifest is written.
 
 `parallel` runs a function over jobs in fresh Python processes that talk over pipes. They are not `multiprocessing`
 children, because those run the caller's main module again: a plain script without a `__main__` guard would start itself
@@ -18,6 +19,7 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import shutil
 import signal
 import struct
@@ -29,7 +31,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -40,6 +42,10 @@ MANIFEST = "manifest.json"
 _PROGRESS = ".progress"
 _ARGUMENTS = "arguments.json"
 _PARTIAL = ".partial"
+_PREVIOUS = ".previous"
+# What such a directory holds besides shards: TFDS's metadata and the tokenizer's files (Tokenizer.save).
+_BESIDES = frozenset({MANIFEST, _PROGRESS, _PREVIOUS, "features.json", "dataset_info.json", "tokenizer"})
+_TOKENIZER = frozenset({"tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json"})
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -171,7 +177,7 @@ def read_manifest(directory: Path, kind: str) -> dict[str, Any]:
     if not directory.is_dir():
         what = "a file where a directory is due" if directory.exists() else f"no such directory of {kind}"
         raise InputError(what, where=str(directory), fix=f"Give the --out of `{made_by}`.")
-    if (directory / _PROGRESS).is_dir():
+    if (directory / _PROGRESS).is_dir() or (directory / _PREVIOUS).is_dir():
         raise InputError(f"unfinished {kind}", where=str(directory), fix=f"Run the same `{made_by}` again to finish.")
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -221,34 +227,47 @@ class ShardDirectory:
       kind: "records" or "rows".
       arguments: JSON: everything its bytes depend on.
       created: the topmost directory that this call made, if it made one.
+      begun: this call began it; else an earlier one did.
     """
 
     path: Path
     kind: str
     arguments: dict[str, Any]
     created: Path | None = None
+    begun: bool = False
 
     @property
     def done(self) -> bool:
         """The manifest is written: there is nothing left to make."""
         return (self.path / MANIFEST).is_file() and not (self.path / _PROGRESS).exists()
 
-    def begin(self) -> None:
-        """Makes the directory empty and unfinished.
+    def begin(self) -> ShardDirectory:
+        """Makes the directory unfinished and empty but for `.previous`, where what was there waits; returns it begun.
 
         Raises:
-          InputError: it cannot be written.
+          InputError: it cannot be written, or holds files that are not ours; nothing is touched then.
           Interrupted: the disk is full.
         """
         try:
             if self.path.exists():
-                _clear(self.path)
+                foreign = _foreign(self.path, self.kind)
+                if foreign is not None:
+                    raise InputError(
+                        f"a file that is not of these {self.kind} lies in the directory to replace",
+                        where=str(foreign),
+                        fix="Move it away, or give another --out.",
+                    )
+                if (self.path / _PREVIOUS).exists():
+                    _clear(self.path, self.kind)
+                else:
+                    _set_aside(self.path)
             (self.path / _PROGRESS).mkdir(parents=True, exist_ok=True)
             write_json(self.path / _PROGRESS / _ARGUMENTS, {"kind": self.kind, "arguments": self.arguments})
         except PermissionError:
             raise InputError("no permission to write", where=str(self.path), fix="Give another --out.") from None
         except OSError as error:
             raise disk_error(error, self.path) from error
+        return replace(self, begun=True)
 
     def damaged(self) -> list[ShardInfo]:
         """Shards of the finished directory whose bytes are no longer those of the manifest."""
@@ -276,7 +295,7 @@ class ShardDirectory:
         return info
 
     def commit(self, splits: dict[str, list[ShardInfo]], fields: dict[str, Any]) -> dict[str, Any]:
-        """Writes the manifest, removes what is not in it, and returns it.
+        """Writes the manifest, removes what is not in it and what it replaces, and returns it.
 
         The manifest: kind, arguments, splits {name: [{file, count, bytes, sha256}]}, and `fields`.
         """
@@ -289,19 +308,28 @@ class ShardDirectory:
         keep = {info.file for infos in splits.values() for info in infos}
         _remove_partials(self.path)
         for path in self.path.iterdir():
-            if ".array_record-" in path.name and path.name not in keep:
+            if _is_shard(path.name, self.kind) and path.name not in keep:
                 path.unlink()
         write_json(self.path / MANIFEST, manifest)
-        # At one stroke: a directory with half of its progress notes would look unfinished.
-        leftover = self.path / f"{_PROGRESS}.{os.getpid()}{_PARTIAL}"
-        os.replace(self.path / _PROGRESS, leftover)
-        shutil.rmtree(leftover)
+        # At one stroke each: a directory with half of its progress notes would look unfinished. `.previous` goes first:
+        # without notes beside it, it would be brought back.
+        for name in (_PREVIOUS, _PROGRESS):
+            if (self.path / name).exists():
+                leftover = self.path / f"{name}.{os.getpid()}{_PARTIAL}"
+                os.replace(self.path / name, leftover)
+                shutil.rmtree(leftover)
         # Through the disk's form, so that a first call and a repeated one return equal values.
         return read_manifest(self.path, self.kind)
 
     def discard(self) -> None:
-        """Takes everything back that was made so far: for input that turns out wrong half-way."""
-        _clear(self.path)
+        """For input that turns out wrong half-way: takes back what this call began, and brings back what was there.
+
+        What an earlier call began stays: its finished shards are work done, and the next call goes on from them.
+        """
+        if not self.begun:
+            return
+        _clear(self.path, self.kind)
+        _bring_back(self.path)
         if self.created is not None:
             with contextlib.suppress(OSError):
                 for directory in (self.path, *self.path.parents):
@@ -317,7 +345,8 @@ def open_directory(path: Path, kind: str, arguments: dict[str, Any], *, overwrit
       path: made if need be, with its parents.
       kind: "records" or "rows".
       arguments: JSON values; everything the bytes depend on (not the number of workers).
-      overwrite: replace what other arguments made.
+      overwrite: replace what other arguments made. It waits in `.previous` until the new is finished; asking for it
+        again before that (with its own arguments) brings it back.
 
     Raises:
       InputError: `path` holds something else, or cannot be written.
@@ -330,6 +359,12 @@ def open_directory(path: Path, kind: str, arguments: dict[str, Any], *, overwrit
         raise InputError("no permission to write", where=str(parent), fix="Give another --out, or change its mode.")
     missing = [directory for directory in (path, *path.parents) if not directory.exists()]
     directory = ShardDirectory(path, kind, arguments, missing[-1] if missing else None)
+    if not missing and (path / _PREVIOUS).is_dir():
+        # A kill came while it was being moved there or back.
+        if not any((path / _PREVIOUS).iterdir()):
+            (path / _PREVIOUS).rmdir()
+        elif not (path / _PROGRESS / _ARGUMENTS).exists():
+            _bring_back(path)
     if not missing and not _blank(path):
         found_kind, found = _found(path)
         if found_kind is None or found_kind != kind:
@@ -346,8 +381,11 @@ def open_directory(path: Path, kind: str, arguments: dict[str, Any], *, overwrit
                 where=str(path),
                 fix="Give another --out, or --overwrite to replace them.",
             )
-    directory.begin()
-    return directory
+        if _found(path / _PREVIOUS) == (kind, arguments):
+            _clear(path, kind)
+            _bring_back(path)
+            return directory
+    return directory.begin()
 
 
 def _found(path: Path) -> tuple[str | None, dict[str, Any]]:
@@ -375,14 +413,59 @@ def _remove_partials(path: Path) -> None:
             entry.unlink(missing_ok=True)
 
 
-def _clear(path: Path) -> None:
-    """Empties a directory that is ours, the manifest last but one: what is left of a kill is still known as ours."""
-    children = sorted(path.iterdir(), key=lambda child: (child.name == _PROGRESS, child.name == MANIFEST))
-    for child in children:
+def _is_shard(name: str, kind: str) -> bool:
+    return re.fullmatch(rf"{kind}-\w+\.array_record-\d+(-of-\d+)?", name) is not None
+
+
+def _is_partial(name: str) -> bool:
+    return name.startswith(".") and name.endswith(_PARTIAL)
+
+
+def _foreign(path: Path, kind: str) -> Path | None:
+    """Something in a directory of `kind` that is none of ours, or None."""
+    for child in sorted(path.iterdir()):
+        if not (child.name in _BESIDES or _is_shard(child.name, kind) or _is_partial(child.name)):
+            return child
+    if (path / "tokenizer").is_dir():
+        for child in sorted((path / "tokenizer").iterdir()):
+            if child.name not in _TOKENIZER and not _is_partial(child.name):
+                return child
+    return None
+
+
+def _clear(path: Path, kind: str) -> None:
+    """Removes what is ours but `.previous`, the notes last: what is left of a kill is still known as ours."""
+    for child in sorted(path.iterdir(), key=lambda child: (child.name == _PROGRESS, child.name == MANIFEST)):
+        if child.name == _PREVIOUS or not (
+            child.name in _BESIDES or _is_shard(child.name, kind) or _is_partial(child.name)
+        ):
+            continue
         if child.is_dir() and not child.is_symlink():
             shutil.rmtree(child)
         else:
             child.unlink()
+
+
+def _set_aside(path: Path) -> None:
+    """Moves everything to `.previous`, what says that it is finished or begun first: half of it must not look whole."""
+    children = sorted(path.iterdir(), key=lambda child: (child.name != _PROGRESS, child.name != MANIFEST))
+    if [child.name for child in children] in ([], [_PROGRESS]):
+        return  # Nothing to keep.
+    (path / _PREVIOUS).mkdir()
+    for child in children:
+        os.replace(child, path / _PREVIOUS / child.name)
+
+
+def _bring_back(path: Path) -> None:
+    """Undoes `_set_aside`, whole or half, in the other order."""
+    previous = path / _PREVIOUS
+    if not previous.is_dir():
+        return
+    if (path / _PROGRESS).is_dir():
+        shutil.rmtree(path / _PROGRESS)
+    for child in sorted(previous.iterdir(), key=lambda child: (child.name == _PROGRESS, child.name == MANIFEST)):
+        os.replace(child, path / child.name)
+    previous.rmdir()
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from jaxbert.models.layers import (
     gelu,
     sinusoidal,
     truncated_normal,
+    zero_from,
 )
 from jaxbert.sharding import Layout, act, in_use
 
@@ -32,7 +33,8 @@ class Embeddings(nnx.Module):
         normal = truncated_normal(deviation)
         position = sinusoidal(deviation) if config.position_init == "sinusoidal" else normal
         self.rate = config.dropout
-        self.word = Table((config.padded_vocab_size, width), normal, dims="emb_VD", layout=layout, rngs=rngs)
+        word = zero_from(config.vocab_size, normal)
+        self.word = Table((config.padded_vocab_size, width), word, dims="emb_VD", layout=layout, rngs=rngs)
         self.position = Table((config.max_positions, width), position, dims="emb_LD", layout=layout, rngs=rngs)
         self.type = Table((config.type_vocab_size, width), normal, dims="emb_TD", layout=layout, rngs=rngs)
         self.norm = LayerNorm(width, config.layer_norm_epsilon, layout=layout, rngs=rngs)

@@ -54,8 +54,8 @@ class MaskedLM(nnx.Module):
     def __call__(self, x_BMD: jax.Array, word_VD: jax.Array) -> jax.Array:
         """Logits (B, M, padded V) in float32; those of the padding are the lowest float, probability 0."""
         h_BMD = self.norm(gelu(self.dense(x_BMD, act("act_BMD")), self.activation))
-        z_BMV = jnp.einsum("bmd,vd->bmv", h_BMD, word_VD) + self.bias[...]
-        z_BMV = z_BMV.astype(jnp.promote_types(z_BMV.dtype, jnp.float32))
+        wide = jnp.promote_types(h_BMD.dtype, jnp.float32)
+        z_BMV = jnp.einsum("bmd,vd->bmv", h_BMD, word_VD, preferred_element_type=wide) + self.bias[...].astype(wide)
         if z_BMV.shape[-1] == self.vocab_size:
             return z_BMV
         return jnp.where(jnp.arange(z_BMV.shape[-1]) < self.vocab_size, z_BMV, jnp.finfo(z_BMV.dtype).min)
@@ -78,5 +78,4 @@ class PairClassifier(nnx.Module):
 
     def __call__(self, pooled_BD: jax.Array) -> jax.Array:
         """Logits (B, 2) in float32."""
-        z_BC = self.dense(pooled_BD)
-        return z_BC.astype(jnp.promote_types(z_BC.dtype, jnp.float32))
+        return self.dense(pooled_BD, wide=True)

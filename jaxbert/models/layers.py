@@ -52,6 +52,19 @@ def truncated_normal(deviation: float) -> Initializer:
     return draw
 
 
+def zero_from(row: int, initializer: Initializer) -> Initializer:
+    """`initializer` with 0 from row `row` on: the padding of a table, which has no gradient and so stays 0.
+
+    Norms of the table, and with them LAMB's trust ratio, then do not depend on the padding.
+    """
+
+    def draw(key: jax.Array, shape: tuple[int, ...], out: Any) -> jax.Array:
+        table = initializer(key, shape, out)
+        return jnp.where(jnp.arange(shape[0])[:, None] < row, table, 0.0) if row < shape[0] else table
+
+    return draw
+
+
 def constant(value: float) -> Initializer:
     """All entries `value`."""
     return lambda key, shape, out: jnp.full(shape, value, jnp.float32, out_sharding=out)
@@ -100,9 +113,17 @@ class Dense(nnx.Module):
         self.kernel = parameter(rngs, truncated_normal(deviation), shape, dims, layout)
         self.bias = parameter(rngs, constant(0.0), bias_shape, bias_dims, layout)
 
-    def __call__(self, x: jax.Array, out: Any = None) -> jax.Array:
-        """Projects x; `out` is the result's spec where a contraction runs over a sharded axis."""
-        return jnp.einsum(self.equation, x, self.kernel[...], out_sharding=out) + self.bias[...]
+    def __call__(self, x: jax.Array, out: Any = None, *, wide: bool = False) -> jax.Array:
+        """Projects x.
+
+        Args:
+          x: activations.
+          out: the result's spec where a contraction runs over a sharded axis.
+          wide: give the result in float32 at least, unrounded: logits.
+        """
+        dtype = jnp.promote_types(x.dtype, jnp.float32) if wide else x.dtype
+        y = jnp.einsum(self.equation, x, self.kernel[...], out_sharding=out, preferred_element_type=dtype)
+        return y + self.bias[...].astype(dtype)
 
 
 class LayerNorm(nnx.Module):

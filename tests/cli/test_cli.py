@@ -34,6 +34,7 @@ BAD = {
         ["num_heads"],
     ),
     "a weight that is none": (["pretrain", "run.json", "--workdir", "new", "--data", "rows=heavy"], ["'heavy'"]),
+    "a weight without end": (["pretrain", "run.json", "--workdir", "new", "--data", "rows=inf"], ["finite"]),
     "a weight of nothing": (["pretrain", "run.json", "--workdir", "new", "--data", "rows=0"], ["positive"]),
     "report of nothing": (["report", "new"], ["no such workdir (new)", "jaxbert pretrain"]),
     "report of a file": (["report", "run.json"], ["a file where a workdir is due (run.json)"]),
@@ -43,6 +44,18 @@ BAD = {
     "checkpoints of nothing": (["checkpoint", "list", "new"], ["no such workdir (new)"]),
     "checkpoints of a young run": (["checkpoint", "verify", "begun"], ["no checkpoints (begun)"]),
     "unknown action": (["checkpoint", "lst", "begun"], ["lst"]),
+    "a config without a name": (["pretrain", "empty.json", "--workdir", "new"], ["no 'name' (empty.json)"]),
+    "a config that does not work": (["pretrain", "bad.py", "--workdir", "new"], ["SyntaxError", "bad.py"]),
+    "a text that is no text": (["fill-mask", "run", "a \udcff [MASK]"], ["'a \\udcff [MASK]' is not UTF-8"]),
+    "rows too short": (["prepare", "text:a", "--tokenizer", "t", "--out", "new", "--length", "3"], ["3"]),
+    "no copies": (["prepare", "text:a", "--tokenizer", "t", "--out", "new", "--copies", "0"], ["0"]),
+    "no share": (["prepare", "text:a", "--tokenizer", "t", "--out", "new", "--short-rows", "2"], ["2"]),
+    "unknown policy": (["prepare", "text:a", "--tokenizer", "t", "--out", "new", "--policy", "pair"], ["pair"]),
+    "all held out": (
+        ["tokenizer", "text:a", "--vocab-size", "300", "--out", "new", "--validation-fraction", "1"],
+        ["--validation-fraction"],
+    ),
+    "figures to a directory": (["doctor", "--json", "empty"], ["a directory where a file is due (--json empty)"]),
     "figures to nowhere": (["doctor", "--json", "no/such/file.json"], ["--json no/such/file.json"]),
 }
 
@@ -56,6 +69,8 @@ def place(tmp_path, monkeypatch):
     schedule = ScheduleConfig(warmup_steps=10)
     save_json(RunConfig(name="run", phases=(PhaseConfig(schedule=schedule),)), tmp_path / "run.json")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "empty.json").write_text("{}")
+    (tmp_path / "bad.py").write_text("def get_config(:")
     (tmp_path / "begun").mkdir()
     save_json(RunConfig(name="run"), tmp_path / "begun" / "config.json")
     return tmp_path
@@ -88,6 +103,9 @@ def test_bad_input_is_one_line_and_exit_2_and_touches_nothing(place, capsys, arg
         (OSError(errno.EDQUOT, "Quota exceeded", "/x/y"), 3, "the disk is full (/x/y)"),
         (PermissionError(errno.EACCES, "Permission denied", "/x/y"), 2, "no permission (/x/y)"),
         (OSError(errno.EROFS, "Read-only", "/x/y"), 2, "no permission (/x/y)"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "a/b"), 2, "not a directory (a/b)"),
+        (IsADirectoryError(errno.EISDIR, "Is a directory", "a/b"), 2, "is a directory (a/b)"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "a/b"), 2, "no such file or directory (a/b)"),
         (InputError("a\n  b", where="c", fix="d."), 2, "a b (c). d."),
     ],
 )
@@ -196,3 +214,150 @@ def test_report_writes_its_page_and_its_figures(place, capsys):
     assert "wrote begun/report.html" in capsys.readouterr().out
     files = json.loads((place / "files.json").read_text())["files"]
     assert files == ["begun/report.html", "begun/loss.png"] and all(os.path.exists(file) for file in files)
+
+
+def test_deterministic_kernels_are_asked_for_once_and_never_over_the_user(monkeypatch):
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    cli.ask_for_deterministic_kernels()
+    cli.ask_for_deterministic_kernels()
+    assert os.environ["XLA_FLAGS"] == "--xla_gpu_deterministic_ops=true"
+    for own in ("--xla_gpu_deterministic_ops=false", "--xla_dump_to=x"):
+        monkeypatch.setenv("XLA_FLAGS", own)
+        cli.ask_for_deterministic_kernels()
+        assert os.environ["XLA_FLAGS"].startswith(own)
+        assert os.environ["XLA_FLAGS"].endswith("=false" if "ops" in own else " --xla_gpu_deterministic_ops=true")
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_pretrain_asks_for_deterministic_kernels_as_the_config_says(place, monkeypatch, deterministic):
+    import types
+
+    seen = []
+
+    def pretrain(config, workdir, **options):
+        seen.append("--xla_gpu_deterministic_ops=true" in os.environ.get("XLA_FLAGS", ""))
+        return {"step": 3}
+
+    monkeypatch.setenv("XLA_FLAGS", "")
+    monkeypatch.setitem(sys.modules, "jaxbert.train", types.SimpleNamespace(pretrain=pretrain))
+    setting = f"numerics.deterministic={str(deterministic).lower()}"
+    assert cli.main(["pretrain", "run.json", "--workdir", "new", "--data", "a", "--set", setting]) == 0
+    assert seen == [deterministic]
+
+
+def test_without_a_home_programs_are_not_kept(monkeypatch):
+    def home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(cli.Path, "home", home)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.setenv("GLIBC_TUNABLES", "")
+    cli._prepare_process("pretrain")
+    assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
+
+
+def test_a_workdir_below_a_file(place, capsys):
+    (place / "rows").mkdir()
+    assert cli.main(["pretrain", "run.json", "--workdir", "bad.py/sub", "--data", "rows"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+class TestTokenizer:
+    TEXT = "\n\n".join(f"The river number {index} runs to the sea and the bank is wide." for index in range(200))
+
+    @pytest.fixture
+    def trained_on(self, place, monkeypatch):
+        """Texts that the tokenizer was trained on."""
+        from jaxbert.text import tokenizers
+
+        texts = []
+        original = tokenizers.train_tokenizer
+
+        def train_tokenizer(kind, given, **options):
+            texts.extend(given)
+            return original(kind, iter(texts), **options)
+
+        monkeypatch.setattr(tokenizers, "train_tokenizer", train_tokenizer)
+        lines = [json.dumps({"text": paragraph}) + "\n" for paragraph in self.TEXT.split("\n\n")]
+        (place / "documents.jsonl").write_text("".join(lines))
+        return texts
+
+    ARGUMENTS = ("tokenizer", "jsonl:documents.jsonl#text", "--vocab-size", "120", "--out", "tok")
+
+    def test_what_is_held_out_is_not_trained_on(self, trained_on):
+        from jaxbert.data.records import split_of
+        from jaxbert.data.sources import open_source
+
+        assert cli.main([*self.ARGUMENTS, "--validation-fraction", "0.3"]) == 0
+        documents = list(open_source("jsonl:documents.jsonl#text").documents())
+        assert trained_on == [document.text for document in documents if split_of(document, 0.3) == "train"]
+        assert 100 < len(trained_on) < 180
+
+    def test_a_damaged_record_of_what_it_was_made_from(self, trained_on, place, capsys):
+        assert cli.main([*self.ARGUMENTS]) == 0
+        assert cli.main([*self.ARGUMENTS]) == 0
+        capsys.readouterr()
+        for damaged in (b"{", b"\xff\xfe"):
+            (place / "tok" / "made_from.json").write_bytes(damaged)
+            assert cli.main([*self.ARGUMENTS]) == 2
+            assert "holds something else already (tok)" in capsys.readouterr().err
+        assert cli.main([*self.ARGUMENTS, "--overwrite"]) == 0
+        assert json.loads((place / "tok" / "made_from.json").read_text())["vocab_size"] == 120
+
+
+class TestCheckpoint:
+    @pytest.fixture
+    def workdir(self, place):
+        """Three steps of one file each; the first has the lowest validation loss."""
+        from jaxbert.checkpoint import checkpoints_of, write_manifest
+
+        for step, loss in ((10, 1.0), (20, 2.0), (30, None)):
+            directory = checkpoints_of(place / "run") / str(step)
+            directory.mkdir(parents=True)
+            (directory / "array").write_bytes(b"x" * 1024 * step)
+            write_manifest(directory, step, {"validation_loss": loss})
+        return place / "run"
+
+    def steps(self, workdir):
+        return sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
+
+    def damage(self, workdir, *steps):
+        for step in steps:
+            (workdir / "checkpoints" / str(step) / "array").write_bytes(b"y" * 1024 * step)
+
+    def test_list(self, workdir, capsys):
+        assert cli.main(["checkpoint", "list", "run", "--json", "out.json"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == 3 and lines[0].endswith("validation loss 1.0000  best") and "best" not in lines[1]
+        figures = json.loads((workdir.parent / "out.json").read_text())["checkpoints"]
+        assert [(line["step"], line["bytes"], line["best"]) for line in figures] == [
+            (10, 10240, True),
+            (20, 20480, False),
+            (30, 30720, False),
+        ]
+
+    def test_verify(self, workdir, capsys):
+        assert cli.main(["checkpoint", "verify", "run"]) == 0
+        assert capsys.readouterr().out.count("good") == 3
+        self.damage(workdir, 20)
+        assert cli.main(["checkpoint", "verify", "run", "--json", "out.json"]) == 4
+        out, err = capsys.readouterr()
+        assert "sha256" in out.splitlines()[1] and "damaged: 20 (run)" in err
+        found = json.loads((workdir.parent / "out.json").read_text())["damage"]
+        assert [step for step, damage in found.items() if damage] == ["20"]
+
+    def test_prune(self, workdir, capsys):
+        assert cli.main(["checkpoint", "prune", "run", "--keep", "0"]) == 2
+        assert cli.main(["checkpoint", "prune", "run", "--keep", "1"]) == 0
+        assert "removed 20; left 10, 30" in capsys.readouterr().out and self.steps(workdir) == [10, 30]
+        assert cli.main(["checkpoint", "prune", "run", "--keep", "1", "--drop-best"]) == 0
+        assert self.steps(workdir) == [30]
+
+    def test_prune_leaves_a_good_one_or_all(self, workdir, capsys):
+        self.damage(workdir, 10, 30)
+        assert cli.main(["checkpoint", "prune", "run", "--keep", "1"]) == 2
+        assert "damaged: 10, 30 (run)" in capsys.readouterr().err and self.steps(workdir) == [10, 20, 30]
+        assert cli.main(["checkpoint", "prune", "run", "--keep", "3"]) == 0
+        assert cli.main(["checkpoint", "prune", "run", "--keep", "2", "--drop-best"]) == 0
+        assert self.steps(workdir) == [20, 30]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ import numpy as np
 import pytest
 
 from jaxbert.data import records as module
-from jaxbert.data.records import prepare_records, read_records, tokenise
+from jaxbert.data.records import prepare_records, read_records, split_of, tokenise
 from jaxbert.data.shards import read_manifest
 from jaxbert.data.sources import Document, Source, open_source
-from jaxbert.errors import InputError, Interrupted, Stopped
+from jaxbert.errors import CommandError, InputError, Interrupted, Stopped
 from jaxbert.text.sentences import split_sentences
 from jaxbert.text.tokenizers import Tokenizer, train_tokenizer
 
@@ -262,6 +263,72 @@ def test_bad_input_leaves_nothing(text: Path, tokenizer: Tokenizer, tmp_path: Pa
     assert contents(out) == before
     prepare_records(Given(given(9)), tokenizer, out, workers=1, shard_bytes=99, overwrite=True)
     assert contents(out) != before
+
+
+class Breaking(Source):
+    """Gives some documents, then fails."""
+
+    def __init__(self, documents: list[Document], error: Exception | None):
+        self.spec, self.given, self.error = "breaking:", documents, error
+
+    def describe(self) -> dict[str, Any]:
+        return {"spec": self.spec}
+
+    def documents(self) -> Iterator[Document]:
+        yield from self.given
+        if self.error is not None:
+            raise self.error
+
+
+def test_overwriting_in_vain_leaves_what_was_there(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    out = tmp_path / "records"
+    prepare_records(Given(given(9)), tokenizer, out, workers=1)
+    before = contents(out)
+    bad = Breaking(given(30), InputError("not UTF-8", where="x", fix="y"))
+    with pytest.raises(InputError, match="not UTF-8"):
+        prepare_records(bad, tokenizer, out, workers=1, shard_bytes=2000, overwrite=True)
+    assert contents(out) == before
+    # The tokenizer, TFDS's metadata and all else that we write counts as ours.
+    prepare_records(Breaking(given(30), None), tokenizer, out, workers=1, shard_bytes=2000, overwrite=True)
+    assert contents(out) != before and not (out / ".previous").exists()
+
+
+def test_errors_when_going_on_leave_finished_shards(
+    tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jaxbert.data.hygiene._BATCH_DOCUMENTS", 1)
+    out = tmp_path / "records"
+    documents = given(30)
+    error: CommandError
+    for error in (Interrupted("EIO", where="x", fix="y"), InputError("gone", where="x", fix="y")):
+        with pytest.raises(type(error)):
+            prepare_records(Breaking(documents, error), tokenizer, out, workers=1, shard_bytes=2000)
+        finished = list(out.glob(".progress/*.array_record-*.json"))
+        assert len(finished) >= 2
+    stamps = {path: path.stat().st_mtime_ns for path in out.glob("records-*")}
+    prepare_records(Breaking(documents, None), tokenizer, out, workers=1, shard_bytes=2000)
+    assert stamps and {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    assert sum(read_manifest(out, "records")["counts"].values()) == 30
+
+
+@pytest.mark.parametrize("remove_repeated_lines", [False, True])
+def test_split_of_is_what_prepare_does(tokenizer: Tokenizer, tmp_path: Path, remove_repeated_lines: bool) -> None:
+    line = "A line that stands in every document of this source."
+    documents = [replace(document, text=f"{line}\n{document.text}") for document in given(40)]
+    prepare_records(
+        Given(documents),
+        tokenizer,
+        tmp_path / "r",
+        workers=1,
+        validation_fraction=0.3,
+        remove_repeated_lines=remove_repeated_lines,
+    )
+    expected: dict[str, list[str]] = {"train": [], "validation": []}
+    for document in documents:
+        expected[split_of(document, 0.3)].append(document.name)
+    assert names(tmp_path / "r") == expected and len(expected["validation"]) >= 4
+    assert split_of(Document("own", documents[0].text, "validation"), 0.0) == "validation"
+    assert {split_of(document, 0.0) for document in documents} == {"train"}
 
 
 def test_a_full_disk_loses_nothing(

@@ -20,7 +20,7 @@ from jaxbert.data.draws import Draws
 from jaxbert.data.pipeline import Rows
 from jaxbert.data.policies import POLICIES, TokenShard
 from jaxbert.data.records import prepare_records, read_records
-from jaxbert.data.rows import RowsSummary, assemble, build_rows, row_dtype
+from jaxbert.data.rows import RowsSummary, assemble, build_rows, check_arguments, row_dtype
 from jaxbert.data.sources import open_source
 from jaxbert.errors import InputError, Stopped
 from jaxbert.text.tokenizers import Tokenizer, train_tokenizer
@@ -250,6 +250,29 @@ def test_a_damaged_records_shard_is_named(spoiled: Path, tmp_path: Path) -> None
     shard.write_bytes(content)
     with pytest.raises(Stopped, match=shard.name):
         build_rows(spoiled, tmp_path / "rows", workers=2, **SETTINGS)
+
+
+def test_overwriting_in_vain_leaves_what_was_there(
+    records: Path, made: tuple[Path, RowsSummary], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "rows"
+    shutil.copytree(made[0], out)
+
+    def fail(*arguments: Any, **options: Any) -> Any:
+        raise InputError("no such records", where="x", fix="y")
+
+    monkeypatch.setattr("jaxbert.data.rows.read_records", fail)
+    with pytest.raises(InputError, match="no such records"):
+        build_rows(records, out, workers=1, **(SETTINGS | {"seed": 12}), overwrite=True)
+    assert contents(out) == contents(made[0])
+
+
+def test_arguments_can_be_checked_ahead() -> None:
+    good: dict[str, Any] = {"policy": "segment_pair", "length": 128, "copies": 1, "short_rows": 0.1}
+    check_arguments(**good)
+    for change in ({"policy": "pairs"}, {"length": 4}, {"length": 70_000}, {"short_rows": 1.5}, {"copies": 0}):
+        with pytest.raises(InputError):
+            check_arguments(**(good | change))
 
 
 def test_bad_arguments_touch_nothing(records: Path, tmp_path: Path) -> None:

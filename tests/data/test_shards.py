@@ -16,7 +16,15 @@ import pytest
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
 from jaxbert.data import shards
-from jaxbert.data.shards import ShardInfo, open_directory, parallel, read_manifest, verify_shard, write_shard
+from jaxbert.data.shards import (
+    ShardDirectory,
+    ShardInfo,
+    open_directory,
+    parallel,
+    read_manifest,
+    verify_shard,
+    write_shard,
+)
 from jaxbert.errors import InputError, Interrupted, Stopped
 
 
@@ -137,15 +145,109 @@ def test_other_arguments_overwrite_only_when_told(tmp_path: Path) -> None:
     make(out, length=128, seed=1)
     before = {name: (out / name).read_bytes() for name in listing(out)}
     for finished in (True, False):
-        with pytest.raises(InputError, match=r"other arguments are there \(different: length\)"):
+        with pytest.raises(InputError, match=r"other arguments are there \(different: length"):
             open_directory(out, "rows", {"length": 256, "seed": 1})
         with pytest.raises(InputError, match="holds no records"):
             open_directory(out, "records", {"length": 256}, overwrite=True)
         if finished:
             assert {name: (out / name).read_bytes() for name in listing(out)} == before
-        directory = open_directory(out, "rows", {"length": 128, "seed": 2}, overwrite=True)
-        assert listing(out) == [".progress", ".progress/arguments.json"] and not directory.done
-        open_directory(out, "rows", {"length": 128, "seed": 1}, overwrite=True)
+        directory = open_directory(out, "rows", {"length": 128, "seed": 2 + finished}, overwrite=True)
+        assert not directory.done and not list(out.glob("rows-*"))
+        assert {name: (out / ".previous" / name).read_bytes() for name in before} == before
+        with pytest.raises(InputError, match="unfinished rows"):
+            read_manifest(out, "rows")
+    info = write_shard(out / "rows-train.array_record-00000", [b"other"])
+    directory.commit({"train": [info]}, {})
+    assert listing(out) == ["manifest.json", info.file] and directory.damaged() == []
+
+
+@pytest.mark.parametrize("unfinished", [False, True])
+def test_what_is_overwritten_comes_back_unless_the_new_is_finished(tmp_path: Path, unfinished: bool) -> None:
+    out = tmp_path / "rows"
+    if unfinished:
+        old = open_directory(out, "rows", {"seed": 1})
+        old.finish(write_shard(out / "rows-train.array_record-00000", [b"record"]))
+    else:
+        make(out, seed=1)
+
+    def everything() -> dict[str, bytes]:
+        return {name: (out / name).read_bytes() for name in listing(out) if (out / name).is_file()}
+
+    def begin() -> ShardDirectory:
+        directory = open_directory(out, "rows", {"seed": 2}, overwrite=True)
+        directory.finish(write_shard(out / "rows-train.array_record-00000", [b"new"]))
+        return directory
+
+    before = everything()
+    begin().discard()
+    assert everything() == before
+    # Begun by an earlier call: its finished shards are not this call's to throw away.
+    begin()
+    again = open_directory(out, "rows", {"seed": 2}, overwrite=True)
+    again.discard()
+    assert again.finished("rows-train.array_record-00000") is not None
+    # But who asks for the old again gets it.
+    assert open_directory(out, "rows", {"seed": 1}, overwrite=True).done is not unfinished
+    assert everything() == before
+
+
+@pytest.mark.parametrize("unfinished", [False, True])
+def test_a_kill_while_the_old_is_moved_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unfinished: bool
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    real = os.replace
+    for kill_at in range(1, 12):
+        out = tmp_path / str(kill_at)
+        if unfinished:
+            old = open_directory(out, "rows", {"seed": 1})
+            for number in (0, 1):
+                old.finish(write_shard(out / f"rows-train.array_record-0000{number}", [b"record"]))
+        else:
+            make(out, seed=1)
+        before = {name: (out / name).read_bytes() for name in listing(out) if (out / name).is_file()}
+        calls = 0
+
+        def replace(source: Any, target: Any, at: int = kill_at) -> None:
+            nonlocal calls
+            calls += 1
+            if calls >= at:
+                raise Killed
+            real(source, target)
+
+        monkeypatch.setattr(os, "replace", replace)
+        try:
+            open_directory(out, "rows", {"seed": 2}, overwrite=True).discard()
+        except Killed:
+            killed = True
+        else:
+            killed = False
+        monkeypatch.undo()
+        open_directory(out, "rows", {"seed": 1}, overwrite=True)
+        assert {name: (out / name).read_bytes() for name in listing(out) if (out / name).is_file()} == before
+        if not killed:
+            break
+    assert not killed and kill_at > 4
+
+
+def test_files_of_others_are_refused_never_deleted(tmp_path: Path) -> None:
+    for name in ("notes.txt", "tokenizer/mine.json", "rows.array_record-backup", "own/file"):
+        out = tmp_path / name.replace("/", "-")
+        make(out, seed=1)
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_text("precious")
+        before = {name: (out / name).read_bytes() for name in listing(out) if (out / name).is_file()}
+        with pytest.raises(InputError, match="not of these rows") as caught:
+            open_directory(out, "rows", {"seed": 2}, overwrite=True)
+        assert Path(caught.value.where) in (out / name, (out / name).parent)
+        assert {name: (out / name).read_bytes() for name in listing(out) if (out / name).is_file()} == before
+    # Nor what came while the directory was in the making.
+    directory = open_directory(tmp_path / "new", "rows", {})
+    (directory.path / "notes.txt").write_text("precious")
+    directory.discard()
+    assert listing(tmp_path / "new") == ["notes.txt"]
 
 
 def test_directories_of_others_are_never_touched(tmp_path: Path) -> None:
@@ -164,7 +266,7 @@ def test_directories_of_others_are_never_touched(tmp_path: Path) -> None:
 
 def test_what_was_begun_in_vain_goes(tmp_path: Path) -> None:
     directory = open_directory(tmp_path / "a" / "b" / "rows", "rows", {})
-    write_shard(directory.path / "x", [b""])
+    write_shard(directory.path / "rows-train.array_record-00000", [b""])
     directory.discard()
     assert listing(tmp_path) == []
     (tmp_path / "there").mkdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import contextlib
+import errno
 import gzip
 import json
 import lzma
@@ -23,7 +24,7 @@ import zstandard
 
 from jaxbert.data.sources import SOURCES, Document, base, open_source
 from jaxbert.data.sources.sample import strip_html
-from jaxbert.errors import InputError
+from jaxbert.errors import InputError, Interrupted
 
 TEXT = "First line.\nSecond line.\n\n\n \t\nAnother document: é.\n"
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
@@ -185,6 +186,79 @@ def test_hf(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(InputError, match=r"not installed.*jaxbert\[hf\]"):
         open_source("hf:org/name")
+
+
+class TooManyRequests(OSError):
+    """As of `requests`: the status is in the response."""
+
+    response = types.SimpleNamespace(status_code=429)
+
+
+class NotFound(OSError):
+    response = types.SimpleNamespace(status_code=404)
+
+
+HttpxError = type("ReadTimeout", (Exception,), {"__module__": "httpx"})
+HF_FAILURES = [
+    (ConnectionError("reset by peer"), Interrupted),
+    (TimeoutError(), Interrupted),
+    (TooManyRequests("slow down"), Interrupted),
+    (HttpxError("timed out"), Interrupted),
+    (NotFound("no such file"), InputError),
+    (FileNotFoundError("no such dataset"), InputError),
+    (ValueError("bad row"), InputError),
+]
+
+
+@pytest.mark.parametrize(("error", "kind"), HF_FAILURES)
+def test_hf_network_errors_are_interruptions(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[Exception]
+) -> None:
+    def rows() -> Iterator[dict[str, Any]]:
+        yield {"text": "one"}
+        yield {"text": "lone \ud800 surrogate"}
+        raise error
+
+    class Stream:
+        def __iter__(self) -> Iterator[dict[str, Any]]:
+            return rows()
+
+    def unreachable(*arguments: Any, **options: Any) -> Any:
+        raise error
+
+    module = types.SimpleNamespace(
+        load_dataset=lambda *_, **__: {"train": Stream()}, load_dataset_builder=lambda *_: types.SimpleNamespace()
+    )
+    monkeypatch.setitem(sys.modules, "datasets", module)
+    documents = open_source("hf:name").documents()
+    assert [next(documents).text, next(documents).text] == ["one", "lone \N{REPLACEMENT CHARACTER} surrogate"]
+    with pytest.raises(kind, match="hf:name train:2"):
+        next(documents)
+    module.load_dataset_builder = unreachable
+    with pytest.raises(kind, match="cannot open the dataset"):
+        open_source("hf:name")
+
+
+@pytest.mark.parametrize("dictionary", [False, True])
+def test_lone_surrogates_are_replaced(tmp_path: Path, dictionary: bool) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a \\ud800 b \\ud83d\\ude00"}\n')
+    assert texts(f"jsonl:{tmp_path}/a.jsonl") == ["a \N{REPLACEMENT CHARACTER} b \N{GRINNING FACE}"]
+    cells = pa.array([b"fine", None, b"a \xed\xa0\x80 b"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"text": cells.dictionary_encode() if dictionary else cells}), tmp_path / "a.parquet")
+    assert texts(f"parquet:{tmp_path}/a.parquet") == ["fine", "a \N{REPLACEMENT CHARACTER} b"]
+
+
+def test_a_failing_disk_is_an_interruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("text\n")
+    for code, kind in (
+        (errno.EIO, Interrupted),
+        (errno.ESTALE, Interrupted),
+        (errno.ENAMETOOLONG, InputError),
+        (None, InputError),
+    ):
+        with pytest.raises(kind, match=r"a\.txt"), base.reading(path):
+            raise OSError(code, "failed") if code else OSError("Invalid data stream")
 
 
 @pytest.fixture

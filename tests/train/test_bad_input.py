@@ -11,8 +11,9 @@ import jax
 import pytest
 
 from jaxbert import cli
-from jaxbert.config import DataConfig
+from jaxbert.config import DataConfig, find_config, save_json
 from jaxbert.data.corpus import make_rows
+from jaxbert.overrides import apply_overrides
 from jaxbert.text.tokenizers import train_tokenizer
 
 Words = list[str]
@@ -90,7 +91,53 @@ BAD: dict[str, tuple[Callable[[Path], list[str]], Words]] = {
     ),
     "a workdir of something else": (
         lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/records"],
-        ["records", "--overwrite"],
+        ["records", "no run's workdir"],
+    ),
+    "a workdir of something else, with --overwrite": (
+        lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/records", "--overwrite"],
+        ["records", "no run's workdir"],
+    ),
+    "a workdir of another run": (
+        lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/old"],
+        ["old", "seed: 9 -> 0"],
+    ),
+    "no source": (
+        lambda at: [
+            *("pretrain", f"{at}/run.py", "--workdir", f"{at}/new"),
+            *("--set", "phases.*.rows=[]", f"data.source=text:{at}/nothing.txt"),
+        ],
+        ["nothing.txt"],
+    ),
+    "no source for the run that replaces another": (
+        lambda at: [
+            *("pretrain", f"{at}/run.py", "--workdir", f"{at}/old", "--overwrite"),
+            *("--set", "phases.*.rows=[]", f"data.source=text:{at}/nothing.txt"),
+        ],
+        ["nothing.txt"],
+    ),
+    "rows inside the workdir that is replaced": (
+        lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/old", "--overwrite", "--data", f"{at}/old/data"],
+        ["old/data", "replace"],
+    ),
+    "rows with another tokenizer beside them": (
+        lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--data", f"{at}/swapped"],
+        ["swapped", "tokenizer"],
+    ),
+    "an initial model of another size": (
+        lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--init", f"{at}/folder"],
+        ["folder"],
+    ),
+    "a share that is none": (
+        lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "encoder.dropout=1.5"],
+        ["encoder.dropout"],
+    ),
+    "an unknown family": (
+        lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "encoder.family=albert"],
+        ["albert"],
+    ),
+    "one token type for pairs": (
+        lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "encoder.type_vocab_size=1"],
+        ["type_vocab_size"],
     ),
     "no permission": (
         lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/locked/new"],
@@ -124,11 +171,20 @@ def place(tiny, tiny_config, tmp_path_factory) -> Path:
         sentence_structure=True,
         note=lambda line: None,
     )
+    shutil.copytree(at / "rows-segment_pair-32", at / "swapped")
+    shutil.rmtree(at / "swapped/tokenizer")
+    shutil.copytree(at / "other/tokenizer", at / "swapped/tokenizer")
+    # A run of another seed, with something to lose.
+    (at / "old/checkpoints/5").mkdir(parents=True)
+    (at / "old/checkpoints/5/weights").write_text("dear")
+    (at / "old/data").mkdir()
+    save_json(apply_overrides(find_config(str(at / "run.py")), ["seed=9"]), at / "old/config.json")
     return at
 
 
-def snapshot(at: Path) -> dict[Path, tuple[int, int]]:
-    return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in at.rglob("*")}
+def snapshot(at: Path) -> dict[Path, tuple[int, int] | None]:
+    """Size and time of each file; of directories that they are there."""
+    return {path: (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else None for path in at.rglob("*")}
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 
 from jaxbert import checkpoint, cli
-from jaxbert.config import find_config
+from jaxbert.config import find_config, save_json
 from jaxbert.errors import InputError, Interrupted, Stopped
 from jaxbert.overrides import apply_overrides
 from jaxbert.train import pretrain
@@ -187,6 +188,58 @@ def test_full_disk_is_exit_3_and_loses_nothing(reference, tmp_path, monkeypatch)
     assert checkpoint.latest_good(workdir) is not None
     pretrain(find_config(str(config)), workdir)
     assert_same(workdir, wanted)
+
+
+def test_overwrite_of_the_same_run_continues_it_and_of_another_replaces_it(reference, tmp_path):
+    config = find_config(str(reference[0]))
+    workdir = tmp_path / "run"
+    short = apply_overrides(config, ["phases.a.steps=5", "phases.b.steps=1"])
+    pretrain(short, workdir)
+    metrics = (workdir / "metrics.jsonl").read_bytes()
+    (workdir / "mine.txt").write_text("mine")
+    pretrain(short, workdir, overwrite=True)
+    assert (workdir / "metrics.jsonl").read_bytes() == metrics
+    pretrain(apply_overrides(short, ["seed=1"]), workdir, overwrite=True)
+    assert (workdir / "metrics.jsonl").read_bytes() != metrics
+    assert (workdir / "mine.txt").read_text() == "mine" and not (workdir / ".replaced").exists()
+
+
+def test_steps_that_are_done_may_not_change(reference, tmp_path):
+    config = find_config(str(reference[0]))
+    workdir = tmp_path / "run"
+    pretrain(apply_overrides(config, ["phases.b.steps=4"]), workdir)
+    with pytest.raises(InputError, match="phase a is over"):
+        pretrain(apply_overrides(config, ["phases.a.steps=12"]), workdir)
+    with pytest.raises(InputError, match="has done 4 steps"):
+        pretrain(apply_overrides(config, ["phases.b.steps=3"]), workdir)
+
+
+def test_init_survives_a_kill_before_the_first_checkpoint(reference, tmp_path):
+    config, model = reference
+    quiet = ["phases.a.steps=1", "phases.b.steps=1", "phases.a.schedule.warmup_steps=0", "phases.a.schedule.peak=1e-9"]
+    chosen = dataclasses.replace(apply_overrides(find_config(str(config)), quiet), init=str(model))
+    workdir = tmp_path / "run"
+    workdir.mkdir()
+    save_json(chosen, workdir / "config.json")
+    pretrain(chosen, workdir)
+    import jaxbert
+
+    for a, b in zip(
+        jax.tree.leaves(jaxbert.load(model).params), jax.tree.leaves(jaxbert.load(workdir).params), strict=True
+    ):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    with pytest.raises(InputError, match="init"):
+        pretrain(dataclasses.replace(chosen, init=""), workdir)
+
+
+def test_failing_prune_keeps_what_was_saved(reference, tmp_path, monkeypatch):
+    def fail(*args, **kwargs):
+        raise OSError("busy")
+
+    monkeypatch.setattr(checkpoint, "prune", fail)
+    short = apply_overrides(find_config(str(reference[0])), ["phases.a.steps=6", "phases.b.steps=1"])
+    pretrain(short, tmp_path / "run")
+    assert checkpoint.latest_good(tmp_path / "run") == 7
 
 
 def test_damaged_rows_are_exit_4_and_named(tiny_config, tiny_rows, tmp_path, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import bz2
 import contextlib
+import errno
 import functools
 import glob
 import gzip
@@ -13,6 +14,7 @@ import io
 import json
 import lzma
 import os
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,11 +23,14 @@ from typing import IO, Any
 
 import zstandard
 
-from jaxbert.errors import InputError
+from jaxbert.errors import InputError, Interrupted
 
 # A longer document comes in parts, so that memory stays bounded whatever a file holds.
 MAX_DOCUMENT_BYTES = 4 << 20
 _HEAD = 1 << 16
+_SURROGATE = re.compile("[\ud800-\udfff]")
+# What is wrong with a path; any other errno (EIO, ESTALE, ETIMEDOUT, ...) is the system's and may pass.
+_WRONG_PATH = frozenset({errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL, errno.ENXIO, errno.ENODEV})
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class Source(abc.ABC):
 
         Raises:
           InputError: what only reading can tell (not UTF-8, a missing field, damaged compression).
+          Interrupted: the disk or the network failed.
         """
 
     @abc.abstractmethod
@@ -135,7 +141,7 @@ def find_files(pattern: str, spec: str) -> list[tuple[str, Path]]:
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turns what can go wrong while reading a file into InputError."""
+    """Turns what can go wrong while reading a file into InputError, or Interrupted where it is not the file's fault."""
     try:
         yield
     except FileNotFoundError:
@@ -149,9 +155,13 @@ def reading(path: Path) -> Iterator[None]:
             f"damaged or mislabelled {path.suffix} file ({error})", where=str(path), fix="Copy or pack it again."
         ) from None
     except OSError as error:
-        if isinstance(error, InputError):
-            raise
         # bz2 says "Invalid data stream" in a bare OSError.
+        if error.errno is not None and error.errno not in _WRONG_PATH:
+            raise Interrupted(
+                f"reading failed: {error.strerror}",
+                where=str(path),
+                fix="Check the disk or its mount, and run the same command again: what is finished is kept.",
+            ) from error
         raise InputError(f"unreadable: {error}", where=str(path), fix="Copy the file again.") from None
 
 
@@ -244,8 +254,21 @@ def check_head(path: Path) -> None:
             _decode(head, path, head.count(b"\n", 0, error.start) + 1)
 
 
+def without_surrogates(text: str) -> str:
+    """The text with U+FFFD for each lone surrogate: JSON can write them, UTF-8 and tokenizers cannot."""
+    try:
+        text.encode()  # Much faster than the search, and hardly ever in vain.
+        return text
+    except UnicodeEncodeError:
+        return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
 def bounded(name: str, text: str, split: str | None = None) -> Iterator[Document]:
-    """A document, in parts where it is longer than `MAX_DOCUMENT_BYTES` (as characters), cut at line ends or spaces."""
+    """A document, in parts where it is longer than `MAX_DOCUMENT_BYTES` (as characters), cut at line ends or spaces.
+
+    Lone surrogates, which no UTF-8 can hold, become U+FFFD.
+    """
+    text = without_surrogates(text)
     if len(text) <= MAX_DOCUMENT_BYTES:
         if text.strip():
             yield Document(name, text, split)

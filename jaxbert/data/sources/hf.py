@@ -11,7 +11,12 @@ from typing import Any
 
 from jaxbert.config import did_you_mean
 from jaxbert.data.sources.base import Document, Source, bounded, split_option
-from jaxbert.errors import InputError
+from jaxbert.errors import CommandError, InputError, Interrupted
+
+# What the `datasets` library talks to the hub with, in one version or another.
+_NETWORK = frozenset({"requests", "urllib3", "httpx", "httpcore", "aiohttp", "http", "ssl", "fsspec"})
+# Of the statuses 4xx, those that pass: timeout, locked, too early, too many requests.
+_PASSING = frozenset({408, 423, 425, 429})
 
 
 class HfSource(Source):
@@ -24,18 +29,13 @@ class HfSource(Source):
             self.builder = datasets.load_dataset_builder(name, config)
             self.streams = datasets.load_dataset(name, config, streaming=True)
         except Exception as error:  # Of many libraries below: network, permission, unknown name or config.
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise InputError(
-                f"cannot open the dataset ({reason})",
-                where=spec,
-                fix="Check name, config (hf:NAME:CONFIG) and network.",
-            ) from None
+            raise _failure(error, "cannot open the dataset", spec) from error
         splits = list(self.streams)
         if "train" not in splits:
             raise InputError("no split 'train'", where=spec, fix=f"Splits there: {', '.join(splits)}.")
         held_out = next((split for split in ("validation", "test") if split in splits), None)
         self.splits: dict[str, str | None] = {"train": "train", held_out: "validation"} if held_out else {"train": None}
-        columns = list(next(iter(self.streams["train"]), {column: ""}))
+        columns = list(next(_rows(self.streams["train"], f"{spec} train"), {column: ""}))
         if column not in columns:
             fix = f"{did_you_mean(column, columns)}Columns there: {', '.join(columns)}; give hf:NAME#column."
             raise InputError(f"no column {column!r}", where=spec, fix=fix)
@@ -53,7 +53,7 @@ class HfSource(Source):
     def documents(self) -> Iterator[Document]:
         """See `Source`."""
         for name, split in self.splits.items():
-            for index, row in enumerate(self.streams[name]):
+            for index, row in enumerate(_rows(self.streams[name], f"{self.spec} {name}")):
                 text = row[self.column]
                 if text is None:
                     continue
@@ -61,6 +61,35 @@ class HfSource(Source):
                     what = f"column {self.column!r} holds {type(text).__name__}, not text"
                     raise InputError(what, where=f"{self.spec} {name}:{index}", fix="Give another column.")
                 yield from bounded(f"{name}:{index}", text, split)
+
+
+def _rows(stream: Any, where: str) -> Iterator[dict[str, Any]]:
+    """The rows of a stream; what goes wrong below is told as one of ours."""
+    rows, index = None, 0
+    while True:
+        try:
+            rows = iter(stream) if rows is None else rows
+            row = next(rows)
+        except StopIteration:
+            return
+        except Exception as error:  # Of many libraries below.
+            raise _failure(error, "cannot read on", f"{where}:{index}") from error
+        yield row
+        index += 1
+
+
+def _failure(error: Exception, what: str, where: str) -> CommandError:
+    """Interrupted where the network or the system failed, which passes; else InputError."""
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    status = getattr(getattr(error, "response", None), "status_code", None) or getattr(error, "status", None)
+    refused = isinstance(status, int) and 400 <= status < 500 and status not in _PASSING
+    lasting = refused or isinstance(error, (FileNotFoundError, PermissionError))
+    network = any(kind.__module__.partition(".")[0] in _NETWORK for kind in type(error).__mro__)
+    # OSError: ConnectionError and TimeoutError are of it.
+    if not lasting and (network or isinstance(error, OSError)):
+        fix = "Check the network and run the same command again: what is finished is kept."
+        return Interrupted(f"{what} ({reason})", where=where, fix=fix)
+    return InputError(f"{what} ({reason})", where=where, fix="Check name, config (hf:NAME:CONFIG) and access.")
 
 
 def _datasets(spec: str) -> Any:

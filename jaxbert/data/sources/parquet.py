@@ -58,9 +58,10 @@ class ParquetSource(FileSource):
                 batches = file.iter_batches(batch_size=_BATCH, columns=[self.column])
                 while True:
                     try:
-                        batch = next(batches, None)
-                        texts = [] if batch is None else batch.column(0).to_pylist()
-                    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+                        with reading(path):
+                            batch = next(batches, None)
+                        texts = [] if batch is None else _texts(batch.column(0))
+                    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
                         what = f"damaged near row {row} ({str(error).splitlines()[0]})"
                         raise InputError(what, where=str(path), fix="Copy the file again.") from None
                     if batch is None:
@@ -69,6 +70,19 @@ class ParquetSource(FileSource):
                         row += 1
                         if text is not None:
                             yield from bounded(f"{name}:{row}", text)
+
+
+def _texts(column: Any) -> list[str | None]:
+    """The cells of a column of strings. Writers that do not check leave lone surrogates, which `bounded` mends."""
+    import pyarrow
+
+    try:
+        return list(column.to_pylist())
+    except UnicodeDecodeError:
+        if pyarrow.types.is_dictionary(column.type):
+            column = column.dictionary_decode()
+        cells = column.cast(pyarrow.large_binary()).to_pylist()
+        return [None if cell is None else cell.decode("utf-8", "surrogatepass") for cell in cells]
 
 
 def open_rest(rest: str) -> ParquetSource:

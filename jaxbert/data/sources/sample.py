@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jaxbert.data.sources.base import Document, Source, bounded
+from jaxbert.data.sources.base import Document, Source, bounded, reading
 from jaxbert.errors import InputError
 
 NAMES = ("aws-docs",)
@@ -78,7 +78,8 @@ def _split(service: str) -> str:
 def _strings(file: Path, seen: set[bytes]) -> Iterator[str]:
     """The strings of one service that are not in `seen` (digests), which grows."""
     try:
-        data = file.read_bytes()
+        with reading(file):
+            data = file.read_bytes()
         value = json.loads(gzip.decompress(data) if file.suffix == ".gz" else data)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(

@@ -1,0 +1,53 @@
+"""From a source to rows in one call: what it asks of the others, and in what order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jaxbert.config import DataConfig
+from jaxbert.data import corpus
+from jaxbert.data.records import split_of
+from jaxbert.data.sources import open_source
+from jaxbert.errors import InputError
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> DataConfig:
+    # Each document has a letter that no other has.
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    documents = [f"The {letter * 3} stands here. So does {letter}{letter}." for letter in letters]
+    (tmp_path / "a.txt").write_text("\n\n".join(documents) + "\n")
+    return DataConfig(source=f"text:{tmp_path}/a.txt", validation_fraction=0.3)
+
+
+def make(config: DataConfig, out: Path, length: int = 32) -> None:
+    corpus.make_rows(
+        config,
+        vocab_size=200,
+        lengths=[length],
+        seed=1,
+        out=out,
+        workers=1,
+        sentence_structure=False,
+        note=lambda line: None,
+    )
+
+
+def test_held_out_text_does_not_train_the_vocabulary(config: DataConfig, tmp_path: Path) -> None:
+    documents = list(open_source(config.source).documents())
+    held_out = {document.text[4] for document in documents if split_of(document, 0.3) == "validation"} - set(
+        "thestandsheresodoes"
+    )
+    trained = {document.text[4] for document in documents if split_of(document, 0.3) == "train"}
+    make(config, tmp_path / "out")
+    vocabulary = set((tmp_path / "out" / "tokenizer" / "vocab.txt").read_text().splitlines())
+    assert held_out and not held_out & vocabulary and trained <= vocabulary
+    assert (tmp_path / "out" / f"rows-{config.policy}-32" / "manifest.json").is_file()
+
+
+def test_rows_that_cannot_be_made_are_refused_first(config: DataConfig, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="length is 4"):
+        make(config, tmp_path / "out", length=4)
+    assert not (tmp_path / "out").exists()
