@@ -8,6 +8,7 @@ it ends as if nothing had happened.
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import importlib.metadata
 import math
 import os
@@ -57,6 +58,7 @@ OUTPUTS = (
 )
 # Where a run that is being replaced waits until the new one stands.
 _REPLACED = ".replaced"
+_LOCK = ".lock"
 _AHEAD = 2  # batches read ahead of the step
 
 
@@ -79,10 +81,14 @@ def pretrain(
       Interrupted: a signal or a full disk; the same call continues.
       Stopped: too many non-finite steps in a row, a damaged shard, no good checkpoint left.
     """
+    with _Lock() as lock:
+        return _pretrain(config, Path(workdir), init, overwrite, lock)
+
+
+def _pretrain(config: RunConfig, workdir: Path, init: str | None, overwrite: bool, lock: _Lock) -> dict[str, Any]:
     # --- What can be wrong is found before anything is touched -------------------------------------------------------
     config = dataclasses.replace(config, init=init or config.init)
     check(config, jax.device_count())
-    workdir = Path(workdir)
     resuming = _check_workdir(config, workdir, overwrite)
     _wait_for_leader("the workdir is checked")
     if not resuming:
@@ -96,7 +102,7 @@ def pretrain(
 
     leader = jax.process_index() == 0
     note = _say if leader else _say_nothing
-    with _begun(config, workdir, resuming, leader):
+    with _begun(config, workdir, resuming, leader, lock):
         note(f"run {config.name} in {workdir}" + (", continued" if resuming else ""))
 
         # --- Rows and vocabulary -------------------------------------------------------------------------------------
@@ -423,7 +429,7 @@ def _check_workdir(config: RunConfig, workdir: Path, overwrite: bool) -> bool:
         raise InputError("is a file where a directory is due", where=str(nearest), fix="Give another --workdir.")
     if not os.access(nearest, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         raise InputError("no permission to write", where=str(nearest), fix="Give another --workdir.")
-    if not workdir.is_dir() or {path.name for path in workdir.iterdir()} <= {_REPLACED}:
+    if not workdir.is_dir() or {path.name for path in workdir.iterdir()} <= {_REPLACED, _LOCK}:
         return False
     try:
         saved = load_json(workdir / "config.json")
@@ -472,7 +478,7 @@ def _check_steps(before: RunConfig, now: RunConfig, meta: Mapping[str, Any]) -> 
 
 
 @contextmanager
-def _begun(config: RunConfig, workdir: Path, resuming: bool, leader: bool) -> Iterator[None]:
+def _begun(config: RunConfig, workdir: Path, resuming: bool, leader: bool, lock: _Lock) -> Iterator[None]:
     """The workdir while a run is being prepared in it.
 
     A new run's workdir is as it was before if its input turns out to be wrong; a run that is replaced is removed only
@@ -483,6 +489,7 @@ def _begun(config: RunConfig, workdir: Path, resuming: bool, leader: bool) -> It
         return
     made = [path for path in [workdir, *workdir.absolute().parents] if not path.exists()]
     workdir.mkdir(parents=True, exist_ok=True)
+    lock.take(workdir)
     old = workdir / _REPLACED
     if resuming:
         _write_config(config, workdir)
@@ -496,6 +503,7 @@ def _begun(config: RunConfig, workdir: Path, resuming: bool, leader: bool) -> It
     except InputError:
         _remove_outputs(workdir)
         _move(old, workdir)
+        lock.forget()
         for path in made:
             path.rmdir()
         raise
@@ -617,6 +625,47 @@ def _with_parameters_of(initial: Any, state: Any, note: Callable[[str], None]) -
         else:
             note(f"--init has no {name}: it starts at random")
     return {**state, "params": params}
+
+
+class _Lock:
+    """One process on this machine at a time writes a workdir: a file lock, gone with the process that holds it."""
+
+    def __init__(self) -> None:
+        self._file: Any = None
+        self._new = False
+
+    def take(self, workdir: Path) -> None:
+        """Takes the lock of `workdir`.
+
+        Raises:
+          InputError: another process has it.
+        """
+        path = workdir / _LOCK
+        self._new = not path.exists()
+        self._file = path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.seek(0)
+            owner = self._file.read().strip() or "unknown"
+            raise InputError(
+                f"another process ({owner}) is training here", where=str(workdir), fix="Wait for it, or stop it first."
+            ) from None
+        self._file.truncate(0)
+        self._file.write(f"process {os.getpid()}\n")
+        self._file.flush()
+
+    def forget(self) -> None:
+        """Removes the file, if it was not there before."""
+        if self._new:
+            Path(self._file.name).unlink(missing_ok=True)
+
+    def __enter__(self) -> _Lock:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self._file is not None:
+            self._file.close()
 
 
 class _Ahead:

@@ -204,6 +204,21 @@ def test_overwrite_of_the_same_run_continues_it_and_of_another_replaces_it(refer
     assert (workdir / "mine.txt").read_text() == "mine" and not (workdir / ".replaced").exists()
 
 
+def test_two_processes_do_not_share_a_workdir(reference, tmp_path):
+    config, wanted = reference
+    workdir = tmp_path / "run"
+    process = start(config, workdir)
+    wait_for_step(process, workdir, 2)
+    try:
+        with pytest.raises(InputError, match=f"another process .process {process.pid}. is training"):
+            pretrain(find_config(str(config)), workdir)
+    finally:
+        process.kill()
+        process.communicate()
+    pretrain(find_config(str(config)), workdir)
+    assert_same(workdir, wanted)
+
+
 def test_steps_that_are_done_may_not_change(reference, tmp_path):
     config = find_config(str(reference[0]))
     workdir = tmp_path / "run"
