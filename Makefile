@@ -100,8 +100,10 @@ same-losses: $(VENV)/.installed
 	@git worktree add -q --detach runs/same-losses/tree $(REV)
 	@$(BIN)/jaxbert pretrain smoke --workdir runs/same-losses/here 2>runs/same-losses/here.log
 	@cp -r runs/same-losses/tree/configs runs/same-losses/tree/jaxbert/configs
-	@PYTHONPATH=runs/same-losses/tree $(BIN)/python -m jaxbert pretrain smoke --workdir runs/same-losses/there \
-	  2>runs/same-losses/there.log; code=$$?; git worktree remove --force runs/same-losses/tree; exit $$code
+	@cd runs/same-losses/tree && python=$(CURDIR)/$(BIN)/python && \
+	  $$python -c 'import jaxbert, os; assert jaxbert.__file__.startswith(os.getcwd()), jaxbert.__file__' && \
+	  $$python -m jaxbert pretrain smoke --workdir ../there 2>../there.log; \
+	  code=$$?; cd $(CURDIR); git worktree remove --force runs/same-losses/tree; exit $$code
 	@cmp runs/same-losses/here/metrics.jsonl runs/same-losses/there/metrics.jsonl && echo "the same losses as $(REV), bit for bit"
 
 clean:
