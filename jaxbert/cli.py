@@ -39,7 +39,7 @@ def pretrain(args: argparse.Namespace) -> dict[str, Any]:
     from jaxbert.config import check, find_config
     from jaxbert.overrides import apply_overrides
 
-    config = apply_overrides(with_rows(find_config(args.config), args.data), args.set)
+    config = apply_overrides(with_rows(find_config(args.config), args.data), args.set, note=print)
     check(config)
     if config.numerics.deterministic:
         ask_for_deterministic_kernels()

@@ -28,8 +28,8 @@ Activation = Literal["gelu_tanh", "gelu_erf"]
 Remat = Literal["none", "dots", "full"]
 PositionInit = Literal["normal", "sinusoidal"]
 LayoutName = Literal["replicated", "zero1", "fsdp", "fsdp_tensor"]
-ScheduleKind = Literal["linear", "constant"]
-OptimizerName = Literal["adamw", "bert_adamw", "lamb_mlperf"]
+ScheduleKind = Literal["linear", "polynomial", "wsd", "inverse_sqrt", "constant"]
+OptimizerName = Literal["adamw", "bert_adamw", "lamb_paper", "lamb_albert", "lamb_mlperf", "lamb_nvidia", "lamb_nvlamb"]
 Dtype = Literal["auto", "float32", "bfloat16"]
 FamilyName = Literal["bert"]
 RowsPolicy = Literal["segment_pair"]
@@ -127,9 +127,13 @@ class OptimizerConfig:
 
     Attributes:
       name: `adamw` (bias-corrected, decoupled decay), `bert_adamw` (no bias correction: google-research/bert
-        optimization.py), `lamb_mlperf` (bias-corrected, LayerNorm and bias without decay and trust ratio).
-      clip_norm: the gradient's global norm is cut to this, after all sums; 0 switches it off.
-      weight_decay: not applied to LayerNorm and bias parameters.
+        optimization.py), and the LAMBs, of which no two published ones are alike: `lamb_paper`, `lamb_albert`,
+        `lamb_mlperf`, `lamb_nvidia`, `lamb_nvlamb`. `jaxbert.optim.OPTIMIZERS` says what sets each apart.
+      weight_decay: not applied to LayerNorm and bias parameters (but in `lamb_paper`, which decays all).
+      clip_norm: the gradient's global norm is cut to this; 0 switches it off; None takes the optimizer's own.
+      clip_scope: `batch` clips the gradient of the global batch, after all sums (NVIDIA, and every textbook);
+        `micro_batch` clips each micro-batch's share to clip_norm / A before the sum, as Google's TPU programs clip on
+        each core before they sum over cores. Then the result depends on `accumulation`, never on the mesh.
     """
 
     name: OptimizerName = "bert_adamw"
@@ -137,7 +141,8 @@ class OptimizerConfig:
     beta2: float = 0.999
     epsilon: float = 1e-6
     weight_decay: float = 0.01
-    clip_norm: float = 1.0
+    clip_norm: float | None = None
+    clip_scope: Literal["batch", "micro_batch"] = "batch"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,13 +150,19 @@ class ScheduleConfig:
     """The learning rate as a function of the step.
 
     Attributes:
-      kind: what follows the warm-up: `linear` falls to `end`, `constant` stays.
+      kind: what follows the warm-up: `linear` falls to `end`; `polynomial` falls as (1 - t)^power (NVIDIA's LAMB: 0.5);
+        `wsd` (warm-up, stable, decay) stays at the peak and falls over the last `decay_steps`, as (1 - t)^power;
+        `inverse_sqrt` falls as sqrt(warm-up / step), without end; `constant` stays.
       peak: rate at the end of the warm-up.
       warmup_steps: linear rise from 0.
       end: rate at the last step.
       total_steps: the horizon of the decay; 0 takes the steps of the phase (and of those that continue its schedule).
-      decay_from: `zero`: the decay runs from step 0 and the warm-up overrides it, with a jump where it ends
-        (google-research/bert optimization.py); `warmup`: the decay starts at the peak.
+      decay_from: of `linear` and `polynomial`. `zero`: the decay runs from step 0 and the warm-up overrides it, with a
+        jump where it ends (google-research/bert optimization.py, NVIDIA schedulers.py); `warmup`: the decay starts at
+        the peak.
+      power: of `polynomial` and `wsd`.
+      decay_steps: of `wsd`.
+      first_step: the count at the first update: 0, whose rate is 0 in a warm-up (google-research/bert), or 1 (NVIDIA).
     """
 
     kind: ScheduleKind = "linear"
@@ -160,6 +171,9 @@ class ScheduleConfig:
     end: float = 0.0
     total_steps: int = 0
     decay_from: Literal["zero", "warmup"] = "zero"
+    power: float = 1.0
+    decay_steps: int = 0
+    first_step: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -444,14 +458,7 @@ def _check_phases(config: RunConfig) -> None:
             "Give it a ScheduleConfig.",
         )
         if phase.schedule is not None:
-            _require(phase.schedule.peak > 0, "peak is not positive", f"{where}.schedule.peak", "Give a rate.")
-            _require(phase.schedule.warmup_steps >= 0, "negative", f"{where}.schedule.warmup_steps", "Take 0 or more.")
-            _require(
-                phase.schedule.kind == "constant" or phase.schedule.warmup_steps < horizon(config, index),
-                f"the warm-up of {phase.schedule.warmup_steps} steps leaves nothing of {horizon(config, index)}",
-                f"{where}.schedule.warmup_steps",
-                f"Shorten it, for example --set phases.{index}.schedule.warmup_steps={horizon(config, index) // 10}.",
-            )
+            _check_schedule(phase.schedule, horizon(config, index), f"{where}.schedule", f"phases.{index}.schedule")
         for source in phase.rows:
             _require(source.weight > 0, f"weight is {source.weight}", f"{where}.rows", "Weights are positive.")
         _require(
@@ -462,11 +469,50 @@ def _check_phases(config: RunConfig) -> None:
         )
 
 
+def _check_schedule(schedule: ScheduleConfig, steps: int, where: str, key: str) -> None:
+    _require(schedule.peak > 0, "peak is not positive", f"{where}.peak", "Give a rate.")
+    for name in ("warmup_steps", "end", "total_steps", "decay_steps"):
+        _require(getattr(schedule, name) >= 0, "negative", f"{where}.{name}", "Take 0 or more.")
+    _require(schedule.first_step in (0, 1), f"is {schedule.first_step}", f"{where}.first_step", "Take 0 or 1.")
+    _require(schedule.power > 0, f"is {schedule.power}", f"{where}.power", "Take one above 0.")
+    shaped = schedule.kind in ("polynomial", "wsd")
+    _require(
+        shaped or schedule.power == 1.0,
+        f"power is {schedule.power}, which {schedule.kind} does not have",
+        f"{where}.power",
+        f"Set {key}.kind=polynomial or wsd, or leave the power at 1.",
+    )
+    _require(
+        schedule.kind in ("constant", "inverse_sqrt") or schedule.warmup_steps < steps,
+        f"the warm-up of {schedule.warmup_steps} steps leaves nothing of {steps}",
+        f"{where}.warmup_steps",
+        f"Shorten it, for example --set {key}.warmup_steps={steps // 10}.",
+    )
+    _require(
+        schedule.kind != "inverse_sqrt" or schedule.warmup_steps > 0,
+        "inverse_sqrt falls as sqrt(warm-up / step), and there is no warm-up",
+        f"{where}.warmup_steps",
+        f"Give one, for example --set {key}.warmup_steps={max(1, steps // 10)}.",
+    )
+    _require(
+        schedule.kind == "wsd" or schedule.decay_steps == 0,
+        f"decay_steps is {schedule.decay_steps}, which {schedule.kind} does not have",
+        f"{where}.decay_steps",
+        f"Set {key}.kind=wsd, or leave it at 0.",
+    )
+    _require(
+        schedule.kind != "wsd" or 0 < schedule.decay_steps <= steps - schedule.warmup_steps,
+        f"{schedule.decay_steps} steps do not fit between the warm-up of {schedule.warmup_steps} and the end, {steps}",
+        f"{where}.decay_steps",
+        f"Set {key}.decay_steps between 1 and {max(1, steps - schedule.warmup_steps)}.",
+    )
+
+
 def _check_optimizer(optimizer: OptimizerConfig) -> None:
     for name in ("beta1", "beta2"):
         _require(0 <= getattr(optimizer, name) < 1, "outside [0, 1)", f"optimizer.{name}", "Take one in [0, 1).")
     for name in ("epsilon", "weight_decay", "clip_norm"):
-        _require(getattr(optimizer, name) >= 0, "negative", f"optimizer.{name}", "Take 0 or more.")
+        _require((getattr(optimizer, name) or 0.0) >= 0, "negative", f"optimizer.{name}", "Take 0 or more.")
 
 
 def _check_mesh(config: RunConfig, devices: int | None) -> None:

@@ -1,12 +1,14 @@
 """Optimizers and learning rates, composed from optax parts.
 
-An optimizer here gives the direction of a step; the rate is applied in `jaxbert.step`. Which parameters are decayed and
-which have a trust ratio goes by name, never by number of dimensions: stacked layers have one more.
+An optimizer here gives the direction of a step; the rate is applied in `jaxbert.step`. All of them are Adam with
+differences, so each is a line in `OPTIMIZERS`. Which parameters are decayed and which have a trust ratio goes by the
+kinds of `jaxbert.parameters`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +16,54 @@ import jax.numpy as jnp
 import optax
 
 from jaxbert.config import OptimizerConfig, OptimizerName, ScheduleConfig
+from jaxbert.parameters import RULES, ParameterKind, is_stacked, kind_of, path_of
+
+_WEIGHTS: frozenset[ParameterKind] = frozenset({"weight"})
+_ALL: frozenset[ParameterKind] = frozenset(RULES)
+_NONE: frozenset[ParameterKind] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """What sets an optimizer of Adam's kin apart.
+
+    With m and v the moments, w the parameter, d the weight decay:
+
+        u = m' / (sqrt(v') + epsilon) + d w       m', v': bias-corrected or not; d = 0 for kinds that are not decayed
+        direction = u |w| / |u|                   for kinds with a trust ratio, where both norms are above 0; else u
+
+    Attributes:
+      bias_correction: m' = m / (1 - beta1^t), v' = v / (1 - beta2^t).
+      decayed: kinds with weight decay.
+      trusted: kinds with a trust ratio; none: not LAMB.
+      trusted_if_decayed: the trust ratio needs a weight decay above 0.
+      clip_norm: of the gradient's global norm, before the moments, where the config names none; 0: no clipping.
+    """
+
+    bias_correction: bool = True
+    decayed: frozenset[ParameterKind] = _WEIGHTS
+    trusted: frozenset[ParameterKind] = _NONE
+    trusted_if_decayed: bool = False
+    clip_norm: float = 1.0
+
+
+# The LAMBs differ in what they leave out and in their usual schedules (`docs/optimizers.md` has the whole table):
+# paper   You et al. 2020 (ICLR), algorithm 2 as printed: every parameter decayed and scaled, no clipping.
+# albert  google-research/albert lamb_optimizer.py: no bias correction; LayerNorm and bias left out of both.
+# mlperf  mlcommons/training retired_benchmarks/bert lamb_optimizer_v1.py, and TensorFlow Addons' LAMB, to which the
+#         paper points: bias-corrected; LayerNorm and bias left out of both.
+# nvidia  NVIDIA DeepLearningExamples PyTorch BERT, FusedLAMB with use_nvlamb=False: where the decay is 0 there is no
+#         trust ratio either, so that without any decay it is Adam.
+# nvlamb  NVIDIA DeepLearningExamples TensorFlow 2 BERT: a trust ratio on every parameter, decay on weights only.
+OPTIMIZERS: Mapping[OptimizerName, Variant] = {
+    "adamw": Variant(),
+    "bert_adamw": Variant(bias_correction=False),
+    "lamb_paper": Variant(decayed=_ALL, trusted=_ALL, clip_norm=0.0),
+    "lamb_albert": Variant(bias_correction=False, trusted=_WEIGHTS),
+    "lamb_mlperf": Variant(trusted=_WEIGHTS),
+    "lamb_nvidia": Variant(trusted=_WEIGHTS, trusted_if_decayed=True),
+    "lamb_nvlamb": Variant(trusted=_ALL, clip_norm=0.0),
+}
 
 
 class MomentState(NamedTuple):
@@ -21,16 +71,6 @@ class MomentState(NamedTuple):
 
     mu: Any
     nu: Any
-
-
-def decayed(params: Any) -> Any:
-    """True for each parameter with weight decay and a trust ratio: all but biases and LayerNorm's."""
-
-    def rule(path: tuple[Any, ...], _: Any) -> bool:
-        keys = [str(getattr(key, "key", key)) for key in path]
-        return keys[-1] != "bias" and not any("norm" in key for key in keys)
-
-    return jax.tree_util.tree_map_with_path(rule, params)
 
 
 def adam_without_bias_correction(beta1: float, beta2: float, epsilon: float) -> optax.GradientTransformation:
@@ -47,61 +87,67 @@ def adam_without_bias_correction(beta1: float, beta2: float, epsilon: float) -> 
     return optax.GradientTransformation(init, update)
 
 
-def trust_ratio_per_layer() -> optax.GradientTransformation:
-    """Scales each parameter's direction by |w| / |direction|, where both are above 0 (You et al. 2020, algorithm 2).
+def of_kinds(kinds: Collection[ParameterKind]) -> Callable[[Any], Any]:
+    """A mask for optax: params -> the same tree with True for each parameter of these kinds.
 
-    A parameter under `layers` is a stack over N: each layer has its own ratio. Query, key and value are parameters of
-    their own, so each of them has one too. `optax.scale_by_trust_ratio` would take one for the whole stack.
+    Raises (when it is called):
+      ValueError: a parameter that not exactly one rule of `jaxbert.parameters.RULES` matches.
+    """
+    return lambda params: jax.tree_util.tree_map_with_path(lambda path, _: kind_of(path_of(path)) in kinds, params)
+
+
+def trust_ratio_per_layer(kinds: Collection[ParameterKind]) -> optax.GradientTransformation:
+    """Scales the direction of each parameter of these kinds by |w| / |direction|, where both are above 0.
+
+    A stacked parameter is scaled layer by layer. Query, key and value are parameters of their own, so each of them has
+    its own ratio. `optax.scale_by_trust_ratio` would take one for the whole stack.
     """
 
     def scale(path: tuple[Any, ...], u: jax.Array, w: jax.Array) -> jax.Array:
-        stacked = any(str(getattr(key, "key", key)) == "layers" for key in path)
-        axes = tuple(range(1 if stacked else 0, w.ndim))
+        if kind_of(path_of(path)) not in kinds:
+            return u
+        axes = tuple(range(1 if is_stacked(path_of(path)) else 0, w.ndim))
         norm_w = jnp.sqrt((w * w).sum(axes, keepdims=True))
         norm_u = jnp.sqrt((u * u).sum(axes, keepdims=True))
         return u * jnp.where((norm_w > 0) & (norm_u > 0), norm_w / jnp.where(norm_u > 0, norm_u, 1), 1)
 
     def update(updates: Any, state: optax.EmptyState, params: Any = None) -> tuple[Any, optax.EmptyState]:
-        def one(path: tuple[Any, ...], u: Any, w: Any) -> Any:
-            return u if isinstance(u, optax.MaskedNode) else scale(path, u, w)
-
-        scaled = jax.tree_util.tree_map_with_path(
-            one, updates, params, is_leaf=lambda leaf: isinstance(leaf, optax.MaskedNode)
-        )
-        return scaled, state
+        return jax.tree_util.tree_map_with_path(scale, updates, params), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
-def _adamw(config: OptimizerConfig) -> list[optax.GradientTransformation]:
-    return [
-        optax.scale_by_adam(config.beta1, config.beta2, config.epsilon),
-        optax.add_decayed_weights(config.weight_decay, decayed),
-    ]
+def clip_norm(config: OptimizerConfig) -> float:
+    """The bound of the gradient's global norm: the config's, or the variant's own; 0: none."""
+    return OPTIMIZERS[config.name].clip_norm if config.clip_norm is None else config.clip_norm
 
 
-def _bert_adamw(config: OptimizerConfig) -> list[optax.GradientTransformation]:
-    return [
-        adam_without_bias_correction(config.beta1, config.beta2, config.epsilon),
-        optax.add_decayed_weights(config.weight_decay, decayed),
-    ]
+def trusted(config: OptimizerConfig) -> frozenset[ParameterKind]:
+    """Kinds of parameter with a trust ratio."""
+    variant = OPTIMIZERS[config.name]
+    return _NONE if variant.trusted_if_decayed and config.weight_decay == 0 else variant.trusted
 
 
-def _lamb_mlperf(config: OptimizerConfig) -> list[optax.GradientTransformation]:
-    return [*_adamw(config), optax.masked(trust_ratio_per_layer(), decayed)]
-
-
-OPTIMIZERS: Mapping[OptimizerName, Callable[[OptimizerConfig], list[optax.GradientTransformation]]] = {
-    "adamw": _adamw,
-    "bert_adamw": _bert_adamw,
-    "lamb_mlperf": _lamb_mlperf,
-}
+def decayed(config: OptimizerConfig) -> frozenset[ParameterKind]:
+    """Kinds of parameter with weight decay."""
+    return OPTIMIZERS[config.name].decayed if config.weight_decay else _NONE
 
 
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
-    """The optimizer's direction: params <- params - rate x direction. The gradient's global norm is clipped first."""
-    clip = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
-    return optax.chain(*clip, *OPTIMIZERS[config.name](config))
+    """The optimizer's direction: params <- params - rate x direction.
+
+    With `clip_scope="micro_batch"` the step has clipped the gradients already.
+    """
+    variant = OPTIMIZERS[config.name]
+    adam = optax.scale_by_adam if variant.bias_correction else adam_without_bias_correction
+    parts = [adam(config.beta1, config.beta2, config.epsilon)]
+    if clip_norm(config) and config.clip_scope == "batch":
+        parts.insert(0, optax.clip_by_global_norm(clip_norm(config)))
+    if decayed(config):
+        parts.append(optax.add_decayed_weights(config.weight_decay, of_kinds(decayed(config))))
+    if trusted(config):
+        parts.append(trust_ratio_per_layer(trusted(config)))
+    return optax.chain(*parts)
 
 
 def make_schedule(config: ScheduleConfig, horizon: int) -> Callable[[jax.Array], jax.Array]:
@@ -113,14 +159,23 @@ def make_schedule(config: ScheduleConfig, horizon: int) -> Callable[[jax.Array],
     """
     peak, end, warmup = config.peak, config.end, config.warmup_steps
 
-    def rate(step: jax.Array) -> jax.Array:
-        now = jnp.asarray(step, jnp.float32)
+    def share(now: jax.Array, start: int) -> jax.Array:
+        return jnp.clip((now - start) / max(1, horizon - start), 0.0, 1.0)
+
+    def falling(now: jax.Array) -> jax.Array:
+        start = warmup if config.decay_from == "warmup" else 0
         if config.kind == "constant":
-            after = jnp.full_like(now, peak)
-        else:
-            start = warmup if config.decay_from == "warmup" else 0
-            share = jnp.clip((now - start) / max(1, horizon - start), 0.0, 1.0)
-            after = peak + (end - peak) * share
-        return jnp.where(now < warmup, peak * now / max(1, warmup), after) if warmup else after
+            return jnp.full_like(now, peak)
+        if config.kind == "linear":
+            return peak + (end - peak) * share(now, start)
+        if config.kind == "polynomial":
+            return end + (peak - end) * (1.0 - share(now, start)) ** config.power
+        if config.kind == "wsd":
+            return end + (peak - end) * (1.0 - share(now, horizon - config.decay_steps)) ** config.power
+        return peak * jnp.sqrt(warmup / jnp.maximum(now, warmup))  # inverse_sqrt
+
+    def rate(step: jax.Array) -> jax.Array:
+        now = jnp.asarray(step, jnp.float32) + config.first_step
+        return jnp.where(now < warmup, peak * now / max(1, warmup), falling(now)) if warmup else falling(now)
 
     return rate

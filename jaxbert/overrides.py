@@ -6,20 +6,25 @@ import dataclasses
 import json
 import types
 import typing
+from collections.abc import Callable
 from typing import Any, Literal
 
+from jaxbert import scaling
 from jaxbert.config import RunConfig, did_you_mean, from_json, unknown_key
 from jaxbert.errors import InputError
 
 _TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
 
 
-def apply_overrides(config: RunConfig, settings: list[str]) -> RunConfig:
+def apply_overrides(
+    config: RunConfig, settings: list[str], note: Callable[[str], None] = lambda line: None
+) -> RunConfig:
     """`config` with each `key=value` of `settings` applied in order.
 
     Keys are field names joined by dots; an element of a tuple is named by its index, by its `name` where it has one
     (`phases.main.steps`), or `*` for all. Values are parsed by the field's type; a part that may be None takes
-    `none` or `default`; a tuple takes JSON.
+    `none` or `default`; a tuple takes JSON. A key `scale.X` is a helper of `jaxbert.scaling`, which tells `note` what
+    it did.
 
     Raises:
       InputError: an unknown key or a value of the wrong type.
@@ -30,7 +35,12 @@ def apply_overrides(config: RunConfig, settings: list[str]) -> RunConfig:
             raise InputError(
                 f"{setting!r} is not KEY=VALUE", where="--set", fix="Write for example phases.0.steps=100."
             )
-        config = _replace(RunConfig, config, key.split("."), value, f"--set {key}")
+        if key.startswith(scaling.PREFIX):
+            config, lines = scaling.scale(config, key.removeprefix(scaling.PREFIX), value)
+            for line in lines:
+                note(line)
+        else:
+            config = _replace(RunConfig, config, key.split("."), value, f"--set {key}")
     return config
 
 

@@ -20,6 +20,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxbert.config import LayoutName, MeshConfig, mesh_shape
+from jaxbert.parameters import kind_of, path_of
 
 AXES = ("data", "fsdp", "tensor")
 BATCH = ("data", "fsdp")
@@ -125,8 +126,7 @@ def in_use(params: Any, dtype: Any) -> Any:
     """
 
     def use(path: tuple[Any, ...], w: jax.Array) -> jax.Array:
-        keys = [str(getattr(key, "key", key)) for key in path]
-        if keys[-1] != "bias" and not any("norm" in key for key in keys):
+        if kind_of(path_of(path)) == "weight":
             w = w.astype(dtype)
         if not explicit_mesh():
             return w

@@ -22,7 +22,8 @@ from jaxbert.config import RunConfig, check, horizon, schedule_start, slots
 from jaxbert.models.layers import Params
 from jaxbert.models.model import Model
 from jaxbert.objectives import Batch, Frozen, Objective, Term, heads_of, make_objectives
-from jaxbert.optim import make_optimizer, make_schedule
+from jaxbert.optim import clip_norm, decayed, make_optimizer, make_schedule, trusted
+from jaxbert.parameters import check_names, is_stacked, kind_of, path_of
 from jaxbert.sharding import BATCH, LAYOUTS, compute_dtype, explicit_mesh, reshard, reshard_like
 
 State = dict[str, Any]
@@ -60,18 +61,16 @@ def build(config: RunConfig, mesh: Mesh, phase: int = 0) -> Program:
 
     Raises:
       InputError: the config breaks a rule, or does not fit the mesh.
+      ValueError: a parameter whose name not exactly one rule of `jaxbert.parameters.RULES` matches.
     """
     check(config, mesh.size)
     now = config.phases[phase]
     layout = LAYOUTS[config.mesh.layout]
     objectives = make_objectives(config.objectives, config.encoder, length=now.length, slots=slots(config, now))
     model = Model(config.encoder, heads_of(objectives), layout)
+    check_names(path_of(keys) for keys, _ in jax.tree_util.tree_leaves_with_path(model.names))
     optimizer = make_optimizer(config.optimizer)
-    start = schedule_start(config, phase)
-    schedule_config = config.phases[start].schedule
-    assert schedule_config is not None
-    schedule = make_schedule(schedule_config, horizon(config, phase))
-    schedule_began = sum(earlier.steps for earlier in config.phases[:start])
+    learning_rate = phase_learning_rate(config, phase)
     dtype = compute_dtype(config.numerics.dtype)
     moment_specs = specs(model.names, layout.optimizer)
 
@@ -98,8 +97,9 @@ def build(config: RunConfig, mesh: Mesh, phase: int = 0) -> Program:
             dropout_key=dropout_key,
             dtype=dtype,
             accumulation=now.accumulation,
+            clip_each=clip_norm(config.optimizer) if config.optimizer.clip_scope == "micro_batch" else 0.0,
         )
-        rate = schedule(state["step"] - schedule_began)
+        rate = learning_rate(state["step"])
         resting = place(state["params"], moment_specs)
         direction, opt_state = optimizer.update(place(grads, moment_specs), state["opt_state"], resting)
         moved = jax.tree.map(lambda w, u: w - rate * u, resting, direction)
@@ -157,6 +157,16 @@ def build(config: RunConfig, mesh: Mesh, phase: int = 0) -> Program:
     )
 
 
+def phase_learning_rate(config: RunConfig, phase: int) -> Callable[[Any], jax.Array]:
+    """The learning rate in phase `phase` as a function of the run's step."""
+    start = schedule_start(config, phase)
+    schedule_config = config.phases[start].schedule
+    assert schedule_config is not None
+    schedule = make_schedule(schedule_config, horizon(config, phase))
+    began = sum(earlier.steps for earlier in config.phases[:start])
+    return lambda step: schedule(step - began)
+
+
 def evaluation_view(config: RunConfig) -> RunConfig:
     """The config with the masking rate of evaluation in the place of training's."""
     masked = config.objectives.masked_lm
@@ -196,11 +206,13 @@ def gradients(
     dropout_key: jax.Array | None,
     dtype: Any,
     accumulation: int,
+    clip_each: float = 0.0,
 ) -> tuple[Params, dict[str, Term]]:
     """Gradient of sum over terms of weight x sum / denominator, and the terms, over a corrupted global batch.
 
     Micro-batches are the strided split (micro-batch a has rows a::A), which moves no row between devices; gradients are
     summed over them in float32. The denominators are those of the global batch, so the sum is the whole's gradient.
+    With `clip_each` above 0 the global norm of each of the A summands is cut to clip_each / A before.
     """
 
     def loss(params: Params, micro: Batch, key: jax.Array | None) -> tuple[jax.Array, dict[str, Term]]:
@@ -212,7 +224,13 @@ def gradients(
                 total += objective.weight * terms[name].sum / denominators[name]
         return total, terms
 
-    gradient = jax.grad(loss, has_aux=True)
+    def gradient(*args: Any) -> tuple[Params, dict[str, Term]]:
+        grads, terms = jax.grad(loss, has_aux=True)(*args)
+        if clip_each:
+            share = jnp.minimum(1.0, clip_each / accumulation / jnp.maximum(optax.global_norm(grads), 1e-30))
+            grads = jax.tree.map(lambda g: g * share, grads)
+        return grads, terms
+
     if accumulation == 1:
         grads, terms = gradient(params, batch, dropout_key)
         return grads, terms
@@ -258,10 +276,36 @@ def specs(names: Params, table: Mapping[str, P]) -> Any:
     """Tree of specs from a tree of dimension names; what lies under `layers` is stacked over N."""
 
     def one(path: tuple[Any, ...], name: str) -> P:
-        stacked = any(str(getattr(key, "key", key)) == "layers" for key in path)
-        return P(None, *table[name]) if stacked else table[name]
+        return P(None, *table[name]) if is_stacked(path_of(path)) else table[name]
 
     return jax.tree_util.tree_map_with_path(one, names)
+
+
+def parameter_table(config: RunConfig) -> str:
+    """One line a parameter: path, shape, spec at rest, whether it is decayed, and over what it has a trust ratio."""
+    layout = LAYOUTS[config.mesh.layout]
+    first = config.phases[0]
+    objectives = make_objectives(config.objectives, config.encoder, length=first.length, slots=slots(config, first))
+    model = Model(config.encoder, heads_of(objectives), layout)
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    resting = jax.tree.leaves(specs(model.names, layout.parameters), is_leaf=lambda leaf: isinstance(leaf, P))
+    lines = [("parameter", "shape", "spec", "decay", "trust ratio")]
+    for (keys, leaf), spec in zip(jax.tree_util.tree_flatten_with_path(shapes)[0], resting, strict=True):
+        path = path_of(keys)
+        ratio = "each layer" if is_stacked(path) else "whole"
+        lines.append(
+            (
+                path,
+                " x ".join(map(str, leaf.shape)),
+                ", ".join(str(axis or "-") for axis in spec),
+                "yes" if kind_of(path) in decayed(config.optimizer) else "no",
+                ratio if kind_of(path) in trusted(config.optimizer) else "no",
+            )
+        )
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "".join(
+        "  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip() + "\n" for line in lines
+    )
 
 
 def place(tree: Any, to: Any) -> Any:

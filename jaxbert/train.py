@@ -47,13 +47,14 @@ from jaxbert.evaluate import evaluate_rows, phase_rows
 from jaxbert.models.model import count_parameters
 from jaxbert.objectives import make_objectives
 from jaxbert.sharding import compute_dtype, global_batch, make_mesh, replicated
-from jaxbert.step import Program, batch_fields, build, frozen_tables, hand_over
+from jaxbert.step import Program, batch_fields, build, frozen_tables, hand_over, parameter_table
 from jaxbert.telemetry import Board, JsonLines, Meter, Progress, energy_meter, mesh_peak, step_flops
 from jaxbert.text.tokenizers import Tokenizer
 
 # What a run writes in its workdir; --overwrite removes these and nothing else.
 OUTPUTS = (
-    *("config.json", "checkpoints", "tokenizer", "data", "metrics.jsonl", "telemetry.jsonl", "tensorboard"),
+    *("config.json", "parameters.txt", "checkpoints", "tokenizer", "data"),
+    *("metrics.jsonl", "telemetry.jsonl", "tensorboard"),
     *("report.html", "loss.png", "evaluation.json"),
 )
 # Where a run that is being replaced waits until the new one stands.
@@ -131,6 +132,8 @@ def _pretrain(config: RunConfig, workdir: Path, init: str | None, overwrite: boo
         }
         with jax.set_mesh(mesh):
             program = build(config, mesh, min(phase, len(config.phases) - 1))
+            if leader:
+                (workdir / "parameters.txt").write_text(parameter_table(config), encoding="utf-8")
             frozen = replicated(mesh, frozen_tables(tokenizer.special, tokenizer.mask_id))
             if step == 0:
                 state = program.init(config.seed)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import importlib
 
+import numpy as np
 import pytest
 
 from jaxbert.config import RowsSource, RunConfig, check, config_names, find_config, from_json, to_json, total_steps
+from jaxbert.step import phase_learning_rate
 
 
 @pytest.mark.parametrize("name", config_names())
@@ -35,7 +37,13 @@ def test_what_the_readme_names_is_there():
 
 
 def test_bert_base_is_the_papers():
+    """One schedule over both lengths; the moments and the step count go on."""
     config = find_config("bert_base")
+    assert config.optimizer.name == "bert_adamw" and config.phases[1].moments == "keep"
+    rates = [
+        float(phase_learning_rate(config, phase)(step)) for phase, step in ((0, 5_000), (0, 899_999), (1, 950_000))
+    ]
+    np.testing.assert_allclose(rates, [5e-5, 1.00001e-5, 5e-6], rtol=1e-4)
     assert total_steps(config) == 1_000_000 and {phase.batch_size for phase in config.phases} == {256}
     assert [phase.length for phase in config.phases] == [128, 512]
     encoder = config.encoder
@@ -45,3 +53,37 @@ def test_bert_base_is_the_papers():
         12,
         3072,
     )
+
+
+@pytest.mark.parametrize("size", ["base", "large"])
+def test_lamb_is_the_papers(size):
+    """8,599 steps; the second length is warmed up again, to the rate of its own batch."""
+    config = find_config(f"bert_{size}_lamb")
+    assert config.encoder.num_layers == {"base": 12, "large": 24}[size]
+    assert total_steps(config) == 8_599 and [phase.batch_size for phase in config.phases] == [65_536, 32_768]
+    short, long = (phase.schedule for phase in config.phases)
+    assert np.isclose(short.peak / long.peak, np.sqrt(2), rtol=1e-3) and long.peak == 5e-3
+    for step, rate in ((7_037, 0.0), (7_037 + 156, 2.5e-3), (7_037 + 781, 2.5e-3), (8_598, 5e-3 / 1_562)):
+        np.testing.assert_allclose(float(phase_learning_rate(config, 1)(step)), rate, rtol=1e-3, atol=1e-9)
+    # A tenth of the rows are of the second length, and as many in all as in the paper's other runs.
+    rows = [phase.batch_size * phase.steps for phase in config.phases]
+    assert abs(rows[1] / sum(rows) - 0.1) < 1e-3 and abs(sum(rows) / 512e6 - 1) < 1e-2
+
+
+@pytest.mark.parametrize("size", ["base", "large"])
+def test_nvidias_is_its_scripts(size):
+    """Each update's rate is that of schedulers.py with its arguments; moments stay, the count starts anew."""
+    config = find_config(f"bert_{size}_nvidia")
+    assert config.optimizer.name == "lamb_nvidia" and config.phases[1].moments == "keep_reset_count"
+    assert [(phase.steps, phase.batch_size, phase.slots) for phase in config.phases] == [
+        (7_038, 65_536, 20),
+        (1_563, 32_768, 80),
+    ]
+    began = 0
+    for index, (steps, peak, warmup) in enumerate(((7_038, 6e-3, 0.2843), (1_563, 4e-3, 0.128))):
+        progress = np.arange(1, steps + 1) / steps
+        expected = peak * np.where(progress < warmup, progress / warmup, (1 - progress) ** 0.5)
+        found = np.asarray(phase_learning_rate(config, index)(began + np.arange(steps)))
+        at_the_border = np.abs(progress * steps - warmup * steps) < 1  # Warm-ups are whole steps here.
+        np.testing.assert_allclose(found[~at_the_border], expected[~at_the_border], rtol=5e-4, atol=1e-8)
+        began += steps

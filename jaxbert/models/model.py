@@ -75,7 +75,7 @@ class Model:
 
     def masked_lm(self, params: Params, x_BMD: jax.Array) -> jax.Array:
         """Logits (B, M, padded V) of hidden states at M positions, float32."""
-        word = in_use({"word": params["encoder"]["embeddings"]["word"]["table"]}, x_BMD.dtype)["word"]
+        word = in_use(params["encoder"]["embeddings"]["word"], x_BMD.dtype)["table"]
         return self._apply("masked_lm", params, x_BMD, word)
 
     def next_sentence(self, params: Params, x_BLD: jax.Array) -> jax.Array:

@@ -6,6 +6,7 @@ import dataclasses
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 from jaxbert.config import (
@@ -15,9 +16,11 @@ from jaxbert.config import (
     PhaseConfig,
     RunConfig,
     ScheduleConfig,
+    slots,
 )
+from jaxbert.objectives import make_objectives
 from jaxbert.sharding import replicated, single_device_mesh
-from jaxbert.step import build, frozen_tables, hand_over
+from jaxbert.step import build, corrupt, frozen_tables, gradients, hand_over
 
 LENGTH, BATCH, VOCAB = 16, 8, 100
 ENCODER = EncoderConfig(
@@ -75,6 +78,35 @@ def test_accumulation_equals_the_whole_batch(accumulation):
     for a, b in zip(jax.tree.leaves(whole["params"]), jax.tree.leaves(parts["params"]), strict=True):
         # One entry in thousands may sit where Adam divides by almost nothing.
         np.testing.assert_allclose(a, b, atol=2e-4)
+
+
+def test_clipping_each_micro_batch_as_googles_cores_do():
+    """Each of the A shares of the gradient is cut to clip_norm / A before they are summed, and the sum is not cut."""
+    clip, accumulation = 0.5, 4
+    optimizer = dataclasses.replace(CONFIG.optimizer, clip_norm=clip, clip_scope="micro_batch")
+    phase = dataclasses.replace(CONFIG.phases[0], accumulation=accumulation)
+    _, metrics = _run(dataclasses.replace(CONFIG, optimizer=optimizer, phases=(phase,)), 1)
+
+    mesh = single_device_mesh()
+    program = build(CONFIG, mesh)
+    objectives = make_objectives(CONFIG.objectives, ENCODER, length=LENGTH, slots=slots(CONFIG, CONFIG.phases[0]))
+    key, _ = jax.random.split(jax.random.fold_in(jax.random.key(CONFIG.seed, impl="threefry2x32"), 0))
+    with jax.set_mesh(mesh):
+        params = program.init(0)["params"]
+        whole = corrupt(objectives, jax.tree.map(jax.numpy.asarray, _batch(0)), _frozen(mesh), key)
+    params, whole = jax.device_get((params, whole))
+    denominators = {name: d for part in objectives for name, d in part.denominators(whole).items()}
+    summed, raw = jax.tree.map(np.zeros_like, params), []
+    for a in range(accumulation):
+        rows = {name: x[a::accumulation] for name, x in whole.items()}
+        share, _ = gradients(
+            program.model, objectives, params, rows, denominators, dropout_key=None, dtype="float32", accumulation=1
+        )
+        raw.append(float(optax.global_norm(share)))
+        summed = jax.tree.map(lambda s, g: s + g * min(1.0, clip / accumulation / raw[-1]), summed, share)
+    assert min(raw) > clip / accumulation, "each share must be cut, or this test shows nothing"
+    np.testing.assert_allclose(metrics[0]["grad_norm"], float(optax.global_norm(summed)), rtol=1e-5)
+    assert metrics[0]["grad_norm"] < clip
 
 
 def test_loss_is_the_global_mean():

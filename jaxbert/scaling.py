@@ -1,0 +1,148 @@
+"""`--set scale.KEY=VALUE`: helpers that change several fields of a run together, and say what they did. No jax.
+
+    scale.batch_size=N    the first phase's batch becomes N rows, the others' in proportion. The rates follow the square
+                          root of the batch, the steps keep the number of rows, the warm-ups keep their steps
+    scale.steps=SHARE     that share of the steps, warm-ups and decays; rates and batches stay
+
+The rules of `scale.batch_size` are those of You et al. 2020 (LAMB): rates in proportion to the square root of the
+batch, and warm-ups whose share grows with the batch as the number of steps falls: 3,125 steps at every size in its
+table.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+
+from jaxbert.config import PhaseConfig, RunConfig, did_you_mean
+from jaxbert.errors import InputError
+
+PREFIX = "scale."
+
+
+def scale(config: RunConfig, key: str, value: str) -> tuple[RunConfig, list[str]]:
+    """`config` changed by the helper `key`, and lines that say what it did.
+
+    Raises:
+      InputError: no such helper, or a value it cannot take.
+    """
+    if key not in HELPERS:
+        known = ", ".join(f"{PREFIX}{name}" for name in HELPERS)
+        raise InputError(
+            f"unknown key {key!r}",
+            where=f"--set {PREFIX}{key}",
+            fix=f"{did_you_mean(key, list(HELPERS))}Known: {known}.",
+        )
+    return HELPERS[key](config, value)
+
+
+def scale_batch_size(config: RunConfig, value: str) -> tuple[RunConfig, list[str]]:
+    """Every batch in proportion to the first, which becomes `value` rows; see the module."""
+    where = f"--set {PREFIX}batch_size"
+    if not value.isdigit() or int(value) < 1:
+        raise InputError(f"{value!r} is no number of rows", where=where, fix="Give a whole number of 1 or more.")
+    first = config.phases[0].batch_size
+    share = int(value) / first
+    lines = [
+        f"{PREFIX}batch_size={value}: rates follow the square root of the batch (x {math.sqrt(share):.3g}), steps keep "
+        "the number of rows, warm-ups keep their steps"
+    ]
+    phases = []
+    for phase in config.phases:
+        rows, rest = divmod(phase.batch_size * int(value), first)
+        if rest or rows < 1:
+            raise InputError(
+                f"phase {phase.name} would have {phase.batch_size * share:g} rows",
+                where=where,
+                fix=f"Take a multiple of {first // math.gcd(first, *(other.batch_size for other in config.phases))}.",
+            )
+        phases.append(_with_batch(phase, rows, share))
+        lines.append(f"{PREFIX}batch_size={value}: {_changes(phase, phases[-1])}")
+    scaled = dataclasses.replace(
+        config,
+        phases=tuple(phases),
+        checkpoint=dataclasses.replace(config.checkpoint, every_steps=_steps(config.checkpoint.every_steps, 1 / share)),
+        evaluation=dataclasses.replace(config.evaluation, every_steps=_steps(config.evaluation.every_steps, 1 / share)),
+    )
+    lines.append(
+        f"{PREFIX}batch_size={value}: evaluation every {scaled.evaluation.every_steps:,} steps, checkpoint every "
+        f"{scaled.checkpoint.every_steps:,}"
+    )
+    return scaled, lines
+
+
+def scale_steps(config: RunConfig, value: str) -> tuple[RunConfig, list[str]]:
+    """A share `value` of every phase's steps, warm-up and decay."""
+    where = f"--set {PREFIX}steps"
+    try:
+        share = float(value)
+    except ValueError:
+        share = math.nan
+    if not 0 < share < math.inf:
+        raise InputError(f"{value!r} is no share of the steps", where=where, fix="Give a number above 0, say 0.1.")
+    phases = tuple(_with_steps(phase, share) for phase in config.phases)
+    lines = [f"{PREFIX}steps={value}: {_changes(a, b)}" for a, b in zip(config.phases, phases, strict=True)]
+    return dataclasses.replace(config, phases=phases), lines
+
+
+HELPERS: Mapping[str, Callable[[RunConfig, str], tuple[RunConfig, list[str]]]] = {
+    "batch_size": scale_batch_size,
+    "steps": scale_steps,
+}
+
+
+def _with_batch(phase: PhaseConfig, rows: int, share: float) -> PhaseConfig:
+    """`phase` with `rows` a batch: `share` times what it had."""
+    schedule = phase.schedule
+    if schedule is not None:
+        schedule = dataclasses.replace(
+            schedule,
+            peak=schedule.peak * math.sqrt(share),
+            end=schedule.end * math.sqrt(share),
+            total_steps=_steps(schedule.total_steps, 1 / share),
+            decay_steps=_steps(schedule.decay_steps, 1 / share),
+        )
+    return dataclasses.replace(
+        phase,
+        batch_size=rows,
+        steps=_steps(phase.steps, 1 / share),
+        accumulation=math.gcd(phase.accumulation, rows),
+        schedule=schedule,
+    )
+
+
+def _with_steps(phase: PhaseConfig, share: float) -> PhaseConfig:
+    """`phase` with a share of its steps."""
+    schedule = phase.schedule
+    if schedule is not None:
+        schedule = dataclasses.replace(
+            schedule,
+            warmup_steps=_steps(schedule.warmup_steps, share),
+            total_steps=_steps(schedule.total_steps, share),
+            decay_steps=_steps(schedule.decay_steps, share),
+        )
+    return dataclasses.replace(phase, steps=_steps(phase.steps, share), schedule=schedule)
+
+
+def _steps(steps: int, share: float) -> int:
+    """0 means "none" wherever it stands, and stays."""
+    return max(1, round(steps * share)) if steps else 0
+
+
+def _changes(old: PhaseConfig, new: PhaseConfig) -> str:
+    """What became of a phase: 'phase long: batch 64 -> 16 rows, steps ...'."""
+    parts = [_change("batch", f"{old.batch_size:,}", f"{new.batch_size:,}", " rows")]
+    parts.append(_change("steps", f"{old.steps:,}", f"{new.steps:,}"))
+    if old.schedule is not None and new.schedule is not None:
+        parts.append(_change("rate", f"{old.schedule.peak:.3g}", f"{new.schedule.peak:.3g}"))
+        parts.append(_change("warm-up", f"{old.schedule.warmup_steps:,}", f"{new.schedule.warmup_steps:,}"))
+        if old.schedule.decay_steps:
+            parts.append(_change("decay", f"{old.schedule.decay_steps:,}", f"{new.schedule.decay_steps:,}"))
+    if old.accumulation != new.accumulation:
+        parts.append(_change("accumulation", str(old.accumulation), str(new.accumulation)))
+    return f"phase {new.name}: {', '.join(parts)}"
+
+
+def _change(what: str, old: str, new: str, unit: str = "") -> str:
+    return f"{what} {new}{unit} as before" if old == new else f"{what} {old} -> {new}{unit}"

@@ -1,0 +1,105 @@
+"""`--set scale.KEY=VALUE`: what each helper changes, what it leaves, what it says."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from jaxbert.config import DataConfig, EvaluationConfig, PhaseConfig, RunConfig, ScheduleConfig, check, find_config
+from jaxbert.errors import InputError
+from jaxbert.overrides import apply_overrides
+
+CONFIG = RunConfig(
+    name="test",
+    data=DataConfig(source="none"),
+    phases=(
+        PhaseConfig(
+            name="short",
+            batch_size=64,
+            accumulation=8,
+            steps=1000,
+            schedule=ScheduleConfig(kind="wsd", peak=4e-3, end=4e-4, warmup_steps=100, decay_steps=200),
+        ),
+        PhaseConfig(
+            name="long", length=512, batch_size=32, steps=300, schedule=ScheduleConfig(total_steps=400, warmup_steps=9)
+        ),
+    ),
+    evaluation=EvaluationConfig(every_steps=50),
+)
+
+
+def scaled(*settings: str) -> tuple[RunConfig, list[str]]:
+    lines: list[str] = []
+    return apply_overrides(CONFIG, list(settings), lines.append), lines
+
+
+def test_batch_size_follows_the_square_root_rule() -> None:
+    config, lines = scaled("scale.batch_size=4")
+    short, long = config.phases
+    assert (short.batch_size, long.batch_size) == (4, 2)
+    assert (short.steps, long.steps) == (16_000, 4_800)
+    for new, old in zip(config.phases, CONFIG.phases, strict=True):
+        assert new.steps * new.batch_size == old.steps * old.batch_size
+        assert math.isclose(new.schedule.peak, old.schedule.peak / 4)
+        assert math.isclose(new.schedule.end, old.schedule.end / 4)
+        assert new.schedule.warmup_steps == old.schedule.warmup_steps
+    assert short.schedule.decay_steps == 3_200 and long.schedule.total_steps == 6_400
+    assert short.accumulation == 4, "the largest that divides both the old one and the batch"
+    assert config.evaluation.every_steps == 800 and config.checkpoint.every_steps == 16_000
+    check(config)
+    assert [line.removeprefix("scale.batch_size=4: ") for line in lines] == [
+        "rates follow the square root of the batch (x 0.25), steps keep the number of rows, warm-ups keep their steps",
+        "phase short: batch 64 -> 4 rows, steps 1,000 -> 16,000, rate 0.004 -> 0.001, warm-up 100 as before, "
+        "decay 200 -> 3,200, accumulation 8 -> 4",
+        "phase long: batch 32 -> 2 rows, steps 300 -> 4,800, rate 0.0001 -> 2.5e-05, warm-up 9 as before",
+        "evaluation every 800 steps, checkpoint every 16,000",
+    ]
+
+
+def test_batch_size_goes_up_too() -> None:
+    config, _ = scaled("scale.batch_size=256")
+    assert [phase.batch_size for phase in config.phases] == [256, 128]
+    assert [phase.steps for phase in config.phases] == [250, 75]
+    assert math.isclose(config.phases[0].schedule.peak, 8e-3)
+
+
+def test_steps_scale_warmups_and_decays_with_them() -> None:
+    config, lines = scaled("scale.steps=0.1")
+    short, long = config.phases
+    assert (short.steps, short.schedule.warmup_steps, short.schedule.decay_steps) == (100, 10, 20)
+    assert (long.steps, long.schedule.warmup_steps, long.schedule.total_steps) == (30, 1, 40)
+    assert short.schedule.peak == 4e-3 and short.batch_size == 64
+    assert lines[0] == (
+        "scale.steps=0.1: phase short: batch 64 rows as before, steps 1,000 -> 100, rate 0.004 as before, "
+        "warm-up 100 -> 10, decay 200 -> 20"
+    )
+
+
+def test_what_follows_a_helper_has_the_last_word() -> None:
+    config, _ = scaled("scale.batch_size=16", "phases.short.schedule.peak=1e-3", "scale.steps=2")
+    assert config.phases[0].schedule.peak == 1e-3 and config.phases[0].steps == 8_000
+
+
+def test_the_sum_of_lamb_recipes_fits_one_device() -> None:
+    """64k rows scaled to what one accelerator takes: the LAMB paper's rate for 512 rows, 6.25e-4."""
+    config = apply_overrides(find_config("bert_large_lamb"), ["scale.batch_size=512"])
+    assert math.isclose(config.phases[0].schedule.peak, 6.25e-4, rel_tol=1e-3)
+    assert config.phases[0].steps == 7_037 * 128
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("scale.batch_size=3", "phase long would have 1.5 rows"),
+        ("scale.batch_size=0", "whole number of 1 or more"),
+        ("scale.batch_size=many", "no number of rows"),
+        ("scale.steps=0", "above 0"),
+        ("scale.steps=half", "no share of the steps"),
+        ("scale.batchsize=4", "Did you mean batch_size?"),
+    ],
+)
+def test_what_cannot_be_scaled(setting: str, says: str) -> None:
+    with pytest.raises(InputError) as error:
+        scaled(setting)
+    assert says in str(error.value) and setting.split("=")[0] in str(error.value)
