@@ -151,7 +151,7 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
 
 
 def make_schedule(config: ScheduleConfig, horizon: int) -> Callable[[jax.Array], jax.Array]:
-    """The learning rate, float32, as a function of the number of steps done since the schedule began.
+    """The learning rate, float32 (float64 under x64), as a function of the number of steps done since it began.
 
     Args:
       config: its shape.
@@ -175,7 +175,7 @@ def make_schedule(config: ScheduleConfig, horizon: int) -> Callable[[jax.Array],
         return peak * jnp.sqrt(warmup / jnp.maximum(now, warmup))  # inverse_sqrt
 
     def rate(step: jax.Array) -> jax.Array:
-        now = jnp.asarray(step, jnp.float32) + config.first_step
+        now = jnp.asarray(step, float) + config.first_step
         return jnp.where(now < warmup, peak * now / max(1, warmup), falling(now)) if warmup else falling(now)
 
     return rate

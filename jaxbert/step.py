@@ -112,7 +112,8 @@ def build(config: RunConfig, mesh: Mesh, phase: int = 0) -> Program:
                 metrics["loss"] += objective.weight * terms[name].sum / denominators[name]
         metrics |= figures(terms)
         grad_norm, update_norm = optax.global_norm(grads), rate * optax.global_norm(direction)
-        finite = jnp.isfinite(grad_norm) & jnp.isfinite(metrics["loss"]) & jnp.isfinite(update_norm)
+        # Not the update's norm: it is finite where these are, and waiting for it would take a pass over all state.
+        finite = jnp.isfinite(grad_norm) & jnp.isfinite(metrics["loss"])
         params, opt_state = jax.tree.map(
             lambda new, old: jnp.where(finite, new, old), (params, opt_state), (state["params"], state["opt_state"])
         )

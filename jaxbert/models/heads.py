@@ -55,10 +55,10 @@ class MaskedLM(nnx.Module):
         """Logits (B, M, padded V) in float32; those of the padding are the lowest float, probability 0."""
         h_BMD = self.norm(gelu(self.dense(x_BMD, act("act_BMD")), self.activation))
         wide = jnp.promote_types(h_BMD.dtype, jnp.float32)
-        z_BMV = jnp.einsum("bmd,vd->bmv", h_BMD, word_VD, preferred_element_type=wide) + self.bias[...].astype(wide)
-        if z_BMV.shape[-1] == self.vocab_size:
-            return z_BMV
-        return jnp.where(jnp.arange(z_BMV.shape[-1]) < self.vocab_size, z_BMV, jnp.finfo(z_BMV.dtype).min)
+        bias_V = self.bias[...].astype(wide)
+        # Padding rows of the table are 0, so their logits are their bias.
+        bias_V = jnp.where(jnp.arange(bias_V.shape[0]) < self.vocab_size, bias_V, jnp.finfo(wide).min)
+        return jnp.einsum("bmd,vd->bmv", h_BMD, word_VD, preferred_element_type=wide) + bias_V
 
 
 class PairClassifier(nnx.Module):

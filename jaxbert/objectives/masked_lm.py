@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -73,12 +75,28 @@ class MaskedLM:
         }
 
 
+@jax.custom_vjp
 def cross_entropy(z: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
     """-log softmax(z)[label] and whether the label has the highest logit, both of shape z.shape[:-1].
 
     Reductions over the last axis and comparisons only, so that it may be sharded (a gather along it may not).
     """
-    top = jax.lax.stop_gradient(z.max(-1))
+    return _cross_entropy_forward(z, label)[0]
+
+
+def _cross_entropy_forward(z: jax.Array, label: jax.Array) -> tuple[tuple[jax.Array, jax.Array], Any]:
+    top = z.max(-1)
     log_sum = jnp.log(jnp.exp(z - top[..., None]).sum(-1)) + top
     at_label = jnp.where(jnp.arange(z.shape[-1]) == label[..., None], z, 0).sum(-1)
-    return log_sum - at_label, at_label >= top
+    return (log_sum - at_label, at_label >= top), (z, log_sum, label)
+
+
+def _cross_entropy_backward(saved: Any, cotangents: Any) -> tuple[jax.Array, None]:
+    z, log_sum, label = saved
+    at_label = jnp.arange(z.shape[-1]) == label[..., None]
+    dz = (jnp.exp(z - log_sum[..., None]) - at_label) * cotangents[0][..., None]
+    # Three products take it (hidden states, table, bias): computed once, not in each of them.
+    return jax.lax.optimization_barrier(dz), None
+
+
+cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)

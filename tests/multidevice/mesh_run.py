@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
+import sys
+from functools import partial
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -19,9 +21,12 @@ from jaxbert.config import (
     RunConfig,
     ScheduleConfig,
 )
-from jaxbert.objectives import make_objectives
 from jaxbert.sharding import global_batch, make_mesh, replicated
 from jaxbert.step import batch_fields, build, corrupt, frozen_tables
+
+sys.path.append(str(Path(__file__).parents[1] / "objectives"))
+
+import golden_corruption as golden
 
 LENGTH, BATCH, VOCAB, STEPS = 32, 16, 500, 4
 CONFIG = RunConfig(
@@ -59,30 +64,30 @@ def host_batch(number: int) -> dict[str, np.ndarray]:
     return {"tokens": tokens, "types": group * (np.arange(LENGTH) > 15), "group": group, "label": label}
 
 
+def on_mesh(mesh: jax.sharding.Mesh, rows: dict[str, np.ndarray], length: int) -> dict[str, jax.Array]:
+    size = len(rows["tokens"])
+    return global_batch(mesh, lambda lo, hi: {k: v[lo:hi] for k, v in rows.items()}, size, batch_fields(length))
+
+
 def run(mesh_config: MeshConfig) -> dict:
     mesh = make_mesh(mesh_config, jax.devices()[:1] if mesh_config.data == 1 else None)
     config = dataclasses.replace(CONFIG, mesh=mesh_config)
     program = build(config, mesh)
-    objectives = make_objectives(config.objectives, config.encoder, length=LENGTH, slots=5)
-    losses, masks = [], hashlib.sha256()
+    losses = []
     with jax.set_mesh(mesh):
+        batch, tables = on_mesh(mesh, golden.rows(), golden.LENGTH), replicated(mesh, golden.frozen())
+        masks = golden.digest(jax.jit(partial(corrupt, golden.objectives()))(batch, tables, jax.random.key(golden.KEY)))
         state = program.init(0)
         frozen = replicated(mesh, frozen_tables(np.arange(VOCAB) < 5, 4))
         for number in range(STEPS):
-            rows = host_batch(number)
-            batch = global_batch(
-                mesh, lambda lo, hi, rows=rows: {k: v[lo:hi] for k, v in rows.items()}, BATCH, batch_fields(LENGTH)
-            )
-            found = jax.jit(lambda b, f, k: corrupt(objectives, b, f, k))(batch, frozen, jax.random.key(number))
-            for name in ("tokens", "slots", "labels"):
-                masks.update(np.ascontiguousarray(np.asarray(found[name])).tobytes())
+            batch = on_mesh(mesh, host_batch(number), LENGTH)
             state, metrics = program.step(state, frozen, batch)
             losses.append(float(metrics["loss"]))
         held = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(state["params"]))
         moments = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(state["opt_state"]))
     return {
         "losses": losses,
-        "masks": masks.hexdigest(),
+        "masks": masks,
         "compilations": program.step._cache_size(),
         "parameter_bytes": held,
         "moment_bytes": moments,
