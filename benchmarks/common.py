@@ -15,7 +15,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "torc
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, memory, accelerators, operating system, Python, versions, and the revision that was measured."""
+    """Processor, cores, memory, accelerators, system, Python, versions, and the revision that was measured."""
     import jax
 
     return {
@@ -60,12 +60,10 @@ def _revision() -> str:
     """The commit, with a + where the tree differs from it; empty outside a checkout."""
     here = Path(__file__).parent
     try:
-        head = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changed = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"], cwd=here, capture_output=True, text=True, check=True
-        ).stdout.strip()
+        head, changed = (
+            subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+            for words in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
     except (OSError, subprocess.CalledProcessError):
         return ""
     return head + ("+" if changed else "")

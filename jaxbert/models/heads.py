@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxbert.config import EncoderConfig
-from jaxbert.models.layers import Dense, LayerNorm, constant, gelu, parameter
+from jaxbert.models.layers import Dense, LayerNorm, affine, constant, gelu, parameter
 from jaxbert.sharding import Layout, act
 
 
@@ -58,7 +58,7 @@ class MaskedLM(nnx.Module):
         bias_V = self.bias[...].astype(wide)
         # Padding rows of the table are 0, so their logits are their bias.
         bias_V = jnp.where(jnp.arange(bias_V.shape[0]) < self.vocab_size, bias_V, jnp.finfo(wide).min)
-        return jnp.einsum("bmd,vd->bmv", h_BMD, word_VD, preferred_element_type=wide) + bias_V
+        return affine(h_BMD, word_VD, bias_V, "bmd,vd->bmv", None, wide)
 
 
 class PairClassifier(nnx.Module):
