@@ -412,6 +412,8 @@ class Torch:
         import peer
         import torch
 
+        from jaxbert.optim import clip_norm
+
         torch.manual_seed(0)
         torch.set_float32_matmul_precision("high")
         encoder = from_json(EncoderConfig, case["encoder"], "case")
@@ -435,10 +437,10 @@ class Torch:
                 inputs["labels"] = labels[inputs["picked"]]
             self._inputs.append(inputs)
         called = torch.compile(model) if case["compile"] else model
-        clip_norm = config.optimizer.clip_norm
+        bound = clip_norm(config.optimizer)
 
         def step(inputs: Json) -> Any:
-            return peer.train_step(called, optimizer, inputs, clip_norm=clip_norm, bfloat16=self._device == "cuda")
+            return peer.train_step(called, optimizer, inputs, clip_norm=bound, bfloat16=self._device == "cuda")
 
         self._step = step
         began = time.perf_counter()

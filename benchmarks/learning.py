@@ -32,6 +32,7 @@ from jaxbert.config import (
     RowsSource,
     RunConfig,
     ScheduleConfig,
+    load_json,
     save_json,
     slots,
     total_steps,
@@ -102,12 +103,11 @@ def run_config(
 
 def run(config: RunConfig, out: Path) -> dict[str, Any]:
     """Makes the run unless it is done; its settings, curve, last figures and seconds."""
-    workdir = out / config.name
+    workdir, file = out / config.name, out / f"{config.name}.json"
+    out.mkdir(parents=True, exist_ok=True)
+    keep_to(config, file)
     curve = read_curve(workdir)
     if not curve or curve[-1]["step"] < total_steps(config):
-        out.mkdir(parents=True, exist_ok=True)
-        file = out / f"{config.name}.json"
-        save_json(config, file)
         command = ["-m", "jaxbert", "pretrain", str(file), "--workdir", str(workdir)]
         subprocess.run([sys.executable, *command], check=True)
         curve = read_curve(workdir)
@@ -132,6 +132,13 @@ def run(config: RunConfig, out: Path) -> dict[str, Any]:
         "final": curve[-1],
         "curve": curve,
     }
+
+
+def keep_to(config: RunConfig, file: Path) -> None:
+    """Saves the run's config as `file`; stops where a run of other settings has left its own there."""
+    if file.is_file() and load_json(file) != config:
+        raise SystemExit(f"{file} is of a run with other settings: take another --out")
+    save_json(config, file)
 
 
 def read_curve(workdir: Path) -> list[dict[str, Any]]:

@@ -79,10 +79,10 @@ def train_step(
     optimizer: torch.optim.Optimizer,
     inputs: Mapping[str, torch.Tensor],
     *,
-    clip_norm: float = 1.0,
+    clip_norm: float,
     bfloat16: bool = False,
 ) -> torch.Tensor:
-    """One step: forward (in bfloat16 autocast where asked for), backward, clip, update. Gives the loss."""
+    """One step: forward (in bfloat16 autocast where asked for), backward, clip (0: not), update. Gives the loss."""
     device = inputs["input_ids"].device.type
     with torch.autocast(device, torch.bfloat16, enabled=bfloat16):
         loss = peer(**inputs).loss

@@ -141,6 +141,8 @@ def peer_step(case: Case, directory: Path, bfloat16: bool, compiled: bool) -> Ca
     import peer
     import torch
 
+    from jaxbert.optim import clip_norm
+
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     torch.manual_seed(0)
     config = run_config(case)
@@ -150,7 +152,7 @@ def peer_step(case: Case, directory: Path, bfloat16: bool, compiled: bool) -> Ca
     called = torch.compile(model) if compiled else model
 
     def step() -> None:
-        peer.train_step(called, optimizer, inputs, clip_norm=config.optimizer.clip_norm, bfloat16=bfloat16)
+        peer.train_step(called, optimizer, inputs, clip_norm=clip_norm(config.optimizer), bfloat16=bfloat16)
 
     return step
 

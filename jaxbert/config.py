@@ -511,7 +511,9 @@ def _check_schedule(schedule: ScheduleConfig, steps: int, where: str, key: str) 
 def _check_optimizer(optimizer: OptimizerConfig) -> None:
     for name in ("beta1", "beta2"):
         _require(0 <= getattr(optimizer, name) < 1, "outside [0, 1)", f"optimizer.{name}", "Take one in [0, 1).")
-    for name in ("epsilon", "weight_decay", "clip_norm"):
+    # With 0, a parameter that has had no gradient yet would be moved by 0 / 0.
+    _require(optimizer.epsilon > 0, f"is {optimizer.epsilon}", "optimizer.epsilon", "Take one above 0, say 1e-6.")
+    for name in ("weight_decay", "clip_norm"):
         _require((getattr(optimizer, name) or 0.0) >= 0, "negative", f"optimizer.{name}", "Take 0 or more.")
 
 

@@ -1,7 +1,8 @@
 """`--set scale.KEY=VALUE`: helpers that change several fields of a run together, and say what they did. No jax.
 
     scale.batch_size=N    the first phase's batch becomes N rows, the others' in proportion. The rates follow the square
-                          root of the batch, the steps keep the number of rows, the warm-ups keep their steps
+                          root of the batch, the steps keep the number of rows, the warm-ups keep their steps;
+                          batches of evaluation become no larger than training's
     scale.steps=SHARE     that share of the steps, warm-ups and decays; rates and batches stay
 
 The rules of `scale.batch_size` are those of You et al. 2020 (LAMB): rates in proportion to the square root of the
@@ -15,7 +16,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 
-from jaxbert.config import PhaseConfig, RunConfig, did_you_mean
+from jaxbert.config import EvaluationConfig, PhaseConfig, RunConfig, did_you_mean
 from jaxbert.errors import InputError
 
 PREFIX = "scale."
@@ -40,7 +41,7 @@ def scale(config: RunConfig, key: str, value: str) -> tuple[RunConfig, list[str]
 def scale_batch_size(config: RunConfig, value: str) -> tuple[RunConfig, list[str]]:
     """Every batch in proportion to the first, which becomes `value` rows; see the module."""
     where = f"--set {PREFIX}batch_size"
-    if not value.isdigit() or int(value) < 1:
+    if not value.isdecimal() or int(value) < 1:
         raise InputError(f"{value!r} is no number of rows", where=where, fix="Give a whole number of 1 or more.")
     first = config.phases[0].batch_size
     share = int(value) / first
@@ -63,12 +64,19 @@ def scale_batch_size(config: RunConfig, value: str) -> tuple[RunConfig, list[str
         config,
         phases=tuple(phases),
         checkpoint=dataclasses.replace(config.checkpoint, every_steps=_steps(config.checkpoint.every_steps, 1 / share)),
-        evaluation=dataclasses.replace(config.evaluation, every_steps=_steps(config.evaluation.every_steps, 1 / share)),
+        evaluation=_evaluation(config.evaluation, 1 / share, min(phase.batch_size for phase in phases)),
     )
+    evaluation = scaled.evaluation
     lines.append(
-        f"{PREFIX}batch_size={value}: evaluation every {scaled.evaluation.every_steps:,} steps, checkpoint every "
+        f"{PREFIX}batch_size={value}: evaluation every {evaluation.every_steps:,} steps, checkpoint every "
         f"{scaled.checkpoint.every_steps:,}"
     )
+    if evaluation.batch_size != config.evaluation.batch_size:
+        batches = f"{evaluation.batches:,} batches" if evaluation.batches else "the whole split in batches"
+        lines.append(
+            f"{PREFIX}batch_size={value}: evaluation of {batches} of {evaluation.batch_size:,} rows, no more than "
+            "training has; masks belong to a batch, so figures compare with runs that have the same"
+        )
     return scaled, lines
 
 
@@ -109,6 +117,17 @@ def _with_batch(phase: PhaseConfig, rows: int, share: float) -> PhaseConfig:
         steps=_steps(phase.steps, 1 / share),
         accumulation=math.gcd(phase.accumulation, rows),
         schedule=schedule,
+    )
+
+
+def _evaluation(evaluation: EvaluationConfig, share: float, most: int) -> EvaluationConfig:
+    """As often in rows, over as many rows, in batches of `most` rows at most."""
+    rows = min(evaluation.batch_size, most)
+    return dataclasses.replace(
+        evaluation,
+        every_steps=_steps(evaluation.every_steps, share),
+        batch_size=rows,
+        batches=-(-evaluation.batches * evaluation.batch_size // rows),
     )
 
 

@@ -288,7 +288,7 @@ def parameter_table(config: RunConfig) -> str:
     first = config.phases[0]
     objectives = make_objectives(config.objectives, config.encoder, length=first.length, slots=slots(config, first))
     model = Model(config.encoder, heads_of(objectives), layout)
-    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0)))
     resting = jax.tree.leaves(specs(model.names, layout.parameters), is_leaf=lambda leaf: isinstance(leaf, P))
     lines = [("parameter", "shape", "spec", "decay", "trust ratio")]
     for (keys, leaf), spec in zip(jax.tree_util.tree_flatten_with_path(shapes)[0], resting, strict=True):

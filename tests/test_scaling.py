@@ -86,6 +86,10 @@ def test_the_sum_of_lamb_recipes_fits_one_device() -> None:
     config = apply_overrides(find_config("bert_large_lamb"), ["scale.batch_size=512"])
     assert math.isclose(config.phases[0].schedule.peak, 6.25e-4, rel_tol=1e-3)
     assert config.phases[0].steps == 7_037 * 128
+    evaluation = config.evaluation
+    assert (evaluation.batch_size, evaluation.batches) == (256, 64), (
+        "as many rows, in batches that fit where training does"
+    )
 
 
 @pytest.mark.parametrize(
@@ -94,6 +98,7 @@ def test_the_sum_of_lamb_recipes_fits_one_device() -> None:
         ("scale.batch_size=3", "phase long would have 1.5 rows"),
         ("scale.batch_size=0", "whole number of 1 or more"),
         ("scale.batch_size=many", "no number of rows"),
+        ("scale.batch_size=\u00b2", "no number of rows"),
         ("scale.steps=0", "above 0"),
         ("scale.steps=half", "no share of the steps"),
         ("scale.batchsize=4", "Did you mean batch_size?"),

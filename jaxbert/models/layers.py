@@ -128,6 +128,7 @@ def _affine_backward(
         ones,
         dy,
         out_sharding=spec_of(b),
+        precision=jax.lax.Precision.HIGHEST,  # A sum, which no device may round on the way.
         preferred_element_type=jnp.promote_types(dy.dtype, jnp.float32),
     )
     return dx.astype(x.dtype), dw.astype(w.dtype), db.astype(b.dtype)
@@ -216,7 +217,7 @@ def softmax(scores: jax.Array) -> jax.Array:
 def gelu(x: jax.Array, activation: Activation) -> jax.Array:
     """GELU: `gelu_tanh` (google-research/bert modeling.py) or the exact `gelu_erf` (Hugging Face's BERT).
 
-    The backward pass computes it again: kept, its inner terms would be the largest arrays of all.
+    The backward pass of a layer computes it again: kept, its inner terms would be the largest arrays of all.
     """
     return jax.nn.gelu(x, approximate=activation == "gelu_tanh")
 

@@ -1,7 +1,7 @@
 """BERT's data creation in plain Python: what jaxbert's own is held against.
 
 Written from the published description alone: Devlin et al. 2019 (arXiv:1810.04805), section 3.1 and appendices A.1 and
-A.2, and the project's fact sheet of google-research/bert (classic_systems.md, section 1.2). Lists and `random.Random`:
+A.2, and what google-research/bert says of create_pretraining_data.py. Lists and `random.Random`:
 no numpy, nothing of jaxbert, nothing clever. What the description fixes:
 
   - the target length of a document's rows is L - 3, or with probability 0.1 a number from 2 to L - 3, drawn once;

@@ -14,7 +14,9 @@ from jaxbert.config import EncoderConfig
 from jaxbert.models.encoder import positions
 from jaxbert.models.families import FAMILIES
 from jaxbert.models.families.bert import PRESETS
+from jaxbert.models.layers import affine
 from jaxbert.models.model import HEADS, Model, count_parameters
+from jaxbert.objectives.masked_lm import cross_entropy
 
 CONFIG = EncoderConfig(
     vocab_size=61,
@@ -81,6 +83,49 @@ def test_bfloat16_stays_near_and_logits_are_float32(params: Any) -> None:
 
 
 GROUPS = [1] * 5 + [2] * 6 + [0] * 3
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("equation", ["bld,dhk->blhk", "blhk,hkd->bld", "bmd,vd->bmv", "bd,dc->bc"])
+def test_affine_and_its_gradients_are_the_einsums(equation: str, dtype: str) -> None:
+    """Kernels as layers and heads hold them; the reference is JAX's own derivative, in float32."""
+    sizes = dict(zip("bldhkvmc", (3, 5, 6, 2, 4, 11, 7, 2), strict=True))
+    inputs, y_dims = equation.split("->")
+    x_dims, w_dims = inputs.split(",")
+    b_dims = y_dims[-1:] if len(y_dims) < 4 else y_dims[-2:]
+    rng = np.random.default_rng(3)
+    x, w, b, dy = (
+        jnp.asarray(rng.normal(size=[sizes[d] for d in dims]), dtype) for dims in (x_dims, w_dims, b_dims, y_dims)
+    )
+    y, back = jax.vjp(lambda *args: affine(*args, equation, None, jnp.dtype(dtype)), x, w, b)
+    wide = [part.astype(jnp.float32) for part in (x, w, b)]
+    expected, reference = jax.vjp(lambda x, w, b: jnp.einsum(equation, x, w) + b, *wide)
+    assert y.dtype == dtype and [g.dtype for g in back(dy)] == [dtype] * 3
+    share = 2e-6 if dtype == "float32" else 1e-2
+    for found, wanted in zip((y, *back(dy)), (expected, *reference(dy.astype(jnp.float32))), strict=True):
+        difference = np.linalg.norm(np.asarray(found, np.float32) - wanted)
+        assert difference <= share * np.linalg.norm(wanted)
+
+
+@pytest.mark.parametrize("padding", [0, 3])
+def test_cross_entropy_and_its_gradient_are_log_softmaxs(padding: int) -> None:
+    """Also with a padded vocabulary, whose logits are the lowest float: no NaN, no gradient."""
+    rng = np.random.default_rng(4)
+    lowest = np.full((3, 4, padding), np.finfo(np.float32).min, np.float32)
+    z = jnp.concatenate([jnp.asarray(20 * rng.normal(size=(3, 4, 9)), jnp.float32), lowest], -1)
+    label, weight = rng.integers(0, 9, (3, 4)), jnp.asarray(rng.random((3, 4)), jnp.float32)
+
+    def reference(z: jax.Array) -> jax.Array:
+        return -(jnp.take_along_axis(jax.nn.log_softmax(z), label[..., None], -1)[..., 0] * weight).sum()
+
+    def ours(z: jax.Array) -> jax.Array:
+        return (cross_entropy(z, jnp.asarray(label))[0] * weight).sum()
+
+    (loss, gradient), (expected, wanted) = (jax.value_and_grad(f)(z) for f in (ours, reference))
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    np.testing.assert_allclose(gradient, wanted, atol=1e-6)
+    assert np.abs(wanted).max() > 0.1 and not np.asarray(gradient)[..., 9:].any()
+    np.testing.assert_array_equal(cross_entropy(z, jnp.asarray(label))[1], z.argmax(-1) == label)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
