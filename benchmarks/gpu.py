@@ -7,7 +7,8 @@ For any GPU at hand (the first, where there are several). Needs jax, flax, optax
 transformers, and without them its rows say so. All parts by default, compilation included within --deadline seconds;
 what does not fit any more is listed as skipped. A part that is named alone has the whole time, and takes a DIRECTORY
 of its own. Each case has processes of its own: one that fails is a row with its message, and the rest goes on.
-DIRECTORY/gpu.json is written after every case. Exit code 1: a correctness check failed or did not run. --smoke runs all of it at toy size, on a CPU too: it tries this program and measures nothing.
+DIRECTORY/gpu.json is written after every case. Exit code 1: a correctness check failed or did not run. --smoke runs
+all of it at toy size, on a CPU too: it tries this program and measures nothing.
 
 correctness (`gpu_child.CHECKS` has details and tolerances)
     imports      what training needs imports without the libraries of data preparation and logging

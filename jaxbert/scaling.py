@@ -74,8 +74,7 @@ def scale_batch_size(config: RunConfig, value: str) -> tuple[RunConfig, list[str
     if evaluation.batch_size != config.evaluation.batch_size:
         batches = f"{evaluation.batches:,} batches" if evaluation.batches else "the whole split in batches"
         lines.append(
-            f"{PREFIX}batch_size={value}: evaluation of {batches} of {evaluation.batch_size:,} rows, no more than "
-            "training has; masks belong to a batch, so figures compare with runs that have the same"
+            f"{PREFIX}batch_size={value}: evaluation of {batches} of {evaluation.batch_size:,} rows, training's fewest"
         )
     return scaled, lines
 

@@ -54,6 +54,7 @@ def test_batch_size_follows_the_square_root_rule() -> None:
         "decay 200 -> 3,200, accumulation 8 -> 4",
         "phase long: batch 32 -> 2 rows, steps 300 -> 4,800, rate 0.0001 -> 2.5e-05, warm-up 9 as before",
         "evaluation every 800 steps, checkpoint every 16,000",
+        "evaluation of the whole split in batches of 2 rows, training's fewest",
     ]
 
 
