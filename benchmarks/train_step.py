@@ -23,15 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import ENVIRONMENT, write
 
 from jaxbert.config import DataConfig, PhaseConfig, RunConfig, ScheduleConfig, find_config, slots
 
 TOLERANCE = 1e-4  # between the losses, as a share
 RATE = 1e-4
 WARM_UP = 3  # steps of each side before the first round
-# What each side's process is started with, beside the cores that the parent has.
-# Huge pages: the product's command line asks for them too. They help the peer as well, so it gets them.
-ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 OURS = "ours"
 # side -> (bfloat16 autocast, torch.compile)
 PEERS = {
@@ -329,8 +327,6 @@ def main() -> None:
                 flush=True,
             )
     if args.write:
-        from common import write
-
         print(f"wrote {write('train_step', results)}")
 
 

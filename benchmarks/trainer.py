@@ -26,7 +26,7 @@ import jax
 import numpy as np
 import torch
 import transformers
-from common import write
+from common import ENVIRONMENT, write
 from learning import keep_to, read_lines, run, run_config
 from peer import load_params, make_optimizer, make_peer, peer_batch
 
@@ -42,8 +42,6 @@ from jaxbert.text.tokenizers import Tokenizer
 
 AGREEMENT_STEPS = 20
 AGREEMENT = 1e-4  # largest relative difference of their losses
-# `jaxbert pretrain` asks for huge pages itself; the other side gets them too.
-ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -100,6 +100,8 @@ def test_mistyped_overrides(setting, words):
         (["mesh.tensor=5"], "num_heads"),
         (["mesh.tensor=4"], "128 x tensor"),
         (["optimizer.beta2=1"], "[0, 1)"),
+        (["optimizer.epsilon=0"], "above 0"),
+        (["optimizer.weight_decay=-1"], "negative"),
     ],
 )
 def test_rules_that_concern_more_than_one_field(settings, words):
