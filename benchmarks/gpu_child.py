@@ -272,7 +272,7 @@ def check_gradients(smoke: bool) -> Json:
 
     def run(params: Any, batch: Any, denominators: Any) -> Any:
         grads, terms = gradients(
-            model, objectives, params, batch, denominators, dropout_key=None, dtype=np.float32, accumulation=1
+            model, objectives, params, {}, batch, denominators, dropout_key=None, dtype=np.float32, accumulation=1
         )
         losses = {name: term.sum / denominators[name] for name, term in terms.items()}
         return {"hidden": model.hidden(params, batch), "losses": losses, "gradients": grads}

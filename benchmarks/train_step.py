@@ -162,7 +162,7 @@ def check(case: Case, directory: Path) -> None:
     import torch
 
     from jaxbert.models.model import Model
-    from jaxbert.objectives import heads_of, make_objectives
+    from jaxbert.objectives import heads_of, make_objectives, weights_of
     from jaxbert.step import collect_terms, corrupt
 
     config = run_config(case)
@@ -172,13 +172,14 @@ def check(case: Case, directory: Path) -> None:
     model = Model(encoder, heads_of(objectives))
     params = jax.jit(model.init)(jax.random.key(0))
     clean = jax.tree.map(jax.numpy.asarray, clean_batch(config))
-    batch = corrupt(objectives, clean, jax.tree.map(jax.numpy.asarray, frozen_of(config)), jax.random.key(1))
+    frozen = jax.tree.map(jax.numpy.asarray, frozen_of(config))
+    batch = corrupt(objectives, clean, frozen, jax.random.key(1))
+    weights = weights_of(objectives)
 
     @jax.jit
     def loss(params: Any) -> jax.Array:
-        terms = collect_terms(objectives, model, params, batch, model.hidden(params, batch))
-        pairs = zip(objectives, terms.values(), strict=True)
-        return sum(objective.weight * term.sum / term.weight for objective, term in pairs)
+        terms = collect_terms(objectives, model, params, frozen, batch, model.hidden(params, batch))
+        return sum(weights[name] * term.sum / term.weight for name, term in terms.items())
 
     ours = float(loss(params))
     theirs_model = peer.make_peer(encoder)

@@ -10,8 +10,22 @@ import dataclasses
 
 from jaxbert.configs import quickstart
 
-from jaxbert.config import EvaluationConfig, RunConfig
+from jaxbert.config import EncoderConfig, EvaluationConfig, RunConfig
 from jaxbert.models.families.bert import PRESETS
+
+
+def small(encoder: EncoderConfig) -> EncoderConfig:
+    """A preset with what a small model on few tokens needs (see `quickstart`), and its number of positions."""
+    like = quickstart.get_config().encoder
+    return dataclasses.replace(
+        encoder,
+        vocab_size=like.vocab_size,
+        max_positions=like.max_positions + encoder.position_offset,
+        dropout=like.dropout,
+        attention_dropout=like.attention_dropout,
+        initializer_range=like.initializer_range,
+        position_init=like.position_init,
+    )
 
 
 def get_config() -> RunConfig:

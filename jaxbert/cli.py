@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 from jaxbert.errors import CommandError, InputError, Interrupted, Stopped
 
@@ -66,6 +66,8 @@ def _ended(figures: Mapping[str, Any], workdir: str) -> list[str]:
         ("validation_loss", "loss", "{:.4f}"),
         ("validation_masked_lm_accuracy", "masked-LM accuracy", "{:.1%}"),
         ("validation_next_sentence_accuracy", "next-sentence accuracy", "{:.1%}"),
+        ("validation_sentence_order_accuracy", "sentence-order accuracy", "{:.1%}"),
+        ("validation_span_boundary_accuracy", "span-boundary accuracy", "{:.1%}"),
     ):
         if isinstance(figures.get(name), (int, float)):
             words.append(f"{short} {form.format(figures[name])}")
@@ -117,19 +119,20 @@ def tokenizer(args: argparse.Namespace) -> dict[str, Any]:
     """Trains a tokenizer on the train split of a source."""
     from jaxbert.data.records import split_of
     from jaxbert.data.sources import open_source
-    from jaxbert.text.tokenizers import Tokenizer, train_tokenizer
+    from jaxbert.text.tokenizers import REGISTRY, Tokenizer, train_tokenizer
 
     fraction = args.validation_fraction
     if not 0 <= fraction < 1:
         raise InputError(f"it is {fraction}", where="--validation-fraction", fix="Take one in [0, 1).")
     out = Path(args.out)
+    cased = args.cased or REGISTRY[args.kind].keeps_case
     source = open_source(args.source)
     made_from = {
         "source": args.source,
         "source_hash": source.hash,
         "kind": args.kind,
         "vocab_size": args.vocab_size,
-        "lowercase": not args.cased,
+        "lowercase": not cased,
         "validation_fraction": fraction,
     }
     record = out / "made_from.json"
@@ -146,11 +149,12 @@ def tokenizer(args: argparse.Namespace) -> dict[str, Any]:
             )
         record.unlink(missing_ok=True)
     texts = (document.text for document in source.documents() if split_of(document, fraction) != "validation")
-    made = train_tokenizer(args.kind, texts, vocab_size=args.vocab_size, lowercase=not args.cased)
+    made = train_tokenizer(args.kind, texts, vocab_size=args.vocab_size, lowercase=not cased)
     made.save(out)
     # Last: a directory without it is one that was not finished.
     record.write_text(json.dumps(made_from, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    print(f"{made.vocab_size} pieces, {'cased' if args.cased else 'uncased'} {args.kind}: {out}")
+    words = f"{'cased' if cased else 'uncased'} {args.kind}" + (" (it always is)" if cased and not args.cased else "")
+    print(f"{made.vocab_size} pieces, {words}: {out}")
     return {"vocab_size": made.vocab_size, "hash": made.hash, "out": str(out)}
 
 
@@ -223,7 +227,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def fill_mask(args: argparse.Namespace) -> dict[str, Any]:
-    """The likeliest words for each [MASK]."""
+    """The likeliest words for each mask."""
     for text in args.text:
         try:
             text.encode("utf-8")
@@ -364,6 +368,8 @@ class _Parser(argparse.ArgumentParser):
 
 def parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Namespace], dict[str, Any]]]]:
     """The parser of the whole command line, and the function of each command."""
+    from jaxbert.config import TokenizerKind
+
     top = _Parser(
         prog="jaxbert",
         description="Pretrains BERT encoders in JAX: raw text in, a trained, resumable, usable BERT out.",
@@ -407,10 +413,10 @@ def parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Name
 
     one = command("tokenizer", tokenizer, _SOURCE)
     one.add_argument("source", metavar="SOURCE")
-    one.add_argument("--kind", default="wordpiece", choices=["wordpiece"])
+    one.add_argument("--kind", default="wordpiece", choices=get_args(TokenizerKind))
     one.add_argument("--vocab-size", type=int, required=True, metavar="N", help="pieces, special tokens counted")
     one.add_argument("--out", required=True, metavar="DIR")
-    one.add_argument("--cased", action="store_true", help="keep upper case and accents")
+    one.add_argument("--cased", action="store_true", help="keep upper case and accents, as bpe always does")
     _validation_fraction(one, "leave out")
     _overwrite(one)
 
@@ -443,7 +449,10 @@ def parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Name
     one = command("fill-mask", fill_mask, _MODEL)
     one.add_argument("model", metavar="MODEL")
     one.add_argument(
-        "text", nargs="+", metavar="TEXT", help='a text with one or more [MASK], for example "a [MASK] day"'
+        "text",
+        nargs="+",
+        metavar="TEXT",
+        help='a text with one or more masks, for example "a [MASK] day" (RoBERTa\'s tokenizer: "a <mask> day")',
     )
     one.add_argument("--top", type=int, default=5, metavar="N", help="candidates a mask (default: %(default)s)")
 
@@ -456,7 +465,7 @@ def parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Name
     one = command("convert", convert, _MODEL)
     one.add_argument("source", metavar="SRC", help="a MODEL")
     one.add_argument("target", metavar="DST", help="the directory to write")
-    one.add_argument("--to", required=True, choices=["hf"], help="hf: Hugging Face's BertForPreTraining")
+    one.add_argument("--to", required=True, choices=["hf"], help="hf: Hugging Face's class of its family")
     _overwrite(one)
 
     one = command("checkpoint", checkpoint)
@@ -479,12 +488,27 @@ def _validation_fraction(one: argparse.ArgumentParser, verb: str) -> None:
 
 
 def _row_options(one: argparse.ArgumentParser) -> None:
-    one.add_argument("--policy", default="segment_pair", help="rows policy (default: %(default)s)")
+    one.add_argument(
+        "--policy",
+        default="segment_pair",
+        help="rows policy: segment_pair, ordered_pair, ordered_pair_mixed, full_sentences, doc_sentences, "
+        "single_document, packed (default: %(default)s)",
+    )
     one.add_argument("--length", type=int, default=128, metavar="L", help="tokens a row (default: %(default)s)")
     one.add_argument(
-        "--short-rows", type=float, default=0.1, metavar="P", help="share of shorter targets (%(default)s)"
+        "--short-rows",
+        type=float,
+        default=0.1,
+        metavar="P",
+        help="of pairs: share of documents with a shorter target length (default: %(default)s)",
     )
-    one.add_argument("--copies", type=int, default=1, metavar="N", help="passes with other pairings (%(default)s)")
+    one.add_argument(
+        "--copies",
+        type=int,
+        default=1,
+        metavar="N",
+        help="of pairs: passes with other pairings (default: %(default)s; other policies have one)",
+    )
     one.add_argument("--seed", type=int, default=0)
     one.add_argument("--workers", type=int, default=0, metavar="N", help="processes (default: one a core)")
 

@@ -26,14 +26,26 @@ from jaxbert.errors import CommandError, InputError
 
 Activation = Literal["gelu_tanh", "gelu_erf"]
 Remat = Literal["none", "dots", "full"]
+Initializer = Literal["truncated_normal", "normal"]
 PositionInit = Literal["normal", "sinusoidal"]
 LayoutName = Literal["replicated", "zero1", "fsdp", "fsdp_tensor"]
 ScheduleKind = Literal["linear", "polynomial", "wsd", "inverse_sqrt", "constant"]
-OptimizerName = Literal["adamw", "bert_adamw", "lamb_paper", "lamb_albert", "lamb_mlperf", "lamb_nvidia", "lamb_nvlamb"]
+OptimizerName = Literal[
+    "adamw", "bert_adamw", "fairseq_adamw", "lamb_paper", "lamb_albert", "lamb_mlperf", "lamb_nvidia", "lamb_nvlamb"
+]
 Dtype = Literal["auto", "float32", "bfloat16"]
-FamilyName = Literal["bert"]
-RowsPolicy = Literal["segment_pair"]
-TokenizerKind = Literal["wordpiece"]
+RowsPolicy = Literal[
+    "segment_pair",
+    "ordered_pair",
+    "ordered_pair_mixed",
+    "full_sentences",
+    "doc_sentences",
+    "single_document",
+    "packed",
+]
+TokenizerKind = Literal["wordpiece", "bpe", "unigram"]
+MaskingScheme = Literal["token", "whole_word", "ngram", "span", "frequency"]
+RandomIds = Literal["vocabulary", "ordinary", "corpus"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,40 +53,50 @@ class EncoderConfig:
     """The shape of a post-LN encoder; the defaults are BERT-base (google-research/bert modeling.py).
 
     Attributes:
-      family: key of `jaxbert.models.families.FAMILIES`.
+      family: key of `jaxbert.models.families.FAMILIES`: whose files the model is read from and written to.
       vocab_size: V, as the tokenizer has it; checked against the tokenizer before training.
       vocab_multiple: the embedding table is padded to a multiple of this; the padding's logits are masked.
       hidden_size: D.
+      embedding_size: E, of the tables and the masked-LM head's last layer, projected to D behind the embeddings
+        (ALBERT's factorised embeddings); 0: E is D, without a projection.
       num_layers: N.
+      layer_groups: G; 0: every layer has weights of its own; else layers share them in G groups of N / G consecutive
+        ones (ALBERT: 1).
       num_heads: H; must divide D.
       intermediate_size: F.
-      max_positions: rows of the position table; no row of the data may be longer.
-      type_vocab_size: rows of the token-type table.
-      activation: `gelu_tanh` as in Google's BERT, `gelu_erf` as in Hugging Face's.
+      max_positions: rows of the position table; no row of the data may be longer than those from `position_offset` on.
+      position_offset: the first token's position; padding has the one before (fairseq: 2, of 514 rows; all are kept).
+      type_vocab_size: rows of the token-type table; 0: there are no token types.
+      activation: `gelu_tanh` as in Google's BERT and ALBERT, `gelu_erf` as in the others and in Hugging Face's BERT.
       layer_norm_epsilon: added to the variance.
       dropout: after embeddings, attention output and feed-forward.
       attention_dropout: on attention probabilities.
-      initializer_range: standard deviation of the truncated normal, in the convention of TensorFlow's
-        `truncated_normal_initializer` (cut at two deviations, not rescaled afterwards).
+      initializer_range: standard deviation of the initial weights.
+      initializer: `truncated_normal` in the convention of TensorFlow's `truncated_normal_initializer` (cut at two
+        deviations, not rescaled afterwards: BERT, ALBERT), or `normal` (RoBERTa, SpanBERT, DistilBERT).
       position_init: how the learned position table starts: `normal`, or `sinusoidal` (sines and cosines scaled to the
         same standard deviation; lets small models find their neighbours early).
       remat: what the backward pass computes again: nothing, all but matrix products, or every layer.
     """
 
-    family: FamilyName = "bert"
+    family: str = "bert"
     vocab_size: int = 30522
     vocab_multiple: int = 128
     hidden_size: int = 768
+    embedding_size: int = 0
     num_layers: int = 12
+    layer_groups: int = 0
     num_heads: int = 12
     intermediate_size: int = 3072
     max_positions: int = 512
+    position_offset: int = 0
     type_vocab_size: int = 2
     activation: Activation = "gelu_tanh"
     layer_norm_epsilon: float = 1e-12
     dropout: float = 0.1
     attention_dropout: float = 0.1
     initializer_range: float = 0.02
+    initializer: Initializer = "truncated_normal"
     position_init: PositionInit = "normal"
     remat: Remat = "none"
 
@@ -88,6 +110,21 @@ class EncoderConfig:
         """K."""
         return self.hidden_size // self.num_heads
 
+    @property
+    def embedding_width(self) -> int:
+        """E."""
+        return self.embedding_size or self.hidden_size
+
+    @property
+    def distinct_layers(self) -> int:
+        """Layers with weights of their own: N, or G where layers share them."""
+        return self.layer_groups or self.num_layers
+
+    @property
+    def longest_row(self) -> int:
+        """The most tokens that a row, or a group of a packed row, may have."""
+        return self.max_positions - self.position_offset
+
 
 @dataclass(frozen=True, kw_only=True)
 class MaskedLMConfig:
@@ -95,15 +132,32 @@ class MaskedLMConfig:
 
     Attributes:
       weight: of this term in the loss.
+      scheme: which tokens are chosen; `jaxbert.objectives.masking.SCHEMES` has them all: `token` uniform (BERT,
+        RoBERTa), `whole_word`, `ngram` of whole words (ALBERT), `span` of whole words (SpanBERT), `frequency` rare
+        tokens more often (DistilBERT).
       rate: share of a row's tokens (special tokens counted, never chosen) to predict; at least one a row.
       mask: share of the chosen that become [MASK].
-      random: share of the chosen that become a uniformly drawn id; the rest stays.
+      random: share of the chosen that become a randomly drawn id; the rest stays.
+      random_ids: what such an id is drawn from: the whole `vocabulary` uniformly (BERT, ALBERT, DistilBERT), the
+        `ordinary` tokens uniformly, without the special ones (RoBERTa), or as often as in the `corpus` (SpanBERT).
+      word_cap: the most pieces a word has; what is longer counts as several (scripts that write no spaces).
+      max_ngram: of `ngram`: words of the longest; a length n has probability proportional to 1/n.
+      span_p, max_span: of `span`: lengths in words are geometric with this parameter, cut at so many and renormalised
+        (0.2 and 10: mean 3.8).
+      smoothing: of `frequency`: a token is drawn with probability proportional to count^-smoothing.
     """
 
     weight: float = 1.0
+    scheme: MaskingScheme = "token"
     rate: float = 0.15
     mask: float = 0.8
     random: float = 0.1
+    random_ids: RandomIds = "vocabulary"
+    word_cap: int = 10
+    max_ngram: int = 3
+    span_p: float = 0.2
+    max_span: int = 10
+    smoothing: float = 0.7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,11 +168,86 @@ class NextSentenceConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SentenceOrderConfig:
+    """Sentence order prediction (ALBERT): label 0: A and B are in their order, 1: they are swapped.
+
+    Attributes:
+      weight: of this term in the loss.
+      swap: share of the pairs that are swapped, drawn anew at each visit.
+    """
+
+    weight: float = 1.0
+    swap: float = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpanBoundaryConfig:
+    """The span-boundary objective (SpanBERT): a masked token from the two tokens around its span, and its place in it.
+
+    Attributes:
+      weight: of this term in the loss.
+      max_targets: only the first so many tokens of a span are predicted (facebookresearch/SpanBERT: 20; its published
+        command says 15).
+      position_size: width of the embedding of the place in the span (200 there, whatever its flag says).
+    """
+
+    weight: float = 1.0
+    max_targets: int = 20
+    position_size: int = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillationConfig:
+    """Distillation from a teacher that sees the same corrupted rows (DistilBERT: Sanh et al. 2019, and its code).
+
+    Attributes:
+      teacher: MODEL of the same vocabulary, of any family; or `config:NAME`: the run of that config on the same source,
+        which is trained first, in WORKDIR-teacher.
+      encoder: the teacher's, as found there; set when the run begins.
+      soft: weight of the soft targets: KL(teacher || student) of the distributions at `temperature`, times its square.
+      cosine: weight of 1 - cosine of the last hidden states; a student of another width is projected to the teacher's.
+      temperature: of the soft targets.
+      over: the tokens that both count: `all` real ones, as in the original by default, or the `masked` ones.
+      layers: the teacher's layers from which the student's start, counted from 0, one each; none: a random start.
+        Embeddings and the output bias come from the teacher too.
+      transform: start the masked-LM head's transform from the teacher's as well (the original's --vocab_transform).
+      chunk: positions of a row whose logits exist at once, (B, chunk, V).
+    """
+
+    teacher: str = ""
+    encoder: EncoderConfig | None = None
+    soft: float = 5.0
+    cosine: float = 1.0
+    temperature: float = 2.0
+    over: Literal["all", "masked"] = "all"
+    layers: tuple[int, ...] = ()
+    transform: bool = False
+    chunk: int = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtraObjective:
+    """An objective that has no field of its own in `ObjectivesConfig`.
+
+    Attributes:
+      name: key of `jaxbert.objectives.OBJECTIVES`.
+      weight: of its terms in the loss.
+    """
+
+    name: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class ObjectivesConfig:
     """The terms of the loss: a field that is not None is a term. Keys of `jaxbert.objectives.OBJECTIVES`."""
 
     masked_lm: MaskedLMConfig | None = MaskedLMConfig()
     next_sentence: NextSentenceConfig | None = NextSentenceConfig()
+    sentence_order: SentenceOrderConfig | None = None
+    span_boundary: SpanBoundaryConfig | None = None
+    distillation: DistillationConfig | None = None
+    extra: tuple[ExtraObjective, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,9 +256,11 @@ class OptimizerConfig:
 
     Attributes:
       name: `adamw` (bias-corrected, decoupled decay), `bert_adamw` (no bias correction: google-research/bert
-        optimization.py), and the LAMBs, of which no two published ones are alike: `lamb_paper`, `lamb_albert`,
-        `lamb_mlperf`, `lamb_nvidia`, `lamb_nvlamb`. `jaxbert.optim.OPTIMIZERS` says what sets each apart.
-      weight_decay: not applied to LayerNorm and bias parameters (but in `lamb_paper`, which decays all).
+        optimization.py), `fairseq_adamw` (bias-corrected, every parameter decayed, no clipping), and the LAMBs, of
+        which no two published ones are alike: `lamb_paper`, `lamb_albert`, `lamb_mlperf`, `lamb_nvidia`,
+        `lamb_nvlamb`. `jaxbert.optim.OPTIMIZERS` says what sets each apart.
+      weight_decay: not applied to LayerNorm and bias parameters (but in `fairseq_adamw` and `lamb_paper`, which decay
+        all).
       clip_norm: the gradient's global norm is cut to this; 0 switches it off; None takes the optimizer's own.
       clip_scope: `batch` clips the gradient of the global batch, after all sums (NVIDIA, and every textbook);
         `micro_batch` clips each micro-batch's share to clip_norm / A before the sum, as Google's TPU programs clip on
@@ -221,7 +352,7 @@ class DataConfig:
       lowercase: of a trained one: BERT's uncased normalisation.
       policy: rows policy; checked against what the objectives ask for.
       validation_fraction: share of documents held out, chosen by hash (sources with a split of their own ignore it).
-      short_rows: probability that a row's target length is drawn at random (classic: 0.1).
+      short_rows: of pairs: probability that a row's target length is drawn at random (classic: 0.1).
       copies: passes over the corpus with other pairings (the original's dupe_factor; masks are dynamic anyway).
       shuffle_window: shards that are shuffled together (the second level of the order).
     """
@@ -284,6 +415,7 @@ class EvaluationConfig:
     batch_size: rows a batch; fixed, because the fixed masks belong to (batch, row).
     batches: at most so many; 0 takes the whole validation split.
     mask_rate: share of tokens masked in evaluation, whatever training masks, so that runs compare.
+    masking: how they are chosen: as in `training`, or by `token` (then runs of different schemes compare).
     seed: of the fixed masks.
     patience: stop early after so many evaluations without a lower loss; 0 never does.
     """
@@ -292,6 +424,7 @@ class EvaluationConfig:
     batch_size: int = 64
     batches: int = 0
     mask_rate: float = 0.15
+    masking: Literal["training", "token"] = "training"
     seed: int = 0
     patience: int = 0
 
@@ -365,24 +498,24 @@ def check(config: RunConfig, devices: int | None = None) -> None:
         "encoder.num_heads",
         "Choose a number of heads that divides the hidden size.",
     )
-    families = typing.get_args(FamilyName)
+    _require(encoder.embedding_size >= 0, "is negative", "encoder.embedding_size", "0 takes hidden_size.")
     _require(
-        encoder.family in families,
-        f"unknown family {encoder.family!r}",
-        "encoder.family",
-        f"Known: {', '.join(families)}.",
+        encoder.layer_groups >= 0 and (encoder.layer_groups == 0 or encoder.num_layers % encoder.layer_groups == 0),
+        f"{encoder.layer_groups} groups do not divide {encoder.num_layers} layers",
+        "encoder.layer_groups",
+        "Choose a number that does; 0: no sharing.",
+    )
+    _require(
+        0 <= encoder.position_offset < encoder.max_positions,
+        f"is {encoder.position_offset} of {encoder.max_positions} positions",
+        "encoder.position_offset",
+        "Take one in 0 .. max_positions - 1.",
     )
     for name in ("dropout", "attention_dropout"):
         rate = getattr(encoder, name)
         _require(0 <= rate < 1, f"is {rate}", f"encoder.{name}", "Take a share in [0, 1).")
     _require(encoder.initializer_range > 0, "is not positive", "encoder.initializer_range", "Take one above 0.")
-    _require(
-        config.objectives.next_sentence is None or encoder.type_vocab_size >= 2,
-        f"pairs have two token types, the table has {encoder.type_vocab_size}",
-        "encoder.type_vocab_size",
-        "Take 2.",
-    )
-    _positive(encoder, "encoder", "type_vocab_size")
+    _require(encoder.type_vocab_size >= 0, "is negative", "encoder.type_vocab_size", "0: no token types.")
     _require(0 <= config.seed < 2**31, f"is {config.seed}", "seed", "Take one in 0 .. 2147483647.")
     _require(bool(config.phases), "a run needs at least one phase", "phases", "Add a PhaseConfig.")
     _require(
@@ -391,22 +524,7 @@ def check(config: RunConfig, devices: int | None = None) -> None:
         "objectives.masked_lm",
         "Set objectives.masked_lm=default.",
     )
-    masked = config.objectives.masked_lm
-    if masked is not None:
-        _require(0 < masked.rate < 1, f"rate is {masked.rate}", "objectives.masked_lm.rate", "Take one in (0, 1).")
-        _require(
-            masked.mask >= 0 and masked.random >= 0 and masked.mask + masked.random <= 1,
-            f"mask + random is {masked.mask + masked.random}",
-            "objectives.masked_lm",
-            "Both must be at least 0 and their sum at most 1.",
-        )
-    if config.objectives.next_sentence is not None:
-        _require(
-            config.data.policy == "segment_pair",
-            f"next sentence prediction needs pairs, but the rows policy is {config.data.policy}",
-            "data.policy",
-            "Set data.policy=segment_pair, or objectives.next_sentence=none.",
-        )
+    _check_objectives(config)
     _check_phases(config)
     _check_optimizer(config.optimizer)
     _require(
@@ -427,6 +545,109 @@ def check(config: RunConfig, devices: int | None = None) -> None:
     _check_mesh(config, devices)
 
 
+def _check_objectives(config: RunConfig) -> None:
+    objectives, encoder = config.objectives, config.encoder
+    masked, order = objectives.masked_lm, objectives.sentence_order
+    boundary, distillation = objectives.span_boundary, objectives.distillation
+    for name in ("next_sentence", "sentence_order"):
+        _require(
+            getattr(objectives, name) is None or encoder.type_vocab_size >= 2,
+            f"pairs ({name}) have two token types, the table has {encoder.type_vocab_size}",
+            "encoder.type_vocab_size",
+            "Take 2.",
+        )
+    _require(
+        objectives.next_sentence is None or order is None,
+        "next_sentence and sentence_order label the same pairs",
+        "objectives",
+        "Set one of them to none.",
+    )
+    if masked is not None:
+        where = "objectives.masked_lm"
+        _require(0 < masked.rate < 1, f"rate is {masked.rate}", f"{where}.rate", "Take one in (0, 1).")
+        _require(
+            masked.mask >= 0 and masked.random >= 0 and masked.mask + masked.random <= 1,
+            f"mask + random is {masked.mask + masked.random}",
+            where,
+            "Both must be at least 0 and their sum at most 1.",
+        )
+        _positive(masked, where, "word_cap max_ngram max_span")
+        _require(0 < masked.span_p < 1, f"is {masked.span_p}", f"{where}.span_p", "Take one in (0, 1).")
+        _require(masked.smoothing >= 0, f"is {masked.smoothing}", f"{where}.smoothing", "Take 0 or more.")
+    if order is not None:
+        _require(0 < order.swap < 1, f"is {order.swap}", "objectives.sentence_order.swap", "Take one in (0, 1).")
+    if boundary is not None:
+        _require(
+            masked is not None and masked.scheme == "span",
+            f"needs spans, but the masking scheme is {masked.scheme if masked else 'none'}",
+            "objectives.span_boundary",
+            "Set objectives.masked_lm.scheme=span.",
+        )
+        _positive(boundary, "objectives.span_boundary", "max_targets position_size")
+    if distillation is not None:
+        _check_distillation(config, distillation)
+
+
+def _check_distillation(config: RunConfig, distillation: DistillationConfig) -> None:
+    where, student, teacher = "objectives.distillation", config.encoder, distillation.encoder
+    _require(bool(distillation.teacher), "no teacher", f"{where}.teacher", f"Pass --set {where}.teacher=MODEL.")
+    _require(
+        distillation.temperature > 0, f"is {distillation.temperature}", f"{where}.temperature", "Take one above 0."
+    )
+    _positive(distillation, where, "chunk")
+    for name in ("soft", "cosine"):
+        _require(getattr(distillation, name) >= 0, "is negative", f"{where}.{name}", "Take 0 or more.")
+    _require(
+        distillation.soft > 0 or distillation.cosine > 0,
+        "soft and cosine are both 0, so the teacher teaches nothing",
+        where,
+        f"Give one of them a weight, or set {where}=none.",
+    )
+    _require(
+        len(distillation.layers) in (0, student.distinct_layers),
+        f"{len(distillation.layers)} layers of the teacher for {student.distinct_layers} of the student",
+        f"{where}.layers",
+        "Name one of the teacher's for each of the student's, or none for a random start.",
+    )
+    if teacher is None:
+        return
+    _require(
+        teacher.vocab_size == student.vocab_size,
+        f"the teacher's vocabulary has {teacher.vocab_size} pieces, the student's {student.vocab_size}",
+        f"{where}.teacher",
+        f"Set encoder.vocab_size={teacher.vocab_size}, or take a teacher of this vocabulary.",
+    )
+    for phase in config.phases:
+        _require(
+            phase.length <= teacher.longest_row,
+            f"rows of {phase.length} tokens, the teacher takes {teacher.longest_row}",
+            f"phases.{phase.name}.length",
+            "Shorten the rows, or take another teacher.",
+        )
+    for layer in distillation.layers:
+        _require(
+            0 <= layer < teacher.num_layers,
+            f"layer {layer} of a teacher that has {teacher.num_layers}",
+            f"{where}.layers",
+            f"Take numbers from 0 to {teacher.num_layers - 1}.",
+        )
+    for name in (
+        "hidden_size",
+        "embedding_width",
+        "num_heads",
+        "intermediate_size",
+        "max_positions",
+        "position_offset",
+    ):
+        mine, other = getattr(student, name), getattr(teacher, name)
+        _require(
+            not distillation.layers or mine == other,
+            f"{name} is {mine}, the teacher's {other}, so its layers do not fit",
+            f"{where}.layers",
+            f"Set {where}.layers=[] for a random start, or make them equal.",
+        )
+
+
 def _check_phases(config: RunConfig) -> None:
     names = [phase.name for phase in config.phases]
     _require(len(set(names)) == len(names), f"phases share a name: {names}", "phases", "Give each its own.")
@@ -434,8 +655,8 @@ def _check_phases(config: RunConfig) -> None:
         where = f"phases.{phase.name}"
         _positive(phase, where, "length batch_size steps accumulation")
         _require(
-            8 <= phase.length <= config.encoder.max_positions,
-            f"length {phase.length} is outside 8 .. max_positions {config.encoder.max_positions}",
+            8 <= phase.length <= config.encoder.longest_row,
+            f"length {phase.length} is outside 8 .. {config.encoder.longest_row}, the encoder's positions",
             f"{where}.length",
             "Shorten the rows or raise encoder.max_positions.",
         )
@@ -533,7 +754,7 @@ def _check_mesh(config: RunConfig, devices: int | None) -> None:
         "encoder.vocab_multiple",
         f"Set it to {128 * mesh.tensor}.",
     )
-    for name in ("hidden_size", "intermediate_size"):
+    for name in ("hidden_size", "embedding_width", "intermediate_size"):
         size = getattr(config.encoder, name)
         _require(
             size % (mesh.fsdp * (mesh.tensor if name == "intermediate_size" else 1)) == 0,

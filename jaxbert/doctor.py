@@ -31,6 +31,7 @@ NEEDED = {
     "tensorflow_datasets": "tensorflow-datasets",
     "etils": "etils",
     "tokenizers": "tokenizers",
+    "sentencepiece": "sentencepiece",
     "safetensors": "safetensors",
     "sentencex": "sentencex",
     "numpy": "numpy",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,23 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxbert.config import PhaseConfig, RunConfig, load_json
-from jaxbert.data.pipeline import FixedBatches, Rows
+from jaxbert.data.pipeline import FixedBatches, Rows, count_tokens
 from jaxbert.errors import InputError
+from jaxbert.library import Loaded, load
 from jaxbert.models.layers import Params
-from jaxbert.objectives import Frozen, Term, make_objectives
+from jaxbert.objectives import OBJECTIVES, Frozen, Term
 from jaxbert.sharding import global_batch, replicated, single_device_mesh
-from jaxbert.step import Program, batch_fields, build, corrupt, evaluation_view, figures, frozen_tables
+from jaxbert.step import (
+    Program,
+    batch_fields,
+    build,
+    corrupt,
+    evaluation_view,
+    figures,
+    frozen_tables,
+    needs_counts,
+    phase_objectives,
+)
 from jaxbert.text.tokenizers import Tokenizer
 
 
@@ -57,8 +68,36 @@ def evaluate_rows(
     means = {name: float(value) for name, value in figures(sums).items()}
     loss = 0.0
     for name in sums:
-        loss += getattr(config.objectives, name).weight * means[f"{name}_loss"]
+        loss += program.weights[name] * means[f"{name}_loss"]
     return {"loss": loss, **means}
+
+
+# What the terms are called in running text.
+_NAMES = {
+    "masked_lm": "masked LM",
+    "next_sentence": "next sentence",
+    "sentence_order": "sentence order",
+    "span_boundary": "span boundary",
+    "soft_targets": "soft targets",
+}
+
+
+def accuracies(found: Mapping[str, Any]) -> list[str]:
+    """For each term of `found` that has an accuracy: "masked LM 36.3%", and so on."""
+    terms = [(name.removesuffix("_accuracy"), value) for name, value in found.items() if name.endswith("_accuracy")]
+    return [f"{_NAMES.get(term, term)} {value:.1%}" for term, value in terms]
+
+
+def vocabulary_tables(config: RunConfig, tokenizer: Tokenizer, rows: Sequence[Rows]) -> dict[str, np.ndarray]:
+    """The vocabulary's tables of `frozen` (`jaxbert.step.frozen_tables`) for a run.
+
+    Args:
+      config: the run.
+      tokenizer: of its rows.
+      rows: train splits; tokens are counted in them where the masking goes by how frequent they are.
+    """
+    counts = count_tokens(rows, tokenizer.vocab_size) if needs_counts(config) else None
+    return frozen_tables(tokenizer.special, tokenizer.mask_id, tokenizer.word_start, config=config, counts=counts)
 
 
 def evaluate(
@@ -76,8 +115,6 @@ def evaluate(
     Raises:
       InputError: no such model or rows, or rows of another tokenizer.
     """
-    from jaxbert.library import load
-
     loaded = load(model)
     loaded.require("masked_lm")
     directories = [Path(rows)] if rows is not None else trained_rows(Path(model))
@@ -90,11 +127,12 @@ def evaluate(
         raise InputError("has no tokenizer", where=model, fix="Add tokenizer.json or vocab.txt to it.")
     for split in splits:
         split.require(length=splits[0].length, vocab_size=loaded.config.vocab_size, tokenizer_hash=tokenizer.hash)
-    config = _evaluation_config(Path(model), loaded.config, loaded.params, splits[0].length)
+    config = _evaluation_config(Path(model), loaded, splits[0])
     mesh = single_device_mesh()
     program = build(config, mesh)
     with jax.set_mesh(mesh):
-        frozen = replicated(mesh, frozen_tables(tokenizer.special, tokenizer.mask_id))
+        train = [Rows(directories[0], "train")]
+        frozen = replicated(mesh, vocabulary_tables(config, tokenizer, train))
         params = jax.tree.map(
             lambda value, like: jax.device_put(value, like.sharding),
             {name: loaded.params[name] for name in program.state["params"]},
@@ -107,11 +145,9 @@ def evaluate(
         f"validation split of {', '.join(map(str, directories))}, {found['rows']} of "
         f"{sum(map(len, splits))} rows, {config.evaluation.mask_rate:.0%} masked:"
     )
-    note(f"  masked LM   loss {found['masked_lm_loss']:.4f}   accuracy {found['masked_lm_accuracy']:.1%}")
-    if "next_sentence_loss" in found:
-        note(
-            f"  next sentence   loss {found['next_sentence_loss']:.4f}   accuracy {found['next_sentence_accuracy']:.1%}"
-        )
+    for term in program.weights:
+        line = f"  {_NAMES.get(term, term)}   loss {found[f'{term}_loss']:.4f}"
+        note(line + (f"   accuracy {found[f'{term}_accuracy']:.1%}" if f"{term}_accuracy" in found else ""))
     if baselines:
         found["baselines"] = count_baselines(config, splits[0].directory, tokenizer)
         where = f" of {splits[0].directory}" if len(splits) > 1 else ""
@@ -146,23 +182,29 @@ def phase_rows(config: RunConfig, phase: PhaseConfig, workdir: Path) -> list[tup
     return [(workdir / "data" / f"rows-{config.data.policy}-{phase.length}", 1.0)]
 
 
-def _evaluation_config(model: Path, encoder: Any, params: Params, length: int) -> RunConfig:
-    """A run's own evaluation settings where `model` is one, defaults elsewhere; one device, the heads it has."""
+def _evaluation_config(model: Path, loaded: Loaded, rows: Rows) -> RunConfig:
+    """A run's own evaluation settings where `model` is one, defaults elsewhere; one device.
+
+    Only the objectives whose heads the model has and that can be judged on these rows; no teacher.
+    """
     workdir = model.parent.parent if model.parent.name == "checkpoints" else model
     try:
         config = load_json(workdir / "config.json")
     except InputError:
         config = RunConfig(name="evaluate")
-    objectives = config.objectives
-    if "next_sentence" not in params:
-        objectives = dataclasses.replace(objectives, next_sentence=None)
+    objectives = dataclasses.replace(config.objectives, distillation=None, extra=())
+    for name in ("next_sentence", "sentence_order", "span_boundary"):
+        fits = rows.manifest["policy"] in OBJECTIVES[name].policies
+        if name not in loaded.params or not fits:
+            dropped: dict[str, Any] = {name: None}
+            objectives = dataclasses.replace(objectives, **dropped)
     return dataclasses.replace(
         config,
-        encoder=encoder,
+        encoder=loaded.config,
         objectives=objectives,
         mesh=dataclasses.replace(config.mesh, data=1, fsdp=1, tensor=1),
         data=dataclasses.replace(config.data, source="rows"),
-        phases=(PhaseConfig(length=length, batch_size=config.evaluation.batch_size),),
+        phases=(PhaseConfig(length=rows.length, batch_size=config.evaluation.batch_size),),
     )
 
 
@@ -250,11 +292,9 @@ def _validation_slots(
     """
     rows = Rows(directory, "validation")
     view = evaluation_view(config)
-    masked = view.objectives.masked_lm
-    assert masked is not None
-    count = max(1, round(masked.rate * rows.length))
-    objectives = make_objectives(view.objectives, config.encoder, length=rows.length, slots=count)
-    frozen = {k: jnp.asarray(v) for k, v in frozen_tables(tokenizer.special, tokenizer.mask_id).items()}
+    objectives = phase_objectives(view, PhaseConfig(length=rows.length))
+    tables = vocabulary_tables(config, tokenizer, [Rows(directory, "train")])
+    frozen = {name: jnp.asarray(table) for name, table in tables.items()}
 
     @jax.jit
     def masks(batch: Mapping[str, jax.Array], number: Any) -> dict[str, jax.Array]:

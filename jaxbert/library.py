@@ -23,7 +23,7 @@ from jaxbert.config import EncoderConfig, load_json
 from jaxbert.convert.hf import read_hf, write_hf
 from jaxbert.errors import InputError
 from jaxbert.models.layers import Params
-from jaxbert.models.model import Model
+from jaxbert.models.model import HeadSizes, Model
 from jaxbert.text.tokenizers import Tokenizer
 
 Text = str | tuple[str, str]
@@ -42,7 +42,7 @@ class Loaded:
 
     def __init__(self, source: str, config: EncoderConfig, params: Params, tokenizer: Tokenizer | None):
         self.source, self.config, self.params, self.tokenizer = source, config, params, tokenizer
-        self.model = Model(config, [part for part in params if part != "encoder"])
+        self.model = Model(config, [part for part in params if part != "encoder"], sizes=_head_sizes(params))
 
     def encode(
         self,
@@ -86,6 +86,11 @@ class Loaded:
         self.require("next_sentence")
         return self.model.next_sentence(params, hidden)
 
+    def sentence_order(self, params: Params, hidden: jax.Array) -> jax.Array:
+        """Logits (B, 2) of hidden states (B, L, D): 0 in order, 1 swapped. InputError without such a head."""
+        self.require("sentence_order")
+        return self.model.sentence_order(params, hidden)
+
     def require(self, head: str) -> None:
         """InputError unless the model has `head`: none is ever made up."""
         if head not in self.params:
@@ -97,8 +102,11 @@ class Loaded:
     def batch(self, texts: Sequence[Text], length: int | None = None) -> dict[str, np.ndarray]:
         """Rows [CLS] A [SEP] or [CLS] A [SEP] B [SEP] as the arguments of `encode`.
 
+        Special tokens, the separators between A and B, and whether B has token type 1 are the tokenizer's: RoBERTa's
+        rows are <s> A </s></s> B </s>, all of type 0.
+
         Args:
-          texts: each a text or a pair; "[MASK]" (the tokenizer's) in a text is the mask token.
+          texts: each a text or a pair; the tokenizer's mask in a text, such as "[MASK]" or "<mask>", is the mask token.
           length: L; by default the longest row's, at most the model's positions. Longer texts are cut at their end, of
             a pair the longer one first.
 
@@ -106,10 +114,12 @@ class Loaded:
           {"tokens", "types", "group"}: int32 (B, L).
         """
         tokenizer = self._tokenizer()
-        limit = self.config.max_positions if length is None else length
-        if not 5 <= limit <= self.config.max_positions:
+        limit, least = self.config.longest_row if length is None else length, 4 + tokenizer.pair_separators
+        if not least <= limit <= self.config.longest_row:
             raise InputError(
-                f"length {limit} is outside 5 .. {self.config.max_positions}", where=self.source, fix="Choose another."
+                f"length {limit} is outside {least} .. {self.config.longest_row}",
+                where=self.source,
+                fix="Choose another.",
             )
         if isinstance(texts, str):
             raise InputError("one text where a list of texts is due", where="batch", fix="Give [text].")
@@ -121,7 +131,7 @@ class Loaded:
         types, group = np.zeros_like(tokens), np.zeros_like(tokens)
         for index, (ids, first) in enumerate(rows):
             tokens[index, : len(ids)] = ids
-            types[index, first : len(ids)] = 1
+            types[index, first : len(ids)] = tokenizer.pair_types
             group[index, : len(ids)] = 1
         return {"tokens": tokens, "types": types, "group": group}
 
@@ -132,9 +142,10 @@ class Loaded:
         if len(given) not in (1, 2):
             raise InputError(f"{len(given)} segments in a row", where="batch", fix="Give a text or a pair of texts.")
         parts = [self.ids(part) for part in given]
-        while sum(map(len, parts)) > limit - 1 - len(parts):
+        between = [tokenizer.sep_id] * (tokenizer.pair_separators if len(parts) == 2 else 1)
+        while sum(map(len, parts)) > limit - len(between) - len(parts):
             max(parts, key=len).pop()
-        first = [tokenizer.cls_id, *parts[0], tokenizer.sep_id]
+        first = [tokenizer.cls_id, *parts[0], *between]
         second = [*parts[1], tokenizer.sep_id] if len(parts) == 2 else []
         return first + second, len(first)
 
@@ -150,6 +161,14 @@ class Loaded:
     def save(self, directory: str | Path, overwrite: bool = False) -> None:
         """Writes a directory that transformers opens; see `jaxbert.convert.hf.write_hf`."""
         write_hf(directory, self.config, self.params, self.tokenizer, overwrite)
+
+
+def _head_sizes(params: Params) -> HeadSizes:
+    """What heads take beside the encoder's config, from the shapes of their parameters."""
+    if "span_boundary" not in params:
+        return {}
+    targets, width = params["span_boundary"]["place"]["table"].shape
+    return {"span_boundary": {"max_targets": targets, "position_size": width}}
 
 
 def load(model: str | Path) -> Loaded:
@@ -175,8 +194,7 @@ def load(model: str | Path) -> Loaded:
     if _is_run(path / "config.json"):
         return _load_run(name, path, None)
     config, params, _ = read_hf(path)
-    has_tokenizer = any((path / file).is_file() for file in ("tokenizer.json", "vocab.txt"))
-    tokenizer = Tokenizer.load(path) if has_tokenizer else None
+    tokenizer = Tokenizer.load(path) if Tokenizer.present(path) else None
     if tokenizer is not None and tokenizer.vocab_size > config.vocab_size:
         raise InputError(
             f"the tokenizer has {tokenizer.vocab_size} pieces, the model {config.vocab_size}",
@@ -211,7 +229,9 @@ def _load_run(name: str, workdir: Path, step: int | None) -> Loaded:
     heads = heads_of(make_objectives(config.objectives, config.encoder, length=config.phases[0].length, slots=1))
     mesh = single_device_mesh()
     with jax.set_mesh(mesh):
-        params = load_params(workdir, step, Model(config.encoder, heads), mesh)
+        params = load_params(workdir, step, Model(config.encoder, heads, sizes=heads), mesh)
+    # Of use beside a teacher only.
+    params.pop("projection", None)
     # By way of the host: the user's arrays must not remember our mesh.
     params = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(jax.device_get(leaf))), params)
     return Loaded(name, config.encoder, params, Tokenizer.load(workdir / "tokenizer"))
@@ -234,6 +254,9 @@ def _download(name: str) -> Path:
         "tokenizer*.json",
         "special_tokens_map.json",
         "vocab.txt",
+        "vocab.json",
+        "merges.txt",
+        "spiece.model",
     ]
     try:
         return Path(snapshot_download(repository, revision=revision or None, allow_patterns=patterns))

@@ -58,6 +58,8 @@ class Variant:
 OPTIMIZERS: Mapping[OptimizerName, Variant] = {
     "adamw": Variant(),
     "bert_adamw": Variant(bias_correction=False),
+    # facebookresearch/fairseq optim/adam.py: one group of parameters, all of them decayed.
+    "fairseq_adamw": Variant(decayed=_ALL, clip_norm=0.0),
     "lamb_paper": Variant(decayed=_ALL, trusted=_ALL, clip_norm=0.0),
     "lamb_albert": Variant(bias_correction=False, trusted=_WEIGHTS),
     "lamb_mlperf": Variant(trusted=_WEIGHTS),

@@ -50,7 +50,7 @@ def fill_mask(model: Loaded, texts: Sequence[str], *, top: int = 5) -> list[Fill
     top = min(top, model.config.vocab_size)
     # Padded to a multiple of 16, so that texts of like length share a compilation.
     lengths = [_length(model, text) for text in texts]
-    width = min(-(-max(lengths, default=5) // 16) * 16, model.config.max_positions)
+    width = min(-(-max(lengths, default=5) // 16) * 16, model.config.longest_row)
     batch = model.batch(list(texts), length=width)
     assert model.tokenizer is not None
     rows, columns = np.nonzero(batch["tokens"] == model.tokenizer.mask_id)
@@ -63,7 +63,7 @@ def fill_mask(model: Loaded, texts: Sequence[str], *, top: int = 5) -> list[Fill
             Filled(
                 text=texts[row],
                 mask=int((rows[:index] == row).sum()),
-                candidates=tuple(Candidate(model.tokenizer.token(int(i)), int(i), float(p)) for i, p in candidates),
+                candidates=tuple(Candidate(_shown(model, int(i)), int(i), float(p)) for i, p in candidates),
             )
         )
     return filled
@@ -78,6 +78,12 @@ def _top(
     return jax.lax.top_k(jax.nn.softmax(model.masked_lm(params, hidden[:, None])[:, 0]), top)
 
 
+def _shown(model: Loaded, index: int) -> str:
+    """The piece as text: without the marks that some vocabularies have for spaces, unless nothing else is in it."""
+    assert model.tokenizer is not None
+    return model.tokenizer.decode([index]).strip() or model.tokenizer.token(index)
+
+
 def _length(model: Loaded, text: str) -> int:
     """Tokens of `text` with its two specials."""
     ids = model.ids(text)
@@ -85,9 +91,9 @@ def _length(model: Loaded, text: str) -> int:
     if model.tokenizer.mask_id not in ids:
         mask = model.tokenizer.token(model.tokenizer.mask_id)
         raise InputError(f"no {mask} in {text!r}", where="fill-mask", fix=f"Write {mask} where a word is missing.")
-    if len(ids) + 2 > model.config.max_positions:
+    if len(ids) + 2 > model.config.longest_row:
         raise InputError(
-            f"the text has {len(ids)} tokens, the model takes {model.config.max_positions - 2}",
+            f"the text has {len(ids)} tokens, the model takes {model.config.longest_row - 2}",
             where="fill-mask",
             fix="Shorten it.",
         )

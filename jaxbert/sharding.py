@@ -36,6 +36,8 @@ _PARAMETERS: Mapping[str, P] = {
     "bias_F": P("tensor"),
     "down_FD": P("tensor", "fsdp"),
     "dense_DD": P("fsdp", None),
+    "wide_ID": P(None, "fsdp"),
+    "emb_SP": P(None, None),
     "class_DC": P("fsdp", None),
     "bias_D": P(None),
     "bias_C": P(None),

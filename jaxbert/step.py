@@ -1,7 +1,7 @@
 """One optimizer step, pure: (state, frozen, batch) -> (state, metrics). And `build`, which touches no file.
 
 state  {"params", "opt_state", "step": int32, "skipped": int32 (2,): non-finite steps in all, and in a row}
-frozen vocabulary tables (and teachers): passed in, sharded, never checkpointed
+frozen vocabulary tables, and a teacher's parameters: passed in, sharded, never checkpointed
 batch  {"tokens", "types", "group": int32 (B, L); "label": int32 (B,)}: clean rows; corruption happens here
 """
 
@@ -18,10 +18,12 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxbert.config import RunConfig, check, horizon, schedule_start, slots
+from jaxbert.config import MaskedLMConfig, PhaseConfig, RunConfig, check, horizon, schedule_start, slots
+from jaxbert.models.families import check_family
 from jaxbert.models.layers import Params
 from jaxbert.models.model import Model
-from jaxbert.objectives import Batch, Frozen, Objective, Term, heads_of, make_objectives
+from jaxbert.objectives import Batch, Frozen, Objective, Term, heads_of, make_objectives, masking, weights_of
+from jaxbert.objectives.distillation import teacher_model
 from jaxbert.optim import clip_norm, decayed, make_optimizer, make_schedule, trusted
 from jaxbert.parameters import check_names, is_stacked, kind_of, path_of
 from jaxbert.sharding import BATCH, LAYOUTS, compute_dtype, explicit_mesh, reshard, reshard_like
@@ -39,6 +41,7 @@ class Program:
       step: jitted; donates the state.
       evaluate: jitted; (params, frozen, batch, number of the batch) -> {term: Term}, with fixed masks.
       init: jitted; seed -> state.
+      weights: of the terms in the loss.
       state, frozen, batch, evaluation_batch: trees of ShapeDtypeStruct with shardings.
     """
 
@@ -46,8 +49,9 @@ class Program:
     step: Callable[[State, Frozen, Batch], tuple[State, Metrics]]
     evaluate: Callable[[Params, Frozen, Batch, Any], dict[str, Term]]
     init: Callable[[Any], State]
+    weights: Mapping[str, float]
     state: State
-    frozen: Mapping[str, jax.ShapeDtypeStruct]
+    frozen: Mapping[str, Any]
     batch: Mapping[str, jax.ShapeDtypeStruct]
     evaluation_batch: Mapping[str, jax.ShapeDtypeStruct]
 
@@ -64,10 +68,12 @@ def build(config: RunConfig, mesh: Mesh, phase: int = 0) -> Program:
       ValueError: a parameter whose name not exactly one rule of `jaxbert.parameters.RULES` matches.
     """
     check(config, mesh.size)
+    check_family(config.encoder)
     now = config.phases[phase]
     layout = LAYOUTS[config.mesh.layout]
-    objectives = make_objectives(config.objectives, config.encoder, length=now.length, slots=slots(config, now))
-    model = Model(config.encoder, heads_of(objectives), layout)
+    objectives = phase_objectives(config, now)
+    weights = weights_of(objectives)
+    model = make_model(config, objectives)
     check_names(path_of(keys) for keys, _ in jax.tree_util.tree_leaves_with_path(model.names))
     optimizer = make_optimizer(config.optimizer)
     learning_rate = phase_learning_rate(config, phase)
@@ -92,6 +98,7 @@ def build(config: RunConfig, mesh: Mesh, phase: int = 0) -> Program:
             model,
             objectives,
             state["params"],
+            frozen,
             corrupted,
             denominators,
             dropout_key=dropout_key,
@@ -107,9 +114,8 @@ def build(config: RunConfig, mesh: Mesh, phase: int = 0) -> Program:
         params = reshard_like(moved, state["params"])
 
         metrics = {"loss": jnp.zeros((), jnp.float32)}
-        for objective in objectives:
-            for name in objective.denominators(corrupted):
-                metrics["loss"] += objective.weight * terms[name].sum / denominators[name]
+        for name, denominator in denominators.items():
+            metrics["loss"] += weights[name] * terms[name].sum / denominator
         metrics |= figures(terms)
         grad_norm, update_norm = optax.global_norm(grads), rate * optax.global_norm(direction)
         # Not the update's norm: it is finite where these are, and waiting for it would take a pass over all state.
@@ -130,18 +136,14 @@ def build(config: RunConfig, mesh: Mesh, phase: int = 0) -> Program:
         new = {"params": params, "opt_state": opt_state, "step": state["step"] + 1, "skipped": skipped}
         return new, metrics
 
-    evaluation_objectives = make_objectives(
-        evaluation_view(config).objectives,
-        config.encoder,
-        length=now.length,
-        slots=slots(evaluation_view(config), dataclasses.replace(now, slots=0)),
-    )
+    view = evaluation_view(config)
+    evaluation_objectives = phase_objectives(view, dataclasses.replace(now, slots=0))
 
     def evaluate(params: Params, frozen: Frozen, batch: Batch, number: Any) -> dict[str, Term]:
         key = jax.random.fold_in(jax.random.key(config.evaluation.seed, impl="threefry2x32"), number)
         corrupted = corrupt(evaluation_objectives, batch, frozen, key)
         x_BLD = model.hidden(params, corrupted, dtype=dtype)
-        return collect_terms(evaluation_objectives, model, params, corrupted, x_BLD)
+        return collect_terms(evaluation_objectives, model, params, frozen, corrupted, x_BLD)
 
     with jax.set_mesh(mesh):
         jitted_init = jax.jit(init)
@@ -151,8 +153,9 @@ def build(config: RunConfig, mesh: Mesh, phase: int = 0) -> Program:
         step=jax.jit(step, donate_argnums=0),
         evaluate=jax.jit(evaluate),
         init=jitted_init,
+        weights=weights,
         state=state,
-        frozen=abstract_frozen(config.encoder.vocab_size, mesh),
+        frozen=abstract_frozen(config, mesh),
         batch=abstract_batch(now.batch_size, now.length, mesh),
         evaluation_batch=abstract_batch(config.evaluation.batch_size, now.length, mesh),
     )
@@ -168,16 +171,25 @@ def phase_learning_rate(config: RunConfig, phase: int) -> Callable[[Any], jax.Ar
     return lambda step: schedule(step - began)
 
 
+def phase_objectives(config: RunConfig, phase: PhaseConfig) -> list[Objective]:
+    """The objectives of a run on the rows of one of its phases."""
+    return make_objectives(config.objectives, config.encoder, length=phase.length, slots=slots(config, phase))
+
+
+def make_model(config: RunConfig, objectives: list[Objective]) -> Model:
+    """The encoder and the heads that `objectives` call, in the run's layout."""
+    heads = heads_of(objectives)
+    return Model(config.encoder, heads, LAYOUTS[config.mesh.layout], sizes=heads)
+
+
 def evaluation_view(config: RunConfig) -> RunConfig:
-    """The config with the masking rate of evaluation in the place of training's."""
+    """The config with evaluation's masking in the place of training's."""
     masked = config.objectives.masked_lm
     assert masked is not None
-    return dataclasses.replace(
-        config,
-        objectives=dataclasses.replace(
-            config.objectives, masked_lm=dataclasses.replace(masked, rate=config.evaluation.mask_rate)
-        ),
-    )
+    masked = dataclasses.replace(masked, rate=config.evaluation.mask_rate)
+    if config.evaluation.masking == "token":
+        masked = dataclasses.replace(masked, scheme="token", random_ids="vocabulary")
+    return dataclasses.replace(config, objectives=dataclasses.replace(config.objectives, masked_lm=masked))
 
 
 def corrupt(objectives: list[Objective], batch: Batch, frozen: Frozen, key: jax.Array) -> Batch:
@@ -189,18 +201,20 @@ def corrupt(objectives: list[Objective], batch: Batch, frozen: Frozen, key: jax.
 
 
 def collect_terms(
-    objectives: list[Objective], model: Model, params: Params, batch: Batch, x_BLD: jax.Array
+    objectives: list[Objective], model: Model, params: Params, frozen: Frozen, batch: Batch, x_BLD: jax.Array
 ) -> dict[str, Term]:
     """The terms of all objectives over one (micro-)batch."""
-    return {
-        name: term for objective in objectives for name, term in objective.terms(model, params, batch, x_BLD).items()
-    }
+    found: dict[str, Term] = {}
+    for objective in objectives:
+        found |= objective.terms(model, params, frozen, batch, x_BLD)
+    return found
 
 
 def gradients(
     model: Model,
     objectives: list[Objective],
     params: Params,
+    frozen: Frozen,
     batch: Batch,
     denominators: Mapping[str, jax.Array],
     *,
@@ -215,14 +229,14 @@ def gradients(
     summed over them in float32. The denominators are those of the global batch, so the sum is the whole's gradient.
     With `clip_each` above 0 the global norm of each of the A summands is cut to clip_each / A before.
     """
+    weights = weights_of(objectives)
 
     def loss(params: Params, micro: Batch, key: jax.Array | None) -> tuple[jax.Array, dict[str, Term]]:
         x_BLD = model.hidden(params, micro, dropout_key=key, dtype=dtype)
-        terms = collect_terms(objectives, model, params, micro, x_BLD)
+        terms = collect_terms(objectives, model, params, frozen, micro, x_BLD)
         total = jnp.zeros((), jnp.float32)
-        for objective in objectives:
-            for name in objective.denominators(micro):
-                total += objective.weight * terms[name].sum / denominators[name]
+        for name, denominator in denominators.items():
+            total += weights[name] * terms[name].sum / denominator
         return total, terms
 
     def gradient(*args: Any) -> tuple[Params, dict[str, Term]]:
@@ -285,15 +299,14 @@ def specs(names: Params, table: Mapping[str, P]) -> Any:
 def parameter_table(config: RunConfig) -> str:
     """One line a parameter: path, shape, spec at rest, whether it is decayed, and over what it has a trust ratio."""
     layout = LAYOUTS[config.mesh.layout]
-    first = config.phases[0]
-    objectives = make_objectives(config.objectives, config.encoder, length=first.length, slots=slots(config, first))
-    model = Model(config.encoder, heads_of(objectives), layout)
+    model = make_model(config, phase_objectives(config, config.phases[0]))
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0)))
     resting = jax.tree.leaves(specs(model.names, layout.parameters), is_leaf=lambda leaf: isinstance(leaf, P))
     lines = [("parameter", "shape", "spec", "decay", "trust ratio")]
     for (keys, leaf), spec in zip(jax.tree_util.tree_flatten_with_path(shapes)[0], resting, strict=True):
         path = path_of(keys)
-        ratio = "each layer" if is_stacked(path) else "whole"
+        each = "each group of layers" if config.encoder.layer_groups else "each layer"
+        ratio = each if is_stacked(path) else "whole"
         lines.append(
             (
                 path,
@@ -328,18 +341,75 @@ def hand_over(config: RunConfig, optimizer_state: Any, phase: int) -> Any:
     return jax.tree_util.tree_map_with_path(reset_count, optimizer_state)
 
 
-def frozen_tables(special: np.ndarray, mask_id: int) -> dict[str, np.ndarray]:
-    """The vocabulary tables of `frozen`: special (V,) bool, tokens never masked; mask_id int32."""
-    return {"special": np.asarray(special, bool), "mask_id": np.asarray(mask_id, np.int32)}
+def frozen_tables(
+    special: np.ndarray,
+    mask_id: int,
+    word_start: np.ndarray | None = None,
+    *,
+    config: RunConfig | None = None,
+    counts: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
+    """The vocabulary tables of `frozen`.
 
+    Args:
+      special: bool (V,), tokens never masked.
+      mask_id: of [MASK].
+      word_start: bool (V,), tokens that begin a word; by default all.
+      config: the run, whose masking may ask for more tables.
+      counts: (V,), how often each token stands in the train rows; needed where `needs_counts(config)`.
 
-def abstract_frozen(vocab_size: int, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes and places of `frozen_tables`."""
-    whole = NamedSharding(mesh, P())
-    return {
-        "special": jax.ShapeDtypeStruct((vocab_size,), jnp.bool_, sharding=whole),
-        "mask_id": jax.ShapeDtypeStruct((), jnp.int32, sharding=whole),
+    Returns:
+      special, word_start bool (V,); mask_id int32; where the masking asks for them, uint32 (V,): smoothed, weights of
+      the tokens (`masking.smoothed_weights`), and random_ids (`masking.cumulative`).
+    """
+    special = np.asarray(special, bool)
+    tables = {
+        "special": special,
+        "mask_id": np.asarray(mask_id, np.int32),
+        "word_start": np.ones_like(special) if word_start is None else np.asarray(word_start, bool),
     }
+    masked = _masking_of(config)
+    if config is None or masked is None:
+        return tables
+    if masked.scheme == "frequency":
+        assert counts is not None
+        longest = max(phase.length for phase in config.phases)
+        tables["smoothed"] = masking.smoothed_weights(counts, masked.smoothing, longest)
+    if masked.random_ids == "ordinary":
+        tables["random_ids"] = masking.cumulative(~special)
+    elif masked.random_ids == "corpus":
+        assert counts is not None
+        tables["random_ids"] = masking.cumulative(np.where(special, 0, np.asarray(counts, np.float64)))
+    return tables
+
+
+def _masking_of(config: RunConfig | None) -> MaskedLMConfig | None:
+    return None if config is None else config.objectives.masked_lm
+
+
+def needs_counts(config: RunConfig) -> bool:
+    """Whether the run's masking goes by how frequent tokens are."""
+    masked = config.objectives.masked_lm
+    return masked is not None and (masked.scheme == "frequency" or masked.random_ids == "corpus")
+
+
+def abstract_frozen(config: RunConfig, mesh: Mesh) -> dict[str, Any]:
+    """Shapes and places of `frozen`: the vocabulary's tables whole, the teacher's parameters as the layout has them."""
+    vocabulary = np.zeros(config.encoder.vocab_size)
+    tables = frozen_tables(vocabulary, 0, config=config, counts=vocabulary + 1)
+    whole = NamedSharding(mesh, P())
+    found: dict[str, Any] = {
+        name: jax.ShapeDtypeStruct(table.shape, table.dtype, sharding=whole) for name, table in tables.items()
+    }
+    if config.objectives.distillation is not None:
+        teacher = teacher_model(config.objectives.distillation, config.encoder)
+        shapes = jax.eval_shape(lambda: teacher.init(jax.random.key(0)))
+        found["teacher"] = jax.tree.map(
+            lambda leaf, spec: jax.ShapeDtypeStruct(leaf.shape, jnp.bfloat16, sharding=NamedSharding(mesh, spec)),
+            shapes,
+            specs(teacher.names, LAYOUTS[config.mesh.layout].parameters),
+        )
+    return found
 
 
 # Shape of one row of each field of a batch of L tokens.

@@ -43,11 +43,21 @@ from jaxbert.config import (
 )
 from jaxbert.data.pipeline import Batches, Rows
 from jaxbert.errors import InputError, Interrupted, Stopped
-from jaxbert.evaluate import evaluate_rows, phase_rows
+from jaxbert.evaluate import accuracies, evaluate_rows, phase_rows, vocabulary_tables
+from jaxbert.models.families import FAMILIES, check_family
 from jaxbert.models.model import count_parameters
-from jaxbert.objectives import make_objectives
+from jaxbert.objectives import check_rows_fit
 from jaxbert.sharding import compute_dtype, global_batch, make_mesh, replicated
-from jaxbert.step import Program, batch_fields, build, frozen_tables, hand_over, parameter_table
+from jaxbert.step import Program, batch_fields, build, hand_over, parameter_table, phase_objectives
+from jaxbert.teacher import (
+    Teacher,
+    check_vocabulary,
+    fingerprint,
+    frozen_parameters,
+    load_teacher,
+    resolve,
+    student_start,
+)
 from jaxbert.telemetry import Board, JsonLines, Meter, Progress, energy_meter, mesh_peak, step_flops
 from jaxbert.text.tokenizers import Tokenizer
 
@@ -61,6 +71,8 @@ OUTPUTS = (
 _REPLACED = ".replaced"
 _LOCK = ".lock"
 _AHEAD = 2  # batches read ahead of the step
+# What the terms are called in a line of the log.
+_SHORT = {"masked_lm": "mlm", "next_sentence": "nsp", "sentence_order": "sop", "span_boundary": "sbo"}
 
 
 def pretrain(
@@ -89,7 +101,11 @@ def pretrain(
 def _pretrain(config: RunConfig, workdir: Path, init: str | None, overwrite: bool, lock: _Lock) -> dict[str, Any]:
     # --- What can be wrong is found before anything is touched -------------------------------------------------------
     config = dataclasses.replace(config, init=init or config.init)
+    config, teacher = resolve(config, workdir)
     check(config, jax.device_count())
+    check_family(config.encoder)
+    for made_here in (phase for phase in config.phases if not phase.rows):
+        check_rows_fit(phase_objectives(config, made_here), config.data.policy, "data.policy")
     resuming = _check_workdir(config, workdir, overwrite)
     _wait_for_leader("the workdir is checked")
     if not resuming:
@@ -100,6 +116,9 @@ def _pretrain(config: RunConfig, workdir: Path, init: str | None, overwrite: boo
     if step:
         _check_steps(load_json(workdir / "config.json"), config, read_manifest(workdir, step).meta)
     initial = _load_initial(config) if config.init and step == 0 else None
+    if teacher is not None and teacher.run is not None:
+        _train_teacher(teacher, _say if jax.process_index() == 0 else _say_nothing)
+    teaching = load_teacher(teacher.model) if teacher is not None else None
 
     leader = jax.process_index() == 0
     note = _say if leader else _say_nothing
@@ -119,12 +138,15 @@ def _pretrain(config: RunConfig, workdir: Path, init: str | None, overwrite: boo
         tokenizer = _tokenizer_of(rows[0].train[0][0])
         if initial is not None:
             _check_initial(initial, config, tokenizer)
+        if teaching is not None:
+            check_vocabulary(teaching, tokenizer.hash)
 
         # --- Mesh, program, state ------------------------------------------------------------------------------------
         mesh = make_mesh(config.mesh)
         phase, within = phase_at(config, step)
         memory: dict[str, Any] = {
             "rows": [[part.hash for part, _ in found.train] for found in rows],
+            "teacher": fingerprint(teaching.params) if teaching is not None else None,
             "best": None,
             "last_evaluation": None,
             "evaluations_since_best": 0,
@@ -134,15 +156,19 @@ def _pretrain(config: RunConfig, workdir: Path, init: str | None, overwrite: boo
             program = build(config, mesh, min(phase, len(config.phases) - 1))
             if leader:
                 (workdir / "parameters.txt").write_text(parameter_table(config), encoding="utf-8")
-            frozen = replicated(mesh, frozen_tables(tokenizer.special, tokenizer.mask_id))
+            frozen = replicated(mesh, vocabulary_tables(config, tokenizer, [part for part, _ in rows[0].train]))
+            if teaching is not None:
+                frozen["teacher"] = frozen_parameters(teaching, program.frozen["teacher"])
             if step == 0:
                 state = program.init(config.seed)
                 if initial is not None:
                     state = _with_parameters_of(initial, state, note)
+                elif teaching is not None:
+                    state = _started_by(teaching, config, state, note)
             else:
                 saved = dict(read_manifest(workdir, step).meta)
-                _check_same_rows(saved, memory, workdir)
-                memory = {name: saved[name] for name in memory}
+                _check_same_inputs(saved, memory, workdir)
+                memory = {name: saved.get(name) for name in memory}
                 state = restore(workdir, step, program.state)
                 note(f"continuing after step {step} of {total_steps(config)}")
         if leader:
@@ -221,7 +247,13 @@ class _Loop:
         batches = Batches(
             self.rows[phase].train, batch_size=now.batch_size, seed=config.seed, window=config.data.shuffle_window
         )
-        flops = step_flops(config.encoder, length=now.length, slots=slots(config, now), heads=program.model.heads)
+        flops = step_flops(
+            config.encoder,
+            length=now.length,
+            slots=slots(config, now),
+            heads=program.model.heads,
+            distillation=config.objectives.distillation,
+        )
         self.meter.start_phase(flops_per_row=flops, length=now.length)
         fields = batch_fields(now.length)
 
@@ -290,9 +322,9 @@ class _Loop:
         self.board.scalars(self.step, {**figures, **clock})
         words = [f"loss {figures['loss']:.3f}"]
         words += [
-            f"{short} {figures[name]:.1%}"
-            for name, short in (("masked_lm_accuracy", "mlm"), ("next_sentence_accuracy", "nsp"))
-            if name in figures
+            f"{_SHORT.get(name.removesuffix('_accuracy'), name)} {value:.1%}"
+            for name, value in figures.items()
+            if name.endswith("_accuracy")
         ]
         words.append(f"rate {figures['rate']:.2e}")
         if "tokens_per_s" in clock:
@@ -317,9 +349,7 @@ class _Loop:
         memory["evaluations_since_best"] = 0 if improved else memory["evaluations_since_best"] + 1
         if improved:
             memory["best"] = memory["last_evaluation"]
-        words = f"step {self.step}: validation loss {found['loss']:.4f}, masked LM {found['masked_lm_accuracy']:.1%}"
-        if "next_sentence_accuracy" in found:
-            words += f", next sentence {found['next_sentence_accuracy']:.1%}"
+        words = f"step {self.step}: validation loss {found['loss']:.4f}, {', '.join(accuracies(found))}"
         self.progress.note(words + (" (best so far)" if improved else ""))
         patience = self.config.evaluation.patience
         if patience and memory["evaluations_since_best"] >= patience:
@@ -376,19 +406,13 @@ class _PhaseRows:
 
 def _open_rows(config: RunConfig, phase: PhaseConfig, workdir: Path) -> _PhaseRows:
     """Opens and checks the rows of a phase: length, vocabulary, policy; every shard's checksum."""
-    objectives = make_objectives(config.objectives, config.encoder, length=phase.length, slots=slots(config, phase))
+    objectives = phase_objectives(config, phase)
     train, validation = [], []
     for directory, weight in phase_rows(config, phase, workdir):
         for split in ("train", "validation"):
             rows = Rows(directory, split, verify=True)
             rows.require(length=phase.length, vocab_size=config.encoder.vocab_size)
-            for objective in objectives:
-                if rows.manifest["policy"] not in objective.policies:
-                    raise InputError(
-                        f"{type(objective).__name__} cannot learn from rows of policy {rows.manifest['policy']!r}",
-                        where=str(directory),
-                        fix=f"Make rows of policy {' or '.join(objective.policies)}.",
-                    )
+            check_rows_fit(objectives, rows.manifest["policy"], str(directory))
             if split == "train":
                 train.append((rows, weight))
             elif len(rows):
@@ -417,6 +441,14 @@ def _make_rows(config: RunConfig, lengths: list[int], workdir: Path, note: Calla
         sentence_structure=config.objectives.next_sentence is not None,
         note=note,
     )
+
+
+def _train_teacher(teacher: Teacher, note: Callable[[str], None]) -> None:
+    """Trains, or goes on training, a teacher that is trained first."""
+    assert teacher.run is not None
+    note(f"the teacher first: {teacher.run.name} in {teacher.model}")
+    with _Lock() as lock:
+        _pretrain(teacher.run, Path(teacher.model), None, False, lock)
 
 
 def _check_workdir(config: RunConfig, workdir: Path, overwrite: bool) -> bool:
@@ -570,12 +602,18 @@ def _save_tokenizer(tokenizer: Tokenizer, path: Path) -> None:
     tokenizer.save(path)
 
 
-def _check_same_rows(saved: dict[str, Any], now: dict[str, Any], workdir: Path) -> None:
+def _check_same_inputs(saved: dict[str, Any], now: dict[str, Any], workdir: Path) -> None:
     if saved["rows"] != now["rows"]:
         raise InputError(
             "the rows are not those that the run began with (their hashes differ)",
             where=str(workdir),
             fix="Give the same rows, or begin another run with --init on this one.",
+        )
+    if saved.get("teacher") != now["teacher"]:
+        raise InputError(
+            "the teacher is not the one that the run began with (its parameters differ)",
+            where=str(workdir),
+            fix="Give the same teacher, or begin another run with --init on this one.",
         )
 
 
@@ -588,7 +626,10 @@ def _load_initial(config: RunConfig) -> Any:
     from jaxbert.library import load
 
     initial = load(config.init)
-    free = {"dropout", "attention_dropout", "initializer_range", "position_init", "remat", "vocab_multiple"}
+    free = {"dropout", "attention_dropout", "initializer_range", "initializer", "position_init", "remat"}
+    free.add("vocab_multiple")
+    if FAMILIES[config.encoder.family].model_type == FAMILIES[initial.config.family].model_type:
+        free.add("family")  # SpanBERT's files are BERT's.
     for field in dataclasses.fields(config.encoder):
         mine, other = getattr(config.encoder, field.name), getattr(initial.config, field.name)
         if field.name not in free and mine != other:
@@ -628,6 +669,24 @@ def _with_parameters_of(initial: Any, state: Any, note: Callable[[str], None]) -
         else:
             note(f"--init has no {name}: it starts at random")
     return {**state, "params": params}
+
+
+def _started_by(teacher: Any, config: RunConfig, state: Any, note: Callable[[str], None]) -> Any:
+    """The fresh state with the student's parameters started from the teacher's, where the config names its layers."""
+    distillation = config.objectives.distillation
+    assert distillation is not None
+    if not distillation.layers:
+        note("the student starts at random (objectives.distillation.layers is empty)")
+        return state
+    params = state["params"]
+    started = student_start(distillation, config.encoder, teacher, params)
+    placed = jax.tree.map(
+        lambda value, like: value if value is like else jax.device_put(np.asarray(value, np.float32), like.sharding),
+        started,
+        params,
+    )
+    note(f"the student starts from the teacher's layers {' '.join(map(str, distillation.layers))}")
+    return {**state, "params": placed}
 
 
 class _Lock:
@@ -746,7 +805,18 @@ def _say_nothing(line: str) -> None:
 
 
 def _versions() -> dict[str, str]:
-    names = ("jaxbert", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tokenizers", "numpy")
+    names = (
+        "jaxbert",
+        "jax",
+        "jaxlib",
+        "flax",
+        "optax",
+        "orbax-checkpoint",
+        "grain",
+        "tokenizers",
+        "sentencepiece",
+        "numpy",
+    )
     found = {"python": platform.python_version()}
     for name in names:
         with suppress(importlib.metadata.PackageNotFoundError):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxbert.config import RowsSource, RunConfig, check, config_names, find_config, from_json, to_json, total_steps
+from jaxbert.models.families import FAMILIES, check_family
 from jaxbert.step import phase_learning_rate
 
 
@@ -33,7 +34,38 @@ def test_config_survives_json(name):
 def test_what_the_readme_names_is_there():
     named = {"smoke", "quickstart", "bert_tiny", "bert_mini", "bert_small"}
     named |= {f"bert_{size}{recipe}" for size in ("base", "large") for recipe in ("", "_lamb", "_nvidia")}
+    named |= {f"{family}_tiny" for family in FAMILIES}
+    named |= {"roberta_base", "roberta_base_2k", "roberta_large", "spanbert_base", "spanbert_large", "distilbert_base"}
+    named |= {f"albert_{size}" for size in ("base", "large", "xlarge", "xxlarge")}
     assert named <= set(config_names())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_family_has_a_config_that_needs_nothing(family):
+    config = find_config(f"{family}_tiny")
+    assert config.encoder.family == family and config.data.source == "sample:aws-docs" and not config.phases[0].rows
+    check_family(config.encoder)
+
+
+# Liu et al. 2019, table 9; Lan et al. 2020; Joshi et al. 2020, section 4.2; distillation/README.md: batch, steps, peak,
+# warm-up, length, beta2, epsilon, decay.
+@pytest.mark.parametrize(
+    ("name", "recipe", "adam"),
+    [
+        ("roberta_base", (8192, 500_000, 6e-4, 24_000, 512), (0.98, 1e-6, 0.01)),
+        ("roberta_large", (8192, 500_000, 4e-4, 30_000, 512), (0.98, 1e-6, 0.01)),
+        ("albert_base", (4096, 125_000, 1.76e-3, 3125, 512), (0.999, 1e-6, 0.01)),
+        ("albert_xxlarge", (4096, 125_000, 1.76e-3, 3125, 512), (0.999, 1e-6, 0.01)),
+        ("spanbert_base", (256, 2_400_000, 1e-4, 10_000, 512), (0.999, 1e-8, 0.1)),
+        ("distilbert_base", (2048, 12_600, 5e-4, 630, 512), (0.98, 1e-6, 0.0)),
+    ],
+)
+def test_recipes_are_the_published_ones(name, recipe, adam):
+    config = find_config(name)
+    (phase,), optimizer = config.phases, config.optimizer
+    schedule = phase.schedule
+    assert (phase.batch_size, phase.steps, schedule.peak, schedule.warmup_steps, phase.length) == recipe
+    assert (optimizer.beta2, optimizer.epsilon, optimizer.weight_decay) == adam
 
 
 def test_bert_base_is_the_papers():

@@ -20,7 +20,7 @@ from jaxbert.errors import InputError
 from jaxbert.models.families import FAMILIES
 from jaxbert.models.families.family import Family, Form, Name
 from jaxbert.models.layers import Params
-from jaxbert.models.model import HEADS, Model
+from jaxbert.models.model import HEADS, HeadSizes, Model
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
@@ -55,21 +55,25 @@ def import_params(tensors: Mapping[str, Array], config: EncoderConfig, where: st
       InputError: a tensor is unmapped, doubled, missing, mis-shaped, not of floats, or differs from its tied copy.
     """
     family = FAMILIES[config.family]
-    there = _resolve(tensors, family, where)
-    wanted = {name: _published(name, config, family, bare=False) for name in family.names}
-    _reject_unmapped(there, family, config, wanted, where)
+    names = family.names(config)
+    there = _resolve(tensors, family, names, where)
+    wanted = {name: _published(name, config, family, bare=False) for name in names}
+    _reject_unmapped(there, names, config, wanted, where)
 
     parts: dict[str, list[bool]] = {}
     for name, published in wanted.items():
         parts.setdefault(name.part, []).extend(any(copy in there for copy in copies) for copies in published)
     # A tied copy of the encoder's in a file is no sign of the encoder: the whole of it is needed anyway.
     heads = tuple(head for head in HEADS if any(parts.get(head, ())))
-    if "next_sentence" in heads and "pooler" not in heads:
-        raise InputError(
-            "has a next-sentence head but no pooler", where=where, fix="Give a file with both, or with neither."
-        )
-    shapes = _flatten(jax.eval_shape(Model(config, heads).init, jax.random.key(0)))
-    _check_covered(shapes, family, heads)
+    for head in {"next_sentence", "sentence_order"} & set(heads):
+        if "pooler" not in heads:
+            what = head.replace("_", "-")
+            raise InputError(
+                f"has a {what} head but no pooler", where=where, fix="Give a file with both, or with neither."
+            )
+    sizes = _head_sizes(tensors, there, wanted, heads)
+    shapes = _flatten(jax.eval_shape(Model(config, heads, sizes=sizes).init, jax.random.key(0)))
+    _check_covered(shapes, names, heads)
 
     params: Params = {}
     for name, published in wanted.items():
@@ -96,10 +100,12 @@ def export_params(params: Params, config: EncoderConfig, dtype: Any = np.float32
     family = FAMILIES[config.family]
     leaves = _flatten(params)
     heads = tuple(part for part in params if part != "encoder")
-    _check_covered(leaves, family, heads)
+    names = family.names(config)
+    _check_covered(leaves, names, heads)
     bare = set(heads) <= {"pooler"}
-    tensors: dict[str, Array] = {}
-    for name in family.names:
+    prefix = family.prefix if bare else ""
+    tensors = {name.removeprefix(prefix): np.zeros(shape, dtype) for name, shape in family.zeros(config).items()}
+    for name in names:
         if name.ours not in leaves:
             continue
         ours = np.asarray(jax.device_get(leaves[name.ours]))
@@ -114,21 +120,33 @@ def export_params(params: Params, config: EncoderConfig, dtype: Any = np.float32
 
 def _published(name: Name, config: EncoderConfig, family: Family, bare: bool) -> list[tuple[str, ...]]:
     """Published names of `name`: for each layer (or once), the tensor and its tied copies."""
-    layers = range(config.num_layers) if "{layer}" in name.theirs else (0,)
+    layers = range(config.distinct_layers) if "{layer}" in name.theirs else (0,)
     prefix = family.prefix if bare else ""
     return [
         tuple(copy.format(layer=layer).removeprefix(prefix) for copy in (name.theirs, *name.also)) for layer in layers
     ]
 
 
-def _resolve(tensors: Iterable[str], family: Family, where: str) -> dict[str, str]:
+def _head_sizes(
+    tensors: Mapping[str, Array],
+    there: Mapping[str, str],
+    wanted: Mapping[Name, list[tuple[str, ...]]],
+    heads: Iterable[str],
+) -> HeadSizes:
+    """Sizes that a head has beside the encoder's: those of its tensors in the file."""
+    tables = [copies for name, (copies, *_) in wanted.items() if name.ours == "span_boundary/place/table"]
+    if "span_boundary" not in heads or not tables or tables[0][0] not in there:
+        return {}
+    targets, width = tensors[there[tables[0][0]]].shape
+    return {"span_boundary": {"max_targets": targets, "position_size": width}}
+
+
+def _resolve(tensors: Iterable[str], family: Family, known: Iterable[Name], where: str) -> dict[str, str]:
     """Today's full name of each tensor -> the name that the file uses; the ignored ones left out."""
     names = list(tensors)
     bare = not any(name.startswith(family.prefix) for name in names)
     encoder_roots = {
-        name.theirs.removeprefix(family.prefix).split(".")[0]
-        for name in family.names
-        if name.theirs.startswith(family.prefix)
+        name.theirs.removeprefix(family.prefix).split(".")[0] for name in known if name.theirs.startswith(family.prefix)
     }
     there: dict[str, str] = {}
     for name in names:
@@ -148,7 +166,7 @@ def _resolve(tensors: Iterable[str], family: Family, where: str) -> dict[str, st
 
 def _reject_unmapped(
     there: Mapping[str, str],
-    family: Family,
+    names: Iterable[Name],
     config: EncoderConfig,
     wanted: Mapping[Name, list[tuple[str, ...]]],
     where: str,
@@ -161,7 +179,7 @@ def _reject_unmapped(
             f"tensor {min(unknown)!r}{more} belongs to no parameter of a {config.family} with "
             f"{config.num_layers} layers",
             where=where,
-            fix=f"Check model_type and num_hidden_layers, or remove it; known heads: {', '.join(_heads(family))}.",
+            fix=f"Check model_type and the number of layers, or remove it; known heads: {', '.join(_heads(names))}.",
         )
 
 
@@ -207,13 +225,14 @@ def _floats(tensors: Mapping[str, Array], name: str, where: str) -> Array:
     return array
 
 
-def _heads(family: Family) -> list[str]:
-    return [head for head in HEADS if any(name.part == head for name in family.names)]
+def _heads(names: Iterable[Name]) -> list[str]:
+    parts = {name.part for name in names}
+    return [head for head in HEADS if head in parts]
 
 
-def _check_covered(leaves: Iterable[str], family: Family, heads: tuple[str, ...]) -> None:
+def _check_covered(leaves: Iterable[str], names: Iterable[Name], heads: tuple[str, ...]) -> None:
     """The table has exactly one line for each parameter: a new parameter without one must not vanish from files."""
-    ours = [name.ours for name in family.names if name.part in ("encoder", *heads)]
+    ours = [name.ours for name in names if name.part in ("encoder", *heads)]
     if sorted(ours) != sorted(leaves):
         raise ValueError(f"the name map and the parameters differ in {sorted(set(ours) ^ set(leaves))}")
 

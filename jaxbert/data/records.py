@@ -317,8 +317,13 @@ def _write(job: _Job, *, language: str, sentence_structure: bool) -> tuple[str, 
 
 
 def tokenise(text: str, tokenizer: Tokenizer, language: str) -> tuple[np.ndarray, np.ndarray]:
-    """(tokens [T] of `token_dtype`, sentence lengths uint32 [S]) of a text; sentences without tokens are left out."""
+    """(tokens [T] of `token_dtype`, sentence lengths uint32 [S]) of a text; sentences without tokens are left out.
+
+    The tokens are those of the running text, the sentences set apart by one space.
+    """
     sentences = split_sentences(text, language)
+    if tokenizer.joint:
+        sentences[1:] = [tokenizer.joint + sentence for sentence in sentences[1:]]
     parts: list[np.ndarray] = []
     lengths: list[int] = []
     dtype = token_dtype(tokenizer.vocab_size)

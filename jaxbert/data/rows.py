@@ -1,9 +1,9 @@
 """Records -> training rows: fixed-length raw records in shards with a manifest. Imports no jax.
 
-A row is [CLS] A [SEP] B [SEP] and padding (or [CLS] A [SEP], where there is no B), with what a model needs to read it
-and where it came from; no masks, because masking is dynamic. One shard of records gives one shard of rows per copy:
-what it holds is a pure function of (records, policy, length, short rows, seed, split, shard, copy), whatever the number
-of workers, and memory is bounded by a shard.
+A row is segments of documents between [CLS] and [SEP], as its policy lays them out, and padding, with what a model
+needs to read it and where it came from; no masks, because masking is dynamic. One shard of records gives one shard of
+rows per copy: what it holds is a pure function of (records, policy, length, short rows, seed, split, shard, copy),
+whatever the number of workers, and memory is bounded by a shard.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 from jaxbert.data import shards
 from jaxbert.data.draws import Draws, permutation
-from jaxbert.data.policies import POLICIES, Segments, TokenShard
+from jaxbert.data.policies import POLICIES, Layout, Segments, TokenShard
 from jaxbert.data.records import read_records
 from jaxbert.errors import InputError, Stopped
 from jaxbert.text.tokenizers import Tokenizer
@@ -30,15 +30,18 @@ _COUNTS = (
     *("documents", "sentences", "tokens", "rows", "next", "random"),
     *("unpaired", "positions", "truncated", "oversized"),
 )
-_MIN_LENGTH, _MAX_LENGTH = 8, 65535
+# Of policies without pairs besides.
+_MORE_COUNTS = ("segments", "cut")
+_MAX_LENGTH = 65535
 
 
 def row_dtype(length: int, vocab_size: int, origins: int) -> np.dtype[Any]:
     """One row as it lies on disk: little-endian, packed.
 
-    tokens u2 (u4 when V > 65536) [L]; types u1 [L]; group u1 [L] (attention group: 0 padding); label i1 (0 the second
-    segment follows the first, 1 it is from elsewhere, -1 no pair); origins [K] of document u4 (running number in its
-    split), offset u4 (the segment's first token, counted in its document), length u2 (tokens; 0: no such segment).
+    tokens u2 (u4 when V > 65536) [L]; types u1 [L]; group u1 [L] (attention group, from 1 along the row: 0 padding);
+    label i1 (0 the second segment follows the first, 1 it is from elsewhere, -1 no pair); origins [K] of document u4
+    (running number in its split), offset u4 (the segment's first token, counted in its document), length u2 (tokens;
+    0: no such segment, nor any behind it).
     """
     return np.dtype(
         [
@@ -60,8 +63,9 @@ class RowsSummary:
       rows: by split.
       hash: of the rows directory.
       statistics: by split: documents, sentences, tokens (of one pass each, summed over copies); rows, of these next,
-        random, unpaired; positions (not padding); truncated (tokens), oversized (sentences longer than a row); the
-        rates filled, random_rate, truncated_rate.
+        random, unpaired; positions (not padding); truncated (tokens), oversized (sentences longer than a row); of
+        policies without pairs segments (documents of a row, each counted) and cut (cuts inside a sentence); the rates
+        filled, random_rate, truncated_rate.
     """
 
     policy: str
@@ -72,21 +76,28 @@ class RowsSummary:
 
     def lines(self) -> list[str]:
         """For printing."""
+        known = POLICIES[self.policy]
+        segments = {"isolated": "groups", "joined": "documents"}.get(known.layout, "")
         lines = []
         for split, rows in self.rows.items():
             s = self.statistics[split]
             if not rows:
                 lines.append(f"{split}: no rows")
                 continue
-            lines.append(
-                f"{split}: {rows:,} rows of {self.length} tokens ({self.policy}), {s['filled']:.1%} filled, "
-                f"random next {s['random_rate']:.1%}"
-            )
-            lines.append(
+            first = f"{split}: {rows:,} rows of {self.length} tokens ({self.policy}), {s['filled']:.1%} filled"
+            second = (
                 f"{split}: {s['documents']:,} documents, {s['sentences']:,} sentences, {s['tokens']:,} tokens; "
                 f"truncated {s['truncated']:,} tokens ({s['truncated_rate']:.1%}), "
-                f"{s['oversized']:,} sentences longer than a row, {s['unpaired']:,} rows without a pair"
+                f"{s['oversized']:,} sentences longer than a row"
             )
+            if known.layout == "pair":
+                first += f", random next {s['random_rate']:.1%}"
+                second += f", {s['unpaired']:,} rows without a pair"
+            else:
+                if known.segments(self.length) > 1:
+                    first += f", {s['segments'] / rows:.2f} {segments} a row"
+                second += f", {s['cut']:,} cuts inside a sentence"
+            lines += [first, second]
         return lines
 
     def to_json(self) -> dict[str, Any]:
@@ -143,8 +154,10 @@ def build_rows(
       length: L, tokens a row, special tokens counted.
       workers: processes.
       seed: of every random choice here.
-      short_rows: probability, per document, of a target length drawn at random (google-research/bert: 0.1).
-      copies: passes over the train split with other choices (the original's dupe_factor); validation has one.
+      short_rows: of pairs: probability, per document, of a target length drawn at random (google-research/bert: 0.1);
+        other policies have no short rows and ignore it.
+      copies: passes over the train split with other choices (the original's dupe_factor); validation has one. One only
+        where a policy has no random choices: masks are dynamic, so every epoch is another copy.
       overwrite: replace rows made with other arguments; of rows made with these, replace damaged shards.
 
     Raises:
@@ -155,6 +168,7 @@ def build_rows(
     """
     records, out = Path(records), Path(out)
     check_arguments(policy, length, copies, short_rows)
+    known = POLICIES[policy]
     if workers < 1:
         raise InputError(f"workers is {workers}", where="rows", fix="Take 1 or more.")
     manifest = shards.read_manifest(records, "records")
@@ -171,7 +185,8 @@ def build_rows(
         "policy": policy,
         "length": length,
         "seed": seed,
-        "short_rows": float(short_rows),
+        # Where it means nothing, rows made with another value are the same rows.
+        "short_rows": float(short_rows) if known.layout == "pair" else 0.0,
         "copies": copies,
     }
     directory = shards.open_directory(out, "rows", arguments, overwrite=overwrite)
@@ -219,9 +234,11 @@ def build_rows(
         "vocab_size": tokenizer.vocab_size,
         "pad_id": tokenizer.pad_id,
         "tokenizer_hash": tokenizer.hash,
-        "origins": POLICIES[policy].segments,
+        "origins": known.segments(length),
         "counts": {split: sum(info.count for info in infos) for split, infos in splits.items()},
-        "statistics": {split: _summed([info.statistics for info in infos], length) for split, infos in splits.items()},
+        "statistics": {
+            split: _summed([info.statistics for info in infos], length, known.layout) for split, infos in splits.items()
+        },
     }
     entries = {split: [info.to_json() for info in infos] for split, infos in splits.items()}
     fields["hash"] = canonical_hash({"kind": "rows", "arguments": directory.arguments, "splits": entries, **fields})
@@ -253,7 +270,7 @@ def _make_shard(job: _Job) -> shards.ShardInfo:
 def _write(job: _Job) -> shards.ShardInfo:
     shard, segments = _cut(job)
     info = shards.write_shard(job.out.path / job.file, _encode(job, shard, segments))
-    return replace(info, statistics=_count(shard, segments))
+    return replace(info, statistics=_count(shard, segments, POLICIES[job.policy].layout))
 
 
 def _repair(made: dict[str, Any], jobs: list[_Job], workers: int) -> None:
@@ -300,41 +317,60 @@ def _ends(lengths: np.ndarray) -> np.ndarray:
 
 
 def assemble(
-    shard: TokenShard, segments: Segments, *, length: int, vocab_size: int, cls_id: int, sep_id: int, pad_id: int
+    shard: TokenShard,
+    segments: Segments,
+    *,
+    length: int,
+    vocab_size: int,
+    cls_id: int,
+    sep_id: int,
+    pad_id: int,
+    layout: Layout = "pair",
 ) -> np.ndarray:
-    """Segments as rows [n] of `row_dtype`: [CLS], each segment with a [SEP] behind it, padding.
+    """Segments as rows [n] of `row_dtype`, laid out as `layout` says, and padding.
 
-    The k-th segment and its [SEP] have type k, [CLS] has type 0 (google-research/bert create_pretraining_data.py).
+    Of a pair, the k-th segment and its [SEP] have type k, [CLS] has type 0 (google-research/bert
+    create_pretraining_data.py); all other types are 0.
     """
     count, width = segments.starts.shape
     rows = np.zeros(count, row_dtype(length, vocab_size, width))
     flat = np.full(count * length, pad_id, rows["tokens"].dtype)
     types = np.zeros(count * length, np.uint8)
-    ahead = np.arange(count, dtype=np.int64) * length
-    flat[ahead] = cls_id
-    ahead += 1
+    begins = np.zeros(count * length, np.uint8)
+    row_starts = np.arange(count, dtype=np.int64) * length
+    ahead = row_starts.copy()
     for k in range(width):
         sizes = segments.lengths[:, k]
         total = int(sizes.sum())
+        if not total:
+            break
+        present = sizes > 0
+        if k == 0 or layout == "isolated":
+            flat[ahead[present]] = cls_id
+            begins[ahead[present]] = 1
+            ahead += present
         before = np.cumsum(sizes) - sizes
         steps = np.arange(total, dtype=np.int64)
         place = np.repeat(ahead - before, sizes) + steps
         flat[place] = shard.tokens[np.repeat(segments.starts[:, k] - before, sizes) + steps]
-        separators = (ahead + sizes)[sizes > 0]
+        separators = (ahead + sizes)[present]
         flat[separators] = sep_id
-        types[place] = k
-        types[separators] = k
-        ahead += sizes + (sizes > 0)
-    used = ahead - np.arange(count, dtype=np.int64) * length
+        if layout == "pair":
+            types[place] = k
+            types[separators] = k
+        ahead += sizes + present
+    used = np.arange(length) < (ahead - row_starts)[:, None]
     rows["tokens"] = flat.reshape(count, length)
     rows["types"] = types.reshape(count, length)
-    rows["group"] = np.arange(length) < used[:, None]
+    # An attention group goes from one [CLS] to the next.
+    groups = np.cumsum(begins.reshape(count, length), axis=1, dtype=np.uint8) if layout == "isolated" else np.uint8(1)
+    rows["group"] = used * groups
     rows["label"] = segments.labels
     document_starts = shard.sentences[shard.documents[:-1]]
     origins = rows["origins"]
-    present = segments.lengths > 0
-    origins["document"] = np.where(present, shard.names[segments.documents], 0)
-    origins["offset"] = np.where(present, segments.starts - document_starts[segments.documents], 0)
+    filled = segments.lengths > 0
+    origins["document"] = np.where(filled, shard.names[segments.documents], 0)
+    origins["offset"] = np.where(filled, segments.starts - document_starts[segments.documents], 0)
     origins["length"] = segments.lengths
     return rows
 
@@ -369,14 +405,16 @@ def _encode(job: _Job, shard: TokenShard, segments: Segments) -> Iterator[bytes]
             cls_id=job.cls_id,
             sep_id=job.sep_id,
             pad_id=job.pad_id,
+            layout=POLICIES[job.policy].layout,
         )
         block, size = rows.tobytes(), rows.dtype.itemsize
         yield from (block[at : at + size] for at in range(0, len(block), size))
 
 
-def _count(shard: TokenShard, segments: Segments) -> dict[str, int]:
+def _count(shard: TokenShard, segments: Segments, layout: Layout) -> dict[str, int]:
     """What one pass over one shard adds to the statistics."""
-    return {
+    present = int((segments.lengths > 0).sum())
+    counts = {
         "documents": len(shard.names),
         "sentences": len(shard.sentences) - 1,
         "tokens": len(shard.tokens),
@@ -384,14 +422,18 @@ def _count(shard: TokenShard, segments: Segments) -> dict[str, int]:
         "next": int((segments.labels == 0).sum()),
         "random": int((segments.labels == 1).sum()),
         "unpaired": int((segments.labels == -1).sum()),
-        "positions": int(segments.lengths.sum() + len(segments.labels) + (segments.lengths > 0).sum()),
+        "positions": int(segments.lengths.sum())
+        + present
+        + (present if layout == "isolated" else len(segments.labels)),
         "truncated": segments.truncated,
         "oversized": segments.oversized,
     }
+    return counts if layout == "pair" else counts | {"segments": present, "cut": segments.cut}
 
 
-def _summed(counts: list[dict[str, int]], length: int) -> dict[str, float]:
-    total: dict[str, float] = {name: sum(count[name] for count in counts) for name in _COUNTS}
+def _summed(counts: list[dict[str, int]], length: int, layout: Layout) -> dict[str, float]:
+    names = _COUNTS if layout == "pair" else _COUNTS + _MORE_COUNTS
+    total: dict[str, float] = {name: sum(count[name] for count in counts) for name in names}
     total["filled"] = total["positions"] / max(1, total["rows"] * length)
     total["random_rate"] = total["random"] / max(1, total["next"] + total["random"])
     total["truncated_rate"] = total["truncated"] / max(1, total["tokens"])
@@ -405,7 +447,7 @@ def check_arguments(policy: str, length: int, copies: int, short_rows: float) ->
       policy, length, copies, short_rows: as in `build_rows`.
 
     Raises:
-      InputError: an unknown policy, or a number out of range.
+      InputError: an unknown policy, a number out of range, or several copies of what would be the same rows.
     """
 
     def require(condition: bool, what: str, fix: str) -> None:
@@ -413,8 +455,16 @@ def check_arguments(policy: str, length: int, copies: int, short_rows: float) ->
             raise InputError(what, where="rows", fix=fix)
 
     require(policy in POLICIES, f"no rows policy {policy!r}", f"Known: {', '.join(POLICIES)}.")
+    known = POLICIES[policy]
     require(
-        _MIN_LENGTH <= length <= _MAX_LENGTH, f"length is {length}", f"Take one from {_MIN_LENGTH} to {_MAX_LENGTH}."
+        known.shortest <= length <= _MAX_LENGTH,
+        f"length is {length}",
+        f"Take one from {known.shortest} to {_MAX_LENGTH} ({policy}).",
     )
     require(0 <= short_rows <= 1, f"the probability of short rows is {short_rows}", "Take one from 0 to 1.")
     require(copies >= 1, f"copies is {copies}", "Take 1 or more.")
+    require(
+        copies == 1 or known.drawn,
+        f"{copies} copies of rows of policy {policy}, which has no random choices: all would be the same",
+        "Take 1: masks are drawn anew in every epoch.",
+    )

@@ -45,7 +45,12 @@ _PARTIAL = ".partial"
 _PREVIOUS = ".previous"
 # What such a directory holds besides shards: TFDS's metadata and the tokenizer's files (Tokenizer.save).
 _BESIDES = frozenset({MANIFEST, _PROGRESS, _PREVIOUS, "features.json", "dataset_info.json", "tokenizer"})
-_TOKENIZER = frozenset({"tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json"})
+_TOKENIZER = frozenset(
+    {
+        *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
+        *("vocab.txt", "vocab.json", "merges.txt", "spiece.model"),
+    }
+)
 
 J = TypeVar("J")
 R = TypeVar("R")

@@ -1,4 +1,4 @@
-"""The post-LN encoder of BERT: embeddings, a scanned stack of blocks, and the functions over their parameters."""
+"""The post-LN encoder of all families: embeddings, a scanned stack of blocks, the functions over their parameters."""
 
 from __future__ import annotations
 
@@ -19,32 +19,43 @@ from jaxbert.models.layers import (
     dropout,
     gelu,
     sinusoidal,
-    truncated_normal,
+    weights,
     zero_from,
 )
 from jaxbert.sharding import Layout, act, in_use
 
 
 class Embeddings(nnx.Module):
-    """Word + position + token type, LayerNorm, dropout (google-research/bert modeling.py)."""
+    """Word + position (+ token type), LayerNorm, dropout (google-research/bert modeling.py), projected where E is set.
+
+    ALBERT normalises and drops at width E, before the projection (google-research/albert modeling.py).
+    """
 
     def __init__(self, config: EncoderConfig, *, layout: Layout, rngs: nnx.Rngs):
-        width, deviation = config.hidden_size, config.initializer_range
-        normal = truncated_normal(deviation)
-        position = sinusoidal(deviation) if config.position_init == "sinusoidal" else normal
+        width, start = config.embedding_width, weights(config)
+        position = sinusoidal(config.initializer_range) if config.position_init == "sinusoidal" else start
         self.rate = config.dropout
-        word = zero_from(config.vocab_size, normal)
+        word = zero_from(config.vocab_size, start)
         self.word = Table((config.padded_vocab_size, width), word, dims="emb_VD", layout=layout, rngs=rngs)
         self.position = Table((config.max_positions, width), position, dims="emb_LD", layout=layout, rngs=rngs)
-        self.type = Table((config.type_vocab_size, width), normal, dims="emb_TD", layout=layout, rngs=rngs)
+        self.typed, self.projected = config.type_vocab_size > 0, config.embedding_size > 0
+        if self.typed:
+            self.type = Table((config.type_vocab_size, width), start, dims="emb_TD", layout=layout, rngs=rngs)
         self.norm = LayerNorm(width, config.layer_norm_epsilon, layout=layout, rngs=rngs)
+        if self.projected:
+            shape, bias = (width, config.hidden_size), (config.hidden_size,)
+            dims: dict[str, str] = dict(dims="dense_DD", bias_dims="bias_D")
+            self.projection = Dense("ble,ed->bld", shape, bias, start=start, layout=layout, rngs=rngs, **dims)
 
     def __call__(
         self, tokens_BL: jax.Array, types_BL: jax.Array, position_BL: jax.Array, dropout_key: jax.Array | None
     ) -> jax.Array:
-        """x_BLD of token ids, token types and positions."""
-        x_BLD = self.word(tokens_BL) + self.position(position_BL) + self.type(types_BL)
-        return dropout(self.norm(x_BLD), self.rate, dropout_key)
+        """x_BLD of token ids, token types (ignored where there are none) and positions."""
+        x_BLE = self.word(tokens_BL) + self.position(position_BL)
+        if self.typed:
+            x_BLE = x_BLE + self.type(types_BL)
+        x_BLE = dropout(self.norm(x_BLE), self.rate, dropout_key)
+        return self.projection(x_BLE, act("act_BLD")) if self.projected else x_BLE
 
 
 class Block(nnx.Module):
@@ -53,7 +64,7 @@ class Block(nnx.Module):
     def __init__(self, config: EncoderConfig, *, layout: Layout, rngs: nnx.Rngs):
         self.config = config
         size, heads, width, inner = config.hidden_size, config.num_heads, config.head_dim, config.intermediate_size
-        common: dict[str, Any] = dict(deviation=config.initializer_range, layout=layout, rngs=rngs)
+        common: dict[str, Any] = dict(start=weights(config), layout=layout, rngs=rngs)
         heads_in: dict[str, Any] = dict(dims="qkv_DHK", bias_dims="bias_HK", **common)
         self.query = Dense("bld,dhk->blhk", (size, heads, width), (heads, width), **heads_in)
         self.key = Dense("bld,dhk->blhk", (size, heads, width), (heads, width), **heads_in)
@@ -84,10 +95,12 @@ class Block(nnx.Module):
 
 
 class Encoder:
-    """The encoder's functions over plain parameters {"embeddings": ..., "layers": stacked over N}.
+    """The encoder's functions over plain parameters {"embeddings": ..., "layers": stacked}.
+
+    Layers are stacked over N, or over the groups where layers share their weights.
 
     Attributes:
-      names: the parameters' dimension names, with a leading N on the stacked ones left out.
+      names: the parameters' dimension names, with the leading one of the stacked ones left out.
     """
 
     def __init__(self, config: EncoderConfig, layout: Layout):
@@ -101,7 +114,7 @@ class Encoder:
     def init(self, key: jax.Array) -> Params:
         """Parameters, float32; call under jit so that they are born sharded."""
         embeddings_key, layers_key = jax.random.split(key)
-        keys = jax.random.split(layers_key, self.config.num_layers)
+        keys = jax.random.split(layers_key, self.config.distinct_layers)
         return {"embeddings": self._init_embeddings(embeddings_key), "layers": jax.vmap(self._init_block)(keys)}
 
     def __call__(
@@ -129,30 +142,54 @@ class Encoder:
         Returns:
           Hidden states (B, L, D) of the last layer.
         """
-        if tokens_BL.shape[1] > self.config.max_positions:
-            raise ValueError(f"rows of {tokens_BL.shape[1]} tokens, positions up to {self.config.max_positions}")
+        config = self.config
+        if tokens_BL.shape[1] > config.longest_row:
+            raise ValueError(f"rows of {tokens_BL.shape[1]} tokens, positions for {config.longest_row}")
         embedding_key, layers_key = (None, None) if dropout_key is None else tuple(jax.random.split(dropout_key))
         embedded_BLD = self._embed(
-            in_use(params["embeddings"], dtype), tokens_BL, types_BL, positions(group_BL), embedding_key
+            in_use(params["embeddings"], dtype),
+            tokens_BL,
+            types_BL,
+            positions(group_BL, config.position_offset),
+            embedding_key,
         ).astype(dtype)
-        keys = None if layers_key is None else jax.random.split(layers_key, self.config.num_layers)
+        keys = None if layers_key is None else jax.random.split(layers_key, config.num_layers)
 
         def body(x_BLD: jax.Array, layer: tuple[Params, jax.Array | None]) -> tuple[jax.Array, jax.Array | None]:
             block, key = layer
             x_BLD = self._block(in_use(block, dtype), x_BLD, group_BL, key)
             return x_BLD, x_BLD if all_layers else None
 
-        last_BLD, each_NBLD = jax.lax.scan(
-            rematerialised(body, self.config.remat), embedded_BLD, (params["layers"], keys)
-        )
-        return jnp.concatenate([embedded_BLD[None], each_NBLD]) if all_layers else last_BLD
+        def group(x_BLD: jax.Array, shared: tuple[Params, jax.Array | None]) -> tuple[jax.Array, jax.Array | None]:
+            block, group_keys = shared
+            used = in_use(block, dtype)  # Gathered once for all layers of the group.
+
+            def again(x_BLD: jax.Array, key: jax.Array | None) -> tuple[jax.Array, jax.Array | None]:
+                x_BLD = self._block(used, x_BLD, group_BL, key)
+                return x_BLD, x_BLD if all_layers else None
+
+            repeats = config.num_layers // config.layer_groups
+            return jax.lax.scan(rematerialised(again, config.remat), x_BLD, group_keys, length=repeats)
+
+        if config.layer_groups:
+            if keys is not None:
+                keys = keys.reshape(config.layer_groups, -1)
+            last_BLD, each_NBLD = jax.lax.scan(group, embedded_BLD, (params["layers"], keys))
+            if each_NBLD is not None:
+                each_NBLD = each_NBLD.reshape(config.num_layers, *each_NBLD.shape[2:])
+        else:
+            last_BLD, each_NBLD = jax.lax.scan(
+                rematerialised(body, config.remat), embedded_BLD, (params["layers"], keys)
+            )
+        return last_BLD if each_NBLD is None else jnp.concatenate([embedded_BLD[None], each_NBLD])
 
 
-def positions(group_BL: jax.Array) -> jax.Array:
-    """Position ids: they restart at 0 where the group changes."""
+def positions(group_BL: jax.Array, offset: int = 0) -> jax.Array:
+    """Position ids: they restart at `offset` where the group changes; with an offset, padding has the one before it."""
     index_L = jnp.arange(group_BL.shape[1], dtype=jnp.int32)
     starts_BL = jnp.where(group_BL != jnp.roll(group_BL, 1, axis=1), index_L, 0)
-    return index_L - jax.lax.cummax(starts_BL, axis=1)
+    position_BL = index_L - jax.lax.cummax(starts_BL, axis=1)
+    return jnp.where(group_BL > 0, position_BL + offset, offset - 1) if offset else position_BL
 
 
 def rematerialised(body: Any, remat: Remat) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import PartitionSpec as P
 
-from jaxbert.config import Activation
+from jaxbert.config import Activation, EncoderConfig
 from jaxbert.sharding import Layout, act, explicit_mesh, spec_of
 
 Params = dict[str, Any]
@@ -52,6 +52,21 @@ def truncated_normal(deviation: float) -> Initializer:
         return jax.random.truncated_normal(key, -2.0, 2.0, shape, jnp.float32, out_sharding=out) * deviation
 
     return draw
+
+
+def normal(deviation: float) -> Initializer:
+    """A normal that is not cut."""
+
+    def draw(key: jax.Array, shape: tuple[int, ...], out: Any) -> jax.Array:
+        return jax.random.normal(key, shape, jnp.float32, out_sharding=out) * deviation
+
+    return draw
+
+
+def weights(config: EncoderConfig) -> Initializer:
+    """What kernels and tables of an encoder start from."""
+    draw = {"truncated_normal": truncated_normal, "normal": normal}[config.initializer]
+    return draw(config.initializer_range)
 
 
 def zero_from(row: int, initializer: Initializer) -> Initializer:
@@ -144,6 +159,7 @@ class Dense(nnx.Module):
       equation: of `jnp.einsum`, activations first: "bld,dhk->blhk".
       shape, bias_shape: of kernel and bias.
       dims, bias_dims: their names in the layout's tables.
+      start: what the kernel starts from.
     """
 
     def __init__(
@@ -154,12 +170,12 @@ class Dense(nnx.Module):
         *,
         dims: str,
         bias_dims: str,
-        deviation: float,
+        start: Initializer,
         layout: Layout,
         rngs: nnx.Rngs,
     ):
         self.equation = equation
-        self.kernel = parameter(rngs, truncated_normal(deviation), shape, dims, layout)
+        self.kernel = parameter(rngs, start, shape, dims, layout)
         self.bias = parameter(rngs, constant(0.0), bias_shape, bias_dims, layout)
 
     def __call__(self, x: jax.Array, out: Any = None, *, wide: bool = False) -> jax.Array:

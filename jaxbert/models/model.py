@@ -11,7 +11,7 @@ from flax import nnx
 
 from jaxbert.config import EncoderConfig
 from jaxbert.models.encoder import Encoder
-from jaxbert.models.heads import MaskedLM, PairClassifier, Pooler
+from jaxbert.models.heads import MaskedLM, PairClassifier, Pooler, Projection, SpanBoundary
 from jaxbert.models.layers import Params, define
 from jaxbert.sharding import LAYOUTS, Layout, in_use
 
@@ -20,7 +20,12 @@ HEADS: Mapping[str, type[nnx.Module]] = {
     "pooler": Pooler,
     "masked_lm": MaskedLM,
     "next_sentence": PairClassifier,
+    "sentence_order": PairClassifier,
+    "span_boundary": SpanBoundary,
+    "projection": Projection,
 }
+# What some heads take beside the encoder's config, by head.
+HeadSizes = Mapping[str, Mapping[str, int]]
 
 
 class Model:
@@ -32,11 +37,18 @@ class Model:
       names: tree like the parameters, of dimension names (keys of the layout's tables; stacked leaves leave out N).
     """
 
-    def __init__(self, config: EncoderConfig, heads: Iterable[str], layout: Layout = LAYOUTS["fsdp_tensor"]):
+    def __init__(
+        self,
+        config: EncoderConfig,
+        heads: Iterable[str],
+        layout: Layout = LAYOUTS["fsdp_tensor"],
+        sizes: HeadSizes | None = None,
+    ):
         self.config = config
         self.heads = tuple(heads)
+        sizes = sizes or {}
         self.encoder = Encoder(config, layout)
-        self._heads = {name: _define_head(HEADS[name], config, layout) for name in self.heads}
+        self._heads = {name: _define_head(HEADS[name], config, layout, sizes.get(name, {})) for name in self.heads}
         self.names: Params = {"encoder": self.encoder.names, **{name: parts[2] for name, parts in self._heads.items()}}
 
     def init(self, key: jax.Array) -> Params:
@@ -82,13 +94,28 @@ class Model:
         """Logits (B, 2): 0 B follows A, 1 B is from elsewhere."""
         return self._apply("next_sentence", params, self.pooled(params, x_BLD))
 
+    def sentence_order(self, params: Params, x_BLD: jax.Array) -> jax.Array:
+        """Logits (B, 2): 0 A and B are in their order, 1 they are swapped."""
+        return self._apply("sentence_order", params, self.pooled(params, x_BLD))
+
+    def span_boundary(
+        self, params: Params, left_BMD: jax.Array, right_BMD: jax.Array, place_BM: jax.Array
+    ) -> jax.Array:
+        """Logits (B, M, padded V), float32, of the tokens at `place` in the spans between two tokens each."""
+        word = in_use(params["encoder"]["embeddings"]["word"], left_BMD.dtype)["table"]
+        return self._apply("span_boundary", params, left_BMD, right_BMD, place_BM, word)
+
+    def projected(self, params: Params, x_BLD: jax.Array) -> jax.Array:
+        """Hidden states in the width of the projection; as they are where there is none."""
+        return self._apply("projection", params, x_BLD) if "projection" in self.heads else x_BLD
+
     def _apply(self, name: str, params: Params, x: jax.Array, *rest: jax.Array) -> jax.Array:
         result: jax.Array = self._heads[name][1](in_use(params[name], x.dtype), x, *rest)
         return result
 
 
-def _define_head(kind: Any, config: EncoderConfig, layout: Layout) -> Any:
-    return define(lambda rngs: kind(config, layout=layout, rngs=rngs))
+def _define_head(kind: Any, config: EncoderConfig, layout: Layout, sizes: Mapping[str, int]) -> Any:
+    return define(lambda rngs: kind(config, layout=layout, rngs=rngs, **sizes))
 
 
 def count_parameters(params: Params) -> int:

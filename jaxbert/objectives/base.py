@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 
+from jaxbert.config import EncoderConfig
 from jaxbert.models.layers import Params
 from jaxbert.models.model import Model
 
 Batch = dict[str, jax.Array]
-Frozen = Mapping[str, jax.Array]
+# Vocabulary tables by name; under "teacher" a tree of parameters.
+Frozen = Mapping[str, Any]
 
 
 class Term(NamedTuple):
@@ -28,18 +30,27 @@ class Term(NamedTuple):
     figures: dict[str, jax.Array]
 
 
+# Policies whose rows are pairs, and those whose rows are one text, or several that do not see each other.
+PAIRS = ("segment_pair", "ordered_pair", "ordered_pair_mixed")
+SINGLES = ("full_sentences", "doc_sentences", "single_document", "packed")
+
+
 class Objective(Protocol):
     """One objective; see `jaxbert.objectives.OBJECTIVES`.
 
+    Built by its line in `OBJECTIVES` from (its part of `ObjectivesConfig`, the encoder's config, length=L, slots=M).
+
     Attributes:
-      weight: of its terms in the loss.
-      heads: keys of `jaxbert.models.model.HEADS` that it calls.
+      weights: of its terms in the loss, by the term's name.
+      heads: keys of `jaxbert.models.model.HEADS` that it calls, with the sizes that they take beside the config.
       policies: rows policies that it can learn from.
     """
 
-    weight: float
-    heads: tuple[str, ...]
+    weights: Mapping[str, float]
+    heads: Mapping[str, Mapping[str, int]]
     policies: tuple[str, ...]
+
+    def __init__(self, config: Any, encoder: EncoderConfig, *, length: int, slots: int): ...
 
     def corrupt(self, batch: Batch, frozen: Frozen, key: jax.Array) -> Batch:
         """The batch with its tokens corrupted and its answers added: pure, the same bits on every mesh.
@@ -52,6 +63,6 @@ class Objective(Protocol):
         """Weight of each term over the corrupted global batch, known before the first gradient."""
         ...
 
-    def terms(self, model: Model, params: Params, batch: Batch, x_BLD: jax.Array) -> dict[str, Term]:
+    def terms(self, model: Model, params: Params, frozen: Frozen, batch: Batch, x_BLD: jax.Array) -> dict[str, Term]:
         """The terms over a micro-batch, from the encoder's last hidden states."""
         ...

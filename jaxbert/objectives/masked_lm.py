@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ from jaxbert.config import EncoderConfig, MaskedLMConfig
 from jaxbert.models.layers import Params, take_slots
 from jaxbert.models.model import Model
 from jaxbert.objectives import masking
-from jaxbert.objectives.base import Batch, Frozen, Term
+from jaxbert.objectives.base import PAIRS, SINGLES, Batch, Frozen, Term
 from jaxbert.sharding import act
 
 
@@ -25,11 +26,12 @@ class MaskedLM:
       slots: M.
     """
 
-    heads: tuple[str, ...] = ("masked_lm",)
-    policies: tuple[str, ...] = ("segment_pair",)
+    heads: Mapping[str, Mapping[str, int]] = {"masked_lm": {}}
+    policies: tuple[str, ...] = (*PAIRS, *SINGLES)
 
     def __init__(self, config: MaskedLMConfig, encoder: EncoderConfig, *, length: int, slots: int):
-        self.config, self.weight = config, config.weight
+        self.config = config
+        self.weights: Mapping[str, float] = {"masked_lm": config.weight}
         self.vocab_size, self.slots = encoder.vocab_size, slots
         self.budgets = masking.budgets(length, config.rate, slots)
 
@@ -41,7 +43,10 @@ class MaskedLM:
         maskable_BL = (group_BL > 0) & ~special_BL
         real_B = (group_BL > 0).sum(1)
         budget_B = jnp.asarray(self.budgets).at[real_B].get(out_sharding=act("act_B"))
-        chosen_BL = masking.choose_tokens(maskable_BL, budget_B[:, None], choose_key)
+        candidates = masking.Candidates(
+            tokens_BL, maskable_BL, group_BL, budget_B[:, None], slots=self.slots, tables=frozen
+        )
+        chosen_BL = masking.SCHEMES[self.config.scheme](candidates, self.config, choose_key)
         position_BM, filled_BM = masking.to_slots(chosen_BL, self.slots)
         corrupted_BL = masking.replace(
             tokens_BL,
@@ -52,6 +57,8 @@ class MaskedLM:
             random=self.config.random,
             mask_id=frozen["mask_id"],
             vocab_size=self.vocab_size,
+            first_BM=_first_of_span(chosen_BL, position_BM) if self.config.scheme == "span" else None,
+            ids_V=None if self.config.random_ids == "vocabulary" else frozen["random_ids"],
         )
         return {
             **batch,
@@ -65,14 +72,22 @@ class MaskedLM:
         """See `Objective`."""
         return {"masked_lm": batch["slot_weight"].sum()}
 
-    def terms(self, model: Model, params: Params, batch: Batch, x_BLD: jax.Array) -> dict[str, Term]:
+    def terms(self, model: Model, params: Params, frozen: Frozen, batch: Batch, x_BLD: jax.Array) -> dict[str, Term]:
         """See `Objective`."""
+        del frozen
         z_BMV = model.masked_lm(params, take_slots(x_BLD, batch["slots"]))
         loss_BM, right_BM = cross_entropy(z_BMV, batch["labels"])
         weight_BM = batch["slot_weight"]
         return {
             "masked_lm": Term((loss_BM * weight_BM).sum(), weight_BM.sum(), {"accuracy": (right_BM * weight_BM).sum()})
         }
+
+
+def _first_of_span(chosen_BL: jax.Array, position_BM: jax.Array) -> jax.Array:
+    """The slot of the first token of each slot's span: slots ascend, and all tokens of a span have one."""
+    first_BM = jnp.take_along_axis(masking.runs(chosen_BL)[0], position_BM, axis=1)
+    slot_M = jnp.arange(position_BM.shape[1], dtype=jnp.int32)
+    return jnp.maximum(slot_M - (position_BM - first_BM), 0)
 
 
 @jax.custom_vjp

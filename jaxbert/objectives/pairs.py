@@ -1,26 +1,30 @@
-"""Objectives over a pair of segments, from the pooled vector: next sentence prediction."""
+"""Objectives over a pair of segments, from the pooled vector: next sentence, sentence order."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 
-from jaxbert.config import EncoderConfig, NextSentenceConfig
+from jaxbert.config import EncoderConfig, NextSentenceConfig, SentenceOrderConfig
 from jaxbert.models.layers import Params
 from jaxbert.models.model import Model
 from jaxbert.objectives.base import Batch, Frozen, Term
 from jaxbert.objectives.masked_lm import cross_entropy
+from jaxbert.objectives.masking.slots import share
+from jaxbert.sharding import act
 
 
 class NextSentence:
     """Label 0: B follows A; 1: B is from another document (google-research/bert run_pretraining.py); -1: no label."""
 
-    heads: tuple[str, ...] = ("pooler", "next_sentence")
+    heads: Mapping[str, Mapping[str, int]] = {"pooler": {}, "next_sentence": {}}
     policies: tuple[str, ...] = ("segment_pair",)
 
     def __init__(self, config: NextSentenceConfig, encoder: EncoderConfig, *, length: int, slots: int):
         del encoder, length, slots
-        self.weight = config.weight
+        self.weights: Mapping[str, float] = {"next_sentence": config.weight}
 
     def corrupt(self, batch: Batch, frozen: Frozen, key: jax.Array) -> Batch:
         """See `Objective`; the rows carry the answer already."""
@@ -29,12 +33,78 @@ class NextSentence:
 
     def denominators(self, batch: Batch) -> dict[str, jax.Array]:
         """See `Objective`."""
-        return {"next_sentence": (batch["label"] >= 0).sum().astype(jnp.float32)}
+        return {"next_sentence": _labelled(batch).sum()}
 
-    def terms(self, model: Model, params: Params, batch: Batch, x_BLD: jax.Array) -> dict[str, Term]:
+    def terms(self, model: Model, params: Params, frozen: Frozen, batch: Batch, x_BLD: jax.Array) -> dict[str, Term]:
         """See `Objective`."""
-        loss_B, right_B = cross_entropy(model.next_sentence(params, x_BLD), jnp.maximum(batch["label"], 0))
-        weight_B = (batch["label"] >= 0).astype(jnp.float32)
+        del frozen
+        return {"next_sentence": _term(model.next_sentence(params, x_BLD), batch)}
+
+
+class SentenceOrder:
+    """Label 0: A and B are in their order; 1: they are swapped; -1: no label (ALBERT: Lan et al. 2020).
+
+    Which pairs are swapped is drawn anew at each visit, not once on disk. Rows of policy `ordered_pair` are pure; those
+    of `ordered_pair_mixed` have label 1 already where B is from another document, as in google-research/albert
+    create_pretraining_data.py, and stay as they are.
+
+    Must corrupt before what chooses tokens, because it moves them: its line in `OBJECTIVES` comes first.
+    """
+
+    heads: Mapping[str, Mapping[str, int]] = {"pooler": {}, "sentence_order": {}}
+    policies: tuple[str, ...] = ("ordered_pair", "ordered_pair_mixed")
+
+    def __init__(self, config: SentenceOrderConfig, encoder: EncoderConfig, *, length: int, slots: int):
+        del encoder, length, slots
+        self.config = config
+        self.weights: Mapping[str, float] = {"sentence_order": config.weight}
+
+    def corrupt(self, batch: Batch, frozen: Frozen, key: jax.Array) -> Batch:
+        """See `Objective`: swaps a share of the pairs."""
+        del frozen
+        draw_B = jax.random.bits(key, batch["label"].shape, jnp.uint32, out_sharding=act("act_B"))
+        swap_B = (batch["label"] == 0) & (draw_B < share(self.config.swap))
+        swapped = swap_segments(batch)
         return {
-            "next_sentence": Term((loss_B * weight_B).sum(), weight_B.sum(), {"accuracy": (right_B * weight_B).sum()})
+            **batch,
+            "tokens": jnp.where(swap_B[:, None], swapped["tokens"], batch["tokens"]),
+            "types": jnp.where(swap_B[:, None], swapped["types"], batch["types"]),
+            "label": jnp.where(swap_B, 1, batch["label"]),
         }
+
+    def denominators(self, batch: Batch) -> dict[str, jax.Array]:
+        """See `Objective`."""
+        return {"sentence_order": _labelled(batch).sum()}
+
+    def terms(self, model: Model, params: Params, frozen: Frozen, batch: Batch, x_BLD: jax.Array) -> dict[str, Term]:
+        """See `Objective`."""
+        del frozen
+        return {"sentence_order": _term(model.sentence_order(params, x_BLD), batch)}
+
+
+def swap_segments(batch: Batch) -> Batch:
+    """[CLS] A [SEP] B [SEP] as [CLS] B [SEP] A [SEP]: tokens and types, each (B, L).
+
+    Every segment takes the separator behind it along. B is what has type 1.
+    """
+    real_BL, types_BL = batch["group"] > 0, batch["types"]
+    b_B1 = (real_BL & (types_BL == 1)).sum(axis=1, keepdims=True, dtype=jnp.int32)
+    a_B1 = real_BL.sum(axis=1, keepdims=True, dtype=jnp.int32) - b_B1 - 1
+    index_L = jnp.arange(types_BL.shape[1], dtype=jnp.int32)
+    inside_BL = (index_L >= 1) & (index_L <= a_B1 + b_B1)
+    from_BL = jnp.where(inside_BL, jnp.where(index_L <= b_B1, index_L + a_B1, index_L - b_B1), index_L)
+    return {
+        "tokens": jnp.take_along_axis(batch["tokens"], from_BL, axis=1),
+        "types": (inside_BL & (index_L > b_B1)).astype(types_BL.dtype),
+    }
+
+
+def _labelled(batch: Batch) -> jax.Array:
+    """1 for each row that has a label, float32 (B,)."""
+    return (batch["label"] >= 0).astype(jnp.float32)
+
+
+def _term(z_BC: jax.Array, batch: Batch) -> Term:
+    loss_B, right_B = cross_entropy(z_BC, jnp.maximum(batch["label"], 0))
+    weight_B = _labelled(batch)
+    return Term((loss_B * weight_B).sum(), weight_B.sum(), {"accuracy": (right_B * weight_B).sum()})

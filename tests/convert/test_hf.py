@@ -160,6 +160,34 @@ def test_a_tokenizer_of_another_size_is_refused(tmp_path: Path, tokenizer: Token
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("offset", [1, 2])
+def test_a_roberta_needs_its_padding_before_its_positions(tmp_path: Path, tokenizer: Tokenizer, offset: int) -> None:
+    """The published code takes the padding's id, here 0, for the position before the first."""
+    config, params, _ = read_hf(GOLDEN.parent / "roberta_masked_lm")
+    assert tokenizer.pad_id == 0
+    config = EncoderConfig(**{**vars(config), "position_offset": offset, "vocab_size": 97})
+    if offset == 1:
+        write_hf(tmp_path / "out", config, params, tokenizer)
+        assert read_hf(tmp_path / "out")[0].position_offset == 1
+        return
+    with pytest.raises(InputError) as error:
+        write_hf(tmp_path / "out", config, params, tokenizer)
+    assert "the tokenizer's padding has id 0, a roberta whose positions start at 2 needs id 1" in str(error.value)
+    assert f"{tmp_path / 'out'}" in str(error.value) and "encoder.position_offset=1" in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def other(golden: str, **values: Any) -> Callable[[Path], None]:
+    """Another family's golden, its config spoiled."""
+
+    def spoil(directory: Path) -> None:
+        for file in ("config.json", "model.safetensors"):
+            shutil.copy(GOLDEN.parent / golden / file, directory / file)
+        edit(directory, **values)
+
+    return spoil
+
+
 def pickled(directory: Path) -> None:
     (directory / "model.safetensors").rename(directory / "pytorch_model.bin")
 
@@ -187,6 +215,13 @@ WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
     "another activation": (lambda d: edit(d, hidden_act="relu"), "hidden_act 'relu' is unknown"),
     "heads that do not divide": (lambda d: edit(d, num_attention_heads=4), "does not divide hidden_size 18"),
     "a word for a number": (lambda d: edit(d, hidden_size="18"), "hidden_size is '18'"),
+    "a RoBERTa of tanh": (other("roberta_masked_lm", hidden_act="gelu_new"), "hidden_act is 'gelu_new'"),
+    "a RoBERTa padded by nothing": (other("roberta_masked_lm", pad_token_id=None), "pad_token_id is None"),
+    "a RoBERTa padded behind its end": (other("roberta_masked_lm", pad_token_id=13), "pad_token_id is 13"),
+    "groups that do not divide": (other("albert_pretraining", num_hidden_groups=3), "num_hidden_groups 3"),
+    "groups of several layers": (other("albert_pretraining", inner_group_num=2), "inner_group_num is 2"),
+    "fewer groups than the file": (other("albert_pretraining", num_hidden_groups=1), "albert_layer_groups.1."),
+    "a DistilBERT untied": (other("distilbert_masked_lm", tie_word_embeddings=False), "tie_word_embeddings is False"),
     "fewer layers than the file": (lambda d: edit(d, num_hidden_layers=1), "bert.encoder.layer.1."),
     "more layers than the file": (lambda d: edit(d, num_hidden_layers=3), "bert.encoder.layer.2."),
     "no weights": (lambda d: (d / "model.safetensors").unlink(), "has no model.safetensors"),

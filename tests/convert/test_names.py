@@ -14,8 +14,10 @@ from jaxbert.config import EncoderConfig
 from jaxbert.convert.names import export_params, import_params
 from jaxbert.errors import InputError
 from jaxbert.models.families import FAMILIES
-from jaxbert.models.model import HEADS, Model
+from jaxbert.models.model import Model
+from tests.models.odd import ODD, heads_of
 
+HEADS = heads_of("bert")
 CONFIG = EncoderConfig(
     vocab_size=21,
     vocab_multiple=8,
@@ -30,13 +32,13 @@ WORD, QUERY = "bert.embeddings.word_embeddings.weight", "bert.encoder.layer.1.at
 Tensors = dict[str, Any]
 
 
-def random_params(config: EncoderConfig = CONFIG, heads: Any = tuple(HEADS)) -> Any:
+def random_params(config: EncoderConfig = CONFIG, heads: Any = HEADS) -> Any:
     rng = np.random.default_rng(0)
     shapes = jax.eval_shape(Model(config, heads).init, jax.random.key(0))
     params = jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape, np.float32), shapes)
     params["encoder"]["embeddings"]["word"]["table"][config.vocab_size :] = 0
-    if "masked_lm" in heads:
-        params["masked_lm"]["bias"][config.vocab_size :] = 0
+    for head in {"masked_lm", "span_boundary"} & set(heads):
+        params[head]["bias"][config.vocab_size :] = 0
     return params
 
 
@@ -55,7 +57,9 @@ def assert_same(a: Any, b: Any) -> None:
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
-@pytest.mark.parametrize("heads", [(), ("pooler",), ("masked_lm",), ("pooler", "next_sentence"), tuple(HEADS)])
+@pytest.mark.parametrize(
+    "heads", [(), ("pooler",), ("masked_lm",), ("pooler", "next_sentence"), ("span_boundary",), HEADS]
+)
 def test_there_and_back(params: Any, heads: tuple[str, ...]) -> None:
     part = {name: params[name] for name in ("encoder", *heads)}
     tensors = export_params(part, CONFIG)
@@ -114,7 +118,7 @@ READABLE: dict[str, Callable[[Tensors], Tensors]] = {
 @pytest.mark.parametrize("case", READABLE)
 def test_reads_what_is_out_there(params: Any, tensors: Tensors, case: str) -> None:
     back, heads = import_params(READABLE[case](tensors), CONFIG, "file")
-    assert heads == tuple(HEADS)
+    assert heads == HEADS
     assert_same(back, params)
 
 
@@ -183,10 +187,83 @@ def test_a_parameter_without_a_name_cannot_vanish(params: Any) -> None:
         export_params(params | {"pooler": pooler}, CONFIG)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_every_family_names_every_parameter_once(name: str) -> None:
-    family = FAMILIES[name]
-    config = dataclasses.replace(CONFIG, family=name)
-    heads = tuple(head for head in HEADS if any(line.part == head for line in family.names))
-    tensors = export_params(random_params(config, heads), config)
-    assert len(tensors) == sum(config.num_layers if "{layer}" in line.theirs else 1 for line in family.names)
+def test_a_head_that_no_file_has_is_not_dropped_in_silence(params: Any) -> None:
+    """A student's projection belongs to its training: whoever exports takes it off first."""
+    projected = random_params(heads=("masked_lm", "projection"))
+    with pytest.raises(ValueError, match="projection/dense/kernel"):
+        export_params(projected, CONFIG)
+
+
+@pytest.fixture(scope="module", params=sorted(FAMILIES))
+def family(request: pytest.FixtureRequest) -> tuple[EncoderConfig, Any, Tensors]:
+    """An odd encoder of each family, its parameters with every head that its files can have, and their tensors."""
+    config = ODD[request.param]
+    params = random_params(config, heads_of(request.param))
+    return config, params, export_params(params, config)
+
+
+def test_every_family_names_every_parameter_once(family: tuple[EncoderConfig, Any, Tensors]) -> None:
+    config, params, tensors = family
+    names = FAMILIES[config.family].names(config)
+    assert len({name.ours for name in names}) == len(names) == len(jax.tree.leaves(params))
+    copies = [copy for name in names for copy in (name.theirs, *name.also)]
+    assert len(set(copies)) == len(copies)
+    zeros = FAMILIES[config.family].zeros(config)
+    stacked = sum("{layer}" in name.theirs for name in names)
+    assert len(tensors) == len(names) + stacked * (config.distinct_layers - 1) + len(zeros)
+    written = sum(tensor.size for name, tensor in tensors.items() if name not in zeros)
+    padding = (config.padded_vocab_size - config.vocab_size) * sum(
+        config.embedding_width if name.ours.endswith("table") else 1 for name in names if name.vocabulary
+    )
+    assert written == sum(leaf.size for leaf in jax.tree.leaves(params)) - padding
+
+
+def test_every_family_there_and_back(family: tuple[EncoderConfig, Any, Tensors]) -> None:
+    config, params, tensors = family
+    back, heads = import_params(tensors, read_back(config), "file")
+    assert heads == heads_of(config.family)
+    again = export_params(back, read_back(config))
+    assert {name: array.tobytes() for name, array in again.items()} == {
+        name: array.tobytes() for name, array in tensors.items()
+    }
+    if not FAMILIES[config.family].zeros(config):
+        assert_same(back, params)
+
+
+def read_back(config: EncoderConfig) -> EncoderConfig:
+    """As a file says it: a table of one token type where the family's files cannot be without."""
+    types = FAMILIES[config.family].zeros(config)
+    return dataclasses.replace(config, type_vocab_size=1) if types else config
+
+
+def test_every_family_written_bare(family: tuple[EncoderConfig, Any, Tensors]) -> None:
+    """Without a head that predicts, tensors have no prefix, and are read as well."""
+    config, params, tensors = family
+    prefix = FAMILIES[config.family].prefix
+    bare = export_params({"encoder": params["encoder"]}, config)
+    pooler = {name.theirs for name in FAMILIES[config.family].names(config) if name.part == "pooler"}
+    whole = {name for name in tensors if name.startswith(prefix)} - pooler
+    assert set(bare) == {name.removeprefix(prefix) for name in whole}
+    back, heads = import_params(bare, read_back(config), "file")
+    assert heads == ()
+    assert export_params(back, read_back(config)).keys() == bare.keys()
+
+
+def test_every_family_misses_a_tensor(family: tuple[EncoderConfig, Any, Tensors]) -> None:
+    """What is left out is missed by its name, of whichever part and layer."""
+    config, _, tensors = family
+    for name in list(tensors)[::9]:
+        with pytest.raises(InputError, match=r"is missing|but no pooler") as error:
+            import_params(without(tensors, name), read_back(config), "file")
+        assert repr(name) in str(error.value) or "but no pooler" in str(error.value)
+
+
+def test_groups_of_layers_are_published_one_by_one() -> None:
+    config = ODD["albert"]
+    params = random_params(config, ("masked_lm",))
+    tensors = export_params(params, config)
+    for group in range(config.layer_groups):
+        kernel = params["encoder"]["layers"]["up"]["kernel"][group]
+        name = f"albert.encoder.albert_layer_groups.{group}.albert_layers.0.ffn.weight"
+        np.testing.assert_array_equal(tensors[name], kernel.T)
+    assert not any(f"groups.{config.layer_groups}." in name for name in tensors)

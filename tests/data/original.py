@@ -1,4 +1,4 @@
-"""BERT's data creation in plain Python: what jaxbert's own is held against.
+"""BERT's data creation, and ALBERT's, in plain Python: what jaxbert's own is held against.
 
 Written from the published description alone: Devlin et al. 2019 (arXiv:1810.04805), section 3.1 and appendices A.1 and
 A.2, and what google-research/bert says of create_pretraining_data.py. Lists and `random.Random`:
@@ -11,6 +11,10 @@ no numpy, nothing of jaxbert, nothing clever. What the description fixes:
   - while the pair is longer than L - 3, the longer segment loses its first or its last token, by a fair coin;
   - min(M, max(1, round(0.15 n))) of a row's n tokens are predicted, never [CLS] or [SEP]: 80% become [MASK], 10% a
     token drawn from the entire vocabulary, 10% stay.
+
+ALBERT's pairs (Lan et al. 2020, arXiv:1909.11942, section 3.1) are made in the same way but for when B is random
+(`elsewhere`): "never", where n = 1 makes a row without B; or "alone", for n = 1 only, as google-research/albert
+create_pretraining_data.py does it. That A and B change places is no matter of rows here.
 
 What it leaves open: which segment counts as the longer of two equal ones. Here it is B.
 """
@@ -38,12 +42,17 @@ class Row(NamedTuple):
     lost: list[Token]
 
 
-def one_pass(documents: Sequence[Document], length: int, short_rows: float, rng: Random) -> list[Row]:
+def one_pass(
+    documents: Sequence[Document], length: int, short_rows: float, rng: Random, elsewhere: str = "half"
+) -> list[Row]:
     """Every row of one pass over the corpus, document by document."""
-    return [row for number in range(len(documents)) for row in rows_of(documents, number, length, short_rows, rng)]
+    numbers = range(len(documents))
+    return [row for number in numbers for row in rows_of(documents, number, length, short_rows, rng, elsewhere)]
 
 
-def rows_of(documents: Sequence[Document], number: int, length: int, short_rows: float, rng: Random) -> list[Row]:
+def rows_of(
+    documents: Sequence[Document], number: int, length: int, short_rows: float, rng: Random, elsewhere: str = "half"
+) -> list[Row]:
     room = length - 3
     target = rng.randint(2, room) if rng.random() < short_rows else room
     waiting = deque(documents[number])
@@ -52,7 +61,7 @@ def rows_of(documents: Sequence[Document], number: int, length: int, short_rows:
         gathered = take(waiting, target)
         split = rng.randint(1, len(gathered) - 1) if len(gathered) > 1 else 1
         a, rest = joined(gathered[:split]), gathered[split:]
-        random_next = not rest or rng.random() < 0.5
+        random_next = (not rest and elsewhere != "never") or (elsewhere == "half" and rng.random() < 0.5)
         other = number
         if random_next:
             waiting.extendleft(reversed(rest))

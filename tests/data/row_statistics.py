@@ -45,17 +45,19 @@ def places(shard: TokenShard) -> list[Document]:
     return [sentences[ends[d] : ends[d + 1]] for d in range(len(ends) - 1)]
 
 
-def ours(shard: TokenShard, length: int, short_rows: float, *key: int | str) -> Spans:
-    cut = POLICIES["segment_pair"].cut(shard, length, short_rows, Draws(*key))
-    assert (cut.labels >= 0).all(), "a shard of several documents has a pair for every row"
+def ours(shard: TokenShard, length: int, short_rows: float, *key: int | str, policy: str = "segment_pair") -> Spans:
+    cut = POLICIES[policy].cut(shard, length, short_rows, Draws(*key))
+    paired = cut.lengths[:, 1] > 0
+    assert ((cut.labels >= 0) == paired).all()
+    assert paired.all() or policy == "ordered_pair", "a shard of several documents has a pair for every row"
     return Spans(cut.starts, cut.lengths, cut.documents, cut.labels == 1, cut.truncated)
 
 
-def originals(documents: list[Document], length: int, short_rows: float, rng: Random) -> Spans:
+def originals(documents: list[Document], length: int, short_rows: float, rng: Random, elsewhere: str = "half") -> Spans:
     """`documents`: of `places`."""
-    rows = one_pass(documents, length, short_rows, rng)
+    rows = one_pass(documents, length, short_rows, rng, elsewhere)
     return Spans(
-        np.array([(row.a[0], row.b[0]) for row in rows]),
+        np.array([(row.a[0], row.b[0] if row.b else 0) for row in rows]),
         np.array([(len(row.a), len(row.b)) for row in rows]),
         np.array([(row.document, row.other) for row in rows]),
         np.array([row.random_next for row in rows]),
@@ -68,9 +70,11 @@ def figures(shard: TokenShard, length: int, rows: Spans) -> dict[str, float]:
     room = length - 3
     documents = len(shard.documents) - 1
     lengths, totals = rows.lengths, rows.lengths.sum(axis=1)
+    paired = lengths[:, 1] > 0
     found: dict[str, float] = {
         "rows": len(rows.random),
         "random next": rows.random.mean(),
+        "without a pair": (~paired).mean(),
         "truncated": rows.truncated / len(shard.tokens),
         "full": (totals == room).mean(),
     }
@@ -82,7 +86,7 @@ def figures(shard: TokenShard, length: int, rows: Spans) -> dict[str, float]:
         found["short documents"] = (full[long] < 0.5).mean()
     for name, values in (("A", lengths[:, 0]), ("B", lengths[:, 1]), ("A + B", totals)):
         found[f"mean length of {name}"] = values.mean()
-        histogram = np.bincount((values - 1) * BINS // room, minlength=BINS)
+        histogram = np.bincount((values[values > 0] - 1) * BINS // room, minlength=BINS)
         found |= {f"length of {name}, bin {number} of {BINS}": count for number, count in enumerate(histogram)}
     # Of single documents where they are few, of neighbouring ones together where they are many.
     groups = min(documents, GROUPS)
@@ -93,7 +97,10 @@ def figures(shard: TokenShard, length: int, rows: Spans) -> dict[str, float]:
     first = np.searchsorted(shard.sentences, rows.starts, side="right") - 1
     last = np.searchsorted(shard.sentences, ends, side="left") - 1
     for k, name in enumerate("AB"):
-        for label, chosen in (("next", ~rows.random), ("random", rows.random)):
+        for label, of in (("next", ~rows.random), ("random", rows.random)):
+            chosen = of & (lengths[:, k] > 0)
+            if not chosen.any():
+                continue
             where = f"{name} of {label} rows"
             front = (rows.starts[:, k] - shard.sentences[first[:, k]])[chosen]
             back = (shard.sentences[last[:, k] + 1] - ends[:, k])[chosen]
@@ -103,10 +110,11 @@ def figures(shard: TokenShard, length: int, rows: Spans) -> dict[str, float]:
             found[f"tokens off the first sentence, {where}"] = front.mean()
             found[f"tokens off the last sentence, {where}"] = back.mean()
     # Where in its document a random B begins.
-    source = rows.documents[rows.random, 1]
-    sentence = first[rows.random, 1] - shard.documents[source]
-    found["place of random B"] = (sentence / np.diff(shard.documents)[source]).mean()
-    meets = (ends[:, 0] == rows.starts[:, 1])[~rows.random]
+    if rows.random.any():
+        source = rows.documents[rows.random, 1]
+        sentence = first[rows.random, 1] - shard.documents[source]
+        found["place of random B"] = (sentence / np.diff(shard.documents)[source]).mean()
+    meets = (ends[:, 0] == rows.starts[:, 1])[~rows.random & paired]
     found["B begins where A ends, next rows"] = meets.mean()
     found["B longer than A"] = (lengths[:, 1] > lengths[:, 0]).mean()
     return found

@@ -15,7 +15,8 @@ from jaxbert.models.encoder import positions
 from jaxbert.models.families import FAMILIES
 from jaxbert.models.families.bert import PRESETS
 from jaxbert.models.layers import affine
-from jaxbert.models.model import HEADS, Model, count_parameters
+from jaxbert.models.model import HEADS, Model
+from tests.models.sizes import SIZES, size_of
 
 CONFIG = EncoderConfig(
     vocab_size=61,
@@ -147,7 +148,7 @@ def test_an_id_outside_the_vocabulary_is_loud(params: Any) -> None:
 
 def test_rows_longer_than_the_positions_are_refused(params: Any) -> None:
     long = {name: jnp.ones((1, CONFIG.max_positions + 1), jnp.int32) for name in ("tokens", "types", "group")}
-    with pytest.raises(ValueError, match="positions up to 20"):
+    with pytest.raises(ValueError, match="positions for 20"):
         MODEL.hidden(params, long)
 
 
@@ -214,23 +215,14 @@ def test_every_preset_is_a_model(family: str) -> None:
         assert config.hidden_size % config.num_heads == 0
 
 
-# Encoder and pooler over 30,522 pieces: 4.4, 11.2, 28.8, 41.4 and 110 million (google-research/bert README.md, "Smaller
-# BERT Models"; Turc et al. 2019, table 1), and 335 million of BERT-large without heads.
-@pytest.mark.parametrize(
-    ("preset", "count"),
-    [
-        ("tiny", 4_385_920),
-        ("mini", 11_170_560),
-        ("small", 28_763_648),
-        ("medium", 41_373_184),
-        ("base", 109_482_240),
-        ("l12_h768", 109_482_240),
-        ("large", 335_141_888),
-    ],
-)
-def test_published_sizes(preset: str, count: int) -> None:
-    config = dataclasses.replace(PRESETS[preset], vocab_multiple=1)
-    assert count_parameters(jax.eval_shape(Model(config, ["pooler"]).init, jax.random.key(0))) == count
+@pytest.mark.parametrize(("family", "preset"), SIZES, ids="_".join)
+def test_published_sizes(family: str, preset: str) -> None:
+    heads, count = SIZES[family, preset]
+    assert size_of(FAMILIES[family].presets[preset], heads) == count
+
+
+def test_every_preset_has_a_published_size() -> None:
+    assert set(SIZES) == {(name, preset) for name, family in FAMILIES.items() for preset in family.presets}
 
 
 def test_google_published_24_small_shapes() -> None:

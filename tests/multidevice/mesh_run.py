@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -22,7 +21,7 @@ from jaxbert.config import (
     ScheduleConfig,
 )
 from jaxbert.sharding import global_batch, make_mesh, replicated
-from jaxbert.step import batch_fields, build, corrupt, frozen_tables
+from jaxbert.step import batch_fields, build, frozen_tables
 
 sys.path.append(str(Path(__file__).parents[1] / "objectives"))
 
@@ -76,7 +75,7 @@ def run(mesh_config: MeshConfig) -> dict:
     losses = []
     with jax.set_mesh(mesh):
         batch, tables = on_mesh(mesh, golden.rows(), golden.LENGTH), replicated(mesh, golden.frozen())
-        masks = golden.digest(jax.jit(partial(corrupt, golden.objectives()))(batch, tables, jax.random.key(golden.KEY)))
+        masks = golden.digests(jax.jit(golden.corrupted)(batch, tables, jax.random.key(golden.KEY)))
         state = program.init(0)
         frozen = replicated(mesh, frozen_tables(np.arange(VOCAB) < 5, 4))
         for number in range(STEPS):

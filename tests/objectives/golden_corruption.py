@@ -1,4 +1,4 @@
-"""One batch, its key and the hash of its corruption: the same for ever, on every mesh, device and Python.
+"""One batch, its key and the hash of its corruption by each scheme: the same on every mesh, device and Python.
 
 Held against it: one device (test_masking.py) and each mesh of eight (multidevice/test_meshes.py). The rows are made
 from raw Philox words, which numpy promises never to change.
@@ -12,11 +12,25 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
-from jaxbert.config import EncoderConfig, MaskedLMConfig
-from jaxbert.objectives import MaskedLM
-from jaxbert.step import frozen_tables
+from jaxbert.config import EncoderConfig, MaskedLMConfig, MaskingScheme
+from jaxbert.objectives import MaskedLM, masking
+from jaxbert.step import corrupt, frozen_tables
 
-GOLDEN = "afde4983c79c60151cb64bcda558ca3c7e8b5045db7f8abf422e8427d621a0c7"
+GOLDEN: Mapping[MaskingScheme, str] = {
+    "token": "afde4983c79c60151cb64bcda558ca3c7e8b5045db7f8abf422e8427d621a0c7",
+    "whole_word": "e8b34d0078a8b488c30fcfcd4558007cb8d9676b4dadb030b86c13321d9450b2",
+    "ngram": "eb47f5f779f8f06da1d23bd351bf248083b0a7941b3637b0b0db207dd5293e5b",
+    "span": "99e6642e30d4947b84a5e437ce23c0688fb4b1aabb1725bde333cfc61ee34179",
+    "frequency": "46a6d8efb653b21f1bd26fd51737b73fa41e4404c5b16fec5e6392bcd0541a8b",
+}
+# What a random id is drawn from: each way once or more.
+CONFIGS: Mapping[MaskingScheme, MaskedLMConfig] = {
+    "token": MaskedLMConfig(),
+    "whole_word": MaskedLMConfig(scheme="whole_word"),
+    "ngram": MaskedLMConfig(scheme="ngram"),
+    "span": MaskedLMConfig(scheme="span", random_ids="corpus"),
+    "frequency": MaskedLMConfig(scheme="frequency", random_ids="ordinary"),
+}
 
 ROWS, LENGTH, VOCAB, SLOTS = 512, 64, 1000, 8
 CLS, SEP, MASK, FIRST = 2, 3, 4, 5
@@ -42,11 +56,27 @@ def rows() -> dict[str, np.ndarray]:
 
 
 def frozen() -> dict[str, np.ndarray]:
-    return frozen_tables(np.arange(VOCAB) < FIRST, MASK)
+    """What any of the schemes asks for. Two tokens in five go on with a word; frequencies are Zipf's."""
+    special, count = np.arange(VOCAB) < FIRST, 10**6 // (1 + np.arange(VOCAB))
+    return frozen_tables(special, MASK, ~np.isin(np.arange(VOCAB) % 5, (1, 2))) | {
+        "smoothed": masking.smoothed_weights(count, 0.7, LENGTH),
+        "ordinary": masking.cumulative(~special),
+        "corpus": masking.cumulative(np.where(special, 0, count)),
+    }
 
 
-def objectives() -> list[MaskedLM]:
-    return [MaskedLM(MaskedLMConfig(), EncoderConfig(vocab_size=VOCAB), length=LENGTH, slots=SLOTS)]
+def corrupted(batch: Mapping[str, jax.Array], tables: Mapping[str, jax.Array], key: jax.Array) -> dict[str, dict]:
+    """The batch as each scheme corrupts it; for one `jax.jit`, which compiles them all."""
+    found = {}
+    for scheme, config in CONFIGS.items():
+        objective = MaskedLM(config, EncoderConfig(vocab_size=VOCAB), length=LENGTH, slots=SLOTS)
+        ids = {} if config.random_ids == "vocabulary" else {"random_ids": tables[config.random_ids]}
+        found[scheme] = corrupt([objective], dict(batch), {**tables, **ids}, key)
+    return found
+
+
+def digests(found: Mapping[str, Mapping[str, jax.Array]]) -> dict[str, str]:
+    return {scheme: digest(batch) for scheme, batch in found.items()}
 
 
 def digest(found: Mapping[str, jax.Array]) -> str:

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 import tokenizers as rust
 
-import jaxbert.text.tokenizers as ours
+import jaxbert.text.tokenizers.words as ours
 from jaxbert.errors import InputError
 from jaxbert.text.tokenizers import SPECIALS, Normalisation, Tokenizer, train_tokenizer
+from jaxbert.text.tokenizers.wordpiece import WordPiece
 
 TEXTS = [
     "Hello, world! It's 3.5 km away.",
@@ -88,7 +89,7 @@ def test_words_looked_up_are_words_tokenised(monkeypatch: pytest.MonkeyPatch) ->
     """The memory of words changes nothing, also when it is forgotten all the time."""
     texts = TEXTS + random_texts(500)
     for lowercase in (True, False):
-        tokenizer = Tokenizer(Tokenizer.load(published()).vocab, Normalisation(lowercase=lowercase))
+        tokenizer = WordPiece(Tokenizer.load(published()).vocab, Normalisation(lowercase=lowercase))
         expected = [encoding.ids for encoding in tokenizer._literal.encode_batch(texts, add_special_tokens=False)]
         assert tokenizer.encode_batch(texts) == expected
         monkeypatch.setattr(ours, "_REMEMBERED_CHARS", 50)
@@ -98,7 +99,7 @@ def test_words_looked_up_are_words_tokenised(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_examples_of_the_original() -> None:
     """Expectations of google-research/bert tokenization_test.py."""
     pieces = ["[UNK]", "[CLS]", "[SEP]", "want", "##want", "##ed", "wa", "un", "runn", "##ing", ",", "[PAD]", "[MASK]"]
-    tokenizer = Tokenizer(pieces, Normalisation())
+    tokenizer = WordPiece(pieces, Normalisation())
     words = [tokenizer.token(index) for index in tokenizer.encode("UNwant\u00e9d,running")]
     assert words == ["un", "##want", "##ed", ",", "runn", "##ing"]
     assert [tokenizer.token(index) for index in tokenizer.encode("unwantedX running")] == ["[UNK]", "runn", "##ing"]

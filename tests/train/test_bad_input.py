@@ -12,9 +12,11 @@ import pytest
 
 from jaxbert import cli
 from jaxbert.config import DataConfig, find_config, save_json
+from jaxbert.convert.hf import write_hf
 from jaxbert.data.corpus import make_rows
+from jaxbert.models.model import Model
 from jaxbert.overrides import apply_overrides
-from jaxbert.text.tokenizers import train_tokenizer
+from jaxbert.text.tokenizers import Tokenizer, train_tokenizer
 
 Words = list[str]
 
@@ -132,8 +134,74 @@ BAD: dict[str, tuple[Callable[[Path], list[str]], Words]] = {
         ["encoder.dropout"],
     ),
     "an unknown family": (
-        lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "encoder.family=albert"],
-        ["albert"],
+        lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "encoder.family=albrt"],
+        ["albrt", "Did you mean albert?"],
+    ),
+    "an encoder that its family cannot hold": (
+        lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "encoder.embedding_size=8"],
+        ["encoder.embedding_size", "bert"],
+    ),
+    "groups that do not divide the layers": (
+        lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "encoder.layer_groups=3"],
+        ["encoder.layer_groups", "3 groups", "2 layers"],
+    ),
+    "an objective that the rows do not fit": (
+        lambda at: [
+            *("pretrain", f"{at}/run.py", "--workdir", f"{at}/new"),
+            *("--set", "objectives.next_sentence=none", "objectives.sentence_order=default"),
+        ],
+        ["SentenceOrder", "segment_pair", "ordered_pair"],
+    ),
+    "an objective that the policy does not fit": (
+        lambda at: [
+            *("pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "phases.*.rows=[]"),
+            *(f"data.source=text:{at}/corpus.txt", "data.policy=packed"),
+        ],
+        ["NextSentence", "packed", "segment_pair"],
+    ),
+    "two objectives for the same label": (
+        lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "objectives.sentence_order=default"],
+        ["next_sentence", "sentence_order"],
+    ),
+    "boundaries of no spans": (
+        lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "objectives.span_boundary=default"],
+        ["span_boundary", "scheme=span"],
+    ),
+    "an unknown masking scheme": (
+        lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "objectives.masked_lm.scheme=words"],
+        ["words", "whole_word"],
+    ),
+    "an unknown objective": (
+        lambda at: [
+            *("pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set"),
+            'objectives.extra=[{"name": "span_boundry"}]',
+        ],
+        ["span_boundry", "Did you mean span_boundary?"],
+    ),
+    "a student without a teacher": (
+        lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "objectives.distillation=default"],
+        ["no teacher", "distillation.teacher"],
+    ),
+    "a teacher that is not there": (lambda at: distilled(at, f"{at}/nothing"), ["nothing", "no such model"]),
+    "a teacher of a vocabulary of another size": (
+        lambda at: distilled(at, f"{at}/teacher", "encoder.vocab_size=190"),
+        ["vocabulary", "190"],
+    ),
+    "a teacher of another vocabulary": (
+        lambda at: distilled(at, f"{at}/teacher", rows=f"{at}/other/rows-segment_pair-32"),
+        ["another vocabulary"],
+    ),
+    "a layer that the teacher does not have": (
+        lambda at: distilled(at, f"{at}/teacher", "objectives.distillation.layers=[0,2]"),
+        ["layer 2", "0 to 1"],
+    ),
+    "a layer too many": (
+        lambda at: distilled(at, f"{at}/teacher", "objectives.distillation.layers=[0,1,1]"),
+        ["3 layers", "2 of the student"],
+    ),
+    "layers of another width": (
+        lambda at: distilled(at, f"{at}/teacher", "objectives.distillation.layers=[0,1]", "encoder.hidden_size=16"),
+        ["hidden_size is 16", "layers=[]"],
     ),
     "one token type for pairs": (
         lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "encoder.type_vocab_size=1"],
@@ -146,6 +214,13 @@ BAD: dict[str, tuple[Callable[[Path], list[str]], Words]] = {
     "no such model": (lambda at: ["evaluate", f"{at}/nothing"], ["nothing"]),
     "a model without checkpoints": (lambda at: ["fill-mask", f"{at}/folder", "a [MASK]"], ["folder"]),
 }
+
+
+def distilled(at: Path, teacher: str, *settings: str, rows: str = "") -> list[str]:
+    """Arguments of a run with this teacher."""
+    settings = (f"objectives.distillation.teacher={teacher}", *settings)
+    data = ("--data", rows) if rows else ()
+    return ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", *data, "--set", *settings]
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +249,10 @@ def place(tiny, tiny_config, tmp_path_factory) -> Path:
     shutil.copytree(at / "rows-segment_pair-32", at / "swapped")
     shutil.rmtree(at / "swapped/tokenizer")
     shutil.copytree(at / "other/tokenizer", at / "swapped/tokenizer")
+    # A teacher: a model of the rows' vocabulary.
+    tokenizer = Tokenizer.load(at / "rows-segment_pair-32/tokenizer")
+    encoder = find_config(str(at / "run.py")).encoder
+    write_hf(at / "teacher", encoder, Model(encoder, ["masked_lm"]).init(jax.random.key(0)), tokenizer)
     # A run of another seed, with something to lose.
     (at / "old/checkpoints/5").mkdir(parents=True)
     (at / "old/checkpoints/5/weights").write_text("dear")

@@ -76,6 +76,14 @@ def bert_adamw(w: Array, m: Array, v: Array, t: int, plain: bool) -> Array:
     return w - RATE * update
 
 
+def fairseq_adamw(w: Array, m: Array, v: Array, t: int, plain: bool) -> Array:
+    """fairseq's Adam: every variable decayed before the step, the correction in the step's size."""
+    w = w - RATE * DECAY * w
+    step = RATE * np.sqrt(1 - BETA2**t) / (1 - BETA1**t)
+    # Its epsilon stands beside the uncorrected root: that of the textbook is this much smaller.
+    return w - step * m / (np.sqrt(v) + EPSILON * np.sqrt(1 - BETA2**t))
+
+
 def lamb_paper(w: Array, m: Array, v: Array, t: int, plain: bool) -> Array:
     """You et al. 2020, algorithm 2, phi the identity, every variable a layer."""
     r = (m / (1 - BETA1**t)) / (np.sqrt(v / (1 - BETA2**t)) + EPSILON)
@@ -126,6 +134,7 @@ def lamb_nvlamb(w: Array, m: Array, v: Array, t: int, plain: bool) -> Array:
 REFERENCES: dict[OptimizerName, tuple[Callable[..., Array], float | None]] = {
     "adamw": (adamw, 1.0),
     "bert_adamw": (bert_adamw, 1.0),
+    "fairseq_adamw": (fairseq_adamw, None),
     "lamb_paper": (lamb_paper, None),
     "lamb_albert": (lamb_albert, 1.0),
     "lamb_mlperf": (lamb_mlperf, 1.0),

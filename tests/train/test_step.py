@@ -100,7 +100,7 @@ def test_clipping_each_micro_batch_as_googles_cores_do():
     for a in range(accumulation):
         rows = {name: x[a::accumulation] for name, x in whole.items()}
         share, _ = gradients(
-            program.model, objectives, params, rows, denominators, dropout_key=None, dtype="float32", accumulation=1
+            program.model, objectives, params, {}, rows, denominators, dropout_key=None, dtype="float32", accumulation=1
         )
         raw.append(float(optax.global_norm(share)))
         summed = jax.tree.map(lambda s, g: s + g * min(1.0, clip / accumulation / raw[-1]), summed, share)

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from jaxbert.data.policies.segment_pair import cut_segment_pairs
-from jaxbert.data.policies.segments import Policy, Segments, TokenShard
+from jaxbert.data.policies import (
+    doc_sentences,
+    full_sentences,
+    ordered_pair,
+    ordered_pair_mixed,
+    packed,
+    segment_pair,
+    single_document,
+)
+from jaxbert.data.policies.segments import Layout, Policy, Segments, TokenShard
 
 POLICIES: dict[str, Policy] = {
-    "segment_pair": Policy(segments=2, sentences=True, cut=cut_segment_pairs),
+    "segment_pair": segment_pair.POLICY,
+    "ordered_pair": ordered_pair.POLICY,
+    "ordered_pair_mixed": ordered_pair_mixed.POLICY,
+    "full_sentences": full_sentences.POLICY,
+    "doc_sentences": doc_sentences.POLICY,
+    "single_document": single_document.POLICY,
+    "packed": packed.POLICY,
 }
 
-__all__ = ["POLICIES", "Policy", "Segments", "TokenShard"]
+__all__ = ["POLICIES", "Layout", "Policy", "Segments", "TokenShard"]

@@ -1,128 +1,19 @@
 """`segment_pair`: BERT's rows for next sentence prediction, [CLS] A [SEP] B [SEP].
 
-The algorithm is create_instances_from_document of google-research/bert create_pretraining_data.py: sentences of one
-document are gathered up to a target length (L - 3, or for a share of the documents a number drawn from [2, L - 3],
-once a pass); a random number of them is A; then B is the rest, or, half the time and always when there is no rest,
-sentences of another document, and the rest goes back to be used again. What exceeds L - 3 is dropped token by token
-from the longer segment, front or back by a fair coin. Here only boundaries are handled, and the drops are counted.
-
-Three departures:
-  - The other document is one of the same shard, so that memory is bounded by a shard (the original holds the corpus).
-  - The original gives up after ten draws of the same document and takes it, so that a true continuation can be labelled
-    random. Here the next document of the shard is taken; and where a shard has one document only, a sentence of it that
-    neither overlaps nor follows A. Where there is none, B is the true continuation; and where there is none either, the
-    row has no B and label -1.
-  - What truncation drops is counted.
+B is what follows A (label 0), or, half the time and always when A is all that was gathered, sentences of another
+document (label 1): google-research/bert create_pretraining_data.py, with the departures named in `pairs`.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-
-import numpy as np
-
 from jaxbert.data.draws import Draws
-from jaxbert.data.policies.segments import Segments, TokenShard
-
-SPECIALS = 3
-DOCUMENT_TRIES = 10
-NEXT, RANDOM, NO_PAIR = 0, 1, -1
+from jaxbert.data.policies.pairs import cut_pairs
+from jaxbert.data.policies.segments import Policy, Segments, TokenShard
 
 
 def cut_segment_pairs(shard: TokenShard, length: int, short_rows: float, draws: Draws) -> Segments:
-    """One pass over `shard`; pure in its arguments and the state of `draws`.
-
-    Args:
-      shard: documents with sentence boundaries.
-      length: L; at least 5, so that A, B and three special tokens fit.
-      short_rows: probability, per document, that its target length is drawn at random (the original: 0.1).
-      draws: the stream of this (seed, split, shard, copy).
-    """
-    room = length - SPECIALS
-    # Python lists: the loop below reads single boundaries, which numpy does ten times slower.
-    bounds: list[int] = shard.sentences.tolist()
-    documents: list[int] = shard.documents.tolist()
-    short = round(short_rows * 2**64)
-    rows: list[tuple[int, int, int, int, int, int, int]] = []
-    truncated = 0
-    for document in range(len(documents) - 1):
-        first, last = documents[document], documents[document + 1]
-        target = room
-        if draws.word() < short:
-            target = 2 + draws.below(room - 1)
-        begin = first
-        while begin < last:
-            end = min(bisect_left(bounds, bounds[begin] + target, begin + 1, last + 1), last)
-            middle = begin + 1
-            if end - begin > 2:
-                middle += draws.below(end - begin - 1)
-            elsewhere = None
-            if end == middle or draws.word() >> 63:
-                wanted = target - (bounds[middle] - bounds[begin])
-                elsewhere = _elsewhere(bounds, documents, document, begin, middle, wanted, draws)
-            if elsewhere is not None:
-                other, b_from, b_to = elsewhere
-                label, used = RANDOM, middle
-            else:
-                other, b_from, b_to = document, middle, end
-                label, used = (NEXT if end > middle else NO_PAIR), end
-            a_start, a_length = bounds[begin], bounds[middle] - bounds[begin]
-            b_start, b_length = bounds[b_from], bounds[b_to] - bounds[b_from]
-            if a_length + b_length > room:
-                a_keep, b_keep = _shares(a_length, b_length, room)
-                if a_keep < a_length:
-                    truncated += a_length - a_keep
-                    a_start += draws.heads(a_length - a_keep)
-                    a_length = a_keep
-                if b_keep < b_length:
-                    truncated += b_length - b_keep if label == NEXT else 0
-                    b_start += draws.heads(b_length - b_keep)
-                    b_length = b_keep
-            rows.append((a_start, b_start, a_length, b_length, document, other, label))
-            begin = used
-    table = np.array(rows, np.int64).reshape(-1, 7)
-    return Segments(
-        starts=table[:, 0:2],
-        lengths=table[:, 2:4],
-        documents=table[:, 4:6],
-        labels=table[:, 6],
-        truncated=truncated,
-        oversized=int(np.count_nonzero(np.diff(shard.sentences) > room)),
-    )
+    """One pass over `shard`; see `cut_pairs`."""
+    return cut_pairs(shard, length, short_rows, draws, elsewhere="half")
 
 
-def _elsewhere(
-    bounds: list[int], documents: list[int], document: int, begin: int, middle: int, wanted: int, draws: Draws
-) -> tuple[int, int, int] | None:
-    """Sentences that do not follow sentences begin:middle of `document`: (their document, first, last + 1), or None."""
-    count = len(documents) - 1
-    if count > 1:
-        for _ in range(DOCUMENT_TRIES):
-            other = draws.below(count)
-            if other != document:
-                break
-        else:
-            other = (document + 1) % count
-        first, last = documents[other], documents[other + 1]
-        start = first + draws.below(last - first)
-    else:
-        other, first, last = document, documents[0], documents[1]
-        before, after = begin - first, last - middle - 1
-        if before + max(after, 0) == 0:
-            return None
-        start = first + draws.below(before + max(after, 0))
-        if start < begin:
-            last = begin
-        else:
-            start += middle + 1 - begin
-    end = min(bisect_left(bounds, bounds[start] + wanted, start + 1, last + 1), last)
-    return other, start, end
-
-
-def _shares(a_length: int, b_length: int, room: int) -> tuple[int, int]:
-    """What is left of A and B when tokens are dropped from the longer (from B when equal) until they fill `room`."""
-    if a_length <= room - room // 2:
-        return a_length, room - a_length
-    if b_length <= room // 2:
-        return room - b_length, b_length
-    return room - room // 2, room // 2
+POLICY = Policy(cut_segment_pairs, layout="pair", segments=lambda length: 2, sentences=True, drawn=True)

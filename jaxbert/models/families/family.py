@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from jaxbert.config import EncoderConfig
+from jaxbert.config import Activation, EncoderConfig
+from jaxbert.errors import InputError
 
 # How one of our arrays is written in a published file:
 #   same             the same shape
@@ -22,7 +23,8 @@ class Name:
 
     Attributes:
       ours: path in the parameters, joined by "/"; its first part is "encoder" or a head's name.
-      theirs: published name; `{layer}` where our array is a stack over layers and the file has one tensor for each.
+      theirs: published name; `{layer}` where our array is a stack over layers (or groups of layers that share their
+        weights) and the file has one tensor for each.
       form: how the array is written there.
       vocabulary: its first axis is the vocabulary: padded here, not there.
       also: published names of further copies of the same tensor (tied weights), which a file may leave out.
@@ -40,7 +42,7 @@ class Name:
         return self.ours.split("/")[0]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Family:
     """A family of encoders.
 
@@ -49,8 +51,11 @@ class Family:
       model_type: of a published config.json.
       from_published: (published config, where it was read) -> EncoderConfig; InputError for what it cannot express.
       to_published: (EncoderConfig, names of its heads) -> published config.
-      names: the name map of the encoder and of every head.
+      names: the name map of an encoder with this config, and of every head.
       prefix: what the encoder's published names start with where heads stand beside it; a bare encoder leaves it out.
+      only: what the family's files can hold, by field of `EncoderConfig`; a field that is not named may be anything.
+      zeros: published tensors that hold nothing but 0 and have no parameter here, with their shapes.
+      pads_before_positions: published code counts positions from its padding id on, which must be position_offset - 1.
       old_names: endings that older files use, and what they are called now.
       ignored: published names that hold no parameter.
     """
@@ -59,7 +64,124 @@ class Family:
     model_type: str
     from_published: Callable[[Mapping[str, Any], str], EncoderConfig]
     to_published: Callable[[EncoderConfig, tuple[str, ...]], dict[str, Any]]
-    names: tuple[Name, ...]
+    names: Callable[[EncoderConfig], tuple[Name, ...]]
     prefix: str
-    old_names: Mapping[str, str]
-    ignored: tuple[str, ...]
+    only: Mapping[str, Callable[[Any], bool]] = field(default_factory=dict)
+    zeros: Callable[[EncoderConfig], Mapping[str, tuple[int, ...]]] = lambda config: {}
+    pads_before_positions: bool = False
+    old_names: Mapping[str, str] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# For the families' files
+
+# transformers' ACT2FN: "gelu" and "gelu_python" are the exact erf, "gelu_new" and "gelu_pytorch_tanh" the tanh formula.
+ACTIVATIONS: Mapping[str, Activation] = {
+    "gelu": "gelu_erf",
+    "gelu_python": "gelu_erf",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+}
+PUBLISHED_ACTIVATION: Mapping[Activation, str] = {"gelu_erf": "gelu", "gelu_tanh": "gelu_new"}
+
+# EncoderConfig field -> (key of the published config, default of transformers where a file leaves the key out).
+Fields = Mapping[str, tuple[str, int | float]]
+
+# Keys that change what an encoder computes, and the only values of theirs that this one computes.
+ABSOLUTE: Mapping[str, tuple[Any, ...]] = {
+    "position_embedding_type": ("absolute", None),
+    "is_decoder": (False, None),
+    "add_cross_attention": (False, None),
+    "tie_word_embeddings": (True, None),
+}
+
+
+def zero(value: Any) -> bool:
+    """For `Family.only`: what the family does not have."""
+    return bool(value == 0)
+
+
+def read_fields(
+    published: Mapping[str, Any], where: str, *, fields: Fields, only: Mapping[str, tuple[Any, ...]]
+) -> dict[str, Any]:
+    """Values of `EncoderConfig`'s fields from a published config.
+
+    Raises:
+      InputError: a value of a wrong type, or one that asks for what this encoder does not compute.
+    """
+    for key, allowed in only.items():
+        if published.get(key) not in allowed:
+            raise InputError(
+                f"{key} is {published[key]!r}", where=where, fix=f"Only {allowed[0]!r} can be loaded for this family."
+            )
+    values: dict[str, Any] = {}
+    for name, (key, default) in fields.items():
+        value = published.get(key, default)
+        whole = isinstance(default, int)
+        right = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+        if not right or not value >= (1 if whole else 0):
+            kind = "a positive whole number" if whole else "a number of at least 0"
+            raise InputError(f"{key} is {value!r}, not {kind}", where=where, fix="Check the config.")
+        values[name] = type(default)(value)
+    if values["hidden_size"] % values["num_heads"]:
+        raise InputError(
+            f"{fields['num_heads'][0]} {values['num_heads']} does not divide {fields['hidden_size'][0]} "
+            f"{values['hidden_size']}",
+            where=where,
+            fix="Check the config.",
+        )
+    return values
+
+
+def read_activation(published: Mapping[str, Any], key: str, default: str, where: str) -> Activation:
+    """The GELU that a published config names; InputError for another activation."""
+    act = published.get(key, default)
+    if act not in ACTIVATIONS:
+        raise InputError(f"{key} {act!r} is unknown", where=where, fix=f"Known: {', '.join(ACTIVATIONS)}.")
+    return ACTIVATIONS[act]
+
+
+def write_fields(config: EncoderConfig, fields: Fields) -> dict[str, Any]:
+    """The keys of a published config that `fields` names."""
+    return {key: getattr(config, name) for name, (key, _) in fields.items()}
+
+
+def dense(ours: str, theirs: str, *, kernel: Form = "linear", bias: Form = "same") -> tuple[Name, Name]:
+    """Kernel and bias of a projection."""
+    return Name(f"{ours}/kernel", f"{theirs}.weight", kernel), Name(f"{ours}/bias", f"{theirs}.bias", bias)
+
+
+def norm(ours: str, theirs: str) -> tuple[Name, Name]:
+    """Scale and bias of a LayerNorm."""
+    return Name(f"{ours}/scale", f"{theirs}.weight"), Name(f"{ours}/bias", f"{theirs}.bias")
+
+
+def block(
+    theirs: str, *, query: str, key: str, value: str, out: str, attention: str, up: str, down: str, output: str
+) -> tuple[Name, ...]:
+    """The name map of a block: published names of its eight parts below `theirs`."""
+    ours = "encoder/layers"
+    return (
+        *dense(f"{ours}/query", f"{theirs}.{query}", bias="flat"),
+        *dense(f"{ours}/key", f"{theirs}.{key}", bias="flat"),
+        *dense(f"{ours}/value", f"{theirs}.{value}", bias="flat"),
+        *dense(f"{ours}/out", f"{theirs}.{out}", kernel="linear_of_heads"),
+        *norm(f"{ours}/attention_norm", f"{theirs}.{attention}"),
+        *dense(f"{ours}/up", f"{theirs}.{up}"),
+        *dense(f"{ours}/down", f"{theirs}.{down}"),
+        *norm(f"{ours}/output_norm", f"{theirs}.{output}"),
+    )
+
+
+# BERT's block, which RoBERTa and SpanBERT have too.
+BERT_BLOCK: Mapping[str, str] = dict(
+    query="attention.self.query",
+    key="attention.self.key",
+    value="attention.self.value",
+    out="attention.output.dense",
+    attention="attention.output.LayerNorm",
+    up="intermediate.dense",
+    down="output.dense",
+    output="output.LayerNorm",
+)

@@ -1,0 +1,40 @@
+"""Which tokens are predicted, and what stands in their place: decided by random bits, comparisons and whole numbers.
+
+No logarithm, exponential or floating-point transform stands between the bits and a decision, so that the masks are the
+same bits on CPU, GPU and TPU and on every mesh (threefry only). A new scheme is a file here, a line in `SCHEMES` and
+its name in `jaxbert.config.MaskingScheme`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from jaxbert.config import MaskingScheme
+from jaxbert.objectives.masking.frequency import choose_by_frequency, smoothed_weights
+from jaxbert.objectives.masking.ngrams import choose_ngrams, choose_words
+from jaxbert.objectives.masking.scheme import Candidates, Scheme
+from jaxbert.objectives.masking.slots import budgets, cumulative, replace, to_slots
+from jaxbert.objectives.masking.spans import choose_spans, runs, span_probabilities
+from jaxbert.objectives.masking.tokens import choose_tokens
+
+__all__ = [
+    "SCHEMES",
+    "Candidates",
+    "Scheme",
+    "budgets",
+    "choose_tokens",
+    "cumulative",
+    "replace",
+    "runs",
+    "smoothed_weights",
+    "span_probabilities",
+    "to_slots",
+]
+
+SCHEMES: Mapping[MaskingScheme, Scheme] = {
+    "token": choose_tokens,
+    "whole_word": choose_words,
+    "ngram": choose_ngrams,
+    "span": choose_spans,
+    "frequency": choose_by_frequency,
+}

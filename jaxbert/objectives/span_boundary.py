@@ -1,0 +1,79 @@
+"""The span-boundary objective: each token of a masked span from the two tokens around it (SpanBERT: Joshi et al. 2020).
+
+A span is a run of masked tokens; spans that meet are one. A span whose neighbour is no text (a special token, padding,
+another group) has no boundary and is not predicted. The original gathers spans and pads each to 20 tokens, all of whose
+logits it computes; here it is done slot by slot, for the slots that the masked LM has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+
+from jaxbert.config import EncoderConfig, SpanBoundaryConfig
+from jaxbert.models.layers import Params, take_slots
+from jaxbert.models.model import Model
+from jaxbert.objectives import masking
+from jaxbert.objectives.base import SINGLES, Batch, Frozen, Term
+from jaxbert.objectives.masked_lm import cross_entropy
+from jaxbert.sharding import act
+
+
+class SpanBoundary:
+    """Adds `span_left`, `span_right`, `span_place` and `span_weight`, each (B, M), beside the masked LM's slots.
+
+    Must corrupt after the masked LM: its line in `OBJECTIVES` comes behind.
+    """
+
+    policies: tuple[str, ...] = SINGLES
+
+    def __init__(self, config: SpanBoundaryConfig, encoder: EncoderConfig, *, length: int, slots: int):
+        del encoder, length, slots
+        self.config = config
+        self.weights: Mapping[str, float] = {"span_boundary": config.weight}
+        sizes = {"max_targets": config.max_targets, "position_size": config.position_size}
+        self.heads: Mapping[str, Mapping[str, int]] = {"span_boundary": sizes}
+
+    def corrupt(self, batch: Batch, frozen: Frozen, key: jax.Array) -> Batch:
+        """See `Objective`; changes no token. Boundaries are not masked, so they are as they were."""
+        del key
+        position_BM, filled_BM = batch["slots"], batch["slot_weight"] > 0
+        group_BL = batch["group"]
+        length = group_BL.shape[1]
+        target_BM = jnp.where(filled_BM, position_BM, length)
+        chosen_BL = jax.vmap(lambda row, at: row.at[at].set(True, mode="drop"))(group_BL < 0, target_BM)
+        first_BL, last_BL = masking.runs(chosen_BL)
+        first_BM = jnp.take_along_axis(first_BL, position_BM, axis=1)
+        last_BM = jnp.take_along_axis(last_BL, position_BM, axis=1)
+        left_BM, right_BM = jnp.maximum(first_BM - 1, 0), jnp.minimum(last_BM + 1, length - 1)
+        text_BL = (group_BL > 0) & ~frozen["special"].at[batch["tokens"]].get(out_sharding=act("act_BL"))
+        group_BM = jnp.take_along_axis(group_BL, position_BM, axis=1)
+        bounded_BM = filled_BM & (first_BM > 0) & (last_BM < length - 1)
+        for side_BM in (left_BM, right_BM):
+            bounded_BM &= jnp.take_along_axis(text_BL, side_BM, axis=1)
+            bounded_BM &= jnp.take_along_axis(group_BL, side_BM, axis=1) == group_BM
+        place_BM = position_BM - first_BM
+        counts_BM = bounded_BM & (place_BM < self.config.max_targets)
+        return {
+            **batch,
+            "span_left": left_BM,
+            "span_right": right_BM,
+            "span_place": jnp.clip(place_BM, 0, self.config.max_targets - 1),
+            "span_weight": counts_BM.astype(jnp.float32),
+        }
+
+    def denominators(self, batch: Batch) -> dict[str, jax.Array]:
+        """See `Objective`."""
+        return {"span_boundary": batch["span_weight"].sum()}
+
+    def terms(self, model: Model, params: Params, frozen: Frozen, batch: Batch, x_BLD: jax.Array) -> dict[str, Term]:
+        """See `Objective`."""
+        del frozen
+        left_BMD, right_BMD = take_slots(x_BLD, batch["span_left"]), take_slots(x_BLD, batch["span_right"])
+        z_BMV = model.span_boundary(params, left_BMD, right_BMD, batch["span_place"])
+        loss_BM, right_BM = cross_entropy(z_BMV, batch["labels"])
+        weight_BM = batch["span_weight"]
+        figures = {"accuracy": (right_BM * weight_BM).sum()}
+        return {"span_boundary": Term((loss_BM * weight_BM).sum(), weight_BM.sum(), figures)}

@@ -1,0 +1,248 @@
+"""Byte-level BPE as RoBERTa and GPT-2 have it, over the Rust `tokenizers` library.
+
+A text is its UTF-8 bytes, each shown as a printable character (a space as "Ġ"), cut by GPT-2's regular expression,
+nothing normalised, and merged by rank (openai/gpt-2 encoder.py; fairseq gpt2_bpe_utils.py). Ids are fairseq's: <s> 0,
+<pad> 1, </s> 2, <unk> 3, then pieces, <mask> last (fairseq dictionary.py, tasks/masked_lm.py).
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import tokenizers as rust
+
+from jaxbert.errors import InputError
+from jaxbert.text.tokenizers.base import Specials, Tokenizer, in_order, read_json, read_text, to_json
+from jaxbert.text.tokenizers.words import count_words, scaled, shown
+
+SPECIALS = Specials(pad="<pad>", unk="<unk>", cls="<s>", sep="</s>", mask="<mask>")
+# Ids 0 to 3; the mask is the last of all.
+_FIRST = (SPECIALS.cls, SPECIALS.pad, SPECIALS.sep, SPECIALS.unk)
+# fairseq's name of the pieces that round a vocabulary up (dictionary.py pad_to_multiple_).
+_FILLER = "madeupword{:04d}"
+# Ids that a vocab.json may leave out: some copies of RoBERTa's lack its three fillers.
+_MAX_HOLES = 64
+
+Merge = tuple[str, str]
+
+# Byte-level forms of the white space among the ASCII characters: a tab is "ĉ", a line feed "Ċ", a space "Ġ".
+_WHITE = tuple(chr(0x100 + byte) for byte in (*range(0x09, 0x0E), 0x20))
+
+# Where GPT-2's expression surely cuts; it cuts further inside, which its own code then does.
+_CHUNK = re.compile(r" ?\S+|\s+(?!\S)|\s+")
+_MIN_FREQUENCY = 2
+# Characters; longer ones are no words, and merging is quadratic in their length.
+_MAX_WORD_CHARS = 256
+
+
+class ByteLevelBPE(Tokenizer):
+    """Byte-level BPE.
+
+    A word starts at a piece that begins with white space, as in fairseq's whole-word masking (gpt2_bpe.py
+    `is_beginning_of_word`): punctuation belongs to the word it is written to.
+
+    Attributes: those of `Tokenizer`, and
+      merges: pairs of pieces, the first to be merged first.
+    """
+
+    kind = "bpe"
+    joint = " "
+    pair_separators = 2
+    pair_types = False
+    specials = SPECIALS
+
+    def __init__(self, vocab: Sequence[str], merges: Iterable[Merge], *, where: str = ""):
+        """Raises InputError when the vocabulary lacks a special token, a byte or a merged piece; `where` is named."""
+        fix = "Give the files of a RoBERTa tokenizer."
+        super().__init__(
+            vocab,
+            lowercase=False,
+            starts_word=lambda piece: piece.startswith((*_WHITE, "madeupword")),
+            where=where,
+            fix=fix,
+        )
+        self.merges = list(merges)
+        parts = {part for left, right in self.merges for part in (left, right, left + right)}
+        lacking = sorted((parts | set(_bytes())) - self._ids.keys())
+        if lacking:
+            what = f"the vocabulary lacks {len(lacking)} pieces of the bytes and merges, {lacking[0]!r} first"
+            raise InputError(what, where=where or "vocabulary", fix=fix)
+        self._rust = self._build()
+        # In running text the characters "<mask>" are text: only where asked for are they the special token.
+        self._literal = self._build()
+        self._literal.encode_special_tokens = True
+
+    def _build(self) -> Any:
+        tokenizer = rust.Tokenizer(rust.models.BPE(self._ids, self.merges, fuse_unk=False))
+        tokenizer.pre_tokenizer = rust.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = rust.decoders.ByteLevel()
+        tokenizer.post_processor = rust.processors.RobertaProcessing(
+            (SPECIALS.sep, self.sep_id), (SPECIALS.cls, self.cls_id), trim_offsets=True, add_prefix_space=False
+        )
+        # The mask stands for a word with the space before it.
+        tokenizer.add_special_tokens(
+            [
+                rust.AddedToken(token, special=True, normalized=False, lstrip=token == SPECIALS.mask)
+                for token in (*_FIRST, SPECIALS.mask)
+            ]
+        )
+        return tokenizer
+
+    def _decides(self) -> dict[str, Any]:
+        return {"kind": self.kind, "vocab": self.vocab, "merges": self.merges}
+
+    def encode_batch(self, texts: Sequence[str], *, special_tokens: bool = False) -> list[list[int]]:
+        """See `Tokenizer`."""
+        tokenizer = self._rust if special_tokens else self._literal
+        return [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """See `Tokenizer`."""
+        return str(self._rust.decode([int(index) for index in ids], skip_special_tokens=False))
+
+    def _files(self) -> dict[str, str | bytes]:
+        mask = {"content": SPECIALS.mask, "lstrip": True, "rstrip": False, "normalized": False, "single_word": False}
+        names: dict[str, Any] = {
+            "bos_token": SPECIALS.cls,
+            "eos_token": SPECIALS.sep,
+            "pad_token": SPECIALS.pad,
+            "unk_token": SPECIALS.unk,
+            "cls_token": SPECIALS.cls,
+            "sep_token": SPECIALS.sep,
+        }
+        config = {
+            "tokenizer_class": "RobertaTokenizer",
+            "add_prefix_space": False,
+            **names,
+            "mask_token": {"__type": "AddedToken", **mask, "special": True},
+        }
+        return {
+            "vocab.json": json.dumps(self._ids, ensure_ascii=False) + "\n",
+            "merges.txt": "#version: 0.2\n" + "".join(f"{left} {right}\n" for left, right in self.merges),
+            "tokenizer_config.json": to_json(config),
+            "special_tokens_map.json": to_json({**names, "mask_token": mask}),
+            "tokenizer.json": str(self._rust.to_str(pretty=True)) + "\n",
+        }
+
+
+def load(directory: Path) -> ByteLevelBPE:
+    """Opens a directory with tokenizer.json, or with vocab.json and merges.txt.
+
+    Raises:
+      InputError: unreadable, or not RoBERTa's byte-level BPE.
+    """
+    if (directory / "tokenizer.json").exists():
+        return _from_tokenizer_json(directory / "tokenizer.json")
+    path = directory / "vocab.json"
+    ids = read_json(path)
+    if not all(isinstance(index, int) for index in ids.values()):
+        raise InputError("ids are not 0 .. V-1, each once", where=str(path), fix="Copy the file again.")
+    holes = sorted(set(range(max(ids.values(), default=-1) + 1)) - set(ids.values())) if len(ids) < 1 << 22 else []
+    if len(holes) <= _MAX_HOLES:
+        ids |= {_FILLER.format(number): hole for number, hole in enumerate(holes)}
+    lines = read_text(directory / "merges.txt").split("\n")
+    merges = [line.removesuffix("\r") for line in lines if line and not line.startswith("#version")]
+    return ByteLevelBPE(in_order(ids, path), _pairs(merges, directory / "merges.txt"), where=str(path))
+
+
+def _from_tokenizer_json(path: Path) -> ByteLevelBPE:
+    value = read_json(path)
+    try:
+        model, normalizer, pre_tokenizer = value["model"], value["normalizer"] or {}, value["pre_tokenizer"] or {}
+        kinds = tuple(str(part.get("type")) for part in ({"type": "BPE"}, normalizer, pre_tokenizer))
+        # What gives other ids: GPT-2's expression off, a space put in front, pieces with marks, unmerged pieces.
+        others = [pre_tokenizer.get("add_prefix_space"), not pre_tokenizer.get("use_regex", True)]
+        others += [model.get(name) for name in ("continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")]
+        others += [model.get(name) for name in ("ignore_merges", "dropout")]
+        if kinds != ("BPE", "None", "ByteLevel") or any(others):
+            raise InputError(
+                f"a tokenizer of another kind ({', '.join(kinds)})",
+                where=str(path),
+                fix="BPE is read byte-level as RoBERTa has it only: no normalizer, no space put in front.",
+            )
+        ids: dict[str, int] = {**model["vocab"], **{entry["content"]: entry["id"] for entry in value["added_tokens"]}}
+        pieces, merges = in_order(ids, path), _pairs(model["merges"], path)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise InputError(f"unusable tokenizer ({error!r})", where=str(path), fix="Copy the file again.") from None
+    return ByteLevelBPE(pieces, merges, where=str(path))
+
+
+def _pairs(merges: Iterable[str | list[str]], path: Path) -> list[Merge]:
+    """Merges as pairs: files have "a b" or ["a", "b"]."""
+    pairs = [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in merges]
+    bad = next((pair for pair in pairs if len(pair) != 2 or not all(pair)), None)
+    if bad is not None:
+        raise InputError(f"{' '.join(bad)!r} is not a merge of two pieces", where=str(path), fix="Copy the file again.")
+    return [(left, right) for left, right in pairs]
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Training
+
+
+def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool) -> ByteLevelBPE:
+    """Learns a vocabulary; see `jaxbert.text.tokenizers.train_tokenizer`.
+
+    Args:
+      texts: read once, counted as pieces of GPT-2's expression.
+      vocab_size: V: four special tokens, 256 bytes, merges, then madeupword0000, ... where the text does not give
+        enough, and <mask>.
+      lowercase: must be off.
+
+    Raises:
+      InputError: `lowercase`, no text, or a vocabulary too small for the bytes.
+    """
+    if lowercase:
+        raise InputError(
+            "byte-level BPE keeps upper case and accents",
+            where="lowercase",
+            fix="Set data.lowercase=false, or train another kind.",
+        )
+    raw = count_words(texts, _CHUNK.findall)
+    if all(map(str.isspace, raw)):
+        raise InputError("no words to learn from", where="SOURCE", fix="Give a source that has text.")
+    given = [*_FIRST, *_bytes()]
+    if len(given) + 1 > vocab_size:
+        raise InputError(
+            f"{vocab_size} pieces are fewer than the 256 bytes and {len(SPECIALS)} special tokens",
+            where="--vocab-size",
+            fix=f"Give at least {len(given) + 1}.",
+        )
+    # The trainer breaks ties between merges by the ids of their pieces: the bytes' are given, the rest follow.
+    tokenizer = rust.Tokenizer(rust.models.BPE())
+    tokenizer.pre_tokenizer = rust.pre_tokenizers.WhitespaceSplit()
+    trainer = rust.trainers.BpeTrainer(
+        vocab_size=vocab_size - 1, min_frequency=_MIN_FREQUENCY, special_tokens=given, show_progress=False
+    )
+    tokenizer.train_from_iterator(shown(_words(raw)), trainer)
+    merges = _pairs(json.loads(tokenizer.to_str())["model"]["merges"], Path("trainer"))
+    ids: dict[str, int] = tokenizer.get_vocab()
+    vocab = sorted(ids, key=lambda piece: ids[piece])
+    vocab += [_FILLER.format(number) for number in range(vocab_size - 1 - len(vocab))]
+    return ByteLevelBPE([*vocab, SPECIALS.mask], merges)
+
+
+def _bytes() -> list[str]:
+    """The byte-level forms of all 256 bytes, sorted."""
+    return sorted(rust.pre_tokenizers.ByteLevel.alphabet())
+
+
+def _words(raw: dict[str, int]) -> dict[str, int]:
+    """The same, cut by GPT-2's expression and as byte-level forms (which have no white space in them). Sorted."""
+    pre_tokenizer = rust.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words: collections.Counter[str] = collections.Counter()
+    for string, count in raw.items():
+        # Plain words, nearly all, need no trip to Rust and back.
+        if string.isascii() and string.isalpha():
+            words[string] += count
+        elif string.isascii() and string[0] == " " and string[1:].isalpha():
+            words["Ġ" + string[1:]] += count
+        else:
+            for word, _ in pre_tokenizer.pre_tokenize_str(string):
+                words[word] += count
+    return {word: count for word, count in scaled(words).items() if len(word) <= _MAX_WORD_CHARS}

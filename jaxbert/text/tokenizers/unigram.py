@@ -1,0 +1,394 @@
+"""SentencePiece unigram as ALBERT has it, over the `sentencepiece` library.
+
+Normalisation is that of google-research/albert (tokenization.py `preprocess_text`): white space collapsed, NFKD,
+combining marks out, lower case; cased (Hugging Face's `keep_accents`): white space collapsed, no more. Then comes
+SentencePiece's nmt_nfkc: the model's own table where it has one, as published models do; models trained here have none,
+and the Rust library's does it, because the two libraries do not read such a table alike (Hangul, marks after half-width
+letters), and tokenizer.json must give the same ids. Pieces that end in a digit and a comma are split again
+(`encode_pieces`). The vocabulary is laid out as in ALBERT's README: <pad> 0, <unk> 1, [CLS] 2, [SEP] 3, [MASK] 4.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+import hashlib
+import io
+import re
+import string
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sentencepiece
+import tokenizers as rust
+from sentencepiece import sentencepiece_model_pb2
+
+from jaxbert.errors import InputError
+from jaxbert.text.tokenizers.base import Specials, Tokenizer, read_json, to_json
+from jaxbert.text.tokenizers.words import Remembered, count_words
+
+# The descriptors are made when the module is loaded: no type checker sees them.
+_proto: Any = sentencepiece_model_pb2
+
+SPECIALS = Specials(pad="<pad>", unk="<unk>", cls="[CLS]", sep="[SEP]", mask="[MASK]")
+_FILES = ("spiece.model", "spm.model")
+_SPACE = "\u2581"
+
+# google-research/albert README: --control_symbols, --user_defined_symbols, --character_coverage.
+_CONTROL = [SPECIALS.cls, SPECIALS.sep, SPECIALS.mask]
+_OWN_SYMBOLS = ["(", ")", '"', "-", ".", "\u2013", "\u00a3", "\u20ac"]
+_COVERAGE = 0.99995
+
+# google-research/albert create_pretraining_data.py `_is_start_piece_sp`: ASCII punctuation but four characters, and two
+# currencies.
+_PUNCTUATION = frozenset(string.punctuation) - frozenset("'<=>") | {"\u20ac", "\u00a3"}
+_CONTROLS = re.compile(r"[\x0b\x1c-\x1f]")
+_INNER = frozenset(string.ascii_letters) | _PUNCTUATION
+
+# Training. Between a digit and a comma no piece is learned across; the character is a private one.
+_BREAK = "\ue000"
+_DIGIT_COMMA = re.compile(r"(?<=\d),")
+_MAX_WORD_CHARS = 100
+# Copies of words shown in search of pieces: suffix arrays take some 20 bytes a character.
+_SEED_WORDS = 2_000_000
+_COPIES_A_LINE = 4
+# The sums over words are cut among the threads: their number decides on the last bits, so it is fixed.
+_THREADS = 4
+
+# In the Rust model a piece that SentencePiece never gives is one that costs too much (there are no types of pieces).
+_NEVER = -1e4
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """What is done to a text before the model; names are Hugging Face's (AlbertTokenizer).
+
+    Attributes:
+      lowercase: lower case, letter by letter (a final sigma is none).
+      keep_accents: neither NFKD nor combining marks out.
+    """
+
+    lowercase: bool = True
+    keep_accents: bool = False
+
+    def build(self, *, nfkc: bool) -> Any:
+        """The Rust object, without the collapsing of white space; with SentencePiece's nmt_nfkc or without."""
+        parts: list[Any] = []
+        if not self.keep_accents:
+            parts += [rust.normalizers.NFKD(), rust.normalizers.Replace(rust.Regex(_combining()), "")]
+        if self.lowercase:
+            parts.append(rust.normalizers.Lowercase())
+        if nfkc:
+            parts += [rust.normalizers.Nmt(), rust.normalizers.NFKC()]
+        return rust.normalizers.Sequence(parts)
+
+
+class Unigram(Tokenizer):
+    """SentencePiece unigram.
+
+    A word starts by ALBERT's rule (`_is_start_piece_sp`): at a piece that begins with the space mark or "<", is
+    punctuation, or has a character that is neither an ASCII letter nor punctuation, so at every number and every
+    foreign letter. The space mark alone is a start, too: what follows it belongs to it, unless it starts a word itself,
+    such as a number or a bracket.
+
+    Attributes: those of `Tokenizer`, and
+      normalisation: done before the model.
+      model: SentencePiece's ModelProto, serialized.
+    """
+
+    kind = "unigram"
+    specials = SPECIALS
+
+    def __init__(self, model: bytes, normalisation: Normalisation, *, where: str = ""):
+        """Raises InputError when `model` is no unigram model with ALBERT's special tokens; `where` is named in it."""
+        fix = "Give the spiece.model of an ALBERT tokenizer."
+        parsed = _proto.ModelProto()
+        try:
+            parsed.ParseFromString(model)
+            self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        except Exception as error:
+            # Of the library's and protobuf's own types, which differ between their versions.
+            raise InputError(f"no SentencePiece model ({error})", where=where or "model", fix=fix) from None
+        spec = parsed.trainer_spec
+        if spec.model_type != spec.UNIGRAM or spec.treat_whitespace_as_suffix:
+            raise InputError("a SentencePiece model of another kind than unigram", where=where or "model", fix=fix)
+        super().__init__(
+            [piece.piece for piece in parsed.pieces],
+            lowercase=normalisation.lowercase,
+            starts_word=_starts_word,
+            where=where,
+            fix=fix,
+        )
+        self.normalisation = normalisation
+        self.model = model
+        self._parsed = parsed
+        self._normalizer = normalisation.build(nfkc=not parsed.normalizer_spec.precompiled_charsmap)
+        self._again = {index: self._split_again(piece) for index, piece in enumerate(self.vocab) if _ends(piece)}
+        # No piece reaches across a space, and normalisation does not either.
+        self._remembered = Remembered(self._encode_words)
+        self._names = re.compile(f"({'|'.join(map(re.escape, SPECIALS))})")
+
+    def _split_again(self, piece: str) -> list[int]:
+        """Ids of a piece that ends in a digit and a comma: the number's, and the comma's.
+
+        The number is tokenised as a word of its own; the space mark that this puts in front goes where the piece had
+        none.
+        """
+        pieces = self._processor.encode(piece[:-1].replace(_SPACE, ""), out_type=str)
+        if not piece.startswith(_SPACE) and pieces and pieces[0].startswith(_SPACE):
+            pieces = [rest for rest in [pieces[0][1:]] if rest] + pieces[1:]
+        return [self.id(part) for part in [*pieces, ","]]
+
+    def _encode_words(self, words: list[str]) -> Iterator[list[int]]:
+        texts = [_normalise(word, self._normalizer, self.normalisation) for word in words]
+        again = self._again
+        for ids in self._processor.encode(texts, num_threads=1):
+            if again and not again.keys().isdisjoint(ids):
+                ids = [new for index in ids for new in again.get(index, [index])]
+            yield ids
+
+    def _decides(self) -> dict[str, Any]:
+        spec = self._parsed.normalizer_spec
+        return {
+            "kind": self.kind,
+            "pieces": [(piece.piece, piece.score, piece.type) for piece in self._parsed.pieces],
+            "charsmap": hashlib.sha256(spec.precompiled_charsmap).hexdigest(),
+            "settings": [spec.add_dummy_prefix, spec.remove_extra_whitespaces, spec.escape_whitespaces],
+            "byte_fallback": self._parsed.trainer_spec.byte_fallback,
+            "lowercase": self.normalisation.lowercase,
+            "keep_accents": self.normalisation.keep_accents,
+        }
+
+    def encode_batch(self, texts: Sequence[str], *, special_tokens: bool = False) -> list[list[int]]:
+        """See `Tokenizer`."""
+        if not special_tokens:
+            return self._remembered([_split(text) for text in texts])
+        # Between names of special tokens a text is as if it stood alone.
+        split = [self._names.split(text) for text in texts]
+        between = iter(self._remembered([_split(part) for parts in split for part in parts[::2]]))
+        found = []
+        for parts in split:
+            ids = list(next(between))
+            for name in parts[1::2]:
+                ids += [self._ids[name], *next(between)]
+            found.append(ids)
+        return found
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """See `Tokenizer`."""
+        return "".join(self.vocab[int(index)] for index in ids).replace(_SPACE, " ").strip()
+
+    def _rust(self) -> Any:
+        """The same tokenizer in the Rust library, for those who open tokenizer.json."""
+        types = _proto.ModelProto.SentencePiece
+        scores = []
+        for piece in self._parsed.pieces:
+            score = piece.score
+            if piece.type in (types.CONTROL, types.UNUSED):
+                score = _NEVER
+            elif _ends(piece.piece):
+                # Hugging Face's way to have such pieces split (convert_slow_tokenizer.py AlbertConverter).
+                score -= 100
+            scores.append((piece.piece, score))
+        tokenizer = rust.Tokenizer(rust.models.Unigram(scores, unk_id=self.unk_id, byte_fallback=False))
+        parts = [self._normalizer]
+        if self._parsed.normalizer_spec.precompiled_charsmap:
+            parts.append(rust.normalizers.Precompiled(self._parsed.normalizer_spec.precompiled_charsmap))
+        tokenizer.normalizer = rust.normalizers.Sequence(parts)
+        tokenizer.pre_tokenizer = rust.pre_tokenizers.Sequence(
+            [
+                rust.pre_tokenizers.WhitespaceSplit(),
+                rust.pre_tokenizers.Metaspace(replacement=_SPACE, prepend_scheme="always"),
+            ]
+        )
+        tokenizer.decoder = rust.decoders.Metaspace(replacement=_SPACE, prepend_scheme="always")
+        cls, sep = SPECIALS.cls, SPECIALS.sep
+        tokenizer.post_processor = rust.processors.TemplateProcessing(
+            single=f"{cls}:0 $A:0 {sep}:0",
+            pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
+            special_tokens=[(cls, self.cls_id), (sep, self.sep_id)],
+        )
+        tokenizer.add_special_tokens([rust.AddedToken(token, special=True, normalized=False) for token in SPECIALS])
+        return tokenizer
+
+    def _files(self) -> dict[str, str | bytes]:
+        names = {
+            "bos_token": SPECIALS.cls,
+            "eos_token": SPECIALS.sep,
+            "pad_token": SPECIALS.pad,
+            "unk_token": SPECIALS.unk,
+            "cls_token": SPECIALS.cls,
+            "sep_token": SPECIALS.sep,
+            "mask_token": SPECIALS.mask,
+        }
+        config = {
+            # Not AlbertTokenizer: transformers 5 builds that one anew, with a normaliser of its own (quotation marks
+            # replaced, vowel signs of Indic and Thai letters removed), where this class takes tokenizer.json as it is.
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
+            "do_lower_case": self.normalisation.lowercase,
+            "keep_accents": self.normalisation.keep_accents,
+            **names,
+        }
+        return {
+            "spiece.model": self.model,
+            "tokenizer_config.json": to_json(config),
+            "special_tokens_map.json": to_json(names),
+            "tokenizer.json": str(self._rust().to_str(pretty=True)) + "\n",
+        }
+
+
+def load(directory: Path) -> Unigram:
+    """Opens a directory with spiece.model or spm.model (and tokenizer_config.json's `do_lower_case`, `keep_accents`).
+
+    Raises:
+      InputError: unreadable, or not ALBERT's unigram.
+    """
+    path = next((directory / name for name in _FILES if (directory / name).exists()), None)
+    if path is None:
+        raise InputError(
+            "a unigram tokenizer without its SentencePiece model",
+            where=str(directory),
+            fix=f"Copy {_FILES[0]} beside tokenizer.json.",
+        )
+    config_path = directory / "tokenizer_config.json"
+    config = read_json(config_path) if config_path.exists() else {}
+    normalisation = Normalisation(
+        lowercase=bool(config.get("do_lower_case", True)), keep_accents=bool(config.get("keep_accents", False))
+    )
+    try:
+        model = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"unreadable: {error.strerror}", where=str(path), fix="Check the file and its mode.") from None
+    return Unigram(model, normalisation, where=str(path))
+
+
+@functools.cache
+def _combining() -> str:
+    """A regular expression for one combining mark: of a combining class other than 0, which most vowel signs have."""
+    ranges: list[list[int]] = []
+    for code in range(0x110000):
+        if unicodedata.combining(chr(code)):
+            if ranges and ranges[-1][1] == code - 1:
+                ranges[-1][1] = code
+            else:
+                ranges.append([code, code])
+    return "[" + "".join(f"\\x{{{first:x}}}-\\x{{{last:x}}}" for first, last in ranges) + "]"
+
+
+def _split(text: str) -> list[str]:
+    """Words: what white space sets apart; without the five control characters of Python's that nmt_nfkc drops."""
+    return _CONTROLS.sub("", text).split()
+
+
+def _normalise(word: str, normalizer: Any, normalisation: Normalisation) -> str:
+    # Nearly all words need no trip to Rust and back.
+    if word.isascii() and word.isprintable():
+        return word.lower() if normalisation.lowercase else word
+    return str(normalizer.normalize_str(word))
+
+
+def _ends(piece: str) -> bool:
+    """Whether a piece ends in a digit and a comma."""
+    return len(piece) > 1 and piece[-1] == "," and piece[-2].isdigit()
+
+
+def _starts_word(piece: str) -> bool:
+    """See `Unigram`."""
+    return piece.startswith((_SPACE, "<")) or piece in _PUNCTUATION or not _INNER.issuperset(piece)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Training
+
+
+def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool) -> Unigram:
+    """Learns a vocabulary; see `jaxbert.text.tokenizers.train_tokenizer`.
+
+    Unlike the original's, it has no pieces that end in a digit and a comma: they would never be used.
+
+    Args:
+      texts: read once, counted as words. Pieces are sought in as many copies of each word as there is room for, at
+        least two; the probabilities are learned from the counts.
+      vocab_size: V: special tokens, ALBERT's own symbols, pieces, then <unused 0>, ... where the text does not give
+        enough (no text can spell these: no piece has a space in it).
+      lowercase: ALBERT's uncased normalisation; else accents are kept too.
+
+    Raises:
+      InputError: no text, or a vocabulary too small for the characters of the text.
+    """
+    normalisation = Normalisation(lowercase=lowercase, keep_accents=not lowercase)
+    words = _words(count_words(texts, _split), normalisation)
+    if not words:
+        raise InputError("no words to learn from", where="SOURCE", fix="Give a source that has text.")
+    least = len(SPECIALS) + len(_OWN_SYMBOLS) + 1
+    made = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=_lines(words),
+            model_writer=made,
+            input_format="tsv",
+            model_type="unigram",
+            vocab_size=max(vocab_size, least),
+            hard_vocab_limit=False,
+            character_coverage=_COVERAGE,
+            normalization_rule_name="identity",
+            pad_id=0,
+            unk_id=1,
+            bos_id=-1,
+            eos_id=-1,
+            pad_piece=SPECIALS.pad,
+            unk_piece=SPECIALS.unk,
+            control_symbols=_CONTROL,
+            user_defined_symbols=_OWN_SYMBOLS,
+            pretokenization_delimiter=_BREAK,
+            num_threads=_THREADS,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        # "Vocabulary size is smaller than required_chars. 20 vs 57."
+        numbers = re.search(r"required_chars\D*(\d+)\D+(\d+)", str(error))
+        if numbers is None:
+            raise
+        least = int(numbers[2])
+    model = _proto.ModelProto()
+    model.ParseFromString(made.getvalue())
+    if vocab_size < least or not model.pieces:
+        raise InputError(
+            f"{vocab_size} pieces are fewer than the characters of the text and {len(SPECIALS)} special tokens",
+            where="--vocab-size",
+            fix=f"Give at least {least}.",
+        )
+    for number in range(vocab_size - len(model.pieces)):
+        model.pieces.add(piece=f"<unused {number}>", score=0.0, type=_proto.ModelProto.SentencePiece.UNUSED)
+    model.trainer_spec.vocab_size = vocab_size
+    return Unigram(model.SerializeToString(deterministic=True), normalisation)
+
+
+def _words(raw: Mapping[str, int], normalisation: Normalisation) -> dict[str, int]:
+    """The same, normalised. Sorted."""
+    normalizer = normalisation.build(nfkc=True)
+    words: collections.Counter[str] = collections.Counter()
+    for word, count in raw.items():
+        for part in _normalise(word, normalizer, normalisation).split():
+            words[part] += count
+    return {word: words[word] for word in sorted(words) if len(word) <= _MAX_WORD_CHARS and _BREAK not in word}
+
+
+def _lines(words: Mapping[str, int]) -> Iterator[str]:
+    """Lines for the trainer: copies of a word, and how often each stands for itself.
+
+    Two copies at the least where the word was seen twice: what stands once makes no piece. Few to a line, because long
+    repetitions cost the trainer the square of their length.
+    """
+    scale = max(1, -(-sum(words.values()) // _SEED_WORDS))
+    for word, count in words.items():
+        shown = _DIGIT_COMMA.sub(_BREAK + ",", word)
+        copies, left = min(count, max(2, count // scale)), count
+        while copies:
+            here, weight = min(copies, _COPIES_A_LINE), max(1, round(left / copies))
+            yield f"{' '.join([shown] * here)}\t{weight}"
+            copies, left = copies - here, left - here * weight
