@@ -438,7 +438,7 @@ def _make_rows(config: RunConfig, lengths: list[int], workdir: Path, note: Calla
         seed=config.seed,
         out=workdir / "data",
         workers=default_workers(),
-        sentence_structure=config.objectives.next_sentence is not None,
+        sentence_structure=config.objectives.next_sentence is not None or config.objectives.sentence_order is not None,
         note=note,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import io
 import json
@@ -11,7 +12,7 @@ import struct
 import pytest
 
 from jaxbert import telemetry
-from jaxbert.config import EncoderConfig
+from jaxbert.config import DistillationConfig, EncoderConfig
 from jaxbert.telemetry import (
     Board,
     Estimated,
@@ -90,6 +91,28 @@ def test_flops_agree_with_the_compiler_on_the_parts_it_can_count():
     cost = jax.jit(forward).lower(jnp.zeros((L, D)), kernels, jnp.zeros((M, D))).compile().cost_analysis()
     encoder = EncoderConfig(vocab_size=V, hidden_size=D, num_layers=1, num_heads=1, intermediate_size=F)
     assert step_flops(encoder, length=L, slots=M, heads=("masked_lm",)) == pytest.approx(3 * cost["flops"], rel=0.01)
+
+
+def test_flops_of_the_other_families_parts():
+    """What each adds to a plain encoder, from the shapes of its products, two FLOPs a multiply-add."""
+    L, D, E, M, V = 16, 32, 8, 4, 100
+    plain = EncoderConfig(vocab_size=V, hidden_size=D, num_layers=4, num_heads=1, intermediate_size=64)
+    layers = step_flops(plain, length=L, slots=M, heads=())
+    shared = dataclasses.replace(plain, family="albert", embedding_size=E, layer_groups=1)
+    # Layers that share weights compute as often; the projection; the head back to E.
+    expected = layers + 6 * L * E * D + 6 * M * (D * E + E * V)
+    assert step_flops(shared, length=L, slots=M, heads=("masked_lm",)) == pytest.approx(expected)
+    pair = step_flops(plain, length=L, slots=M, heads=("pooler", "sentence_order"))
+    assert pair == pytest.approx(layers + 6 * (D * D + 2 * D))
+    boundary = step_flops(plain, length=L, slots=M, heads=("span_boundary",))
+    assert boundary == pytest.approx(layers + 6 * M * (2 * D * D + D * D + D * V))
+    teacher = DistillationConfig(teacher="x", encoder=shared)
+    taught = step_flops(plain, length=L, slots=M, heads=("masked_lm",), distillation=teacher)
+    student = layers + 6 * (M + L) * (D * D + D * V)
+    assert taught == pytest.approx(student + layers / 3 + 2 * L * E * D + 2 * L * (D * E + E * V))
+    over_masked = dataclasses.replace(teacher, over="masked")
+    few = step_flops(plain, length=L, slots=M, heads=("masked_lm",), distillation=over_masked)
+    assert taught - few == pytest.approx((L - M) * (6 * (D * D + D * V) + 2 * (D * E + E * V)))
 
 
 @pytest.mark.parametrize(
