@@ -24,10 +24,12 @@ from jaxbert.models.families.distilbert import PRESETS
 
 def get_config() -> RunConfig:
     base = bert_tiny.get_config()
+    # As many positions as the teacher has, from whose table the student's starts.
+    encoder = dataclasses.replace(bert_tiny.small(PRESETS["tiny"]), max_positions=base.encoder.max_positions)
     return dataclasses.replace(
         base,
         name="distilbert_tiny",
-        encoder=bert_tiny.small(PRESETS["tiny"]),
+        encoder=encoder,
         objectives=ObjectivesConfig(
             masked_lm=MaskedLMConfig(weight=2.0, scheme="frequency", rate=0.3),
             next_sentence=None,

@@ -13,7 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxbert.config import PhaseConfig, RunConfig, load_json
+from jaxbert.config import (
+    MaskedLMConfig,
+    NextSentenceConfig,
+    ObjectivesConfig,
+    PhaseConfig,
+    RunConfig,
+    SentenceOrderConfig,
+    SpanBoundaryConfig,
+    load_json,
+)
 from jaxbert.data.pipeline import FixedBatches, Rows, count_tokens
 from jaxbert.errors import InputError
 from jaxbert.library import Loaded, load
@@ -131,8 +140,8 @@ def evaluate(
     mesh = single_device_mesh()
     program = build(config, mesh)
     with jax.set_mesh(mesh):
-        train = [Rows(directories[0], "train")]
-        frozen = replicated(mesh, vocabulary_tables(config, tokenizer, train))
+        counted = _counted_rows(Path(model)) or [Rows(directories[0], "train")]
+        frozen = replicated(mesh, vocabulary_tables(config, tokenizer, counted))
         params = jax.tree.map(
             lambda value, like: jax.device_put(value, like.sharding),
             {name: loaded.params[name] for name in program.state["params"]},
@@ -175,6 +184,16 @@ def trained_rows(model: Path) -> list[Path]:
     return [directory for directory, _ in phase_rows(config, config.phases[-1], workdir)]
 
 
+def _counted_rows(model: Path) -> list[Rows]:
+    """The train rows in which a run counted its tokens: those of its first phase; none where `model` is no run."""
+    workdir = model.parent.parent if model.parent.name == "checkpoints" else model
+    try:
+        config = load_json(workdir / "config.json")
+        return [Rows(directory, "train") for directory, _ in phase_rows(config, config.phases[0], workdir)]
+    except InputError:
+        return []
+
+
 def phase_rows(config: RunConfig, phase: PhaseConfig, workdir: Path) -> list[tuple[Path, float]]:
     """(directory, weight) of the rows of a phase: those it names, or those made in the workdir."""
     if phase.rows:
@@ -191,7 +210,7 @@ def _evaluation_config(model: Path, loaded: Loaded, rows: Rows) -> RunConfig:
     try:
         config = load_json(workdir / "config.json")
     except InputError:
-        config = RunConfig(name="evaluate")
+        config = RunConfig(name="evaluate", objectives=_objectives_of(loaded))
     objectives = dataclasses.replace(config.objectives, distillation=None, extra=())
     for name in ("next_sentence", "sentence_order", "span_boundary"):
         fits = rows.manifest["policy"] in OBJECTIVES[name].policies
@@ -205,6 +224,21 @@ def _evaluation_config(model: Path, loaded: Loaded, rows: Rows) -> RunConfig:
         mesh=dataclasses.replace(config.mesh, data=1, fsdp=1, tensor=1),
         data=dataclasses.replace(config.data, source="rows"),
         phases=(PhaseConfig(length=rows.length, batch_size=config.evaluation.batch_size),),
+    )
+
+
+def _objectives_of(loaded: Loaded) -> ObjectivesConfig:
+    """Every objective whose head a published model has."""
+    boundary = None
+    if "span_boundary" in loaded.params:
+        targets, width = loaded.params["span_boundary"]["place"]["table"].shape
+        boundary = SpanBoundaryConfig(max_targets=targets, position_size=width)
+    return ObjectivesConfig(
+        masked_lm=MaskedLMConfig(scheme="span" if boundary else "token"),
+        next_sentence=NextSentenceConfig(),
+        # The same rows cannot be judged by both: it is asked for where the model has its head.
+        sentence_order=SentenceOrderConfig() if "sentence_order" in loaded.params else None,
+        span_boundary=boundary,
     )
 
 

@@ -68,10 +68,10 @@ def build(config: RunConfig, mesh: Mesh, phase: int = 0) -> Program:
       ValueError: a parameter whose name not exactly one rule of `jaxbert.parameters.RULES` matches.
     """
     check(config, mesh.size)
-    check_family(config.encoder)
     now = config.phases[phase]
     layout = LAYOUTS[config.mesh.layout]
     objectives = phase_objectives(config, now)
+    check_family(config.encoder, heads_of(objectives))
     weights = weights_of(objectives)
     model = make_model(config, objectives)
     check_names(path_of(keys) for keys, _ in jax.tree_util.tree_leaves_with_path(model.names))

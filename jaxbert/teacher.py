@@ -49,6 +49,8 @@ def resolve(config: RunConfig, workdir: Path) -> tuple[RunConfig, Teacher | None
         run = find_config(name.removeprefix(TRAINED_FIRST))
         if config.data.source:
             run = dataclasses.replace(run, data=dataclasses.replace(run.data, source=config.data.source))
+        if workdir.name in ("", ".."):
+            workdir = workdir.resolve()
         encoder, place = run.encoder, workdir.with_name(f"{workdir.name}-teacher")
         teacher = Teacher(str(place), run)
         tokenizer: Path | None = place / "tokenizer"
@@ -110,8 +112,8 @@ def frozen_parameters(teacher: Loaded, like: Any) -> Any:
 def student_start(config: DistillationConfig, student: EncoderConfig, teacher: Loaded, params: Params) -> Params:
     """`params` of the student (host arrays by path) with those that start from the teacher's in their place.
 
-    Word and position embeddings with their LayerNorm (token types where both have the same), the chosen layers, and of
-    the masked-LM head the output bias, with `transform` all of it: scripts/extract_distilbert.py of the original.
+    Word and position embeddings with their LayerNorm (token types where both have them), the chosen layers, and of the
+    masked-LM head the output bias, with `transform` all of it: scripts/extract_distilbert.py of the original.
     """
     theirs = teacher.params
     embeddings = {name: theirs["encoder"]["embeddings"].get(name) for name in params["encoder"]["embeddings"]}

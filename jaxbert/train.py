@@ -44,12 +44,13 @@ from jaxbert.config import (
 from jaxbert.data.pipeline import Batches, Rows
 from jaxbert.errors import InputError, Interrupted, Stopped
 from jaxbert.evaluate import accuracies, evaluate_rows, phase_rows, vocabulary_tables
-from jaxbert.models.families import FAMILIES, check_family
+from jaxbert.models.families import FAMILIES, check_family, check_padding
 from jaxbert.models.model import count_parameters
-from jaxbert.objectives import check_rows_fit
+from jaxbert.objectives import check_rows_fit, heads_of
 from jaxbert.sharding import compute_dtype, global_batch, make_mesh, replicated
 from jaxbert.step import Program, batch_fields, build, hand_over, parameter_table, phase_objectives
 from jaxbert.teacher import (
+    TRAINED_FIRST,
     Teacher,
     check_vocabulary,
     fingerprint,
@@ -103,7 +104,7 @@ def _pretrain(config: RunConfig, workdir: Path, init: str | None, overwrite: boo
     config = dataclasses.replace(config, init=init or config.init)
     config, teacher = resolve(config, workdir)
     check(config, jax.device_count())
-    check_family(config.encoder)
+    check_family(config.encoder, heads_of(phase_objectives(config, config.phases[0])))
     for made_here in (phase for phase in config.phases if not phase.rows):
         check_rows_fit(phase_objectives(config, made_here), config.data.policy, "data.policy")
     resuming = _check_workdir(config, workdir, overwrite)
@@ -117,6 +118,7 @@ def _pretrain(config: RunConfig, workdir: Path, init: str | None, overwrite: boo
         _check_steps(load_json(workdir / "config.json"), config, read_manifest(workdir, step).meta)
     initial = _load_initial(config) if config.init and step == 0 else None
     if teacher is not None and teacher.run is not None:
+        _check_teachers_vocabulary(teacher, [found for found in named if found is not None])
         _train_teacher(teacher, _say if jax.process_index() == 0 else _say_nothing)
     teaching = load_teacher(teacher.model) if teacher is not None else None
 
@@ -140,6 +142,7 @@ def _pretrain(config: RunConfig, workdir: Path, init: str | None, overwrite: boo
             _check_initial(initial, config, tokenizer)
         if teaching is not None:
             check_vocabulary(teaching, tokenizer.hash)
+        check_padding(config.encoder, tokenizer.pad_id, str(rows[0].train[0][0].directory))
 
         # --- Mesh, program, state ------------------------------------------------------------------------------------
         mesh = make_mesh(config.mesh)
@@ -443,9 +446,36 @@ def _make_rows(config: RunConfig, lengths: list[int], workdir: Path, note: Calla
     )
 
 
+def _check_teachers_vocabulary(teacher: Teacher, named: list[_PhaseRows]) -> None:
+    """Rows that are there already must be of the vocabulary that a teacher to be trained has by then.
+
+    Raises:
+      InputError: they are of another, or the teacher makes its own.
+    """
+    assert teacher.run is not None
+    place = teacher.run.data.tokenizer or f"{teacher.model}/tokenizer"
+    for found in named:
+        there = Tokenizer.load(place).hash if Tokenizer.present(Path(place)) else None
+        if found.train[0][0].manifest["tokenizer_hash"] != there:
+            raise InputError(
+                "the teacher is trained first, with a vocabulary that is not the rows'",
+                where=str(found.train[0][0].directory),
+                fix="Train the teacher by itself, prepare the rows with its tokenizer, and name it: "
+                "--set objectives.distillation.teacher=MODEL.",
+            )
+
+
 def _train_teacher(teacher: Teacher, note: Callable[[str], None]) -> None:
     """Trains, or goes on training, a teacher that is trained first."""
     assert teacher.run is not None
+    try:
+        _check_workdir(teacher.run, Path(teacher.model), False)
+    except InputError as error:
+        raise InputError(
+            f"of the teacher: {error.what}",
+            where=teacher.model,
+            fix=f"Remove it, or name it as it is: --set objectives.distillation.teacher={teacher.model}.",
+        ) from None
     note(f"the teacher first: {teacher.run.name} in {teacher.model}")
     with _Lock() as lock:
         _pretrain(teacher.run, Path(teacher.model), None, False, lock)
@@ -483,6 +513,9 @@ def _check_workdir(config: RunConfig, workdir: Path, overwrite: bool) -> bool:
 def _check_inputs_lie_elsewhere(config: RunConfig, workdir: Path) -> None:
     """What a run is made from must not lie in the workdir that it replaces."""
     inputs = [source.path for phase in config.phases for source in phase.rows]
+    distillation = config.objectives.distillation
+    if distillation is not None and not distillation.teacher.startswith(TRAINED_FIRST):
+        inputs.append(distillation.teacher)
     for path in filter(None, [*inputs, config.data.tokenizer, config.init]):
         if workdir.absolute() in [Path(path).absolute(), *Path(path).absolute().parents]:
             raise InputError(

@@ -11,6 +11,7 @@ import pytest
 from jaxbert.config import RowsSource, RunConfig, check, config_names, find_config, from_json, to_json, total_steps
 from jaxbert.models.families import FAMILIES, check_family
 from jaxbert.step import phase_learning_rate
+from jaxbert.teacher import resolve
 
 
 @pytest.mark.parametrize("name", config_names())
@@ -45,6 +46,18 @@ def test_each_family_has_a_config_that_needs_nothing(family):
     config = find_config(f"{family}_tiny")
     assert config.encoder.family == family and config.data.source == "sample:aws-docs" and not config.phases[0].rows
     check_family(config.encoder)
+
+
+def test_a_teacher_that_is_trained_first_fits_its_student(tmp_path):
+    named = [name for name in config_names() if find_config(name).objectives.distillation is not None]
+    first = [name for name in named if find_config(name).objectives.distillation.teacher.startswith("config:")]
+    assert "distilbert_tiny" in first
+    for name in first:
+        config, teacher = resolve(find_config(name), tmp_path / "run")
+        check(config)
+        check(teacher.run)
+        assert config.objectives.distillation.encoder == teacher.run.encoder
+        assert config.data.tokenizer == f"{tmp_path}/run-teacher/tokenizer"
 
 
 # Liu et al. 2019, table 9; Lan et al. 2020; Joshi et al. 2020, section 4.2; distillation/README.md: batch, steps, peak,

@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 from jaxbert.config import EncoderConfig
 from jaxbert.convert.names import Array, export_params, import_params
 from jaxbert.errors import InputError, Interrupted
-from jaxbert.models.families import FAMILIES
+from jaxbert.models.families import FAMILIES, check_padding
 from jaxbert.models.layers import Params
 from jaxbert.text.tokenizers import Tokenizer
 
@@ -88,16 +88,8 @@ def write_hf(
             where=str(directory),
             fix="Give the tokenizer that the model was trained with.",
         )
-    # Published code may take the padding's id for the position before the first: another would shift them all.
-    before = config.position_offset - 1
-    if tokenizer is not None and FAMILIES[config.family].pads_before_positions and tokenizer.pad_id != before:
-        raise InputError(
-            f"the tokenizer's padding has id {tokenizer.pad_id}, a {config.family} whose positions start at "
-            f"{config.position_offset} needs id {before}",
-            where=str(directory),
-            fix="Give the tokenizer that the model was trained with, or train with "
-            f"encoder.position_offset={tokenizer.pad_id + 1}.",
-        )
+    if tokenizer is not None:
+        check_padding(config, tokenizer.pad_id, str(directory))
     partial = directory.parent / f".{directory.name}.{os.getpid()}.partial"
     try:
         partial.mkdir(parents=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jaxbert.config import DataConfig
 from jaxbert.data.records import prepare_records, split_of
-from jaxbert.data.rows import build_rows, check_arguments
+from jaxbert.data.rows import build_rows, check_arguments, check_pairs
 from jaxbert.data.sources import open_source
 from jaxbert.errors import InputError
 from jaxbert.text.tokenizers import Tokenizer, train_tokenizer
@@ -68,6 +68,7 @@ def make_rows(
             fix=f"Set encoder.vocab_size={tokenizer.vocab_size}"
             + (", or give more text." if not config.tokenizer else ", or use another tokenizer."),
         )
+    check_pairs(config.policy, tokenizer)
     records = out / "records"
     note(f"preparing records of {config.source} with {workers} processes")
     summary = prepare_records(

@@ -180,6 +180,7 @@ def build_rows(
             where=str(records / "tokenizer"),
             fix="Put the right files back, or run `jaxbert prepare` again.",
         )
+    check_pairs(policy, tokenizer)
     arguments = {
         "records_hash": manifest["hash"],
         "policy": policy,
@@ -438,6 +439,17 @@ def _summed(counts: list[dict[str, int]], length: int, layout: Layout) -> dict[s
     total["random_rate"] = total["random"] / max(1, total["next"] + total["random"])
     total["truncated_rate"] = total["truncated"] / max(1, total["tokens"])
     return total
+
+
+def check_pairs(policy: str, tokenizer: Tokenizer) -> None:
+    """Raises InputError for rows of pairs under a tokenizer whose pairs look otherwise: <s> A </s></s> B </s>."""
+    if POLICIES[policy].layout == "pair" and (tokenizer.pair_separators, tokenizer.pair_types) != (1, True):
+        raise InputError(
+            f"rows of policy {policy} are [CLS] A [SEP] B [SEP] with token types, pairs of a {tokenizer.kind} "
+            "tokenizer are not",
+            where="rows",
+            fix="Take a policy of single texts (full_sentences, packed, ...), or a wordpiece or unigram tokenizer.",
+        )
 
 
 def check_arguments(policy: str, length: int, copies: int, short_rows: float) -> None:

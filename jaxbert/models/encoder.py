@@ -38,7 +38,8 @@ class Embeddings(nnx.Module):
         word = zero_from(config.vocab_size, start)
         self.word = Table((config.padded_vocab_size, width), word, dims="emb_VD", layout=layout, rngs=rngs)
         self.position = Table((config.max_positions, width), position, dims="emb_LD", layout=layout, rngs=rngs)
-        self.typed, self.projected = config.type_vocab_size > 0, config.embedding_size > 0
+        self.types = config.type_vocab_size
+        self.typed, self.projected = self.types > 0, config.embedding_size > 0
         if self.typed:
             self.type = Table((config.type_vocab_size, width), start, dims="emb_TD", layout=layout, rngs=rngs)
         self.norm = LayerNorm(width, config.layer_norm_epsilon, layout=layout, rngs=rngs)
@@ -50,10 +51,11 @@ class Embeddings(nnx.Module):
     def __call__(
         self, tokens_BL: jax.Array, types_BL: jax.Array, position_BL: jax.Array, dropout_key: jax.Array | None
     ) -> jax.Array:
-        """x_BLD of token ids, token types (ignored where there are none) and positions."""
+        """x_BLD of token ids, token types (ignored where there are none, or only one) and positions."""
         x_BLE = self.word(tokens_BL) + self.position(position_BL)
         if self.typed:
-            x_BLE = x_BLE + self.type(types_BL)
+            # A table of one row, as RoBERTa's published files have, knows no types.
+            x_BLE = x_BLE + self.type(types_BL if self.types > 1 else jnp.zeros_like(types_BL))
         x_BLE = dropout(self.norm(x_BLE), self.rate, dropout_key)
         return self.projection(x_BLE, act("act_BLD")) if self.projected else x_BLE
 

@@ -6,6 +6,7 @@ asks which are masked.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 from jaxbert.config import EncoderConfig, ObjectivesConfig, did_you_mean
@@ -44,7 +45,14 @@ def make_objectives(config: ObjectivesConfig, encoder: EncoderConfig, *, length:
       InputError: an extra one that is not registered, or that stands there twice.
     """
     parts = {name: getattr(config, name, None) for name in OBJECTIVES}
+    fields = {field.name for field in dataclasses.fields(config)}
     for extra in config.extra:
+        if extra.name in fields:
+            raise InputError(
+                f"objective {extra.name!r} has a field of its own",
+                where="objectives.extra",
+                fix=f"Set objectives.{extra.name}=default instead.",
+            )
         if extra.name not in OBJECTIVES or parts[extra.name] is not None:
             what = "stands there already" if extra.name in OBJECTIVES else "is not registered"
             fix = f"{did_you_mean(extra.name, list(OBJECTIVES))}Known: {', '.join(OBJECTIVES)}."

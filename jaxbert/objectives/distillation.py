@@ -32,8 +32,7 @@ class Distillation:
         self.config = config
         self.weights: Mapping[str, float] = {"soft_targets": config.soft, "cosine": config.cosine}
         self.teacher = teacher_model(config, encoder)
-        # The largest stretch of positions, up to the config's, of which a row has a whole number.
-        self.chunk = max(size for size in range(1, min(config.chunk, length) + 1) if length % size == 0)
+        self.chunk = min(config.chunk, length)
         width = self.teacher.config.hidden_size
         self.heads: Mapping[str, Mapping[str, int]] = {"masked_lm": {}}
         if width != encoder.hidden_size:
@@ -94,9 +93,11 @@ class Distillation:
         return jax.lax.scan(body, zero, parts)[0]
 
     def _cut(self, values: jax.Array) -> jax.Array:
-        """(B, L, ...) as (L / chunk, B, chunk, ...)."""
+        """(B, L, ...) as (L / chunk, B, chunk, ...), the last stretch filled up with 0, whose weight is 0."""
         rows, length, *rest = values.shape
-        return jnp.moveaxis(values.reshape(rows, length // self.chunk, self.chunk, *rest), 1, 0)
+        missing = -length % self.chunk
+        values = jnp.pad(values, [(0, 0), (0, missing), *((0, 0) for _ in rest)])
+        return jnp.moveaxis(values.reshape(rows, -1, self.chunk, *rest), 1, 0)
 
 
 def teacher_model(config: DistillationConfig, student: EncoderConfig) -> Model:
@@ -107,7 +108,7 @@ def teacher_model(config: DistillationConfig, student: EncoderConfig) -> Model:
 
 
 def divergence(p_BSV: jax.Array, q_BSV: jax.Array, scale: float, size: int) -> jax.Array:
-    """KL(softmax(scale p) || softmax(scale q)) over the first `size` of the vocabulary, (B, S); p has no gradient."""
+    """KL(softmax(scale p) || softmax(scale q)) over the first `size` of the vocabulary, (B, S)."""
     real_V = jnp.arange(p_BSV.shape[-1]) < size
     log_p_BSV, log_q_BSV = _log_softmax(p_BSV * scale, real_V), _log_softmax(q_BSV * scale, real_V)
     terms_BSV = jnp.exp(log_p_BSV) * (log_p_BSV - log_q_BSV)

@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-HERE = Path(__file__).parent
-# Eight devices; compiled without optimisation, which takes two thirds of the time.
-XLA_FLAGS = (
-    "--xla_force_host_platform_device_count=8 "
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-)
-
 
 @pytest.fixture(scope="module")
-def runs() -> dict:
-    environment = os.environ | {"XLA_FLAGS": XLA_FLAGS, "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run(
-        [sys.executable, HERE / "families_run.py"], env=environment, capture_output=True, text=True, timeout=550
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+def runs(on_eight_devices) -> dict:
+    return on_eight_devices("families_run.py")
 
 
 def test_rows_are_corrupted_alike(runs):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,22 +12,10 @@ sys.path.append(str(Path(__file__).parents[1] / "objectives"))
 
 import golden_corruption as golden
 
-HERE = Path(__file__).parent
-# Eight devices; compiled without optimisation, which takes two thirds of the time.
-XLA_FLAGS = (
-    "--xla_force_host_platform_device_count=8 "
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-)
-
 
 @pytest.fixture(scope="module")
-def runs() -> dict:
-    environment = os.environ | {"XLA_FLAGS": XLA_FLAGS, "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run(
-        [sys.executable, HERE / "mesh_run.py"], env=environment, capture_output=True, text=True, timeout=500
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+def runs(on_eight_devices) -> dict:
+    return on_eight_devices("mesh_run.py")
 
 
 def test_corruption_is_the_golden_one_on_every_mesh(runs):

@@ -148,7 +148,8 @@ BAD: dict[str, tuple[Callable[[Path], list[str]], Words]] = {
     "an objective that the rows do not fit": (
         lambda at: [
             *("pretrain", f"{at}/run.py", "--workdir", f"{at}/new"),
-            *("--set", "objectives.next_sentence=none", "objectives.sentence_order=default"),
+            *("--set", "objectives.next_sentence=none", "objectives.sentence_order=default", "encoder.family=albert"),
+            *("encoder.embedding_size=16", "encoder.layer_groups=1"),
         ],
         ["SentenceOrder", "segment_pair", "ordered_pair"],
     ),
@@ -176,7 +177,7 @@ BAD: dict[str, tuple[Callable[[Path], list[str]], Words]] = {
             *("pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set"),
             'objectives.extra=[{"name": "span_boundry"}]',
         ],
-        ["span_boundry", "Did you mean span_boundary?"],
+        ["span_boundry", "not registered"],
     ),
     "a student without a teacher": (
         lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "objectives.distillation=default"],
@@ -190,6 +191,48 @@ BAD: dict[str, tuple[Callable[[Path], list[str]], Words]] = {
     "a teacher of another vocabulary": (
         lambda at: distilled(at, f"{at}/teacher", rows=f"{at}/other/rows-segment_pair-32"),
         ["another vocabulary"],
+    ),
+    "a teacher to be trained, and rows that are there": (
+        lambda at: distilled(at, f"config:{at}/first.json", rows=f"{at}/rows-segment_pair-32"),
+        ["trained first", "rows-segment_pair-32"],
+    ),
+    "an unknown config of a teacher": (lambda at: distilled(at, "config:bert_tinny"), ["bert_tinny", "bert_tiny"]),
+    "a head that the family has no place for": (
+        lambda at: [
+            *("pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "encoder.family=distilbert"),
+            "encoder.type_vocab_size=2",
+        ],
+        ["distilbert"],
+    ),
+    "a sentence order that the family has no place for": (
+        lambda at: [
+            *("pretrain", f"{at}/run.py", "--workdir", f"{at}/new"),
+            *("--set", "objectives.next_sentence=none", "objectives.sentence_order=default"),
+        ],
+        ["sentence_order", "albert"],
+    ),
+    "a padding that is not before the first position": (
+        lambda at: [
+            *("pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "encoder.family=roberta"),
+            *("encoder.position_offset=2", "encoder.max_positions=34", "encoder.type_vocab_size=0"),
+            *("encoder.activation=gelu_erf", "objectives.next_sentence=none"),
+        ],
+        ["padding", "position_offset=1"],
+    ),
+    "pairs of a tokenizer that pairs otherwise": (
+        lambda at: [
+            *("pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "phases.*.rows=[]"),
+            *(f"data.source=text:{at}/corpus.txt", "data.tokenizer_kind=bpe", "data.lowercase=false"),
+            "encoder.vocab_size=300",
+        ],
+        ["segment_pair", "bpe"],
+    ),
+    "an extra objective that has a field": (
+        lambda at: [
+            *("pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set"),
+            'objectives.extra=[{"name": "sentence_order"}]',
+        ],
+        ["sentence_order", "objectives.sentence_order=default"],
     ),
     "a layer that the teacher does not have": (
         lambda at: distilled(at, f"{at}/teacher", "objectives.distillation.layers=[0,2]"),
@@ -253,6 +296,10 @@ def place(tiny, tiny_config, tmp_path_factory) -> Path:
     tokenizer = Tokenizer.load(at / "rows-segment_pair-32/tokenizer")
     encoder = find_config(str(at / "run.py")).encoder
     write_hf(at / "teacher", encoder, Model(encoder, ["masked_lm"]).init(jax.random.key(0)), tokenizer)
+    save_json(
+        apply_overrides(find_config(str(at / "run.py")), ["phases.*.rows=[]", f"data.source=text:{at}/corpus.txt"]),
+        at / "first.json",
+    )
     # A run of another seed, with something to lose.
     (at / "old/checkpoints/5").mkdir(parents=True)
     (at / "old/checkpoints/5/weights").write_text("dear")

@@ -121,6 +121,25 @@ def test_another_teacher_under_the_same_name_is_seen(tiny_config: Path, teacher:
         pretrain(config, tmp_path / "run")
 
 
+def test_a_teacher_is_not_replaced_by_its_student(tiny_config: Path, straight: Path) -> None:
+    before = (straight / "metrics.jsonl").read_bytes()
+    with pytest.raises(InputError, match="lies in the workdir"):
+        pretrain(config_of(tiny_config, straight, layers=(0,)), straight, overwrite=True)
+    assert (straight / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_teacher_whose_run_differs_is_named(tiny_config: Path, tiny: Path, tmp_path: Path) -> None:
+    base = find_config(str(tiny_config))
+    save_json(dataclasses.replace(base, name="first", seed=3), tmp_path / "first.json")
+    (tmp_path / "student-teacher").mkdir()
+    save_json(dataclasses.replace(base, name="first"), tmp_path / "student-teacher/config.json")
+    config = config_of(tiny_config, Path(f"config:{tmp_path}/first.json"), layers=(0,))
+    phase = dataclasses.replace(config.phases[0], rows=())
+    data = dataclasses.replace(config.data, source=f"text:{tiny}/corpus.txt")
+    with pytest.raises(InputError, match=r"of the teacher: .*Remove it, or name it"):
+        pretrain(dataclasses.replace(config, phases=(phase,), data=data), tmp_path / "student")
+
+
 def test_a_narrower_student_is_projected(tiny_config: Path, teacher: Path, tmp_path: Path) -> None:
     config = config_of(tiny_config, teacher, over="masked")
     narrow = dataclasses.replace(config.encoder, hidden_size=16, intermediate_size=24)
@@ -133,13 +152,16 @@ def test_a_narrower_student_is_projected(tiny_config: Path, teacher: Path, tmp_p
     assert evaluate(str(tmp_path / "run"), note=lambda line: None)["masked_lm_loss"] > 0
 
 
-def test_a_teacher_that_is_trained_first(tiny_config: Path, tiny_rows: Path, tmp_path: Path) -> None:
+def test_a_teacher_that_is_trained_first(tiny_config: Path, tiny: Path, tmp_path: Path) -> None:
     """`config:NAME`: trained in WORKDIR-teacher, once; the student takes its vocabulary."""
     base = find_config(str(tiny_config))
-    first = dataclasses.replace(base.phases[0], steps=2, schedule=ScheduleConfig(peak=1e-3, warmup_steps=1))
-    save_json(dataclasses.replace(base, name="first", phases=(first,)), tmp_path / "first.json")
+    data = dataclasses.replace(base.data, source=f"text:{tiny}/corpus.txt", validation_fraction=0.1)
+    first = dataclasses.replace(base.phases[0], steps=2, rows=(), schedule=ScheduleConfig(peak=1e-3, warmup_steps=1))
+    save_json(dataclasses.replace(base, name="first", phases=(first,), data=data), tmp_path / "first.json")
     config = config_of(tiny_config, Path(f"config:{tmp_path}/first.json"), layers=(0,))
-    config = dataclasses.replace(config, phases=(dataclasses.replace(config.phases[0], steps=3),))
+    phase = dataclasses.replace(config.phases[0], steps=3, rows=())
+    data = dataclasses.replace(data, policy="single_document", short_rows=0.0)
+    config = dataclasses.replace(config, phases=(phase,), data=data)
     pretrain(config, tmp_path / "student")
     made = (tmp_path / "student-teacher/metrics.jsonl").read_bytes()
     assert pretrain(config, tmp_path / "student")["step"] == 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from jaxbert.config import EncoderConfig, did_you_mean
 from jaxbert.errors import InputError
@@ -18,8 +18,12 @@ FAMILIES: Mapping[str, Family] = {
 }
 
 
-def check_family(config: EncoderConfig) -> None:
-    """Raises InputError where the encoder's family is unknown, or cannot hold what it computes."""
+# Heads that no file needs: of use in training only.
+_TRAINING_ONLY = ("projection",)
+
+
+def check_family(config: EncoderConfig, heads: Iterable[str] = ()) -> None:
+    """Raises InputError where the family is unknown, or its files cannot hold what the encoder or `heads` compute."""
     if config.family not in FAMILIES:
         raise InputError(
             f"unknown family {config.family!r}",
@@ -34,3 +38,29 @@ def check_family(config: EncoderConfig) -> None:
                 where=f"encoder.{field}",
                 fix="Change it, or take another encoder.family.",
             )
+    held = {name.part for name in FAMILIES[config.family].names(config)}
+    for head in heads:
+        if head not in held and head not in _TRAINING_ONLY:
+            able = [name for name in FAMILIES if _holds(name, head)]
+            raise InputError(
+                f"a {config.family} model's files have no place for the head {head}",
+                where="objectives",
+                fix=f"Take another objective, or a family that has it: {', '.join(able) or 'none'}.",
+            )
+
+
+def _holds(name: str, head: str) -> bool:
+    preset = next(iter(FAMILIES[name].presets.values()))
+    return any(line.part == head for line in FAMILIES[name].names(preset))
+
+
+def check_padding(config: EncoderConfig, pad_id: int, where: str) -> None:
+    """Raises InputError where published code, which counts positions from the padding's id on, would shift them."""
+    before = config.position_offset - 1
+    if FAMILIES[config.family].pads_before_positions and pad_id != before:
+        raise InputError(
+            f"the tokenizer's padding has id {pad_id}, a {config.family} whose positions start at "
+            f"{config.position_offset} needs id {before}",
+            where=where,
+            fix=f"Take a tokenizer of its kind, or set encoder.position_offset={pad_id + 1}.",
+        )
