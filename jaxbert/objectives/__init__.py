@@ -79,8 +79,9 @@ def check_rows_fit(objectives: list[Objective], policy: str, where: str) -> None
     """Raises InputError where one of `objectives` cannot learn from rows of `policy`."""
     for objective in objectives:
         if policy not in objective.policies:
+            name = next(name for name, kind in OBJECTIVES.items() if isinstance(objective, kind))
             raise InputError(
-                f"{type(objective).__name__} cannot learn from rows of policy {policy!r}",
+                f"objectives.{name} cannot learn from rows of policy {policy!r}",
                 where=where,
-                fix=f"Make rows of policy {' or '.join(objective.policies)}.",
+                fix=f"Make rows of policy {' or '.join(objective.policies)}, or set objectives.{name}=none.",
             )

@@ -151,14 +151,14 @@ BAD: dict[str, tuple[Callable[[Path], list[str]], Words]] = {
             *("--set", "objectives.next_sentence=none", "objectives.sentence_order=default", "encoder.family=albert"),
             *("encoder.embedding_size=16", "encoder.layer_groups=1"),
         ],
-        ["SentenceOrder", "segment_pair", "ordered_pair"],
+        ["sentence_order", "segment_pair", "ordered_pair"],
     ),
     "an objective that the policy does not fit": (
         lambda at: [
             *("pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "phases.*.rows=[]"),
             *(f"data.source=text:{at}/corpus.txt", "data.policy=packed"),
         ],
-        ["NextSentence", "packed", "segment_pair"],
+        ["next_sentence", "packed", "segment_pair", "objectives.next_sentence=none"],
     ),
     "two objectives for the same label": (
         lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "objectives.sentence_order=default"],
