@@ -144,7 +144,7 @@ def test_terms_and_gradients(tmp_path: Path, width: str, over: str) -> None:
     params = random_params(Model(STUDENT, heads, sizes=heads))
     expected = theirs_of(tmp_path, objective_of(teacher, over), params, padded, teacher_params)
     worst = [0.0, 0.0]
-    for chunk in (1, 4, 100) if (width, over) == ("same width", "all") else (4,):
+    for chunk in (1, 4, 5, 100) if (width, over) == ("same width", "all") else (4,):
         found = ours_of(objective_of(teacher, over, chunk), params, teacher_params)
         for name in TERMS:
             error = abs(found.terms[name] - expected.terms[name]) / abs(expected.terms[name])
@@ -155,9 +155,9 @@ def test_terms_and_gradients(tmp_path: Path, width: str, over: str) -> None:
 
 
 def test_stretches_are_whole() -> None:
-    """A position at a time, a divisor of the length, the largest divisor below 5, the whole row."""
+    """A position at a time, a divisor of the length, one that is none (the last stretch is filled up), the whole row."""
     found = {chunk: objective_of(TEACHERS["same width"], "all", chunk).chunk for chunk in (1, 4, 5, 100)}
-    assert found == {1: 1, 4: 4, 5: 4, 100: LENGTH}
+    assert found == {1: 1, 4: 4, 5: 5, 100: LENGTH}
 
 
 def test_a_float32_run_is_near(tmp_path: Path) -> None:
