@@ -155,7 +155,7 @@ def test_terms_and_gradients(tmp_path: Path, width: str, over: str) -> None:
 
 
 def test_stretches_are_whole() -> None:
-    """A position at a time, a divisor of the length, one that is none (the last stretch is filled up), the whole row."""
+    """A position at a time, a divisor of the length, one that is none (its last stretch is filled up), all of it."""
     found = {chunk: objective_of(TEACHERS["same width"], "all", chunk).chunk for chunk in (1, 4, 5, 100)}
     assert found == {1: 1, 4: 4, 5: 5, 100: LENGTH}
 
