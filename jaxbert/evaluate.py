@@ -27,6 +27,7 @@ from jaxbert.data.pipeline import FixedBatches, Rows, count_tokens
 from jaxbert.errors import InputError
 from jaxbert.library import Loaded, load
 from jaxbert.models.layers import Params
+from jaxbert.models.model import head_sizes
 from jaxbert.objectives import OBJECTIVES, Frozen, Term
 from jaxbert.sharding import global_batch, replicated, single_device_mesh
 from jaxbert.step import (
@@ -140,7 +141,7 @@ def evaluate(
     mesh = single_device_mesh()
     program = build(config, mesh)
     with jax.set_mesh(mesh):
-        counted = _counted_rows(Path(model)) or [Rows(directories[0], "train")]
+        counted = _counted_rows(config, Path(model), directories[0])
         frozen = replicated(mesh, vocabulary_tables(config, tokenizer, counted))
         params = jax.tree.map(
             lambda value, like: jax.device_put(value, like.sharding),
@@ -158,7 +159,7 @@ def evaluate(
         line = f"  {_NAMES.get(term, term)}   loss {found[f'{term}_loss']:.4f}"
         note(line + (f"   accuracy {found[f'{term}_accuracy']:.1%}" if f"{term}_accuracy" in found else ""))
     if baselines:
-        found["baselines"] = count_baselines(config, splits[0].directory, tokenizer)
+        found["baselines"] = count_baselines(config, splits[0].directory, tokenizer, counted)
         where = f" of {splits[0].directory}" if len(splits) > 1 else ""
         note(f"what counting scores on the same masked tokens{where}, fitted on the train split:")
         for name, accuracy in found["baselines"].items():
@@ -184,14 +185,19 @@ def trained_rows(model: Path) -> list[Path]:
     return [directory for directory, _ in phase_rows(config, config.phases[-1], workdir)]
 
 
-def _counted_rows(model: Path) -> list[Rows]:
-    """The train rows in which a run counted its tokens: those of its first phase; none where `model` is no run."""
+def _counted_rows(config: RunConfig, model: Path, directory: Path) -> list[Rows]:
+    """The train rows in which tokens are counted, where the masking needs it.
+
+    Those of the first phase, as the run itself did; of `directory` where `model` is no run, or its rows are gone.
+    """
+    if not needs_counts(config):
+        return []
     workdir = model.parent.parent if model.parent.name == "checkpoints" else model
     try:
-        config = load_json(workdir / "config.json")
-        return [Rows(directory, "train") for directory, _ in phase_rows(config, config.phases[0], workdir)]
+        own = load_json(workdir / "config.json")
+        return [Rows(path, "train") for path, _ in phase_rows(own, own.phases[0], workdir)]
     except InputError:
-        return []
+        return [Rows(directory, "train")]
 
 
 def phase_rows(config: RunConfig, phase: PhaseConfig, workdir: Path) -> list[tuple[Path, float]]:
@@ -229,10 +235,8 @@ def _evaluation_config(model: Path, loaded: Loaded, rows: Rows) -> RunConfig:
 
 def _objectives_of(loaded: Loaded) -> ObjectivesConfig:
     """Every objective whose head a published model has."""
-    boundary = None
-    if "span_boundary" in loaded.params:
-        targets, width = loaded.params["span_boundary"]["place"]["table"].shape
-        boundary = SpanBoundaryConfig(max_targets=targets, position_size=width)
+    sizes = head_sizes(loaded.params)
+    boundary = SpanBoundaryConfig(**sizes["span_boundary"]) if "span_boundary" in sizes else None
     return ObjectivesConfig(
         masked_lm=MaskedLMConfig(scheme="span" if boundary else "token"),
         next_sentence=NextSentenceConfig(),
@@ -246,7 +250,9 @@ def _objectives_of(loaded: Loaded) -> ObjectivesConfig:
 # Baselines: what counts of neighbours score
 
 
-def count_baselines(config: RunConfig, directory: Path, tokenizer: Tokenizer) -> dict[str, float]:
+def count_baselines(
+    config: RunConfig, directory: Path, tokenizer: Tokenizer, counted: Sequence[Rows] = ()
+) -> dict[str, float]:
     """Accuracy of tables of counts at the masked slots of the validation split.
 
     "constant guess": the most frequent token. "left bigram": the most frequent successor of the left neighbour.
@@ -258,6 +264,7 @@ def count_baselines(config: RunConfig, directory: Path, tokenizer: Tokenizer) ->
       config: for the fixed masks.
       directory: rows; tables are fitted on its train split.
       tokenizer: for special tokens.
+      counted: as in `vocabulary_tables`.
     """
     vocab = tokenizer.vocab_size
     left, right, middle = _triples(Rows(directory, "train"))
@@ -270,7 +277,7 @@ def count_baselines(config: RunConfig, directory: Path, tokenizer: Tokenizer) ->
 
     right_answers: Counter[str] = Counter()
     total = 0
-    for clean, corrupted, position, label in _validation_slots(config, directory, tokenizer):
+    for clean, corrupted, position, label in _validation_slots(config, directory, tokenizer, counted):
         filled = label >= 0
         total += int(filled.sum())
         right_answers["constant guess"] += int(((label == constant) & filled).sum())
@@ -318,7 +325,7 @@ def _look_up(table: tuple[np.ndarray, np.ndarray], key: np.ndarray, otherwise: i
 
 
 def _validation_slots(
-    config: RunConfig, directory: Path, tokenizer: Tokenizer
+    config: RunConfig, directory: Path, tokenizer: Tokenizer, counted: Sequence[Rows]
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
     """Of each fixed batch: tokens and corrupted tokens (B, L), slot positions and labels (B, M), -1 in an empty slot.
 
@@ -327,7 +334,7 @@ def _validation_slots(
     rows = Rows(directory, "validation")
     view = evaluation_view(config)
     objectives = phase_objectives(view, PhaseConfig(length=rows.length))
-    tables = vocabulary_tables(config, tokenizer, [Rows(directory, "train")])
+    tables = vocabulary_tables(config, tokenizer, counted)
     frozen = {name: jnp.asarray(table) for name, table in tables.items()}
 
     @jax.jit

@@ -23,7 +23,7 @@ from jaxbert.config import EncoderConfig, load_json
 from jaxbert.convert.hf import read_hf, write_hf
 from jaxbert.errors import InputError
 from jaxbert.models.layers import Params
-from jaxbert.models.model import HeadSizes, Model
+from jaxbert.models.model import Model, head_sizes
 from jaxbert.text.tokenizers import Tokenizer
 
 Text = str | tuple[str, str]
@@ -42,7 +42,7 @@ class Loaded:
 
     def __init__(self, source: str, config: EncoderConfig, params: Params, tokenizer: Tokenizer | None):
         self.source, self.config, self.params, self.tokenizer = source, config, params, tokenizer
-        self.model = Model(config, [part for part in params if part != "encoder"], sizes=_head_sizes(params))
+        self.model = Model(config, [part for part in params if part != "encoder"], sizes=head_sizes(params))
 
     def encode(
         self,
@@ -161,14 +161,6 @@ class Loaded:
     def save(self, directory: str | Path, overwrite: bool = False) -> None:
         """Writes a directory that transformers opens; see `jaxbert.convert.hf.write_hf`."""
         write_hf(directory, self.config, self.params, self.tokenizer, overwrite)
-
-
-def _head_sizes(params: Params) -> HeadSizes:
-    """What heads take beside the encoder's config, from the shapes of their parameters."""
-    if "span_boundary" not in params:
-        return {}
-    targets, width = params["span_boundary"]["place"]["table"].shape
-    return {"span_boundary": {"max_targets": targets, "position_size": width}}
 
 
 def load(model: str | Path) -> Loaded:

@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbert.config import DistillationConfig, EncoderConfig, RunConfig, find_config
+from jaxbert.config import DistillationConfig, RunConfig, find_config
 from jaxbert.errors import InputError
 from jaxbert.library import Loaded, load
 from jaxbert.models.layers import Params
+from jaxbert.text.tokenizers import Tokenizer
 
 TRAINED_FIRST = "config:"
 _HEAD = "masked_lm"
@@ -27,10 +28,12 @@ class Teacher:
     Attributes:
       model: MODEL; of one that is trained first, its workdir.
       run: the run that makes it, where it is trained first.
+      loaded: the model, where it is there already.
     """
 
     model: str
-    run: RunConfig | None
+    run: RunConfig | None = None
+    loaded: Loaded | None = None
 
 
 def resolve(config: RunConfig, workdir: Path) -> tuple[RunConfig, Teacher | None]:
@@ -52,12 +55,12 @@ def resolve(config: RunConfig, workdir: Path) -> tuple[RunConfig, Teacher | None
         if workdir.name in ("", ".."):
             workdir = workdir.resolve()
         encoder, place = run.encoder, workdir.with_name(f"{workdir.name}-teacher")
-        teacher = Teacher(str(place), run)
+        teacher = Teacher(str(place), run=run)
         tokenizer: Path | None = place / "tokenizer"
     else:
         loaded = load_teacher(name)
         encoder, tokenizer = loaded.config, _tokenizer_directory(name)
-        teacher = Teacher(name, None)
+        teacher = Teacher(name, loaded=loaded)
     found = dataclasses.replace(distillation, encoder=encoder)
     config = dataclasses.replace(config, objectives=dataclasses.replace(config.objectives, distillation=found))
     if config.data.source and not config.data.tokenizer and tokenizer is not None:
@@ -77,10 +80,8 @@ def load_teacher(name: str) -> Loaded:
 def _tokenizer_directory(name: str) -> Path | None:
     """Where the tokenizer's files of a MODEL lie; None for one of the hub."""
     path = Path(name)
-    for place in (path / "tokenizer", path.parent.parent / "tokenizer", path):
-        if (place / "tokenizer_config.json").is_file() or (place / "vocab.txt").is_file():
-            return place
-    return None
+    workdir = path.parent.parent if path.parent.name == "checkpoints" else path
+    return next((place for place in (workdir / "tokenizer", path) if Tokenizer.present(place)), None)
 
 
 def fingerprint(params: Params) -> str:
@@ -102,15 +103,15 @@ def frozen_parameters(teacher: Loaded, like: Any) -> Any:
     """
     given = {name: teacher.params[name] for name in ("encoder", _HEAD)}
 
-    def put(path: Any, leaf: Any, target: jax.ShapeDtypeStruct) -> jax.Array:
+    def put(leaf: Any, target: jax.ShapeDtypeStruct) -> jax.Array:
         host = np.asarray(_with_rows(np.asarray(leaf), target.shape), jnp.bfloat16)
         return jax.make_array_from_callback(target.shape, target.sharding, lambda index: host[index])
 
-    return jax.tree_util.tree_map_with_path(put, given, like)
+    return jax.tree.map(put, given, like)
 
 
-def student_start(config: DistillationConfig, student: EncoderConfig, teacher: Loaded, params: Params) -> Params:
-    """`params` of the student (host arrays by path) with those that start from the teacher's in their place.
+def student_start(config: DistillationConfig, teacher: Loaded, params: Params) -> Params:
+    """`params` of the student with those that start from the teacher's in their place, as host arrays.
 
     Word and position embeddings with their LayerNorm (token types where both have them), the chosen layers, and of the
     masked-LM head the output bias, with `transform` all of it: scripts/extract_distilbert.py of the original.

@@ -120,7 +120,7 @@ def _pretrain(config: RunConfig, workdir: Path, init: str | None, overwrite: boo
     if teacher is not None and teacher.run is not None:
         _check_teachers_vocabulary(teacher, [found for found in named if found is not None])
         _train_teacher(teacher, _say if jax.process_index() == 0 else _say_nothing)
-    teaching = load_teacher(teacher.model) if teacher is not None else None
+    teaching = None if teacher is None else teacher.loaded or load_teacher(teacher.model)
 
     leader = jax.process_index() == 0
     note = _say if leader else _say_nothing
@@ -712,7 +712,7 @@ def _started_by(teacher: Any, config: RunConfig, state: Any, note: Callable[[str
         note("the student starts at random (objectives.distillation.layers is empty)")
         return state
     params = state["params"]
-    started = student_start(distillation, config.encoder, teacher, params)
+    started = student_start(distillation, teacher, params)
     placed = jax.tree.map(
         lambda value, like: value if value is like else jax.device_put(np.asarray(value, np.float32), like.sharding),
         started,

@@ -118,6 +118,14 @@ def _define_head(kind: Any, config: EncoderConfig, layout: Layout, sizes: Mappin
     return define(lambda rngs: kind(config, layout=layout, rngs=rngs, **sizes))
 
 
+def head_sizes(params: Params) -> HeadSizes:
+    """What the heads in `params` take beside the encoder's config, from the shapes of their parameters."""
+    if "span_boundary" not in params:
+        return {}
+    targets, width = params["span_boundary"]["place"]["table"].shape
+    return {"span_boundary": {"max_targets": targets, "position_size": width}}
+
+
 def count_parameters(params: Params) -> int:
     """Number of entries of all leaves."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
