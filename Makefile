@@ -72,11 +72,12 @@ format: $(VENV)/.installed-test
 	@$(BIN)/ruff check --fix $(SOURCES)
 	@$(BIN)/ruff format $(SOURCES)
 
-$(PEERS)/.installed: requirements.txt requirements-test.txt requirements-test-files.txt requirements-peers.txt pyproject.toml
+$(PEERS)/.installed: requirements.txt requirements-test.txt requirements-test-files.txt requirements-peers.txt \
+  requirements-peers-files.txt pyproject.toml
 	@echo "installing torch and transformers into $(PEERS) (some minutes) ..."
 	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS) || { rm -rf $(PEERS); exit 2; }
 	@$(PEERS)/bin/python $(PIP) -r requirements.txt -r requirements-test.txt -r requirements-peers.txt
-	@$(PEERS)/bin/python $(PIP) --no-deps -r requirements-test-files.txt -e .
+	@$(PEERS)/bin/python $(PIP) --no-deps -r requirements-test-files.txt -r requirements-peers-files.txt -e .
 	@touch $@
 
 # Live against the peers; the goldens under tests/ keep their word without them.

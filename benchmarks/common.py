@@ -13,7 +13,10 @@ from typing import Any
 # What every side's process is started with. `jaxbert pretrain` asks for huge pages itself; they help the peer as well.
 ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "torch", "transformers", "accelerate")
+PACKAGES = (
+    *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"),
+    *("torch", "transformers", "sentence-transformers", "accelerate"),
+)
 
 
 def machine() -> dict[str, Any]:

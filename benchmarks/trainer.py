@@ -31,7 +31,7 @@ from learning import keep_to, read_lines, run, run_config
 from peer import load_params, make_optimizer, make_peer, peer_batch
 
 from jaxbert.config import PhaseConfig, RunConfig, horizon, load_json, slots
-from jaxbert.convert.hf import read_hf
+from jaxbert.convert.read import read_model
 from jaxbert.data.pipeline import Batches, FixedBatches, Rows
 from jaxbert.evaluate import evaluate_rows
 from jaxbert.objectives import make_objectives
@@ -220,7 +220,7 @@ def agreement(config: RunConfig, out: Path) -> dict[str, float]:
 
 def judge(directory: Path, config: RunConfig) -> dict[str, float]:
     """jaxbert's evaluation of a Hugging Face directory, as it evaluates the run `config`."""
-    _, params, _ = read_hf(directory)
+    params = read_model(directory).params
     mesh = single_device_mesh()
     with jax.set_mesh(mesh):
         program = build(config, mesh)

@@ -139,12 +139,18 @@ def best_step(workdir: Path) -> int | None:
     return min(found)[2] if found else None
 
 
+def default_step(workdir: Path) -> int | None:
+    """The step that a workdir stands for: the best by validation loss, or the newest good one; None without any."""
+    step = best_step(workdir)
+    return latest_good(workdir) if step is None or damage(workdir, step) is not None else step
+
+
 def load_params(workdir: Path, step: int | None, model: Model, mesh: Mesh) -> Params:
     """The parameters of a committed step, verified, laid out on `mesh` in the model's layout.
 
     Args:
       workdir: of the run.
-      step: None takes the one with the lowest validation loss, or the newest good one where none was evaluated.
+      step: None takes `default_step`.
       model: encoder and heads, as the run's config describes them.
       mesh: any mesh.
 
@@ -153,9 +159,7 @@ def load_params(workdir: Path, step: int | None, model: Model, mesh: Mesh) -> Pa
       Stopped: it is damaged.
     """
     if step is None:
-        step = best_step(workdir)
-        if step is None or damage(workdir, step) is not None:
-            step = latest_good(workdir)
+        step = default_step(workdir)
     if step is None or step not in committed_steps(workdir):
         raise InputError(
             "the run has no checkpoint yet" if step is None else f"there is no checkpoint {step}",

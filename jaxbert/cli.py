@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _MISPLACED = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)
 _SOURCE = "SOURCE: text:GLOB, jsonl:GLOB#field, parquet:GLOB#column, tfds:NAME/CONFIG, hf:NAME#column, sample:aws-docs"
-_MODEL = "MODEL: a run's workdir, WORKDIR/checkpoints/STEP, a Hugging Face directory, or hf:NAME"
+_MODEL = (
+    "MODEL: a run's workdir, WORKDIR/checkpoints/STEP, a Hugging Face directory, one of Google's originals, or hf:NAME"
+)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -39,13 +41,26 @@ def pretrain(args: argparse.Namespace) -> dict[str, Any]:
     from jaxbert.config import check, find_config
     from jaxbert.overrides import apply_overrides
 
-    config = apply_overrides(with_rows(find_config(args.config), args.data), args.set, note=print)
-    check(config)
+    given = with_rows(find_config(args.config), args.data)
+    config = apply_overrides(given, args.set, note=print)
+    if config.inherit == "nothing":
+        check(config)
+        given, settings = config, []
+    else:
+        # What is inherited comes first, then --set; the mistakes in it have been found.
+        given, settings = dataclasses.replace(given, init=config.init), args.set
     if config.numerics.deterministic:
         ask_for_deterministic_kernels()
     from jaxbert.train import pretrain as run
 
-    figures = run(config, Path(args.workdir), init=args.init, overwrite=args.overwrite)
+    figures = run(
+        given,
+        Path(args.workdir),
+        init=args.init,
+        tokenizer=args.tokenizer,
+        settings=settings,
+        overwrite=args.overwrite,
+    )
     print("\n".join(_ended(figures, args.workdir)))
     return figures
 
@@ -233,13 +248,37 @@ def fill_mask(args: argparse.Namespace) -> dict[str, Any]:
             text.encode("utf-8")
         except UnicodeEncodeError:
             raise InputError(f"{text!r} is not UTF-8", where="TEXT", fix="Give the text in UTF-8.") from None
+    from jaxbert.texts import open_texts
+
+    given = [("fill-mask", text) for text in args.text]
+    if args.file:
+        given += [(place, text) for place, text in open_texts(args.file) if text.strip()]
+    if not given:
+        raise InputError("no text", where="fill-mask", fix="Give a TEXT, or --file with a text a line.")
     from jaxbert.library import load
     from jaxbert.predict import fill_mask as run
     from jaxbert.predict import lines
 
-    filled = run(load(args.model), args.text, top=args.top)
+    places, texts = zip(*given, strict=True)
+    filled = run(load(args.model), texts, top=args.top, batch_tokens=args.batch_tokens, places=places)
     print("\n".join(lines(filled)))
     return {"masks": [dataclasses.asdict(one) for one in filled]}
+
+
+def embed(args: argparse.Namespace) -> dict[str, Any]:
+    """A vector for each line of a file."""
+    from jaxbert.embed import embed_file
+
+    return embed_file(
+        args.model,
+        args.file,
+        args.out,
+        pooling=args.pooling,
+        normalize=args.normalize,
+        max_length=args.max_length,
+        batch_tokens=args.batch_tokens,
+        overwrite=args.overwrite,
+    )
 
 
 def report(args: argparse.Namespace) -> dict[str, Any]:
@@ -265,12 +304,43 @@ def doctor(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def convert(args: argparse.Namespace) -> dict[str, Any]:
-    """Writes a model as another system's files; they are read back and compared before they count."""
+    """Writes a model as another system's files, which are right or are not written: what they compute is compared."""
+    from jaxbert.convert.hf import check_target
+
+    # Before the model is read: it may be large.
+    check_target(Path(args.target), args.overwrite)
+    from jaxbert.convert.sentence_transformers import Layout
     from jaxbert.library import load
 
-    load(args.source).save(args.target, overwrite=args.overwrite)
-    print(f"wrote {args.target}: open it with transformers' from_pretrained, or as a MODEL here")
-    return {"out": str(args.target)}
+    layout = None
+    model = load(args.source, drop=args.drop, note=_note)
+    if args.to == "sentence-transformers":
+        there = model.layout or Layout("mean")
+        changes = {"pooling": args.pooling, "normalize": args.normalize, "max_length": args.max_length}
+        layout = dataclasses.replace(there, **{name: value for name, value in changes.items() if value is not None})
+    else:
+        for name in ("pooling", "normalize", "max_length"):
+            if getattr(args, name) is not None:
+                option = f"--{name.replace('_', '-')}"
+                raise InputError(
+                    "belongs to --to sentence-transformers", where=option, fix="Leave it out, or change --to."
+                )
+    written = model.save(
+        args.target,
+        overwrite=args.overwrite,
+        dtype=args.dtype or "",
+        layout=layout,
+        licence=args.license,
+        data_licence=args.data_license,
+    )
+    print(f"{written.verdict.line()}")
+    opens = "SentenceTransformer(DIR)" if layout is not None else "transformers' from_pretrained"
+    print(f"wrote {args.target}: open it with {opens}, or as a MODEL here")
+    return {"out": str(args.target), "gate": written.verdict.to_json()}
+
+
+def _note(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def checkpoint(args: argparse.Namespace) -> dict[str, Any]:
@@ -400,7 +470,14 @@ def parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Name
         metavar="ROWS",
         help="rows to train on: [PHASE:]DIR[=WEIGHT]; several are mixed by weight",
     )
-    one.add_argument("--init", metavar="MODEL", help="start from these parameters")
+    one.add_argument(
+        "--init", metavar="MODEL", help="start from these parameters; CONFIG adapt takes the model's sizes too"
+    )
+    one.add_argument(
+        "--tokenizer",
+        metavar="DIR",
+        help="the rows' vocabulary; with --init a new one, whose embeddings start from the model's",
+    )
     one.add_argument(
         "--set",
         nargs="+",
@@ -450,11 +527,34 @@ def parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Name
     one.add_argument("model", metavar="MODEL")
     one.add_argument(
         "text",
-        nargs="+",
+        nargs="*",
         metavar="TEXT",
         help='a text with one or more masks, for example "a [MASK] day" (RoBERTa\'s tokenizer: "a <mask> day")',
     )
+    one.add_argument("--file", metavar="FILE", help="texts, one a line (.gz, .xz, .zst, .bz2, .jsonl#FIELD, or -)")
     one.add_argument("--top", type=int, default=5, metavar="N", help="candidates a mask (default: %(default)s)")
+    _batch_tokens(one)
+
+    one = command("embed", embed, _MODEL)
+    one.add_argument("model", metavar="MODEL")
+    one.add_argument(
+        "file", metavar="FILE", help="texts, one a line, or .jsonl#FIELD; may be .gz, .xz, .zst, .bz2; - is stdin"
+    )
+    one.add_argument("--out", required=True, metavar="OUT", help="OUT.npy, float32 (N, D), or OUT.jsonl")
+    one.add_argument(
+        "--pooling",
+        choices=["mean", "cls"],
+        help="mean of the last hidden states, or the one of the first token (default: as the model's "
+        "sentence-transformers files say, else mean)",
+    )
+    one.add_argument(
+        "--normalize", action=argparse.BooleanOptionalAction, help="vectors of length 1 (default: as those files say)"
+    )
+    one.add_argument(
+        "--max-length", type=int, metavar="L", help="cut texts to L tokens (default: as those files say, or the model)"
+    )
+    _batch_tokens(one)
+    _overwrite(one)
 
     one = command("report", report)
     one.add_argument("workdir", nargs="+", metavar="WORKDIR")
@@ -465,7 +565,32 @@ def parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Name
     one = command("convert", convert, _MODEL)
     one.add_argument("source", metavar="SRC", help="a MODEL")
     one.add_argument("target", metavar="DST", help="the directory to write")
-    one.add_argument("--to", required=True, choices=["hf"], help="hf: Hugging Face's class of its family")
+    one.add_argument(
+        "--to",
+        required=True,
+        choices=["hf", "sentence-transformers"],
+        help="hf: Hugging Face's class of its family; sentence-transformers: what SentenceTransformer opens, too",
+    )
+    one.add_argument(
+        "--dtype",
+        choices=["float32", "bfloat16", "float16"],
+        help="of the weights (default: as in SRC; a run's float32)",
+    )
+    one.add_argument(
+        "--drop",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="PATTERN",
+        help="tensors of SRC to leave out, where it has more than a model",
+    )
+    one.add_argument("--license", default="", metavar="NAME", help="of the model, for its card (apache-2.0)")
+    one.add_argument("--data-license", default="", metavar="NAME", help="of the data, where the run does not know it")
+    one.add_argument("--pooling", choices=["mean", "cls"], help="sentence-transformers: of the vectors (default: mean)")
+    one.add_argument(
+        "--normalize", action=argparse.BooleanOptionalAction, help="sentence-transformers: vectors of length 1"
+    )
+    one.add_argument("--max-length", type=int, metavar="L", help="sentence-transformers: longest text, in tokens")
     _overwrite(one)
 
     one = command("checkpoint", checkpoint)
@@ -511,6 +636,10 @@ def _row_options(one: argparse.ArgumentParser) -> None:
     )
     one.add_argument("--seed", type=int, default=0)
     one.add_argument("--workers", type=int, default=0, metavar="N", help="processes (default: one a core)")
+
+
+def _batch_tokens(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--batch-tokens", type=int, metavar="N", help="tokens a batch (default: what suits the device)")
 
 
 def _overwrite(one: argparse.ArgumentParser, text: str = "replace what is there") -> None:
@@ -608,12 +737,15 @@ def _prepare_process(command: str | None) -> None:
     huge pages: they are mapped anew at each step, and a fifth of a small model's step on a CPU went into page faults.
     glibc reads that setting only when a process begins, so the process begins again, once, with the same number.
     """
-    if command not in ("pretrain", "evaluate", "fill-mask"):
+    if command not in ("pretrain", "evaluate", "fill-mask", "embed", "convert"):
         return
     # Without HOME and an entry in passwd (containers) there is no place to keep them.
     with suppress(RuntimeError):
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "jaxbert" / "compiled"))
+        if command in ("fill-mask", "embed"):
+            # By default programs that compile within a second are not kept: these do, and are the whole wait.
+            os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
     pages = Path("/sys/kernel/mm/transparent_hugepage/enabled")
     if "GLIBC_TUNABLES" not in os.environ and pages.is_file() and "[madvise]" in pages.read_text(encoding="utf-8"):
         os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"

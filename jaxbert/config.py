@@ -46,6 +46,9 @@ RowsPolicy = Literal[
 TokenizerKind = Literal["wordpiece", "bpe", "unigram"]
 MaskingScheme = Literal["token", "whole_word", "ngram", "span", "frequency"]
 RandomIds = Literal["vocabulary", "ordinary", "corpus"]
+Inherit = Literal["nothing", "encoder", "all"]
+InitVocabulary = Literal["same", "new"]
+InitPositions = Literal["refuse", "tile", "interpolate"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -347,7 +350,8 @@ class DataConfig:
 
     Attributes:
       source: SOURCE string (see README); empty: every phase must name its rows.
-      tokenizer: a directory; empty: one is trained on the source's train split, to `EncoderConfig.vocab_size` pieces.
+      tokenizer: a directory; empty: the initial model's, or one is trained on the source's train split, to
+        `EncoderConfig.vocab_size` pieces.
       tokenizer_kind: of a trained one.
       lowercase: of a trained one: BERT's uncased normalisation.
       policy: rows policy; checked against what the objectives ask for.
@@ -461,10 +465,20 @@ class RunConfig:
     Attributes:
       name: for people.
       init: MODEL whose parameters the run starts from (`--init`); empty starts at random.
+      inherit: what the config takes from that model when the run begins, before `--set` (`jaxbert.initial.inherit`):
+        its `encoder`, or `all`: the objectives that its family pretrains with, the rows' policy and lengths too. The
+        config that the run saves is complete and says `nothing`.
+      init_vocabulary: `same`: the rows are of the initial model's vocabulary. `new` (`--tokenizer`): of another, whose
+        embeddings start from the old ones (`jaxbert.text.transfer`).
+      init_positions: where the encoder has more positions than the initial model: `refuse`; `tile` its table again
+        and again, as Longformer did (Beltagy et al. 2020, section 5); or `interpolate` it linearly.
     """
 
     name: str
     init: str = ""
+    inherit: Inherit = "nothing"
+    init_vocabulary: InitVocabulary = "same"
+    init_positions: InitPositions = "refuse"
     encoder: EncoderConfig = EncoderConfig()
     objectives: ObjectivesConfig = ObjectivesConfig()
     optimizer: OptimizerConfig = OptimizerConfig()

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
 
+from jaxbert.batches import Batch, check_limits, dispatch, windows
 from jaxbert.errors import InputError
 from jaxbert.library import Loaded
 from jaxbert.models.layers import Params
+from jaxbert.models.model import Model
+
+# Masks that one call projects to the vocabulary: one for this many of a batch's tokens. Batches with more take several.
+_TOKENS_A_MASK = 8
 
 
 @dataclass(frozen=True)
@@ -38,8 +44,22 @@ class Filled:
     candidates: tuple[Candidate, ...]
 
 
-def fill_mask(model: Loaded, texts: Sequence[str], *, top: int = 5) -> list[Filled]:
+def fill_mask(
+    model: Loaded,
+    texts: Sequence[str],
+    *,
+    top: int = 5,
+    batch_tokens: int | None = None,
+    places: Sequence[str] = (),
+) -> list[Filled]:
     """The `top` likeliest pieces for each mask in each of `texts`, text by text, mask by mask.
+
+    Args:
+      model: from `jaxbert.load`, with a masked-LM head.
+      texts: any number; all are checked before anything is computed.
+      top: candidates a mask.
+      batch_tokens: tokens a batch; by default what suits the device.
+      places: where each text stands, for errors.
 
     Raises:
       InputError: a text without a mask, or longer than the model's positions; no masked-LM head or no tokenizer.
@@ -48,63 +68,89 @@ def fill_mask(model: Loaded, texts: Sequence[str], *, top: int = 5) -> list[Fill
     if top < 1:
         raise InputError(f"top is {top}", where="fill-mask", fix="Take 1 or more.")
     top = min(top, model.config.vocab_size)
-    # Padded to a multiple of 16, so that texts of like length share a compilation.
-    lengths = [_length(model, text) for text in texts]
-    width = min(-(-max(lengths, default=5) // 16) * 16, model.config.longest_row)
-    batch = model.batch(list(texts), length=width)
-    assert model.tokenizer is not None
-    rows, columns = np.nonzero(batch["tokens"] == model.tokenizer.mask_id)
-
-    probabilities, ids = _top(model, top, model.params, batch, rows, columns)
-    filled = []
-    for index, row in enumerate(rows.tolist()):
-        candidates = zip(np.asarray(ids[index]), np.asarray(probabilities[index]), strict=True)
-        filled.append(
-            Filled(
-                text=texts[row],
-                mask=int((rows[:index] == row).sum()),
-                candidates=tuple(Candidate(_shown(model, int(i)), int(i), float(p)) for i, p in candidates),
-            )
-        )
+    limit, batch_tokens = check_limits(model, None, batch_tokens)
+    _check(model, texts, places or ["fill-mask"] * len(texts))
+    filled: list[Filled] = []
+    shown: dict[int, str] = {}
+    for window in windows(model, texts, limit=limit, batch_tokens=batch_tokens):
+        started = dispatch(window.batches, lambda batch: _start(model, top, batch))
+        found: list[list[tuple[int, tuple[Candidate, ...]]]] = [[] for _ in window.texts]
+        for owners, columns, parts in started:
+            if not parts:
+                continue
+            probabilities, ids = (np.concatenate([np.asarray(part[side]) for part in parts]) for side in (0, 1))
+            for at, (owner, column) in enumerate(zip(owners.tolist(), columns.tolist(), strict=True)):
+                candidates = [
+                    Candidate(_shown(model, index, shown), index, probability)
+                    for index, probability in zip(ids[at].tolist(), probabilities[at].tolist(), strict=True)
+                ]
+                found[owner].append((column, tuple(candidates)))
+        for text, masks in zip(window.texts, found, strict=True):
+            ordered = sorted(masks, key=lambda mask: mask[0])
+            filled += [Filled(text, number, candidates) for number, (_, candidates) in enumerate(ordered)]
     return filled
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+def _check(model: Loaded, texts: Sequence[str], places: Sequence[str]) -> None:
+    """InputError where a text has no mask or is too long."""
+    for text, place in zip(texts, places, strict=True):
+        ids = model.ids(text)
+        assert model.tokenizer is not None
+        if model.tokenizer.mask_id not in ids:
+            mask = model.tokenizer.token(model.tokenizer.mask_id)
+            raise InputError(f"no {mask} in {text!r}", where=place, fix=f"Write {mask} where a word is missing.")
+        if len(ids) + 2 > model.config.longest_row:
+            raise InputError(
+                f"the text has {len(ids)} tokens, the model takes {model.config.longest_row - 2}",
+                where=place,
+                fix="Shorten it.",
+            )
+
+
+def _start(model: Loaded, top: int, batch: Batch) -> tuple[np.ndarray, np.ndarray, list[tuple[jax.Array, jax.Array]]]:
+    """(text of each mask, column, [(probabilities, ids)] of so many masks each, the last padded), not waited for."""
+    assert model.tokenizer is not None
+    rows, columns = np.nonzero(batch.arrays["tokens"] == model.tokenizer.mask_id)
+    owners = batch.texts[rows, batch.arrays["group"][rows, columns] - 1]
+    hidden = _hidden(model.model, model.params, batch.arrays)
+    number = max(1, batch.arrays["tokens"].size // _TOKENS_A_MASK)
+    parts = []
+    for start in range(0, len(rows), number):
+        some = slice(start, start + number)
+        padded = (np.pad(index[some].astype(np.int32), (0, number - len(index[some]))) for index in (rows, columns))
+        parts.append(_top(model.model, model.config.vocab_size, top, model.params, hidden, *padded))
+    return owners, columns, parts
+
+
+@partial(jax.jit, static_argnums=0)
+def _hidden(model: Model, params: Params, batch: dict[str, Any]) -> jax.Array:
+    """Hidden states (B, L, D)."""
+    return model.hidden(params, batch)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
 def _top(
-    model: Loaded, top: int, params: Params, batch: dict[str, jax.Array], rows: jax.Array, columns: jax.Array
+    model: Model, size: int, top: int, params: Params, x_BLD: jax.Array, row_M: jax.Array, column_M: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """(probabilities, ids), each (masks, top), at the given positions of the batch."""
-    hidden = model.encode(params, batch["tokens"], batch["types"], batch["group"])[rows, columns]
-    return jax.lax.top_k(jax.nn.softmax(model.masked_lm(params, hidden[:, None])[:, 0]), top)
+    """(probabilities, ids), each (M, top), at the given positions of a batch; over the `size` real pieces."""
+    logits_MV = model.masked_lm(params, x_BLD[row_M, column_M][:, None])[:, 0, :size]
+    best, ids = jax.lax.top_k(logits_MV, top)
+    return jax.numpy.exp(best - jax.nn.logsumexp(logits_MV, axis=-1, keepdims=True)), ids
 
 
-def _shown(model: Loaded, index: int) -> str:
+def _shown(model: Loaded, index: int, known: dict[int, str]) -> str:
     """The piece as text: without the marks that some vocabularies have for spaces, unless nothing else is in it."""
-    assert model.tokenizer is not None
-    return model.tokenizer.decode([index]).strip() or model.tokenizer.token(index)
-
-
-def _length(model: Loaded, text: str) -> int:
-    """Tokens of `text` with its two specials."""
-    ids = model.ids(text)
-    assert model.tokenizer is not None
-    if model.tokenizer.mask_id not in ids:
-        mask = model.tokenizer.token(model.tokenizer.mask_id)
-        raise InputError(f"no {mask} in {text!r}", where="fill-mask", fix=f"Write {mask} where a word is missing.")
-    if len(ids) + 2 > model.config.longest_row:
-        raise InputError(
-            f"the text has {len(ids)} tokens, the model takes {model.config.longest_row - 2}",
-            where="fill-mask",
-            fix="Shorten it.",
-        )
-    return len(ids) + 2
+    if index not in known:
+        assert model.tokenizer is not None
+        known[index] = model.tokenizer.decode([index]).strip() or model.tokenizer.token(index)
+    return known[index]
 
 
 def lines(filled: Sequence[Filled]) -> list[str]:
     """A table to print: each text (which of its masks, where it has several), then its candidates."""
+    several = {one.text for one in filled if one.mask > 0}
     table = []
     for one in filled:
-        several = sum(other.text == one.text for other in filled) > 1
-        table.append(one.text + (f"   (mask {one.mask + 1})" if several else ""))
+        table.append(one.text + (f"   (mask {one.mask + 1})" if one.text in several else ""))
         table += [f"  {candidate.probability:7.1%}  {candidate.token}" for candidate in one.candidates]
     return table

@@ -18,7 +18,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -44,7 +44,15 @@ from jaxbert.config import (
 from jaxbert.data.pipeline import Batches, Rows
 from jaxbert.errors import InputError, Interrupted, Stopped
 from jaxbert.evaluate import accuracies, evaluate_rows, phase_rows, vocabulary_tables
-from jaxbert.models.families import FAMILIES, check_family, check_padding
+from jaxbert.initial import (
+    check_named_tokenizer,
+    check_tokenizer,
+    inherit,
+    load_initial,
+    start_from,
+    tokenizer_for_rows,
+)
+from jaxbert.models.families import check_family, check_padding
 from jaxbert.models.model import count_parameters
 from jaxbert.objectives import check_rows_fit, heads_of
 from jaxbert.sharding import compute_dtype, global_batch, make_mesh, replicated
@@ -77,14 +85,23 @@ _SHORT = {"masked_lm": "mlm", "next_sentence": "nsp", "sentence_order": "sop", "
 
 
 def pretrain(
-    config: RunConfig, workdir: Path | str, *, init: str | None = None, overwrite: bool = False
+    config: RunConfig,
+    workdir: Path | str,
+    *,
+    init: str | None = None,
+    tokenizer: str | None = None,
+    settings: Sequence[str] = (),
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Runs, or goes on with, the run `config` in `workdir`.
 
     Args:
       config: the run.
       workdir: its directory: new, empty, or of the same run.
-      init: MODEL whose parameters a new run starts from; heads it lacks start at random, and that is said.
+      init: MODEL whose parameters a new run starts from; see `jaxbert.initial`. Heads it lacks start at random, and
+        that is said.
+      tokenizer: of the rows; with `init`, a new vocabulary, whose embeddings start from the model's.
+      settings: `--set` strings that change the config, once it has inherited from `init` what it says it does.
       overwrite: begin again, removing what the run wrote there.
 
     Returns:
@@ -95,13 +112,26 @@ def pretrain(
       Interrupted: a signal or a full disk; the same call continues.
       Stopped: too many non-finite steps in a row, a damaged shard, no good checkpoint left.
     """
-    with _Lock() as lock:
-        return _pretrain(config, Path(workdir), init, overwrite, lock)
-
-
-def _pretrain(config: RunConfig, workdir: Path, init: str | None, overwrite: bool, lock: _Lock) -> dict[str, Any]:
-    # --- What can be wrong is found before anything is touched -------------------------------------------------------
     config = dataclasses.replace(config, init=init or config.init)
+    with _Lock() as lock:
+        return _pretrain(config, Path(workdir), overwrite, lock, named_tokenizer=tokenizer, settings=settings)
+
+
+def _pretrain(
+    config: RunConfig,
+    workdir: Path,
+    overwrite: bool,
+    lock: _Lock,
+    *,
+    named_tokenizer: str | None = None,
+    settings: Sequence[str] = (),
+) -> dict[str, Any]:
+    # --- What can be wrong is found before anything is touched -------------------------------------------------------
+    leader = jax.process_index() == 0
+    note = _say if leader else _say_nothing
+    config, initial = inherit(
+        config, workdir, tokenizer=named_tokenizer, settings=settings, overwrite=overwrite, note=note
+    )
     config, teacher = resolve(config, workdir)
     check(config, jax.device_count())
     check_family(config.encoder, heads_of(phase_objectives(config, config.phases[0])))
@@ -111,26 +141,24 @@ def _pretrain(config: RunConfig, workdir: Path, init: str | None, overwrite: boo
     _wait_for_leader("the workdir is checked")
     if not resuming:
         _check_inputs_lie_elsewhere(config, workdir)
-    named = [_open_rows(config, phase, workdir) if phase.rows else None for phase in config.phases]
-    _check_one_tokenizer([found for found in named if found is not None])
     step = (latest_good(workdir, _say) if resuming else None) or 0
     if step:
         _check_steps(load_json(workdir / "config.json"), config, read_manifest(workdir, step).meta)
-    initial = _load_initial(config) if config.init and step == 0 else None
+    initial = load_initial(config, initial, note) if config.init and step == 0 else None
+    named = [_open_rows(config, phase, workdir) if phase.rows else None for phase in config.phases]
+    _check_one_tokenizer([found for found in named if found is not None])
     if teacher is not None and teacher.run is not None:
         _check_teachers_vocabulary(teacher, [found for found in named if found is not None])
-        _train_teacher(teacher, _say if jax.process_index() == 0 else _say_nothing)
+        _train_teacher(teacher, note)
     teaching = None if teacher is None else teacher.loaded or load_teacher(teacher.model)
 
-    leader = jax.process_index() == 0
-    note = _say if leader else _say_nothing
     with _begun(config, workdir, resuming, leader, lock):
         note(f"run {config.name} in {workdir}" + (", continued" if resuming else ""))
 
         # --- Rows and vocabulary -------------------------------------------------------------------------------------
         missing = [phase for phase, found in zip(config.phases, named, strict=True) if found is None]
         if missing and leader and not (resuming and _rows_are_made(config, missing, workdir)):
-            _make_rows(config, [phase.length for phase in missing], workdir, note)
+            _make_rows(config, [phase.length for phase in missing], workdir, tokenizer_for_rows(config, initial), note)
         _wait_for_leader("rows")
         rows = [
             _open_rows(config, phase, workdir) if found is None else found
@@ -139,7 +167,9 @@ def _pretrain(config: RunConfig, workdir: Path, init: str | None, overwrite: boo
         _check_one_tokenizer(rows)
         tokenizer = _tokenizer_of(rows[0].train[0][0])
         if initial is not None:
-            _check_initial(initial, config, tokenizer)
+            check_tokenizer(config, initial, tokenizer)
+        elif named_tokenizer is not None and step == 0:
+            check_named_tokenizer(config, tokenizer)
         if teaching is not None:
             check_vocabulary(teaching, tokenizer.hash)
         check_padding(config.encoder, tokenizer.pad_id, str(rows[0].train[0][0].directory))
@@ -165,7 +195,8 @@ def _pretrain(config: RunConfig, workdir: Path, init: str | None, overwrite: boo
             if step == 0:
                 state = program.init(config.seed)
                 if initial is not None:
-                    state = _with_parameters_of(initial, state, note)
+                    state = start_from(initial, config, tokenizer, state, note)
+                    initial = None  # Its memory is the run's.
                 elif teaching is not None:
                     state = _started_by(teaching, config, state, note)
             else:
@@ -228,7 +259,10 @@ class _Loop:
             currency=logging.currency,
             carried=Meter.carry(workdir / "telemetry.jsonl", step),
         )
-        self._write(self.telemetry, {"step": step, **self.meter.facts(), "versions": _versions()})
+        self._write(
+            self.telemetry,
+            {"step": step, "device": jax.devices()[0].device_kind, **self.meter.facts(), "versions": _versions()},
+        )
 
     def __enter__(self) -> _Loop:
         return self
@@ -430,10 +464,15 @@ def _check_one_tokenizer(phases: list[_PhaseRows]) -> None:
         rows.require(tokenizer_hash=every[0].manifest["tokenizer_hash"])
 
 
-def _make_rows(config: RunConfig, lengths: list[int], workdir: Path, note: Callable[[str], None]) -> None:
+def _make_rows(
+    config: RunConfig, lengths: list[int], workdir: Path, tokenizer: Tokenizer | None, note: Callable[[str], None]
+) -> None:
+    """Rows of these lengths in the workdir, with `tokenizer` where it is given, else as `DataConfig` says."""
     from jaxbert.data.corpus import make_rows
     from jaxbert.data.shards import default_workers
 
+    if tokenizer is not None:
+        _save_tokenizer(tokenizer, workdir / "data" / "tokenizer")
     make_rows(
         config.data,
         vocab_size=config.encoder.vocab_size,
@@ -478,7 +517,7 @@ def _train_teacher(teacher: Teacher, note: Callable[[str], None]) -> None:
         ) from None
     note(f"the teacher first: {teacher.run.name} in {teacher.model}")
     with _Lock() as lock:
-        _pretrain(teacher.run, Path(teacher.model), None, False, lock)
+        _pretrain(teacher.run, Path(teacher.model), False, lock)
 
 
 def _check_workdir(config: RunConfig, workdir: Path, overwrite: bool) -> bool:
@@ -648,60 +687,6 @@ def _check_same_inputs(saved: dict[str, Any], now: dict[str, Any], workdir: Path
             where=str(workdir),
             fix="Give the same teacher, or begin another run with --init on this one.",
         )
-
-
-def _load_initial(config: RunConfig) -> Any:
-    """The model that the run starts from.
-
-    Raises:
-      InputError: there is none, or its encoder computes something else.
-    """
-    from jaxbert.library import load
-
-    initial = load(config.init)
-    free = {"dropout", "attention_dropout", "initializer_range", "initializer", "position_init", "remat"}
-    free.add("vocab_multiple")
-    if FAMILIES[config.encoder.family].model_type == FAMILIES[initial.config.family].model_type:
-        free.add("family")  # SpanBERT's files are BERT's.
-    for field in dataclasses.fields(config.encoder):
-        mine, other = getattr(config.encoder, field.name), getattr(initial.config, field.name)
-        if field.name not in free and mine != other:
-            raise InputError(
-                f"encoder.{field.name} is {mine}, the initial model has {other}",
-                where=f"--init {config.init}",
-                fix=f"Set encoder.{field.name}={other}.",
-            )
-    if config.encoder.padded_vocab_size != initial.config.padded_vocab_size:
-        multiple = initial.config.vocab_multiple
-        raise InputError(
-            f"the tables are padded to {config.encoder.padded_vocab_size} and {initial.config.padded_vocab_size} rows",
-            where=f"--init {config.init}",
-            fix=f"Set encoder.vocab_multiple={multiple}.",
-        )
-    return initial
-
-
-def _check_initial(initial: Any, config: RunConfig, tokenizer: Tokenizer) -> None:
-    """The initial model must speak the rows' vocabulary, where it has a tokenizer to tell."""
-    if initial.tokenizer is not None and initial.tokenizer.hash != tokenizer.hash:
-        raise InputError(
-            "the initial model has another tokenizer than the rows",
-            where=f"--init {config.init}",
-            fix="Prepare the rows with its tokenizer.",
-        )
-
-
-def _with_parameters_of(initial: Any, state: Any, note: Callable[[str], None]) -> Any:
-    """The fresh state with the parameters of a loaded model in place of its own, where that model has them."""
-    params = dict(state["params"])
-    for name in params:
-        if name in initial.params:
-            params[name] = jax.tree.map(
-                lambda value, like: jax.device_put(np.asarray(value), like.sharding), initial.params[name], params[name]
-            )
-        else:
-            note(f"--init has no {name}: it starts at random")
-    return {**state, "params": params}
 
 
 def _started_by(teacher: Any, config: RunConfig, state: Any, note: Callable[[str], None]) -> Any:

@@ -23,7 +23,7 @@ from jaxbert.config import (
     from_json,
     to_json,
 )
-from jaxbert.convert.hf import read_hf, write_hf
+from jaxbert.convert.hf import write_hf
 from jaxbert.errors import InputError
 from jaxbert.models.families import FAMILIES, bert
 from jaxbert.models.families.family import Name
@@ -32,6 +32,7 @@ from jaxbert.objectives import OBJECTIVES, Term
 from jaxbert.overrides import apply_overrides
 from jaxbert.sharding import replicated, single_device_mesh
 from jaxbert.step import build, frozen_tables
+from tests.convert.comparison import published_of
 
 VOCAB, LENGTH, BATCH = 60, 16, 8
 ENCODER = EncoderConfig(
@@ -142,7 +143,7 @@ def test_a_family_needs_its_file_and_one_line(monkeypatch, tmp_path):
     assert np.isfinite(metrics["loss"])
     params = jax.tree.map(np.asarray, jax.device_get(state["params"]))
     write_hf(tmp_path / "out", config, params)
-    read, again, heads = read_hf(tmp_path / "out")
+    read, again, heads = published_of(tmp_path / "out")
     assert read.family == "toy" and heads == ("masked_lm",)
     jax.tree.map(np.testing.assert_array_equal, again, params)
 

@@ -1,29 +1,30 @@
 """The two-way name-map engine: a family's table of names, applied to parameters or to a file's tensors.
 
 Both directions read the same table, so what one writes the other reads. Every tensor is accounted for: one that the
-table does not know, that is there twice, that has another shape, or that should equal its tied copy and does not is an
-error that names it; no parameter is ever left at a made-up value.
+table does not know, that is there twice, that has another shape, that is not finite, or that should equal its tied copy
+and does not is an error that names it; no parameter is ever left at a made-up value. What can be wrong with names,
+shapes and types is found from the headers, before any memory is asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from math import prod
 from typing import Any
 
 import jax
+import ml_dtypes
 import numpy as np
-from numpy.typing import NDArray
 
 from jaxbert.config import EncoderConfig
+from jaxbert.convert.tensors import Array, Shape, Tensor, Tensors
 from jaxbert.errors import InputError
 from jaxbert.models.families import FAMILIES
 from jaxbert.models.families.family import Family, Form, Name
 from jaxbert.models.layers import Params
-from jaxbert.models.model import HEADS, HeadSizes, Model
-
-Array = NDArray[Any]
-Shape = tuple[int, ...]
+from jaxbert.models.model import HEADS, ON_POOLER, HeadSizes, Model
 
 # Form -> (published shape of an array of ours, our array as published). The way back is `_ours`.
 _FORMS: Mapping[Form, tuple[Callable[[Shape], Shape], Callable[[Array], Array]]] = {
@@ -32,41 +33,100 @@ _FORMS: Mapping[Form, tuple[Callable[[Shape], Shape], Callable[[Array], Array]]]
     "linear": (lambda shape: (prod(shape[1:]), shape[0]), lambda w: w.reshape(w.shape[0], -1).T),
     "linear_of_heads": (lambda shape: (shape[-1], prod(shape[:-1])), lambda w: w.reshape(-1, w.shape[-1]).T),
 }
+# numpy's names of the floats that files hold.
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+# Rows that a file's vocabulary may have beyond its config's, as trainers pad it (to multiples of 8, or of 128 times the
+# number of tensor-parallel devices: at most 1,023 for 8 of them).
+_PADDING = 1024
+
+# Heads of tasks, of any family.
+TASKS = frozenset(task for family in FAMILIES.values() for task in family.tasks)
+
+Note = Callable[[str], None]
 
 
-def _ours(published: Array, form: Form, shape: Shape) -> Array:
-    """A published array in our `shape`."""
-    return (published.T if form.startswith("linear") else published).reshape(shape)
+def warn(text: str) -> None:
+    """What is said where the caller does not say how."""
+    warnings.warn(text, stacklevel=4)
 
 
-def import_params(tensors: Mapping[str, Array], config: EncoderConfig, where: str) -> tuple[Params, tuple[str, ...]]:
+def name_map(config: EncoderConfig, task: str | None = None) -> tuple[Name, ...]:
+    """The names of a family's pretraining classes, or with a `task` those of its class."""
+    family = FAMILIES[config.family]
+    names = family.names(config)
+    if task is None:
+        return names
+    of_task = family.tasks[task].names
+    own = {name.ours for name in of_task}
+    return (*(name for name in names if name.ours not in own), *of_task)
+
+
+def task_of(family: Family, heads: Iterable[str]) -> str | None:
+    """The one task among `heads`; None where there is none.
+
+    Raises:
+      InputError: there are several: no published class has two.
+    """
+    found = [head for head in heads if head in family.tasks]
+    if len(found) > 1:
+        raise InputError(
+            f"no published class has both {found[0]} and {found[1]}", where="heads", fix="Save a model of one of them."
+        )
+    return found[0] if found else None
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# From a file's tensors
+
+
+def import_params(
+    tensors: Tensors,
+    config: EncoderConfig,
+    where: str,
+    *,
+    task: str | None = None,
+    drop: Sequence[str] = (),
+    note: Note = warn,
+) -> tuple[Params, tuple[str, ...]]:
     """Parameters from a file's tensors.
 
     Args:
-      tensors: by published name; each is read once, so that a lazy mapping keeps little in memory.
+      tensors: by published name; each is read once.
       config: the encoder they belong to.
       where: the file or directory, for errors.
+      task: the head that the file's class has, where it is one of `Family.tasks`.
+      drop: shell patterns of published names that are to be left out.
+      note: takes a line about what was left out.
 
     Returns:
       (parameters, names of the heads): float32 numpy arrays, layers stacked, the vocabulary padded with zeros to
       `config.padded_vocab_size` (whose logits are masked). Only heads that are there, whole.
 
     Raises:
-      InputError: a tensor is unmapped, doubled, missing, mis-shaped, not of floats, or differs from its tied copy.
+      InputError: a tensor is unmapped, doubled, missing, mis-shaped, not of finite floats, or differs from its tied
+        copy; a pattern of `drop` fits none.
     """
     family = FAMILIES[config.family]
-    names = family.names(config)
-    there = _resolve(tensors, family, names, where)
+    names = name_map(config, task)
+    tensors = _without(tensors, drop, where, note)
+    if config.distinct_layers > len(tensors):
+        raise InputError(
+            f"has {len(tensors)} tensors, which cannot be {config.distinct_layers} layers",
+            where=where,
+            fix="Give the config that belongs to this file.",
+        )
+    there = _resolve(tensors, family, family.names(config), where)
     wanted = {name: _published(name, config, family, bare=False) for name in names}
-    _reject_unmapped(there, names, config, wanted, where)
+    _leave_out_unused(there, config, names, note)
+    _reject_unmapped(there, config, wanted, where)
 
     parts: dict[str, list[bool]] = {}
     for name, published in wanted.items():
         parts.setdefault(name.part, []).extend(any(copy in there for copy in copies) for copies in published)
     # A tied copy of the encoder's in a file is no sign of the encoder: the whole of it is needed anyway.
     heads = tuple(head for head in HEADS if any(parts.get(head, ())))
-    for head in {"next_sentence", "sentence_order"} & set(heads):
-        if "pooler" not in heads:
+    for head in heads:
+        if head in ON_POOLER and "pooler" not in heads:
             what = head.replace("_", "-")
             raise InputError(
                 f"has a {what} head but no pooler", where=where, fix="Give a file with both, or with neither."
@@ -75,47 +135,273 @@ def import_params(tensors: Mapping[str, Array], config: EncoderConfig, where: st
     shapes = _flatten(jax.eval_shape(Model(config, heads, sizes=sizes).init, jax.random.key(0)))
     _check_covered(shapes, names, heads)
 
-    params: Params = {}
+    plan: list[tuple[Name, int, list[str]]] = []
     for name, published in wanted.items():
         if name.part not in ("encoder", *heads):
             continue
         shape = shapes[name.ours].shape
-        stacked = "{layer}" in name.theirs
-        result = np.zeros(shape, np.float32)
+        shape = shape[1:] if "{layer}" in name.theirs else shape
         for layer, copies in enumerate(published):
-            target = result[layer] if stacked else result
-            if name.vocabulary:
-                target = target[: config.vocab_size]
-            target[...] = _read(tensors, there, copies, name.form, target.shape, where)
-        _insert(params, name.ours, result)
-    return params, heads
+            present = _check_header(tensors, there, copies, name, shape, config, where)
+            plan.append((name, layer, present))
+    _check_padding(tensors, plan, config, where, note)
+
+    params: Params = {}
+    results: dict[str, Array] = {}
+    for name, layer, present in plan:
+        if name.ours not in results:
+            results[name.ours] = np.zeros(shapes[name.ours].shape, np.float32)
+            _insert(params, name.ours, results[name.ours])
+        target = results[name.ours][layer] if "{layer}" in name.theirs else results[name.ours]
+        if name.vocabulary:
+            target = target[: config.vocab_size]
+        target[...] = _read(tensors, present, name, config, target.shape, where)
+    return {part: params[part] for part in ("encoder", *heads)}, heads
 
 
-def export_params(params: Params, config: EncoderConfig, dtype: Any = np.float32) -> dict[str, Array]:
-    """The published tensors of `params` (or of anything shaped like them: gradients), as contiguous arrays of `dtype`.
+def _without(tensors: Tensors, drop: Sequence[str], where: str, note: Note) -> dict[str, Tensor]:
+    """`tensors` but for those that a pattern of `drop` fits."""
+    for pattern in drop:
+        if not any(fnmatchcase(name, pattern) for name in tensors):
+            raise InputError(f"no tensor is called {pattern!r}", where=where, fix="Check the pattern of --drop.")
+    left = {name: tensor for name, tensor in tensors.items() if not any(fnmatchcase(name, p) for p in drop)}
+    if len(left) < len(tensors):
+        note(f"left out as asked: {', '.join(name for name in tensors if name not in left)}")
+    return left
+
+
+def _resolve(tensors: Iterable[str], family: Family, known: Iterable[Name], where: str) -> dict[str, str]:
+    """Today's full name of each tensor -> the name that the file uses; the ignored ones left out."""
+    names = {name: name for name in tensors}
+    for wrapper in family.wrappers:
+        if names and all(name.startswith(wrapper) for name in names):
+            names = {name.removeprefix(wrapper): whole for name, whole in names.items()}
+    bare = not any(name.startswith(family.prefix) for name in names)
+    encoder_roots = {
+        name.theirs.removeprefix(family.prefix).split(".")[0] for name in known if name.theirs.startswith(family.prefix)
+    }
+    there: dict[str, str] = {}
+    for name, whole in names.items():
+        full = family.prefix + name if bare and name.split(".")[0] in encoder_roots else name
+        for old, new in family.old_names.items():
+            if full.endswith(old):
+                full = full.removesuffix(old) + new
+        if full in family.ignored:
+            continue
+        if full in there:
+            raise InputError(
+                f"tensors {there[full]!r} and {whole!r} are the same parameter", where=where, fix="Remove one of them."
+            )
+        there[full] = whole
+    return there
+
+
+def _leave_out_unused(there: dict[str, str], config: EncoderConfig, names: Sequence[Name], note: Note) -> None:
+    """Removes what a task's class does not read, as the pooler that older files keep beside RoBERTa's classifier."""
+    used = {name.theirs for name in names}
+    unused = {name.theirs for name in FAMILIES[config.family].names(config)} - used
+    found = [full for full in there if full in unused]
+    if found:
+        note(f"not used by the class of the file, and left out: {', '.join(sorted(found))}")
+    for full in found:
+        del there[full]
+
+
+def _reject_unmapped(
+    there: Mapping[str, str], config: EncoderConfig, wanted: Mapping[Name, list[tuple[str, ...]]], where: str
+) -> None:
+    known = {copy for published in wanted.values() for copies in published for copy in copies}
+    unknown = [name for full, name in there.items() if full not in known]
+    if not unknown:
+        return
+    more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+    tasks = FAMILIES[config.family].tasks.values()
+    of_task = {name.theirs for task in tasks for name in task.names}
+    if all(full in of_task for full in there if full not in known):
+        fix = f"Name the class in config.json's architectures: {', '.join(task.architecture for task in tasks)}."
+    else:
+        fix = f"Check model_type and the number of layers, or leave it out: --drop {min(unknown)!r}."
+    heads = ", ".join(head for head in HEADS if any(name.part == head for name in wanted))
+    raise InputError(
+        f"tensor {min(unknown)!r}{more} belongs to no parameter of a {config.family} with {config.num_layers} layers "
+        f"(heads that are known here: {heads})",
+        where=where,
+        fix=fix,
+    )
+
+
+def _head_sizes(
+    tensors: Tensors,
+    there: Mapping[str, str],
+    wanted: Mapping[Name, list[tuple[str, ...]]],
+    heads: Iterable[str],
+) -> HeadSizes:
+    """Sizes that a head has beside the encoder's: those of its tensors in the file."""
+    sizes: dict[str, dict[str, int]] = {}
+    for name, (copies, *_) in wanted.items():
+        if name.part not in heads or copies[0] not in there:
+            continue
+        shape = tensors[there[copies[0]]].shape
+        if name.ours == "span_boundary/place/table" and len(shape) == 2:
+            sizes["span_boundary"] = {"max_targets": shape[0], "position_size": shape[1]}
+        elif name.ours == f"{name.part}/dense/kernel" and name.part in TASKS and len(shape) == 2:
+            sizes[name.part] = {"labels": shape[0]}
+    return sizes
+
+
+def _check_header(
+    tensors: Tensors,
+    there: Mapping[str, str],
+    copies: tuple[str, ...],
+    name: Name,
+    shape: Shape,
+    config: EncoderConfig,
+    where: str,
+) -> list[str]:
+    """The file's names of those copies of a parameter that are there; their headers are as they must be."""
+    present = [there[copy] for copy in copies if copy in there]
+    if not present:
+        raise InputError(f"tensor {copies[0]!r} is missing", where=where, fix="Give a file that is whole.")
+    if name.vocabulary:
+        shape = (config.vocab_size, *shape[1:])
+    expected = _FORMS[name.form][0](shape)
+    for copy in present:
+        tensor = tensors[copy]
+        if tensor.dtype not in FLOATS:
+            raise InputError(
+                f"tensor {copy!r} is of {tensor.dtype}, not of floats",
+                where=where,
+                fix="Give a file of float16, bfloat16 or float32 weights.",
+            )
+        beyond = name.vocabulary and len(tensor.shape) == len(expected) and tensor.shape[1:] == expected[1:]
+        padded = beyond and _is_padding(tensor.shape[0], expected[0])
+        if tensor.shape != expected and not padded:
+            raise InputError(
+                f"tensor {copy!r} has shape {list(tensor.shape)}, its config asks for {list(expected)}",
+                where=where,
+                fix="Give the config.json that belongs to this file.",
+            )
+    return present
+
+
+def _is_padding(rows: int, vocab_size: int) -> bool:
+    return rows % 8 == 0 and vocab_size < rows < vocab_size + _PADDING
+
+
+def _check_padding(
+    tensors: Tensors, plan: Iterable[tuple[Name, int, list[str]]], config: EncoderConfig, where: str, note: Note
+) -> None:
+    """A vocabulary is padded in all of its tensors alike, or one of them belongs to another model."""
+    rows = {copy: tensors[copy].shape[0] for name, _, present in plan if name.vocabulary for copy in present}
+    longer = {copy: count for copy, count in rows.items() if count > config.vocab_size}
+    if len(set(rows.values())) > 1:
+        copy = next(iter(longer))
+        shape = list(tensors[copy].shape)
+        raise InputError(
+            f"tensor {copy!r} has shape {shape}, its config asks for {[config.vocab_size, *shape[1:]]}",
+            where=where,
+            fix="Give the config.json that belongs to this file.",
+        )
+    if longer:
+        count = max(longer.values())
+        note(f"the vocabulary is padded from {config.vocab_size} to {count} rows there; the padding is left out")
+
+
+def _read(
+    tensors: Tensors, present: Sequence[str], name: Name, config: EncoderConfig, shape: Shape, where: str
+) -> Array:
+    """One parameter in our `shape`, from whichever of its copies are there; they must agree to the last bit."""
+
+    def read(copy: str) -> Array:
+        array = tensors[copy].read()
+        if array.shape != tensors[copy].shape:
+            raise InputError(f"tensor {copy!r} is not what its header says", where=where, fix="Copy the file again.")
+        if name.vocabulary:
+            array = array[: config.vocab_size]
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float32, copy=False)
+        if not np.isfinite(array).all():
+            count = int(np.count_nonzero(~np.isfinite(array)))
+            raise InputError(
+                f"tensor {copy!r} has {count:,} of {array.size:,} values that are not finite",
+                where=where,
+                fix="Give a checkpoint from before the run diverged, or copy the file again.",
+            )
+        return array
+
+    first, *others = present
+    array = read(first)
+    for other in others:
+        if not np.array_equal(array, read(other)):
+            raise InputError(
+                f"tensors {first!r} and {other!r} differ, but they are tied",
+                where=where,
+                fix="Only models with tied embeddings can be loaded.",
+            )
+    return _ours(array, name.form, shape)
+
+
+def _ours(published: Array, form: Form, shape: Shape) -> Array:
+    """A published array in our `shape`."""
+    return (published.T if form.startswith("linear") else published).reshape(shape)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# To a file's tensors
+
+
+def export_tensors(params: Params, config: EncoderConfig, dtype: str = "float32") -> dict[str, Tensor]:
+    """The published tensors of `params`, by name, each made when it is read.
 
     Layers are unstacked, the vocabulary's padding is cut, tied copies are left out. An encoder without a head that
     predicts (a pooler does not) is written without the prefix, as its peers' bare models are.
+
+    Args:
+      params: on the host or on devices; a tensor's read fetches its layer alone.
+      config: the encoder's.
+      dtype: of the tensors, a name of `FLOATS`.
     """
     family = FAMILIES[config.family]
     leaves = _flatten(params)
     heads = tuple(part for part in params if part != "encoder")
-    names = family.names(config)
+    names = name_map(config, task_of(family, heads))
     _check_covered(leaves, names, heads)
     bare = set(heads) <= {"pooler"}
     prefix = family.prefix if bare else ""
-    tensors = {name.removeprefix(prefix): np.zeros(shape, dtype) for name, shape in family.zeros(config).items()}
-    for name in names:
-        if name.ours not in leaves:
-            continue
-        ours = np.asarray(jax.device_get(leaves[name.ours]))
+    as_numpy = np_dtype(dtype)
+
+    def tensor(leaf: Any, name: Name, layer: int) -> Tensor:
         stacked = "{layer}" in name.theirs
-        for layer, (first, *_) in enumerate(_published(name, config, family, bare)):
-            array = ours[layer] if stacked else ours
-            if name.vocabulary:
-                array = array[: config.vocab_size]
-            tensors[first] = np.ascontiguousarray(_FORMS[name.form][1](array), dtype)
+        shape = leaf.shape[1:] if stacked else leaf.shape
+        shape = (config.vocab_size, *shape[1:]) if name.vocabulary else shape
+        published, form = _FORMS[name.form]
+
+        def read() -> Array:
+            ours = np.asarray(jax.device_get(leaf[layer] if stacked else leaf))
+            ours = ours[: config.vocab_size] if name.vocabulary else ours
+            return np.ascontiguousarray(form(ours), as_numpy)
+
+        return Tensor(published(shape), dtype, read)
+
+    def zeros(shape: Shape) -> Tensor:
+        return Tensor(shape, dtype, lambda: np.zeros(shape, as_numpy))
+
+    tensors = {name.removeprefix(prefix): zeros(shape) for name, shape in family.zeros(config).items()}
+    for name in names:
+        if name.ours in leaves:
+            for layer, (first, *_) in enumerate(_published(name, config, family, bare)):
+                tensors[first] = tensor(leaves[name.ours], name, layer)
     return tensors
+
+
+def export_params(params: Params, config: EncoderConfig, dtype: Any = "float32") -> dict[str, Array]:
+    """The published tensors of `params` (or of what is shaped like them: gradients) as arrays; see `export_tensors`."""
+    return {name: tensor.read() for name, tensor in export_tensors(params, config, np.dtype(dtype).name).items()}
+
+
+def np_dtype(name: str) -> Any:
+    """numpy's dtype of a name of `FLOATS`."""
+    return np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
 
 
 def _published(name: Name, config: EncoderConfig, family: Family, bare: bool) -> list[tuple[str, ...]]:
@@ -127,107 +413,8 @@ def _published(name: Name, config: EncoderConfig, family: Family, bare: bool) ->
     ]
 
 
-def _head_sizes(
-    tensors: Mapping[str, Array],
-    there: Mapping[str, str],
-    wanted: Mapping[Name, list[tuple[str, ...]]],
-    heads: Iterable[str],
-) -> HeadSizes:
-    """Sizes that a head has beside the encoder's: those of its tensors in the file."""
-    tables = [copies for name, (copies, *_) in wanted.items() if name.ours == "span_boundary/place/table"]
-    if "span_boundary" not in heads or not tables or tables[0][0] not in there:
-        return {}
-    targets, width = tensors[there[tables[0][0]]].shape
-    return {"span_boundary": {"max_targets": targets, "position_size": width}}
-
-
-def _resolve(tensors: Iterable[str], family: Family, known: Iterable[Name], where: str) -> dict[str, str]:
-    """Today's full name of each tensor -> the name that the file uses; the ignored ones left out."""
-    names = list(tensors)
-    bare = not any(name.startswith(family.prefix) for name in names)
-    encoder_roots = {
-        name.theirs.removeprefix(family.prefix).split(".")[0] for name in known if name.theirs.startswith(family.prefix)
-    }
-    there: dict[str, str] = {}
-    for name in names:
-        full = family.prefix + name if bare and name.split(".")[0] in encoder_roots else name
-        for old, new in family.old_names.items():
-            if full.endswith(old):
-                full = full.removesuffix(old) + new
-        if full in family.ignored:
-            continue
-        if full in there:
-            raise InputError(
-                f"tensors {there[full]!r} and {name!r} are the same parameter", where=where, fix="Remove one of them."
-            )
-        there[full] = name
-    return there
-
-
-def _reject_unmapped(
-    there: Mapping[str, str],
-    names: Iterable[Name],
-    config: EncoderConfig,
-    wanted: Mapping[Name, list[tuple[str, ...]]],
-    where: str,
-) -> None:
-    known = {copy for published in wanted.values() for copies in published for copy in copies}
-    unknown = [name for full, name in there.items() if full not in known]
-    if unknown:
-        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-        raise InputError(
-            f"tensor {min(unknown)!r}{more} belongs to no parameter of a {config.family} with "
-            f"{config.num_layers} layers",
-            where=where,
-            fix=f"Check model_type and the number of layers, or remove it; known heads: {', '.join(_heads(names))}.",
-        )
-
-
-def _read(
-    tensors: Mapping[str, Array],
-    there: Mapping[str, str],
-    copies: tuple[str, ...],
-    form: Form,
-    shape: Shape,
-    where: str,
-) -> Array:
-    """One parameter in our `shape`, from whichever of its `copies` are there; they must agree to the last bit."""
-    present = [there[copy] for copy in copies if copy in there]
-    if not present:
-        raise InputError(f"tensor {copies[0]!r} is missing", where=where, fix="Give a file that is whole.")
-    first, *others = present
-    array = _floats(tensors, first, where)
-    expected = _FORMS[form][0](shape)
-    if array.shape != expected:
-        raise InputError(
-            f"tensor {first!r} has shape {list(array.shape)}, its config asks for {list(expected)}",
-            where=where,
-            fix="Give the config.json that belongs to this file.",
-        )
-    for other in others:
-        if not np.array_equal(array, _floats(tensors, other, where), equal_nan=True):
-            raise InputError(
-                f"tensors {first!r} and {other!r} differ, but they are tied",
-                where=where,
-                fix="Only models with tied embeddings can be loaded.",
-            )
-    return _ours(array, form, shape)
-
-
-def _floats(tensors: Mapping[str, Array], name: str, where: str) -> Array:
-    array = tensors[name]
-    if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
-        raise InputError(
-            f"tensor {name!r} is of {array.dtype.name}, not of floats",
-            where=where,
-            fix="Give a file of float16, bfloat16 or float32 weights.",
-        )
-    return array
-
-
-def _heads(names: Iterable[Name]) -> list[str]:
-    parts = {name.part for name in names}
-    return [head for head in HEADS if head in parts]
+# ----------------------------------------------------------------------------------------------------------------------
+# Parameters by path
 
 
 def _check_covered(leaves: Iterable[str], names: Iterable[Name], heads: tuple[str, ...]) -> None:

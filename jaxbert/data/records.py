@@ -159,6 +159,7 @@ def prepare_records(
         "tokenizer_hash": tokenizer.hash,
         "vocab_size": tokenizer.vocab_size,
         "language": language,
+        "licence": source.licence,
         "counts": {split: counts.documents for split, counts in totals.items()},
         "summary": summary.to_json(),
         "hash": _hash(arguments, infos),

@@ -243,12 +243,17 @@ def build_rows(
     }
     entries = {split: [info.to_json() for info in infos] for split, infos in splits.items()}
     fields["hash"] = canonical_hash({"kind": "rows", "arguments": directory.arguments, "splits": entries, **fields})
+    # For the card of a model; the hash is of what decides on the rows.
+    fields["provenance"] = {
+        "source": manifest["arguments"]["source"]["spec"],
+        "licence": manifest.get("licence", ""),
+    }
     return _summary(directory.commit(splits, fields))
 
 
 def canonical_hash(manifest: dict[str, Any]) -> str:
-    """sha256 of a manifest's canonical JSON, without its own `hash`: it covers every shard's sha256."""
-    content = {key: value for key, value in manifest.items() if key != "hash"}
+    """sha256 of a manifest's canonical JSON, without `hash` and `provenance`: it covers every shard's sha256."""
+    content = {key: value for key, value in manifest.items() if key not in ("hash", "provenance")}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

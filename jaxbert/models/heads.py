@@ -1,4 +1,4 @@
-"""What stands on the encoder: pooler, masked LM with the tied decoder, classifiers of pairs, span boundary, projection.
+"""What stands on the encoder: pooler, masked LM with the tied decoder, classifiers, span boundary, projection.
 
 Every head takes (config, layout, rngs) and sizes of its own by keyword, which its objective gives.
 """
@@ -12,20 +12,23 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxbert.config import EncoderConfig
+from jaxbert.models.families import FAMILIES
 from jaxbert.models.layers import Dense, LayerNorm, Table, affine, constant, gelu, parameter, weights
 from jaxbert.sharding import Layout, act
 
 
 class Pooler(nnx.Module):
-    """tanh(dense) of the first position."""
+    """tanh(dense) of the first position, or what the family has in the place of tanh."""
 
     def __init__(self, config: EncoderConfig, *, layout: Layout, rngs: nnx.Rngs):
         size = config.hidden_size
+        self.activation = {"tanh": jnp.tanh, "relu": jax.nn.relu}[FAMILIES[config.family].pooler]
         self.dense = _dense("bd,de->be", size, size, config, layout, rngs)
 
     def __call__(self, x_BLD: jax.Array) -> jax.Array:
         """Pooled vectors (B, D)."""
-        return jnp.tanh(self.dense(x_BLD[:, 0], act("act_BD")))
+        pooled_BD: jax.Array = self.activation(self.dense(x_BLD[:, 0], act("act_BD")))
+        return pooled_BD
 
 
 class MaskedLM(nnx.Module):
@@ -45,14 +48,16 @@ class MaskedLM(nnx.Module):
         return decode(h_BME, word_VE, self.bias[...], self.vocab_size)
 
 
-class PairClassifier(nnx.Module):
-    """Two classes from the pooled vector: next sentence, sentence order."""
+class Classifier(nnx.Module):
+    """C classes from the pooled vector: next sentence, sentence order (of two), classes of texts, a choice (of one)."""
 
-    def __init__(self, config: EncoderConfig, *, layout: Layout, rngs: nnx.Rngs):
+    equation = "bd,dc->bc"
+
+    def __init__(self, config: EncoderConfig, *, layout: Layout, rngs: nnx.Rngs, labels: int = 2):
         self.dense = Dense(
-            "bd,dc->bc",
-            (config.hidden_size, 2),
-            (2,),
+            self.equation,
+            (config.hidden_size, labels),
+            (labels,),
             dims="class_DC",
             bias_dims="bias_C",
             start=weights(config),
@@ -60,9 +65,19 @@ class PairClassifier(nnx.Module):
             rngs=rngs,
         )
 
-    def __call__(self, pooled_BD: jax.Array) -> jax.Array:
-        """Logits (B, 2) in float32."""
-        return self.dense(pooled_BD, wide=True)
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Logits (B, C) in float32, of x (B, D)."""
+        return self.dense(x, wide=True)
+
+
+class TokenClassifier(Classifier):
+    """C classes from each hidden state: classes of tokens, start and end of an answer."""
+
+    equation = "bld,dc->blc"
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Logits (B, L, C) in float32, of x (B, L, D)."""
+        return self.dense(x, wide=True)
 
 
 class SpanBoundary(nnx.Module):

@@ -11,19 +11,25 @@ from flax import nnx
 
 from jaxbert.config import EncoderConfig
 from jaxbert.models.encoder import Encoder
-from jaxbert.models.heads import MaskedLM, PairClassifier, Pooler, Projection, SpanBoundary
+from jaxbert.models.heads import Classifier, MaskedLM, Pooler, Projection, SpanBoundary, TokenClassifier
 from jaxbert.models.layers import Params, define
 from jaxbert.sharding import LAYOUTS, Layout, in_use
 
-# Heads by their key in the parameters.
+# Heads by their key in the parameters. The order is fixed: a head's start is drawn from its place in it.
 HEADS: Mapping[str, type[nnx.Module]] = {
     "pooler": Pooler,
     "masked_lm": MaskedLM,
-    "next_sentence": PairClassifier,
-    "sentence_order": PairClassifier,
+    "next_sentence": Classifier,
+    "sentence_order": Classifier,
     "span_boundary": SpanBoundary,
     "projection": Projection,
+    "sequence_classification": Classifier,
+    "token_classification": TokenClassifier,
+    "question_answering": TokenClassifier,
+    "multiple_choice": Classifier,
 }
+# Those that read the pooled vector.
+ON_POOLER = ("next_sentence", "sentence_order", "sequence_classification", "multiple_choice")
 # What some heads take beside the encoder's config, by head.
 HeadSizes = Mapping[str, Mapping[str, int]]
 
@@ -98,6 +104,22 @@ class Model:
         """Logits (B, 2): 0 A and B are in their order, 1 they are swapped."""
         return self._apply("sentence_order", params, self.pooled(params, x_BLD))
 
+    def sequence_classification(self, params: Params, x_BLD: jax.Array) -> jax.Array:
+        """Logits (B, C) of the classes of a text."""
+        return self._apply("sequence_classification", params, self.pooled(params, x_BLD))
+
+    def token_classification(self, params: Params, x_BLD: jax.Array) -> jax.Array:
+        """Logits (B, L, C) of the classes of each token."""
+        return self._apply("token_classification", params, x_BLD)
+
+    def question_answering(self, params: Params, x_BLD: jax.Array) -> jax.Array:
+        """Logits (B, L, 2): the answer starts, ends at the token."""
+        return self._apply("question_answering", params, x_BLD)
+
+    def multiple_choice(self, params: Params, x_BLD: jax.Array) -> jax.Array:
+        """Logits (B, 1) of rows that are one choice each; choices of a question are compared by the caller."""
+        return self._apply("multiple_choice", params, self.pooled(params, x_BLD))
+
     def span_boundary(
         self, params: Params, left_BMD: jax.Array, right_BMD: jax.Array, place_BM: jax.Array
     ) -> jax.Array:
@@ -120,10 +142,14 @@ def _define_head(kind: Any, config: EncoderConfig, layout: Layout, sizes: Mappin
 
 def head_sizes(params: Params) -> HeadSizes:
     """What the heads in `params` take beside the encoder's config, from the shapes of their parameters."""
-    if "span_boundary" not in params:
-        return {}
-    targets, width = params["span_boundary"]["place"]["table"].shape
-    return {"span_boundary": {"max_targets": targets, "position_size": width}}
+    sizes: dict[str, dict[str, int]] = {}
+    for head in params:
+        if head == "span_boundary":
+            targets, width = params[head]["place"]["table"].shape
+            sizes[head] = {"max_targets": targets, "position_size": width}
+        elif head in HEADS and issubclass(HEADS[head], Classifier):
+            sizes[head] = {"labels": params[head]["dense"]["kernel"].shape[-1]}
+    return sizes
 
 
 def count_parameters(params: Params) -> int:

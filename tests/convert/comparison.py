@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,12 +12,21 @@ import numpy as np
 
 from jaxbert.config import EncoderConfig
 from jaxbert.convert.names import export_params
+from jaxbert.convert.read import read_model
 from jaxbert.models.layers import Params
 from jaxbert.models.model import HeadSizes, Model
 
 # Tolerances: a share of each tensor's norm, and for gradients a share of the norm of them all.
 RULE = {"float64": (1e-9, 1e-12), "float32": (1e-4, 1e-6)}
 Arrays = Mapping[str, np.ndarray]
+
+
+def published_of(directory: str | Path) -> tuple[EncoderConfig, Params, tuple[str, ...]]:
+    """A published directory: the encoder, its parameters, the names of its heads."""
+    published = read_model(directory)
+    return published.config, published.params, published.heads
+
+
 # The heads of pairs, and the names under which the peers' files and ours have their losses.
 PAIR_HEADS = ("next_sentence", "sentence_order")
 # Outputs of tokens: a peer's padding sees the text, ours does not; neither is seen, so neither is compared.

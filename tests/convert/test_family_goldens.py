@@ -12,13 +12,12 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from jaxbert.config import EncoderConfig
-from jaxbert.convert.hf import read_hf
 from jaxbert.convert.names import export_params
 from jaxbert.models.families import FAMILIES
-from tests.convert.comparison import judge_gradients, judge_outputs, ours_of
+from tests.convert.comparison import judge_gradients, judge_outputs, ours_of, published_of
 
 GOLDENS = Path(__file__).parent.parent / "goldens"
-SHAPES = sorted(path.parent.name for path in GOLDENS.glob("*/expected.safetensors"))
+SHAPES = sorted(path.parent.name for path in GOLDENS.glob("*/model.safetensors"))
 ACTIVATIONS = {"gelu": "gelu_erf", "gelu_new": "gelu_tanh"}
 ACTS = {shape: ("gelu", "gelu_new") if shape.startswith("bert_") else ("gelu",) for shape in SHAPES}
 ACTS["albert_pretraining"] = ("gelu_new",)
@@ -37,7 +36,7 @@ HEADS = {
 @pytest.mark.parametrize(("shape", "act", "dtype"), CASES)
 def test_outputs_losses_and_every_gradient_equal_the_peers(shape: str, act: str, dtype: str) -> None:
     golden = load_file(GOLDENS / shape / "expected.safetensors")
-    config, params, heads = read_hf(GOLDENS / shape)
+    config, params, heads = published_of(GOLDENS / shape)
     config = EncoderConfig(**{**vars(config), "activation": ACTIVATIONS[act]})
     out, gradients = ours_of(config, params, heads, golden, dtype)
 
@@ -94,13 +93,13 @@ READ = {
 def test_shapes_are_read_as_the_peer_has_them(shape: str) -> None:
     dropout = 0.0 if shape.startswith("albert") else 0.1
     base = EncoderConfig(family=shape.split("_")[0], activation="gelu_erf", dropout=dropout, attention_dropout=dropout)
-    assert read_hf(GOLDENS / shape)[0] == dataclasses.replace(base, **READ[shape])
+    assert published_of(GOLDENS / shape)[0] == dataclasses.replace(base, **READ[shape])
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_export_is_the_peers_own_file(shape: str) -> None:
     """Same names, same bytes as `save_pretrained` wrote; and a config of the same class and values."""
-    config, params, heads = read_hf(GOLDENS / shape)
+    config, params, heads = published_of(GOLDENS / shape)
     published = json.loads((GOLDENS / shape / "config.json").read_text())
     (kind,) = published["architectures"]
     assert heads == HEADS[kind]

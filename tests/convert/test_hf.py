@@ -16,10 +16,13 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from jaxbert.config import EncoderConfig
-from jaxbert.convert import hf
-from jaxbert.convert.hf import read_hf, write_hf
+from jaxbert.convert import safetensors_files
+from jaxbert.convert.hf import write_hf
+from jaxbert.convert.read import describe
+from jaxbert.convert.tensors import Tensor, of_array
 from jaxbert.errors import InputError, Interrupted
 from jaxbert.text.tokenizers import Tokenizer
+from tests.convert.comparison import published_of
 
 GOLDEN = Path(__file__).parent.parent / "goldens" / "bert_pretraining"
 
@@ -65,10 +68,10 @@ def assert_same(a: Any, b: Any) -> None:
 
 
 def test_what_is_written_is_read_back(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    config, params, heads = read_hf(GOLDEN)
+    config, params, heads = published_of(GOLDEN)
     write_hf(tmp_path / "deep" / "out", config, params, tokenizer)
     assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == ["out"]
-    again = read_hf(tmp_path / "deep" / "out")
+    again = published_of(tmp_path / "deep" / "out")
     assert (again[0], again[2]) == (config, heads)
     assert_same(again[1], params)
     assert Tokenizer.load(tmp_path / "deep" / "out").hash == tokenizer.hash
@@ -80,11 +83,11 @@ def test_what_is_written_is_read_back(tmp_path: Path, tokenizer: Tokenizer) -> N
 
 @pytest.mark.parametrize(("activation", "act"), [("gelu_erf", "gelu"), ("gelu_tanh", "gelu_new")])
 def test_the_export_names_the_right_gelu(tmp_path: Path, activation: Any, act: str) -> None:
-    config, params, _ = read_hf(GOLDEN)
+    config, params, _ = published_of(GOLDEN)
     config = EncoderConfig(**{**vars(config), "activation": activation})
     write_hf(tmp_path / "out", config, params)
     assert json.loads((tmp_path / "out" / "config.json").read_text())["hidden_act"] == act
-    assert read_hf(tmp_path / "out")[0].activation == activation
+    assert published_of(tmp_path / "out")[0].activation == activation
 
 
 @pytest.mark.parametrize(
@@ -93,21 +96,21 @@ def test_the_export_names_the_right_gelu(tmp_path: Path, activation: Any, act: s
 )
 def test_published_gelus(published: Path, act: str, activation: str) -> None:
     edit(published, hidden_act=act)
-    assert hf.read_config(published).activation == activation
+    assert describe(published).config.activation == activation
 
 
 def test_shards_are_the_whole(published: Path) -> None:
     shard(published)
-    assert_same(read_hf(published)[1], read_hf(GOLDEN)[1])
+    assert_same(published_of(published)[1], published_of(GOLDEN)[1])
 
 
 def test_config_of_2019_without_model_type(published: Path) -> None:
     edit(published, model_type=None)
-    assert read_hf(published)[0] == read_hf(GOLDEN)[0]
+    assert published_of(published)[0] == published_of(GOLDEN)[0]
 
 
 def test_overwrites_only_a_model_and_only_when_asked(tmp_path: Path) -> None:
-    config, params, _ = read_hf(GOLDEN)
+    config, params, _ = published_of(GOLDEN)
     out = tmp_path / "out"
     write_hf(out, config, params)
     (out / "README.md").write_text("of the old one")
@@ -126,34 +129,38 @@ def test_overwrites_only_a_model_and_only_when_asked(tmp_path: Path) -> None:
 
 
 def test_an_export_that_reads_back_wrong_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config, params, _ = read_hf(GOLDEN)
+    config, params, _ = published_of(GOLDEN)
 
-    def save_wrong(tensors: dict[str, Any], *args: Any, **kwargs: Any) -> None:
-        tensors["cls.predictions.bias"] = tensors["cls.predictions.bias"] + np.float32(1e-6)
-        save_file(tensors, *args, **kwargs)
+    write = safetensors_files.write_tensors
 
-    monkeypatch.setattr(hf, "save_file", save_wrong)
+    def save_wrong(path: Path, tensors: dict[str, Tensor]) -> None:
+        write(
+            path,
+            tensors | {"cls.predictions.bias": of_array(tensors["cls.predictions.bias"].read() + np.float32(1e-6))},
+        )
+
+    monkeypatch.setattr(safetensors_files, "write_tensors", save_wrong)
     with pytest.raises(RuntimeError, match=r"cls\.predictions\.bias"):
         write_hf(tmp_path / "out", config, params)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_leaves_the_old_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config, params, _ = read_hf(GOLDEN)
+    config, params, _ = published_of(GOLDEN)
     write_hf(tmp_path / "out", config, params)
 
     def full(*args: Any, **kwargs: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(hf, "save_file", full)
+    monkeypatch.setattr(safetensors_files, "write_tensors", full)
     with pytest.raises(Interrupted, match="disk full"):
         write_hf(tmp_path / "out", config, params, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    assert_same(read_hf(tmp_path / "out")[1], params)
+    assert_same(published_of(tmp_path / "out")[1], params)
 
 
 def test_a_tokenizer_of_another_size_is_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    config, params, _ = read_hf(GOLDEN)
+    config, params, _ = published_of(GOLDEN)
     config = EncoderConfig(**{**vars(config), "vocab_size": 96})
     with pytest.raises(InputError, match="the tokenizer has 97 pieces, the model 96"):
         write_hf(tmp_path / "out", config, params, tokenizer)
@@ -163,12 +170,12 @@ def test_a_tokenizer_of_another_size_is_refused(tmp_path: Path, tokenizer: Token
 @pytest.mark.parametrize("offset", [1, 2])
 def test_a_roberta_needs_its_padding_before_its_positions(tmp_path: Path, tokenizer: Tokenizer, offset: int) -> None:
     """The published code takes the padding's id, here 0, for the position before the first."""
-    config, params, _ = read_hf(GOLDEN.parent / "roberta_masked_lm")
+    config, params, _ = published_of(GOLDEN.parent / "roberta_masked_lm")
     assert tokenizer.pad_id == 0
     config = EncoderConfig(**{**vars(config), "position_offset": offset, "vocab_size": 97})
     if offset == 1:
         write_hf(tmp_path / "out", config, params, tokenizer)
-        assert read_hf(tmp_path / "out")[0].position_offset == 1
+        assert published_of(tmp_path / "out")[0].position_offset == 1
         return
     with pytest.raises(InputError) as error:
         write_hf(tmp_path / "out", config, params, tokenizer)
@@ -186,10 +193,6 @@ def other(golden: str, **values: Any) -> Callable[[Path], None]:
         edit(directory, **values)
 
     return spoil
-
-
-def pickled(directory: Path) -> None:
-    (directory / "model.safetensors").rename(directory / "pytorch_model.bin")
 
 
 def elsewhere(directory: Path) -> None:
@@ -224,8 +227,7 @@ WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a DistilBERT untied": (other("distilbert_masked_lm", tie_word_embeddings=False), "tie_word_embeddings is False"),
     "fewer layers than the file": (lambda d: edit(d, num_hidden_layers=1), "bert.encoder.layer.1."),
     "more layers than the file": (lambda d: edit(d, num_hidden_layers=3), "bert.encoder.layer.2."),
-    "no weights": (lambda d: (d / "model.safetensors").unlink(), "has no model.safetensors"),
-    "pickled weights": (pickled, "only pickled weights (pytorch_model.bin), which are never opened"),
+    "no weights": (lambda d: (d / "model.safetensors").unlink(), "has no weights (model.safetensors, "),
     "cut short": (cut, "unreadable weights"),
     "a shard missing": (lambda d: (shard(d), (d / "model-00002-of-00002.safetensors").unlink()), "is missing"),
     "a shard elsewhere": (elsewhere, "names a file elsewhere"),
@@ -237,7 +239,7 @@ def test_says_what_is_wrong(published: Path, case: str) -> None:
     spoil, message = WRONG[case]
     spoil(published)
     with pytest.raises(InputError) as error:
-        read_hf(published)
+        published_of(published)
     assert message in str(error.value)
     assert str(published) in str(error.value)
 
@@ -250,7 +252,7 @@ def minilm() -> Path:
 
 def test_reads_a_published_encoder() -> None:
     """A real one: no prefix, a pooler and no other head, a position buffer, 30,522 pieces."""
-    config, params, heads = read_hf(minilm())
+    config, params, heads = published_of(minilm())
     assert (config.num_layers, config.hidden_size, config.vocab_size, config.activation) == (6, 384, 30522, "gelu_erf")
     assert heads == ("pooler",)
     table = params["encoder"]["embeddings"]["word"]["table"]

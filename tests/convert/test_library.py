@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import importlib.util
 import shutil
 import sys
@@ -17,11 +18,11 @@ import pytest
 import jaxbert
 from jaxbert.checkpoint import Checkpoints
 from jaxbert.config import MaskedLMConfig, ObjectivesConfig, RunConfig, save_json
-from jaxbert.convert.hf import read_hf
 from jaxbert.errors import InputError
 from jaxbert.library import Loaded
 from jaxbert.predict import fill_mask, lines
 from jaxbert.text.tokenizers import Tokenizer
+from tests.convert.comparison import published_of
 
 GOLDEN = Path(__file__).parent.parent / "goldens" / "bert_pretraining"
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{index}" for index in range(92))]
@@ -140,7 +141,7 @@ def test_fill_mask_refuses(model: Loaded, texts: list[str], top: int, message: s
 
 def make_run(workdir: Path, published: Path) -> RunConfig:
     """A workdir with steps 3 and 7, whose encoder is the goldens' times 1 and times 2."""
-    encoder, params, _ = read_hf(published)
+    encoder, params, _ = published_of(published)
     objectives = ObjectivesConfig(masked_lm=MaskedLMConfig(), next_sentence=None)
     config = RunConfig(name="a run", encoder=dataclasses.replace(encoder, vocab_multiple=1), objectives=objectives)
     workdir.mkdir()
@@ -223,3 +224,52 @@ def test_importing_jaxbert_imports_no_jax() -> None:
     assert "load" in subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     with pytest.raises(AttributeError, match="no attribute 'lode'"):
         _ = jaxbert.lode
+
+
+@pytest.mark.parametrize("files", [["model.safetensors", "pytorch_model.bin"], ["flax_model.msgpack"]])
+def test_a_model_of_the_hub_comes_in_the_first_form_that_is_there(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: list[str]
+) -> None:
+    """Only what is needed is asked for: no second copy of the weights in another form."""
+    repository, local = tmp_path / "repository", tmp_path / "local"
+    place = published if files[0].endswith("safetensors") else GOLDEN.parent / "flax" / "FlaxBertForMaskedLM"
+    shutil.copytree(place, repository)
+    for file in files:
+        (repository / file).touch()
+    asked: list[str] = []
+
+    def download(name: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        assert (name, revision) == ("somebody/model", "main")
+        asked.extend(allow_patterns)
+        for path in repository.iterdir():
+            if any(fnmatch.fnmatch(path.name, pattern) for pattern in allow_patterns):
+                local.mkdir(exist_ok=True)
+                shutil.copy(path, local / path.name)
+        return str(local)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    model = jaxbert.load("hf:somebody/model@main")
+    assert "masked_lm" in model.params
+    assert not any("pytorch" in pattern for pattern in asked)
+    assert not (local / "pytorch_model.bin").exists()
+
+
+def test_a_head_that_is_asked_for_and_not_there_starts_at_random(published: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    model = jaxbert.load(published, heads={"sequence_classification": 3}, note=said.append)
+    assert said == [f"not in {published}, so it starts at random (seed 0): sequence_classification"]
+    assert model.params["sequence_classification"]["dense"]["kernel"].shape == (18, 3)
+    hidden = model.encode(model.params, **model.batch(["w0 w1", "w2"]))
+    assert model.sequence_classification(model.params, hidden).shape == (2, 3)
+    again = jaxbert.load(published, heads=["sequence_classification"], seed=1, note=said.append)
+    assert again.params["sequence_classification"]["dense"]["kernel"].shape == (18, 2)
+    whole = jaxbert.load(published, heads=["masked_lm"], note=said.append)
+    assert whole.params.keys() == jaxbert.load(published).params.keys() and len(said) == 2
+    with pytest.warns(UserWarning, match="starts at random"):
+        jaxbert.load(published, heads=["token_classification"])
+    with pytest.raises(InputError, match="no head is called 'classifier'"):
+        jaxbert.load(published, heads=["classifier"])
+    with pytest.raises(InputError, match="has no classes of its own to choose"):
+        jaxbert.load(published, heads={"masked_lm": 3})
+    model.save(tmp_path / "out")
+    assert "sequence_classification" in jaxbert.load(tmp_path / "out").params

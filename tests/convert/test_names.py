@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from jaxbert.config import EncoderConfig
-from jaxbert.convert.names import export_params, import_params
+from jaxbert.convert.names import export_params, import_params, name_map
+from jaxbert.convert.tensors import of_array
 from jaxbert.errors import InputError
 from jaxbert.models.families import FAMILIES
 from jaxbert.models.model import Model
@@ -32,9 +33,14 @@ WORD, QUERY = "bert.embeddings.word_embeddings.weight", "bert.encoder.layer.1.at
 Tensors = dict[str, Any]
 
 
-def random_params(config: EncoderConfig = CONFIG, heads: Any = HEADS) -> Any:
+def imported(tensors: Tensors, config: EncoderConfig, where: str, **options: Any) -> Any:
+    """`import_params` of arrays."""
+    return import_params({name: of_array(array) for name, array in tensors.items()}, config, where, **options)
+
+
+def random_params(config: EncoderConfig = CONFIG, heads: Any = HEADS, sizes: Any = None) -> Any:
     rng = np.random.default_rng(0)
-    shapes = jax.eval_shape(Model(config, heads).init, jax.random.key(0))
+    shapes = jax.eval_shape(Model(config, heads, sizes=sizes).init, jax.random.key(0))
     params = jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape, np.float32), shapes)
     params["encoder"]["embeddings"]["word"]["table"][config.vocab_size :] = 0
     for head in {"masked_lm", "span_boundary"} & set(heads):
@@ -64,7 +70,7 @@ def test_there_and_back(params: Any, heads: tuple[str, ...]) -> None:
     part = {name: params[name] for name in ("encoder", *heads)}
     tensors = export_params(part, CONFIG)
     assert any(name.startswith("bert.") for name in tensors) == bool(set(heads) - {"pooler"})
-    back, there = import_params(tensors, CONFIG, "file")
+    back, there = imported(tensors, CONFIG, "file")
     assert there == tuple(head for head in HEADS if head in heads)
     assert_same(back, {name: part[name] for name in ("encoder", *there)})
 
@@ -74,7 +80,7 @@ def test_vocabulary_is_cut_on_the_way_out_and_padded_on_the_way_in(params: Any, 
     assert tensors[WORD].shape == (21, 12)
     assert tensors["cls.predictions.bias"].shape == (21,)
     wider = dataclasses.replace(CONFIG, vocab_multiple=32)
-    table = import_params(tensors, wider, "file")[0]["encoder"]["embeddings"]["word"]["table"]
+    table = imported(tensors, wider, "file")[0]["encoder"]["embeddings"]["word"]["table"]
     assert table.shape == (32, 12)
     np.testing.assert_array_equal(table[:21], params["encoder"]["embeddings"]["word"]["table"][:21])
     assert not table[21:].any()
@@ -117,21 +123,21 @@ READABLE: dict[str, Callable[[Tensors], Tensors]] = {
 
 @pytest.mark.parametrize("case", READABLE)
 def test_reads_what_is_out_there(params: Any, tensors: Tensors, case: str) -> None:
-    back, heads = import_params(READABLE[case](tensors), CONFIG, "file")
+    back, heads = imported(READABLE[case](tensors), CONFIG, "file")
     assert heads == HEADS
     assert_same(back, params)
 
 
 def test_bare_encoder_with_buffers(params: Any, tensors: Tensors) -> None:
     bare = {name.removeprefix("bert."): array for name, array in tensors.items() if name.startswith("bert.")}
-    back, heads = import_params(bare | {"embeddings.position_ids": np.arange(9)}, CONFIG, "file")
+    back, heads = imported(bare | {"embeddings.position_ids": np.arange(9)}, CONFIG, "file")
     assert heads == ("pooler",)
     assert_same(back["encoder"], params["encoder"])
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float64", "bfloat16"])
 def test_other_float_types_become_float32(tensors: Tensors, dtype: str) -> None:
-    back, _ = import_params({name: np.asarray(jax.numpy.asarray(t), dtype) for name, t in tensors.items()}, CONFIG, "x")
+    back, _ = imported({name: np.asarray(jax.numpy.asarray(t), dtype) for name, t in tensors.items()}, CONFIG, "x")
     assert {leaf.dtype for leaf in jax.tree.leaves(back)} == {np.dtype("float32")}
 
 
@@ -140,7 +146,14 @@ def without(tensors: Tensors, name: str) -> Tensors:
 
 
 WRONG: dict[str, tuple[Callable[[Tensors], Tensors], str]] = {
-    "unmapped": (lambda t: t | {"classifier.weight": np.zeros((3, 12))}, "'classifier.weight' belongs to no parameter"),
+    "unmapped": (
+        lambda t: t | {"cls.species.weight": np.zeros((3, 12))},
+        "'cls.species.weight' belongs to no parameter",
+    ),
+    "a task without its class": (
+        lambda t: t | {"classifier.weight": np.zeros((3, 12))},
+        "config.json's architectures: BertForSequenceClassification",
+    ),
     "a layer too many": (
         lambda t: t | {QUERY.replace(".1.", ".2."): t[QUERY]},
         "'bert.encoder.layer.2.attention.self.query.weight' belongs to no parameter of a bert with 2 layers",
@@ -168,7 +181,19 @@ WRONG: dict[str, tuple[Callable[[Tensors], Tensors], str]] = {
         "has a next-sentence head but no pooler",
     ),
     "not floats": (lambda t: t | {WORD: np.zeros((21, 12), np.int64)}, "is of int64, not of floats"),
-    "nothing": (lambda t: {}, "'bert.embeddings.word_embeddings.weight' is missing"),
+    "not finite": (
+        lambda t: t | {QUERY: np.where(np.arange(12) == 3, np.nan, t[QUERY])},
+        "'bert.encoder.layer.1.attention.self.query.weight' has 12 of 144 values that are not finite",
+    ),
+    "infinite once it is float32": (
+        lambda t: t | {QUERY: np.full((12, 12), 1e300)},
+        "'bert.encoder.layer.1.attention.self.query.weight' has 144 of 144 values that are not finite",
+    ),
+    "fewer tensors than layers": (
+        lambda t: {name: t[name] for name in list(t)[:1]},
+        "has 1 tensors, which cannot be 2 layers",
+    ),
+    "nothing": (lambda t: {}, "has 0 tensors"),
 }
 
 
@@ -176,7 +201,7 @@ WRONG: dict[str, tuple[Callable[[Tensors], Tensors], str]] = {
 def test_names_the_tensor_that_is_wrong(tensors: Tensors, case: str) -> None:
     change, message = WRONG[case]
     with pytest.raises(InputError) as error:
-        import_params(change(tensors), CONFIG, "weights.file")
+        imported(change(tensors), CONFIG, "weights.file")
     assert message in str(error.value)
     assert "weights.file" in str(error.value)
 
@@ -220,7 +245,7 @@ def test_every_family_names_every_parameter_once(family: tuple[EncoderConfig, An
 
 def test_every_family_there_and_back(family: tuple[EncoderConfig, Any, Tensors]) -> None:
     config, params, tensors = family
-    back, heads = import_params(tensors, read_back(config), "file")
+    back, heads = imported(tensors, read_back(config), "file")
     assert heads == heads_of(config.family)
     again = export_params(back, read_back(config))
     assert {name: array.tobytes() for name, array in again.items()} == {
@@ -244,7 +269,7 @@ def test_every_family_written_bare(family: tuple[EncoderConfig, Any, Tensors]) -
     pooler = {name.theirs for name in FAMILIES[config.family].names(config) if name.part == "pooler"}
     whole = {name for name in tensors if name.startswith(prefix)} - pooler
     assert set(bare) == {name.removeprefix(prefix) for name in whole}
-    back, heads = import_params(bare, read_back(config), "file")
+    back, heads = imported(bare, read_back(config), "file")
     assert heads == ()
     assert export_params(back, read_back(config)).keys() == bare.keys()
 
@@ -254,7 +279,7 @@ def test_every_family_misses_a_tensor(family: tuple[EncoderConfig, Any, Tensors]
     config, _, tensors = family
     for name in list(tensors)[::9]:
         with pytest.raises(InputError, match=r"is missing|but no pooler") as error:
-            import_params(without(tensors, name), read_back(config), "file")
+            imported(without(tensors, name), read_back(config), "file")
         assert repr(name) in str(error.value) or "but no pooler" in str(error.value)
 
 
@@ -267,3 +292,79 @@ def test_groups_of_layers_are_published_one_by_one() -> None:
         name = f"albert.encoder.albert_layer_groups.{group}.albert_layers.0.ffn.weight"
         np.testing.assert_array_equal(tensors[name], kernel.T)
     assert not any(f"groups.{config.layer_groups}." in name for name in tensors)
+
+
+TASKS = [(family, task) for family in sorted(FAMILIES) for task in FAMILIES[family].tasks]
+
+
+@pytest.mark.parametrize(("family", "task"), TASKS)
+def test_every_task_there_and_back(family: str, task: str) -> None:
+    """Each class of a task: its head, with what its class keeps under the classifier's name."""
+    config = read_back(ODD[family])
+    pooled = any(name.part == "pooler" for name in name_map(config, task))
+    heads = ("pooler", task) if pooled and task in ("sequence_classification", "multiple_choice") else (task,)
+    classes = {"multiple_choice": 1, "question_answering": 2}.get(task, 5)
+    params = random_params(config, heads, {task: {"labels": classes}})
+    tensors = export_params(params, config)
+    last = "qa_outputs.bias" if task == "question_answering" else "classifier.bias"
+    last = "classifier.out_proj.bias" if (family, task) == ("roberta", "sequence_classification") else last
+    assert tensors[last].shape == (classes,)
+    back, there = imported(tensors, config, "file", task=task)
+    assert there == heads
+    assert_same(back, params)
+    with pytest.raises(InputError, match="architectures"):
+        imported({name: array for name, array in tensors.items() if "pre_classifier" not in name}, config, "file")
+
+
+def test_two_tasks_are_no_published_model() -> None:
+    params = random_params(CONFIG, ("token_classification", "question_answering"))
+    with pytest.raises(InputError, match="no published class has both question_answering and token_classification"):
+        export_params(params, CONFIG)
+
+
+@pytest.mark.parametrize("wrapper", ["module.", "decoder."])
+def test_the_module_that_held_a_model_in_training_is_taken_off(params: Any, tensors: Tensors, wrapper: str) -> None:
+    """DataParallel's, and that of SpanBERT's archive, which has a tied copy of its own."""
+    copy = {"cls.pair_target_predictions.decoder.weight": tensors[WORD].copy()}
+    held = {wrapper + name: array for name, array in (tensors | copy).items()}
+    back, heads = imported(held, CONFIG, "file")
+    assert heads == HEADS
+    assert_same(back, params)
+
+
+def test_what_is_left_out_is_said(params: Any, tensors: Tensors) -> None:
+    more = tensors | {"cls.species.weight": np.zeros((3, 12)), "cls.species.bias": np.zeros(3)}
+    said: list[str] = []
+    back, _ = imported(more, CONFIG, "file", drop=["cls.species.*"], note=said.append)
+    assert_same(back, params)
+    assert said == ["left out as asked: cls.species.weight, cls.species.bias"]
+    with pytest.raises(InputError, match=r"no tensor is called 'cls\.chain\.\*'"):
+        imported(more, CONFIG, "file", drop=["cls.species.*", "cls.chain.*"])
+    with pytest.warns(UserWarning, match="left out as asked"):
+        imported(more, CONFIG, "file", drop=["cls.species.*"])
+
+
+def test_a_vocabulary_that_was_padded_in_training(params: Any, tensors: Tensors) -> None:
+    """To a multiple of 8 in all of its tensors, whatever the padding holds."""
+    said: list[str] = []
+
+    def padded(array: Any) -> Any:
+        return np.concatenate([array, np.ones((3, *array.shape[1:]), np.float32)])
+
+    names = [name.theirs for name in FAMILIES["bert"].names(CONFIG) if name.vocabulary]
+    more = tensors | {name: padded(tensors[name]) for name in names}
+    back, _ = imported(more, CONFIG, "file", note=said.append)
+    assert_same(back, params)
+    assert said == ["the vocabulary is padded from 21 to 24 rows there; the padding is left out"]
+
+
+def test_a_pooler_that_roberta_does_not_use() -> None:
+    """Files of the first years have it beside the classifier, which has a layer of its own."""
+    config = read_back(ODD["roberta"])
+    params = random_params(config, ("pooler", "sequence_classification"))
+    size, said = config.hidden_size, list[str]()
+    unused = {"roberta.pooler.dense.weight": np.ones((size, size)), "roberta.pooler.dense.bias": np.ones(size)}
+    tensors = export_params(params, config) | unused
+    back, _ = imported(tensors, config, "file", task="sequence_classification", note=said.append)
+    assert_same(back, params)
+    assert "roberta.pooler.dense.bias, roberta.pooler.dense.weight" in said[0]

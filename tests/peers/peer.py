@@ -12,8 +12,7 @@ import numpy as np
 import torch
 import transformers
 
-from jaxbert.convert.hf import read_hf
-from tests.convert.comparison import Arrays, judge_gradients, judge_outputs, ours_of
+from tests.convert.comparison import Arrays, judge_gradients, judge_outputs, ours_of, published_of
 
 torch.set_num_threads(1)  # The models are too small for more to pay.
 # What a class calls the label of a pair, and its logits.
@@ -104,7 +103,7 @@ def compare(directory: Path, case: Case, dtype: str) -> None:
     peer.save_pretrained(directory)
     peer = peer.double() if dtype == "float64" else peer
     batch = batch_of(peer.config, case.rows, case.length)
-    judge(ours_of(*read_hf(directory), batch, dtype), theirs_of(peer, batch), batch, dtype)
+    judge(ours_of(*published_of(directory), batch, dtype), theirs_of(peer, batch), batch, dtype)
 
 
 def judge(ours: tuple[Arrays, Arrays], theirs: tuple[Arrays, Arrays], batch: Arrays, dtype: str) -> None:

@@ -14,8 +14,8 @@ import torch
 import transformers
 
 import jaxbert
-from jaxbert.convert.hf import read_hf, write_hf
-from tests.convert.comparison import distance
+from jaxbert.convert.hf import write_hf
+from tests.convert.comparison import distance, published_of
 from tests.peers.peer import Case, batch_of, compare, opened, peer_of, same_weights, theirs_of
 
 
@@ -61,7 +61,7 @@ def test_the_peer_opens_our_export(tmp_path: Path, act: str) -> None:
     one = case(*SHAPES[0], act=act)
     peer = peer_of(one)
     peer.save_pretrained(tmp_path / "theirs")
-    config, params, _ = read_hf(tmp_path / "theirs")
+    config, params, _ = published_of(tmp_path / "theirs")
     write_hf(tmp_path / "ours", config, params)
     again, report = opened(one.kind, tmp_path / "ours")
     assert not any(report.values()), report
@@ -84,7 +84,7 @@ def test_the_peer_opens_our_export(tmp_path: Path, act: str) -> None:
 def test_each_class_round_trips(tmp_path: Path, kind: str, heads: tuple[str, ...]) -> None:
     peer = peer_of(dataclasses.replace(case(*SHAPES[1]), kind=kind))
     peer.save_pretrained(tmp_path / "theirs")
-    config, params, there = read_hf(tmp_path / "theirs")
+    config, params, there = published_of(tmp_path / "theirs")
     assert there == heads
     write_hf(tmp_path / "ours", config, params)
     assert json.loads((tmp_path / "ours" / "config.json").read_text())["architectures"] == [kind]
@@ -121,7 +121,7 @@ def test_shards_of_the_peer(tmp_path: Path) -> None:
     peer.save_pretrained(tmp_path / "sharded", max_shard_size="20KB")
     assert len(list((tmp_path / "sharded").glob("*.safetensors"))) > 1
     peer.save_pretrained(tmp_path / "whole")
-    sharded, whole = read_hf(tmp_path / "sharded"), read_hf(tmp_path / "whole")
+    sharded, whole = published_of(tmp_path / "sharded"), published_of(tmp_path / "whole")
     assert sharded[0] == whole[0]
     assert sharded[2] == whole[2]
     jax.tree.map(np.testing.assert_array_equal, sharded[1], whole[1])

@@ -16,12 +16,12 @@ import transformers
 from safetensors.numpy import load_file
 
 from jaxbert.config import EncoderConfig
-from jaxbert.convert.hf import read_hf, write_hf
+from jaxbert.convert.hf import write_hf
 from jaxbert.convert.names import export_params
 from jaxbert.models.encoder import positions
 from jaxbert.models.families import FAMILIES
 from jaxbert.models.model import Model
-from tests.convert.comparison import ours_of
+from tests.convert.comparison import ours_of, published_of
 from tests.models.odd import random_params
 from tests.models.sizes import SIZES, size_of
 from tests.peers.peer import Case, batch_of, compare, judge, opened, peer_of, same_weights, theirs_of
@@ -129,7 +129,7 @@ def test_each_class_round_trips(tmp_path: Path, case: Case) -> None:
     """Theirs, read and written here, opens without a complaint: the same tensors, the same config."""
     peer = peer_of(case)
     peer.save_pretrained(tmp_path / "theirs")
-    config, params, heads = read_hf(tmp_path / "theirs")
+    config, params, heads = published_of(tmp_path / "theirs")
     assert heads == HEADS[case.kind]
     write_hf(tmp_path / "ours", config, params)
     published = json.loads((tmp_path / "ours" / "config.json").read_text())
@@ -172,7 +172,7 @@ def test_a_roberta_of_ours_has_no_types(tmp_path: Path) -> None:
     ours, ours_gradients = ours_of(config, params, ("masked_lm",), batch, "float64")
     # What the peer would move the table by is not ours to learn.
     judge((ours, ours_gradients | {types: gradients[types]}), (outputs, gradients), batch, "float64")
-    read, back, _ = read_hf(tmp_path)
+    read, back, _ = published_of(tmp_path)
     assert export_params(back, read)[types].tobytes() == bytes(4 * 18)
 
 
@@ -180,7 +180,7 @@ def test_a_type_table_of_a_roberta_is_kept(tmp_path: Path) -> None:
     case = CASES[2]
     peer = peer_of(case)
     peer.save_pretrained(tmp_path)
-    config, params, _ = read_hf(tmp_path)
+    config, params, _ = published_of(tmp_path)
     assert config.type_vocab_size == case.fields["type_vocab_size"]
     table = params["encoder"]["embeddings"]["type"]["table"]
     np.testing.assert_array_equal(table, peer.roberta.embeddings.token_type_embeddings.weight.detach().numpy())
@@ -227,7 +227,7 @@ def test_a_spanbert_of_ours_opens_as_a_bert(tmp_path: Path) -> None:
     batch = batch_of(peer.config, 3, 17)
     without = {part: params[part] for part in ("encoder", "masked_lm")}
     judge(ours_of(config, without, ("masked_lm",), batch, "float64"), theirs_of(peer.double(), batch), batch, "float64")
-    read, back, there = read_hf(tmp_path)
+    read, back, there = published_of(tmp_path)
     assert (read.family, there) == ("bert", heads)
     jax.tree.map(np.testing.assert_array_equal, back, params)
 

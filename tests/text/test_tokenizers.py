@@ -85,6 +85,16 @@ def test_a_vocabulary_file_alone_is_the_same_tokenizer(tmp_path: Path) -> None:
     assert cased.encode("hello") == whole.encode("hello") and cased.encode("Hello") != whole.encode("Hello")
 
 
+def test_a_vocabulary_file_with_capitals_is_cased(tmp_path: Path) -> None:
+    """As of proteins, or of bert-base-cased: lower-cased, every letter of a text would be unknown."""
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n[unused0]\nA\nC\nD\n")
+    tokenizer = Tokenizer.load(tmp_path)
+    assert not tokenizer.lowercase
+    assert tokenizer.encode("D A C a") == [8, 6, 7, 1]
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": True}))
+    assert Tokenizer.load(tmp_path).encode("D A") == [1, 1]
+
+
 def test_words_looked_up_are_words_tokenised(monkeypatch: pytest.MonkeyPatch) -> None:
     """The memory of words changes nothing, also when it is forgotten all the time."""
     texts = TEXTS + random_texts(500)

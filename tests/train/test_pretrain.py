@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import json
 import os
@@ -18,7 +17,7 @@ import numpy as np
 import pytest
 
 from jaxbert import checkpoint, cli
-from jaxbert.config import find_config, save_json
+from jaxbert.config import find_config
 from jaxbert.errors import InputError, Interrupted, Stopped
 from jaxbert.overrides import apply_overrides
 from jaxbert.train import pretrain
@@ -229,24 +228,6 @@ def test_steps_that_are_done_may_not_change(reference, tmp_path):
         pretrain(apply_overrides(config, ["phases.b.steps=3"]), workdir)
 
 
-def test_init_survives_a_kill_before_the_first_checkpoint(reference, tmp_path):
-    config, model = reference
-    quiet = ["phases.a.steps=1", "phases.b.steps=1", "phases.a.schedule.warmup_steps=0", "phases.a.schedule.peak=1e-9"]
-    chosen = dataclasses.replace(apply_overrides(find_config(str(config)), quiet), init=str(model))
-    workdir = tmp_path / "run"
-    workdir.mkdir()
-    save_json(chosen, workdir / "config.json")
-    pretrain(chosen, workdir)
-    import jaxbert
-
-    for a, b in zip(
-        jax.tree.leaves(jaxbert.load(model).params), jax.tree.leaves(jaxbert.load(workdir).params), strict=True
-    ):
-        np.testing.assert_allclose(a, b, atol=1e-6)
-    with pytest.raises(InputError, match="init"):
-        pretrain(dataclasses.replace(chosen, init=""), workdir)
-
-
 def test_failing_prune_keeps_what_was_saved(reference, tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise OSError("busy")
@@ -304,14 +285,3 @@ def test_workdir_of_another_run_is_refused_untouched(reference, tmp_path):
     with pytest.raises(InputError, match=r"seed: 0 -> 5"):
         pretrain(other, workdir)
     assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*")} == before
-
-
-def test_init_starts_from_the_model(reference, tmp_path):
-    config, workdir = reference
-    quiet = ["phases.a.steps=1", "phases.b.steps=1", "phases.a.schedule.warmup_steps=0", "phases.a.schedule.peak=1e-9"]
-    pretrain(apply_overrides(find_config(str(config)), quiet), tmp_path / "run", init=str(workdir))
-    import jaxbert
-
-    before, after = jaxbert.load(workdir), jaxbert.load(tmp_path / "run")
-    for a, b in zip(jax.tree.leaves(before.params), jax.tree.leaves(after.params), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-6)

@@ -53,9 +53,11 @@ class Source(abc.ABC):
 
     Attributes:
       spec: the SOURCE string.
+      licence: of the documents, where the source states it; else "".
     """
 
     spec: str
+    licence: str = ""
 
     @abc.abstractmethod
     def documents(self) -> Iterator[Document]:

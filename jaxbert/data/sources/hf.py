@@ -40,6 +40,11 @@ class HfSource(Source):
             fix = f"{did_you_mean(column, columns)}Columns there: {', '.join(columns)}; give hf:NAME#column."
             raise InputError(f"no column {column!r}", where=spec, fix=fix)
 
+    @property
+    def licence(self) -> str:  # type: ignore[override]
+        """What the dataset's card states."""
+        return str(self.builder.info.license or "")
+
     def describe(self) -> dict[str, Any]:
         """See `Source`: the builder's hash stands for the files' revision."""
         info = self.builder.info

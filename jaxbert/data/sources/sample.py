@@ -39,6 +39,8 @@ _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 class AwsDocsSource(Source):
     """Documents of the installed botocore."""
 
+    licence = "Apache-2.0"  # botocore's own LICENSE.txt
+
     def __init__(self, spec: str):
         self.spec = spec
         found = importlib.util.find_spec("botocore")

@@ -35,6 +35,12 @@ class TfdsSource(Source):
         if "train" not in splits:
             raise InputError("no split 'train'", where=spec, fix=f"Splits there: {', '.join(splits)}.")
 
+    @property
+    def licence(self) -> str:  # type: ignore[override]
+        """What the catalogue states of redistribution."""
+        stated = self.builder.info.redistribution_info
+        return str(getattr(stated, "license", None) or "")
+
     def describe(self) -> dict[str, Any]:
         """See `Source`: the dataset's full name and the sizes of its shards."""
         info = self.builder.info

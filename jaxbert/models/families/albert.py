@@ -25,6 +25,7 @@ from jaxbert.models.families.family import (
     norm,
     read_activation,
     read_fields,
+    tasks,
     write_fields,
     zero,
 )
@@ -142,6 +143,7 @@ FAMILY = Family(
     to_published=to_published,
     names=lambda config: NAMES,
     prefix="albert.",
+    tasks=tasks("Albert", dense("sequence_classification/dense", "classifier")),
     only={
         "embedding_size": lambda size: size >= 1,
         "layer_groups": lambda groups: groups >= 1,

@@ -18,6 +18,7 @@ from jaxbert.models.families.family import (
     norm,
     read_activation,
     read_fields,
+    tasks,
     write_fields,
     zero,
 )
@@ -91,7 +92,12 @@ _BOUNDARY = "cls.pair_target_predictions"
 _WORD = "bert.embeddings.word_embeddings.weight"
 
 NAMES: tuple[Name, ...] = (
-    Name("encoder/embeddings/word/table", _WORD, vocabulary=True, also=("cls.predictions.decoder.weight",)),
+    Name(
+        "encoder/embeddings/word/table",
+        _WORD,
+        vocabulary=True,
+        also=("cls.predictions.decoder.weight", f"{_BOUNDARY}.decoder.weight"),
+    ),
     Name("encoder/embeddings/position/table", "bert.embeddings.position_embeddings.weight"),
     Name("encoder/embeddings/type/table", "bert.embeddings.token_type_embeddings.weight"),
     *norm("encoder/embeddings/norm", "bert.embeddings.LayerNorm"),
@@ -116,12 +122,15 @@ FAMILY = Family(
     to_published=to_published,
     names=lambda config: NAMES,
     prefix="bert.",
+    tasks=tasks("Bert", dense("sequence_classification/dense", "classifier")),
     only={
         "embedding_size": zero,
         "layer_groups": zero,
         "position_offset": zero,
         "type_vocab_size": lambda size: size >= 1,
     },
+    # DataParallel's, and that of SpanBERT's pretraining archive.
+    wrappers=("module.", "decoder."),
     old_names={
         ".LayerNorm.gamma": ".LayerNorm.weight",
         ".LayerNorm.beta": ".LayerNorm.bias",

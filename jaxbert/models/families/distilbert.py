@@ -22,6 +22,7 @@ from jaxbert.models.families.family import (
     norm,
     read_activation,
     read_fields,
+    tasks,
     write_fields,
     zero,
 )
@@ -110,6 +111,9 @@ NAMES: tuple[Name, ...] = (
     Name("masked_lm/bias", "vocab_projector.bias", vocabulary=True),
 )
 
+# What the classes for texts and choices have in the place of a pooler, with ReLU.
+_PRE = dense("pooler/dense", "pre_classifier")
+
 FAMILY = Family(
     presets=PRESETS,
     model_type="distilbert",
@@ -117,6 +121,12 @@ FAMILY = Family(
     to_published=to_published,
     names=lambda config: NAMES,
     prefix="distilbert.",
+    tasks=tasks(
+        "DistilBert",
+        (*_PRE, *dense("sequence_classification/dense", "classifier")),
+        (*_PRE, *dense("multiple_choice/dense", "classifier")),
+    ),
+    pooler="relu",
     only={
         "embedding_size": zero,
         "layer_groups": zero,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -42,6 +42,20 @@ class Name:
         return self.ours.split("/")[0]
 
 
+@dataclass(frozen=True)
+class Task:
+    """A head of a published class for a task after pretraining.
+
+    Attributes:
+      architecture: the class.
+      names: the head's names there, and other names of parameters that the family's name map has too: a class may keep
+        what is a pooler here under its classifier.
+    """
+
+    architecture: str
+    names: tuple[Name, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Family:
     """A family of encoders.
@@ -51,11 +65,15 @@ class Family:
       model_type: of a published config.json.
       from_published: (published config, where it was read) -> EncoderConfig; InputError for what it cannot express.
       to_published: (EncoderConfig, names of its heads) -> published config.
-      names: the name map of an encoder with this config, and of every head.
+      names: the name map of an encoder with this config, and of every pretraining head.
+      tasks: by name of the head, what the published class of a task has beside. Their names overlap ("classifier"), so
+        that a file is read by its class.
+      pooler: what the pooler ends with.
       prefix: what the encoder's published names start with where heads stand beside it; a bare encoder leaves it out.
       only: what the family's files can hold, by field of `EncoderConfig`; a field that is not named may be anything.
       zeros: published tensors that hold nothing but 0 and have no parameter here, with their shapes.
       pads_before_positions: published code counts positions from its padding id on, which must be position_offset - 1.
+      wrappers: what all names of a file may begin with beside: of the module that held the model in training.
       old_names: endings that older files use, and what they are called now.
       ignored: published names that hold no parameter.
     """
@@ -66,9 +84,12 @@ class Family:
     to_published: Callable[[EncoderConfig, tuple[str, ...]], dict[str, Any]]
     names: Callable[[EncoderConfig], tuple[Name, ...]]
     prefix: str
+    tasks: Mapping[str, Task] = field(default_factory=dict)
+    pooler: Literal["tanh", "relu"] = "tanh"
     only: Mapping[str, Callable[[Any], bool]] = field(default_factory=dict)
     zeros: Callable[[EncoderConfig], Mapping[str, tuple[int, ...]]] = lambda config: {}
     pads_before_positions: bool = False
+    wrappers: tuple[str, ...] = ("module.",)
     old_names: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
 
@@ -97,6 +118,10 @@ ABSOLUTE: Mapping[str, tuple[Any, ...]] = {
 }
 
 
+_MOST_LAYERS = 10_000  # a file of shared layers does not show how many there are
+_LARGEST = 2**31  # no size of a model is near it; a file that says so is damaged, or means harm
+
+
 def zero(value: Any) -> bool:
     """For `Family.only`: what the family does not have."""
     return bool(value == 0)
@@ -120,10 +145,19 @@ def read_fields(
         value = published.get(key, default)
         whole = isinstance(default, int)
         right = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-        if not right or not value >= (1 if whole else 0):
-            kind = "a positive whole number" if whole else "a number of at least 0"
+        if not right or not (1 if whole else 0) <= value < _LARGEST:
+            kind = "a positive whole number below 2^31" if whole else "a number of at least 0"
             raise InputError(f"{key} is {value!r}, not {kind}", where=where, fix="Check the config.")
         values[name] = type(default)(value)
+    for name in ("dropout", "attention_dropout"):
+        if not values.get(name, 0) < 1:
+            raise InputError(f"{fields[name][0]} is {values[name]}, not below 1", where=where, fix="Check the config.")
+    if values["num_layers"] > _MOST_LAYERS:
+        raise InputError(
+            f"{fields['num_layers'][0]} is {values['num_layers']}, more than {_MOST_LAYERS:,}",
+            where=where,
+            fix="Check the config.",
+        )
     if values["hidden_size"] % values["num_heads"]:
         raise InputError(
             f"{fields['num_heads'][0]} {values['num_heads']} does not divide {fields['hidden_size'][0]} "
@@ -137,7 +171,7 @@ def read_fields(
 def read_activation(published: Mapping[str, Any], key: str, default: str, where: str) -> Activation:
     """The GELU that a published config names; InputError for another activation."""
     act = published.get(key, default)
-    if act not in ACTIVATIONS:
+    if not isinstance(act, str) or act not in ACTIVATIONS:
         raise InputError(f"{key} {act!r} is unknown", where=where, fix=f"Known: {', '.join(ACTIVATIONS)}.")
     return ACTIVATIONS[act]
 
@@ -172,6 +206,25 @@ def block(
         *dense(f"{ours}/down", f"{theirs}.{down}"),
         *norm(f"{ours}/output_norm", f"{theirs}.{output}"),
     )
+
+
+def tasks(stem: str, text: Sequence[Name], choice: Sequence[Name] | None = None) -> dict[str, Task]:
+    """The four classes of tasks of a family: all call their last layers "classifier" and "qa_outputs".
+
+    Args:
+      stem: what the classes' names begin with.
+      text: the name map of the classifier of texts.
+      choice: of the multiple choice; by default a classifier upon the pooler.
+    """
+    choice = dense("multiple_choice/dense", "classifier") if choice is None else choice
+    return {
+        "sequence_classification": Task(f"{stem}ForSequenceClassification", tuple(text)),
+        "token_classification": Task(
+            f"{stem}ForTokenClassification", dense("token_classification/dense", "classifier")
+        ),
+        "question_answering": Task(f"{stem}ForQuestionAnswering", dense("question_answering/dense", "qa_outputs")),
+        "multiple_choice": Task(f"{stem}ForMultipleChoice", tuple(choice)),
+    }
 
 
 # BERT's block, which RoBERTa and SpanBERT have too.

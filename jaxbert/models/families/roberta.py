@@ -27,6 +27,7 @@ from jaxbert.models.families.family import (
     norm,
     read_activation,
     read_fields,
+    tasks,
     write_fields,
     zero,
 )
@@ -118,6 +119,10 @@ def names(config: EncoderConfig) -> tuple[Name, ...]:
     )
 
 
+# The classifier of texts has a dense layer and tanh of its own, which is what a pooler is.
+_TEXT = (*dense("pooler/dense", "classifier.dense"), *dense("sequence_classification/dense", "classifier.out_proj"))
+
+
 def zeros(config: EncoderConfig) -> dict[str, tuple[int, ...]]:
     """The table of one token type that transformers' class has: see `Family`."""
     return {} if config.type_vocab_size else {_TYPE: (1, config.hidden_size)}
@@ -130,6 +135,7 @@ FAMILY = Family(
     to_published=to_published,
     names=names,
     prefix="roberta.",
+    tasks=tasks("Roberta", _TEXT),
     only={
         "embedding_size": zero,
         "layer_groups": zero,

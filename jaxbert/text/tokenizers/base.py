@@ -247,6 +247,8 @@ def read_json(path: Path) -> dict[str, Any]:
     """A file's JSON object; InputError where it is none."""
     try:
         return dict(json.loads(read_text(path)))
+    except RecursionError:
+        raise InputError("not JSON: nests too deep", where=str(path), fix="Copy the file again.") from None
     except (ValueError, TypeError) as error:
         raise InputError(f"not JSON: {error}", where=str(path), fix="Copy the file again.") from None
 

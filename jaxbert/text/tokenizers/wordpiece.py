@@ -8,6 +8,7 @@ cased: neither. Words of more than 100 characters are [UNK] (the original says 2
 from __future__ import annotations
 
 import collections
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -136,6 +137,8 @@ class WordPiece(Tokenizer):
 def load(directory: Path) -> WordPiece:
     """Opens a directory with tokenizer.json, or with vocab.txt (and tokenizer_config.json's `do_lower_case`).
 
+    Google's archives and old ones have vocab.txt alone: a vocabulary with capitals is a cased one.
+
     Raises:
       InputError: unreadable, or not BERT's WordPiece.
     """
@@ -176,8 +179,10 @@ def _from_vocab(directory: Path) -> WordPiece:
     path, config_path = directory / "vocab.txt", directory / "tokenizer_config.json"
     config = read_json(config_path) if config_path.exists() else {}
     pieces = read_text(path).removesuffix("\n").split("\n")
+    # But for special and unused tokens, which are written in capitals in any vocabulary.
+    capitals = any(re.search("[A-Z]", piece) for piece in pieces if not re.fullmatch(r"\[.*\]\r?", piece))
     normalisation = Normalisation(
-        lowercase=bool(config.get("do_lower_case", True)),
+        lowercase=bool(config.get("do_lower_case", not capitals)),
         handle_chinese_chars=bool(config.get("tokenize_chinese_chars", True)),
         strip_accents=config.get("strip_accents"),
     )

@@ -1,0 +1,116 @@
+"""The model card of a directory that is written for others: README.md, in the form that model hubs read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jaxbert.config import EncoderConfig
+from jaxbert.convert.gate import Verdict
+from jaxbert.models.layers import Params
+from jaxbert.models.model import count_parameters
+from jaxbert.text.tokenizers import Tokenizer
+
+_USE = {
+    "masked_lm": """from transformers import pipeline
+
+fill_mask = pipeline("fill-mask", model="{name}")
+fill_mask("A text with a {mask} in it.")""",
+    "": """from transformers import AutoModel, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("{name}")
+model = AutoModel.from_pretrained("{name}")
+hidden = model(**tokenizer("A text.", return_tensors="pt")).last_hidden_state""",
+    "sentence-transformers": """from sentence_transformers import SentenceTransformer
+
+SentenceTransformer("{name}").encode(["A text."])""",
+}
+# Names of published pipelines, by head.
+_PIPELINES = {
+    "masked_lm": "fill-mask",
+    "sequence_classification": "text-classification",
+    "token_classification": "token-classification",
+    "question_answering": "question-answering",
+}
+
+
+def render(
+    name: str,
+    config: EncoderConfig,
+    params: Params,
+    tokenizer: Tokenizer | None,
+    origin: Any,
+    verdict: Verdict,
+    receipt: Mapping[str, Any],
+    *,
+    licence: str = "",
+    layout: bool = False,
+) -> str:
+    """The card's text.
+
+    Args:
+      name: of the directory, as people will type it.
+      config: the encoder.
+      params: what was written.
+      tokenizer: None where there is none.
+      origin: a `jaxbert.provenance.Provenance`.
+      verdict: of the gate.
+      receipt: what receipt.json says.
+      licence: of the model, as hubs call it ("apache-2.0"); none is made up.
+      layout: the directory has sentence-transformers' layout.
+    """
+    # Deferred: of use here only, and not light.
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    heads = [part for part in params if part != "encoder"]
+    mask = None if tokenizer is None else tokenizer.token(tokenizer.mask_id)
+    use = _USE["masked_lm" if "masked_lm" in heads and mask else ""]
+    use = _USE["sentence-transformers"] if layout else use
+    environment = Environment(
+        loader=PackageLoader("jaxbert.convert", "."), undefined=StrictUndefined, keep_trailing_newline=True
+    )
+    template = environment.get_template("card.md.jinja")
+    text: str = template.render(
+        front=_front(heads, licence, layout),
+        title=origin.title,
+        name=name,
+        family=config.family,
+        heads=[head.replace("_", " ") for head in heads],
+        head_names=heads,
+        parameters=f"{count_parameters(params):,}",
+        layers=config.num_layers,
+        hidden=config.hidden_size,
+        attention_heads=config.num_heads,
+        vocabulary=f"{config.vocab_size:,}",
+        longest=config.longest_row,
+        made=origin.made,
+        mask=mask,
+        use=use.format(name=name, mask=mask),
+        origin=origin,
+        receipt=_lines(receipt, verdict),
+    )
+    return text.rstrip() + "\n"
+
+
+def _front(heads: Sequence[str], licence: str, layout: bool) -> str:
+    """The block that hubs read."""
+    lines = [f"license: {json.dumps(licence)}"] if licence else []
+    library = "sentence-transformers" if layout else "transformers"
+    pipeline = next((_PIPELINES[head] for head in _PIPELINES if head in heads), "feature-extraction")
+    pipeline = "sentence-similarity" if layout else pipeline
+    lines += [f"library_name: {library}", f"pipeline_tag: {pipeline}", "tags:", "- jaxbert"]
+    return "\n".join(lines)
+
+
+def _lines(receipt: Mapping[str, Any], verdict: Verdict) -> list[str]:
+    lines = [f"Checked before it was written: {verdict.line()}."]
+    for key in ("config_sha256", "model_sha256", "tokenizer_hash"):
+        if receipt.get(key):
+            lines.append(f"{key.replace('_', ' ')}: {receipt[key]}")
+    for key in ("seed", "step"):
+        if key in receipt:
+            lines.append(f"{key}: {receipt[key]}")
+    if receipt.get("versions"):
+        lines.append("versions: " + ", ".join(f"{name} {number}" for name, number in receipt["versions"].items()))
+    return [*lines, "All of it, with the hashes of the rows: receipt.json"]

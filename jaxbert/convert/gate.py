@@ -1,0 +1,281 @@
+"""The gate of a written model: what it computes, read again by others, beside what ours computes.
+
+Through transformers and torch where both are installed, for everything that transformers' class of the model computes;
+and always through our own reader, which also has what no class there has (the span-boundary head).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxbert.config import EncoderConfig
+from jaxbert.convert.names import np_dtype
+from jaxbert.convert.read import read_model
+from jaxbert.errors import Stopped
+from jaxbert.models.layers import Params
+from jaxbert.models.model import Model, head_sizes
+from jaxbert.text.tokenizers import Tokenizer
+
+# Of the norm of each output: the rule for float32 on both sides.
+TOLERANCE = 1e-4
+# From books of the nineteenth century: text that a model of English may have something to say about.
+SENTENCES = (
+    "Call me Ishmael.",
+    "It is a truth universally acknowledged, that a single man in possession of a good fortune, must be in want of a "
+    "wife.",
+    "There was no possibility of taking a walk that day.",
+    "It was the best of times, it was the worst of times, it was the age of wisdom, it was the age of foolishness.",
+    "Alice was beginning to get very tired of sitting by her sister on the bank, and of having nothing to do.",
+    "You don't know about me without you have read a book by the name of The Adventures of Tom Sawyer; but that ain't "
+    "no matter.",
+    "Marley was dead: to begin with.",
+)
+_LENGTH = 64
+
+Outputs = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate found.
+
+    Attributes:
+      through: who read the written model.
+      text: what it read: real sentences, or random ids where there is no tokenizer for them.
+      rows: how many.
+      differences: by reader and output, the norm of the difference as a share of the output's norm, on real tokens.
+      tolerance: what they must stay below.
+      rounding: the same share between the float32 model and ours in the type that was written; 0 for float32.
+    """
+
+    through: str
+    text: str
+    rows: int
+    differences: Mapping[str, Mapping[str, float]]
+    tolerance: float
+    rounding: float
+
+    @property
+    def worst(self) -> float:
+        """The largest difference."""
+        return max(value for outputs in self.differences.values() for value in outputs.values())
+
+    def line(self) -> str:
+        """For people."""
+        rounded = f"; rounding changes them by {self.rounding:.1e}" if self.rounding else ""
+        equal = f"within {self.worst:.1e} of their norm" if self.worst else "to the last bit"
+        return (
+            f"outputs equal ours {equal} (limit {self.tolerance:.0e} of the norm), on {self.rows} {self.text}, read by "
+            f"{self.through}{rounded}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """For the receipt."""
+        return {**asdict(self), "worst": self.worst}
+
+
+def judge(
+    directory: Path, config: EncoderConfig, params: Params, tokenizer: Tokenizer | None, dtype: str = "float32"
+) -> Verdict:
+    """Compares the model that was written to `directory` with `params`.
+
+    Args:
+      directory: complete, as others will open it.
+      config: the encoder's.
+      params: what was written.
+      tokenizer: None where the model has none.
+      dtype: in which it was written; ours is rounded to it first.
+
+    Raises:
+      Stopped: they differ by more than `TOLERANCE`.
+    """
+    batch, text = _batch(config, tokenizer)
+    exact = _computed(config, params, batch)
+    ours, rounding = exact, 0.0
+    if dtype != "float32":
+        kind = np_dtype(dtype)
+        rounded = jax.tree.map(lambda leaf: jnp.asarray(leaf, kind).astype(jnp.float32), params)
+        ours = _computed(config, rounded, batch)
+        del rounded
+        rounding = max(_differences(ours, exact, batch).values())
+    written = read_model(directory, note=lambda line: None)
+    differences = {"jaxbert": _differences(_computed(config, written.params, batch), ours, batch)}
+    del written
+    through = "our own reader"
+    theirs = _through_transformers(directory, config, batch)
+    if theirs is not None:
+        through = f"transformers {version('transformers')} on torch {version('torch')}, and {through}"
+        differences["transformers"] = _differences(theirs, ours, batch)
+    verdict = Verdict(through, text, len(batch["tokens"]), differences, TOLERANCE, rounding)
+    if not verdict.worst <= TOLERANCE:
+        reader, outputs = max(differences.items(), key=lambda item: _worst(item[1]))
+        name = max(outputs, key=lambda output: _sortable(outputs[output]))
+        raise Stopped(
+            f"the written model is not ours: its {name}, read by {reader}, differs by {outputs[name]:.1e} of the norm "
+            f"(limit {TOLERANCE:.0e}); nothing was left behind",
+            where=str(directory),
+            fix="Report it with the two config.json; no option passes this gate.",
+        )
+    return verdict
+
+
+def _worst(outputs: Mapping[str, float]) -> float:
+    return max(map(_sortable, outputs.values()))
+
+
+def _sortable(value: float) -> float:
+    return value if np.isfinite(value) else np.inf
+
+
+def _batch(config: EncoderConfig, tokenizer: Tokenizer | None) -> tuple[dict[str, np.ndarray], str]:
+    """Rows to compare on, and what they are."""
+    limit = min(_LENGTH, config.longest_row)
+    rows, text = [], "real sentences"
+    if tokenizer is not None:
+        cls, sep = tokenizer.cls_id, tokenizer.sep_id
+        rows = [[cls, *ids[: limit - 2], sep] for ids in tokenizer.encode_batch(SENTENCES)]
+        unknown = sum(token == tokenizer.unk_id for row in rows for token in row)
+        if 2 * unknown > sum(map(len, rows)):
+            rows = []
+    pad = 0 if tokenizer is None else tokenizer.pad_id
+    if not rows:
+        # No tokenizer, or one to which English says nothing: any ids but the padding's, which published code may mask.
+        text = "rows of random ids"
+        draws = np.random.default_rng(0)
+        usable = np.array([index for index in range(config.vocab_size) if index != pad])
+        pad = max(config.position_offset - 1, pad)
+        usable = usable[usable != pad] if len(usable) > 1 else usable
+        rows = [draws.choice(usable, size).tolist() for size in (limit, max(limit // 2, 1), max(limit // 3, 1))]
+    width = max(map(len, rows))
+    tokens = np.full((len(rows), width), pad, np.int32)
+    group = np.zeros_like(tokens)
+    for index, row in enumerate(rows):
+        tokens[index, : len(row)] = row
+        group[index, : len(row)] = 1
+    return {"tokens": tokens, "types": np.zeros_like(tokens), "group": group}, text
+
+
+def _computed(config: EncoderConfig, params: Params, batch: Mapping[str, np.ndarray]) -> Outputs:
+    """Every output of a model, on the host."""
+    heads = tuple(sorted(part for part in params if part != "encoder"))
+    sizes = tuple((head, tuple(sorted(of_head.items()))) for head, of_head in sorted(head_sizes(params).items()))
+    return {name: np.asarray(array) for name, array in _outputs(config, heads, sizes, params, batch).items()}
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _outputs(
+    config: EncoderConfig,
+    heads: tuple[str, ...],
+    sizes: tuple[tuple[str, tuple[tuple[str, int], ...]], ...],
+    params: Params,
+    batch: Mapping[str, jax.Array],
+) -> dict[str, jax.Array]:
+    model = Model(config, heads, sizes={head: dict(of_head) for head, of_head in sizes})
+    hidden = model.hidden(params, batch)
+    out = {"hidden": hidden}
+    for head in model.heads:
+        if head == "pooler":
+            out["pooled"] = model.pooled(params, hidden)
+        elif head == "masked_lm":
+            out[head] = model.masked_lm(params, hidden)[..., : model.config.vocab_size]
+        elif head == "span_boundary":
+            place = jnp.zeros(batch["tokens"].shape, jnp.int32)
+            left, right = jnp.roll(hidden, 1, axis=1), jnp.roll(hidden, -1, axis=1)
+            out[head] = model.span_boundary(params, left, right, place)[..., : model.config.vocab_size]
+        else:
+            out[head] = getattr(model, head)(params, hidden)
+    return out
+
+
+def _differences(theirs: Outputs, ours: Outputs, batch: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Norm of the difference by the norm of ours, for the outputs that both have; of tokens, on the real ones."""
+    real = batch["group"] > 0
+    # A span's neighbours may be padding, which sees the text there and not here.
+    inner = real & np.roll(real, 1, axis=1) & np.roll(real, -1, axis=1)
+    found = {}
+    for name, theirs_of in theirs.items():
+        if name not in ours:  # a head that the class has made up
+            continue
+        chosen = inner if name == "span_boundary" else real
+        a, b = (x[chosen] if x.ndim == 3 else x for x in (theirs_of, ours[name]))
+        if a.size:
+            found[name] = _distance(a, b)
+    return found
+
+
+def _distance(theirs: np.ndarray, ours: np.ndarray) -> float:
+    difference, norm = theirs.astype(np.float64) - ours, float(np.linalg.norm(ours.astype(np.float64)))
+    return float(np.linalg.norm(difference)) / max(norm, 1e-30)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# transformers
+
+
+def _through_transformers(directory: Path, config: EncoderConfig, batch: Mapping[str, np.ndarray]) -> Outputs | None:
+    """What the class that config.json names computes; None where transformers or torch is not installed."""
+    try:
+        import torch
+        import transformers
+    except ImportError:
+        return None
+    (architecture,) = json.loads((directory / "config.json").read_text(encoding="utf-8"))["architectures"]
+    with _quiet(transformers), torch.no_grad():
+        model: Any = getattr(transformers, architecture).from_pretrained(directory, local_files_only=True)
+        model = model.float().eval()
+        inputs = {
+            "input_ids": torch.tensor(batch["tokens"], dtype=torch.long),
+            "attention_mask": torch.tensor(batch["group"], dtype=torch.long),
+        }
+        if config.type_vocab_size > 1:
+            inputs["token_type_ids"] = torch.tensor(batch["types"], dtype=torch.long)
+        if architecture.endswith("ForMultipleChoice"):
+            inputs = {name: array[:, None] for name, array in inputs.items()}
+        out = model(**inputs, output_hidden_states=True)
+        found = {"hidden": out.hidden_states[-1]}
+        kind = architecture.partition("For")[2]
+        # transformers' names of what its classes give.
+        for name, where in {
+            "masked_lm": {"PreTraining": "prediction_logits", "MaskedLM": "logits"},
+            "next_sentence": {"PreTraining": "seq_relationship_logits", "NextSentencePrediction": "logits"},
+            "sentence_order": {"PreTraining": "sop_logits"},
+            "sequence_classification": {"SequenceClassification": "logits"},
+            "token_classification": {"TokenClassification": "logits"},
+            "multiple_choice": {"MultipleChoice": "logits"},
+            "pooled": {"": "pooler_output"},
+        }.items():
+            if kind in where and getattr(out, where[kind], None) is not None:
+                found[name] = getattr(out, where[kind])
+        if kind == "QuestionAnswering":
+            found["question_answering"] = torch.stack([out.start_logits, out.end_logits], dim=-1)
+        arrays = {name: np.asarray(array.numpy()) for name, array in found.items()}
+    if "multiple_choice" in arrays:
+        arrays["multiple_choice"] = arrays["multiple_choice"].reshape(-1, 1)
+    return arrays
+
+
+@contextmanager
+def _quiet(transformers: Any) -> Any:
+    """transformers without its progress bars and advice, which are not about this program."""
+    logging = transformers.utils.logging
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        with suppress(AttributeError):
+            if bars:
+                logging.enable_progress_bar()

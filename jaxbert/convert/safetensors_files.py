@@ -1,0 +1,111 @@
+"""safetensors: `model.safetensors`, or its shards by `model.safetensors.index.json`; tensor by tensor both ways."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from jaxbert.convert import flax_msgpack
+from jaxbert.convert.tensors import Array, Tensor, Tensors, read_index
+from jaxbert.errors import InputError
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+
+# safetensors' names of types -> numpy's; those that no weights have are left to numpy's silence.
+_TYPES = {
+    **{"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64", "BOOL": "bool"},
+    **{f"I{bits}": f"int{bits}" for bits in (8, 16, 32, 64)},
+    **{f"U{bits}": f"uint{bits}" for bits in (8, 16, 32, 64)},
+}
+_NAMES = {"float16": "F16", "bfloat16": "BF16", "float32": "F32", "float64": "F64"}
+
+
+def found(directory: Path) -> bool:
+    """Whether `directory` has such files."""
+    return any((directory / name).exists() for name in (WEIGHTS, INDEX))
+
+
+def open_tensors(directory: Path, stack: ExitStack) -> dict[str, Tensor]:
+    """The tensors of a directory by name, each read from disk when it is asked for.
+
+    Raises:
+      InputError: a file is missing, damaged, or named outside the directory.
+    """
+    if (directory / WEIGHTS).exists():
+        handle = _open(directory / WEIGHTS, stack)
+        tensors = {name: _tensor(handle, name, directory / WEIGHTS) for name in handle.keys()}  # noqa: SIM118 (no mapping)
+        # What transformers' Flax classes wrote has their names and orientation, and says so.
+        if (handle.metadata() or {}).get("format") == "flax":
+            return flax_msgpack.published(tensors, str(directory / WEIGHTS))
+        return tensors
+    home = read_index(directory / INDEX)
+    handles = {file: _open(directory / file, stack) for file in sorted(set(home.values()))}
+    for name, file in home.items():
+        if name not in handles[file].keys():  # noqa: SIM118
+            raise InputError(f"tensor {name!r} is not in {file}", where=str(directory), fix="Copy the model again.")
+    return {name: _tensor(handles[file], name, directory / file) for name, file in home.items()}
+
+
+def _open(path: Path, stack: ExitStack) -> Any:
+    try:
+        if not path.is_file():  # safetensors would say of a directory that it is no device
+            raise FileNotFoundError
+        return stack.enter_context(safe_open(path, framework="np"))
+    except FileNotFoundError:
+        raise InputError("is missing", where=str(path), fix="Copy the model again, whole.") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"unreadable weights: {error}", where=str(path), fix="Copy the model again.") from None
+
+
+def _tensor(handle: Any, name: str, path: Path) -> Tensor:
+    header = handle.get_slice(name)
+
+    def read() -> Array:
+        try:
+            return np.asarray(handle.get_tensor(name))
+        except (SafetensorError, TypeError) as error:
+            raise InputError(
+                f"tensor {name!r} is unreadable: {error}", where=str(path), fix="Copy the model again."
+            ) from None
+
+    kind = str(header.get_dtype())
+    return Tensor(tuple(header.get_shape()), _TYPES.get(kind, kind), read)
+
+
+def write_tensors(path: Path, tensors: Tensors) -> None:
+    """Writes one file, tensor by tensor: memory is that of the largest.
+
+    The library writes only what is in memory all at once. The layout is its own to the byte (8 bytes of the header's
+    length, the header in JSON, the arrays in the order of the widths of their types and then of their names), so that a
+    published file that is read and written again is the same file.
+    """
+    order = sorted(tensors, key=lambda name: (-np_itemsize(tensors[name].dtype), name))
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name in order:
+        tensor = tensors[name]
+        begin, end = end, end + int(np.prod(tensor.shape, dtype=np.int64)) * np_itemsize(tensor.dtype)
+        header[name] = {"dtype": _NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for name in order:
+            array = tensors[name].read()
+            little = array.astype(array.dtype.newbyteorder("<"), copy=False) if array.dtype.byteorder == ">" else array
+            file.write(np.ascontiguousarray(little).reshape(-1).view(np.uint8).data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def np_itemsize(dtype: str) -> int:
+    """Bytes of a number of this type."""
+    return int(np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype).itemsize)

@@ -1,0 +1,284 @@
+"""Vectors of texts: the encoder's hidden states pooled to one vector each."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxbert.batches import TOKENS_A_TEXT, Window, check_limits, dispatch, windows
+from jaxbert.convert.sentence_transformers import MODULES, Layout, Pooling
+from jaxbert.errors import InputError, Interrupted
+from jaxbert.library import Loaded, load
+from jaxbert.models.layers import Params
+from jaxbert.models.model import Model
+from jaxbert.texts import open_texts
+
+FORMATS = (".npy", ".jsonl")
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Some texts that stand side by side in the input, with their vectors.
+
+    Attributes:
+      texts: as given.
+      vectors: float32 (texts, D).
+      tokens: that were computed, special tokens counted.
+      cut: how many texts were longer than the limit, and were cut at their end.
+    """
+
+    texts: list[str]
+    vectors: np.ndarray
+    tokens: int
+    cut: int
+
+
+def embed(
+    model: Loaded,
+    texts: Iterable[str],
+    *,
+    pooling: Pooling = "mean",
+    normalize: bool = False,
+    max_length: int | None = None,
+    batch_tokens: int | None = None,
+) -> np.ndarray:
+    """Vectors of texts, float32 (N, D), in the order of `texts`.
+
+    Args:
+      model: from `jaxbert.load`.
+      texts: any number, each cut at its end where it is too long. An empty one has the vector of its special tokens.
+      pooling: "mean" is the mean of the last layer's hidden states over the text's tokens, special tokens counted;
+        "cls" is the hidden state of the first token, [CLS], not the pooler's output. As sentence-transformers has them.
+      normalize: divide each vector by its length.
+      max_length: longest text in tokens, special tokens counted; by default what the model takes.
+      batch_tokens: tokens a batch; by default what suits the device.
+
+    Raises:
+      InputError: an argument is out of range, or the model has no tokenizer.
+    """
+    found = [
+        one.vectors
+        for one in embed_stream(
+            model, texts, pooling=pooling, normalize=normalize, max_length=max_length, batch_tokens=batch_tokens
+        )
+    ]
+    return np.concatenate(found) if found else np.zeros((0, model.config.hidden_size), np.float32)
+
+
+def embed_stream(
+    model: Loaded,
+    texts: Iterable[str],
+    *,
+    pooling: Pooling = "mean",
+    normalize: bool = False,
+    max_length: int | None = None,
+    batch_tokens: int | None = None,
+) -> Iterator[Embedded]:
+    """`embed`, some thousand texts at a time, in their order: memory does not grow with their number.
+
+    The next texts are read and tokenised while the device computes.
+    """
+    if isinstance(texts, str):
+        raise InputError("one text where a list of texts is due", where="embed", fix="Give [text].")
+    if pooling not in get_args(Pooling):
+        raise InputError(f"unknown pooling {pooling!r}", where="pooling", fix=f"Known: {', '.join(get_args(Pooling))}.")
+    limit, batch_tokens = check_limits(model, max_length, batch_tokens)
+    return _stream(model, windows(model, texts, limit=limit, batch_tokens=batch_tokens), pooling, normalize)
+
+
+def _stream(model: Loaded, parts: Iterator[Window], pooling: Pooling, normalize: bool) -> Iterator[Embedded]:
+    before: tuple[Window, list[jax.Array]] | None = None
+    for window in parts:
+        started = dispatch(
+            window.batches, lambda batch: _vectors(model.model, pooling, normalize, model.params, batch.arrays)
+        )
+        if before is not None:
+            yield _collect(model, *before)
+        before = window, started
+    if before is not None:
+        yield _collect(model, *before)
+
+
+def _collect(model: Loaded, window: Window, started: list[jax.Array]) -> Embedded:
+    vectors = np.empty((len(window.texts), model.config.hidden_size), np.float32)
+    for batch, found in zip(window.batches, started, strict=True):
+        there = batch.texts >= 0
+        vectors[batch.texts[there]] = np.asarray(found)[there]
+    return Embedded(window.texts, vectors, window.tokens, window.cut)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _vectors(model: Model, pooling: Pooling, normalize: bool, params: Params, batch: dict[str, Any]) -> jax.Array:
+    """Vectors (B, G, D) of the texts of packed rows; 0 where a row has no such text."""
+    x_BLD = model.hidden(params, batch)
+    group_BL = batch["group"]
+    number_G = jnp.arange(1, max(1, group_BL.shape[1] // TOKENS_A_TEXT) + 1)
+    mine_BGL = group_BL[:, None, :] == number_G[:, None]
+    if pooling == "cls":
+        mine_BGL &= (group_BL != jnp.roll(group_BL, 1, axis=1).at[:, 0].set(0))[:, None, :]
+    weight_BGL = mine_BGL.astype(x_BLD.dtype)
+    # Full float32 on every device: a mean over tokens is no place to round.
+    sum_BGD = jnp.einsum("bgl,bld->bgd", weight_BGL, x_BLD, precision=jax.lax.Precision.HIGHEST)
+    y_BGD = sum_BGD / jnp.maximum(weight_BGL.sum(-1, keepdims=True), 1)
+    if normalize:
+        y_BGD /= jnp.maximum(jnp.linalg.norm(y_BGD, axis=-1, keepdims=True), 1e-12)
+    return y_BGD
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# From a file to a file
+
+
+def embed_file(
+    model: str,
+    file: str,
+    out: str | Path,
+    *,
+    pooling: Pooling | None = None,
+    normalize: bool | None = None,
+    max_length: int | None = None,
+    batch_tokens: int | None = None,
+    overwrite: bool = False,
+    note: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """`jaxbert embed`: a vector for each line of a file, in the order of the lines.
+
+    Args:
+      model: MODEL. What is not given here its directory says, where it has sentence-transformers' layout; else it is
+        the mean, not normalised, of as many tokens as the model takes.
+      file: see `jaxbert.texts.open_texts`. An empty line has a vector too, that of an empty text.
+      out: NAME.npy, float32 (N, D); or NAME.jsonl, lines {"text", "embedding"}. It stands there when it is whole.
+      pooling, normalize, max_length, batch_tokens: see `embed`.
+      overwrite: replace `out`.
+      note: is given the lines to show.
+
+    Returns:
+      Figures: texts, empty, cut, tokens, dimension, what was used, seconds (of the vectors, without loading the model).
+
+    Raises:
+      InputError: an argument is wrong, or the file is; nothing is written.
+      Interrupted: the disk is full; nothing is left behind.
+    """
+    out = Path(out)
+    _check_out(out, file, overwrite)
+    texts = open_texts(file)
+    loaded = load(model)
+    layout = loaded.layout or Layout("mean")
+    if layout.lowercase and loaded.tokenizer is not None and not loaded.tokenizer.lowercase:
+        raise InputError(
+            "lower-cases texts ahead of a tokenizer that keeps case, which is not supported",
+            where=model,
+            fix=f"Lower-case the texts, and embed with a copy of the model without {MODULES}.",
+        )
+    longest = loaded.config.longest_row
+    settings: dict[str, Any] = {
+        "pooling": layout.pooling if pooling is None else pooling,
+        "normalize": layout.normalize if normalize is None else normalize,
+        "max_length": min(layout.max_length or longest, longest) if max_length is None else max_length,
+    }
+    began = time.perf_counter()
+    parts = embed_stream(loaded, (text for _, text in texts), batch_tokens=batch_tokens, **settings)
+    counts = _write(out, parts, loaded.config.hidden_size, file)
+    seconds = time.perf_counter() - began
+    words = f"{settings['pooling']} pooling{', normalised' if settings['normalize'] else ''}"
+    note(f"{counts['texts']:,} texts, {counts['tokens']:,} tokens, {words}, {seconds:.1f} s")
+    if counts["empty"]:
+        note(f"look at: empty lines: {counts['empty']:,}, kept as empty texts, so that every line has its vector")
+    if counts["cut"]:
+        note(f"look at: texts of more than {settings['max_length']} tokens: {counts['cut']:,}, cut at their end")
+    note(f"wrote {out}: float32 ({counts['texts']}, {loaded.config.hidden_size})")
+    return {
+        **counts,
+        "dimension": loaded.config.hidden_size,
+        **settings,
+        "seconds": round(seconds, 3),
+        "tokens_per_s": round(counts["tokens"] / seconds),
+        "out": str(out),
+    }
+
+
+def _check_out(out: Path, file: str, overwrite: bool) -> None:
+    if out.suffix not in FORMATS:
+        raise InputError(
+            f"{out.suffix or 'no ending'!r} is no format", where=f"--out {out}", fix="Give NAME.npy or NAME.jsonl."
+        )
+    if not out.absolute().parent.is_dir():
+        raise InputError("no such directory", where=f"--out {out}", fix="Make it first, or give another file.")
+    if not out.exists():
+        return
+    if not out.is_file():
+        raise InputError("not a file", where=f"--out {out}", fix="Give another name.")
+    if not overwrite:
+        raise InputError("exists already", where=f"--out {out}", fix="Give another name, or pass --overwrite.")
+    if Path(file).exists() and out.samefile(file):
+        raise InputError("would replace the texts", where=f"--out {out}", fix="Give another name.")
+
+
+def _write(out: Path, parts: Iterator[Embedded], dimension: int, file: str) -> dict[str, int]:
+    """Writes vectors beside `out` and moves them there; gives the counts."""
+    partial_file = out.parent / f".{out.name}.{os.getpid()}.partial"
+    write = _write_npy if out.suffix == ".npy" else _write_jsonl
+    counts = dict.fromkeys(("texts", "empty", "cut", "tokens"), 0)
+
+    def counted() -> Iterator[Embedded]:
+        for part in parts:
+            counts["texts"] += len(part.texts)
+            counts["empty"] += sum(not text.strip() for text in part.texts)
+            counts["cut"] += part.cut
+            counts["tokens"] += part.tokens
+            yield part
+
+    try:
+        with partial_file.open("wb") as handle:
+            write(handle, counted(), dimension)
+            if not counts["texts"]:
+                raise InputError("no texts", where=file, fix="Give a file with a text a line.")
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(partial_file, out)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise Interrupted("the disk is full", where=str(out), fix="Make room; the same command again.") from None
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            partial_file.unlink(missing_ok=True)
+    return counts
+
+
+def _write_npy(file: IO[bytes], parts: Iterable[Embedded], dimension: int) -> None:
+    """One array; its header comes first and again at the end, when the number of rows is known."""
+
+    def header(rows: int) -> int:
+        shape = {"descr": "<f4", "fortran_order": False, "shape": (rows, dimension)}
+        np.lib.format.write_array_header_1_0(file, shape)
+        return file.tell()
+
+    size, rows = header(0), 0
+    for part in parts:
+        file.write(part.vectors.astype("<f4").tobytes())
+        rows += len(part.vectors)
+    file.seek(0)
+    # numpy leaves room in a header for the first axis to grow.
+    if header(rows) != size:
+        raise RuntimeError("the header of the array has grown")
+
+
+def _write_jsonl(file: IO[bytes], parts: Iterable[Embedded], dimension: int) -> None:
+    """A record a text; numbers are the shortest that give the same float32."""
+    for part in parts:
+        for text, vector in zip(part.texts, part.vectors, strict=True):
+            numbers = ", ".join(map(str, vector))
+            file.write(f'{{"text": {json.dumps(text, ensure_ascii=False)}, "embedding": [{numbers}]}}\n'.encode())

@@ -1,0 +1,263 @@
+"""Where a model comes from: the facts of a run that its card and its receipt state, read from its workdir."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jaxbert.checkpoint import read_manifest
+from jaxbert.config import PhaseConfig, RunConfig, load_json, schedule_start
+from jaxbert.data.shards import read_manifest as read_shards_manifest
+from jaxbert.errors import InputError
+from jaxbert.evaluate import phase_rows
+from jaxbert.telemetry import JsonLines
+
+_LICENCE = "Licence of the data:"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a model comes from.
+
+    Attributes:
+      made: one sentence for people.
+      title: of the card.
+      data: lines about the data.
+      data_licence: of the data, "" where nobody stated it.
+      recipe: rows of a table, the first cell of each its name, then one for each phase.
+      phases: their names.
+      objectives, optimizer, numerics: for people.
+      results, cost: lines.
+      receipt: JSON by which the run is replayed; empty for a model that no run here made.
+      run_config: the run's config.json, to the byte.
+      replay: how.
+    """
+
+    made: str
+    title: str
+    data: tuple[str, ...] = ()
+    data_licence: str = ""
+    recipe: tuple[tuple[str, ...], ...] = ()
+    phases: tuple[str, ...] = ()
+    objectives: tuple[str, ...] = ()
+    optimizer: str = ""
+    numerics: str = ""
+    results: tuple[str, ...] = ()
+    cost: tuple[str, ...] = ()
+    receipt: Mapping[str, Any] = field(default_factory=dict)
+    run_config: bytes = b""
+    replay: str = ""
+
+
+def of_files(name: str, form: str) -> Provenance:
+    """Of a model that was read from published files."""
+    return Provenance(
+        made=f"Converted from {name} ({form}); who trained it, on what and under which licence, its origin says.",
+        title=name,
+        data=("Not known here: see the model's origin.",),
+        receipt={"from": {"name": name, "format": form}},
+    )
+
+
+def of_run(workdir: Path, step: int) -> Provenance:
+    """Of a run's checkpoint.
+
+    Raises:
+      InputError: its config or manifest cannot be read.
+    """
+    config = load_json(workdir / "config.json")
+    run_config = (workdir / "config.json").read_bytes()
+    meta = _meta(workdir, step)
+    lines = list(JsonLines.read(workdir / "telemetry.jsonl"))
+    started = next((line for line in lines if "versions" in line), {})
+    clock: dict[str, Any] = next((line for line in reversed(lines) if "elapsed_s" in line and line["step"] <= step), {})
+    data, licence, hashes = _data(config, workdir, meta)
+    receipt = {
+        "from": {"run": config.name, "step": step},
+        "config_sha256": hashlib.sha256(run_config).hexdigest(),
+        "rows": hashes,
+        "seed": config.seed,
+        "step": step,
+        "teacher": meta.get("teacher"),
+        "init": config.init or None,
+        "devices": started.get("devices"),
+        "versions": started.get("versions", {}),
+    }
+    return Provenance(
+        made=f"Pretrained by jaxbert: run {config.name}, step {step:,}.",
+        title=config.name,
+        data=data,
+        data_licence=licence,
+        recipe=_recipe(config, step),
+        phases=tuple(phase.name for phase in config.phases),
+        objectives=_objectives(config),
+        optimizer=_optimizer(config),
+        numerics=f"Activations in {config.numerics.dtype}, seed {config.seed}.",
+        results=_results(meta, step),
+        cost=_cost(clock, started),
+        receipt={name: value for name, value in receipt.items() if value is not None},
+        run_config=run_config,
+        replay=_replay(config, step),
+    )
+
+
+def _meta(workdir: Path, step: int) -> Mapping[str, Any]:
+    try:
+        return read_manifest(workdir, step).meta
+    except ValueError as error:
+        raise InputError(
+            f"step {step} has no usable manifest ({error})", where=str(workdir), fix="Take another step."
+        ) from None
+
+
+def _data(
+    config: RunConfig, workdir: Path, meta: Mapping[str, Any]
+) -> tuple[tuple[str, ...], str, dict[str, list[str]]]:
+    """Lines about the data, its licence, and the hashes of the rows by phase."""
+    lines: list[str] = []
+    licences: list[str] = []
+    hashes = dict(zip((phase.name for phase in config.phases), meta.get("rows", []), strict=False))
+    for phase in config.phases:
+        for index, (directory, weight) in enumerate(phase_rows(config, phase, workdir)):
+            share = f", weight {weight:g}" if len(phase_rows(config, phase, workdir)) > 1 else ""
+            known = hashes.get(phase.name, [])
+            digest = f"; sha256 {known[index]}" if index < len(known) else ""
+            source = "" if phase.rows else config.data.source
+            lines.append(f"Phase {phase.name}: {_rows(directory, source, licences)}{share}{digest}")
+    licences += _source_licence(config)
+    lines = list(dict.fromkeys(lines))
+    licence = " and ".join(dict.fromkeys(filter(None, licences)))
+    stated = f"{_LICENCE} {licence}." if licence else f"{_LICENCE} not stated."
+    return (*lines, stated), licence, hashes
+
+
+def _rows(directory: Path, source: str, licences: list[str]) -> str:
+    """What a directory of rows says of itself; its licence goes into `licences`."""
+    try:
+        manifest = read_shards_manifest(directory, "rows")
+    except InputError:
+        return f"{_without_folders(source) or directory.name} (the rows are no longer where the run read them)"
+    made = manifest.get("provenance", {})
+    licences.append(made.get("licence", ""))
+    train = manifest["statistics"]["train"]
+    source = _without_folders(made.get("source") or source)
+    return (
+        f"{source and source + ', '}{train['documents']:,} documents, {train['tokens']:,} tokens, as "
+        f"{manifest['counts']['train']:,} rows of {manifest['length']} tokens ({manifest['policy']})"
+    )
+
+
+def _without_folders(spec: str) -> str:
+    """A SOURCE without the folders of this machine."""
+    kind, _, rest = spec.partition(":")
+    return f"{kind}:{rest.rpartition('/')[2]}" if kind in ("text", "jsonl", "parquet") else spec
+
+
+def _source_licence(config: RunConfig) -> list[str]:
+    from jaxbert.data.sources import licence_of
+
+    return [licence_of(config.data.source)] if config.data.source and not all(p.rows for p in config.phases) else []
+
+
+def _recipe(config: RunConfig, step: int) -> tuple[tuple[str, ...], ...]:
+    def of(name: str, value: Any) -> tuple[str, ...]:
+        return (name, *(str(value(index, phase)) for index, phase in enumerate(config.phases)))
+
+    def done(index: int, phase: PhaseConfig) -> str:
+        before = sum(other.steps for other in config.phases[:index])
+        return f"{min(max(step - before, 0), phase.steps):,} of {phase.steps:,}"
+
+    def schedule(index: int, phase: PhaseConfig) -> str:
+        found = config.phases[schedule_start(config, index)].schedule
+        assert found is not None
+        again = "" if phase.schedule is not None else ", continued"
+        return f"{found.kind}, peak {found.peak:g}, {found.warmup_steps:,} steps of warm-up{again}"
+
+    return (
+        of("steps", done),
+        of("rows a step", lambda index, phase: f"{phase.batch_size:,}"),
+        of("tokens a row", lambda index, phase: phase.length),
+        of("rate", schedule),
+    )
+
+
+def _objectives(config: RunConfig) -> tuple[str, ...]:
+    found = []
+    for name, value in vars(config.objectives).items():
+        if name == "extra" or value is None:
+            continue
+        usual, always = type(value)(), ("scheme", "rate")
+        shown = [
+            f"{key.replace('_', ' ')} {setting}"
+            for key, setting in vars(value).items()
+            if key not in ("encoder", "teacher") and (key in always or setting != getattr(usual, key))
+        ]
+        found.append(name.replace("_", " ") + (f" ({', '.join(shown)})" if shown else ""))
+    found += [f"{extra.name}" for extra in config.objectives.extra]
+    return tuple(found)
+
+
+def _optimizer(config: RunConfig) -> str:
+    facts = {key: value for key, value in dataclasses.asdict(config.optimizer).items() if key != "name"}
+    return f"{config.optimizer.name} ({', '.join(f'{key} {value}' for key, value in facts.items())})"
+
+
+def _results(meta: Mapping[str, Any], step: int) -> tuple[str, ...]:
+    found = meta.get("last_evaluation") or {}
+    if not found:
+        return ("Not evaluated.",)
+    when = "at this step" if found.get("step") == step else f"at step {found.get('step'):,}, the last one evaluated"
+    lines = [f"On held-out rows with fixed masks, {when}:"]
+    for name, value in found.items():
+        if name != "step" and isinstance(value, int | float):
+            shown = f"{value:.1%}" if name.endswith("accuracy") else f"{value:.4f}"
+            lines.append(f"{name.replace('_', ' ')}: {shown}")
+    return (f"{lines[0]} {'; '.join(lines[1:])}",)
+
+
+def _cost(clock: Mapping[str, Any], started: Mapping[str, Any]) -> tuple[str, ...]:
+    """Time, energy and money until this step; what was not measured is said to be so."""
+    if not clock:
+        return ("No telemetry is there.",)
+    lines = [
+        f"Time: {clock['elapsed_s'] / 3600:.2f} hours on {started.get('devices', '?')} x "
+        f"{started.get('device', 'device')}"
+    ]
+    if "energy_joules" in clock:
+        lines.append(f"Energy: {clock['energy_joules'] / 3.6e6:.3f} kWh ({clock.get('energy_source', 'measured')})")
+    else:
+        lines.append("Energy: not measured (no counters there, and no logging.watts for an estimate)")
+    if "money" in clock:
+        lines.append(f"Money: {clock['money']:.2f} {clock.get('currency', '')}".rstrip())
+    else:
+        lines.append("Money: not stated (logging.price_per_hour)")
+    return tuple(lines)
+
+
+def _replay(config: RunConfig, step: int) -> str:
+    given = [phase for phase in config.phases if phase.rows]
+    data = " with the rows of these hashes (`--data`)" if given else ""
+    start = f", `--init` {config.init}" if config.init else ""
+    return (
+        f"To replay it: `jaxbert pretrain run.json --workdir DIR`{data}{start}, then `jaxbert convert "
+        f"DIR/checkpoints/{step} OUT --to hf`. With these versions, on the same mesh of the same devices, "
+        "model.safetensors is the same to the bit."
+    )
+
+
+def stated_licence(origin: Provenance, licence: str) -> Provenance:
+    """`origin` with the licence of the data as its user states it; unchanged without one."""
+    if not licence:
+        return origin
+    data = [line for line in origin.data if not line.startswith(_LICENCE)]
+    return dataclasses.replace(origin, data=(*data, f"{_LICENCE} {licence}."), data_licence=licence)
+
+
+def to_json(value: Mapping[str, Any]) -> str:
+    """How the receipt is written."""
+    return json.dumps(value, indent=2, sort_keys=True) + "\n"

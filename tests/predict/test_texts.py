@@ -1,0 +1,71 @@
+"""Texts of a file: a line each, none left out."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from jaxbert.data.sources import base
+from jaxbert.errors import InputError
+from jaxbert.texts import open_texts
+
+PACK = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress, ".bz2": bz2.compress, ".zst": zstandard.compress}
+
+
+@pytest.mark.parametrize("ending", PACK)
+def test_lines(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"a.txt{ending}"
+    path.write_bytes(PACK[ending]("one\n\n zwei ä\r\nthree".encode()))  # type: ignore[operator]
+    expected = [(f"{path}:1", "one"), (f"{path}:2", ""), (f"{path}:3", " zwei ä"), (f"{path}:4", "three")]
+    assert list(open_texts(str(path))) == expected
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_records(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"a.jsonl{ending}"
+    lines = r'{"text": "one", "de": "eins"}' + "\n\n" + r'{"text": "", "de": "\ud800"}' + "\n"
+    path.write_bytes(PACK[ending](lines.encode()))  # type: ignore[operator]
+    name = path.name
+    assert list(open_texts(str(path))) == [(f"{name}:1", "one"), (f"{name}:3", "")]
+    assert [text for _, text in open_texts(f"{path}#de")] == ["eins", "\N{REPLACEMENT CHARACTER}"]
+    with pytest.raises(InputError, match="no field 'fr'"):
+        open_texts(f"{path}#fr")
+
+
+def test_a_line_of_megabytes_is_one_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "MAX_DOCUMENT_BYTES", 8)
+    (tmp_path / "a").write_text("a b c d e f g h\ni\n")
+    assert [text for _, text in open_texts(str(tmp_path / "a"))] == ["a b c d ", "i"]
+
+
+def test_standard_input() -> None:
+    code = "from jaxbert.texts import open_texts; print(list(open_texts('-')))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], input="one\n\nthree", capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[('stdin:1', 'one'), ('stdin:2', ''), ('stdin:3', 'three')]\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("nowhere", None, "no such file"),
+        ("nowhere.jsonl", None, "no file matches"),
+        ("a.txt#text", b"a", "#text on a file that is no .jsonl"),
+        ("a.txt", b"\xff\xfea", "UTF-16"),
+        ("a.gz", b"not packed", "damaged or mislabelled"),
+        ("a.jsonl", b"no json\n", "not JSON"),
+    ],
+)
+def test_refuses(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / name.partition("#")[0]).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        open_texts(str(tmp_path / name))
