@@ -110,7 +110,7 @@ def judge(
         del rounded
         rounding = max(_differences(ours, exact, batch).values())
     written = read_model(directory, note=lambda line: None)
-    differences = {"jaxbert": _differences(_computed(config, written.params, batch), ours, batch)}
+    differences = {"jaxbert": _differences(_computed(written.config, written.params, batch), ours, batch)}
     del written
     through = "our own reader"
     theirs = _through_transformers(directory, config, batch)

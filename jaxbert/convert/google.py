@@ -1,151 +1,241 @@
 """Google's originals: a TF1 checkpoint of BERT or ALBERT beside bert_config.json or albert_config.json.
 
-Names are those of google-research/bert modeling.py, run_pretraining.py, run_classifier.py and run_squad.py, and of
-google-research/albert. Their "gelu" is the tanh formula, and their LayerNorm has an epsilon of 1e-12.
+Names and defaults are those of google-research/bert (modeling.py, run_pretraining.py, run_classifier.py, run_squad.py)
+and google-research/albert (modeling.py and its scripts). Their "gelu" is the tanh formula, the epsilon of their
+LayerNorm 1e-12, and their kernels are (in, out); what the scripts call output_weights is (out, in), as torch has it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jaxbert.config import EncoderConfig
-from jaxbert.convert.tensors import Tensor, read_json
-from jaxbert.convert.tf1 import open_bundle
+from jaxbert.convert.tensors import Tensor, Tensors, read_json
+from jaxbert.convert.tf1 import INDEX, open_bundle
 from jaxbert.errors import InputError
 from jaxbert.models.families import albert, bert
 
-_CONFIGS: Mapping[str, str] = {"bert": "bert_config.json", "albert": "albert_config.json"}
-_EPSILON = 1e-12
 
-# What optimizers keep beside the weights; the step.
-_NOT_WEIGHTS = re.compile(
-    r"(^|.*/)(adam_m|adam_v|lamb_m|lamb_v|LAMB(_\d+)?|Adam(_\d+)?|AdamWeightDecayOptimizer(_\d+)?)$"
-    r"|^(global_step|beta[12]_power|bad_steps|current_loss_scale|good_steps|loss_scale|.*/(beta[12]_power))$"
+@dataclass(frozen=True)
+class _Original:
+    """A family as Google keeps it.
+
+    Attributes:
+      config: the file that describes a model.
+      from_published: of today's description.
+      defaults: of Google's classes, where transformers has others.
+      plain: keys that change what is computed, and the values that leave it as it is here.
+      layers: Google's name of a layer or LayerNorm -> today's; "#" stands for a number.
+      whole: Google's name of any other variable -> today's.
+    """
+
+    config: str
+    from_published: Callable[[Mapping[str, Any], str], EncoderConfig]
+    defaults: Mapping[str, Any]
+    plain: Mapping[str, tuple[Any, ...]]
+    layers: Mapping[str, str]
+    whole: Mapping[str, str]
+
+
+# Last part of a variable's name -> of a tensor's; a kernel is transposed.
+_LAST = {"kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias"}
+# The heads of run_classifier.py and run_squad.py, of either family.
+_TASKS = {
+    "output_weights": "classifier.weight",
+    "output_bias": "classifier.bias",
+    "cls/squad/output_weights": "qa_outputs.weight",
+    "cls/squad/output_bias": "qa_outputs.bias",
+}
+_TASK_OF = {"classifier.weight": "sequence_classification", "qa_outputs.weight": "question_answering"}
+_EMBEDDINGS = ("word_embeddings", "position_embeddings", "token_type_embeddings")
+_BERT_BLOCK = (
+    *("attention/self/query", "attention/self/key", "attention/self/value"),
+    *("attention/output/dense", "attention/output/LayerNorm"),
+    *("intermediate/dense", "output/dense", "output/LayerNorm"),
 )
-# Family -> rules that turn a Google name into today's, applied in order.
-_COMMON = (
-    (r"^output_(weights|bias)$", r"classifier/output_\1"),  # run_classifier.py
-    (r"^cls/squad/output_", "qa_outputs/output_"),
-    (r"/(query|key|value|dense|output|embedding_hidden_mapping_in)/kernel$", r"/\1/weight^T"),
-    (r"LayerNorm/gamma$", "LayerNorm/weight"),
-    (r"LayerNorm/beta$", "LayerNorm/bias"),
-    (r"_embeddings$", "_embeddings/weight"),
-)
-_RULES: Mapping[str, Sequence[tuple[str, str]]] = {
-    "bert": (
-        (r"/layer_(\d+)/", r"/layer/\1/"),
-        (r"^cls/predictions/output_bias$", "cls/predictions/bias"),
-        *_COMMON,
-        (r"/output_weights$", "/weight"),
-        (r"/output_bias$", "/bias"),
+_ALBERT_BLOCK = {
+    "attention_1/self/query": "attention.query",
+    "attention_1/self/key": "attention.key",
+    "attention_1/self/value": "attention.value",
+    "attention_1/output/dense": "attention.dense",
+    "LayerNorm": "attention.LayerNorm",
+    "ffn_1/intermediate/dense": "ffn",
+    "ffn_1/intermediate/output/dense": "ffn_output",
+    "LayerNorm_1": "full_layer_layer_norm",
+}
+
+_ORIGINALS: Mapping[str, _Original] = {
+    "bert": _Original(
+        config="bert_config.json",
+        from_published=bert.from_published,
+        defaults={"type_vocab_size": 16},
+        plain={},
+        layers={
+            **{
+                place: place.replace("/", ".")
+                for place in (
+                    *("bert/embeddings/LayerNorm", "bert/pooler/dense"),
+                    *("cls/predictions/transform/dense", "cls/predictions/transform/LayerNorm"),
+                )
+            },
+            **{
+                f"bert/encoder/layer_#/{part}": f"bert.encoder.layer.#.{part.replace('/', '.')}" for part in _BERT_BLOCK
+            },
+        },
+        whole={
+            **{f"bert/embeddings/{table}": f"bert.embeddings.{table}.weight" for table in _EMBEDDINGS},
+            "cls/predictions/output_bias": "cls.predictions.bias",
+            "cls/seq_relationship/output_weights": "cls.seq_relationship.weight",
+            "cls/seq_relationship/output_bias": "cls.seq_relationship.bias",
+            **_TASKS,
+        },
     ),
-    "albert": (
-        (
-            r"^bert/encoder/transformer/group_(\d+)/inner_group_0/",
-            r"bert/encoder/albert_layer_groups/\1/albert_layers/0/",
-        ),
-        (r"/attention_1/self/(query|key|value)/", r"/attention/\1/"),
-        (r"/attention_1/output/dense/", "/attention/dense/"),
-        (r"/ffn_1/intermediate/output/dense/", "/ffn_output/"),
-        (r"/ffn_1/intermediate/dense/", "/ffn/"),
-        (r"/albert_layers/0/LayerNorm_1/(gamma|beta)$", r"/albert_layers/0/full_layer_layer_norm/\1"),
-        (r"/albert_layers/0/LayerNorm/(gamma|beta)$", r"/albert_layers/0/attention/LayerNorm/\1"),
-        (r"/full_layer_layer_norm/gamma$", "/full_layer_layer_norm/weight"),
-        (r"/full_layer_layer_norm/beta$", "/full_layer_layer_norm/bias"),
-        (r"/(ffn|ffn_output)/kernel$", r"/\1/weight^T"),
-        (r"^bert/pooler/dense/", "bert/pooler/"),
-        (r"/pooler/kernel$", "/pooler/weight^T"),
-        (r"^cls/predictions/transform/", "predictions/"),
-        (r"^cls/predictions/output_bias$", "predictions/bias"),
-        (r"^cls/seq_relationship/", "sop_classifier/classifier/"),
-        *_COMMON,
-        (r"/output_weights$", "/weight"),
-        (r"/output_bias$", "/bias"),
-        (r"^bert/", "albert/"),
+    "albert": _Original(
+        config="albert_config.json",
+        from_published=albert.from_published,
+        defaults={},
+        plain={
+            "net_structure_type": (0, None),
+            "gap_size": (0, None),
+            "num_memory_blocks": (0, None),
+            "down_scale_factor": (1, None),
+        },
+        layers={
+            "bert/embeddings/LayerNorm": "albert.embeddings.LayerNorm",
+            "bert/encoder/embedding_hidden_mapping_in": "albert.encoder.embedding_hidden_mapping_in",
+            "bert/pooler/dense": "albert.pooler",
+            "cls/predictions/transform/dense": "predictions.dense",
+            "cls/predictions/transform/LayerNorm": "predictions.LayerNorm",
+            **{
+                f"bert/encoder/transformer/group_#/inner_group_0/{part}": (
+                    f"albert.encoder.albert_layer_groups.#.albert_layers.0.{today}"
+                )
+                for part, today in _ALBERT_BLOCK.items()
+            },
+        },
+        whole={
+            **{f"bert/embeddings/{table}": f"albert.embeddings.{table}.weight" for table in _EMBEDDINGS},
+            "cls/predictions/output_bias": "predictions.bias",
+            # Of sentence order here.
+            "cls/seq_relationship/output_weights": "sop_classifier.classifier.weight",
+            "cls/seq_relationship/output_bias": "sop_classifier.classifier.bias",
+            **_TASKS,
+        },
     ),
 }
-# What albert_config.json may say beside the shape, and what is the plain encoder.
-_PLAIN = {
-    "net_structure_type": (0, None),
-    "gap_size": (0, None),
-    "num_memory_blocks": (0, None),
-    "down_scale_factor": (1, None),
-}
+_EPSILON = 1e-12
+# What trainers keep beside the weights: slots of a variable (google-research optimization.py and lamb_optimizer.py,
+# TensorFlow's own Adam, older scripts' names), and counters.
+_SLOT = re.compile(r".*/((adam|lamb)_[mv]|(Adam|LAMB|AdamWeightDecayOptimizer|LAMBOptimizer)(_\d+)?)", re.DOTALL)
+_COUNTER = re.compile(
+    r"(.*/)?(global_step|beta[12]_power|loss_scale|current_loss_scale|good_steps|bad_steps)", re.DOTALL
+)
+# The number of a layer or group; "inner_group_0" is none.
+_NUMBER = re.compile(r"(?<=/layer_)(0|[1-9][0-9]*)(?=/)|(?<=/group_)(0|[1-9][0-9]*)(?=/)")
+# Before every name in a TF-Hub module.
+_MODULE = "module/"
+# Endings of a checkpoint's files; of version 1 there is one file, without an ending.
+_ENDING = re.compile(r"\.index$|\.data-\d{5}-of-\d{5}$")
+_OTHER_ENDING = re.compile(r"\.ckpt.*\.(meta|json|txt|gz|zip|tar|.*tempstate.*)$")
+_LONGEST_NOTE = 2**16
 
 
 def found(directory: Path) -> bool:
-    """Whether `directory` has a description and a checkpoint of Google's."""
-    return _family(directory) is not None and bool(_prefixes(directory))
+    """Whether `directory` has a description of Google's and some file of a checkpoint."""
+    return _original(directory) is not None and bool(_prefixes(directory))
 
 
 def read_config(directory: Path) -> EncoderConfig:
     """The encoder that a directory describes.
 
     Raises:
-      InputError: unreadable, or what the encoder does not compute.
+      InputError: no description, an unreadable one, or of what this encoder does not compute.
     """
-    family = _family(directory)
-    assert family is not None
-    path = directory / _CONFIGS[family]
+    original = _known(directory)
+    path = directory / original.config
     published = read_json(path)
-    act = published.get("hidden_act", "gelu")
-    published = {**published, "hidden_act": "gelu_new" if act == "gelu" else act, "layer_norm_eps": _EPSILON}
-    if family == "bert":
-        return bert.from_published(published, str(path))
-    for key, allowed in _PLAIN.items():
+    if "vocab_size" not in published:
+        raise InputError("has no vocab_size", where=str(path), fix="Give the config that belongs to the checkpoint.")
+    for key, allowed in original.plain.items():
         if published.get(key) not in allowed:
-            raise InputError(
-                f"{key} is {published[key]!r}", where=str(path), fix="Only the plain encoder can be loaded."
-            )
-    return albert.from_published(published, str(path))
+            raise InputError(f"{key} is {published[key]!r}", where=str(path), fix=f"Only {allowed[0]!r} can be loaded.")
+    act = published.get("hidden_act", "gelu")
+    act = "gelu_new" if isinstance(act, str) and act.lower() == "gelu" else act
+    return original.from_published(
+        {**original.defaults, **published, "hidden_act": act, "layer_norm_eps": _EPSILON}, str(path)
+    )
 
 
-def task_of(tensors: Mapping[str, Tensor]) -> str | None:
-    """The head of Google's scripts for tasks that a checkpoint has."""
-    if "classifier.weight" in tensors:
-        return "sequence_classification"
-    return "question_answering" if "qa_outputs.weight" in tensors else None
+def task_of(tensors: Tensors) -> str | None:
+    """The head of Google's scripts for tasks that a checkpoint has, by today's names."""
+    return next((task for name, task in _TASK_OF.items() if name in tensors), None)
 
 
 def open_tensors(directory: Path, stack: ExitStack) -> dict[str, Tensor]:
-    """The weights of a directory's checkpoint under today's names; what an optimizer kept is left out.
+    """The weights of a directory's checkpoint under today's names; what an optimizer keeps is left out.
+
+    A variable that no table knows keeps its name, for the error that names it.
 
     Raises:
-      InputError: no checkpoint, several, or a damaged one.
+      InputError: several checkpoints, a damaged one, or one of another format.
     """
-    family = _family(directory)
-    assert family is not None
-    prefix = _prefix(directory)
+    original, prefix = _known(directory), _prefix(directory)
     tensors: dict[str, Tensor] = {}
-    for name, tensor in open_bundle(prefix, stack).items():
-        if _NOT_WEIGHTS.match(name):
+    for variable, tensor in open_bundle(prefix, stack).items():
+        if _SLOT.fullmatch(variable) or _COUNTER.fullmatch(variable):
             continue
-        new = name
-        for pattern, replacement in _RULES[family]:
-            new = re.sub(pattern, replacement, new)
-        transposed = new.endswith("^T")
-        new = new.removesuffix("^T").replace("/", ".")
-        if new in tensors:
-            raise InputError(f"variables become {new!r} twice", where=str(prefix), fix="Report it.")
+        name, transposed = _today(variable.removeprefix(_MODULE), original)
+        if name in tensors:
+            raise InputError(
+                f"variable {variable!r} and another are both {name!r}", where=str(prefix), fix="Remove one of them."
+            )
         if transposed and len(tensor.shape) != 2:
             raise InputError(
-                f"variable {name!r} has shape {list(tensor.shape)}, not that of a matrix",
+                f"variable {variable!r} has shape {list(tensor.shape)}, where a matrix is due",
                 where=str(prefix),
-                fix="Check it.",
+                fix="Give a checkpoint of Google's BERT or ALBERT.",
             )
-        tensors[new] = tensor.transposed() if transposed else tensor
+        tensors[name] = tensor.transposed() if transposed else tensor
     return tensors
 
 
-def _family(directory: Path) -> str | None:
-    return next((family for family, file in _CONFIGS.items() if (directory / file).is_file()), None)
+def _today(variable: str, original: _Original) -> tuple[str, bool]:
+    """(today's name of a variable, whether it is to be transposed)."""
+    if variable in original.whole:
+        return original.whole[variable], False
+    place, _, last = variable.rpartition("/")
+    number = _NUMBER.search(place)
+    layer = original.layers.get(_NUMBER.sub("#", place, count=1))
+    if layer is None or last not in _LAST:
+        return variable, False
+    return f"{layer.replace('#', number[0] if number else '')}.{_LAST[last]}", last == "kernel"
+
+
+def _original(directory: Path) -> _Original | None:
+    return next((one for one in _ORIGINALS.values() if (directory / one.config).is_file()), None)
+
+
+def _known(directory: Path) -> _Original:
+    original = _original(directory)
+    if original is None:
+        raise InputError(
+            f"has no {' or '.join(one.config for one in _ORIGINALS.values())}",
+            where=str(directory),
+            fix="Give a directory of Google's, copied whole.",
+        )
+    return original
 
 
 def _prefixes(directory: Path) -> list[Path]:
-    return sorted(path.with_name(path.name.removesuffix(".index")) for path in directory.glob("*ckpt*.index"))
+    """The checkpoints of a directory; those without an index only where no other is."""
+    files = [path for path in directory.glob("*.ckpt*") if not _OTHER_ENDING.search(path.name)]
+    whole = [path for path in files if path.name.endswith(INDEX)]
+    return sorted({path.with_name(_ENDING.sub("", path.name)) for path in whole or files})
 
 
 def _prefix(directory: Path) -> Path:
@@ -153,17 +243,24 @@ def _prefix(directory: Path) -> Path:
     prefixes = _prefixes(directory)
     if len(prefixes) == 1:
         return prefixes[0]
-    note = directory / "checkpoint"
-    if prefixes and note.is_file() and note.stat().st_size < 2**16:
-        named = re.search(r'model_checkpoint_path: "([^"]*)"', note.read_text(encoding="utf-8", errors="replace"))
-        if named is not None:
-            name = named.group(1).rpartition("/")[2]
-            for prefix in prefixes:
-                if prefix.name == name:
-                    return prefix
-    names = ", ".join(prefix.name for prefix in prefixes) or "none"
+    name = _noted(directory / "checkpoint")
+    for prefix in prefixes:
+        if prefix.name == name:
+            return prefix
+    if not prefixes:
+        raise InputError("has no checkpoint", where=str(directory), fix="Copy the model again, whole.")
     raise InputError(
-        f"has {len(prefixes)} checkpoints ({names})",
+        f"has {len(prefixes)} checkpoints: {', '.join(prefix.name for prefix in prefixes)}",
         where=str(directory),
-        fix="Leave one there, or a file `checkpoint` that names it.",
+        fix="Leave one of them there, or name it in a file `checkpoint`: "
+        f'model_checkpoint_path: "{prefixes[-1].name}".',
     )
+
+
+def _noted(path: Path) -> str | None:
+    """The checkpoint that a file `checkpoint` names: of a path, which is that of another machine, the last part."""
+    if not path.is_file() or path.stat().st_size > _LONGEST_NOTE:
+        return None
+    text = path.read_text(encoding="utf-8", errors="replace")
+    named = re.search(r'^model_checkpoint_path: *"([^"\n]*)"', text, re.MULTILINE)
+    return named[1].rpartition("/")[2] if named else None

@@ -17,7 +17,7 @@ __all__ = ["KINDS", "REGISTRY", "SPECIALS", "Kind", "Normalisation", "Specials",
 REGISTRY: dict[str, Kind] = {
     "wordpiece": Kind(wordpiece.train, wordpiece.load, model="WordPiece", files=(("vocab.txt",),)),
     "bpe": Kind(bpe.train, bpe.load, model="BPE", files=(("vocab.json", "merges.txt"),), keeps_case=True),
-    "unigram": Kind(unigram.train, unigram.load, model="Unigram", files=(("spiece.model",), ("spm.model",))),
+    "unigram": Kind(unigram.train, unigram.load, model="Unigram", files=tuple((name,) for name in unigram.FILES)),
 }
 
 # Keys of `--kind`.

@@ -34,7 +34,8 @@ from jaxbert.text.tokenizers.words import Remembered, count_words
 _proto: Any = sentencepiece_model_pb2
 
 SPECIALS = Specials(pad="<pad>", unk="<unk>", cls="[CLS]", sep="[SEP]", mask="[MASK]")
-_FILES = ("spiece.model", "spm.model")
+# The last is that of google-research/albert's own archives.
+FILES = ("spiece.model", "spm.model", "30k-clean.model")
 _SPACE = "\u2581"
 
 # google-research/albert README: --control_symbols, --user_defined_symbols, --character_coverage.
@@ -242,17 +243,17 @@ class Unigram(Tokenizer):
 
 
 def load(directory: Path) -> Unigram:
-    """Opens a directory with spiece.model or spm.model (and tokenizer_config.json's `do_lower_case`, `keep_accents`).
+    """Opens a directory with a SentencePiece model (and tokenizer_config.json's `do_lower_case`, `keep_accents`).
 
     Raises:
       InputError: unreadable, or not ALBERT's unigram.
     """
-    path = next((directory / name for name in _FILES if (directory / name).exists()), None)
+    path = next((directory / name for name in FILES if (directory / name).exists()), None)
     if path is None:
         raise InputError(
             "a unigram tokenizer without its SentencePiece model",
             where=str(directory),
-            fix=f"Copy {_FILES[0]} beside tokenizer.json.",
+            fix=f"Copy {FILES[0]} beside tokenizer.json.",
         )
     config_path = directory / "tokenizer_config.json"
     config = read_json(config_path) if config_path.exists() else {}
