@@ -193,7 +193,7 @@ def prepare(args: argparse.Namespace) -> dict[str, Any]:
         check_arguments(args.policy, args.length, args.copies, args.short_rows)
     summary = prepare_records(
         open_source(args.source),
-        Tokenizer.load(args.tokenizer),
+        Tokenizer.load(Tokenizer.place(args.tokenizer)),
         Path(args.out),
         workers=args.workers or cores(),
         language=args.language,
@@ -260,7 +260,7 @@ def fill_mask(args: argparse.Namespace) -> dict[str, Any]:
     from jaxbert.predict import lines
 
     places, texts = zip(*given, strict=True)
-    filled = run(load(args.model), texts, top=args.top, batch_tokens=args.batch_tokens, places=places)
+    filled = run(load(args.model, note=_note), texts, top=args.top, batch_tokens=args.batch_tokens, places=places)
     print("\n".join(lines(filled)))
     return {"masks": [dataclasses.asdict(one) for one in filled]}
 
@@ -499,7 +499,7 @@ def parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Name
 
     one = command("prepare", prepare, _SOURCE)
     one.add_argument("source", metavar="SOURCE")
-    one.add_argument("--tokenizer", required=True, metavar="DIR")
+    one.add_argument("--tokenizer", required=True, metavar="DIR", help="of a tokenizer, or of a run that has one")
     one.add_argument("--out", required=True, metavar="RECORDS")
     one.add_argument("--rows", metavar="ROWS", help="where the rows go (default: RECORDS-rows-LENGTH)")
     one.add_argument("--no-rows", action="store_true", help="make the records only")
@@ -525,12 +525,14 @@ def parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Name
 
     one = command("fill-mask", fill_mask, _MODEL)
     one.add_argument("model", metavar="MODEL")
+    # "*" would be matched by nothing where an option stands between MODEL and the texts, which are then left over.
     one.add_argument(
         "text",
-        nargs="*",
+        nargs="+",
         metavar="TEXT",
+        default=[],
         help='a text with one or more masks, for example "a [MASK] day" (RoBERTa\'s tokenizer: "a <mask> day")',
-    )
+    ).required = False
     one.add_argument("--file", metavar="FILE", help="texts, one a line (.gz, .xz, .zst, .bz2, .jsonl#FIELD, or -)")
     one.add_argument("--top", type=int, default=5, metavar="N", help="candidates a mask (default: %(default)s)")
     _batch_tokens(one)

@@ -828,6 +828,13 @@ def slots(config: RunConfig, phase: PhaseConfig) -> int:
     return phase.slots or max(1, round((masked.rate if masked else 0.0) * phase.length))
 
 
+def phase_rows(config: RunConfig, phase: PhaseConfig, workdir: Path) -> list[tuple[Path, float]]:
+    """(directory, weight) of the rows of a phase: those it names, or those made in the workdir."""
+    if phase.rows:
+        return [(Path(source.path), source.weight) for source in phase.rows]
+    return [(workdir / "data" / f"rows-{config.data.policy}-{phase.length}", 1.0)]
+
+
 def schedule_start(config: RunConfig, index: int) -> int:
     """Index of the phase whose schedule phase `index` runs under."""
     while config.phases[index].schedule is None:

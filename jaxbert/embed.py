@@ -174,7 +174,7 @@ def embed_file(
     out = Path(out)
     _check_out(out, file, overwrite)
     texts = open_texts(file)
-    loaded = load(model)
+    loaded = load(model, note=note)
     layout = loaded.layout or Layout("mean")
     if layout.lowercase and loaded.tokenizer is not None and not loaded.tokenizer.lowercase:
         raise InputError(

@@ -22,6 +22,7 @@ from jaxbert.config import (
     SentenceOrderConfig,
     SpanBoundaryConfig,
     load_json,
+    phase_rows,
 )
 from jaxbert.data.pipeline import FixedBatches, Rows, count_tokens
 from jaxbert.errors import InputError
@@ -125,7 +126,7 @@ def evaluate(
     Raises:
       InputError: no such model or rows, or rows of another tokenizer.
     """
-    loaded = load(model)
+    loaded = load(model, note=note)
     loaded.require("masked_lm")
     directories = [Path(rows)] if rows is not None else trained_rows(Path(model))
     splits = [Rows(directory, "validation", verify=True) for directory in directories]
@@ -198,13 +199,6 @@ def _counted_rows(config: RunConfig, model: Path, directory: Path) -> list[Rows]
         return [Rows(path, "train") for path, _ in phase_rows(own, own.phases[0], workdir)]
     except InputError:
         return [Rows(directory, "train")]
-
-
-def phase_rows(config: RunConfig, phase: PhaseConfig, workdir: Path) -> list[tuple[Path, float]]:
-    """(directory, weight) of the rows of a phase: those it names, or those made in the workdir."""
-    if phase.rows:
-        return [(Path(source.path), source.weight) for source in phase.rows]
-    return [(workdir / "data" / f"rows-{config.data.policy}-{phase.length}", 1.0)]
 
 
 def _evaluation_config(model: Path, loaded: Loaded, rows: Rows) -> RunConfig:

@@ -36,7 +36,7 @@ from jaxbert.models.model import head_sizes
 from jaxbert.objectives import OBJECTIVES, heads_of, make_objectives
 from jaxbert.objectives.base import PAIRS
 from jaxbert.overrides import apply_overrides
-from jaxbert.parameters import path_of
+from jaxbert.parameters import path_of, with_rows
 from jaxbert.step import make_model, phase_objectives
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.text.transfer import transfer
@@ -87,7 +87,7 @@ def inherit(
     """
     wanted = apply_overrides(config, list(settings))
     if tokenizer is not None:
-        data = dataclasses.replace(config.data, tokenizer=str(tokenizer_directory(tokenizer)))
+        data = dataclasses.replace(config.data, tokenizer=str(Tokenizer.place(tokenizer)))
         config = dataclasses.replace(config, data=data, init_vocabulary="new" if wanted.init else "same")
         wanted = apply_overrides(config, list(settings))
     if not wanted.init:
@@ -112,12 +112,6 @@ def inherit(
         if wanted.inherit == "all":
             config = _with_objectives_of(initial, config, wanted, note)
     return dataclasses.replace(apply_overrides(config, list(settings)), inherit="nothing"), initial
-
-
-def tokenizer_directory(name: str) -> Path:
-    """Where the files of a tokenizer lie: in a directory, or in tokenizer/ of a run's workdir."""
-    inner = Path(name) / "tokenizer"
-    return inner if not Tokenizer.present(name) and Tokenizer.present(inner) else Path(name)
 
 
 def _begun(wanted: RunConfig, workdir: Path) -> RunConfig | None:
@@ -431,7 +425,7 @@ def fitted_parameters(initial: Loaded, config: RunConfig, tokenizer: Tokenizer, 
         if path in vocabulary:
             array = array[: old.vocab_size]
             array = array[: encoder.vocab_size] if sources is None else sources.rows(array)
-            return _padded(array, like.shape[0])
+            return with_rows(array, like.shape[0])
         if path == _POSITIONS:
             return resized_positions(array, like.shape[0], encoder.position_offset, config.init_positions)
         assert array.shape == like.shape, path
@@ -467,11 +461,6 @@ def resized_positions(table: Array, rows: int, offset: int, how: InitPositions) 
     above = np.minimum(below + 1, len(used) - 1)
     share = (place - below).astype(np.float32)[:, None]
     return np.concatenate([kept, used[below] * (1 - share) + used[above] * share])
-
-
-def _padded(array: Array, rows: int) -> Array:
-    """`array` with rows of 0 behind it."""
-    return np.concatenate([array, np.zeros((rows - len(array), *array.shape[1:]), array.dtype)])
 
 
 def _vocabulary(encoder: EncoderConfig) -> set[str]:

@@ -10,6 +10,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 ParameterKind = Literal["weight", "bias", "norm"]
 
 # Every parameter's path matches exactly one of these, or the program is not built. A new module that names its
@@ -54,3 +57,9 @@ def check_names(paths: Iterable[str]) -> None:
 def is_stacked(path: str) -> bool:
     """Whether the parameter holds all layers, N first: those under `layers`."""
     return "layers" in path.split("/")
+
+
+def with_rows(array: NDArray[Any], rows: int) -> NDArray[Any]:
+    """A table with `rows` rows: the vocabulary's padding is cut, or rows of 0 are added."""
+    more = max(0, rows - len(array))
+    return np.pad(array[:rows], [(0, more), *[(0, 0)] * (array.ndim - 1)]) if more else array[:rows]

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert.checkpoint import read_manifest
-from jaxbert.config import PhaseConfig, RunConfig, load_json, schedule_start
+from jaxbert.config import PhaseConfig, RunConfig, load_json, phase_rows, schedule_start
 from jaxbert.data.shards import read_manifest as read_shards_manifest
 from jaxbert.errors import InputError
-from jaxbert.evaluate import phase_rows
 from jaxbert.telemetry import JsonLines
 
 _LICENCE = "Licence of the data:"
@@ -123,13 +122,13 @@ def _data(
     licences: list[str] = []
     hashes = dict(zip((phase.name for phase in config.phases), meta.get("rows", []), strict=False))
     for phase in config.phases:
-        for index, (directory, weight) in enumerate(phase_rows(config, phase, workdir)):
-            share = f", weight {weight:g}" if len(phase_rows(config, phase, workdir)) > 1 else ""
+        rows = phase_rows(config, phase, workdir)
+        for index, (directory, weight) in enumerate(rows):
+            share = f", weight {weight:g}" if len(rows) > 1 else ""
             known = hashes.get(phase.name, [])
             digest = f"; sha256 {known[index]}" if index < len(known) else ""
             source = "" if phase.rows else config.data.source
             lines.append(f"Phase {phase.name}: {_rows(directory, source, licences)}{share}{digest}")
-    licences += _source_licence(config)
     lines = list(dict.fromkeys(lines))
     licence = " and ".join(dict.fromkeys(filter(None, licences)))
     stated = f"{_LICENCE} {licence}." if licence else f"{_LICENCE} not stated."
@@ -156,12 +155,6 @@ def _without_folders(spec: str) -> str:
     """A SOURCE without the folders of this machine."""
     kind, _, rest = spec.partition(":")
     return f"{kind}:{rest.rpartition('/')[2]}" if kind in ("text", "jsonl", "parquet") else spec
-
-
-def _source_licence(config: RunConfig) -> list[str]:
-    from jaxbert.data.sources import licence_of
-
-    return [licence_of(config.data.source)] if config.data.source and not all(p.rows for p in config.phases) else []
 
 
 def _recipe(config: RunConfig, step: int) -> tuple[tuple[str, ...], ...]:

@@ -15,6 +15,7 @@ from jaxbert.config import DistillationConfig, RunConfig, find_config
 from jaxbert.errors import InputError
 from jaxbert.library import Loaded, load
 from jaxbert.models.layers import Params
+from jaxbert.parameters import with_rows
 from jaxbert.text.tokenizers import Tokenizer
 
 TRAINED_FIRST = "config:"
@@ -56,14 +57,15 @@ def resolve(config: RunConfig, workdir: Path) -> tuple[RunConfig, Teacher | None
             workdir = workdir.resolve()
         encoder, place = run.encoder, workdir.with_name(f"{workdir.name}-teacher")
         teacher = Teacher(str(place), run=run)
-        tokenizer: Path | None = place / "tokenizer"
+        tokenizer = place / "tokenizer"
     else:
         loaded = load_teacher(name)
-        encoder, tokenizer = loaded.config, _tokenizer_directory(name)
+        encoder, tokenizer = loaded.config, Tokenizer.place(name)
         teacher = Teacher(name, loaded=loaded)
     found = dataclasses.replace(distillation, encoder=encoder)
     config = dataclasses.replace(config, objectives=dataclasses.replace(config.objectives, distillation=found))
-    if config.data.source and not config.data.tokenizer and tokenizer is not None:
+    # That of a teacher that is trained first is not there yet; one of the hub has none here.
+    if config.data.source and not config.data.tokenizer and (teacher.run is not None or Tokenizer.present(tokenizer)):
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, tokenizer=str(tokenizer)))
     return config, teacher
 
@@ -75,13 +77,6 @@ def load_teacher(name: str) -> Loaded:
     if loaded.tokenizer is None:
         raise InputError("the teacher has no tokenizer", where=name, fix="Copy its tokenizer files beside it.")
     return loaded
-
-
-def _tokenizer_directory(name: str) -> Path | None:
-    """Where the tokenizer's files of a MODEL lie; None for one of the hub."""
-    path = Path(name)
-    workdir = path.parent.parent if path.parent.name == "checkpoints" else path
-    return next((place for place in (workdir / "tokenizer", path) if Tokenizer.present(place)), None)
 
 
 def fingerprint(params: Params) -> str:
@@ -104,7 +99,7 @@ def frozen_parameters(teacher: Loaded, like: Any) -> Any:
     given = {name: teacher.params[name] for name in ("encoder", _HEAD)}
 
     def put(leaf: Any, target: jax.ShapeDtypeStruct) -> jax.Array:
-        host = np.asarray(_with_rows(np.asarray(leaf), target.shape), jnp.bfloat16)
+        host = np.asarray(with_rows(np.asarray(leaf), target.shape[0]), jnp.bfloat16)
         return jax.make_array_from_callback(target.shape, target.sharding, lambda index: host[index])
 
     return jax.tree.map(put, given, like)
@@ -143,17 +138,7 @@ def _fitting(mine: Any, theirs: Any) -> Any:
     shapes = [(a.shape[1:], b.shape[1:]) for a, b in zip(jax.tree.leaves(mine), jax.tree.leaves(theirs), strict=True)]
     if any(a != b for a, b in shapes):
         return mine
-    return jax.tree.map(lambda a, b: _with_rows(np.asarray(b), a.shape), mine, theirs)
-
-
-def _with_rows(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """`array` with rows of 0 added, or rows of padding left out, to have `shape`."""
-    if array.shape == shape:
-        return array
-    result = np.zeros(shape, array.dtype)
-    count = min(len(array), shape[0])
-    result[:count] = array[:count]
-    return result
+    return jax.tree.map(lambda a, b: with_rows(np.asarray(b), a.shape[0]), mine, theirs)
 
 
 def check_vocabulary(teacher: Loaded, tokenizer_hash: str) -> None:

@@ -35,6 +35,7 @@ from jaxbert.config import (
     check,
     load_json,
     phase_at,
+    phase_rows,
     resume_differences,
     save_json,
     schedule_start,
@@ -43,7 +44,7 @@ from jaxbert.config import (
 )
 from jaxbert.data.pipeline import Batches, Rows
 from jaxbert.errors import InputError, Interrupted, Stopped
-from jaxbert.evaluate import accuracies, evaluate_rows, phase_rows, vocabulary_tables
+from jaxbert.evaluate import accuracies, evaluate_rows, vocabulary_tables
 from jaxbert.initial import (
     check_named_tokenizer,
     check_tokenizer,

@@ -16,11 +16,10 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import msgpack  # type: ignore[import-untyped]
 import numpy as np
 
-from jaxbert.convert.tensors import Array, Shape, Tensor, read_index
+from jaxbert.convert.tensors import FLOATS, Array, Shape, Tensor, np_dtype, of_shards, read_index
 from jaxbert.errors import InputError
 
 WEIGHTS, INDEX = "flax_model.msgpack", "flax_model.msgpack.index.json"
@@ -28,14 +27,8 @@ WEIGHTS, INDEX = "flax_model.msgpack", "flax_model.msgpack.index.json"
 # Last part of a Flax path -> of torch's name.
 _LAST = {"kernel": "weight", "scale": "weight", "embedding": "weight"}
 _TYPES = {
-    b"bfloat16": np.dtype(ml_dtypes.bfloat16),
-    **{
-        name.encode(): np.dtype(name)
-        for name in (
-            *("float16", "float32", "float64", "bool"),
-            *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
-        )
-    },
+    name.encode(): np_dtype(name)
+    for name in (*FLOATS, "bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
 }
 _ARRAY = 1  # of flax's extensions; 2 is a complex number and 3 a scalar
 _PIECES = "__msgpack_chunked_array__"
@@ -74,22 +67,7 @@ def open_tensors(directory: Path, stack: ExitStack) -> dict[str, Tensor]:
     if (directory / WEIGHTS).exists():
         return published(_open(directory / WEIGHTS), str(directory / WEIGHTS))
     home = {name.replace("/", "."): file for name, file in read_index(directory / INDEX).items()}
-    tensors: dict[str, Tensor] = {}
-    for file in sorted(set(home.values())):
-        for name, tensor in _open(directory / file).items():
-            if home.get(name) != file:
-                raise InputError(
-                    f"tensor {name!r} is in {file}, which {INDEX} does not say",
-                    where=str(directory),
-                    fix="Copy the model again.",
-                )
-            tensors[name] = tensor
-    missing = sorted(home.keys() - tensors.keys())
-    if missing:
-        raise InputError(
-            f"tensor {missing[0]!r} is not in {home[missing[0]]}", where=str(directory), fix="Copy the model again."
-        )
-    return published(tensors, str(directory / INDEX))
+    return published(of_shards(directory, INDEX, home, _open), str(directory / INDEX))
 
 
 def published(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:

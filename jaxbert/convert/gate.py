@@ -20,8 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbert.config import EncoderConfig
-from jaxbert.convert.names import np_dtype
 from jaxbert.convert.read import read_model
+from jaxbert.convert.tensors import np_dtype
 from jaxbert.errors import Stopped
 from jaxbert.models.layers import Params
 from jaxbert.models.model import Model, head_sizes
@@ -68,8 +68,8 @@ class Verdict:
 
     @property
     def worst(self) -> float:
-        """The largest difference."""
-        return max(value for outputs in self.differences.values() for value in outputs.values())
+        """The largest difference; infinite where an output is not finite."""
+        return max(map(_worst, self.differences.values()))
 
     def line(self) -> str:
         """For people."""
@@ -135,6 +135,7 @@ def _worst(outputs: Mapping[str, float]) -> float:
 
 
 def _sortable(value: float) -> float:
+    """With NaN above all, which `max` may pass over."""
     return value if np.isfinite(value) else np.inf
 
 

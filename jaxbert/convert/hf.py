@@ -23,8 +23,9 @@ from safetensors import SafetensorError
 from jaxbert.config import EncoderConfig
 from jaxbert.convert import safetensors_files
 from jaxbert.convert.gate import Verdict, judge
-from jaxbert.convert.names import export_tensors, np_dtype, task_of
+from jaxbert.convert.names import export_tensors, task_of
 from jaxbert.convert.read import CONFIG, NAMED, Labels, describe
+from jaxbert.convert.tensors import np_dtype
 from jaxbert.errors import InputError, Interrupted
 from jaxbert.models.families import FAMILIES, check_padding
 from jaxbert.models.layers import Params

@@ -15,11 +15,10 @@ from math import prod
 from typing import Any
 
 import jax
-import ml_dtypes
 import numpy as np
 
 from jaxbert.config import EncoderConfig
-from jaxbert.convert.tensors import Array, Shape, Tensor, Tensors
+from jaxbert.convert.tensors import FLOATS, Array, Shape, Tensor, Tensors, np_dtype
 from jaxbert.errors import InputError
 from jaxbert.models.families import FAMILIES
 from jaxbert.models.families.family import Family, Form, Name
@@ -33,8 +32,6 @@ _FORMS: Mapping[Form, tuple[Callable[[Shape], Shape], Callable[[Array], Array]]]
     "linear": (lambda shape: (prod(shape[1:]), shape[0]), lambda w: w.reshape(w.shape[0], -1).T),
     "linear_of_heads": (lambda shape: (shape[-1], prod(shape[:-1])), lambda w: w.reshape(-1, w.shape[-1]).T),
 }
-# numpy's names of the floats that files hold.
-FLOATS = ("float16", "bfloat16", "float32", "float64")
 # Rows that a file's vocabulary may have beyond its config's, as trainers pad it (to multiples of 8, or of 128 times the
 # number of tensor-parallel devices: at most 1,023 for 8 of them).
 _PADDING = 1024
@@ -397,11 +394,6 @@ def export_tensors(params: Params, config: EncoderConfig, dtype: str = "float32"
 def export_params(params: Params, config: EncoderConfig, dtype: Any = "float32") -> dict[str, Array]:
     """The published tensors of `params` (or of what is shaped like them: gradients) as arrays; see `export_tensors`."""
     return {name: tensor.read() for name, tensor in export_tensors(params, config, np.dtype(dtype).name).items()}
-
-
-def np_dtype(name: str) -> Any:
-    """numpy's dtype of a name of `FLOATS`."""
-    return np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
 
 
 def _published(name: Name, config: EncoderConfig, family: Family, bare: bool) -> list[tuple[str, ...]]:

@@ -14,8 +14,8 @@ from typing import Any
 
 from jaxbert.config import EncoderConfig
 from jaxbert.convert import flax_msgpack, google, safetensors_files, torch_bin
-from jaxbert.convert.names import FLOATS, Note, import_params, warn
-from jaxbert.convert.tensors import Tensor, read_json
+from jaxbert.convert.names import Note, import_params, warn
+from jaxbert.convert.tensors import FLOATS, Tensor, read_json
 from jaxbert.errors import InputError
 from jaxbert.models.families import FAMILIES
 from jaxbert.models.families.family import Family
@@ -104,7 +104,7 @@ class Published:
       config: the encoder.
       params: float32 numpy arrays: "encoder", and one entry for each head that the files hold.
       labels: of a classifier, where the files name them.
-      dtype: of the files' floats; of several, the widest.
+      dtype: of the files' floats; float32 where there are several, or float64.
       format: `Format.name`.
     """
 
@@ -128,10 +128,13 @@ def is_published(directory: Path) -> bool:
 def describe(directory: Path) -> Description:
     """What a directory says of its model; no tensor is read.
 
+    Google's description counts where the weights are Google's, though a config.json lies beside them: what is "gelu" to
+    one is another formula to the other.
+
     Raises:
       InputError: no such directory, no readable description, or a model that no family here can express.
     """
-    if not (directory / CONFIG).is_file() and google.found(directory):
+    if google.found(directory) and not any(form.found(directory) for form in FORMATS[:-1]):
         return Description(google.read_config(directory))
     where = str(directory / CONFIG)
     published = read_json(directory / CONFIG)

@@ -9,12 +9,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from jaxbert.convert import flax_msgpack
-from jaxbert.convert.tensors import Array, Tensor, Tensors, read_index
+from jaxbert.convert.tensors import Array, Tensor, Tensors, np_dtype, of_shards, read_index
 from jaxbert.errors import InputError
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -39,19 +38,20 @@ def open_tensors(directory: Path, stack: ExitStack) -> dict[str, Tensor]:
     Raises:
       InputError: a file is missing, damaged, or named outside the directory.
     """
+    forms: set[str | None] = set()
+
+    def opened(path: Path) -> dict[str, Tensor]:
+        handle = _open(path, stack)
+        forms.add((handle.metadata() or {}).get("format"))
+        return {name: _tensor(handle, name, path) for name in handle.keys()}  # noqa: SIM118 (no mapping)
+
     if (directory / WEIGHTS).exists():
-        handle = _open(directory / WEIGHTS, stack)
-        tensors = {name: _tensor(handle, name, directory / WEIGHTS) for name in handle.keys()}  # noqa: SIM118 (no mapping)
-        # What transformers' Flax classes wrote has their names and orientation, and says so.
-        if (handle.metadata() or {}).get("format") == "flax":
-            return flax_msgpack.published(tensors, str(directory / WEIGHTS))
-        return tensors
-    home = read_index(directory / INDEX)
-    handles = {file: _open(directory / file, stack) for file in sorted(set(home.values()))}
-    for name, file in home.items():
-        if name not in handles[file].keys():  # noqa: SIM118
-            raise InputError(f"tensor {name!r} is not in {file}", where=str(directory), fix="Copy the model again.")
-    return {name: _tensor(handles[file], name, directory / file) for name, file in home.items()}
+        where, tensors = directory / WEIGHTS, opened(directory / WEIGHTS)
+    else:
+        where = directory / INDEX
+        tensors = of_shards(directory, INDEX, read_index(where), opened)
+    # What transformers' Flax classes wrote has their names and orientation, and says so.
+    return flax_msgpack.published(tensors, str(where)) if forms == {"flax"} else tensors
 
 
 def _open(path: Path, stack: ExitStack) -> Any:
@@ -87,12 +87,12 @@ def write_tensors(path: Path, tensors: Tensors) -> None:
     length, the header in JSON, the arrays in the order of the widths of their types and then of their names), so that a
     published file that is read and written again is the same file.
     """
-    order = sorted(tensors, key=lambda name: (-np_itemsize(tensors[name].dtype), name))
+    order = sorted(tensors, key=lambda name: (-np_dtype(tensors[name].dtype).itemsize, name))
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name in order:
         tensor = tensors[name]
-        begin, end = end, end + int(np.prod(tensor.shape, dtype=np.int64)) * np_itemsize(tensor.dtype)
+        begin, end = end, end + int(np.prod(tensor.shape, dtype=np.int64)) * np_dtype(tensor.dtype).itemsize
         header[name] = {"dtype": _NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
     text += b" " * (-len(text) % 8)
@@ -104,8 +104,3 @@ def write_tensors(path: Path, tensors: Tensors) -> None:
             file.write(np.ascontiguousarray(little).reshape(-1).view(np.uint8).data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def np_itemsize(dtype: str) -> int:
-    """Bytes of a number of this type."""
-    return int(np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype).itemsize)

@@ -8,12 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
+import numpy as np
 from numpy.typing import NDArray
 
 from jaxbert.errors import InputError
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
+
+# numpy's names of the floats that files hold.
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+
+
+def np_dtype(name: str) -> np.dtype[Any]:
+    """numpy's dtype of a name: bfloat16 is none of numpy's own."""
+    return np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
 
 
 @dataclass(frozen=True)
@@ -95,3 +105,35 @@ def read_index(path: Path) -> dict[str, str]:
         if Path(file).name != file or file in ("", "..") or "\\" in file or "\0" in file:
             raise InputError(f"names a file elsewhere: {file!r}", where=str(path), fix="Check it.")
     return home
+
+
+def of_shards(
+    directory: Path, index: str, home: Mapping[str, str], opened: Callable[[Path], Mapping[str, Tensor]]
+) -> dict[str, Tensor]:
+    """The tensors of all shards of an index, which names each of them, and each where it is.
+
+    Args:
+      directory: of the shards.
+      index: the index's name, for errors.
+      home: file names by tensor (`read_index`).
+      opened: the tensors of one file.
+
+    Raises:
+      InputError: a shard has a tensor that the index does not name there, or lacks one that it does.
+    """
+    tensors: dict[str, Tensor] = {}
+    for file in sorted(set(home.values())):
+        for name, tensor in opened(directory / file).items():
+            if home.get(name) != file:
+                raise InputError(
+                    f"tensor {name!r} is in {file}, which {index} does not say",
+                    where=str(directory),
+                    fix="Copy the model again.",
+                )
+            tensors[name] = tensor
+    missing = sorted(home.keys() - tensors.keys())
+    if missing:
+        raise InputError(
+            f"tensor {missing[0]!r} is not in {home[missing[0]]}", where=str(directory), fix="Copy the model again."
+        )
+    return tensors

@@ -18,10 +18,9 @@ from math import prod
 from pathlib import Path
 
 import google_crc32c
-import ml_dtypes
 import numpy as np
 
-from jaxbert.convert.tensors import Array, Shape, Tensor
+from jaxbert.convert.tensors import Array, Shape, Tensor, np_dtype
 from jaxbert.errors import InputError
 
 INDEX = ".index"
@@ -143,7 +142,7 @@ def _tensor(prefix: Path, name: str, entry: Fields, shards: int, sizes: dict[Pat
             fix="Save the checkpoint again with the model's variables alone.",
         )
     shard, offset, size = (_number(entry, field) for field in (_SHARD, _OFFSET, _SIZE))
-    dtype = np.dtype(ml_dtypes.bfloat16 if _TYPES[kind] == "bfloat16" else _TYPES[kind])
+    dtype = np_dtype(_TYPES[kind])
     if size != prod(shape) * dtype.itemsize:
         raise _Damaged(f"of {_TYPES[kind]} and shape {list(shape)} has {size} bytes")
     if shard >= shards:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
-from jaxbert.convert.tensors import Array, Tensor, read_index
+from jaxbert.convert.tensors import Array, Tensor, np_dtype, of_shards, read_index
 from jaxbert.errors import InputError
 
 WEIGHTS, INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
@@ -44,23 +44,7 @@ def open_tensors(directory: Path, stack: ExitStack) -> dict[str, Tensor]:
     torch = _torch(directory)
     if (directory / WEIGHTS).exists():
         return _open(torch, directory / WEIGHTS)
-    home = read_index(directory / INDEX)
-    tensors: dict[str, Tensor] = {}
-    for file in sorted(set(home.values())):
-        for name, tensor in _open(torch, directory / file).items():
-            if home.get(name) != file:
-                raise InputError(
-                    f"tensor {name!r} is in {file}, which {INDEX} does not say",
-                    where=str(directory),
-                    fix="Copy the model again.",
-                )
-            tensors[name] = tensor
-    missing = sorted(home.keys() - tensors.keys())
-    if missing:
-        raise InputError(
-            f"tensor {missing[0]!r} is not in {home[missing[0]]}", where=str(directory), fix="Copy the model again."
-        )
-    return tensors
+    return of_shards(directory, INDEX, read_index(directory / INDEX), partial(_open, torch))
 
 
 def _torch(directory: Path) -> Any:
@@ -141,7 +125,7 @@ def _tensor(torch: Any, name: Any, value: Any, path: Path) -> Tensor:
     def read() -> Array:
         tensor = value.detach().resolve_conj().resolve_neg()
         if kind == "bfloat16":  # which numpy has not: the same bits under another name
-            return np.asarray(tensor.contiguous().view(torch.int16).numpy().view(ml_dtypes.bfloat16))
+            return np.asarray(tensor.contiguous().view(torch.int16).numpy().view(np_dtype(kind)))
         return np.asarray(tensor.numpy())
 
     return Tensor(tuple(value.shape), kind, read)

@@ -119,6 +119,18 @@ def test_a_directory_of_google_s_is_a_model(tmp_path: Path) -> None:
     assert main(["fill-mask", str(place), "w1 [MASK] w3"]) == 0
 
 
+def test_google_s_description_counts_for_google_s_weights(tmp_path: Path) -> None:
+    """A config.json beside them calls another formula "gelu"."""
+    place = Path(shutil.copytree(GOLDENS / "google_bert", tmp_path / "bert"))
+    description = json.loads((place / "bert_config.json").read_text())
+    (place / "config.json").write_text(json.dumps({**description, "model_type": "bert", "hidden_act": "gelu"}))
+    assert jaxbert.load(place).config.activation == "gelu_tanh"
+    # Weights of another format are the config's.
+    assert main(["convert", str(GOLDENS / "google_bert"), str(tmp_path / "out"), "--to", "hf"]) == 0
+    shutil.copy(tmp_path / "out" / "model.safetensors", place)
+    assert jaxbert.load(place).config.activation == "gelu_erf"
+
+
 def test_albert_s_tokenizer_under_google_s_name(tmp_path: Path) -> None:
     text = "a few words of a text, and the same few words again"
     trained = train_tokenizer("unigram", [text] * 3, vocab_size=37, lowercase=True)

@@ -16,11 +16,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from jaxbert.config import EncoderConfig
-from jaxbert.convert import safetensors_files
+from jaxbert.convert import gate, safetensors_files
 from jaxbert.convert.hf import write_hf
 from jaxbert.convert.read import describe
 from jaxbert.convert.tensors import Tensor, of_array
-from jaxbert.errors import InputError, Interrupted
+from jaxbert.errors import InputError, Interrupted, Stopped
 from jaxbert.models.families import FAMILIES
 from jaxbert.models.model import Model
 from jaxbert.text.tokenizers import Tokenizer
@@ -105,6 +105,15 @@ def test_published_gelus(published: Path, act: str, activation: str) -> None:
 def test_shards_are_the_whole(published: Path) -> None:
     shard(published)
     assert_same(published_of(published)[1], published_of(GOLDEN)[1])
+
+
+def test_a_shard_has_nothing_that_the_index_does_not_name(published: Path) -> None:
+    shard(published)
+    path = published / "model-00002-of-00002.safetensors"
+    save_file({**load_file(path), "cls.predictions.decoder.bias": np.zeros(5, np.float32)}, path)
+    with pytest.raises(InputError) as error:
+        published_of(published)
+    assert "'cls.predictions.decoder.bias' is in model-00002-of-00002.safetensors, which" in str(error.value)
 
 
 def test_config_of_2019_without_model_type(published: Path) -> None:
@@ -194,6 +203,30 @@ def test_a_model_of_every_family_passes_the_gate(tmp_path: Path, family: str) ->
     written = write_hf(tmp_path / "out", config, random_params(Model(config, heads_of(family))))
     assert written.verdict.worst == 0.0
     assert set(written.verdict.differences["jaxbert"]) > set(heads_of(family)) - {"pooler"}
+
+
+@pytest.mark.parametrize("reader", ["jaxbert", "transformers"])
+def test_the_gate_refuses_what_is_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reader: str) -> None:
+    """Beside outputs that are right, in whichever order: `max` passes over NaN."""
+    config = ODD["bert"]
+    params = random_params(Model(config, heads_of("bert")))
+    given: list[gate.Outputs] = []
+
+    def computed(*arguments: Any) -> gate.Outputs:
+        """What was written gives NaN where ours does not."""
+        given.append(compute(*arguments))
+        return spoiled() if reader == "jaxbert" and len(given) == 2 else given[-1]
+
+    def spoiled() -> gate.Outputs:
+        return {**given[0], "pooled": given[0]["pooled"] * np.nan}
+
+    compute = gate._computed
+    monkeypatch.setattr(gate, "_computed", computed)
+    monkeypatch.setattr(gate, "_through_transformers", lambda *_: spoiled() if reader == "transformers" else None)
+    monkeypatch.setattr(gate, "version", lambda name: "0")
+    with pytest.raises(Stopped, match=f"its pooled, read by {reader}, differs by nan"):
+        write_hf(tmp_path / "out", config, params)
+    assert not list(tmp_path.iterdir())
 
 
 def other(golden: str, **values: Any) -> Callable[[Path], None]:

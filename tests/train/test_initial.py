@@ -195,7 +195,7 @@ def test_a_new_vocabulary_in_every_family(begin, tokenizer, another, family):
     assert not vocabulary
 
 
-def test_whose_tokenizer_makes_the_rows(begin, tokenizer, another):
+def test_whose_tokenizer_makes_the_rows(begin, tokenizer, another, tmp_path):
     model = model_of(encoder_of("bert", tokenizer.vocab_size), HEADS["bert"], tokenizer)
     config, _, _ = begin(model)
     assert initial.tokenizer_for_rows(config, model) is tokenizer and config.data.tokenizer == ""
@@ -205,8 +205,11 @@ def test_whose_tokenizer_makes_the_rows(begin, tokenizer, another):
     assert initial.tokenizer_for_rows(config, model) is None and config.encoder.vocab_size == 60
     assert (config.data.tokenizer_kind, config.data.lowercase) == ("wordpiece", True)
     # A run's workdir has one in it; what is no tokenizer at all is named as it was given.
-    assert initial.tokenizer_directory(str(another)) == another
-    assert initial.tokenizer_directory("none") == Path("none")
+    assert Tokenizer.place(another) == another
+    shutil.copytree(another, tmp_path / "run" / "tokenizer")
+    for place in (tmp_path / "run", tmp_path / "run" / "checkpoints" / "20"):
+        assert Tokenizer.place(place) == tmp_path / "run" / "tokenizer"
+    assert Tokenizer.place("none") == Path("none")
 
 
 @pytest.mark.parametrize("family", ["roberta", "albert"])

@@ -22,15 +22,7 @@ SOURCES: dict[str, Callable[[str], Source]] = {
     "sample": sample.open_rest,
 }
 
-__all__ = ["SOURCES", "Document", "Source", "licence_of", "open_source"]
-
-
-def licence_of(spec: str) -> str:
-    """The licence that a source states, "" where it states none or can no longer be opened."""
-    try:
-        return open_source(spec).licence
-    except InputError:
-        return ""
+__all__ = ["SOURCES", "Document", "Source", "open_source"]
 
 
 def open_source(spec: str) -> Source:

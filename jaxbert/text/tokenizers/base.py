@@ -158,7 +158,7 @@ class Tokenizer(abc.ABC):
         """Opens a tokenizer of any kind.
 
         Which kind it is its files say: tokenizer.json by its model, else vocab.json with merges.txt (byte-level BPE),
-        vocab.txt (WordPiece), spiece.model or spm.model (unigram).
+        vocab.txt (WordPiece), spiece.model, spm.model or 30k-clean.model (unigram).
 
         Raises:
           InputError: missing, unreadable, or of a kind that is none of `KINDS`.
@@ -194,6 +194,13 @@ class Tokenizer(abc.ABC):
 
         directory = Path(directory)
         return (directory / "tokenizer.json").is_file() or any(kind.found(directory) for kind in REGISTRY.values())
+
+    @staticmethod
+    def place(model: Path | str) -> Path:
+        """Where the tokenizer of a MODEL lies: in tokenizer/ of a run, else, also if none is there, in `model`."""
+        path = Path(model)
+        workdir = path.parent.parent if path.parent.name == "checkpoints" else path
+        return next((place for place in (path, workdir / "tokenizer") if Tokenizer.present(place)), path)
 
 
 @dataclass(frozen=True)
