@@ -12,19 +12,14 @@ from typing import Any
 
 import pytest
 
-# Compiled without optimisation, which takes two thirds of the time.
-_FLAGS = (
-    "--xla_force_host_platform_device_count=8 "
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-)
-
 
 @pytest.fixture(scope="session")
 def on_eight_devices() -> Callable[[str], Any]:
     """Runs a program of this folder and gives the JSON that it prints last."""
 
     def run(program: str) -> Any:
-        environment = os.environ | {"XLA_FLAGS": _FLAGS, "JAX_PLATFORMS": "cpu"}
+        flags = f"--xla_force_host_platform_device_count=8 {os.environ.get('XLA_FLAGS', '')}"
+        environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
         path = Path(__file__).parent / program
         done = subprocess.run([sys.executable, path], env=environment, capture_output=True, text=True, timeout=580)
         assert done.returncode == 0, done.stderr[-3000:]
