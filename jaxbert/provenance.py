@@ -14,7 +14,7 @@ from jaxbert.checkpoint import read_manifest
 from jaxbert.config import PhaseConfig, RunConfig, load_json, phase_rows, schedule_start
 from jaxbert.data.shards import read_manifest as read_shards_manifest
 from jaxbert.errors import InputError
-from jaxbert.telemetry import JsonLines
+from jaxbert.telemetry import JsonLines, duration
 
 _LICENCE = "Licence of the data:"
 
@@ -76,6 +76,10 @@ def of_run(workdir: Path, step: int) -> Provenance:
     started = next((line for line in lines if "versions" in line), {})
     clock: dict[str, Any] = next((line for line in reversed(lines) if "elapsed_s" in line and line["step"] <= step), {})
     data, licence, hashes = _data(config, workdir, meta)
+    further = ""
+    if config.init:
+        further = f"further, from {_init_name(config)}, "
+        data = (f"Before: what {_init_name(config)} was trained on, for which see its origin.", *data)
     receipt = {
         "from": {"run": config.name, "step": step},
         "config_sha256": hashlib.sha256(run_config).hexdigest(),
@@ -83,12 +87,12 @@ def of_run(workdir: Path, step: int) -> Provenance:
         "seed": config.seed,
         "step": step,
         "teacher": meta.get("teacher"),
-        "init": config.init or None,
+        "init": {"model": config.init, "sha256": meta.get("init")} if config.init else None,
         "devices": started.get("devices"),
         "versions": started.get("versions", {}),
     }
     return Provenance(
-        made=f"Pretrained by jaxbert: run {config.name}, step {step:,}.",
+        made=f"Pretrained {further}by jaxbert: run {config.name}, step {step:,}.",
         title=config.name,
         data=data,
         data_licence=licence,
@@ -101,7 +105,7 @@ def of_run(workdir: Path, step: int) -> Provenance:
         cost=_cost(clock, started),
         receipt={name: value for name, value in receipt.items() if value is not None},
         run_config=run_config,
-        replay=_replay(config, step),
+        replay=_replay(config, step, meta),
     )
 
 
@@ -218,8 +222,7 @@ def _cost(clock: Mapping[str, Any], started: Mapping[str, Any]) -> tuple[str, ..
     if not clock:
         return ("No telemetry is there.",)
     lines = [
-        f"Time: {clock['elapsed_s'] / 3600:.2f} hours on {started.get('devices', '?')} x "
-        f"{started.get('device', 'device')}"
+        f"Time: {duration(clock['elapsed_s'])} on {started.get('devices', '?')} x {started.get('device', 'device')}"
     ]
     if "energy_joules" in clock:
         lines.append(f"Energy: {clock['energy_joules'] / 3.6e6:.3f} kWh ({clock.get('energy_source', 'measured')})")
@@ -232,10 +235,15 @@ def _cost(clock: Mapping[str, Any], started: Mapping[str, Any]) -> tuple[str, ..
     return tuple(lines)
 
 
-def _replay(config: RunConfig, step: int) -> str:
+def _init_name(config: RunConfig) -> str:
+    """The initial model without the folders of this machine."""
+    return config.init if config.init.startswith("hf:") else Path(config.init).name
+
+
+def _replay(config: RunConfig, step: int, meta: Mapping[str, Any]) -> str:
     given = [phase for phase in config.phases if phase.rows]
     data = " with the rows of these hashes (`--data`)" if given else ""
-    start = f", `--init` {config.init}" if config.init else ""
+    start = f" and `--init` {_init_name(config)} (its parameters: {meta.get('init')})" if config.init else ""
     return (
         f"To replay it: `jaxbert pretrain run.json --workdir DIR`{data}{start}, then `jaxbert convert "
         f"DIR/checkpoints/{step} OUT --to hf`. With these versions, on the same mesh of the same devices, "

@@ -181,6 +181,7 @@ def _pretrain(
         memory: dict[str, Any] = {
             "rows": [[part.hash for part, _ in found.train] for found in rows],
             "teacher": fingerprint(teaching.params) if teaching is not None else None,
+            "init": fingerprint(initial.params) if initial is not None else None,
             "best": None,
             "last_evaluation": None,
             "evaluations_since_best": 0,

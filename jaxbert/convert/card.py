@@ -26,6 +26,9 @@ hidden = model(**tokenizer("A text.", return_tensors="pt")).last_hidden_state"""
 
 SentenceTransformer("{name}").encode(["A text."])""",
 }
+# As papers write them; others as they are called here.
+_WORDS = {"bert": "BERT", "roberta": "RoBERTa", "albert": "ALBERT", "spanbert": "SpanBERT", "distilbert": "DistilBERT"}
+_WORDS |= {"masked_lm": "masked LM"}
 # Names of published pipelines, by head.
 _PIPELINES = {
     "masked_lm": "fill-mask",
@@ -75,8 +78,8 @@ def render(
         front=_front(heads, licence, layout),
         title=origin.title,
         name=name,
-        family=config.family,
-        heads=[head.replace("_", " ") for head in heads],
+        family=_WORDS.get(config.family, config.family),
+        heads=[_WORDS.get(head, head.replace("_", " ")) for head in heads],
         head_names=heads,
         parameters=f"{count_parameters(params):,}",
         layers=config.num_layers,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from jaxbert.library import Loaded
 from jaxbert.models.families import FAMILIES
 from jaxbert.models.model import Model
 from jaxbert.overrides import apply_overrides
+from jaxbert.teacher import fingerprint
 from jaxbert.text.tokenizers import Tokenizer, train_tokenizer
 from jaxbert.text.transfer import transfer
 
@@ -332,6 +334,14 @@ def test_one_command_adapts_a_model_and_resumes_without_it(adapted, tiny, tmp_pa
         for workdir in (reference, tmp_path / "run")
     ]
     assert metrics[0][-1] == metrics[1][-1]
+    # What it was adapted from is in its card and receipt, by name and parameters, also after it was resumed without it.
+    jaxbert.load(tmp_path / "run").save(tmp_path / "out")
+    receipt = json.loads((tmp_path / "out" / "receipt.json").read_text())
+    digest = fingerprint(jaxbert.load(model).params)
+    assert receipt["init"] == {"model": str(tmp_path / "model"), "sha256": digest}
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "BERT, with the head masked LM: " in card and "Pretrained further, from model, by jaxbert: run adapt" in card
+    assert "Before: what model was trained on" in card and f"`--init` model (its parameters: {digest})" in card
     # Another change is refused as ever, and shown; beginning anew needs the model.
     assert cli.main([*command, "--set", "encoder.dropout=0.3"]) == 2
     assert "encoder.dropout" in capsys.readouterr().err
