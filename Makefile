@@ -82,7 +82,7 @@ $(PEERS)/.installed: requirements.txt requirements-test.txt requirements-test-fi
 
 # Live against the peers; the goldens under tests/ keep their word without them.
 test-peers: $(PEERS)/.installed
-	@$(PEERS)/bin/python -m pytest -q tests/peers
+	@$(PEERS)/bin/python -m pytest -q -n 2 --dist loadscope tests/peers
 
 # The exact set of a tested run, per Python: make lock PYTHON=python3.13
 lock:
