@@ -115,6 +115,10 @@ def check_target(directory: Path, overwrite: bool) -> None:
         return
     if not directory.is_dir() or directory.is_symlink():
         raise InputError("is not a directory", where=str(directory), fix="Choose another place.")
+    # It is put there in one move, which these do not allow.
+    if os.path.ismount(directory) or directory.samefile(Path.cwd()):
+        what = "is the current directory" if directory.samefile(Path.cwd()) else "is a mount point"
+        raise InputError(what, where=str(directory), fix=f"Give a directory in it: {directory / 'model'}.")
     if not any(directory.iterdir()):
         return
     if not overwrite:

@@ -140,6 +140,22 @@ def test_overwrites_only_a_model_and_only_when_asked(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "out", "photographs"]
 
 
+def test_what_cannot_be_moved_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty directory is a place to write to, but not the one the user is in, nor the root of a file system."""
+    config = ODD["bert"]
+    params = random_params(Model(config, ("masked_lm",)))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"is the current directory \(\.\)\. Give a directory in it: model"):
+        write_hf(".", config, params)
+    (tmp_path / "volume").mkdir()
+    monkeypatch.setattr("os.path.ismount", lambda path: Path(path).name == "volume")
+    with pytest.raises(InputError, match="is a mount point"):
+        write_hf("volume", config, params)
+    assert [path.name for path in tmp_path.iterdir()] == ["volume"]
+    write_hf("volume/model", config, params)
+    assert published_of("volume/model")[0].family == "bert"
+
+
 def test_an_export_that_reads_back_wrong_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config, params, _ = published_of(GOLDEN)
 
