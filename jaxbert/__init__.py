@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxbert.library import Loaded, load
+    from jaxbert.library import Batch, Loaded, load
 
-__all__ = ["Loaded", "__version__", "load"]
+__all__ = ["Batch", "Loaded", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("load", "Loaded"):
+    if name in ("load", "Loaded", "Batch"):
         import jaxbert.library
 
         return getattr(jaxbert.library, name)

@@ -15,11 +15,12 @@ import json
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jaxbert.config import EncoderConfig, load_json
 from jaxbert.convert import sentence_transformers
@@ -36,6 +37,20 @@ if TYPE_CHECKING:
 
 Text = str | tuple[str, str]
 Note = Callable[[str], None]
+
+
+class Batch(TypedDict):
+    """Rows of texts, int32 (B, L), as the arguments of `Loaded.encode`.
+
+    Attributes:
+      tokens: ids.
+      types: token types.
+      group: attention groups, 0 for padding.
+    """
+
+    tokens: np.ndarray
+    types: np.ndarray
+    group: np.ndarray
 
 
 class Loaded:
@@ -83,9 +98,9 @@ class Loaded:
     def encode(
         self,
         params: Params,
-        tokens: jax.Array,
-        types: jax.Array | None = None,
-        group: jax.Array | None = None,
+        tokens: ArrayLike,
+        types: ArrayLike | None = None,
+        group: ArrayLike | None = None,
         *,
         dropout_key: jax.Array | None = None,
         all_layers: bool = False,
@@ -103,11 +118,11 @@ class Loaded:
           all_layers: give (N + 1, B, L, D): the embeddings and every layer.
           dtype: of the computation; LayerNorm and softmax stay float32 at the least.
         """
-        tokens = jnp.asarray(tokens)
+        ids = jnp.asarray(tokens)
         batch = {
-            "tokens": tokens,
-            "types": jnp.zeros_like(tokens) if types is None else jnp.asarray(types),
-            "group": jnp.ones_like(tokens) if group is None else jnp.asarray(group),
+            "tokens": ids,
+            "types": jnp.zeros_like(ids) if types is None else jnp.asarray(types),
+            "group": jnp.ones_like(ids) if group is None else jnp.asarray(group),
         }
         return self.model.hidden(params, batch, dropout_key=dropout_key, dtype=dtype, all_layers=all_layers)
 
@@ -131,13 +146,13 @@ class Loaded:
         self.require("sentence_order")
         return self.model.sentence_order(params, hidden)
 
-    def span_boundary(self, params: Params, left: jax.Array, right: jax.Array, place: jax.Array) -> jax.Array:
+    def span_boundary(self, params: Params, left: jax.Array, right: jax.Array, place: ArrayLike) -> jax.Array:
         """Logits (B, M, V) of tokens from the hidden states (B, M, D) to the left and right of their spans.
 
         `place`, int (B, M), is the token's place in its span, from 0. InputError without such a head.
         """
         self.require("span_boundary")
-        return self.model.span_boundary(params, left, right, place)[..., : self.config.vocab_size]
+        return self.model.span_boundary(params, left, right, jnp.asarray(place))[..., : self.config.vocab_size]
 
     def sequence_classification(self, params: Params, hidden: jax.Array) -> jax.Array:
         """Logits (B, C) of hidden states (B, L, D), C as `labels` has it. InputError without such a head."""
@@ -169,7 +184,7 @@ class Loaded:
                 fix=f'Load a model that has it, or a new one: jaxbert.load(MODEL, heads=["{head}"]).',
             )
 
-    def batch(self, texts: Sequence[Text], length: int | None = None) -> dict[str, np.ndarray]:
+    def batch(self, texts: Sequence[Text], length: int | None = None) -> Batch:
         """Rows [CLS] A [SEP] or [CLS] A [SEP] B [SEP] as the arguments of `encode`.
 
         Special tokens, the separators between A and B, and whether B has token type 1 are the tokenizer's: RoBERTa's

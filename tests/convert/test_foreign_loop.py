@@ -10,14 +10,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from safetensors.numpy import load_file
 
 import jaxbert
 from jaxbert.errors import InputError
-from jaxbert.library import Loaded
-from tests.convert import page
+from tests.convert import foreign_loop, page
 from tests.convert.comparison import RULE
 
 GOLDENS = Path(__file__).parent.parent / "goldens" / "flax"
@@ -107,26 +105,6 @@ def rows(count: int) -> tuple[list[str], np.ndarray]:
     return texts, labels
 
 
-def train(model: Loaded, loss: Any, steps: int, rate: float) -> tuple[Any, np.ndarray]:
-    """(parameters, loss of each step): all steps in one scan, a key for each step's dropout."""
-    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate))
-
-    def step(carry: Any, key: jax.Array) -> tuple[Any, jax.Array]:
-        params, state = carry
-        value, gradient = jax.value_and_grad(loss)(params, key)
-        updates, state = optimizer.update(gradient, state, params)
-        return (optax.apply_updates(params, updates), state), value
-
-    @jax.jit
-    def run(params: Any) -> tuple[Any, jax.Array]:
-        keys = jax.random.split(jax.random.key(5), steps)
-        (params, _), losses = jax.lax.scan(step, (params, optimizer.init(params)), keys)
-        return params, losses
-
-    params, losses = run(model.params)
-    return params, np.asarray(losses)
-
-
 def test_a_classifier_from_a_masked_lm(start: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no sequence_classification head"):
         bare = jaxbert.load(start)
@@ -136,14 +114,8 @@ def test_a_classifier_from_a_masked_lm(start: Path, tmp_path: Path) -> None:
     assert model.config.dropout == model.config.attention_dropout == 0.1
     texts, labels = rows(32)
     batch = model.batch(texts)
-
-    def logits(params: Any, key: jax.Array | None = None) -> jax.Array:
-        return model.sequence_classification(params, model.encode(params, **batch, dropout_key=key))
-
-    def loss(params: Any, key: jax.Array) -> jax.Array:
-        return optax.softmax_cross_entropy_with_integer_labels(logits(params, key), labels).mean()
-
-    params, losses = train(model, loss, 120, 2e-2)
+    logits, loss = foreign_loop.classifier(model, batch, labels)
+    params, losses = foreign_loop.train(model, loss, 120, 2e-2)
     assert losses[0] > 0.5
     assert losses[-10:].mean() < 0.2
     assert len(np.unique(losses)) > 100
@@ -164,19 +136,8 @@ def test_a_masked_lm_of_one_s_own(start: Path) -> None:
     model = jaxbert.load(start)
     assert model.tokenizer is not None
     texts, _ = rows(32)
-    batch = model.batch(texts)
-    mask, specials = model.tokenizer.mask_id, 5
-    tokens = jnp.asarray(batch["tokens"])
-
-    def loss(params: Any, key: jax.Array) -> jax.Array:
-        draw, dropout = jax.random.split(key)
-        chosen = (jax.random.uniform(draw, tokens.shape) < 0.3) & (tokens >= specials)
-        given = dict(batch, tokens=jnp.where(chosen, mask, tokens))
-        logits = model.masked_lm(params, model.encode(params, **given, dropout_key=dropout))
-        each = optax.softmax_cross_entropy_with_integer_labels(logits, tokens)
-        return (each * chosen).sum() / jnp.maximum(chosen.sum(), 1)
-
-    _, losses = train(model, loss, 120, 2e-2)
+    loss = foreign_loop.masked_lm(model, model.batch(texts), model.tokenizer.mask_id, specials=5)
+    _, losses = foreign_loop.train(model, loss, 120, 2e-2)
     # Eight words are in the texts: whoever knows nothing but them is at log 8, or 2.08.
     assert losses[0] > 3.0
     assert losses[-20:].mean() < 2.2
