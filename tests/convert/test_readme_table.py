@@ -79,12 +79,12 @@ def test_hugging_face_in_and_out(tmp_path: Path, part: str, family: str, there: 
     first = written("first", config, params)
     found = read_model(first)
     assert found.heads == heads
-    back = found.params
+    embeddings = dict(found.params["encoder"]["embeddings"])
     if family == "roberta":  # whose files have a table of one token type, of zeros; it is no parameter of ours
-        assert not back["encoder"]["embeddings"].pop("type")["table"].any()
+        assert not embeddings.pop("type")["table"].any()
+    back = {**found.params, "encoder": {**found.params["encoder"], "embeddings": embeddings}}
     assert jax.tree.structure(back) == jax.tree.structure(params)
     jax.tree.map(np.testing.assert_array_equal, back, params)
-    found = read_model(first)
     second = written("second", found.config, found.params)
     assert (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()
 
