@@ -243,7 +243,9 @@ def _init_name(config: RunConfig) -> str:
 def _replay(config: RunConfig, step: int, meta: Mapping[str, Any]) -> str:
     given = [phase for phase in config.phases if phase.rows]
     data = " with the rows of these hashes (`--data`)" if given else ""
-    start = f" and `--init` {_init_name(config)} (its parameters: {meta.get('init')})" if config.init else ""
+    # Runs that began before manifests kept it have no hash.
+    digest = f" (its parameters: {meta['init']})" if meta.get("init") else ""
+    start = f" and `--init` {_init_name(config)}{digest}" if config.init else ""
     return (
         f"To replay it: `jaxbert pretrain run.json --workdir DIR`{data}{start}, then `jaxbert convert "
         f"DIR/checkpoints/{step} OUT --to hf`. With these versions, on the same mesh of the same devices, "
