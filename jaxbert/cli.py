@@ -303,6 +303,39 @@ def doctor(args: argparse.Namespace) -> dict[str, Any]:
     return {"findings": [dataclasses.asdict(finding) for finding in findings]}
 
 
+def plan(args: argparse.Namespace) -> dict[str, Any]:
+    """What a run would take on a topology: memory, time, money, energy, before anything is spent."""
+    from jaxbert.config import find_config
+    from jaxbert.overrides import apply_overrides
+    from jaxbert.plan.topologies import topology, with_price
+
+    for name in ("price", "watts", "pue", "grid"):
+        value = getattr(args, name)
+        if value is not None and not 0 <= value < math.inf:
+            raise InputError(f"it is {value}", where=f"--{name}", fix="Take a number of 0 or more.")
+    place = with_price(topology(args.topology, args.slices), args.price, args.watts, args.pue)
+    config = apply_overrides(find_config(args.config), args.set, note=_note)
+    from jaxbert.plan.compile import prepare
+
+    prepare()
+    from jaxbert.plan.command import run
+
+    figures, error = run(
+        config,
+        place,
+        grid=args.grid,
+        compiled=not args.analytic,
+        layouts=args.layouts == "all",
+        searching=args.search,
+        table=args.table,
+        note=_note,
+    )
+    if error is not None:
+        _write_json(args.json, figures)
+        raise error
+    return figures
+
+
 def convert(args: argparse.Namespace) -> dict[str, Any]:
     """Writes a model as another system's files, which are right or are not written: what they compute is compared."""
     from jaxbert.convert.hf import check_target
@@ -478,14 +511,7 @@ def parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Name
         metavar="DIR",
         help="the rows' vocabulary; with --init a new one, whose embeddings start from the model's",
     )
-    one.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change the config, for example phases.0.steps=100",
-    )
+    _set(one)
     _overwrite(one, "start anew where the workdir holds another run")
 
     one = command("tokenizer", tokenizer, _SOURCE)
@@ -564,6 +590,8 @@ def parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Name
 
     command("doctor", doctor)
 
+    _plan_arguments(command("plan", plan, "CONFIG: a bare name (see configs/), a Python file, or a run's config.json"))
+
     one = command("convert", convert, _MODEL)
     one.add_argument("source", metavar="SRC", help="a MODEL")
     one.add_argument("target", metavar="DST", help="the directory to write")
@@ -638,6 +666,34 @@ def _row_options(one: argparse.ArgumentParser) -> None:
     )
     one.add_argument("--seed", type=int, default=0)
     one.add_argument("--workers", type=int, default=0, metavar="N", help="processes (default: one a core)")
+
+
+def _plan_arguments(one: argparse.ArgumentParser) -> None:
+    from jaxbert.plan.topologies import WORLD_GRID
+
+    one.add_argument("config", metavar="CONFIG")
+    one.add_argument("--topology", required=True, metavar="CHIP:SLICE", help="for example v5e:4x4, v5p:8x8x16, h200:8")
+    one.add_argument("--slices", type=int, default=1, metavar="N", help="so many of them, joined by the network")
+    _set(one)
+    one.add_argument("--layouts", choices=("all",), help="a line for each layout")
+    one.add_argument("--search", action="store_true", help="rank layouts, micro-batches and remat; compile the best")
+    one.add_argument("--analytic", action="store_true", help="by the model alone: seconds instead of a minute a phase")
+    one.add_argument("--price", type=float, metavar="X", help="of a chip-hour, in place of the table's")
+    one.add_argument("--watts", type=float, metavar="X", help="of a chip with its share of the host")
+    one.add_argument("--pue", type=float, metavar="X", help="of the data centre")
+    one.add_argument("--grid", type=float, default=WORLD_GRID, metavar="X", help="grams of CO2e a kWh (%(default)g)")
+    one.add_argument("--table", action="store_true", help="one row in Markdown instead of everything")
+
+
+def _set(one: argparse.ArgumentParser) -> None:
+    one.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change the config, for example phases.0.steps=100",
+    )
 
 
 def _batch_tokens(one: argparse.ArgumentParser) -> None:

@@ -26,9 +26,10 @@ from jaxbert.errors import CommandError, InputError
 
 Activation = Literal["gelu_tanh", "gelu_erf"]
 Remat = Literal["none", "dots", "full"]
+AttentionName = Literal["reference", "fused"]
 Initializer = Literal["truncated_normal", "normal"]
 PositionInit = Literal["normal", "sinusoidal"]
-LayoutName = Literal["replicated", "zero1", "fsdp", "fsdp_tensor"]
+LayoutName = Literal["replicated", "zero1", "fsdp", "fsdp_tensor", "auto"]
 ScheduleKind = Literal["linear", "polynomial", "wsd", "inverse_sqrt", "constant"]
 OptimizerName = Literal[
     "adamw", "bert_adamw", "fairseq_adamw", "lamb_paper", "lamb_albert", "lamb_mlperf", "lamb_nvidia", "lamb_nvlamb"
@@ -74,6 +75,9 @@ class EncoderConfig:
       layer_norm_epsilon: added to the variance.
       dropout: after embeddings, attention output and feed-forward.
       attention_dropout: on attention probabilities.
+      attention: `reference`, the only one with dropout on the probabilities; or `fused`: the platform's own kernel
+        (splash on TPU for rows of a multiple of 128 tokens, cuDNN's on GPU), which is faster and needs less memory, and
+        the reference where there is none.
       initializer_range: standard deviation of the initial weights.
       initializer: `truncated_normal` in the convention of TensorFlow's `truncated_normal_initializer` (cut at two
         deviations, not rescaled afterwards: BERT, ALBERT), or `normal` (RoBERTa, SpanBERT, DistilBERT).
@@ -98,6 +102,7 @@ class EncoderConfig:
     layer_norm_epsilon: float = 1e-12
     dropout: float = 0.1
     attention_dropout: float = 0.1
+    attention: AttentionName = "reference"
     initializer_range: float = 0.02
     initializer: Initializer = "truncated_normal"
     position_init: PositionInit = "normal"
@@ -378,7 +383,8 @@ class MeshConfig:
 
     Attributes:
       layout: `replicated`; `zero1` (moments sharded over `fsdp`); `fsdp` (parameters too); `fsdp_tensor` (heads,
-        feed-forward and vocabulary over `tensor` too).
+        feed-forward and vocabulary over `tensor` too); `auto`: the fastest of those that fit, as `jaxbert plan` has it,
+        with `fsdp` and `tensor` where they are left at 1.
     """
 
     data: int = -1
@@ -528,6 +534,12 @@ def check(config: RunConfig, devices: int | None = None) -> None:
     for name in ("dropout", "attention_dropout"):
         rate = getattr(encoder, name)
         _require(0 <= rate < 1, f"is {rate}", f"encoder.{name}", "Take a share in [0, 1).")
+    _require(
+        encoder.attention == "reference" or encoder.attention_dropout == 0,
+        f"fused attention has no dropout on the probabilities, and attention_dropout is {encoder.attention_dropout}",
+        "encoder.attention",
+        "Set encoder.attention_dropout=0 (another model than the paper's), or keep encoder.attention=reference.",
+    )
     _require(encoder.initializer_range > 0, "is not positive", "encoder.initializer_range", "Take one above 0.")
     _require(encoder.type_vocab_size >= 0, "is negative", "encoder.type_vocab_size", "0: no token types.")
     _require(0 <= config.seed < 2**31, f"is {config.seed}", "seed", "Take one in 0 .. 2147483647.")
@@ -783,7 +795,7 @@ def _check_mesh(config: RunConfig, devices: int | None) -> None:
         devices % inner == 0 if mesh.data == -1 else mesh.data * inner == devices,
         f"{devices} devices are not data {mesh.data} x fsdp {mesh.fsdp} x tensor {mesh.tensor}",
         "mesh",
-        "Make the product equal the number of devices, or leave data at -1.",
+        f"Make the product {devices}: {_meshes(config, devices)}; data -1 takes what is left.",
     )
     data, fsdp, _ = mesh_shape(mesh, devices)
     for phase in config.phases:
@@ -802,6 +814,21 @@ def _check_mesh(config: RunConfig, devices: int | None) -> None:
     )
 
 
+def _meshes(config: RunConfig, devices: int) -> str:
+    """Up to three meshes of that many devices, nearest to the config's first."""
+    mesh, encoder = config.mesh, config.encoder
+    found = [
+        (abs(fsdp - mesh.fsdp) + abs(tensor - mesh.tensor), fsdp, tensor)
+        for fsdp in range(1, devices + 1)
+        if devices % fsdp == 0 and encoder.hidden_size % fsdp == 0 and encoder.embedding_width % fsdp == 0
+        for tensor in range(1, devices // fsdp + 1)
+        if devices % (fsdp * tensor) == 0 and encoder.num_heads % tensor == 0
+    ]
+    return ", ".join(
+        f"data {devices // (fsdp * tensor)} x fsdp {fsdp} x tensor {tensor}" for _, fsdp, tensor in sorted(found)[:3]
+    )
+
+
 def _require(condition: bool, what: str, where: str, fix: str) -> None:
     if not condition:
         raise InputError(f"{where}: {what}", where="config", fix=fix)
@@ -810,6 +837,16 @@ def _require(condition: bool, what: str, where: str, fix: str) -> None:
 def _positive(part: Any, where: str, names: str) -> None:
     for name in names.split():
         _require(getattr(part, name) >= 1, f"is {getattr(part, name)}", f"{where}.{name}", "Take 1 or more.")
+
+
+def check_slices(data: int, slices: int) -> None:
+    """Raises InputError unless `slices` TPU slices divide the `data` axis, which runs over them."""
+    _require(
+        data % slices == 0,
+        f"{slices} slices do not divide data {data}",
+        "mesh.data",
+        f"Take a multiple of {slices}, or leave it at -1 and take fsdp x tensor that fits into one slice.",
+    )
 
 
 # ----------------------------------------------------------------------------------------------------------------------

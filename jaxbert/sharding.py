@@ -8,7 +8,7 @@ layout. All functions work without a mesh too (a user's own single-device loop):
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,10 +16,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental.mesh_utils import create_hybrid_device_mesh
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxbert.config import LayoutName, MeshConfig, mesh_shape
+from jaxbert.config import LayoutName, MeshConfig, check_slices, mesh_shape
 from jaxbert.parameters import kind_of, path_of
 
 AXES = ("data", "fsdp", "tensor")
@@ -74,10 +75,24 @@ LAYOUTS: Mapping[LayoutName, Layout] = {
 }
 
 
-def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Mesh:
-    """The mesh of `config` over `devices` (all of them by default), every axis explicit."""
+def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """The mesh of `config` over `devices` (all of them by default), every axis explicit.
+
+    Where the devices are of several TPU slices, `data` runs over the slices outside and within each inside: gathers of
+    weights and sums over heads stay in a slice, and only the sum of gradients crosses the network between them.
+
+    Raises:
+      InputError: the slices do not divide `data`.
+    """
     devices = jax.devices() if devices is None else devices
-    return jax.make_mesh(mesh_shape(config, len(devices)), AXES, axis_types=(AxisType.Explicit,) * 3, devices=devices)
+    shape = mesh_shape(config, len(devices))
+    slices = len({getattr(device, "slice_index", None) for device in devices})
+    kinds = (AxisType.Explicit,) * 3
+    if slices == 1:
+        return jax.make_mesh(shape, AXES, axis_types=kinds, devices=devices)
+    check_slices(shape[0], slices)
+    inside = (shape[0] // slices, *shape[1:])
+    return Mesh(create_hybrid_device_mesh(inside, (slices, 1, 1), devices=devices), AXES, axis_types=kinds)
 
 
 def single_device_mesh() -> Mesh:
@@ -138,10 +153,22 @@ def in_use(params: Any, dtype: Any) -> Any:
     return jax.tree_util.tree_map_with_path(use, params)
 
 
-def compute_dtype(name: str) -> Any:
-    """The dtype of `NumericsConfig.dtype`; `auto` is bfloat16 on TPU and GPU, float32 on CPU."""
+def platform() -> str:
+    """The platform, "cpu", "gpu" or "tpu", of the mesh that is set: of this machine, or only compiled for."""
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    found = jax.default_backend() if device is None or device.platform is None else device.platform
+    return "gpu" if found in ("cuda", "rocm") else found
+
+
+def compute_dtype(name: str, on: str | None = None) -> Any:
+    """The dtype of `NumericsConfig.dtype`; `auto` is bfloat16 on TPU and GPU, float32 on CPU.
+
+    Args:
+      name: of the config.
+      on: platform of the mesh; of this process's devices by default.
+    """
     if name == "auto":
-        name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+        name = "float32" if (on or jax.default_backend()) == "cpu" else "bfloat16"
     return jnp.dtype(name)
 
 

@@ -19,6 +19,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxbert.config import MaskedLMConfig, PhaseConfig, RunConfig, check, horizon, schedule_start, slots
+from jaxbert.errors import InputError
 from jaxbert.models.families import check_family
 from jaxbert.models.layers import Params
 from jaxbert.models.model import Model
@@ -68,6 +69,8 @@ def build(config: RunConfig, mesh: Mesh, phase: int = 0) -> Program:
       ValueError: a parameter whose name not exactly one rule of `jaxbert.parameters.RULES` matches.
     """
     check(config, mesh.size)
+    if config.mesh.layout == "auto":
+        raise InputError("auto is no layout yet", where="mesh.layout", fix="Use jaxbert.plan.layouts.chosen_here.")
     now = config.phases[phase]
     layout = LAYOUTS[config.mesh.layout]
     objectives = phase_objectives(config, now)
@@ -77,7 +80,7 @@ def build(config: RunConfig, mesh: Mesh, phase: int = 0) -> Program:
     check_names(path_of(keys) for keys, _ in jax.tree_util.tree_leaves_with_path(model.names))
     optimizer = make_optimizer(config.optimizer)
     learning_rate = phase_learning_rate(config, phase)
-    dtype = compute_dtype(config.numerics.dtype)
+    dtype = compute_dtype(config.numerics.dtype, mesh.devices.flat[0].platform)
     moment_specs = specs(model.names, layout.optimizer)
 
     def init(seed: Any) -> State:

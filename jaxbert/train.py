@@ -56,6 +56,7 @@ from jaxbert.initial import (
 from jaxbert.models.families import check_family, check_padding
 from jaxbert.models.model import count_parameters
 from jaxbert.objectives import check_rows_fit, heads_of
+from jaxbert.plan.layouts import chosen_here
 from jaxbert.sharding import compute_dtype, global_batch, make_mesh, replicated
 from jaxbert.step import Program, batch_fields, build, hand_over, parameter_table, phase_objectives
 from jaxbert.teacher import (
@@ -134,6 +135,7 @@ def _pretrain(
         config, workdir, tokenizer=named_tokenizer, settings=settings, overwrite=overwrite, note=note
     )
     config, teacher = resolve(config, workdir)
+    config = chosen_here(config, jax.devices())
     check(config, jax.device_count())
     check_family(config.encoder, heads_of(phase_objectives(config, config.phases[0])))
     for made_here in (phase for phase in config.phases if not phase.rows):
@@ -210,9 +212,11 @@ def _pretrain(
         if leader:
             _save_tokenizer(tokenizer, workdir / "tokenizer")
             JsonLines.cut_back(workdir / "metrics.jsonl", step)
+    # `auto` is named here as what it has become.
     note(
         f"{count_parameters(program.state['params']):,} parameters; {jax.device_count()} x "
-        f"{jax.devices()[0].device_kind} as data x fsdp x tensor = {' x '.join(map(str, mesh.devices.shape))}; "
+        f"{jax.devices()[0].device_kind} as data x fsdp x tensor = {' x '.join(map(str, mesh.devices.shape))}, "
+        f"layout {config.mesh.layout}; "
         f"{compute_dtype(config.numerics.dtype).name}"
     )
 

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxbert.config import EncoderConfig, Remat
-from jaxbert.models.attention import attend
+from jaxbert.models.attention import attend, choose
 from jaxbert.models.layers import (
+    PRODUCT,
     Dense,
     LayerNorm,
     Params,
@@ -86,6 +87,7 @@ class Block(nnx.Module):
             self.key(x_BLD),
             self.value(x_BLD),
             group_BL,
+            implementation=choose(config.attention, x_BLD.shape[1], x_BLD.dtype),
             rate=config.attention_dropout,
             key=keys[0],
         )
@@ -195,8 +197,8 @@ def positions(group_BL: jax.Array, offset: int = 0) -> jax.Array:
 
 
 def rematerialised(body: Any, remat: Remat) -> Any:
-    """`body` of a scan under the rematerialisation policy: nothing, all but matrix products, or everything."""
+    """`body` of a scan under the rematerialisation policy: nothing, all but dense layers' products, or everything."""
     if remat == "none":
         return body
-    policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if remat == "dots" else None
+    policy = jax.checkpoint_policies.save_only_these_names(PRODUCT) if remat == "dots" else None
     return jax.checkpoint(body, prevent_cse=False, policy=policy)

@@ -14,10 +14,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import PartitionSpec as P
 
 from jaxbert.config import Activation, EncoderConfig
 from jaxbert.sharding import Layout, act, explicit_mesh, spec_of
+
+# What the results of dense layers are called, for rematerialisation that keeps them: its policies see no products
+# inside `affine`.
+PRODUCT = "product"
 
 Params = dict[str, Any]
 Initializer = Callable[[jax.Array, tuple[int, ...], Any], jax.Array]
@@ -187,7 +192,7 @@ class Dense(nnx.Module):
           wide: give the result in float32 at least, unrounded: logits.
         """
         dtype = jnp.promote_types(x.dtype, jnp.float32) if wide else x.dtype
-        return affine(x, self.kernel[...], self.bias[...], self.equation, out, dtype)
+        return checkpoint_name(affine(x, self.kernel[...], self.bias[...], self.equation, out, dtype), PRODUCT)
 
 
 class LayerNorm(nnx.Module):

@@ -1,0 +1,128 @@
+"""What `jaxbert plan` does: plans, prints, and says what would fit where the config does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jaxbert.config import RunConfig
+from jaxbert.errors import InputError
+from jaxbert.plan.compile import available
+from jaxbert.plan.layouts import Candidate, search
+from jaxbert.plan.planner import SEARCHED, Plan, all_layouts, plan, prepared, what_would_fit
+from jaxbert.plan.report import TABLE_HEAD, layout_lines, lines, search_lines, table_row, to_json
+from jaxbert.plan.topologies import CHIPS, GIB, SLICES, Topology, topology
+
+# Shown of a search.
+_LISTED = 10
+
+
+def run(
+    config: RunConfig,
+    place: Topology,
+    *,
+    grid: float,
+    compiled: bool = True,
+    layouts: bool = False,
+    searching: bool = False,
+    table: bool = False,
+    say: Callable[[str], None] = print,
+    note: Callable[[str], None] = lambda line: None,
+) -> tuple[dict[str, Any], InputError | None]:
+    """Plans and prints.
+
+    Args:
+      config: the run.
+      place: the topology.
+      grid: grams of CO2 equivalent a kWh.
+      compiled: ask the chip's compiler, where it is here.
+      layouts: a line for each layout.
+      searching: also rank layouts, micro-batches and remat, and compile the best.
+      table: print a row of the README's table alone.
+      say: prints a line of the result.
+      note: prints a line about the work.
+
+    Returns:
+      (the figures, the error where the config does not fit).
+    """
+    if layouts:
+        plans, refused = all_layouts(config, place, grid=grid, compiled=compiled, note=note)
+        for line in [
+            *layout_lines(plans),
+            *(f"{name:<12}{error.what}: {error.fix}" for name, error in refused.items()),
+        ]:
+            say(line)
+        figures: dict[str, Any] = {"layouts": [to_json(one) for one in plans]}
+        fitting = [one for one in plans if one.fits]
+        return figures, None if fitting else _too_large(config, plans[-1])
+    made = plan(config, place, grid=grid, compiled=compiled, note=note)
+    for line in [*TABLE_HEAD, table_row(made)] if table else lines(made):
+        say(line)
+    figures = to_json(made)
+    if searching:
+        figures["search"] = _search(config, place, grid, compiled, say, note)
+    return figures, None if made.fits else _too_large(config, made)
+
+
+def _search(
+    config: RunConfig,
+    place: Topology,
+    grid: float,
+    compiled: bool,
+    say: Callable[[str], None],
+    note: Callable[[str], None],
+) -> list[Mapping[str, Any]]:
+    """Ranks by the model, compiles the best and prints; the JSON of those listed."""
+    given = prepared(config, place)[0]
+    found = search(given, place)[:_LISTED]
+    compiling = compiled and place.chip.kind == "tpu" and available() is not None
+    judged = [
+        plan(one.config, place, grid=grid, compiled=True, note=note) for one in (found[:SEARCHED] if compiling else [])
+    ]
+    say("")
+    say("what else could be done, the fastest first:")
+    for line in search_lines(found, given, judged):
+        say(line)
+    return [
+        {
+            "changes": one.changes(given),
+            "seconds": one.seconds,
+            "memory_model_bytes": one.memory,
+            "fits_model": one.fits,
+            "compiled": to_json(judged[index]) if index < len(judged) else None,
+        }
+        for index, one in enumerate(found)
+    ]
+
+
+def _too_large(config: RunConfig, made: Plan) -> InputError:
+    """The error of a plan that does not fit: by how much, and what would."""
+    worst = max(made.phases, key=lambda one: one.over(made.topology.chip.hbm))
+    options: list[Candidate] = what_would_fit(config, made.topology)
+    given = prepared(config, made.topology)[0]
+    if options:
+        fix = f"By the model this would fit: {options[0].changes(given)}. --search ranks more."
+    else:
+        larger = _larger(config, made.topology)
+        fix = f"No layout, accumulation or remat does; {larger} would." if larger else "Take a smaller model or batch."
+    return InputError(
+        f"phase {worst.phase.name} needs {made.over / GIB:.2f} GiB more than a {made.topology.chip.name} has, "
+        f"{made.topology.chip.hbm / GIB:.2f} GiB",
+        where=f"{config.name} on {made.topology.name}",
+        fix=fix,
+    )
+
+
+def _larger(config: RunConfig, place: Topology) -> str:
+    """The smallest topology on which something fits: larger slices of the chip, then other chips."""
+    for name in (place.chip.name, *(chip for chip in CHIPS if CHIPS[chip].kind == place.chip.kind)):
+        for shape in SLICES[name]:
+            other = topology(f"{name}:{shape}")
+            if other.chips < place.chips:
+                continue
+            try:
+                if what_would_fit(config, other):
+                    return other.name
+            except InputError:
+                continue
+    return ""

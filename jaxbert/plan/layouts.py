@@ -1,0 +1,222 @@
+"""Which layouts, meshes, micro-batches and remat go with a topology, ranked by the analytic model; and `auto`.
+
+`auto` is the fastest of the layouts and meshes that fit, the config's batch and remat left alone. It is a pure function
+of config and topology, so that every process of a run chooses the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jaxbert.config import LayoutName, MeshConfig, Remat, RunConfig, check, mesh_shape
+from jaxbert.errors import InputError
+from jaxbert.plan.cost import StepTime, step_time
+from jaxbert.plan.topologies import CHIPS, SLICES, Chip, Topology, sides_of
+from jaxbert.plan.work import Work, work
+from jaxbert.sharding import AXES, compute_dtype
+
+# A program that the analytic model puts above this share of HBM is taken as one that does not fit: the model is within
+# 15% of the compiler's figures (docs/results.md).
+SAFE = 0.85
+# Chips by what jax calls them.
+_KINDS = {
+    "TPU v5 lite": "v5e",
+    "TPU v5e": "v5e",
+    "TPU v5": "v5p",
+    "TPU v5p": "v5p",
+    "TPU v6 lite": "v6e",
+    "TPU v6e": "v6e",
+    "H100": "h100",
+    "H200": "h200",
+}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A way to run the config, and what the model says of it.
+
+    Attributes:
+      config: the whole run, changed so.
+      works, times: of each phase.
+      seconds: of training, all phases.
+      memory: bytes of the largest phase.
+      fits: that is at most `SAFE` of the chip's.
+    """
+
+    config: RunConfig
+    works: tuple[Work, ...]
+    times: tuple[StepTime, ...]
+    seconds: float
+    memory: float
+    fits: bool
+
+    def changes(self, given: RunConfig) -> str:
+        """The `--set` arguments that make `given` this; empty where it is this."""
+        words = []
+        for name in ("layout", "fsdp", "tensor"):
+            value = getattr(self.config.mesh, name)
+            if value != getattr(given.mesh, name):
+                words.append(f"mesh.{name}={value}")
+        if given.mesh.data != -1 and self.config.mesh.data != given.mesh.data:
+            words.insert(0, f"mesh.data={self.config.mesh.data}")
+        accumulations = [phase.accumulation for phase in self.config.phases]
+        if accumulations != [phase.accumulation for phase in given.phases]:
+            if len(set(accumulations)) == 1:
+                words.append(f"phases.*.accumulation={accumulations[0]}")
+            else:
+                words += [f"phases.{index}.accumulation={count}" for index, count in enumerate(accumulations)]
+        if self.config.encoder.remat != given.encoder.remat:
+            words.append(f"encoder.remat={self.config.encoder.remat}")
+        return f"--set {' '.join(words)}" if words else ""
+
+
+def judge(config: RunConfig, topology: Topology) -> Candidate:
+    """What the analytic model says of a run."""
+    sizes = sizes_of(config, topology)
+    works = tuple(work(config, topology, phase) for phase in config.phases)
+    share = matmul_share(config, topology.chip)
+    times = tuple(step_time(one, topology, sizes, matmul_share=share) for one in works)
+    seconds = sum(phase.steps * time.expected for phase, time in zip(config.phases, times, strict=True))
+    memory = max(one.memory.total for one in works)
+    return Candidate(config, works, times, seconds, memory, memory <= SAFE * topology.chip.hbm)
+
+
+def sizes_of(config: RunConfig, topology: Topology) -> dict[str, int]:
+    """Sizes of the mesh's axes."""
+    return dict(zip(AXES, mesh_shape(config.mesh, topology.chips), strict=True))
+
+
+def matmul_share(config: RunConfig, chip: Chip) -> float:
+    """Peak of products in the run's dtype, relative to bfloat16's."""
+    return 1.0 if compute_dtype(config.numerics.dtype, chip.kind).itemsize == 2 else chip.float32
+
+
+def meshes(config: RunConfig, topology: Topology) -> Iterator[MeshConfig]:
+    """Layouts with the meshes that they are of use on: fsdp and tensor inside a slice, powers of two."""
+    encoder = config.encoder
+    yield MeshConfig(layout="replicated")
+    for fsdp in _powers(topology.slice_chips):
+        if fsdp > 1 and encoder.hidden_size % fsdp == 0 and encoder.embedding_width % fsdp == 0:
+            yield MeshConfig(layout="zero1", fsdp=fsdp)
+            yield MeshConfig(layout="fsdp", fsdp=fsdp)
+    for tensor in _powers(min(8, topology.slice_chips)):
+        if tensor == 1 or encoder.num_heads % tensor or encoder.padded_vocab_size % (128 * tensor):
+            continue
+        for fsdp in _powers(topology.slice_chips // tensor):
+            yield MeshConfig(layout="fsdp_tensor", fsdp=fsdp, tensor=tensor)
+
+
+def _powers(most: int) -> list[int]:
+    return [2**power for power in range(most.bit_length()) if 2**power <= most]
+
+
+def natural(config: RunConfig, topology: Topology, layout: LayoutName) -> MeshConfig:
+    """The mesh of a layout where the config's own makes none of it: the fastest of `meshes`.
+
+    Raises:
+      InputError: no mesh of this layout goes with the config and the topology.
+    """
+    found = [one for one in _legal(config, topology, meshes(config, topology)) if one.config.mesh.layout == layout]
+    if not found:
+        raise InputError(
+            f"no mesh of layout {layout} goes with {config.name}",
+            where=topology.name,
+            fix="tensor needs heads and a padded vocabulary (128 x tensor) that it divides; batches must divide too.",
+        )
+    return min(found, key=lambda one: (not one.fits, one.seconds)).config.mesh
+
+
+def _legal(config: RunConfig, topology: Topology, wanted: Iterator[MeshConfig]) -> list[Candidate]:
+    found = []
+    for mesh in wanted:
+        changed = dataclasses.replace(config, mesh=mesh)
+        try:
+            check(changed, topology.chips)
+            if topology.slices > 1 and mesh_shape(mesh, topology.chips)[0] % topology.slices:
+                continue
+        except InputError:
+            continue
+        found.append(judge(changed, topology))
+    return found
+
+
+def resolved(config: RunConfig, topology: Topology) -> RunConfig:
+    """`config` with a layout in the place of `auto`: the fastest that fits; where none does, the smallest.
+
+    Raises:
+      InputError: no layout goes with the batches at all.
+    """
+    if config.mesh.layout != "auto":
+        return config
+    given = config.mesh
+    wanted = (
+        mesh for mesh in meshes(config, topology) if given.fsdp in (1, mesh.fsdp) and given.tensor in (1, mesh.tensor)
+    )
+    found = _legal(config, topology, wanted)
+    if not found:
+        check(dataclasses.replace(config, mesh=dataclasses.replace(given, layout="fsdp_tensor")), topology.chips)
+        raise InputError("no layout goes with it", where=topology.name, fix="Name one: --set mesh.layout=fsdp.")
+    best = min(found, key=lambda one: (not one.fits, one.seconds if one.fits else one.memory))
+    return best.config
+
+
+def search(config: RunConfig, topology: Topology) -> list[Candidate]:
+    """Every layout, mesh, number of micro-batches and remat that goes with the config; the fastest that fit first."""
+    remats: tuple[Remat, ...] = ("none", "dots", "full")
+    found: list[Candidate] = []
+    for remat in remats:
+        for accumulations in _accumulations(config, topology):
+            changed = dataclasses.replace(
+                config,
+                encoder=dataclasses.replace(config.encoder, remat=remat),
+                phases=tuple(
+                    dataclasses.replace(phase, accumulation=count)
+                    for phase, count in zip(config.phases, accumulations, strict=True)
+                ),
+            )
+            found += _legal(changed, topology, meshes(changed, topology))
+    return sorted(found, key=lambda one: (not one.fits, one.seconds if one.fits else one.memory))
+
+
+def _accumulations(config: RunConfig, topology: Topology) -> Iterator[tuple[int, ...]]:
+    """Micro-batches of each phase, all phases' rows of a micro-batch as many tokens as the first's or fewer."""
+    first = config.phases[0]
+    for count in _powers(max(1, first.batch_size // topology.chips)):
+        tokens = first.batch_size * first.length / count
+        counts = []
+        for phase in config.phases:
+            own = count
+            while phase.batch_size * phase.length / own > tokens * 1.01 and phase.batch_size % (2 * own) == 0:
+                own *= 2
+            while own > 1 and phase.batch_size * phase.length / (own // 2) <= tokens * 1.01:
+                own //= 2
+            counts.append(own)
+        yield tuple(counts)
+
+
+def topology_of(devices: Sequence[Any]) -> Topology | None:
+    """The topology of devices that are here, as far as jax tells; None where the table has no such chip."""
+    kind = devices[0].device_kind
+    name = next((ours for theirs, ours in sorted(_KINDS.items(), reverse=True) if theirs in kind), None)
+    if name is None:
+        return None
+    slices = len({getattr(device, "slice_index", None) for device in devices})
+    if CHIPS[name].kind == "gpu":
+        slices = len({device.process_index for device in devices})
+    each = len(devices) // slices
+    shape = next((sides for sides in map(sides_of, SLICES[name]) if math.prod(sides) == each), (each,))
+    return Topology(CHIPS[name], shape, slices)
+
+
+def chosen_here(config: RunConfig, devices: Sequence[Any]) -> RunConfig:
+    """`config` with a layout in the place of `auto`, for the devices of this run; replicated where none is known."""
+    if config.mesh.layout != "auto":
+        return config
+    topology = topology_of(devices)
+    if topology is None:
+        return dataclasses.replace(config, mesh=dataclasses.replace(config.mesh, layout="replicated"))
+    return resolved(config, topology)

@@ -1,0 +1,534 @@
+"""What one training step does, from the config alone: FLOPs, bytes, what is sent over which axis, what memory holds.
+
+Nothing is compiled and no device is touched: shapes come from `jax.eval_shape`, places from the layout's tables. The
+compiled program is the judge of memory where there is a compiler for the chip (`jaxbert.plan.compile`); this model goes
+everywhere, ranks layouts in milliseconds, and is what its figures are held against.
+
+All figures are of one device and one optimizer step, unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import jax
+
+from jaxbert.config import (
+    DistillationConfig,
+    EncoderConfig,
+    LayoutName,
+    MeshConfig,
+    PhaseConfig,
+    RunConfig,
+    mesh_shape,
+    slots,
+)
+from jaxbert.models.model import Model
+from jaxbert.objectives.distillation import teacher_model
+from jaxbert.optim import trusted
+from jaxbert.parameters import ParameterKind, is_stacked, kind_of, path_of
+from jaxbert.plan.topologies import Topology
+from jaxbert.sharding import LAYOUTS, compute_dtype
+from jaxbert.step import make_model, phase_objectives, specs
+from jaxbert.telemetry import step_flops
+
+# Vector operations an element, forward; the backward pass is counted as the same again.
+_SOFTMAX, _NORM, _GELU = 10.0, 12.0, 15.0
+# A 16-bit draw for dropout: threefry2x32 makes 64 bits in 20 rounds of an add, a rotation (3) and an exclusive or, and
+# five key injections.
+_DRAW = (20 * 5 + 5 * 3) / 4
+# Optimizer bytes a parameter element, float32: read gradient, parameter, two moments; write the last three; the norm of
+# the gradient; old and new once more, for the step that is not taken when something is not finite.
+_ADAM_BYTES, _TRUST_BYTES = 4.0 * (4 + 3 + 1 + 3), 4.0 * 3
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter as the layout places it.
+
+    Attributes:
+      path: its name.
+      elements: in all, layers included.
+      kind: weight, bias or norm.
+      stacked: over layers.
+      axes: mesh axes that it is sharded over at rest.
+      moment_axes: and its moments.
+    """
+
+    path: str
+    elements: int
+    kind: ParameterKind
+    stacked: bool
+    axes: tuple[str, ...]
+    moment_axes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Op:
+    """A piece of the step's work that stands by itself.
+
+    Attributes:
+      name: of its kind.
+      flops: of matrix products.
+      vector: of all else.
+      bytes: read and written in HBM.
+      count: how often it runs in a step.
+      gathers: its bytes are read by index.
+    """
+
+    name: str
+    flops: float = 0.0
+    vector: float = 0.0
+    bytes: float = 0.0
+    count: float = 1.0
+    gathers: bool = False
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """One kind of collective of the step.
+
+    Attributes:
+      what: for people.
+      op: "all-gather" or "all-reduce".
+      axes: mesh axes of the devices that take part.
+      bytes: of the whole array that each of them has in the end, summed over the step.
+      count: collectives in the step.
+    """
+
+    what: str
+    op: str
+    axes: tuple[str, ...]
+    bytes: float
+    count: float
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of HBM by kind, and what a program needs of it at once."""
+
+    parameters: float
+    optimizer: float
+    gradients: float
+    activations: float
+    other: float
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.parameters + self.optimizer + self.gradients + self.activations + self.other
+
+
+@dataclass(frozen=True)
+class Work:
+    """A step of one phase.
+
+    Attributes:
+      model_flops: of the whole mesh, by `telemetry.step_flops`: what MFU is measured by.
+      ops: what a device does.
+      transfers: what it sends.
+      memory: what it holds, by the analytic model.
+      tokens: of the whole mesh, padding included.
+      parameters: elements of the whole model.
+    """
+
+    model_flops: float
+    ops: tuple[Op, ...]
+    transfers: tuple[Transfer, ...]
+    memory: Memory
+    tokens: int
+    parameters: int
+
+    @property
+    def flops(self) -> float:
+        """Of matrix products, recomputation and the vocabulary's padding included."""
+        return sum(op.flops * op.count for op in self.ops)
+
+    @property
+    def vector(self) -> float:
+        """Operations that are no matrix products."""
+        return sum(op.vector * op.count for op in self.ops)
+
+    @property
+    def bytes(self) -> float:
+        """Read and written in HBM."""
+        return sum(op.bytes * op.count for op in self.ops)
+
+
+def parameters_of(config: RunConfig, phase: PhaseConfig) -> tuple[Parameter, ...]:
+    """Every parameter of the run's model, in the config's layout."""
+    # Neither depends on what is left out here: a search asks for the same ones again and again.
+    encoder = dataclasses.replace(config.encoder, remat="none")
+    mesh = MeshConfig(layout=config.mesh.layout)
+    return _parameters(
+        RunConfig(name="", encoder=encoder, objectives=config.objectives, mesh=mesh),
+        dataclasses.replace(phase, accumulation=1, batch_size=1, steps=1, schedule=None),
+    )
+
+
+@lru_cache(maxsize=256)
+def _parameters(config: RunConfig, phase: PhaseConfig) -> tuple[Parameter, ...]:
+    return _listed(make_model(config, phase_objectives(config, phase)), config.mesh.layout)
+
+
+@lru_cache(maxsize=32)
+def _teachers_parameters(
+    distillation: DistillationConfig, student: EncoderConfig, layout: LayoutName
+) -> tuple[Parameter, ...]:
+    return _listed(teacher_model(distillation, student), layout)
+
+
+def _listed(model: Model, name: LayoutName) -> tuple[Parameter, ...]:
+    layout = LAYOUTS[name]
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0)))
+    places = jax.tree.leaves(specs(model.names, layout.parameters), is_leaf=_is_spec)
+    moments = jax.tree.leaves(specs(model.names, layout.optimizer), is_leaf=_is_spec)
+    found = []
+    for (keys, leaf), place, moment in zip(
+        jax.tree_util.tree_flatten_with_path(shapes)[0], places, moments, strict=True
+    ):
+        path = path_of(keys)
+        found.append(
+            Parameter(path, math.prod(leaf.shape), kind_of(path), is_stacked(path), _axes(place), _axes(moment))
+        )
+    return tuple(found)
+
+
+def _is_spec(leaf: Any) -> bool:
+    return isinstance(leaf, jax.sharding.PartitionSpec)
+
+
+def _axes(spec: Any) -> tuple[str, ...]:
+    return tuple(axis for axis in spec if axis is not None)
+
+
+def work(config: RunConfig, topology: Topology, phase: PhaseConfig) -> Work:
+    """What a step of `phase` does on `topology`. The mesh's layout must be a name of `LAYOUTS`, not `auto`."""
+    return _Step(config, topology, phase).work()
+
+
+class _Step:
+    """The figures that all parts of the model share."""
+
+    def __init__(self, config: RunConfig, topology: Topology, phase: PhaseConfig):
+        self.config, self.encoder, self.phase = config, config.encoder, phase
+        self.data, self.fsdp, self.tensor = mesh_shape(config.mesh, topology.chips)
+        self.layout = config.mesh.layout
+        # Heads, feed-forward and vocabulary are split over `tensor` in one layout only.
+        self.split = self.tensor if self.layout == "fsdp_tensor" else 1
+        self.sizes = {"data": self.data, "fsdp": self.fsdp, "tensor": self.tensor}
+        self.width = compute_dtype(config.numerics.dtype, topology.chip.kind).itemsize
+        self.kind = topology.chip.kind
+        self.accumulation = phase.accumulation
+        self.rows = phase.batch_size / (self.data * self.fsdp * phase.accumulation)
+        self.tokens = self.rows * phase.length
+        self.slots = slots(config, phase)
+        self.parameters = parameters_of(config, phase)
+        self.heads = {path.path.split("/")[0] for path in self.parameters} - {"encoder"}
+        self.fused = config.encoder.attention == "fused" and (
+            (self.kind == "tpu" and phase.length % 128 == 0) or (self.kind == "gpu" and self.width == 2)
+        )
+
+    # --- Sizes of what lies where ------------------------------------------------------------------------------------
+
+    def _share(self, axes: tuple[str, ...]) -> float:
+        return 1.0 / math.prod(self.sizes[axis] for axis in axes)
+
+    def resting(self) -> float:
+        """Parameter elements of one device."""
+        return sum(p.elements * self._share(p.axes) for p in self.parameters)
+
+    def moments(self) -> float:
+        """Elements of one moment on one device."""
+        return sum(p.elements * self._share(p.moment_axes) for p in self.parameters)
+
+    def in_use(self, p: Parameter) -> tuple[float, int]:
+        """(elements of one device once gathered over fsdp, bytes an element) of a parameter in the forward pass."""
+        share = self._share(tuple(axis for axis in p.axes if axis != "fsdp"))
+        return p.elements * share, self.width if p.kind == "weight" else 4
+
+    def uses(self, p: Parameter) -> int:
+        """How often a step's micro-batch makes a gradient of the parameter that is summed by itself.
+
+        The word table is used by the embeddings and by each decoder; shared layers by every layer of their group.
+        """
+        if p.path == "encoder/embeddings/word/table":
+            decoders = len(self.heads & {"masked_lm", "span_boundary"})
+            distilled = self.config.objectives.distillation is not None
+            return 1 + decoders + int(distilled)
+        if p.stacked and self.encoder.layer_groups:
+            return self.encoder.num_layers // self.encoder.layer_groups
+        return 1
+
+    def teachers_parameters(self) -> tuple[Parameter, ...]:
+        """The teacher's, in the run's layout."""
+        distillation = self.config.objectives.distillation
+        assert distillation is not None
+        return _teachers_parameters(distillation, self.encoder, self.layout)
+
+    # --- What is sent ------------------------------------------------------------------------------------------------
+
+    def transfers(self) -> Iterator[Transfer]:
+        """The collectives of a step; the contract between layout and network."""
+        yield from self._gathers()
+        yield from self._gradient_sums()
+        yield from self._updates()
+        yield from self._across_heads()
+
+    def _gathers(self) -> Iterator[Transfer]:
+        """Weights gathered over fsdp: forward, and in the backward pass again where layers are computed again."""
+        if self.fsdp == 1:
+            return
+        for stacked, what in ((True, "layers' weights"), (False, "tables' and heads' weights")):
+            chosen = [p for p in self.parameters if p.stacked == stacked and "fsdp" in p.axes]
+            again = 2 if stacked and self.encoder.remat != "none" and not self.encoder.layer_groups else 1
+            size = sum(math.prod(self.in_use(p)) for p in chosen)
+            layers = self.encoder.distinct_layers if stacked else 1
+            if size:
+                yield Transfer(
+                    what,
+                    "all-gather",
+                    ("fsdp",),
+                    size * again * self.accumulation,
+                    len(chosen) * layers * again * self.accumulation,
+                )
+        if self.config.objectives.distillation is not None:
+            chosen = [p for p in self.teachers_parameters() if "fsdp" in p.axes]
+            size = sum(math.prod(self.in_use(p)) for p in chosen)
+            yield Transfer(
+                "the teacher's weights", "all-gather", ("fsdp",), size * self.accumulation, self.accumulation
+            )
+
+    def _gradient_sums(self) -> Iterator[Transfer]:
+        """Gradients summed over the batch's axes, in the dtype of the weights in use, in every micro-batch."""
+        axes = tuple(axis for axis in ("data", "fsdp") if self.sizes[axis] > 1)
+        if not axes:
+            return
+        size = count = 0.0
+        for p in self.parameters:
+            size += math.prod(self.in_use(p)) * self.uses(p)
+            # XLA joins the sums of a layer into one.
+            count += self.uses(p) * (self.encoder.distinct_layers if p.stacked else 1) / 8
+        yield Transfer("gradients", "all-reduce", axes, size * self.accumulation, math.ceil(count) * self.accumulation)
+
+    def _updates(self) -> Iterator[Transfer]:
+        """Parameters that are whole while their moments are sharded: the updated shards are gathered, in float32."""
+        split = [p for p in self.parameters if "fsdp" in p.moment_axes and "fsdp" not in p.axes]
+        if self.fsdp > 1 and split:
+            size = 4.0 * sum(p.elements * self._share(p.axes) for p in split)
+            yield Transfer("updated parameters", "all-gather", ("fsdp",), size, len(split))
+
+    def _across_heads(self) -> Iterator[Transfer]:
+        """Activations summed over `tensor`: two a layer forward, four backward; embeddings; the vocabulary's sums."""
+        if self.split == 1:
+            return
+        encoder, axes = self.encoder, ("tensor",)
+        again = 1 + (encoder.remat != "none")
+        layers = encoder.num_layers * self.accumulation
+        hidden = self.tokens * encoder.hidden_size * self.width
+        yield Transfer(
+            "attention and feed-forward outputs", "all-reduce", axes, 2 * hidden * layers * again, 2 * layers
+        )
+        yield Transfer("gradients of their inputs", "all-reduce", axes, 4 * hidden * layers, 4 * layers)
+        embedded = self.tokens * encoder.embedding_width * self.width
+        yield Transfer("embeddings", "all-reduce", axes, embedded * self.accumulation, self.accumulation)
+        # The slots' hidden gradients, and three sums a slot for each loss over the vocabulary.
+        slot = self.rows * self.slots * (encoder.embedding_width * self.width + 3 * 4)
+        decoders = len(self.heads & {"masked_lm", "span_boundary"})
+        yield Transfer(
+            "sums over the vocabulary", "all-reduce", axes, slot * decoders * self.accumulation, 4 * self.accumulation
+        )
+
+    # --- What is computed --------------------------------------------------------------------------------------------
+
+    def ops(self) -> Iterator[Op]:
+        """What a device computes in a step."""
+        encoder = self.encoder
+        for op in self._layer_ops(encoder, self.split):
+            yield _scaled(op, encoder.num_layers * self.accumulation)
+        for op in self._ends():
+            yield _scaled(op, self.accumulation)
+        if self.config.objectives.distillation is not None:
+            for op in self._teaching():
+                yield _scaled(op, self.accumulation)
+        moved, trust = self.moments(), bool(trusted(self.config.optimizer))
+        yield Op(
+            "optimizer",
+            vector=moved * (20 + 6 * trust),
+            bytes=moved * (_ADAM_BYTES + _TRUST_BYTES * trust),
+        )
+        cast = sum(self.in_use(p)[0] for p in self.parameters if p.kind == "weight")
+        if self.width < 4:
+            yield Op("casts of weights", bytes=cast * (4 + self.width), count=self.accumulation)
+        if self.accumulation > 1:
+            yield Op("sum of micro-batches", bytes=12 * self.resting(), count=self.accumulation)
+
+    def _layer_ops(self, encoder: EncoderConfig, split: int, *, train: bool = True) -> Iterator[Op]:
+        """One layer on one micro-batch: forward, backward and what is computed again."""
+        tokens, length, width = self.tokens, self.phase.length, self.width
+        size, inner = encoder.hidden_size, encoder.intermediate_size
+        again = train and encoder.remat == "full"
+        attended_again = train and encoder.remat != "none"
+        projections = 3 + again if train else 1
+
+        def product(name: str, into: float, out: float) -> Op:
+            weights, moved = into * out * width, tokens * (into + out) * width
+            return Op(name, flops=2 * tokens * into * out * projections, bytes=(weights + moved) * projections, count=1)
+
+        yield _scaled(product("projections", size, size / split), 3)
+        yield product("projections", size / split, size)
+        yield product("feed-forward", size, inner / split)
+        yield product("feed-forward", inner / split, size)
+
+        scores = tokens * length * (encoder.num_heads / split)
+        pair = 2 * tokens * length * size / split
+        moved = 4 * tokens * size / split * width
+        dropped = train and encoder.attention_dropout > 0
+        passes = (1 + train + attended_again) if train else 1
+        vector = scores * (_SOFTMAX * passes + _DRAW * dropped * (1 + attended_again))
+        if self.fused:
+            # Scores again in the backward pass; splash makes dq and dk, dv in two passes that each do so.
+            times = (2 + 7 + 2 * attended_again) if train else 2
+            yield Op("attention", flops=pair * times, vector=vector, bytes=moved * 3)
+        else:
+            times = (2 * 3 + 2 * attended_again) if train else 2
+            # Written and read: scores, probabilities (float32 and rounded), with a mask where some are dropped.
+            held = scores * (2 * width + 4 + (width + 1) * dropped) * (2 * passes)
+            yield Op("attention products", flops=pair * times, bytes=moved * 3 + scores * width * times)
+            yield Op("softmax", vector=vector, bytes=held)
+
+        both = passes if train else 1
+        elements = tokens * size * 2
+        draws = _DRAW * (encoder.dropout > 0) * train
+        yield Op("norms", vector=elements * (_NORM * both + draws * (1 + again)), bytes=elements * width * 5 * both)
+        hidden = tokens * inner / split
+        yield Op("gelu", vector=hidden * _GELU * (both + train), bytes=hidden * width * 3 * both)
+
+    def _ends(self) -> Iterator[Op]:
+        """Embeddings, heads and losses."""
+        encoder, tokens, width = self.encoder, self.tokens, self.width
+        vectors = tokens * encoder.embedding_width
+        table = encoder.padded_vocab_size / self.split * encoder.embedding_width
+        yield Op("embeddings", vector=vectors * 3 * _NORM, bytes=vectors * width * 8)
+        yield Op("lookups", bytes=vectors * (width + 4) * 3 + table * 4, gathers=True)
+        if encoder.embedding_size:
+            yield _product("projection", tokens, encoder.embedding_size, encoder.hidden_size, width)
+        boundary = self.config.objectives.span_boundary
+        for head in sorted(self.heads & {"masked_lm", "span_boundary"}):
+            slots = self.rows * self.slots
+            into = encoder.hidden_size
+            if head == "span_boundary" and boundary is not None:
+                wide = 2 * encoder.hidden_size + boundary.position_size
+                yield _product("heads", slots, wide, encoder.hidden_size, width)
+            yield _product("heads", slots, into, encoder.embedding_width, width)
+            yield from self._decoder(slots)
+        if "pooler" in self.heads:
+            yield _product("heads", self.rows, encoder.hidden_size, encoder.hidden_size, width)
+        if "projection" in self.heads:
+            yield _product("heads", tokens, encoder.hidden_size, encoder.hidden_size, width)
+        # Corruption: keys, one sort, a gather; some 200 operations a token.
+        yield Op("masking", vector=tokens * 200, bytes=tokens * 4 * 20)
+
+    def _decoder(self, positions: float, *, train: bool = True) -> Iterator[Op]:
+        encoder, width = self.encoder, self.width
+        vocabulary = encoder.padded_vocab_size / self.split
+        yield _product("decoder", positions, encoder.embedding_width, vocabulary, width, train=train)
+        logits = positions * vocabulary
+        yield Op("loss", vector=logits * 12, bytes=logits * 4 * (6 if train else 2))
+
+    def _teaching(self) -> Iterator[Op]:
+        """The teacher's forward pass, and soft targets over the vocabulary on both sides."""
+        distillation = self.config.objectives.distillation
+        assert distillation is not None
+        teacher = teacher_model(distillation, self.encoder).config
+        for op in self._layer_ops(teacher, self.split, train=False):
+            yield _scaled(op, teacher.num_layers)
+        positions = self.rows * (self.slots if distillation.over == "masked" else self.phase.length)
+        yield from self._decoder(positions)
+        yield from self._decoder(positions, train=False)
+
+    # --- What is held ------------------------------------------------------------------------------------------------
+
+    def memory(self) -> Memory:
+        """Bytes by kind. The activations' terms were fitted to programs that libtpu compiled."""
+        encoder, width = self.encoder, self.width
+        # Of the last micro-batch, beside their sum.
+        gradients = 4.0 * self.resting() * (1 if self.accumulation > 1 else 0)
+        stacked = sum(math.prod(self.in_use(p)) for p in self.parameters if p.stacked)
+        tables = sum(math.prod(self.in_use(p)) for p in self.parameters if not p.stacked)
+        layer = self._saved(encoder, "none")
+        if encoder.remat == "none":
+            saved = encoder.num_layers * layer
+            copies = stacked if width < 4 or self.fsdp > 1 else 0.0
+        else:
+            saved = encoder.num_layers * self._saved(encoder, encoder.remat) + layer
+            copies = 2 * stacked / encoder.distinct_layers
+        logits = self.rows * self.slots * encoder.padded_vocab_size / self.split * 4.0 * 2
+        distillation = self.config.objectives.distillation
+        other = 4.0 * self.rows * self.accumulation * (3 * self.phase.length + 1) + 2 * tables
+        if distillation is not None:
+            other += sum(2.0 * p.elements * self._share(p.axes) for p in self.teachers_parameters())
+            logits += self.rows * min(distillation.chunk, self.phase.length) * encoder.padded_vocab_size * 4.0 * 3
+        return Memory(
+            parameters=4.0 * self.resting(),
+            optimizer=8.0 * self.moments(),
+            gradients=gradients + 4.0 * self.resting(),
+            activations=saved + copies + logits,
+            other=other,
+        )
+
+    def _saved(self, encoder: EncoderConfig, remat: str) -> float:
+        """Bytes that the forward pass of one layer leaves for the backward pass."""
+        tokens, width = self.tokens, self.width
+        size, inner = encoder.hidden_size, encoder.intermediate_size / self.split
+        split_size = size / self.split
+        if remat == "full":
+            return tokens * size * width
+        products = tokens * (3 * split_size + 3 * size + inner) * width
+        if remat == "dots":
+            return products
+        scores = tokens * self.phase.length * encoder.num_heads / self.split
+        dropped = encoder.attention_dropout > 0
+        if self.fused:
+            # Queries, keys, values and outputs again as the kernel takes them, heads padded to a TPU's 128 lanes.
+            padded = max(1.0, 128 / encoder.head_dim) if self.kind == "tpu" else 1.0
+            held = tokens * split_size * width * (4 * padded + 4)
+        else:
+            held = scores * (4 + width + (width + 1) * dropped)
+        masks = 2 * tokens * size * (encoder.dropout > 0)
+        norms = 2 * tokens * size * 4 + 2 * tokens * size * width
+        return products + held + masks + norms + tokens * split_size * width
+
+    def work(self) -> Work:
+        """All of it."""
+        config, phase = self.config, self.phase
+        flops = step_flops(
+            config.encoder,
+            length=phase.length,
+            slots=self.slots,
+            heads=self.heads,
+            distillation=config.objectives.distillation,
+        )
+        return Work(
+            model_flops=flops * phase.batch_size,
+            ops=tuple(self.ops()),
+            transfers=tuple(self.transfers()),
+            memory=self.memory(),
+            tokens=phase.batch_size * phase.length,
+            parameters=sum(p.elements for p in self.parameters),
+        )
+
+
+def _scaled(op: Op, times: float) -> Op:
+    return Op(op.name, op.flops, op.vector, op.bytes, op.count * times, op.gathers)
+
+
+def _product(name: str, rows: float, into: float, out: float, width: int, *, train: bool = True) -> Op:
+    """A dense layer on `rows` vectors: forward, and both products of the backward pass."""
+    passes = 3 if train else 1
+    return Op(name, flops=2 * rows * into * out * passes, bytes=(into * out + rows * (into + out)) * width * passes)

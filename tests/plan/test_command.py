@@ -1,0 +1,142 @@
+"""`jaxbert plan` from the command line, by the model alone: what it prints and writes, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from jaxbert.cli import main
+
+PLACE = ("--topology", "v5e:4x4", "--analytic")
+
+
+@pytest.fixture
+def plan(capsys: Any, tmp_path: Any):
+    def run(*arguments: str) -> tuple[int, str, str, Any]:
+        code = main(["plan", *arguments, "--json", str(tmp_path / "plan.json")])
+        file = tmp_path / "plan.json"
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err, json.loads(file.read_text()) if file.exists() else None
+
+    return run
+
+
+def test_a_plan_says_everything(plan):
+    code, out, _, figures = plan("bert_base", *PLACE)
+    assert code == 0
+    for word in (
+        *("fits", "parameters", "optimizer", "activations and temporaries", "binds", "MFU", "tokens/s", "HBM"),
+        *("all-reduce over data", "chip-hours", "USD", "kWh", "CO2e", "PUE", "assumed", "phase seq512", "W a chip"),
+    ):
+        assert word in out, word
+    assert figures["fits"] and figures["over_bytes"] == 0
+    assert figures["judged_by"].startswith("analytic: not compiled")
+    assert [phase["steps"] for phase in figures["phases"]] == [900_000, 100_000]
+    for phase in figures["phases"]:
+        assert phase["mfu"]["worst"] < phase["mfu"]["expected"] < phase["mfu"]["best"] <= 1
+        assert phase["tokens_per_s"] == pytest.approx(phase["tokens"] / phase["step_s"]["expected"])
+        assert phase["terms_s"][phase["binds"]] == max(phase["terms_s"].values())
+    trained = sum(phase["steps"] * phase["step_s"]["expected"] for phase in figures["phases"])
+    assert figures["bill"]["hours"] * 3600 == pytest.approx(trained + figures["evaluation_s"])
+    assert 0 < figures["evaluation_s"] < 0.02 * trained
+
+
+def test_what_is_given_is_what_is_billed(plan):
+    *_, figures = plan("bert_base", *PLACE, "--price", "2", "--watts", "100", "--pue", "1.5", "--grid", "100")
+    bill = figures["bill"]
+    assert bill["money"] == pytest.approx(2 * bill["chip_hours"])
+    assert bill["kwh"] == bill["kwh_low"] == pytest.approx(bill["chip_hours"] * 0.1 * 1.5)
+    assert bill["kg_co2e"] == pytest.approx(bill["kwh"] * 0.1)
+    assert figures["price"]["source"] == "given"
+
+
+def test_gpus_say_that_the_figures_are_the_model_s(plan):
+    code, out, _, figures = plan("bert_base", "--topology", "h200:8")
+    assert code == 0 and "there is no compiler for GPUs" in out
+    assert figures["phases"][0]["transfers"] and "compiled" not in figures["phases"][0]
+
+
+def test_several_slices_pay_for_the_network_between_them(plan):
+    *_, one = plan("bert_base", "--topology", "v5e:4x8", "--analytic")
+    code, out, _, two = plan("bert_base", "--topology", "v5e:4x4", "--slices", "2", "--analytic")
+    assert code == 0 and "2 slices of v5e:4x4" in out and two["chips"] == one["chips"] == 32
+    assert one["phases"][0]["terms_s"]["dcn"] == 0 < two["phases"][0]["terms_s"]["dcn"]
+
+
+def test_all_layouts_are_a_line_each(plan):
+    code, out, _, figures = plan("bert_base", *PLACE, "--layouts", "all", "--set", "encoder.vocab_multiple=256")
+    assert code == 0 and [word.split()[0] for word in out.splitlines()[1:]] == [
+        "replicated",
+        "zero1",
+        "fsdp",
+        "fsdp_tensor",
+    ]
+    memory = [max(sum(phase["memory_bytes"].values()) for phase in one["phases"]) for one in figures["layouts"]]
+    assert memory[0] > memory[1] > memory[2]
+
+
+def test_a_layout_that_does_not_go_says_why(plan):
+    _, out, _, _ = plan("bert_base", *PLACE, "--layouts", "all")
+    assert "fsdp_tensor no mesh of layout fsdp_tensor" in out and "padded vocabulary" in out
+
+
+def test_the_table_is_one_row_that_markdown_reads(plan):
+    _, out, _, _ = plan("bert_base", *PLACE, "--table")
+    head, rule, row = out.splitlines()
+    assert head.count("|") == rule.count("|") == row.count("|")
+
+
+def test_a_search_ranks_and_says_what_to_set(plan):
+    code, out, _, figures = plan("bert_base", *PLACE, "--search")
+    assert (code == 0 and "--set mesh.layout=" in out and "none: as it is" in out) or "encoder.remat" in out
+    seconds = [one["seconds"] for one in figures["search"] if one["fits_model"]]
+    assert seconds == sorted(seconds) and len(figures["search"]) == 10
+
+
+def test_what_does_not_fit_is_exit_2_with_the_shortfall_and_what_would(plan):
+    code, out, err, figures = plan("bert_large", "--topology", "v5e:2x2", "--analytic")
+    assert code == 2 and "does NOT fit" in out
+    assert "GiB more than a v5e has, 15.75 GiB" in err and "--set " in err and err.count("\n") == 1
+    assert not figures["fits"] and figures["over_bytes"] > 2**30
+    fix = err.partition("would fit: --set ")[2].partition(". --search")[0].split()
+    assert plan("bert_large", "--topology", "v5e:2x2", "--analytic", "--set", *fix)[0] == 0
+
+
+def test_where_nothing_would_fit_a_larger_slice_is_named(plan):
+    huge = ("encoder.num_layers=96", "encoder.hidden_size=8192", "encoder.intermediate_size=32768")
+    code, _, err, _ = plan("bert_large", "--topology", "v5e:1x1", "--analytic", "--set", *huge, "encoder.num_heads=64")
+    assert code == 2 and "No layout, accumulation or remat does; v" in err and err.endswith(" would.\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "fix"),
+    [
+        (["bert_base", "--topology", "v5e:3x3"], "no slice of 3x3 is sold", "v5e:2x4"),
+        (["bert_base", "--topology", "v7:2"], "no chip 'v7'", "Known: v5e"),
+        (["bert_base", *PLACE, "--set", "mesh.data=5"], "16 devices are not data 5", "data 16 x fsdp 1 x tensor 1"),
+        (["bert_base", "--topology", "v5p:8x8x16"], "not a multiple of data 1024", "Take a multiple of 1024"),
+        (["bert_base", *PLACE, "--slices", "0"], "it is 0", "Take 1 or more"),
+        (["bert_base", *PLACE, "--grid", "-1"], "it is -1.0", "0 or more"),
+        (["bert_bass", *PLACE], "no config named", "bert_base"),
+        (["distilbert_base", *PLACE, "--set", "objectives.distillation.teacher=my/model"], "shape", "config:bert_base"),
+    ],
+)
+def test_bad_input_is_exit_2_and_one_line_that_says_what_would_work(plan, arguments, said: str, fix: str):
+    code, out, err, figures = plan(*arguments)
+    assert (code, figures) == (2, None) and out == ""
+    assert said in err and fix in err and err.count("\n") == 1
+
+
+def test_a_fused_path_with_dropout_on_attention_is_refused(plan):
+    code, _, err, _ = plan("bert_base", *PLACE, "--set", "encoder.attention=fused")
+    assert code == 2 and "attention_dropout" in err
+
+
+def test_the_command_line_names_chips_without_jax():
+    program = "import sys; from jaxbert.cli import parser; parser(); print('jax' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -1,0 +1,123 @@
+"""What is proposed can be run as proposed; `auto` is the fastest that fits, the same for everyone who asks."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import pytest
+
+from jaxbert.config import RunConfig, check, find_config
+from jaxbert.errors import InputError
+from jaxbert.overrides import apply_overrides
+from jaxbert.plan.layouts import chosen_here, judge, natural, resolved, search, topology_of
+from jaxbert.plan.planner import prepared
+from jaxbert.plan.topologies import topology
+from jaxbert.sharding import LAYOUTS
+
+
+def changed(name: str, *settings: str) -> RunConfig:
+    return apply_overrides(find_config(name), ["data.source=sample:aws-docs", *settings], note=lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def found():
+    # Rows of such a length that some candidates do not fit.
+    return search(changed("bert_large", "phases.*.batch_size=4096"), topology("v5e:4x4"))
+
+
+def test_a_search_proposes_what_passes_every_check(found):
+    for one in found:
+        check(one.config, 16)
+    assert {one.config.mesh.layout for one in found} == {"replicated", "zero1", "fsdp"}
+    assert {one.config.encoder.remat for one in found} == {"none", "dots", "full"}
+
+
+def test_the_fastest_that_fit_come_first(found):
+    fitting = [one for one in found if one.fits]
+    assert found[: len(fitting)] == fitting and 0 < len(fitting) < len(found)
+    assert [one.seconds for one in fitting] == sorted(one.seconds for one in fitting)
+
+
+def test_its_words_make_the_config_again(found):
+    given = changed("bert_large", "phases.*.batch_size=4096")
+    for one in found[:40]:
+        words = one.changes(given).removeprefix("--set ").split()
+        assert apply_overrides(given, words, note=lambda _: None) == one.config
+
+
+def test_phases_of_other_lengths_get_micro_batches_of_as_many_tokens(found):
+    for one in found:
+        first, second = one.config.phases
+        assert (
+            second.batch_size * second.length / second.accumulation
+            <= 1.01 * (first.batch_size * first.length / first.accumulation)
+            or second.batch_size // second.accumulation < 16 * 2
+        )
+
+
+def test_auto_keeps_what_is_replicated_while_it_fits_and_shards_what_does_not():
+    small = resolved(changed("bert_base", "mesh.layout=auto"), topology("v5e:2x2")).mesh
+    large = resolved(changed("bert_large", "mesh.layout=auto", "phases.*.accumulation=4"), topology("v5e:4x4"))
+    assert small.layout in LAYOUTS
+    assert judge(large, topology("v5e:4x4")).fits
+    assert large.mesh.layout in ("zero1", "fsdp") and large.mesh.fsdp > 1
+
+
+def test_auto_is_the_same_for_everyone_and_as_good_as_any_named():
+    place = topology("v5e:4x4")
+    config = changed("bert_base", "mesh.layout=auto")
+    best = resolved(config, place)
+    assert best == resolved(config, place)
+    for name in ("replicated", "zero1", "fsdp"):
+        named = dataclasses.replace(config, mesh=dataclasses.replace(config.mesh, layout="replicated"))
+        other = judge(dataclasses.replace(named, mesh=natural(named, place, name)), place)
+        assert judge(best, place).seconds <= other.seconds or not other.fits
+
+
+def test_auto_keeps_the_mesh_that_is_given():
+    assert resolved(changed("bert_base", "mesh.layout=auto", "mesh.fsdp=4"), topology("v5e:4x4")).mesh.fsdp == 4
+
+
+def test_a_named_layout_stays():
+    config = changed("bert_base", "mesh.layout=zero1")
+    assert resolved(config, topology("v5e:4x4")) is config and chosen_here(config, jax.devices()) is config
+
+
+def test_on_a_machine_without_figures_auto_is_replicated():
+    assert topology_of(jax.devices()) is None
+    assert chosen_here(changed("smoke", "mesh.layout=auto"), jax.devices()).mesh.layout == "replicated"
+
+
+class Device:
+    def __init__(self, kind: str, process: int = 0, slice_index: int | None = None):
+        self.device_kind, self.process_index = kind, process
+        if slice_index is not None:
+            self.slice_index = slice_index
+
+
+@pytest.mark.parametrize(
+    ("devices", "name", "slices"),
+    [
+        ([Device("TPU v5 lite")] * 16, "v5e:4x4", 1),
+        ([Device("TPU v5")] * 64, "v5p:4x4x4", 1),
+        ([Device("TPU v6 lite", slice_index=number // 16) for number in range(32)], "v6e:4x4", 2),
+        ([Device("NVIDIA H200", process=number // 8) for number in range(16)], "h200:8", 2),
+        ([Device("NVIDIA H100 80GB HBM3")], "h100:1", 1),
+    ],
+)
+def test_devices_that_are_here_have_a_topology(devices, name: str, slices: int):
+    found = topology_of(devices)
+    assert (found.name, found.slices, found.chips) == (name, slices, len(devices))
+
+
+def test_batches_that_no_mesh_divides_say_what_would():
+    with pytest.raises(InputError, match="batch_size 256") as caught:
+        resolved(changed("bert_base", "mesh.layout=auto"), topology("v5p:8x8x16"))
+    assert "Take a multiple of" in caught.value.fix
+
+
+def test_slices_divide_data():
+    config = changed("bert_base", "mesh.layout=fsdp", "mesh.fsdp=32")
+    with pytest.raises(InputError, match="2 slices do not divide data 1"):
+        prepared(config, topology("v5e:4x4", 2))
