@@ -1,21 +1,26 @@
 # make quickstart   real text in, a trained BERT, its figures and curves out: about ten minutes with the installation
-# make test         all tests          make check   style, formatting, types
-# Everything is installed into .venv, made when missing and brought up to date when a requirements file changes.
+# make test         tests on this machine      make check   style, formatting, types
+# make test-scale   many devices, many processes       make test-tpu   the TPU compiler, no TPU needed
+# Everything is installed into .venv, made when missing and brought up to date when a requirements file changes; by uv,
+# which is much faster, where it is on the path.
 
 PYTHON ?= python3
 VENV := .venv
 PEERS := .venv-peers
+TPU := .venv-tpu
+CLOUD := .venv-cloud
 BIN := $(VENV)/bin
 RUN := runs/quickstart
-# -qq: no chatter and no notices, but every error.
-PIP := -m pip install -qq --disable-pip-version-check
-SOURCES := jaxbert configs tests $(wildcard benchmarks)
+UV ?= $(shell command -v uv)
+# $(call install,VENV,WHAT). -qq: no chatter and no notices, but every error.
+install = $(if $(UV),$(UV) pip install -q -p $(1)/bin/python,$(1)/bin/python -m pip install -qq --disable-pip-version-check) $(2)
+SOURCES := jaxbert configs launch tests benchmarks
 
-.PHONY: help quickstart install test check format test-peers same-losses lock clean
+.PHONY: help quickstart install test test-scale test-tpu test-cloud test-peers check format same-losses lock clean
 
 help:
 	@sed -n '1,3s/^# //p' Makefile
-	@echo "also: install, format, test-peers, same-losses, lock, clean; PYTHON=python3.12 chooses the interpreter"
+	@echo "also: install, format, test-peers, test-cloud, same-losses, lock, clean; PYTHON=python3.12 chooses the interpreter"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -24,14 +29,14 @@ $(BIN)/python:
 
 $(VENV)/.installed: requirements.txt pyproject.toml | $(BIN)/python
 	@echo "installing jaxbert and what it needs into $(VENV) (one to four minutes the first time) ..."
-	@$(BIN)/python $(PIP) -r requirements.txt
-	@$(BIN)/python $(PIP) --no-deps -e .
+	@$(call install,$(VENV),-r requirements.txt)
+	@$(call install,$(VENV),--no-deps -e .)
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed requirements-test.txt requirements-test-files.txt
 	@echo "installing what tests need into $(VENV) ..."
-	@$(BIN)/python $(PIP) -r requirements-test.txt
-	@$(BIN)/python $(PIP) --no-deps -r requirements-test-files.txt
+	@$(call install,$(VENV),-r requirements-test.txt)
+	@$(call install,$(VENV),--no-deps -r requirements-test-files.txt)
 	@touch $@
 
 install: $(VENV)/.installed
@@ -63,6 +68,35 @@ quickstart: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	@$(BIN)/python -m pytest -q -n 2 --dist loadscope tests
 
+# Eight fake devices a process, then runs of several processes that are killed, hang and go on.
+test-scale: $(VENV)/.installed-test
+	@$(BIN)/python -m pytest -q -n 2 tests/scale
+	@$(BIN)/python -m pytest -q -n 2 tests/multiprocess
+
+# jax[tpu] brings the libtpu that belongs to this jax; it compiles for chips that are not here.
+$(TPU)/.installed: requirements.txt requirements-test.txt requirements-test-files.txt pyproject.toml
+	@echo "installing jax[tpu] into $(TPU) ..."
+	@test -x $(TPU)/bin/python || $(PYTHON) -m venv $(TPU) || { rm -rf $(TPU); exit 2; }
+	@$(call install,$(TPU),-r requirements.txt -r requirements-test.txt "jax[tpu]")
+	@$(call install,$(TPU),--no-deps -r requirements-test-files.txt -e .)
+	@touch $@
+
+# make test-tpu SET=full: every size on every chip, half an hour.
+SET ?= quick
+test-tpu: $(TPU)/.installed
+	@JAXBERT_TPU_SET=$(SET) $(TPU)/bin/python -m pytest -q -n 2 tests/tpu
+
+# Apache Beam, and a bucket that an emulator keeps.
+$(CLOUD)/.installed: requirements.txt requirements-beam.txt requirements-gcs.txt requirements-cloud.txt pyproject.toml
+	@echo "installing Apache Beam and a storage emulator into $(CLOUD) ..."
+	@test -x $(CLOUD)/bin/python || $(PYTHON) -m venv $(CLOUD) || { rm -rf $(CLOUD); exit 2; }
+	@$(call install,$(CLOUD),-r requirements.txt -r requirements-cloud.txt)
+	@$(call install,$(CLOUD),--no-deps -e .)
+	@touch $@
+
+test-cloud: $(CLOUD)/.installed
+	@$(CLOUD)/bin/python -m pytest -q tests/cloud
+
 check: $(VENV)/.installed-test
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/ruff format --check $(SOURCES)
@@ -76,8 +110,8 @@ $(PEERS)/.installed: requirements.txt requirements-test.txt requirements-test-fi
   requirements-peers-files.txt pyproject.toml
 	@echo "installing torch and transformers into $(PEERS) (some minutes) ..."
 	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS) || { rm -rf $(PEERS); exit 2; }
-	@$(PEERS)/bin/python $(PIP) -r requirements.txt -r requirements-test.txt -r requirements-peers.txt
-	@$(PEERS)/bin/python $(PIP) --no-deps -r requirements-test-files.txt -r requirements-peers-files.txt -e .
+	@$(call install,$(PEERS),-r requirements.txt -r requirements-test.txt -r requirements-peers.txt)
+	@$(call install,$(PEERS),--no-deps -r requirements-test-files.txt -r requirements-peers-files.txt -e .)
 	@touch $@
 
 # Live against the peers; the goldens under tests/ keep their word without them.
@@ -87,8 +121,8 @@ test-peers: $(PEERS)/.installed
 # The exact set of a tested run, per Python: make lock PYTHON=python3.13
 lock:
 	@rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
-	@.venv-lock/bin/python $(PIP) -r requirements.txt -r requirements-test.txt
-	@.venv-lock/bin/python $(PIP) --no-deps -r requirements-test-files.txt
+	@$(call install,.venv-lock,-r requirements.txt -r requirements-test.txt)
+	@$(call install,.venv-lock,--no-deps -r requirements-test-files.txt)
 	@version=$$(.venv-lock/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 	  .venv-lock/bin/python -m pip freeze --exclude-editable > requirements-lock-$$version.txt && \
 	  echo "wrote requirements-lock-$$version.txt"
@@ -108,4 +142,4 @@ same-losses: $(VENV)/.installed
 	@cmp runs/same-losses/here/metrics.jsonl runs/same-losses/there/metrics.jsonl && echo "the same losses as $(REV), bit for bit"
 
 clean:
-	rm -rf .venv .venv-peers .venv-lock .mypy_cache .pytest_cache .ruff_cache build *.egg-info
+	rm -rf .venv .venv-peers .venv-tpu .venv-cloud .venv-lock .mypy_cache .pytest_cache .ruff_cache build *.egg-info

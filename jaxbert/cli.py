@@ -51,6 +51,9 @@ def pretrain(args: argparse.Namespace) -> dict[str, Any]:
         given, settings = dataclasses.replace(given, init=config.init), args.set
     if config.numerics.deterministic:
         ask_for_deterministic_kernels()
+    from jaxbert.processes import initialise
+
+    initialise(args.distributed)
     from jaxbert.train import pretrain as run
 
     figures = run(
@@ -61,8 +64,44 @@ def pretrain(args: argparse.Namespace) -> dict[str, Any]:
         settings=settings,
         overwrite=args.overwrite,
     )
-    print("\n".join(_ended(figures, args.workdir)))
+    if figures.pop("leader", True):
+        print("\n".join(_ended(figures, args.workdir)))
     return figures
+
+
+def launch(args: argparse.Namespace) -> dict[str, Any]:
+    """Starts a run as several processes: `local` starts them on this machine."""
+    from jaxbert.config import check, find_config
+    from jaxbert.launch import TARGETS, run
+    from jaxbert.overrides import apply_overrides
+
+    if not 0 <= args.grace < math.inf:
+        raise InputError(f"it is {args.grace}", where="--grace", fix="Give seconds, 0 or more.")
+    config = apply_overrides(with_rows(find_config(args.config), args.data), args.set, note=lambda line: None)
+    if config.inherit == "nothing":
+        # The mistakes of all processes, found once.
+        check(config)
+    job = TARGETS[args.target](args.processes, pretrain_arguments(args), Path(args.workdir), devices=args.devices)
+    if args.dry_run:
+        print("\n".join(job.lines()))
+        return {"commands": job.lines()}
+    code = run(job, grace_s=args.grace)
+    if code:
+        _write_json(args.json, {"exit_code": code})
+        sys.exit(code)
+    return {"exit_code": code}
+
+
+def pretrain_arguments(args: argparse.Namespace) -> list[str]:
+    """The arguments of `jaxbert pretrain` again, from what they were parsed to."""
+    words = [args.config, "--workdir", args.workdir]
+    for name in ("data", "set"):
+        if getattr(args, name):
+            words += [f"--{name}", *getattr(args, name)]
+    for name in ("init", "tokenizer"):
+        if getattr(args, name) is not None:
+            words += [f"--{name}", getattr(args, name)]
+    return [*words, *(["--overwrite"] if args.overwrite else [])]
 
 
 def ask_for_deterministic_kernels() -> None:
@@ -196,6 +235,7 @@ def prepare(args: argparse.Namespace) -> dict[str, Any]:
         Tokenizer.load(Tokenizer.place(args.tokenizer)),
         Path(args.out),
         workers=args.workers or cores(),
+        runner=_runner(args),
         language=args.language,
         validation_fraction=args.validation_fraction,
         remove_duplicates=not args.keep_duplicates,
@@ -208,6 +248,17 @@ def prepare(args: argparse.Namespace) -> dict[str, Any]:
         target = Path(args.rows or f"{args.out.rstrip('/')}-rows-{args.length}")
         figures |= _build_rows(args, Path(args.out), target)
     return figures
+
+
+def _runner(args: argparse.Namespace) -> Any:
+    """What makes the shards in the place of processes here; None for these."""
+    if not args.beam:
+        if args.staging:
+            raise InputError("only Beam's workers use it", where="--staging", fix="Give --beam OPTIONS too.")
+        return None
+    from jaxbert.data.beam import Beam
+
+    return Beam.of(args.beam, args.staging)
 
 
 def rows(args: argparse.Namespace) -> dict[str, Any]:
@@ -224,6 +275,7 @@ def _build_rows(args: argparse.Namespace, records: Path, out: Path) -> dict[str,
         policy=args.policy,
         length=args.length,
         workers=args.workers or cores(),
+        runner=_runner(args),
         seed=args.seed,
         short_rows=args.short_rows,
         copies=args.copies,
@@ -493,26 +545,22 @@ def parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Name
         return added
 
     one = command("pretrain", pretrain, "CONFIG: a bare name (see configs/), a Python file, or a run's config.json")
-    one.add_argument("config", metavar="CONFIG")
-    one.add_argument("--workdir", required=True, metavar="DIR", help="where everything of the run lies")
+    _pretrain_arguments(one)
     one.add_argument(
-        "--data",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="ROWS",
-        help="rows to train on: [PHASE:]DIR[=WEIGHT]; several are mixed by weight",
+        "--distributed",
+        action="store_true",
+        help="as one process of several, which jax finds by itself (TPU slices, Slurm, MPI)",
     )
+
+    one = command("launch", launch, "TARGET: local, processes on this machine. The rest is pretrain's.")
+    one.add_argument("target", metavar="TARGET", choices=("local",))
+    _pretrain_arguments(one)
+    one.add_argument("--processes", type=int, required=True, metavar="N", help="how many")
+    one.add_argument("--devices", type=int, metavar="D", help="of each process: CPU devices, or GPUs of this machine")
     one.add_argument(
-        "--init", metavar="MODEL", help="start from these parameters; CONFIG adapt takes the model's sizes too"
+        "--grace", type=float, default=20.0, metavar="S", help="seconds that the others have to end once one has failed"
     )
-    one.add_argument(
-        "--tokenizer",
-        metavar="DIR",
-        help="the rows' vocabulary; with --init a new one, whose embeddings start from the model's",
-    )
-    _set(one)
-    _overwrite(one, "start anew where the workdir holds another run")
+    one.add_argument("--dry-run", action="store_true", help="print what would be run")
 
     one = command("tokenizer", tokenizer, _SOURCE)
     one.add_argument("source", metavar="SOURCE")
@@ -666,6 +714,36 @@ def _row_options(one: argparse.ArgumentParser) -> None:
     )
     one.add_argument("--seed", type=int, default=0)
     one.add_argument("--workers", type=int, default=0, metavar="N", help="processes (default: one a core)")
+    one.add_argument(
+        "--beam",
+        metavar="OPTIONS",
+        help='make the shards by Apache Beam (extra "beam") instead: options of its pipeline, for example '
+        '"runner=DataflowRunner project=P region=R temp_location=gs://B/t sdk_container_image=IMAGE"',
+    )
+    one.add_argument("--staging", metavar="DIR", help="of --beam: a directory that all its workers reach (gs://...)")
+
+
+def _pretrain_arguments(one: argparse.ArgumentParser) -> None:
+    one.add_argument("config", metavar="CONFIG")
+    one.add_argument("--workdir", required=True, metavar="DIR", help="where everything of the run lies")
+    one.add_argument(
+        "--data",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="ROWS",
+        help="rows to train on: [PHASE:]DIR[=WEIGHT]; several are mixed by weight",
+    )
+    one.add_argument(
+        "--init", metavar="MODEL", help="start from these parameters; CONFIG adapt takes the model's sizes too"
+    )
+    one.add_argument(
+        "--tokenizer",
+        metavar="DIR",
+        help="the rows' vocabulary; with --init a new one, whose embeddings start from the model's",
+    )
+    _set(one)
+    _overwrite(one, "start anew where the workdir holds another run")
 
 
 def _plan_arguments(one: argparse.ArgumentParser) -> None:
@@ -812,6 +890,15 @@ def _prepare_process(command: str | None) -> None:
 
 def entry() -> NoReturn:
     """What the `jaxbert` script runs. Training takes the signals over while it runs."""
-    _prepare_process(sys.argv[1] if len(sys.argv) > 1 else None)
+    command = sys.argv[1] if len(sys.argv) > 1 else None
+    _prepare_process(command)
+    if command == "pretrain":
+        from jaxbert import processes
+
+        if processes.wanted(os.environ, "--distributed" in sys.argv) and processes.SUPERVISED not in os.environ:
+            sys.exit(processes.supervise([sys.executable, *sys.orig_argv[1:]], os.environ))
     signal.signal(signal.SIGTERM, _terminated)
-    sys.exit(main())
+    code = main()
+    if command == "pretrain":
+        processes.leave(code)
+    sys.exit(code)

@@ -459,9 +459,12 @@ class LoggingConfig:
 class GuardConfig:
     """Attributes:
     max_skipped: so many non-finite steps in a row end the run with exit 4.
+    hang_minutes: a step, a batch of an evaluation or a checkpoint that takes longer ends the process with exit 3: a
+      collective whose other side has gone would wait for ever. Half an hour more where a step is compiled; 0: never.
     """
 
     max_skipped: int = 10
+    hang_minutes: float = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -567,6 +570,7 @@ def check(config: RunConfig, devices: int | None = None) -> None:
     _require(0 < evaluation.mask_rate < 1, f"is {evaluation.mask_rate}", "evaluation.mask_rate", "Take one in (0, 1).")
     _positive(config.logging, "logging", "every_steps")
     _positive(config.guard, "guard", "max_skipped")
+    _require(config.guard.hang_minutes >= 0, "is negative", "guard.hang_minutes", "0 never ends a run.")
     _positive(config.data, "data", "copies shuffle_window")
     _check_mesh(config, devices)
 
@@ -865,10 +869,10 @@ def slots(config: RunConfig, phase: PhaseConfig) -> int:
     return phase.slots or max(1, round((masked.rate if masked else 0.0) * phase.length))
 
 
-def phase_rows(config: RunConfig, phase: PhaseConfig, workdir: Path) -> list[tuple[Path, float]]:
-    """(directory, weight) of the rows of a phase: those it names, or those made in the workdir."""
+def phase_rows(config: RunConfig, phase: PhaseConfig, workdir: Path) -> list[tuple[str | Path, float]]:
+    """(directory or URL, weight) of the rows of a phase: those it names, or those made in the workdir."""
     if phase.rows:
-        return [(Path(source.path), source.weight) for source in phase.rows]
+        return [(source.path, source.weight) for source in phase.rows]
     return [(workdir / "data" / f"rows-{config.data.policy}-{phase.length}", 1.0)]
 
 
@@ -912,7 +916,7 @@ def phase_at(config: RunConfig, step: int) -> tuple[int, int]:
 # Finding, saving, comparing
 
 # What a resumed run may change; any other difference is an InputError that shows it.
-RESUME_MAY_CHANGE = ("mesh", "checkpoint", "logging", "phases.*.steps")
+RESUME_MAY_CHANGE = ("mesh", "checkpoint", "logging", "guard.hang_minutes", "phases.*.steps")
 
 
 def find_config(name: str) -> RunConfig:

@@ -30,6 +30,7 @@ NEEDED = {
     "array_record.python.array_record_module": "array-record",
     "tensorflow_datasets": "tensorflow-datasets",
     "etils": "etils",
+    "fsspec": "fsspec",
     "tokenizers": "tokenizers",
     "sentencepiece": "sentencepiece",
     "safetensors": "safetensors",
@@ -217,7 +218,8 @@ def _accelerators(backend: str, jax_version: str) -> Iterable[Finding]:
         says = f"libtpu {libtpu or 'not installed'}" + ("" if tpu else ", no TPU here")
         yield Finding("tpu", "works" if backend == "tpu" else "absent", says, fits if tpu else "")
     else:
-        yield Finding("tpu", "absent", "no TPU here, and no libtpu")
+        advice = f"To plan with the TPU's compiler (jaxbert plan): pip install 'jax[tpu]=={jax_version}'"
+        yield Finding("tpu", "absent", "no TPU here, and no libtpu", advice)
     if nvidia:
         advice = (
             ""
@@ -293,6 +295,8 @@ def _extras() -> Iterable[Finding]:
     for name, module, what in (
         ("extra hf", "datasets", "the source hf:NAME#column"),
         ("extra hf, models", "huggingface_hub", "models by name, hf:NAME"),
+        ("extra gcs", "gcsfs", "rows in a bucket, --data gs://BUCKET/ROWS"),
+        ("extra beam", "apache_beam", "prepare and rows on many machines, --beam; in an environment of its own"),
     ):
         extra = name.split(",")[0].split()[1]
         if importlib.util.find_spec(module) is None:

@@ -22,9 +22,9 @@ from jaxbert.config import (
     SentenceOrderConfig,
     SpanBoundaryConfig,
     load_json,
-    phase_rows,
 )
 from jaxbert.data.pipeline import FixedBatches, Rows, count_tokens
+from jaxbert.data.staging import local, phase_rows
 from jaxbert.errors import InputError
 from jaxbert.library import Loaded, load
 from jaxbert.models.layers import Params
@@ -46,7 +46,14 @@ from jaxbert.text.tokenizers import Tokenizer
 
 
 def evaluate_rows(
-    program: Program, params: Params, frozen: Frozen, rows: list[Rows], mesh: Mesh, *, config: RunConfig
+    program: Program,
+    params: Params,
+    frozen: Frozen,
+    rows: list[Rows],
+    mesh: Mesh,
+    *,
+    config: RunConfig,
+    moving: Callable[[str, bool], None] = lambda doing, compiling: None,
 ) -> dict[str, float]:
     """Means over validation rows with fixed masks: "loss" (sum of the weighted terms), and each term's figures.
 
@@ -56,6 +63,7 @@ def evaluate_rows(
       rows: validation splits.
       mesh: any; the masks are the same bits on each.
       config: for batch size, number of batches and the objectives' weights.
+      moving: told before each batch, and whether its program may have to be compiled.
     """
     batch_size = config.evaluation.batch_size
     fields = batch_fields(rows[0].length)
@@ -64,6 +72,7 @@ def evaluate_rows(
     for split in rows:
         batches = FixedBatches(split, batch_size, limit=config.evaluation.batches)
         for index in range(len(batches)):
+            moving(f"batch {number} of an evaluation", number == 0)
             batch = global_batch(
                 mesh,
                 lambda lo, hi, index=index, batches=batches: batches.read(index, lo, hi),
@@ -118,7 +127,7 @@ def evaluate(
 
     Args:
       model: MODEL; anything `jaxbert.load` opens that has a masked-LM head.
-      rows: directory; None takes those that the run was trained on.
+      rows: directory, or a URL of one; None takes those that the run was trained on.
       baselines: also what a constant guess, a left-bigram table and a two-sided count table, fitted on the rows' train
         split, score on the same slots.
       note: is given the lines to show.
@@ -128,7 +137,7 @@ def evaluate(
     """
     loaded = load(model, note=note)
     loaded.require("masked_lm")
-    directories = [Path(rows)] if rows is not None else trained_rows(Path(model))
+    directories = [local(rows)] if rows is not None else trained_rows(Path(model))
     splits = [Rows(directory, "validation", verify=True) for directory in directories]
     splits = [split for split in splits if len(split)]
     if not splits:

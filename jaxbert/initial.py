@@ -28,6 +28,7 @@ from jaxbert.config import (
     load_json,
 )
 from jaxbert.data.shards import read_manifest
+from jaxbert.data.staging import local
 from jaxbert.errors import InputError
 from jaxbert.library import Loaded, load
 from jaxbert.models.families import FAMILIES
@@ -156,7 +157,7 @@ def _with_encoder_of(initial: Loaded, config: RunConfig, wanted: RunConfig) -> R
         if wanted.data.tokenizer:
             vocab_size = Tokenizer.load(wanted.data.tokenizer).vocab_size
         elif named:
-            vocab_size = read_manifest(Path(named[0]), "rows")["vocab_size"]
+            vocab_size = read_manifest(local(named[0]), "rows")["vocab_size"]
     encoder = dataclasses.replace(
         initial.config,
         vocab_size=vocab_size,

@@ -13,7 +13,8 @@ from typing import Any
 from jaxbert.checkpoint import read_manifest
 from jaxbert.config import PhaseConfig, RunConfig, load_json, phase_rows, schedule_start
 from jaxbert.data.shards import read_manifest as read_shards_manifest
-from jaxbert.errors import InputError
+from jaxbert.data.staging import local
+from jaxbert.errors import InputError, Interrupted
 from jaxbert.telemetry import JsonLines, duration
 
 _LICENCE = "Licence of the data:"
@@ -139,12 +140,12 @@ def _data(
     return (*lines, stated), licence, hashes
 
 
-def _rows(directory: Path, source: str, licences: list[str]) -> str:
+def _rows(directory: str | Path, source: str, licences: list[str]) -> str:
     """What a directory of rows says of itself; its licence goes into `licences`."""
     try:
-        manifest = read_shards_manifest(directory, "rows")
-    except InputError:
-        return f"{_without_folders(source) or directory.name} (the rows are no longer where the run read them)"
+        manifest = read_shards_manifest(local(directory), "rows")
+    except (InputError, Interrupted):
+        return f"{_without_folders(source) or Path(directory).name} (the rows are no longer where the run read them)"
     made = manifest.get("provenance", {})
     licences.append(made.get("licence", ""))
     train = manifest["statistics"]["train"]

@@ -35,7 +35,6 @@ from jaxbert.config import (
     check,
     load_json,
     phase_at,
-    phase_rows,
     resume_differences,
     save_json,
     schedule_start,
@@ -43,6 +42,7 @@ from jaxbert.config import (
     total_steps,
 )
 from jaxbert.data.pipeline import Batches, Rows
+from jaxbert.data.staging import is_remote, phase_rows
 from jaxbert.errors import InputError, Interrupted, Stopped
 from jaxbert.evaluate import accuracies, evaluate_rows, vocabulary_tables
 from jaxbert.initial import (
@@ -57,6 +57,7 @@ from jaxbert.models.families import check_family, check_padding
 from jaxbert.models.model import count_parameters
 from jaxbert.objectives import check_rows_fit, heads_of
 from jaxbert.plan.layouts import chosen_here
+from jaxbert.processes import COMPILE_MINUTES, Watch, agreed, together, wait_for_all
 from jaxbert.sharding import compute_dtype, global_batch, make_mesh, replicated
 from jaxbert.step import Program, batch_fields, build, hand_over, parameter_table, phase_objectives
 from jaxbert.teacher import (
@@ -81,6 +82,8 @@ OUTPUTS = (
 # Where a run that is being replaced waits until the new one stands.
 _REPLACED = ".replaced"
 _LOCK = ".lock"
+# Of the processes of a run that was launched here: there before the run is.
+_LOGS = "logs"
 _AHEAD = 2  # batches read ahead of the step
 # What the terms are called in a line of the log.
 _SHORT = {"masked_lm": "mlm", "next_sentence": "nsp", "sentence_order": "sop", "span_boundary": "sbo"}
@@ -115,8 +118,8 @@ def pretrain(
       Stopped: too many non-finite steps in a row, a damaged shard, no good checkpoint left.
     """
     config = dataclasses.replace(config, init=init or config.init)
-    with _Lock() as lock:
-        return _pretrain(config, Path(workdir), overwrite, lock, named_tokenizer=tokenizer, settings=settings)
+    with together() as watch, _Lock() as lock:
+        return _pretrain(config, Path(workdir), overwrite, lock, watch, named_tokenizer=tokenizer, settings=settings)
 
 
 def _pretrain(
@@ -124,6 +127,7 @@ def _pretrain(
     workdir: Path,
     overwrite: bool,
     lock: _Lock,
+    watch: Watch,
     *,
     named_tokenizer: str | None = None,
     settings: Sequence[str] = (),
@@ -141,7 +145,7 @@ def _pretrain(
     for made_here in (phase for phase in config.phases if not phase.rows):
         check_rows_fit(phase_objectives(config, made_here), config.data.policy, "data.policy")
     resuming = _check_workdir(config, workdir, overwrite)
-    _wait_for_leader("the workdir is checked")
+    wait_for_all("the workdir is checked")
     if not resuming:
         _check_inputs_lie_elsewhere(config, workdir)
     step = (latest_good(workdir, _say) if resuming else None) or 0
@@ -152,7 +156,7 @@ def _pretrain(
     _check_one_tokenizer([found for found in named if found is not None])
     if teacher is not None and teacher.run is not None:
         _check_teachers_vocabulary(teacher, [found for found in named if found is not None])
-        _train_teacher(teacher, note)
+        _train_teacher(teacher, note, watch)
     teaching = None if teacher is None else teacher.loaded or load_teacher(teacher.model)
 
     with _begun(config, workdir, resuming, leader, lock):
@@ -162,7 +166,7 @@ def _pretrain(
         missing = [phase for phase, found in zip(config.phases, named, strict=True) if found is None]
         if missing and leader and not (resuming and _rows_are_made(config, missing, workdir)):
             _make_rows(config, [phase.length for phase in missing], workdir, tokenizer_for_rows(config, initial), note)
-        _wait_for_leader("rows")
+        wait_for_all("rows")
         rows = [
             _open_rows(config, phase, workdir) if found is None else found
             for phase, found in zip(config.phases, named, strict=True)
@@ -221,7 +225,7 @@ def _pretrain(
     )
 
     # --- The run -----------------------------------------------------------------------------------------------------
-    loop = _Loop(config, workdir, mesh, frozen, rows, memory, step, leader)
+    loop = _Loop(config, workdir, mesh, frozen, rows, memory, step, leader, watch)
     with loop, _signals() as interrupted, jax.set_mesh(mesh):
         while phase < len(config.phases) and not memory["stopped_early"]:
             state = loop.run_phase(program, phase, within, state, interrupted)
@@ -247,10 +251,12 @@ class _Loop:
         memory: dict[str, Any],
         step: int,
         leader: bool,
+        watch: Watch,
     ):
         logging = config.logging
         self.config, self.workdir, self.mesh, self.frozen = config, workdir, mesh, frozen
         self.rows, self.memory, self.step, self.leader = rows, memory, step, leader
+        self.watch, self.hang = watch, config.guard.hang_minutes
         self.saved_at = step
         self.checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep, keep_best=config.checkpoint.keep_best)
         self.progress = Progress(total_steps(config), start=step, enabled=leader)
@@ -274,6 +280,7 @@ class _Loop:
         return self
 
     def __exit__(self, *error: Any) -> None:
+        self._moving("the last checkpoint")
         try:
             # Also when something else went wrong: what was being saved is worth having.
             self.checkpoints.wait()
@@ -281,6 +288,7 @@ class _Loop:
             for part in (self.progress, self.board, self.metrics, self.telemetry):
                 if part is not None:
                     part.close()
+            self.watch.moving("", 0.0)
 
     def run_phase(
         self, program: Program, phase: int, within: int, state: Any, interrupted: Callable[[], str | None]
@@ -309,6 +317,7 @@ class _Loop:
             self.memory |= {"best": None, "evaluations_since_best": 0}
         with _Ahead(read, within, now.steps) as ahead:
             for index in range(within, now.steps):
+                self._moving(f"step {self.step + 1}", compiling=index == within)
                 started = time.perf_counter()
                 batch = ahead.get(index)
                 ready = time.perf_counter()
@@ -325,7 +334,7 @@ class _Loop:
                 self._after_step(program, phase, state, metrics, last=index + 1 == now.steps)
                 if self.memory["stopped_early"]:
                     break
-                name = _agreed(interrupted())
+                name = agreed(interrupted())
                 if name is not None and self.step < total_steps(config):
                     self.save(state)
                     self.checkpoints.wait()
@@ -335,6 +344,10 @@ class _Loop:
                         fix="Repeat the same command to continue.",
                     )
         return state
+
+    def _moving(self, doing: str, compiling: bool = False) -> None:
+        """Tells the watch what comes now."""
+        self.watch.moving(doing, self.hang + COMPILE_MINUTES * compiling if self.hang else 0.0)
 
     def _after_step(self, program: Program, phase: int, state: Any, metrics: Any, *, last: bool) -> None:
         config, step = self.config, self.step
@@ -380,7 +393,13 @@ class _Loop:
         """Evaluates, logs, and decides on early stopping; returns whether this is the best so far."""
         started = time.perf_counter()
         found = evaluate_rows(
-            program, state["params"], self.frozen, self.rows[phase].validation, self.mesh, config=self.config
+            program,
+            state["params"],
+            self.frozen,
+            self.rows[phase].validation,
+            self.mesh,
+            config=self.config,
+            moving=self._moving,
         )
         self.meter.evaluation(time.perf_counter() - started)
         figures = {f"validation_{name}": value for name, value in found.items()}
@@ -406,6 +425,7 @@ class _Loop:
         if self.step == self.saved_at:
             return
         started = time.perf_counter()
+        self._moving(f"the checkpoint of step {self.step}")
         phase, within = phase_at(self.config, self.step)
         evaluation = self.memory["last_evaluation"]
         meta = {
@@ -427,6 +447,7 @@ class _Loop:
         evaluation = self.memory["last_evaluation"] or {}
         return {
             "workdir": str(self.workdir),
+            "leader": self.leader,
             "step": self.step,
             "stopped_early": self.memory["stopped_early"],
             **{f"validation_{name}": value for name, value in evaluation.items()},
@@ -510,7 +531,7 @@ def _check_teachers_vocabulary(teacher: Teacher, named: list[_PhaseRows]) -> Non
             )
 
 
-def _train_teacher(teacher: Teacher, note: Callable[[str], None]) -> None:
+def _train_teacher(teacher: Teacher, note: Callable[[str], None], watch: Watch) -> None:
     """Trains, or goes on training, a teacher that is trained first."""
     assert teacher.run is not None
     try:
@@ -523,7 +544,7 @@ def _train_teacher(teacher: Teacher, note: Callable[[str], None]) -> None:
         ) from None
     note(f"the teacher first: {teacher.run.name} in {teacher.model}")
     with _Lock() as lock:
-        _pretrain(teacher.run, Path(teacher.model), False, lock)
+        _pretrain(teacher.run, Path(teacher.model), False, lock, watch)
 
 
 def _check_workdir(config: RunConfig, workdir: Path, overwrite: bool) -> bool:
@@ -539,7 +560,7 @@ def _check_workdir(config: RunConfig, workdir: Path, overwrite: bool) -> bool:
         raise InputError("is a file where a directory is due", where=str(nearest), fix="Give another --workdir.")
     if not os.access(nearest, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         raise InputError("no permission to write", where=str(nearest), fix="Give another --workdir.")
-    if not workdir.is_dir() or {path.name for path in workdir.iterdir()} <= {_REPLACED, _LOCK}:
+    if not workdir.is_dir() or {path.name for path in workdir.iterdir()} <= {_REPLACED, _LOCK, _LOGS}:
         return False
     try:
         saved = load_json(workdir / "config.json")
@@ -557,7 +578,7 @@ def _check_workdir(config: RunConfig, workdir: Path, overwrite: bool) -> bool:
 
 def _check_inputs_lie_elsewhere(config: RunConfig, workdir: Path) -> None:
     """What a run is made from must not lie in the workdir that it replaces."""
-    inputs = [source.path for phase in config.phases for source in phase.rows]
+    inputs = [source.path for phase in config.phases for source in phase.rows if not is_remote(source.path)]
     distillation = config.objectives.distillation
     if distillation is not None and not distillation.teacher.startswith(TRAINED_FIRST):
         inputs.append(distillation.teacher)
@@ -794,24 +815,6 @@ def _signals() -> Iterator[Callable[[], str | None]]:
     finally:
         for number, old in before.items():
             signal.signal(number, old)
-
-
-def _wait_for_leader(name: str) -> None:
-    if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
-
-        multihost_utils.sync_global_devices(name)
-
-
-def _agreed(signal_name: str | None) -> str | None:
-    """The signal that any process has had: all must stop after the same step."""
-    if jax.process_count() == 1:
-        return signal_name
-    from jax.experimental import multihost_utils
-
-    number = np.int32(getattr(signal, signal_name).value if signal_name else 0)
-    highest = int(np.max(multihost_utils.process_allgather(number)))
-    return signal.Signals(highest).name if highest else None
 
 
 def _peak(config: RunConfig, phase: int) -> float:

@@ -16,7 +16,7 @@ import hashlib
 import importlib.metadata
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,22 @@ class _Job:
     documents: list[tuple[str, str]]
     finished: ShardInfo | None = None
 
+    @property
+    def file(self) -> str:
+        return shard_name(self.split, self.shard)
+
+    def made(self) -> tuple[str, ShardInfo] | None:
+        return None if self.finished is None else (self.split, self.finished)
+
+    def needs(self) -> Iterable[Path]:
+        return sorted(path for path in (self.directory.path / "tokenizer").rglob("*") if path.is_file())
+
+    def moved(self, place: Callable[[Path], Path]) -> _Job:
+        return replace(self, directory=replace(self.directory, path=place(self.directory.path)))
+
+    def without_content(self) -> _Job:
+        return replace(self, documents=[])
+
 
 def prepare_records(
     source: Source,
@@ -82,6 +98,7 @@ def prepare_records(
     remove_repeated_lines: bool = False,
     sentence_structure: bool = True,
     overwrite: bool = False,
+    runner: shards.Runner | None = None,
 ) -> Summary:
     """Makes a directory of records: shards, TFDS's metadata, manifest.json, and the tokenizer beside them.
 
@@ -100,6 +117,7 @@ def prepare_records(
       remove_repeated_lines: leave lines out that stood in the corpus before.
       sentence_structure: name documents without it (for next sentence prediction).
       overwrite: replace records made with other arguments, or with damaged shards.
+      runner: makes the shards elsewhere, in the place of `workers`.
 
     Raises:
       InputError: arguments out of range, `out` holds something else, or the source turns out unusable: then nothing
@@ -138,7 +156,11 @@ def prepare_records(
 
     try:
         tokenizer.save(out / "tokenizer")
-        for split, info in shards.parallel(function, jobs, workers, label="prepare", describe=describe):
+        if runner is None:
+            results = shards.parallel(function, jobs, workers, label="prepare", describe=describe)
+        else:
+            results = runner.run(function, jobs, "prepare")
+        for split, info in results:
             infos[split].append(info)
             totals[split].merge(Counts(**info.statistics))
         if not totals["train"].tokens:
@@ -294,8 +316,9 @@ def _tokenizer(directory: Path) -> Tokenizer:
 
 def _write(job: _Job, *, language: str, sentence_structure: bool) -> tuple[str, ShardInfo]:
     """Makes one shard; (split, its info with the statistics of its documents)."""
-    if job.finished is not None:
-        return job.split, job.finished
+    made = job.made()
+    if made is not None:
+        return made
     tokenizer = _tokenizer(job.directory.path / "tokenizer")
     counts = Counts()
 
@@ -313,7 +336,7 @@ def _write(job: _Job, *, language: str, sentence_structure: bool) -> tuple[str, 
             )
             yield serialize(Record(tokens, lengths, number, name), tokenizer.vocab_size)
 
-    info = shards.write_shard(job.directory.path / shard_name(job.split, job.shard), records())
+    info = shards.write_shard(job.directory.path / job.file, records())
     return job.split, job.directory.finish(replace(info, statistics=asdict(counts)))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import numpy as np
 from jaxbert.data import shards
 from jaxbert.data.draws import Draws, permutation
 from jaxbert.data.policies import POLICIES, Layout, Segments, TokenShard
-from jaxbert.data.records import read_records
+from jaxbert.data.records import read_records, shard_name
 from jaxbert.errors import InputError, Stopped
 from jaxbert.text.tokenizers import Tokenizer
 
@@ -119,7 +119,7 @@ class _Job:
     split: str
     shard: int
     copy: int
-    out: shards.ShardDirectory
+    directory: shards.ShardDirectory
     file: str
     policy: str
     length: int
@@ -129,6 +129,20 @@ class _Job:
     cls_id: int
     sep_id: int
     pad_id: int
+
+    def made(self) -> tuple[str, shards.ShardInfo] | None:
+        info = self.directory.finished(self.file)
+        return None if info is None else (self.split, info)
+
+    def needs(self) -> Iterable[Path]:
+        return self.records / shards.MANIFEST, self.records / shard_name(self.split, self.shard)
+
+    def moved(self, place: Callable[[Path], Path]) -> _Job:
+        directory = replace(self.directory, path=place(self.directory.path))
+        return replace(self, directory=directory, records=place(self.records))
+
+    def without_content(self) -> _Job:
+        return self
 
 
 def build_rows(
@@ -142,6 +156,7 @@ def build_rows(
     short_rows: float = 0.1,
     copies: int = 1,
     overwrite: bool = False,
+    runner: shards.Runner | None = None,
 ) -> RowsSummary:
     """Makes a directory of rows from a directory of records: shards, manifest.json, and the tokenizer beside them.
 
@@ -159,6 +174,7 @@ def build_rows(
       copies: passes over the train split with other choices (the original's dupe_factor); validation has one. One only
         where a policy has no random choices: masks are dynamic, so every epoch is another copy.
       overwrite: replace rows made with other arguments; of rows made with these, replace damaged shards.
+      runner: makes the shards elsewhere, in the place of `workers`.
 
     Raises:
       InputError: no records there, a tokenizer that does not match them, arguments out of range, or `out` holds rows
@@ -203,7 +219,7 @@ def build_rows(
                         split=split,
                         shard=shard,
                         copy=copy,
-                        out=directory,
+                        directory=directory,
                         file=f"rows-{split}.array_record-{number:05d}-of-{passes * len(entries):05d}",
                         policy=policy,
                         length=length,
@@ -222,9 +238,12 @@ def build_rows(
         return _summary(made)
     splits: dict[str, list[shards.ShardInfo]] = {split: [] for split in manifest["splits"]}
     try:
-        results = shards.parallel(_make_shard, jobs, workers, label="rows", total=len(jobs))
-        for job, info in zip(jobs, results, strict=True):
-            splits[job.split].append(info)
+        if runner is None:
+            results = shards.parallel(_make_shard, jobs, workers, label="rows", total=len(jobs))
+        else:
+            results = runner.run(_make_shard, jobs, "rows")
+        for split, info in results:
+            splits[split].append(info)
         tokenizer.save(out / "tokenizer")
     except InputError:
         directory.discard()
@@ -267,15 +286,14 @@ def _summary(manifest: dict[str, Any]) -> RowsSummary:
     )
 
 
-def _make_shard(job: _Job) -> shards.ShardInfo:
+def _make_shard(job: _Job) -> tuple[str, shards.ShardInfo]:
     """Worker: one shard of rows, unless an earlier call finished it."""
-    finished = job.out.finished(job.file)
-    return finished if finished is not None else job.out.finish(_write(job))
+    return job.made() or (job.split, job.directory.finish(_write(job)))
 
 
 def _write(job: _Job) -> shards.ShardInfo:
     shard, segments = _cut(job)
-    info = shards.write_shard(job.out.path / job.file, _encode(job, shard, segments))
+    info = shards.write_shard(job.directory.path / job.file, _encode(job, shard, segments))
     return replace(info, statistics=_count(shard, segments, POLICIES[job.policy].layout))
 
 
@@ -285,14 +303,14 @@ def _repair(made: dict[str, Any], jobs: list[_Job], workers: int) -> None:
     damaged = []
     for job in jobs:
         try:
-            shards.verify_shard(job.out.path, infos[job.file])
+            shards.verify_shard(job.directory.path, infos[job.file])
         except Stopped:
             damaged.append(job)
     for info in shards.parallel(_write, damaged, workers, label="damaged rows" if damaged else "", total=len(damaged)):
         if info.sha256 != infos[info.file].sha256:
             raise Stopped(
                 "the shard came out different from what the manifest says",
-                where=str(jobs[0].out.path / info.file),
+                where=str(jobs[0].directory.path / info.file),
                 fix="Remove the directory and make the rows again.",
             )
 

@@ -33,7 +33,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, Protocol, TypeVar
 
 import jaxbert.errors
 from jaxbert.errors import CommandError, InputError, Interrupted, Stopped
@@ -106,7 +106,7 @@ def write_shard(path: Path, records: Iterable[bytes]) -> ShardInfo:
     """
     from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
-    partial = path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}")
+    partial = partial_name(path)
     count = 0
     try:
         writer = ArrayRecordWriter(str(partial), "group_size:1")
@@ -128,6 +128,11 @@ def write_shard(path: Path, records: Iterable[bytes]) -> ShardInfo:
         raise disk_error(error, path) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def partial_name(path: Path) -> Path:
+    """Where what shall be `path` lies until it is whole."""
+    return path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}")
 
 
 def disk_error(error: Exception, path: Path) -> Exception:
@@ -210,7 +215,7 @@ def write_json(path: Path, value: Any) -> None:
     Raises:
       Interrupted: the disk is full.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}")
+    partial = partial_name(path)
     try:
         with partial.open("w", encoding="utf-8") as file:
             file.write(json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False) + "\n")
@@ -273,6 +278,10 @@ class ShardDirectory:
         except OSError as error:
             raise disk_error(error, self.path) from error
         return replace(self, begun=True)
+
+    def make(self) -> None:
+        """Makes the bare directory, elsewhere than where it was begun."""
+        (self.path / _PROGRESS).mkdir(parents=True, exist_ok=True)
 
     def damaged(self) -> list[ShardInfo]:
         """Shards of the finished directory whose bytes are no longer those of the manifest."""
@@ -526,6 +535,47 @@ class Progress:
         seconds = time.monotonic() - self._start
         extra = f", {self._extra}" if self._extra else ""
         print(f"{self._label}: {self._count}{of} {self._unit}{extra}, {seconds:.0f} s", file=sys.stderr, flush=True)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Jobs
+
+
+class Job(Protocol):
+    """One shard to make, by a function of its own module (`MakeShard`). Picklable.
+
+    Attributes:
+      directory: of the shard.
+      file: name of the shard.
+    """
+
+    @property
+    def directory(self) -> ShardDirectory: ...  # noqa: D102
+
+    @property
+    def file(self) -> str: ...  # noqa: D102
+
+    def made(self) -> tuple[str, ShardInfo] | None:
+        """(split, shard) where an earlier call finished it."""
+
+    def needs(self) -> Iterable[Path]:
+        """Files that the function reads."""
+
+    def moved(self, place: Callable[[Path], Path]) -> Job:
+        """The job with its paths as `place` has them."""
+
+    def without_content(self) -> Job:
+        """The job, without the text that it may hold."""
+
+
+MakeShard = Callable[[Any], tuple[str, ShardInfo]]
+
+
+class Runner(Protocol):
+    """What runs jobs in the place of processes on this machine."""
+
+    def run(self, function: MakeShard, jobs: Iterable[Job], label: str) -> Iterator[tuple[str, ShardInfo]]:
+        """(split, shard) of each job, in order, all shards being where the jobs say."""
 
 
 # ----------------------------------------------------------------------------------------------------------------------

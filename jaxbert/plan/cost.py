@@ -80,7 +80,14 @@ class StepTime:
         return self.communication / self.expected
 
 
-def step_time(work: Work, topology: Topology, sizes: dict[str, int], *, matmul_share: float = 1.0) -> StepTime:
+def step_time(
+    work: Work,
+    topology: Topology,
+    sizes: dict[str, int],
+    *,
+    matmul_share: float = 1.0,
+    attained: Efficiency = ATTAINED,
+) -> StepTime:
     """The time of a step.
 
     Args:
@@ -88,6 +95,7 @@ def step_time(work: Work, topology: Topology, sizes: dict[str, int], *, matmul_s
       topology: where it runs.
       sizes: of the mesh's axes.
       matmul_share: peak of products in the run's dtype, relative to bfloat16's.
+      attained: shares of the peaks, for `expected`; where peaks were measured, 1.
     """
     ici, dcn = _sent(work, topology, sizes, 1.0)
     chip = topology.chip
@@ -100,7 +108,7 @@ def step_time(work: Work, topology: Topology, sizes: dict[str, int], *, matmul_s
     )
     times = {}
     communication = 0.0
-    for name, efficiency in (("expected", ATTAINED), ("worst", POOR)):
+    for name, efficiency in (("expected", attained), ("worst", POOR)):
         busy = sum(op_seconds(op, topology, efficiency, matmul_share) for op in work.ops)
         sent = sum(_sent(work, topology, sizes, efficiency.network))
         times[name] = busy + max(sent - busy, sent * (1 - efficiency.hidden))

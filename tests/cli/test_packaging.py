@@ -39,7 +39,7 @@ def test_every_package_directory_is_listed():
         if not any(part.startswith((".", "__")) for part in path.relative_to(ROOT).parts[:-1])
     }
     listed = PROJECT["tool"]["setuptools"]["packages"]
-    assert sorted(found | {"jaxbert.configs"}) == sorted(listed)
+    assert sorted(found | {"jaxbert.configs", "jaxbert.launch"}) == sorted(listed)
 
 
 def test_no_module_of_ours_is_installed_at_the_top():
@@ -47,13 +47,14 @@ def test_no_module_of_ours_is_installed_at_the_top():
 
 
 def test_what_is_imported_is_required():
-    extras = requirements("requirements-hf.txt")
+    extras = set().union(*(requirements(f"requirements-{extra}.txt") for extra in ("hf", "gcs", "beam")))
+    extras |= {"apache_beam"}  # of the distribution apache-beam
     known = {name.lower() for name in sys.stdlib_module_names} | {"jaxbert", "__future__"}
     known |= requirements("requirements.txt") | extras
     known |= {"torch", "transformers"}  # used where they are installed: pickles, and the gate of what is written
     missing = {
         f"{path.relative_to(ROOT)}: {name}"
-        for folder in ("jaxbert", "configs")
+        for folder in ("jaxbert", "configs", "launch")
         for path in (ROOT / folder).rglob("*.py")
         for name in imports(path)
         if name.lower() not in known

@@ -1,4 +1,4 @@
-"""Two processes on this machine hold, together, bit for bit the batches of one; each reads only its share."""
+"""Two and four processes on this machine hold, together, bit for bit the batches of one; each reads only its share."""
 
 from __future__ import annotations
 
@@ -9,21 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from jaxbert.config import DataConfig
-from jaxbert.data.corpus import make_rows
-
 HERE = Path(__file__).parent
-
-
-def _rows(out: Path) -> Path:
-    sentences = [f"sentence number {n} of the text says {n * 7 % 13} words ." for n in range(900)]
-    paragraphs = [" ".join(sentences[i : i + 9]) for i in range(0, 900, 9)]
-    (out / "corpus.txt").write_text("\n\n".join(paragraphs), encoding="utf-8")
-    config = DataConfig(source=f"text:{out}/corpus.txt", validation_fraction=0.1)
-    made = make_rows(
-        config, vocab_size=120, lengths=[32], seed=0, out=out, workers=1, sentence_structure=True, note=lambda _: None
-    )
-    return made[32]
 
 
 def _run(rows: Path, processes: int) -> list[dict]:
@@ -49,12 +35,14 @@ def _run(rows: Path, processes: int) -> list[dict]:
     return found
 
 
-def test_two_processes_hold_the_batches_of_one(tmp_path):
-    rows = _rows(tmp_path)
+def test_two_and_four_processes_hold_the_batches_of_one(rows):
     (whole,) = _run(rows, 1)
-    halves = _run(rows, 2)
-    together = halves[0]["held"] | halves[1]["held"]
-    assert together == whole["held"]
     assert len(whole["held"]) == 5 * 4 * 4
-    assert not halves[0]["held"].keys() & halves[1]["held"].keys()
-    assert [half["rows_read"] for half in halves] == [whole["rows_read"] // 2] * 2
+    for processes in (2, 4):
+        parts = _run(rows, processes)
+        together = {}
+        for part in parts:
+            assert not together.keys() & part["held"].keys()
+            together |= part["held"]
+        assert together == whole["held"]
+        assert [part["rows_read"] for part in parts] == [whole["rows_read"] // processes] * processes

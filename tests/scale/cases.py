@@ -1,4 +1,4 @@
-"""Each family with its own objectives, a few steps on one device and on eight; prints JSON; run by test_families.py.
+"""A small run of each family with its own objectives, on any mesh of the eight devices of this process.
 
 Among them: shared layers and a projection, word starts, spans and their boundaries, a sharded teacher of another width,
 packed rows.
@@ -7,8 +7,8 @@ packed rows.
 from __future__ import annotations
 
 import dataclasses
-import json
-import sys
+import functools
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -33,10 +33,11 @@ from jaxbert.config import (
 from jaxbert.sharding import global_batch, make_mesh, replicated
 from jaxbert.step import batch_fields, build, corrupt, frozen_tables, phase_objectives
 
-LENGTH, BATCH, VOCAB, STEPS, SPECIAL = 32, 16, 500, 3, 5
+LENGTH, BATCH, VOCAB, STEPS, SPECIAL = 32, 16, 500, 10, 5
 ENCODER = EncoderConfig(
     vocab_size=VOCAB, hidden_size=64, num_layers=2, num_heads=4, intermediate_size=128, max_positions=LENGTH
 )
+SCHEDULE = ScheduleConfig(peak=1e-3, warmup_steps=2)
 # Of another width, another family and in two groups of layers.
 TEACHER = dataclasses.replace(ENCODER, family="albert", hidden_size=32, embedding_size=16, num_layers=4, layer_groups=2)
 
@@ -46,6 +47,7 @@ def masked(**settings: Any) -> ObjectivesConfig:
 
 
 FAMILIES: dict[str, tuple[EncoderConfig, ObjectivesConfig, OptimizerConfig]] = {
+    "bert": (ENCODER, ObjectivesConfig(), OptimizerConfig(name="lamb_mlperf")),
     "roberta": (
         dataclasses.replace(
             ENCODER,
@@ -81,7 +83,23 @@ FAMILIES: dict[str, tuple[EncoderConfig, ObjectivesConfig, OptimizerConfig]] = {
         OptimizerConfig(name="adamw"),
     ),
 }
-MESHES = {"1": MeshConfig(data=1), "2x2x2": MeshConfig(data=2, fsdp=2, tensor=2)}
+# (data, fsdp, tensor)
+MESHES = {"1": (1, 1, 1), "8x1x1": (8, 1, 1), "2x4x1": (2, 4, 1), "2x2x2": (2, 2, 2), "1x8x1": (1, 8, 1)}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a run is made of."""
+
+    mesh: str
+    layout: str
+    dropout: float
+    accumulation: int
+    remat: str
+    family: str
+
+    def __str__(self) -> str:
+        return f"{self.family}-{self.mesh}-{self.layout}-{self.dropout}-{self.accumulation}-{self.remat}"
 
 
 def host_batch(number: int) -> dict[str, np.ndarray]:
@@ -103,32 +121,33 @@ def host_batch(number: int) -> dict[str, np.ndarray]:
     }
 
 
-def run(family: str, mesh_config: MeshConfig) -> dict[str, Any]:
-    mesh = make_mesh(mesh_config, jax.devices()[:1] if mesh_config.data == 1 else None)
-    encoder, objectives, optimizer = FAMILIES[family]
-    config = RunConfig(
-        name=family,
-        encoder=encoder,
+def config_of(case: Case) -> RunConfig:
+    encoder, objectives, optimizer = FAMILIES[case.family]
+    data, fsdp, tensor = MESHES[case.mesh]
+    return RunConfig(
+        name=case.family,
+        encoder=dataclasses.replace(encoder, dropout=case.dropout, attention_dropout=case.dropout, remat=case.remat),
         objectives=objectives,
         optimizer=optimizer,
         data=DataConfig(source="none"),
         evaluation=EvaluationConfig(batch_size=BATCH),
-        mesh=mesh_config,
+        mesh=MeshConfig(data=data, fsdp=fsdp, tensor=tensor, layout=case.layout),
         phases=(
-            PhaseConfig(
-                length=LENGTH,
-                batch_size=BATCH,
-                accumulation=2,
-                steps=100,
-                schedule=ScheduleConfig(peak=1e-2, warmup_steps=2),
-            ),
+            PhaseConfig(length=LENGTH, batch_size=BATCH, accumulation=case.accumulation, steps=100, schedule=SCHEDULE),
         ),
     )
+
+
+@functools.lru_cache(maxsize=4)
+def run(case: Case, look: bool = False) -> dict[str, Any]:
+    """Figures of every step, what the devices hold; with `look` the rows as a step sees them, and an evaluation."""
+    config = config_of(case)
+    mesh = make_mesh(config.mesh, jax.devices()[:1] if case.mesh == "1" else None)
     program = build(config, mesh)
     special = np.arange(VOCAB) < SPECIAL
     starts = np.arange(VOCAB) % 3 != 0
     tables = frozen_tables(special, 4, starts, config=config, counts=1000 // np.arange(1, VOCAB + 1))
-    figures = []
+    figures, seen, judged = [], {}, {}
     with jax.set_mesh(mesh):
         frozen = replicated(mesh, tables)
         if "teacher" in program.frozen:
@@ -139,7 +158,7 @@ def run(family: str, mesh_config: MeshConfig) -> dict[str, Any]:
             batch = global_batch(
                 mesh, lambda lo, hi, rows=rows: {k: v[lo:hi] for k, v in rows.items()}, BATCH, batch_fields(LENGTH)
             )
-            if number == 0:
+            if look and number == 0:
                 made = jax.jit(lambda b, t, k: corrupt(phase_objectives(config, config.phases[0]), b, t, k))
                 seen = jax.device_get(made(batch, frozen, jax.random.key(3)))
                 judged = jax.device_get(program.evaluate(state["params"], frozen, batch, np.int32(0)))
@@ -147,13 +166,18 @@ def run(family: str, mesh_config: MeshConfig) -> dict[str, Any]:
             figures.append({name: float(value) for name, value in metrics.items()})
     return {
         "figures": figures,
-        "seen": {name: np.asarray(value).tolist() for name, value in seen.items()},
+        "seen": seen,
         "judged": {name: float(term.sum / term.weight) for name, term in judged.items()},
         "compilations": program.step._cache_size(),
-        "teacher_bytes": sum(
-            leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(frozen.get("teacher", {}))
-        ),
+        "parameters": held(state["params"]),
+        "moments": held(state["opt_state"]),
+        "teacher": held(frozen.get("teacher", {})),
     }
+
+
+def held(tree: Any) -> int:
+    """Bytes of a tree that its first device holds."""
+    return sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(tree))
 
 
 def teacher_of(like: Any) -> Any:
@@ -165,8 +189,3 @@ def teacher_of(like: Any) -> Any:
         return jax.make_array_from_callback(target.shape, target.sharding, lambda index: host[index])
 
     return jax.tree.map(draw, like)
-
-
-if __name__ == "__main__":
-    wanted = sys.argv[1:] or list(FAMILIES)
-    print(json.dumps({family: {name: run(family, mesh) for name, mesh in MESHES.items()} for family in wanted}))

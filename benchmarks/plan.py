@@ -1,0 +1,321 @@
+"""What `jaxbert plan` says: the README's table, how it grows with the chips, and whether a roofline is right on a CPU.
+
+python benchmarks/plan.py table [--analytic]     the README's table, between its marks; an hour with libtpu
+python benchmarks/plan.py scaling                8 to 4,096 chips: results/plan_scaling.json and .png
+python benchmarks/plan.py cpu [--write]          predicted beside measured steps on this machine
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import ENVIRONMENT, RESULTS, write
+
+README = Path(__file__).parents[1] / "README.md"
+BEGIN, END = "<!-- plan: begin -->\n", "<!-- plan: end -->"
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The README's table
+
+FAMILIES = ("bert_base", "roberta_base", "albert_base", "spanbert_base", "distilbert_base")
+PLACES = ("v5e:8x8", "v5p:4x4x4", "v6e:8x8", "h200:8")
+
+
+def row(config: str, place: str, analytic: bool) -> tuple[list[str], dict[str, Any]]:
+    """(head and row in Markdown, the plan): of the config, or of what `plan` says would fit."""
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "plan.json"
+        settings: list[str] = []
+        for _ in range(2):
+            command = [sys.executable, "-m", "jaxbert", "plan", config, "--topology", place, "--table", *settings]
+            command += ["--analytic"] * analytic + ["--json", str(file)]
+            done = subprocess.run(command, capture_output=True, text=True, env=os.environ | ENVIRONMENT)
+            if done.returncode == 0:
+                return done.stdout.splitlines(), json.loads(file.read_text(encoding="utf-8"))
+            fix = re.search(r"would fit: (--set .*?)\. --search", done.stderr)
+            if done.returncode != 2 or fix is None:
+                raise RuntimeError(f"{' '.join(command)}: {done.stderr}")
+            settings = fix[1].split()
+        raise RuntimeError(f"{config} on {place}: what would fit does not: {done.stderr}")
+
+
+def table(analytic: bool) -> None:
+    wanted = [(config, place) for config in FAMILIES for place in PLACES]
+    with ThreadPoolExecutor(1 if analytic else 2) as pool:
+        made = list(pool.map(lambda pair: row(*pair, analytic), wanted))
+    head = made[0][0][:2]
+    lines = [*head, *(lines[2] for lines, _ in made)]
+    judged = sorted({plan["judged_by"] for _, plan in made})
+    print("\n".join(lines))
+    text = README.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    README.write_text(before + BEGIN + "\n".join(lines) + "\n" + END + after, encoding="utf-8")
+    print(f"wrote it into {README.name}; memory: {'; '.join(judged)}", file=sys.stderr)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# From 8 to 4,096 chips
+
+# Slices that are sold, and beyond the largest several of them.
+GROWTH = {
+    "v5e": [(shape, 1) for shape in ("2x4", "4x4", "4x8", "8x8", "8x16", "16x16")]
+    + [("16x16", slices) for slices in (2, 4, 8, 16)],
+    "v5p": [
+        (shape, 1)
+        for shape in ("2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8", "8x8x16", "8x16x16", "16x16x16")
+    ],
+}
+ROWS_A_CHIP, GLOBAL_ROWS = 64, 32_768
+CONFIG, PHASE = "bert_large_lamb", 1
+KINDS = ("rows a chip", "rows in all")
+# With its line; fsdp over at most 64 chips, whole sides of a slice.
+LAYOUTS = {"replicated": "-", "fsdp": ":"}
+
+
+def scaling() -> None:
+    """bert_large, 512 tokens, LAMB: step time and memory at 64 rows a chip, and at 32,768 rows in all."""
+    found = [
+        one
+        for chip, slices in GROWTH.items()
+        for shape, count in slices
+        for layout in LAYOUTS
+        for kind in KINDS
+        for one in grown(chip, shape, count, layout, kind)
+    ]
+    (RESULTS / "plan_scaling.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    draw(found)
+    for one in found:
+        print(
+            f"{one['chip']} {one['chips']:>5} chips, {one['layout']}, {one['kind']}: {1e3 * one['step_s']:9.1f} ms, "
+            f"{one['hbm_bytes'] / 2**30:6.2f} GiB, sent {one['communication_share']:.1%}, MFU {one['mfu']:.0%}"
+        )
+
+
+def grown(chip: str, shape: str, count: int, layout: str, kind: str) -> Iterator[dict[str, Any]]:
+    """One point; none where the batch does not divide."""
+    from jaxbert.config import find_config
+    from jaxbert.errors import InputError
+    from jaxbert.overrides import apply_overrides
+    from jaxbert.plan.layouts import judge
+    from jaxbert.plan.planner import prepared
+    from jaxbert.plan.topologies import topology
+
+    place = topology(f"{chip}:{shape}", count)
+    rows = ROWS_A_CHIP * place.chips if kind == "rows a chip" else GLOBAL_ROWS
+    # Micro-batches of at most 16 rows a chip.
+    accumulation = max(1, rows // place.chips // 16)
+    settings = [f"phases.*.batch_size={rows}", f"phases.*.accumulation={accumulation}", "encoder.remat=dots"]
+    settings += [f"evaluation.batch_size={max(256, place.chips)}"]
+    if layout == "fsdp":
+        settings += ["mesh.layout=fsdp", f"mesh.fsdp={whole_sides(place.shape)}"]
+    try:
+        config, _ = prepared(apply_overrides(find_config(CONFIG), settings, note=lambda line: None), place)
+    except InputError as error:
+        print(f"{place.name} x {count}, {layout}, {kind}: {error}", file=sys.stderr)
+        return
+    candidate = judge(config, place)
+    time_, work = candidate.times[PHASE], candidate.works[PHASE]
+    yield {
+        "chip": chip,
+        "chips": place.chips,
+        "slices": count,
+        "layout": layout,
+        "kind": kind,
+        "rows": rows,
+        "step_s": time_.expected,
+        "best_s": time_.best,
+        "communication_share": time_.communication_share,
+        "hbm_bytes": work.memory.total,
+        "mfu": work.model_flops / (time_.expected * place.chips * place.chip.flops),
+    }
+
+
+def whole_sides(shape: tuple[int, ...]) -> int:
+    """At most 64 chips that are whole sides of a slice: an axis that closes where the sides do."""
+    subsets = itertools.chain.from_iterable(itertools.combinations(shape, count) for count in (1, 2, 3))
+    return max(product for product in map(math.prod, subsets) if product <= 64)
+
+
+def draw(found: list[dict[str, Any]]) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(3, 2, figsize=(11, 9), sharex=True, constrained_layout=True)
+    titles = (f"{ROWS_A_CHIP} rows a chip", f"{GLOBAL_ROWS:,} rows in all")
+    for column, (kind, title) in enumerate(zip(KINDS, titles, strict=True)):
+        for chip, colour in (("v5e", "#0072b2"), ("v5p", "#d55e00")):
+            for layout, dashes in LAYOUTS.items():
+                part = [one for one in found if (one["chip"], one["kind"], one["layout"]) == (chip, kind, layout)]
+                chips = [one["chips"] for one in part]
+                style = {"color": colour, "ls": dashes, "marker": "o", "markersize": 3, "label": f"{chip}, {layout}"}
+                axes[0, column].plot(chips, [one["step_s"] for one in part], **style)
+                axes[1, column].plot(chips, [one["communication_share"] for one in part], **style)
+                axes[2, column].plot(chips, [one["hbm_bytes"] / 2**30 for one in part], **style)
+        axes[0, column].set(title=title, xscale="log", ylabel="seconds a step, expected")
+        axes[1, column].set(ylabel="share of what is sent", ylim=(0, 0.35))
+        axes[2, column].set(xlabel="chips", ylabel="GiB of HBM a chip", ylim=(0, 13))
+        axes[2, column].set_xticks([8, 32, 128, 512, 2048], ["8", "32", "128", "512", "2,048"])
+        for panel in axes[:, column]:
+            panel.minorticks_off()
+            panel.grid(alpha=0.3)
+    axes[0, 0].set_ylim(0, None)
+    axes[0, 1].set_yscale("log")
+    axes[0, 0].legend(frameon=False)
+    figure.suptitle("bert_large, 512 tokens, LAMB, remat dots: the plan's model (v5e beyond 256 chips: several slices)")
+    figure.savefig(RESULTS / "plan_scaling.png", dpi=110)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# A CPU as a chip
+
+CASES = {
+    "quickstart 32x32": ("quickstart", 32, 32),
+    "quickstart 16x64": ("quickstart", 16, 64),
+    "bert_tiny 32x128": ("bert_tiny", 32, 128),
+    "bert_mini 32x128": ("bert_mini", 32, 128),
+    "bert_small 16x128": ("bert_small", 16, 128),
+    "bert_base 4x128": ("bert_base", 4, 128),
+    "bert_base 2x512": ("bert_base", 2, 512),
+}
+
+
+def best(function: Callable[[], Any], seconds: float = 2.0) -> float:
+    """Seconds of the fastest call: what the machine can do when nothing else runs."""
+    import jax
+
+    jax.block_until_ready(function())
+    times, end = [], time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        began = time.perf_counter()
+        jax.block_until_ready(function())
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def measured_chip() -> Any:
+    """This machine's rates, each by a small program."""
+    import jax
+    import jax.numpy as jnp
+
+    from jaxbert.plan.topologies import Chip, Power, Price
+
+    a, b = jnp.ones((4096, 768)), jnp.ones((768, 3072))
+    product = jax.jit(jnp.dot)
+    flops = 2 * 4096 * 768 * 3072 / best(lambda: product(a, b))
+    big = jnp.ones(1 << 26)
+    copied = jax.jit(lambda x: x + 1)
+    bandwidth = 2 * big.nbytes / best(lambda: copied(big))
+    small, rounds = jnp.ones(1 << 15), 200
+
+    def chain(x: Any) -> Any:
+        for _ in range(rounds):
+            x = x * 1.0001 + 0.5
+        return x
+
+    chained = jax.jit(chain)
+    vector = 2 * rounds * small.size / best(lambda: chained(small))
+    table = jnp.ones((30592, 768))
+    ids = jnp.asarray(np.random.default_rng(0).integers(0, 30592, 4096))
+    looked = jax.jit(lambda table, ids: table[ids])
+    gather = 2 * 4096 * 768 * 4 / best(lambda: looked(table, ids))
+    return Chip(
+        name="cpu",
+        kind="cpu",
+        flops=flops,
+        vector=vector,
+        hbm=16 * 2**30,
+        hbm_bandwidth=bandwidth,
+        links=0,
+        link_bandwidth=1.0,
+        hop=0.0,
+        network=1.0,
+        chips_per_host=1,
+        price=Price(0.0, ""),
+        power=Power(0, 0, 0, "", 1.0, ""),
+        gather=gather,
+    )
+
+
+def cpu(writing: bool, rounds: int) -> None:
+    """Predicted and measured steps."""
+    from train_step import Case, our_step, run_config
+
+    from jaxbert.plan.cost import Efficiency, op_seconds, step_time
+    from jaxbert.plan.layouts import sizes_of
+    from jaxbert.plan.topologies import Topology
+    from jaxbert.plan.work import work
+
+    place = Topology(measured_chip(), (1,))
+    chip = place.chip
+    print(
+        f"products {chip.flops / 1e9:.0f} GFLOP/s, other arithmetic {chip.vector / 1e9:.0f} Gop/s, "
+        f"memory {chip.hbm_bandwidth / 1e9:.1f} GB/s, look-ups {chip.gather / 1e9:.1f} GB/s"
+    )
+    whole = Efficiency(1.0, 1.0, 1.0, 1.0, 0.0)
+    rows = {}
+    for name, (config_name, batch, length) in CASES.items():
+        case = Case(config_name, batch, length, 1)
+        config = run_config(case)
+        step = our_step(case)
+        for _ in range(3):
+            step()
+        times = []
+        for _ in range(rounds):
+            began = time.perf_counter()
+            step()
+            times.append(time.perf_counter() - began)
+        measured = statistics.median(times)
+        done = work(config, place, config.phases[0])
+        predicted = step_time(done, place, sizes_of(config, place), attained=whole).expected
+        terms: dict[str, float] = {}
+        for op in done.ops:
+            terms[op.name] = terms.get(op.name, 0.0) + op_seconds(op, place, whole)
+        rows[name] = {"measured_s": measured, "predicted_s": predicted, "ratio": predicted / measured, "terms_s": terms}
+        both = f"measured {1e3 * measured:8.1f} ms, predicted {1e3 * predicted:8.1f} ms"
+        print(f"{name:20} {both}, {predicted / measured:.2f}")
+        print("    " + ", ".join(f"{key} {1e3 * value:.1f}" for key, value in terms.items()))
+    if writing:
+        rates = {key: getattr(chip, key) for key in ("flops", "vector", "hbm_bandwidth", "gather")}
+        print(write("plan_cpu", {"rates": rates, "cases": rows}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("table")
+    one.add_argument("--analytic", action="store_true")
+    commands.add_parser("scaling")
+    one = commands.add_parser("cpu")
+    one.add_argument("--write", action="store_true")
+    one.add_argument("--rounds", type=int, default=9)
+    args = parser.parse_args()
+    match args.command:
+        case "table":
+            table(args.analytic)
+        case "scaling":
+            scaling()
+        case _:
+            cpu(args.write, args.rounds)
+
+
+if __name__ == "__main__":
+    main()

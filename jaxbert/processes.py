@@ -1,0 +1,335 @@
+"""One run over several processes: how they find each other, and how none waits for ever for one that is gone.
+
+A run is many processes where `JAXBERT_COORDINATOR` (host:port of process 0), `JAXBERT_PROCESSES` and
+`JAXBERT_PROCESS_ID` say so, or where `jaxbert pretrain --distributed` lets jax ask its surroundings (TPU slices, Slurm,
+MPI). `JAXBERT_DEVICES` is the number of this process's devices, where it is not all of the machine's.
+
+What may go wrong, and what comes of it on every process:
+  one process's input is wrong, or it stops on purpose   its exit code, its line
+  one process has a bug                                  that process 1, the others 3
+  one process is killed, its machine is lost             3: the collective fails, or jax's heartbeat ends the process by
+                                                         SIGABRT, which `supervise` turns into 3
+  nothing moves any more                                 3: the watchdog's line
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
+
+from jaxbert.errors import CommandError, InputError, Interrupted
+
+COORDINATOR, PROCESSES, PROCESS_ID = "JAXBERT_COORDINATOR", "JAXBERT_PROCESSES", "JAXBERT_PROCESS_ID"
+DEVICES, HEARTBEAT, SUPERVISED = "JAXBERT_DEVICES", "JAXBERT_HEARTBEAT_S", "JAXBERT_SUPERVISED"
+
+_CONTINUE = "Repeat the same command to continue."
+_FAILED = "jaxbert/failed"
+_SEEN = "jaxbert/seen"
+_POLL_S = 0.5
+# A process that failed waits so long for the others to have read why.
+_LINGER_S = 10.0
+# The first step of a phase is compiled on its way: so much is added to what a step may take.
+COMPILE_MINUTES = 30.0
+# What the errors of collectives say when another process has gone.
+_LOST = re.compile(
+    r"gloo|nccl|connection (reset|closed|refused)|socket closed|broken pipe|unavailable|deadline|heartbeat|"
+    r"coordination|barrier|preempt|peer|timed out|data transfer|aborted",
+    re.IGNORECASE,
+)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Finding each other
+
+
+def wanted(environment: Mapping[str, str], distributed: bool) -> bool:
+    """Whether this process is one of several."""
+    return distributed or COORDINATOR in environment
+
+
+def initialise(distributed: bool, environment: Mapping[str, str] | None = None) -> None:
+    """Joins the other processes, before any device is touched; does nothing for a run of one.
+
+    Args:
+      distributed: let jax ask its surroundings where the environment does not say.
+      environment: of this process.
+
+    Raises:
+      InputError: the environment says it badly.
+      Interrupted: the others did not come.
+    """
+    environment = os.environ if environment is None else environment
+    devices = _number(environment, DEVICES, 1) if DEVICES in environment else None
+    if not wanted(environment, distributed):
+        if devices is not None:
+            import jax
+
+            jax.config.update("jax_num_cpu_devices", devices)
+        return
+    settings: dict[str, Any] = {}
+    if COORDINATOR in environment:
+        processes, own = _number(environment, PROCESSES, 1), _number(environment, PROCESS_ID, 0)
+        if own >= processes:
+            raise InputError(
+                f"process {own} of {processes}", where=PROCESS_ID, fix=f"Number them from 0 to {processes - 1}."
+            )
+        settings = dict(coordinator_address=environment[COORDINATOR], num_processes=processes, process_id=own)
+    import jax
+
+    if devices is not None:
+        jax.config.update("jax_num_cpu_devices", devices)
+        if settings and not _on_cpu(environment):
+            settings["local_device_ids"] = range(own * devices, (own + 1) * devices)
+    try:
+        jax.distributed.initialize(
+            **settings,
+            heartbeat_timeout_seconds=_number(environment, HEARTBEAT, 1) if HEARTBEAT in environment else 60,
+            shutdown_timeout_seconds=60,
+        )
+    except ValueError as error:
+        raise InputError(
+            f"how many processes there are is not known: {error}",
+            where="--distributed",
+            fix=f"Set {COORDINATOR}=HOST:PORT, {PROCESSES} and {PROCESS_ID}, or leave --distributed out.",
+        ) from None
+    except RuntimeError as error:
+        where = environment.get(COORDINATOR, "jax.distributed")
+        raise Interrupted(f"the other processes did not come: {_brief(error)}", where=where, fix=_CONTINUE) from None
+
+
+def _on_cpu(environment: Mapping[str, str]) -> bool:
+    return environment.get("JAX_PLATFORMS", "") == "cpu"
+
+
+def _number(environment: Mapping[str, str], name: str, least: int) -> int:
+    text = environment.get(name, "")
+    if not text.isdecimal() or int(text) < least:
+        raise InputError(f"it is {text!r}", where=name, fix=f"Set it to a whole number of {least} or more.")
+    return int(text)
+
+
+def _brief(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Going together
+
+
+def wait_for_all(name: str) -> None:
+    """Returns once every process has come here."""
+    import jax
+
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(name)
+
+
+def agreed(signal_name: str | None) -> str | None:
+    """The signal that any process has had: all must stop after the same step."""
+    import jax
+
+    if jax.process_count() == 1:
+        return signal_name
+    import numpy as np
+    from jax.experimental import multihost_utils
+
+    number = np.int32(getattr(signal, signal_name).value if signal_name else 0)
+    highest = int(np.max(multihost_utils.process_allgather(number)))
+    return signal.Signals(highest).name if highest else None
+
+
+class Watch:
+    """Ends this process where another has failed, or where nothing has moved for too long.
+
+    A thread of its own: the main one may hang inside a collective, and then nothing else can end it.
+
+    Args:
+      process: number of this one.
+      count: of all.
+      client: of jax's coordination service, a store that all can read; None for a run of one.
+      leave: ends the process at once; for tests.
+      clock: seconds; for tests.
+    """
+
+    def __init__(
+        self,
+        process: int,
+        count: int,
+        client: Any,
+        *,
+        leave: Callable[[int], None] = os._exit,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self._process, self._count, self._client = process, count, client
+        self._leave, self._clock = leave, clock
+        self._limit_s, self._doing, self._moved = 0.0, "", clock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+
+    def start(self) -> None:
+        """Begins to watch."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread."""
+        self._stop.set()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def moving(self, doing: str, minutes: float) -> None:
+        """Something has been done; what comes now, `doing`, may take `minutes`; 0: as long as it likes."""
+        self._limit_s, self._doing, self._moved = 60.0 * minutes, doing, self._clock()
+
+    def look(self) -> None:
+        """Ends the process where there is reason to."""
+        if self._client is not None:
+            text = self._read(f"{_FAILED}/")
+            if text:
+                self._follow(json.loads(text))
+        waited = self._clock() - self._moved
+        if 0 < self._limit_s < waited:
+            others = " (another process may be gone)" if self._count > 1 else ""
+            self._end(
+                Interrupted(
+                    f"nothing has moved for {waited / 60:.1f} minutes{others}",
+                    where=f"{self._doing}, process {self._process} of {self._count}",
+                    fix=f"{_CONTINUE} Where that is too short, raise guard.hang_minutes.",
+                )
+            )
+
+    def publish(self, error: BaseException) -> None:
+        """Tells the other processes why this one ends, and waits until they know, or for some seconds."""
+        if self._client is None:
+            return
+        code = error.exit_code if isinstance(error, CommandError) else Interrupted.exit_code
+        text = str(error) if isinstance(error, CommandError) else f"failed: {type(error).__name__}: {_brief(error)}"
+        value = json.dumps({"process": self._process, "code": code, "text": text})
+        with suppress(Exception):
+            self._client.key_value_set(f"{_FAILED}/{self._process}", value)
+            end = self._clock() + _LINGER_S
+            while self._clock() < end and len(self._client.key_value_dir_get(_SEEN)) < self._count - 1:
+                time.sleep(_POLL_S / 5)
+            # For the last of them to leave: if this process goes first, its going is what they die of.
+            time.sleep(_POLL_S / 2)
+
+    def _read(self, directory: str) -> str:
+        """The first value that another process has put there; the store's own failures are jax's to report."""
+        with suppress(Exception):
+            for key, value in self._client.key_value_dir_get(directory):
+                if not key.endswith(f"/{self._process}"):
+                    return str(value)
+        return ""
+
+    def _follow(self, failed: Mapping[str, Any]) -> None:
+        with suppress(Exception):
+            self._client.key_value_set(f"{_SEEN}/{self._process}", "1", allow_overwrite=True)
+        print(f"jaxbert: error: process {failed['process']}: {failed['text']}", file=sys.stderr, flush=True)
+        self._leave(int(failed["code"]))
+
+    def _end(self, error: CommandError) -> None:
+        print(f"jaxbert: error: {error}", file=sys.stderr, flush=True)
+        self.publish(error)
+        self._leave(error.exit_code)
+
+    def _run(self) -> None:
+        while not self._stop.wait(_POLL_S):
+            self.look()
+
+
+@contextmanager
+def together() -> Iterator[Watch]:
+    """The watch over a run; what ends the run here ends it everywhere.
+
+    Raises:
+      Interrupted: in the place of an error that says that another process has gone.
+    """
+    import jax
+
+    count, process = jax.process_count(), jax.process_index()
+    watch = Watch(process, count, _client() if count > 1 else None)
+    watch.start()
+    try:
+        yield watch
+    except CommandError as error:
+        watch.publish(error)
+        raise
+    except Exception as error:
+        if count > 1 and is_loss(error):
+            lost = Interrupted(f"another process has gone: {_brief(error)}", where=f"process {process}", fix=_CONTINUE)
+            watch.publish(lost)
+            raise lost from None
+        watch.publish(error)
+        raise
+    finally:
+        watch.stop()
+
+
+def is_loss(error: BaseException) -> bool:
+    """Whether an error says that another process, or the way to it, has gone."""
+    return isinstance(error, (RuntimeError, OSError)) and _LOST.search(str(error)) is not None
+
+
+def _client() -> Any:
+    """Of jax's coordination service; jax has no public name for it."""
+    from jax._src import distributed
+
+    return distributed.global_state.client
+
+
+def leave(code: int) -> None:
+    """Ends a process of several that has failed: at once, or jax would wait for the others to say goodbye."""
+    if code and "jax" in sys.modules:
+        import jax
+
+        if jax.distributed.is_initialized() and jax.process_count() > 1:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# What jax's own heartbeat does
+
+
+def supervise(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Runs one process of several as a child and gives its exit code, with signals passed on.
+
+    Where another process is lost, jax's coordination service ends this one by SIGABRT from a thread of its own, which
+    nothing inside the process can turn into exit 3.
+    """
+    child = subprocess.Popen(command, env={**environment, SUPERVISED: "1"})
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        child.send_signal(number)
+
+    before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        code = meaning(child.wait())
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+    if child.returncode == -signal.SIGABRT:
+        print(f"jaxbert: error: {LOST}", file=sys.stderr, flush=True)
+    return code
+
+
+LOST = f"another process has gone (jax's coordination service ended this one). {_CONTINUE}"
+
+
+def meaning(returncode: int) -> int:
+    """The exit code of a process that ended so: an abort is jax's word that another has gone; signals as shells do."""
+    if returncode == -signal.SIGABRT:
+        return Interrupted.exit_code
+    return returncode if returncode >= 0 else 128 - returncode

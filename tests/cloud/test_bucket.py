@@ -1,0 +1,94 @@
+"""Rows from gs://, through gcsfs, from a bucket that an emulator keeps (`make test-cloud`)."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jaxbert.cli import main
+from jaxbert.config import DataConfig
+from jaxbert.data import staging
+from jaxbert.data.corpus import make_rows
+from jaxbert.errors import InputError, Stopped
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of an empty bucket."""
+    from gcp_storage_emulator.server import create_server
+
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    server = create_server("localhost", port, in_memory=True, default_bucket="bucket")
+    server.start()
+    patch = pytest.MonkeyPatch()
+    patch.setenv("STORAGE_EMULATOR_HOST", f"http://localhost:{port}")
+    patch.setenv("JAXBERT_CACHE", str(tmp_path_factory.mktemp("cache")))
+    yield "gs://bucket"
+    patch.undo()
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("rows")
+    sentences = [f"sentence number {n} of the text says {n * 7 % 13} words ." for n in range(400)]
+    (out / "text.txt").write_text("\n\n".join(" ".join(sentences[i : i + 8]) for i in range(0, 400, 8)), "utf-8")
+    config = DataConfig(source=f"text:{out}/text.txt", validation_fraction=0.1)
+    made = make_rows(
+        config, vocab_size=120, lengths=[32], seed=0, out=out, workers=1, sentence_structure=True, note=print
+    )
+    return made[32]
+
+
+@pytest.fixture(scope="module")
+def url(bucket: str, rows: Path) -> str:
+    import gcsfs
+
+    files = gcsfs.GCSFileSystem()
+    for path in rows.rglob("*"):
+        if path.is_file():
+            files.put_file(str(path), f"bucket/corpora/rows/{path.relative_to(rows)}")
+    return f"{bucket}/corpora/rows"
+
+
+def files(directory: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def test_the_copy_is_the_rows(url: str, rows: Path):
+    assert files(staging.local(url)) == files(rows)
+
+
+def test_a_run_reads_them(url: str, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    small = ["encoder.vocab_size=120", "phases.0.length=32", "phases.0.steps=2", "phases.0.schedule.warmup_steps=0"]
+    for place, workdir in ((url, "far"), (str(rows), "near")):
+        arguments = ["pretrain", "smoke", "--workdir", str(tmp_path / workdir), "--data", place]
+        assert main([*arguments, "--set", *small]) == 0, capsys.readouterr().err
+    far, near = ((tmp_path / name / "metrics.jsonl").read_bytes() for name in ("far", "near"))
+    assert far == near
+
+
+def test_what_is_not_there_is_said(bucket: str, url: str):
+    with pytest.raises(InputError, match=r"no manifest\.json"):
+        staging.local(f"{bucket}/corpora/nothing")
+    with pytest.raises(InputError, match=r"no manifest\.json"):
+        staging.local("gs://no-such-bucket/rows")
+
+
+def test_damage_on_the_way_stops(bucket: str, url: str, rows: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    import gcsfs
+
+    monkeypatch.setenv("JAXBERT_CACHE", str(tmp_path))
+    remote = gcsfs.GCSFileSystem()
+    for path in rows.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            damaged = content[:-1] + bytes([content[-1] ^ 1]) if "train" in path.name else content
+            remote.pipe_file(f"bucket/damaged/{path.relative_to(rows)}", damaged)
+    with pytest.raises(Stopped, match="sha256"):
+        staging.local(f"{bucket}/damaged")

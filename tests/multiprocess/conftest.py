@@ -1,0 +1,89 @@
+"""Rows for runs of several processes, and a way to launch them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from jaxbert.config import (
+    CheckpointConfig,
+    DataConfig,
+    EncoderConfig,
+    EvaluationConfig,
+    GuardConfig,
+    LoggingConfig,
+    ObjectivesConfig,
+    PhaseConfig,
+    RowsSource,
+    RunConfig,
+    ScheduleConfig,
+    save_json,
+)
+from jaxbert.data.corpus import make_rows
+
+VOCAB, LENGTH, STEPS = 120, 32, 40
+
+
+@pytest.fixture(scope="session")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("rows")
+    sentences = [f"sentence number {n} of the text says {n * 7 % 13} words ." for n in range(900)]
+    paragraphs = [" ".join(sentences[i : i + 9]) for i in range(0, 900, 9)]
+    (out / "corpus.txt").write_text("\n\n".join(paragraphs), encoding="utf-8")
+    config = DataConfig(source=f"text:{out}/corpus.txt", validation_fraction=0.1)
+    made = make_rows(
+        config, vocab_size=VOCAB, lengths=[LENGTH], seed=0, out=out, workers=1, sentence_structure=True, note=print
+    )
+    return made[LENGTH]
+
+
+@pytest.fixture(scope="session")
+def config(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A config file: dropout, micro-batches, an evaluation and checkpoints on the way."""
+    path = tmp_path_factory.mktemp("config") / "tiny.json"
+    phase = PhaseConfig(
+        rows=(RowsSource(path=str(rows)),),
+        length=LENGTH,
+        batch_size=16,
+        accumulation=2,
+        steps=STEPS,
+        schedule=ScheduleConfig(peak=1e-3, warmup_steps=4),
+    )
+    save_json(
+        RunConfig(
+            name="tiny",
+            encoder=EncoderConfig(
+                vocab_size=VOCAB, hidden_size=32, num_layers=1, num_heads=2, intermediate_size=64, max_positions=LENGTH
+            ),
+            objectives=ObjectivesConfig(next_sentence=None),
+            phases=(phase,),
+            checkpoint=CheckpointConfig(every_steps=4),
+            evaluation=EvaluationConfig(every_steps=20, batch_size=16, batches=2),
+            logging=LoggingConfig(every_steps=1, tensorboard=False),
+            guard=GuardConfig(hang_minutes=10),
+        ),
+        path,
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
+def launch(config: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Starts `jaxbert launch local` with this config."""
+
+    def start(workdir: Path, processes: int, *more: str, devices: int = 1, **environment: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "jaxbert", "launch", "local", str(config), "--workdir", str(workdir)]
+        return subprocess.Popen(
+            [*command, "--processes", str(processes), "--devices", str(devices), *more],
+            env=os.environ | {"JAX_PLATFORMS": "cpu"} | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start

@@ -1,0 +1,70 @@
+"""Steps that the TPU compiler is given: run by test_compile.py, recorded by tests/goldens/record_tpu_memory.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxbert.config import RunConfig, find_config
+from jaxbert.overrides import apply_overrides
+from jaxbert.plan.compile import Compiled, compile_step
+from jaxbert.plan.planner import prepared
+from jaxbert.plan.topologies import Topology, topology
+from jaxbert.plan.work import Work, work
+
+
+@dataclass(frozen=True)
+class Case:
+    """A step: config, slice, number of the phase; `full` where it is left out of the quick set."""
+
+    config: str
+    place: str
+    phase: int = 0
+    slices: int = 1
+    settings: tuple[str, ...] = ()
+    full: bool = False
+
+    def __str__(self) -> str:
+        slices = f"{self.slices} x " if self.slices > 1 else ""
+        return " ".join((self.config, f"{slices}{self.place}", f"phase {self.phase}", *self.settings))
+
+    def made(self) -> tuple[RunConfig, Topology]:
+        config = apply_overrides(find_config(self.config), list(self.settings), note=lambda line: None)
+        place = topology(self.place, self.slices)
+        return prepared(config, place)[0], place
+
+    def compile(self) -> tuple[Work, Compiled]:
+        config, place = self.made()
+        return work(config, place, config.phases[self.phase]), compile_step(config, place, self.phase)
+
+
+# A step of each family, tiny, over data, fsdp and tensor.
+MESHED = ("mesh.fsdp=2", "mesh.tensor=2", "encoder.vocab_multiple=256")
+FAMILIES = [Case(f"{family}_tiny", "v5e:2x4") for family in ("bert", "roberta", "albert", "spanbert")] + [
+    Case("distilbert_tiny", "v5e:2x4", settings=("objectives.distillation.teacher=config:bert_tiny",)),
+    Case("bert_tiny", "v5e:2x4", settings=MESHED),
+    Case("roberta_tiny", "v5p:2x2x2", settings=("mesh.fsdp=8", "mesh.layout=fsdp")),
+    Case("bert_tiny", "v5e:2x4", slices=2),
+    # Splash, whose blocks are of 128 tokens.
+    Case(
+        "bert_tiny",
+        "v5e:2x4",
+        settings=("encoder.attention=fused", "encoder.attention_dropout=0", "phases.*.length=128"),
+    ),
+]
+# Sizes as they are published; in the quick set LAMB's largest batches, which need a pod. Splash holds no probabilities.
+SIZES = [
+    Case("bert_large_lamb", "v5p:8x8x16", 0),
+    Case("bert_large_lamb", "v5p:8x8x16", 1),
+    *(
+        Case(config, place, phase, full=True)
+        for config in ("bert_base", "bert_large")
+        for place in ("v5e:4x4", "v5p:4x4x4", "v6e:4x4")
+        for phase in (0, 1)
+    ),
+    Case("bert_base_fast", "v5e:4x4", 1, full=True),
+    Case("bert_base", "v5e:4x4", 0, settings=("mesh.layout=zero1", "mesh.fsdp=16"), full=True),
+    Case("bert_base", "v6e:4x4", 0, slices=2, settings=("mesh.fsdp=16", "mesh.layout=fsdp"), full=True),
+    Case("bert_large", "v5e:4x4", 1, settings=("mesh.layout=fsdp", "mesh.fsdp=16", "encoder.remat=dots"), full=True),
+]
+# Too large on purpose, and small enough to be compiled in seconds.
+TOO_LARGE = Case("bert_tiny", "v5e:1x1", settings=("phases.*.batch_size=32768", "evaluation.batch_size=8"))
