@@ -142,4 +142,4 @@ same-losses: $(VENV)/.installed
 	@cmp runs/same-losses/here/metrics.jsonl runs/same-losses/there/metrics.jsonl && echo "the same losses as $(REV), bit for bit"
 
 clean:
-	rm -rf .venv .venv-peers .venv-tpu .venv-cloud .venv-lock .mypy_cache .pytest_cache .ruff_cache build *.egg-info
+	rm -rf .venv .venv-peers .venv-tpu .venv-cloud .venv-lock .venv-uv .mypy_cache .pytest_cache .ruff_cache build *.egg-info

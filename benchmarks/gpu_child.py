@@ -314,34 +314,46 @@ def check_determinism(smoke: bool) -> Json:
     return {"passed": first == second, "sha256": [first, second], "xla_flags": os.environ.get("XLA_FLAGS", "")}
 
 
+# dtype, and whether with fused attention.
+ISOLATED = ("float32", "bfloat16", "bfloat16 fused")
+
+
 def check_isolation(smoke: bool) -> Json:
     """Rows that carry two texts and padding: changing one text changes the other's hidden states by exactly 0.
 
-    And each text's hidden states are what it gives in a row of its own (float32, to rounding).
+    And each text's hidden states are what it gives in a row of its own (float32, to rounding). With the platform's
+    fused attention too (bfloat16; which one it was is in the results).
     """
     import jax
     import numpy as np
 
+    from jaxbert.models.attention import choose
     from jaxbert.models.model import Model
 
     encoder = small_encoder(smoke)
     rows, length = (4, 32) if smoke else (16, 128)
     cut, end = length * 3 // 8, length * 7 // 8
     model = Model(encoder, ())
+    fused = Model(dataclasses.replace(encoder, attention="fused", attention_dropout=0.0), ())
     params = jax.jit(model.init)(jax.random.key(0, impl="threefry2x32"))
     base = full_rows(encoder.vocab_size, rows, length, 0)
     other = full_rows(encoder.vocab_size, rows, length, 1)["tokens"]
     parts = {"first": slice(0, cut), "second": slice(cut, end), "padding": slice(end, length)}
     base["group"][:, parts["second"]], base["group"][:, parts["padding"]] = 2, 0
 
-    run = jax.jit(lambda params, batch, dtype: model.hidden(params, batch, dtype=dtype), static_argnums=2)
+    def ran(params: Any, batch: Any, kind: str) -> Any:
+        dtype, _, attention = kind.partition(" ")
+        return (fused if attention else model).hidden(params, batch, dtype=dtype)
 
-    def hidden(batch: Any, dtype: str) -> np.ndarray:
+    run = jax.jit(ran, static_argnums=2)
+
+    def hidden(batch: Any, kind: str) -> np.ndarray:
         fields = {name: batch[name] for name in ("tokens", "types", "group")}
-        return np.asarray(run(params, fields, dtype)).astype(np.float32)
+        return np.asarray(run(params, fields, kind)).astype(np.float32)
 
     found: Json = {"passed": True, "tolerance_alone": PACKED_TOLERANCE}
-    for dtype in ("float32", "bfloat16"):
+    found["fused attention"] = choose("fused", length, "bfloat16")
+    for dtype in ISOLATED:
         before, leaks, moved = hidden(base, dtype), {}, {}
         for name, part in parts.items():
             tokens = base["tokens"].copy()

@@ -196,6 +196,9 @@ CASES = {
     "bert_base 4x128": ("bert_base", 4, 128),
     "bert_base 2x512": ("bert_base", 2, 512),
 }
+# Those that the shares of the rates are taken from; the others are predicted.
+CALIBRATES = ("quickstart 32x32", "bert_mini 32x128", "bert_base 4x128")
+SHARES = ("products", "other arithmetic", "memory")
 
 
 def best(function: Callable[[], Any], seconds: float = 2.0) -> float:
@@ -256,46 +259,64 @@ def measured_chip() -> Any:
 
 
 def cpu(writing: bool, rounds: int) -> None:
-    """Predicted and measured steps."""
+    """Measured steps; what the rates alone predict; and what they do once some of the cases have calibrated them."""
     from train_step import Case, our_step, run_config
 
-    from jaxbert.plan.cost import Efficiency, op_seconds, step_time
+    from jaxbert.plan.cost import Efficiency, step_time
     from jaxbert.plan.layouts import sizes_of
     from jaxbert.plan.topologies import Topology
     from jaxbert.plan.work import work
 
     place = Topology(measured_chip(), (1,))
     chip = place.chip
+    rates = {key: getattr(chip, key) for key in ("flops", "vector", "hbm_bandwidth", "gather")}
     print(
         f"products {chip.flops / 1e9:.0f} GFLOP/s, other arithmetic {chip.vector / 1e9:.0f} Gop/s, "
         f"memory {chip.hbm_bandwidth / 1e9:.1f} GB/s, look-ups {chip.gather / 1e9:.1f} GB/s"
     )
-    whole = Efficiency(1.0, 1.0, 1.0, 1.0, 0.0)
-    rows = {}
+    measured, works, sizes = {}, {}, {}
     for name, (config_name, batch, length) in CASES.items():
         case = Case(config_name, batch, length, 1)
         config = run_config(case)
         step = our_step(case)
-        for _ in range(3):
-            step()
         times = []
-        for _ in range(rounds):
+        for number in range(rounds + 3):
             began = time.perf_counter()
             step()
-            times.append(time.perf_counter() - began)
-        measured = statistics.median(times)
-        done = work(config, place, config.phases[0])
-        predicted = step_time(done, place, sizes_of(config, place), attained=whole).expected
-        terms: dict[str, float] = {}
-        for op in done.ops:
-            terms[op.name] = terms.get(op.name, 0.0) + op_seconds(op, place, whole)
-        rows[name] = {"measured_s": measured, "predicted_s": predicted, "ratio": predicted / measured, "terms_s": terms}
-        both = f"measured {1e3 * measured:8.1f} ms, predicted {1e3 * predicted:8.1f} ms"
-        print(f"{name:20} {both}, {predicted / measured:.2f}")
-        print("    " + ", ".join(f"{key} {1e3 * value:.1f}" for key, value in terms.items()))
+            if number >= 3:
+                times.append(time.perf_counter() - began)
+        measured[name] = statistics.median(times)
+        works[name], sizes[name] = work(config, place, config.phases[0]), sizes_of(config, place)
+
+    def predicted(name: str, shares: tuple[float, float, float]) -> float:
+        attained = Efficiency(*shares, network=1.0, hidden=0.0)
+        return step_time(works[name], place, sizes[name], attained=attained).expected
+
+    def error(shares: tuple[float, float, float]) -> float:
+        return sum(math.log(predicted(name, shares) / measured[name]) ** 2 for name in CALIBRATES)
+
+    grid = [0.1 * 1.1**power for power in range(40)]
+    shares = (1.0, 1.0, 1.0)
+    for _ in range(20):
+        for index in range(3):
+            shares = min(((*shares[:index], value, *shares[index + 1 :]) for value in grid), key=error)
+    print("attained: " + ", ".join(f"{key} {value:.2f}" for key, value in zip(SHARES, shares, strict=True)))
+    rows = {}
+    for name, seconds in measured.items():
+        alone, calibrated = predicted(name, (1.0, 1.0, 1.0)), predicted(name, shares)
+        rows[name] = {
+            "measured_s": seconds,
+            "rates_alone_s": alone,
+            "calibrated_s": calibrated,
+            "calibrates": name in CALIBRATES,
+        }
+        print(
+            f"{name:20} measured {1e3 * seconds:8.1f} ms; rates alone {1e3 * alone:8.1f} ms, {alone / seconds:.2f}; "
+            f"calibrated {1e3 * calibrated:8.1f} ms, {calibrated / seconds:.2f}{' *' * (name in CALIBRATES)}"
+        )
     if writing:
-        rates = {key: getattr(chip, key) for key in ("flops", "vector", "hbm_bandwidth", "gather")}
-        print(write("plan_cpu", {"rates": rates, "cases": rows}))
+        fitted = dict(zip(SHARES, shares, strict=True))
+        print(write("plan_cpu", {"rates": rates, "attained": fitted, "cases": rows}))
 
 
 def main() -> None:

@@ -380,6 +380,7 @@ def plan(args: argparse.Namespace) -> dict[str, Any]:
         layouts=args.layouts == "all",
         searching=args.search,
         table=args.table,
+        settings=" ".join(args.set),
         note=_note,
     )
     if error is not None:

@@ -26,6 +26,7 @@ def run(
     layouts: bool = False,
     searching: bool = False,
     table: bool = False,
+    settings: str = "",
     say: Callable[[str], None] = print,
     note: Callable[[str], None] = lambda line: None,
 ) -> tuple[dict[str, Any], InputError | None]:
@@ -39,6 +40,7 @@ def run(
       layouts: a line for each layout.
       searching: also rank layouts, micro-batches and remat, and compile the best.
       table: print a row of the README's table alone.
+      settings: what `--set` changed, for that row.
       say: prints a line of the result.
       note: prints a line about the work.
 
@@ -56,7 +58,7 @@ def run(
         fitting = [one for one in plans if one.fits]
         return figures, None if fitting else _too_large(config, plans[-1])
     made = plan(config, place, grid=grid, compiled=compiled, note=note)
-    for line in [*TABLE_HEAD, table_row(made)] if table else lines(made):
+    for line in [*TABLE_HEAD, table_row(made, settings)] if table else lines(made):
         say(line)
     figures = to_json(made)
     if searching:

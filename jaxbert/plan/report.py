@@ -242,8 +242,8 @@ def _by_axes(found: Iterable[Collective]) -> str:
     return ", ".join(f"{'+'.join(axes)} {size / 1e6:,.1f}" for axes, size in sums.items()) or "none"
 
 
-def table_row(plan: Plan) -> str:
-    """A row of the README's table, in Markdown."""
+def table_row(plan: Plan, settings: str = "") -> str:
+    """A row of the README's table, in Markdown. `settings`: what `--set` changed of the config."""
     largest = max(plan.phases, key=lambda one: one.memory)
     word = "" if largest.compiled is not None else " (model)"
     verdict = f"{_gib(largest.memory)} of {_gib(plan.topology.chip.hbm)}{word}"
@@ -251,7 +251,7 @@ def table_row(plan: Plan) -> str:
         verdict = f"does not fit: {_gib(plan.over)} over"
     slices = f"{plan.topology.slices} x " if plan.topology.slices > 1 else ""
     return (
-        f"| `{plan.config.name}` | {slices}{plan.topology.name} | {plan.config.mesh.layout} | {verdict} | "
+        f"| `{plan.config.name}` | {slices}{plan.topology.name} | {f'`{settings}`' if settings else ''} | {verdict} | "
         f"{plan.mfu('expected'):.0%} ({plan.mfu('worst'):.0%} to {plan.mfu('best'):.0%}) | "
         f"{_tokens(plan)} | {duration(plan.bill.hours * 3600)} | {plan.bill.money:,.0f} | {plan.bill.kwh:,.0f} | "
         f"{plan.bill.kg_co2e:,.0f} |"
@@ -259,7 +259,7 @@ def table_row(plan: Plan) -> str:
 
 
 TABLE_HEAD = (
-    "| config | on | layout | HBM a chip | MFU expected (range) | tokens/s | time | USD | kWh | kg CO2e |",
+    "| config | on | with `--set` | HBM a chip | MFU expected (range) | tokens/s | time | USD | kWh | kg CO2e |",
     "|---|---|---|---|---|---|---|---|---|---|",
 )
 
