@@ -467,7 +467,13 @@ class _Step:
             copies = stacked if width < 4 or self.fsdp > 1 else 0.0
         else:
             saved = encoder.num_layers * self._saved(encoder, encoder.remat) + layer
-            copies = 2 * stacked / encoder.distinct_layers
+            # The stack, cast before the loop over layers, some of it in both orders; and two layers gathered.
+            cast = sum(
+                math.prod(self.in_use(p)) * self._share(tuple(axis for axis in p.axes if axis == "fsdp"))
+                for p in self.parameters
+                if p.stacked and width < 4
+            )
+            copies = 1.5 * cast + 2 * stacked / encoder.distinct_layers
         logits = self.rows * self.slots * encoder.padded_vocab_size / self.split * 4.0 * 2
         distillation = self.config.objectives.distillation
         other = 4.0 * self.rows * self.accumulation * (3 * self.phase.length + 1) + 2 * tables
@@ -491,7 +497,7 @@ class _Step:
             return tokens * size * width
         products = tokens * (3 * split_size + 3 * size + inner) * width
         if remat == "dots":
-            return products
+            return products + 1.5 * tokens * size * width
         scores = tokens * self.phase.length * encoder.num_heads / self.split
         dropped = encoder.attention_dropout > 0
         if self.fused:
