@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 
 from jaxbert.cli import main
-from jaxbert.config import DataConfig
 from jaxbert.data import staging
-from jaxbert.data.corpus import make_rows
 from jaxbert.errors import InputError, Stopped
 
 
@@ -34,15 +32,8 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("rows")
-    sentences = [f"sentence number {n} of the text says {n * 7 % 13} words ." for n in range(400)]
-    (out / "text.txt").write_text("\n\n".join(" ".join(sentences[i : i + 8]) for i in range(0, 400, 8)), "utf-8")
-    config = DataConfig(source=f"text:{out}/text.txt", validation_fraction=0.1)
-    made = make_rows(
-        config, vocab_size=120, lengths=[32], seed=0, out=out, workers=1, sentence_structure=True, note=print
-    )
-    return made[32]
+def rows(small_rows: Path) -> Path:
+    return small_rows
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ import pytest
 
 from jaxbert.config import (
     CheckpointConfig,
-    DataConfig,
     EncoderConfig,
     EvaluationConfig,
     GuardConfig,
@@ -24,22 +23,13 @@ from jaxbert.config import (
     ScheduleConfig,
     save_json,
 )
-from jaxbert.data.corpus import make_rows
 
 VOCAB, LENGTH, STEPS = 120, 32, 40
 
 
 @pytest.fixture(scope="session")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("rows")
-    sentences = [f"sentence number {n} of the text says {n * 7 % 13} words ." for n in range(900)]
-    paragraphs = [" ".join(sentences[i : i + 9]) for i in range(0, 900, 9)]
-    (out / "corpus.txt").write_text("\n\n".join(paragraphs), encoding="utf-8")
-    config = DataConfig(source=f"text:{out}/corpus.txt", validation_fraction=0.1)
-    made = make_rows(
-        config, vocab_size=VOCAB, lengths=[LENGTH], seed=0, out=out, workers=1, sentence_structure=True, note=print
-    )
-    return made[LENGTH]
+def rows(small_rows: Path) -> Path:
+    return small_rows
 
 
 @pytest.fixture(scope="session")
