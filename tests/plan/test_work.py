@@ -46,7 +46,7 @@ def test_remat_computes_the_forward_pass_again():
     none, full = (of("bert_base", "v5e:4x4", f"encoder.remat={remat}") for remat in ("none", "full"))
     assert full.flops == pytest.approx(4 / 3 * none.flops, rel=0.03)
     assert full.model_flops == none.model_flops
-    assert full.memory.activations < none.memory.activations / 4
+    assert full.memory.activations < 0.4 * none.memory.activations
 
 
 def test_splash_computes_scores_again_and_holds_none():
