@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 RUN := runs/quickstart
 UV ?= $(shell command -v uv)
 # $(call install,VENV,WHAT). -qq: no chatter and no notices, but every error.
-install = $(if $(UV),$(UV) pip install -q -p $(1)/bin/python,$(1)/bin/python -m pip install -qq --disable-pip-version-check) $(2)
+install = $(if $(UV),$(UV) pip install -q --compile-bytecode -p $(1)/bin/python,$(1)/bin/python -m pip install -qq --disable-pip-version-check) $(2)
 SOURCES := jaxbert configs launch tests benchmarks
 
 .PHONY: help quickstart install test test-scale test-tpu test-cloud test-peers check format same-losses lock clean
