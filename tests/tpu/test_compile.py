@@ -94,3 +94,16 @@ def test_large_batches_on_a_pod_are_not_bound_by_the_links(phase: int):
     assert place.chips == 1024 and config.phases[phase].batch_size == (65536, 32768)[phase]
     time = judge(config, place).times[phase]
     assert 0 < time.communication < 0.15 * time.expected
+
+
+def test_a_search_compiles_the_best_three(capsys: Any, tmp_path: Path):
+    """What does not fit by the compiler is said beside what the model ranked."""
+    file = tmp_path / "plan.json"
+    assert main(["plan", "bert_tiny", "--topology", "v5e:2x2", "--search", "--json", str(file)]) == 0
+    found = json.loads(file.read_text(encoding="utf-8"))
+    judged = [one["compiled"] for one in found["search"]]
+    assert [one is not None for one in judged] == [True] * 3 + [False] * (len(judged) - 3)
+    assert all(one["judged_by"].startswith("libtpu ") for one in (found, *judged[:3]))
+    seconds = [one["seconds"] for one in found["search"] if one["fits_model"]]
+    assert seconds == sorted(seconds)
+    assert "the fastest first" in capsys.readouterr().out
