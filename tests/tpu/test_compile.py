@@ -42,11 +42,18 @@ def test_libtpu_is_the_one_that_belongs_to_this_jax():
     assert jax.default_backend() == "cpu"
 
 
-def sends_what_the_contract_says(work: Work, compiled: Compiled) -> None:
-    """Bytes by axes, to 3%; or to 10 kB, for what a tiny model's norms and counters add."""
+def sends_what_the_contract_says(work: Work, compiled: Compiled, slices: int) -> None:
+    """Bytes by axes, to 3%; or to 10 kB, for what a tiny model's norms and counters add.
+
+    Over several slices a sum over (data, fsdp) is made within each (scattered, gathered again: as many bytes over fsdp)
+    and between them, where the runtime sends what is no collective of the program; small arrays go otherwise: to 5%.
+    """
     ours, theirs = traffic(work.transfers), traffic(compiled.collectives)
+    if slices > 1:
+        ours["fsdp",] = ours.get(("fsdp",), 0.0) + ours.pop(("data", "fsdp"))
     for axes in ours.keys() | theirs.keys():
-        assert theirs.get(axes, 0) == pytest.approx(ours.get(axes, 0), rel=0.03, abs=10_000), axes
+        rel = 0.05 if slices > 1 else 0.03
+        assert theirs.get(axes, 0) == pytest.approx(ours.get(axes, 0), rel=rel, abs=10_000), axes
 
 
 @pytest.mark.parametrize("case", FAMILIES, ids=str)
@@ -68,7 +75,7 @@ def test_published_sizes_fit_as_recorded(case: Case):
         assert golden["over_gib"] == 0
         assert compiled.total / GIB == pytest.approx(golden["total_gib"], rel=TOLERANCE)
         assert compiled.temporaries / GIB == pytest.approx(golden["temporaries_gib"], rel=2 * TOLERANCE, abs=0.05)
-        sends_what_the_contract_says(work, compiled)
+        sends_what_the_contract_says(work, compiled, case.slices)
     else:
         assert compiled.over / GIB == pytest.approx(golden["over_gib"], rel=TOLERANCE)
     # What the model says beforehand, and `--search` goes by.
