@@ -7,13 +7,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec as P
 
 from jaxbert.config import EncoderConfig, MaskedLMConfig
 from jaxbert.models.layers import Params, take_slots
 from jaxbert.models.model import Model
 from jaxbert.objectives import masking
 from jaxbert.objectives.base import PAIRS, SINGLES, Batch, Frozen, Term
-from jaxbert.sharding import act
+from jaxbert.sharding import act, reshard, spec_of
 
 
 class MaskedLM:
@@ -102,14 +103,22 @@ def cross_entropy(z: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]
 def _cross_entropy_forward(z: jax.Array, label: jax.Array) -> tuple[tuple[jax.Array, jax.Array], Any]:
     top = z.max(-1)
     log_sum = jnp.log(jnp.exp(z - top[..., None]).sum(-1)) + top
-    at_label = jnp.where(jnp.arange(z.shape[-1]) == label[..., None], z, 0).sum(-1)
+    at_label = jnp.where(_is_label(z, label), z, 0).sum(-1)
     return (log_sum - at_label, at_label >= top), (z, log_sum, label)
 
 
 def _cross_entropy_backward(saved: Any, cotangents: Any) -> tuple[jax.Array, None]:
     z, log_sum, label = saved
-    at_label = jnp.arange(z.shape[-1]) == label[..., None]
-    return (jnp.exp(z - log_sum[..., None]) - at_label) * cotangents[0][..., None], None
+    return (jnp.exp(z - log_sum[..., None]) - _is_label(z, label)) * cotangents[0][..., None], None
+
+
+def _is_label(z: jax.Array, label: jax.Array) -> jax.Array:
+    """Bool of z's shape, laid out as z is: made whole, it would be gathered along a sharded vocabulary."""
+    index_V = jnp.arange(z.shape[-1])
+    found = spec_of(z)
+    if found is not None:
+        index_V = reshard(index_V, P(found[-1]))
+    return index_V == label[..., None]
 
 
 cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
