@@ -525,6 +525,7 @@ class _Parser(argparse.ArgumentParser):
 def parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Namespace], dict[str, Any]]]]:
     """The parser of the whole command line, and the function of each command."""
     from jaxbert.config import TokenizerKind
+    from jaxbert.launch import TARGETS
 
     top = _Parser(
         prog="jaxbert",
@@ -554,7 +555,7 @@ def parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Name
     )
 
     one = command("launch", launch, "TARGET: local, processes on this machine. The rest is pretrain's.")
-    one.add_argument("target", metavar="TARGET", choices=("local",))
+    one.add_argument("target", metavar="TARGET", choices=tuple(TARGETS))
     _pretrain_arguments(one)
     one.add_argument("--processes", type=int, required=True, metavar="N", help="how many")
     one.add_argument("--devices", type=int, metavar="D", help="of each process: CPU devices, or GPUs of this machine")

@@ -14,6 +14,7 @@ image that --sdk_container_image names.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import pickle
@@ -245,8 +246,6 @@ def _read(path: str) -> bytes:
 
 
 def _write(path: str, content: bytes) -> None:
-    import io
-
     _put(path, io.BytesIO(content))
 
 

@@ -74,7 +74,7 @@ class Chip:
       link_bandwidth: bytes/s of a link, one way.
       hop: seconds that a message takes over a link, beside its bytes.
       network: bytes/s between slices or machines (DCN, InfiniBand), one way.
-      chips_per_host: in the machines of a slice of several.
+      chips_per_host: in the machines of a slice, as libtpu's descriptions have it for TPUs.
       price, power: what it costs and draws.
       float32: peak of float32 matrix products relative to `flops`.
       gather: bytes/s of table look-ups and their scattered gradients; 0: as fast as other memory.
@@ -120,7 +120,7 @@ CHIPS: Mapping[str, Chip] = {
         link_bandwidth=50e9,
         hop=1e-6,
         network=25e9 / 8,
-        chips_per_host=8,
+        chips_per_host=4,
         price=Price(1.20, _GOOGLE),
         power=Power(250, 170, 350, _NO_TPU_WATTS, 1.10, _GOOGLE_PUE),
     ),
@@ -150,7 +150,7 @@ CHIPS: Mapping[str, Chip] = {
         link_bandwidth=100e9,
         hop=1e-6,
         network=100e9 / 8,
-        chips_per_host=8,
+        chips_per_host=4,
         price=Price(2.70, _GOOGLE),
         power=Power(350, 250, 500, _NO_TPU_WATTS, 1.10, _GOOGLE_PUE),
     ),

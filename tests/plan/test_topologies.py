@@ -12,7 +12,7 @@ from jaxbert.plan.topologies import CHIPS, GIB, SLICES, sides_of, topology, with
 
 @pytest.mark.parametrize(
     ("text", "chips", "hosts"),
-    [("v5e:4x4", 16, 2), ("v5p:8x8x16", 1024, 256), ("v6e:16x16", 256, 32), ("h200:8", 8, 1), ("v5e:1x1", 1, 1)],
+    [("v5e:4x4", 16, 4), ("v5p:8x8x16", 1024, 256), ("v6e:16x16", 256, 64), ("h200:8", 8, 1), ("v5e:1x1", 1, 1)],
 )
 def test_sold_slices(text: str, chips: int, hosts: int):
     found = topology(text)

@@ -7,7 +7,6 @@ packed rows.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,7 +137,6 @@ def config_of(case: Case) -> RunConfig:
     )
 
 
-@functools.lru_cache(maxsize=4)
 def run(case: Case, look: bool = False) -> dict[str, Any]:
     """Figures of every step, what the devices hold; with `look` the rows as a step sees them, and an evaluation."""
     config = config_of(case)

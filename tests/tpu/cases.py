@@ -63,6 +63,7 @@ SIZES = [
     ),
     Case("bert_base_fast", "v5e:4x4", 1, full=True),
     Case("bert_base", "v5e:4x4", 0, settings=("mesh.layout=zero1", "mesh.fsdp=16"), full=True),
+    Case("bert_base", "v5e:4x4", 0, settings=("mesh.tensor=4", "encoder.vocab_multiple=512"), full=True),
     Case("bert_base", "v6e:4x4", 0, slices=2, settings=("mesh.fsdp=16", "mesh.layout=fsdp"), full=True),
     Case("bert_large", "v5e:4x4", 1, settings=("mesh.layout=fsdp", "mesh.fsdp=16", "encoder.remat=dots"), full=True),
 ]

@@ -18,10 +18,10 @@ import pytest
 from packaging.requirements import Requirement
 
 from jaxbert.cli import main
-from jaxbert.plan.compile import Compiled, available
+from jaxbert.plan.compile import Compiled, available, devices
 from jaxbert.plan.layouts import judge
 from jaxbert.plan.report import traffic
-from jaxbert.plan.topologies import GIB
+from jaxbert.plan.topologies import GIB, topology
 from jaxbert.plan.work import Work
 
 sys.path.append(str(Path(__file__).parent))
@@ -42,8 +42,15 @@ def test_libtpu_is_the_one_that_belongs_to_this_jax():
     assert jax.default_backend() == "cpu"
 
 
+@pytest.mark.parametrize("place", ["v5e:1x1", "v5e:2x4", "v5e:16x16", "v5p:2x2x1", "v5p:8x8x16", "v6e:4x4"])
+def test_chips_and_hosts_are_libtpus(place: str):
+    found = devices(topology(place))
+    assert len(found) == topology(place).chips
+    assert len({device.process_index for device in found}) == topology(place).hosts
+
+
 def sends_what_the_contract_says(work: Work, compiled: Compiled, slices: int) -> None:
-    """Bytes by axes, to 3%; or to 10 kB, for what a tiny model's norms and counters add.
+    """Bytes by axes, to 3%; or to 20 kB, for what a tiny model's norms and counters add.
 
     Over several slices a sum over (data, fsdp) is made within each (scattered, gathered again: as many bytes over fsdp)
     and between them, where the runtime sends what is no collective of the program; small arrays go otherwise: to 5%.
@@ -53,7 +60,7 @@ def sends_what_the_contract_says(work: Work, compiled: Compiled, slices: int) ->
         ours["fsdp",] = ours.get(("fsdp",), 0.0) + ours.pop(("data", "fsdp"))
     for axes in ours.keys() | theirs.keys():
         rel = 0.05 if slices > 1 else 0.03
-        assert theirs.get(axes, 0) == pytest.approx(ours.get(axes, 0), rel=rel, abs=10_000), axes
+        assert theirs.get(axes, 0) == pytest.approx(ours.get(axes, 0), rel=rel, abs=20_000), axes
 
 
 @pytest.mark.parametrize("case", FAMILIES, ids=str)
