@@ -9,12 +9,9 @@ interrupted on its way and does not count; a damaged step is named and the one b
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import logging
 import math
-import os
-import shutil
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -26,9 +23,11 @@ import jax
 from jax.sharding import Mesh
 from orbax.checkpoint import v1 as ocp
 
-from jaxbert.errors import InputError, Interrupted, Stopped
+from jaxbert.errors import CommandError, InputError, Interrupted, Stopped
 from jaxbert.models.layers import Params
 from jaxbert.models.model import Model
+from jaxbert.storage import is_remote
+from jaxbert.workdir import CHECKPOINTS, storage_of
 
 MANIFEST = "manifest.json"
 Note = Callable[[str], None]
@@ -49,18 +48,21 @@ class Manifest:
     files: Mapping[str, tuple[int, str]]
 
 
-def checkpoints_of(workdir: Path) -> Path:
-    """The directory of a run's checkpoints."""
-    return (workdir / "checkpoints").absolute()
+def checkpoints_of(workdir: Path) -> Any:
+    """The directory of a run's checkpoints: a Path, or for a bucket what Orbax takes in its place (etils' epath)."""
+    place = storage_of(workdir).place
+    if is_remote(place):
+        from etils import epath
+
+        return epath.Path(place) / CHECKPOINTS
+    return (workdir / CHECKPOINTS).absolute()
 
 
 def committed_steps(workdir: Path) -> list[int]:
     """Steps with a manifest, ascending; not verified."""
-    return sorted(
-        int(path.name)
-        for path in checkpoints_of(workdir).glob("*")
-        if path.name.isdigit() and (path / MANIFEST).is_file()
-    )
+    kept = storage_of(workdir)
+    steps = [name for name in kept.names(CHECKPOINTS) if name.isdigit()]
+    return sorted(int(name) for name in steps if MANIFEST in kept.names(f"{CHECKPOINTS}/{name}"))
 
 
 def read_manifest(workdir: Path, step: int) -> Manifest:
@@ -69,29 +71,30 @@ def read_manifest(workdir: Path, step: int) -> Manifest:
     Raises:
       ValueError: it is not readable as one.
     """
-    path = checkpoints_of(workdir) / str(step) / MANIFEST
+    kept, name = storage_of(workdir), f"{CHECKPOINTS}/{step}/{MANIFEST}"
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(kept.read(name))
         files = {name: (int(size), str(digest)) for name, (size, digest) in values["files"].items()}
         return Manifest(int(values["step"]), values["meta"], files)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: unreadable manifest: {error}") from error
+        raise ValueError(f"{kept.place}/{name}: unreadable manifest: {error}") from error
 
 
 def damage(workdir: Path, step: int) -> str | None:
     """What is wrong with a committed step, naming the file; None if every size and checksum agrees."""
-    directory = checkpoints_of(workdir) / str(step)
+    kept, directory = storage_of(workdir), f"{CHECKPOINTS}/{step}"
     try:
         manifest = read_manifest(workdir, step)
     except ValueError as error:
         return str(error)
+    sizes = kept.files(directory)
     for name, (size, digest) in manifest.files.items():
-        path = directory / name
-        if not path.is_file():
+        path = f"{checkpoints_of(workdir)}/{step}/{name}"
+        if name not in sizes:
             return f"{path} is missing"
-        if path.stat().st_size != size:
-            return f"{path} has {path.stat().st_size} bytes, {size} were written"
-        if _sha256(path) != digest:
+        if sizes[name] != size:
+            return f"{path} has {sizes[name]} bytes, {size} were written"
+        if kept.sha256(f"{directory}/{name}") != digest:
             return f"{path} is not what was written (sha256)"
     return None
 
@@ -186,15 +189,24 @@ def restore(workdir: Path, step: int, abstract: Mapping[str, Any]) -> dict[str, 
 
 
 class Checkpoints:
-    """Writes checkpoints of one run, one at a time, without holding up the training thread."""
+    """Writes checkpoints of one run, one at a time, without holding up the training thread.
 
-    def __init__(self, workdir: Path, *, keep: int, keep_best: bool):
+    Args:
+      workdir: of the run.
+      keep: so many of the newest stay.
+      keep_best: so does the best one.
+      before_commit: called in process 0 before a step counts; what it raises makes it not count.
+    """
+
+    def __init__(self, workdir: Path, *, keep: int, keep_best: bool, before_commit: Callable[[], None] = lambda: None):
         self._workdir, self._keep, self._keep_best = workdir, keep, keep_best
+        self._before_commit = before_commit
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         # Errors reach us as exceptions; Orbax's threads would print each of them too, with its traceback.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
-        checkpoints_of(workdir).mkdir(parents=True, exist_ok=True)
+        if not is_remote(storage_of(workdir).place):
+            checkpoints_of(workdir).mkdir(parents=True, exist_ok=True)
         if jax.process_index() == 0:
             _remove_uncommitted(workdir)
 
@@ -208,14 +220,16 @@ class Checkpoints:
         directory = checkpoints_of(self._workdir) / str(step)
         if jax.process_index() == 0:
             # Of this number there may be one that was interrupted, or a damaged one that the run went back behind.
-            for stale in [directory, *checkpoints_of(self._workdir).glob(f"{step}.orbax-checkpoint-tmp*")]:
-                shutil.rmtree(stale, ignore_errors=True)
+            kept = storage_of(self._workdir)
+            for name in kept.names(CHECKPOINTS):
+                if name == str(step) or name.startswith(f"{step}.orbax-checkpoint-tmp"):
+                    kept.remove(f"{CHECKPOINTS}/{name}")
         try:
             response = ocp.save_checkpointables_async(directory, _to_parts(state))
         except Exception as error:
             raise _translated(error, directory) from error
         self._thread = threading.Thread(
-            target=self._finish, args=(response, directory, step, dict(meta)), name=f"checkpoint-{step}"
+            target=self._finish, args=(response, step, dict(meta)), name=f"checkpoint-{step}"
         )
         self._thread.start()
 
@@ -232,58 +246,61 @@ class Checkpoints:
             error, self._error = self._error, None
             raise _translated(error, checkpoints_of(self._workdir)) from error
 
-    def _finish(self, response: Any, directory: Path, step: int, meta: Mapping[str, Any]) -> None:
+    def _finish(self, response: Any, step: int, meta: Mapping[str, Any]) -> None:
         """In the background: waits for the commit, writes the manifest, removes what need not stay."""
         try:
             response.result()
             if jax.process_index() == 0:
-                write_manifest(directory, step, meta)
+                self._before_commit()
+                write_manifest(self._workdir, step, meta)
         except BaseException as error:
-            if jax.process_index() == 0:
-                _remove_uncommitted(self._workdir)
             self._error = error
+            # Where the workdir has become another's, what lies there is too.
+            if jax.process_index() == 0 and not isinstance(error, Stopped):
+                with suppress(CommandError, OSError):
+                    _remove_uncommitted(self._workdir)
             return
         if jax.process_index() == 0:
             # What cannot be removed now is tried again after the next save; the run goes on.
-            with suppress(OSError):
+            with suppress(CommandError, OSError):
                 prune(self._workdir, keep=self._keep, keep_best=self._keep_best)
 
 
-def write_manifest(directory: Path, step: int, meta: Mapping[str, Any]) -> None:
-    """Writes manifest.json over every file of a committed step: from then on the step counts."""
+def write_manifest(workdir: Path, step: int, meta: Mapping[str, Any]) -> None:
+    """Writes manifest.json over every file of a committed step: from then on the step counts.
+
+    The files are read again for it, from the bucket too: what is there is what was meant to be.
+    """
+    kept, directory = storage_of(workdir), f"{CHECKPOINTS}/{step}"
     files = {
-        path.relative_to(directory).as_posix(): [path.stat().st_size, _sha256(path)]
-        for path in sorted(directory.rglob("*"))
-        if path.is_file() and path.name != MANIFEST
+        name: [size, kept.sha256(f"{directory}/{name}")]
+        for name, size in kept.files(directory).items()
+        if name.rpartition("/")[2] != MANIFEST
     }
-    temporary = directory / f"{MANIFEST}.tmp"
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump({"step": step, "meta": meta, "files": files}, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, directory / MANIFEST)
+    content = json.dumps({"step": step, "meta": meta, "files": files}, indent=1)
+    kept.write(f"{directory}/{MANIFEST}", content.encode())
 
 
 def prune(workdir: Path, *, keep: int, keep_best: bool) -> list[int]:
     """Removes all committed steps but the newest `keep`, and the best if asked; returns those removed."""
-    steps = committed_steps(workdir)
+    kept, steps = storage_of(workdir), committed_steps(workdir)
     stay = set(steps[-keep:]) if keep else set()
     best = best_step(workdir) if keep_best else None
     removed = [step for step in steps if step not in stay and step != best]
     for step in removed:
-        directory = checkpoints_of(workdir) / str(step)
         # First the manifest: a removal that is cut short leaves a step that does not count.
-        (directory / MANIFEST).unlink(missing_ok=True)
-        shutil.rmtree(directory, ignore_errors=True)
+        kept.remove(f"{CHECKPOINTS}/{step}/{MANIFEST}")
+        kept.remove(f"{CHECKPOINTS}/{step}")
     return removed
 
 
 def _remove_uncommitted(workdir: Path) -> None:
     """Removes what an interrupted save or removal left: steps without a manifest, Orbax's temporary directories."""
-    for path in checkpoints_of(workdir).iterdir():
-        unfinished = path.name.isdigit() and not (path / MANIFEST).is_file()
-        if unfinished or ".orbax-checkpoint-tmp" in path.name:
-            shutil.rmtree(path, ignore_errors=True)
+    kept = storage_of(workdir)
+    for name in kept.names(CHECKPOINTS):
+        unfinished = name.isdigit() and MANIFEST not in kept.names(f"{CHECKPOINTS}/{name}")
+        if unfinished or ".orbax-checkpoint-tmp" in name:
+            kept.remove(f"{CHECKPOINTS}/{name}")
 
 
 def _to_parts(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -349,8 +366,3 @@ def _translated(error: BaseException, where: Path) -> BaseException:
             fix="Make room and repeat the same command: it continues from the last checkpoint.",
         )
     return error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 from jaxbert.errors import CommandError, InputError, Interrupted, Stopped
+from jaxbert.storage import is_remote
 
 if TYPE_CHECKING:
     from jaxbert.config import RunConfig
@@ -58,7 +59,7 @@ def pretrain(args: argparse.Namespace) -> dict[str, Any]:
 
     figures = run(
         given,
-        Path(args.workdir),
+        args.workdir,
         init=args.init,
         tokenizer=args.tokenizer,
         settings=settings,
@@ -81,7 +82,7 @@ def launch(args: argparse.Namespace) -> dict[str, Any]:
     if config.inherit == "nothing":
         # The mistakes of all processes, found once.
         check(config)
-    job = TARGETS[args.target](args.processes, pretrain_arguments(args), Path(args.workdir), devices=args.devices)
+    job = TARGETS[args.target](args.processes, pretrain_arguments(args), args.workdir, devices=args.devices)
     if args.dry_run:
         print("\n".join(job.lines()))
         return {"commands": job.lines()}
@@ -289,8 +290,9 @@ def _build_rows(args: argparse.Namespace, records: Path, out: Path) -> dict[str,
 def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     """Loss and accuracies on validation rows, with fixed masks."""
     from jaxbert.evaluate import evaluate as run
+    from jaxbert.workdir import readable
 
-    return run(args.model, args.data, baselines=args.baselines)
+    return run(readable(args.model), args.data, baselines=args.baselines)
 
 
 def fill_mask(args: argparse.Namespace) -> dict[str, Any]:
@@ -312,7 +314,11 @@ def fill_mask(args: argparse.Namespace) -> dict[str, Any]:
     from jaxbert.predict import lines
 
     places, texts = zip(*given, strict=True)
-    filled = run(load(args.model, note=_note), texts, top=args.top, batch_tokens=args.batch_tokens, places=places)
+    from jaxbert.workdir import readable
+
+    filled = run(
+        load(readable(args.model), note=_note), texts, top=args.top, batch_tokens=args.batch_tokens, places=places
+    )
     print("\n".join(lines(filled)))
     return {"masks": [dataclasses.asdict(one) for one in filled]}
 
@@ -320,9 +326,10 @@ def fill_mask(args: argparse.Namespace) -> dict[str, Any]:
 def embed(args: argparse.Namespace) -> dict[str, Any]:
     """A vector for each line of a file."""
     from jaxbert.embed import embed_file
+    from jaxbert.workdir import readable
 
     return embed_file(
-        args.model,
+        readable(args.model),
         args.file,
         args.out,
         pooling=args.pooling,
@@ -336,8 +343,11 @@ def embed(args: argparse.Namespace) -> dict[str, Any]:
 def report(args: argparse.Namespace) -> dict[str, Any]:
     """One self-contained HTML page about one or several runs, and a PNG of each loss curve."""
     from jaxbert.report import write_report
+    from jaxbert.workdir import readable
 
-    written = write_report([Path(workdir) for workdir in args.workdir], Path(args.out) if args.out else None)
+    if any(is_remote(workdir) for workdir in args.workdir) and args.out is None:
+        raise InputError("a page is not written to a bucket", where="report", fix="Give --out DIR.")
+    written = write_report([Path(readable(workdir)) for workdir in args.workdir], Path(args.out) if args.out else None)
     print("\n".join(f"wrote {path}" for path in written))
     return {"files": [str(path) for path in written]}
 
@@ -397,9 +407,10 @@ def convert(args: argparse.Namespace) -> dict[str, Any]:
     check_target(Path(args.target), args.overwrite)
     from jaxbert.convert.sentence_transformers import Layout
     from jaxbert.library import load
+    from jaxbert.workdir import readable
 
     layout = None
-    model = load(args.source, drop=args.drop, note=_note)
+    model = load(readable(args.source), drop=args.drop, note=_note)
     if args.to == "sentence-transformers":
         there = model.layout or Layout("mean")
         changes = {"pooling": args.pooling, "normalize": args.normalize, "max_length": args.max_length}
@@ -432,8 +443,11 @@ def _note(line: str) -> None:
 def checkpoint(args: argparse.Namespace) -> dict[str, Any]:
     """Lists, verifies or prunes the checkpoints of a run."""
     from jaxbert import checkpoint as checkpoints
+    from jaxbert.workdir import readable
 
-    workdir = Path(args.workdir)
+    if is_remote(args.workdir) and args.action == "prune":
+        raise InputError("only on a disk", where="checkpoint prune", fix=f"Use: gcloud storage rm -r {args.workdir}/…")
+    workdir = Path(readable(args.workdir))
     if not checkpoints.checkpoints_of(workdir).is_dir():
         what = "the run has no checkpoints" if workdir.is_dir() else "no such workdir"
         raise InputError(what, where=str(workdir), fix="Give the --workdir of a `jaxbert pretrain`.")

@@ -209,6 +209,10 @@ class Watch:
                 )
             )
 
+    def end(self, error: CommandError) -> None:
+        """Ends this process and the others at once, whatever they are doing; for threads that find a reason to."""
+        self._end(error)
+
     def publish(self, error: BaseException) -> None:
         """Tells the other processes why this one ends, and waits until they know, or for some seconds."""
         if self._client is None:

@@ -8,6 +8,7 @@ it ends as if nothing had happened.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import fcntl
 import importlib.metadata
 import math
@@ -20,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,8 @@ from jaxbert.config import (
     total_steps,
 )
 from jaxbert.data.pipeline import Batches, Rows
-from jaxbert.data.staging import is_remote, phase_rows
-from jaxbert.errors import InputError, Interrupted, Stopped
+from jaxbert.data.staging import phase_rows
+from jaxbert.errors import CommandError, InputError, Interrupted, Stopped
 from jaxbert.evaluate import accuracies, evaluate_rows, vocabulary_tables
 from jaxbert.initial import (
     check_named_tokenizer,
@@ -53,6 +54,7 @@ from jaxbert.initial import (
     start_from,
     tokenizer_for_rows,
 )
+from jaxbert.lease import Lease
 from jaxbert.models.families import check_family, check_padding
 from jaxbert.models.model import count_parameters
 from jaxbert.objectives import check_rows_fit, heads_of
@@ -60,6 +62,7 @@ from jaxbert.plan.layouts import chosen_here
 from jaxbert.processes import COMPILE_MINUTES, Watch, agreed, together, wait_for_all
 from jaxbert.sharding import compute_dtype, global_batch, make_mesh, replicated
 from jaxbert.step import Program, batch_fields, build, hand_over, parameter_table, phase_objectives
+from jaxbert.storage import is_remote, storage
 from jaxbert.teacher import (
     TRAINED_FIRST,
     Teacher,
@@ -72,6 +75,7 @@ from jaxbert.teacher import (
 )
 from jaxbert.telemetry import Board, JsonLines, Meter, Progress, energy_meter, mesh_peak, step_flops
 from jaxbert.text.tokenizers import Tokenizer
+from jaxbert.workdir import BEFORE, CHECKPOINTS, Mirror, name_of, storage_of
 
 # What a run writes in its workdir; --overwrite removes these and nothing else.
 OUTPUTS = (
@@ -82,8 +86,6 @@ OUTPUTS = (
 # Where a run that is being replaced waits until the new one stands.
 _REPLACED = ".replaced"
 _LOCK = ".lock"
-# Of the processes of a run that was launched here: there before the run is.
-_LOGS = "logs"
 _AHEAD = 2  # batches read ahead of the step
 # What the terms are called in a line of the log.
 _SHORT = {"masked_lm": "mlm", "next_sentence": "nsp", "sentence_order": "sop", "span_boundary": "sbo"}
@@ -102,7 +104,7 @@ def pretrain(
 
     Args:
       config: the run.
-      workdir: its directory: new, empty, or of the same run.
+      workdir: its directory or URL (gs://...): new, empty, or of the same run.
       init: MODEL whose parameters a new run starts from; see `jaxbert.initial`. Heads it lacks start at random, and
         that is said.
       tokenizer: of the rows; with `init`, a new vocabulary, whose embeddings start from the model's.
@@ -114,19 +116,19 @@ def pretrain(
 
     Raises:
       InputError: the config, the rows or the workdir cannot be used; nothing has been touched.
-      Interrupted: a signal or a full disk; the same call continues.
-      Stopped: too many non-finite steps in a row, a damaged shard, no good checkpoint left.
+      Interrupted: a signal, a full disk, a network that failed; the same call continues.
+      Stopped: too many non-finite steps in a row, a damaged shard, no good checkpoint left, another process has taken
+        the workdir over.
     """
     config = dataclasses.replace(config, init=init or config.init)
-    with together() as watch, _Lock() as lock:
-        return _pretrain(config, Path(workdir), overwrite, lock, watch, named_tokenizer=tokenizer, settings=settings)
+    with together() as watch, _Hold(workdir, watch) as hold:
+        return _pretrain(config, overwrite, hold, watch, named_tokenizer=tokenizer, settings=settings)
 
 
 def _pretrain(
     config: RunConfig,
-    workdir: Path,
     overwrite: bool,
-    lock: _Lock,
+    hold: _Hold,
     watch: Watch,
     *,
     named_tokenizer: str | None = None,
@@ -135,6 +137,8 @@ def _pretrain(
     # --- What can be wrong is found before anything is touched -------------------------------------------------------
     leader = jax.process_index() == 0
     note = _say if leader else _say_nothing
+    workdir = hold.path
+    hold.wait(note)
     config, initial = inherit(
         config, workdir, tokenizer=named_tokenizer, settings=settings, overwrite=overwrite, note=note
     )
@@ -155,18 +159,28 @@ def _pretrain(
     named = [_open_rows(config, phase, workdir) if phase.rows else None for phase in config.phases]
     _check_one_tokenizer([found for found in named if found is not None])
     if teacher is not None and teacher.run is not None:
+        if hold.mirror is not None:
+            raise InputError(
+                "a teacher that is trained first must lie on a disk",
+                where=hold.name,
+                fix="Train it by itself and name it: --set objectives.distillation.teacher=MODEL.",
+            )
         _check_teachers_vocabulary(teacher, [found for found in named if found is not None])
         _train_teacher(teacher, note, watch)
     teaching = None if teacher is None else teacher.loaded or load_teacher(teacher.model)
 
-    with _begun(config, workdir, resuming, leader, lock):
-        note(f"run {config.name} in {workdir}" + (", continued" if resuming else ""))
+    with _begun(config, workdir, resuming, leader, hold):
+        note(f"run {config.name} in {hold.name}" + (", continued" if resuming else ""))
 
         # --- Rows and vocabulary -------------------------------------------------------------------------------------
         missing = [phase for phase, found in zip(config.phases, named, strict=True) if found is None]
         if missing and leader and not (resuming and _rows_are_made(config, missing, workdir)):
             _make_rows(config, [phase.length for phase in missing], workdir, tokenizer_for_rows(config, initial), note)
+        if missing:
+            hold.share()
         wait_for_all("rows")
+        if missing and not leader and hold.mirror is not None:
+            hold.mirror.fetch()
         rows = [
             _open_rows(config, phase, workdir) if found is None else found
             for phase, found in zip(config.phases, named, strict=True)
@@ -225,7 +239,7 @@ def _pretrain(
     )
 
     # --- The run -----------------------------------------------------------------------------------------------------
-    loop = _Loop(config, workdir, mesh, frozen, rows, memory, step, leader, watch)
+    loop = _Loop(config, hold, mesh, frozen, rows, memory, step, leader, watch)
     with loop, _signals() as interrupted, jax.set_mesh(mesh):
         while phase < len(config.phases) and not memory["stopped_early"]:
             state = loop.run_phase(program, phase, within, state, interrupted)
@@ -244,7 +258,7 @@ class _Loop:
     def __init__(
         self,
         config: RunConfig,
-        workdir: Path,
+        hold: _Hold,
         mesh: Mesh,
         frozen: Any,
         rows: list[_PhaseRows],
@@ -253,12 +267,17 @@ class _Loop:
         leader: bool,
         watch: Watch,
     ):
-        logging = config.logging
-        self.config, self.workdir, self.mesh, self.frozen = config, workdir, mesh, frozen
+        logging, workdir = config.logging, hold.path
+        self.config, self.name, self.mesh, self.frozen = config, hold.name, mesh, frozen
         self.rows, self.memory, self.step, self.leader = rows, memory, step, leader
         self.watch, self.hang = watch, config.guard.hang_minutes
         self.saved_at = step
-        self.checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep, keep_best=config.checkpoint.keep_best)
+        self.checkpoints = Checkpoints(
+            workdir,
+            keep=config.checkpoint.keep,
+            keep_best=config.checkpoint.keep_best,
+            before_commit=hold.before_commit,
+        )
         self.progress = Progress(total_steps(config), start=step, enabled=leader)
         self.metrics = JsonLines(workdir / "metrics.jsonl") if leader else None
         self.telemetry = JsonLines(workdir / "telemetry.jsonl") if leader else None
@@ -340,7 +359,7 @@ class _Loop:
                     self.checkpoints.wait()
                     raise Interrupted(
                         f"stopped by {name} after step {self.step}; everything is saved",
-                        where=str(self.workdir),
+                        where=self.name,
                         fix="Repeat the same command to continue.",
                     )
         return state
@@ -357,7 +376,7 @@ class _Loop:
         if in_a_row >= config.guard.max_skipped:
             raise Stopped(
                 f"{in_a_row} steps in a row had a loss or gradient that is not finite, the last of them step {step}",
-                where=str(self.workdir),
+                where=self.name,
                 fix="The checkpoints before are good. Begin again with a lower rate, for example "
                 f"--set phases.{schedule_start(config, phase)}.schedule.peak={_peak(config, phase) / 3:.1e} "
                 "--overwrite.",
@@ -446,7 +465,7 @@ class _Loop:
         """The figures that `pretrain` returns."""
         evaluation = self.memory["last_evaluation"] or {}
         return {
-            "workdir": str(self.workdir),
+            "workdir": self.name,
             "leader": self.leader,
             "step": self.step,
             "stopped_early": self.memory["stopped_early"],
@@ -543,8 +562,8 @@ def _train_teacher(teacher: Teacher, note: Callable[[str], None], watch: Watch) 
             fix=f"Remove it, or name it as it is: --set objectives.distillation.teacher={teacher.model}.",
         ) from None
     note(f"the teacher first: {teacher.run.name} in {teacher.model}")
-    with _Lock() as lock:
-        _pretrain(teacher.run, Path(teacher.model), False, lock, watch)
+    with _Hold(teacher.model, watch) as hold:
+        _pretrain(teacher.run, False, hold, watch)
 
 
 def _check_workdir(config: RunConfig, workdir: Path, overwrite: bool) -> bool:
@@ -560,18 +579,25 @@ def _check_workdir(config: RunConfig, workdir: Path, overwrite: bool) -> bool:
         raise InputError("is a file where a directory is due", where=str(nearest), fix="Give another --workdir.")
     if not os.access(nearest, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         raise InputError("no permission to write", where=str(nearest), fix="Give another --workdir.")
-    if not workdir.is_dir() or {path.name for path in workdir.iterdir()} <= {_REPLACED, _LOCK, _LOGS}:
+    name = name_of(workdir)
+    if not workdir.is_dir() or {path.name for path in workdir.iterdir()} <= {_REPLACED, _LOCK, *BEFORE}:
+        if is_remote(name) and storage_of(workdir).names(CHECKPOINTS):
+            raise InputError("has checkpoints but no config.json", where=name, fix="Give a new URL.")
         return False
     try:
         saved = load_json(workdir / "config.json")
     except InputError:
-        raise InputError("is not empty and no run's workdir", where=str(workdir), fix="Give a new directory.") from None
+        raise InputError("is not empty and no run's workdir", where=name, fix="Give a new directory.") from None
     differences = resume_differences(saved, config)
     if differences and not overwrite:
         raise InputError(
             f"holds another run; it differs in {'; '.join(differences)}",
-            where=str(workdir),
+            where=name,
             fix="Give another --workdir, undo the difference, or replace that run with --overwrite.",
+        )
+    if differences and is_remote(name):
+        raise InputError(
+            "a run in a bucket is not replaced", where=name, fix="Give another --workdir, or remove that one first."
         )
     return not differences
 
@@ -612,7 +638,7 @@ def _check_steps(before: RunConfig, now: RunConfig, meta: Mapping[str, Any]) -> 
 
 
 @contextmanager
-def _begun(config: RunConfig, workdir: Path, resuming: bool, leader: bool, lock: _Lock) -> Iterator[None]:
+def _begun(config: RunConfig, workdir: Path, resuming: bool, leader: bool, hold: _Hold) -> Iterator[None]:
     """The workdir while a run is being prepared in it.
 
     A new run's workdir is as it was before if its input turns out to be wrong; a run that is replaced is removed only
@@ -623,11 +649,12 @@ def _begun(config: RunConfig, workdir: Path, resuming: bool, leader: bool, lock:
         return
     made = [path for path in [workdir, *workdir.absolute().parents] if not path.exists()]
     workdir.mkdir(parents=True, exist_ok=True)
-    lock.take(workdir)
+    hold.take()
     old = workdir / _REPLACED
     if resuming:
         _write_config(config, workdir)
         yield
+        hold.begun()
         shutil.rmtree(old, ignore_errors=True)
         return
     _move(workdir, old)
@@ -637,10 +664,11 @@ def _begun(config: RunConfig, workdir: Path, resuming: bool, leader: bool, lock:
     except InputError:
         _remove_outputs(workdir)
         _move(old, workdir)
-        lock.forget()
+        hold.forget()
         for path in made:
             path.rmdir()
         raise
+    hold.begun()
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -734,20 +762,54 @@ def _started_by(teacher: Any, config: RunConfig, state: Any, note: Callable[[str
     return {**state, "params": placed}
 
 
-class _Lock:
-    """One process on this machine at a time writes a workdir: a file lock, gone with the process that holds it."""
+class _Hold:
+    """A workdir, and the right to write it: a file lock on this machine, a lease where others may see the place.
 
-    def __init__(self) -> None:
+    Attributes:
+      name: as the user gave it: a directory or a URL.
+      path: the directory of this machine.
+      mirror: of a workdir in a bucket.
+    """
+
+    def __init__(self, workdir: Path | str, watch: Watch):
+        self.name, self._watch = str(workdir), watch
+        self.mirror = Mirror(self.name, jax.process_index()) if is_remote(self.name) else None
+        self.path = Path(workdir) if self.mirror is None else self.mirror.path
         self._file: Any = None
-        self._new = False
+        self._new = self._begun = False
+        self._lease: Lease | None = None
 
-    def take(self, workdir: Path) -> None:
-        """Takes the lock of `workdir`.
+    def wait(self, note: Callable[[str], None]) -> None:
+        """Returns in every process once nobody else writes the workdir.
+
+        Raises:
+          InputError: another process does.
+        """
+        Lease(storage(self.name)).wait(self._owner_lives, note)
+        wait_for_all("the workdir is free")
+        if self.mirror is not None:
+            self.mirror.fetch()
+
+    def _owner_lives(self) -> bool | None:
+        """Of an owner on this machine: it has the file lock as long as it lives. In a bucket there is none."""
+        try:
+            if self.mirror is None:
+                with (self.path / _LOCK).open("rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    return False
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        return None
+
+    def take(self) -> None:
+        """Takes the right to write; process 0's.
 
         Raises:
           InputError: another process has it.
         """
-        path = workdir / _LOCK
+        path = self.path / _LOCK
         self._new = not path.exists()
         self._file = path.open("a+", encoding="utf-8")
         try:
@@ -756,23 +818,62 @@ class _Lock:
             self._file.seek(0)
             owner = self._file.read().strip() or "unknown"
             raise InputError(
-                f"another process ({owner}) is training here", where=str(workdir), fix="Wait for it, or stop it first."
+                f"another process ({owner}) is training here", where=self.name, fix="Wait for it, or stop it first."
             ) from None
+        except OSError as error:
+            # Of disks that know no such locks; the lease is there all the same.
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                raise
         self._file.truncate(0)
         self._file.write(f"process {os.getpid()}\n")
         self._file.flush()
+        lease = Lease(storage(self.name), on_loss=self._watch.end)
+        lease.take()
+        self._lease = lease
+
+    def begun(self) -> None:
+        """The run stands: what it has written so far is there to stay."""
+        self._begun = True
+        if self.mirror is not None:
+            self.mirror.publish()
+            self.mirror.start(lambda error: _say(f"not copied, tried again in a minute: {error}"))
+
+    def share(self) -> None:
+        """Shows the other processes of the run what process 0 has made in the workdir."""
+        if self.mirror is not None and self._lease is not None and jax.process_count() > 1:
+            self.mirror.publish()
+
+    def before_commit(self) -> None:
+        """Before a checkpoint counts: the workdir is still ours, and what belongs to the step lies beside it."""
+        if self._lease is not None:
+            self._lease.check()
+        if self.mirror is not None:
+            self.mirror.publish()
 
     def forget(self) -> None:
-        """Removes the file, if it was not there before."""
+        """Leaves no trace of a run that could not begin."""
+        if self.mirror is not None:
+            self.mirror.withdraw()
+        if self._lease is not None:
+            self._lease.release()
         if self._new:
             Path(self._file.name).unlink(missing_ok=True)
 
-    def __enter__(self) -> _Lock:
+    def __enter__(self) -> _Hold:
         return self
 
-    def __exit__(self, *error: Any) -> None:
-        if self._file is not None:
-            self._file.close()
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        try:
+            if self.mirror is not None and self._begun:
+                self.mirror.stop()
+                # Not where another has taken over; and an error of its own is worth more than one that follows from it.
+                with suppress(CommandError) if error is not None else nullcontext():
+                    self.before_commit()
+        finally:
+            if self._lease is not None:
+                self._lease.release()
+            if self._file is not None:
+                self._file.close()
 
 
 class _Ahead:

@@ -11,17 +11,19 @@ from jaxbert.launch.job import Command, Job
 
 from jaxbert.errors import InputError
 from jaxbert.processes import COORDINATOR, DEVICES, PROCESS_ID, PROCESSES, SUPERVISED
+from jaxbert.storage import is_remote
+from jaxbert.workdir import Mirror
 
 
 def local(
-    processes: int, arguments: Sequence[str], workdir: Path, *, devices: int | None = None, port: int | None = None
+    processes: int, arguments: Sequence[str], workdir: str, *, devices: int | None = None, port: int | None = None
 ) -> Job:
     """The commands of a run of so many processes.
 
     Args:
       processes: N.
       arguments: of `jaxbert pretrain`.
-      workdir: logs go to `logs/process-I.log` in it.
+      workdir: logs go to `logs/process-I.log` in it; of one in a bucket, to the directory of this machine for it.
       devices: of each process; all of the machine's where it is not given (one, on a CPU).
       port: of process 0's coordinator; a free one by default.
 
@@ -32,6 +34,7 @@ def local(
         if value < 1:
             raise InputError(f"it is {value}", where=name, fix="Take 1 or more.")
     port = free_port() if port is None else port
+    logs = (Mirror(workdir).path.parent if is_remote(workdir) else Path(workdir)) / "logs"
     common = {COORDINATOR: f"localhost:{port}", PROCESSES: str(processes), SUPERVISED: "1"}
     if devices is not None:
         common[DEVICES] = str(devices)
@@ -40,7 +43,7 @@ def local(
             Command(
                 (sys.executable, "-m", "jaxbert", "pretrain", *arguments),
                 {**common, PROCESS_ID: str(number)},
-                workdir / "logs" / f"process-{number}.log",
+                logs / f"process-{number}.log",
             )
             for number in range(processes)
         )

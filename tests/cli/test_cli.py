@@ -316,7 +316,7 @@ class TestCheckpoint:
             directory = checkpoints_of(place / "run") / str(step)
             directory.mkdir(parents=True)
             (directory / "array").write_bytes(b"x" * 1024 * step)
-            write_manifest(directory, step, {"validation_loss": loss})
+            write_manifest(place / "run", step, {"validation_loss": loss})
         return place / "run"
 
     def steps(self, workdir):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,29 +9,6 @@ import pytest
 from jaxbert.cli import main
 from jaxbert.data import staging
 from jaxbert.errors import InputError, Stopped
-
-
-@pytest.fixture(scope="module")
-def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of an empty bucket."""
-    from gcp_storage_emulator.server import create_server
-
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    server = create_server("localhost", port, in_memory=True, default_bucket="bucket")
-    server.start()
-    patch = pytest.MonkeyPatch()
-    patch.setenv("STORAGE_EMULATOR_HOST", f"http://localhost:{port}")
-    patch.setenv("JAXBERT_CACHE", str(tmp_path_factory.mktemp("cache")))
-    yield "gs://bucket"
-    patch.undo()
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def rows(small_rows: Path) -> Path:
-    return small_rows
 
 
 @pytest.fixture(scope="module")

@@ -49,31 +49,31 @@ def test_it_is_copied_once_wherever_it_comes_from(url: str, monkeypatch: pytest.
     fsspec.filesystem("memory").copy("/bucket/rows", "/other/place", recursive=True)
     for place in (url, "memory://other/place"):
         monkeypatch.setattr(staging, "_local", {})
-        monkeypatch.setattr(staging, "_copy", None)
+        monkeypatch.setattr(staging.Bucket, "fetch", None)
         assert staging.local(place) == copy
 
 
 def test_a_killed_copy_goes_on(url: str, rows: Path, monkeypatch: pytest.MonkeyPatch):
     copied: list[str] = []
-    copy = staging._copy
+    copy = staging.Bucket.fetch
 
-    def killed(files, source, place):
+    def killed(bucket, name, place):
         copied.append(place.name)
         if ("train" in place.name and len(copied) > 1) or "validation" in place.name:
             raise KeyboardInterrupt
-        copy(files, source, place)
+        copy(bucket, name, place)
 
-    monkeypatch.setattr(staging, "_copy", killed)
+    monkeypatch.setattr(staging.Bucket, "fetch", killed)
     with pytest.raises(KeyboardInterrupt):
         staging.local(url)
     first = copied[0]
     copied.clear()
 
-    def remembered(files, source, place):
+    def remembered(bucket, name, place):
         copied.append(place.name)
-        copy(files, source, place)
+        copy(bucket, name, place)
 
-    monkeypatch.setattr(staging, "_copy", remembered)
+    monkeypatch.setattr(staging.Bucket, "fetch", remembered)
     assert files(staging.local(url)) == files(rows)
     assert first not in copied and copied
 
@@ -112,10 +112,10 @@ def test_a_manifest_that_was_changed_is_refused(url: str):
 
 
 def test_a_network_that_fails_is_no_fault_of_the_rows(url: str, monkeypatch: pytest.MonkeyPatch):
-    def fails(*_):
+    def fails(*_, **__):
         raise ConnectionError("reset by peer")
 
-    monkeypatch.setattr(staging, "_copy", fails)
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "get_file", fails)
     with pytest.raises(Interrupted, match="reset by peer"):
         staging.local(url)
 

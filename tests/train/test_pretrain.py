@@ -209,7 +209,7 @@ def test_two_processes_do_not_share_a_workdir(reference, tmp_path):
     process = start(config, workdir)
     wait_for_step(process, workdir, 2)
     try:
-        with pytest.raises(InputError, match=f"another process .process {process.pid}. is training"):
+        with pytest.raises(InputError, match=f"another process .process {process.pid} on .*is training"):
             pretrain(find_config(str(config)), workdir)
     finally:
         process.kill()

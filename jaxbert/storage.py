@@ -1,0 +1,282 @@
+"""A directory on a disk, or below a URL in a bucket, through the same few operations.
+
+What a run keeps in its workdir must mean the same in both places: a file is written whole or not at all, and `create`
+succeeds for one of all who try. Names are relative, with slashes. URLs are fsspec's: gs:// with the extra `gcs`.
+Listings are never cached: checkpoints are written past fsspec, and by other machines. Imports no jax.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import posixpath
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from jaxbert.errors import InputError, Interrupted, Stopped
+
+_BLOCK = 1 << 22
+
+
+def is_remote(path: str | Path) -> bool:
+    """Whether a path is a URL."""
+    return "://" in str(path)
+
+
+def cache_directory() -> Path:
+    """Where copies are kept: `JAXBERT_CACHE`, else `XDG_CACHE_HOME`/jaxbert, ~/.cache/jaxbert."""
+    if "JAXBERT_CACHE" in os.environ:
+        return Path(os.environ["JAXBERT_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxbert"
+
+
+class Storage(Protocol):
+    """What both places do. A missing file is a FileNotFoundError; listings of a missing directory are empty."""
+
+    place: str
+    """The directory or URL, for messages."""
+
+    def names(self, directory: str = "") -> list[str]:
+        """Files and directories right below, sorted."""
+
+    def files(self, directory: str = "") -> dict[str, int]:
+        """Every file below with its size in bytes, sorted by its name relative to `directory`."""
+
+    def read(self, name: str) -> bytes:
+        """The whole file."""
+
+    def write(self, name: str, content: bytes) -> None:
+        """Makes or replaces the file, whole or not at all."""
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Makes the file and says True, or leaves the one that is there and says False."""
+
+    def renew(self, name: str, content: bytes) -> None:
+        """Replaces a file by one of the same length, without needing room on the disk."""
+
+    def remove(self, directory: str) -> None:
+        """Removes a file, or a directory with all that is in it; nothing if there is none."""
+
+    def sha256(self, name: str) -> str:
+        """Of the file's bytes, in hexadecimal."""
+
+
+class Disk:
+    """A directory."""
+
+    def __init__(self, root: Path):
+        self.root, self.place = root, str(root)
+
+    def names(self, directory: str = "") -> list[str]:
+        """See `Storage`."""
+        try:
+            return sorted(os.listdir(self.root / directory))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def files(self, directory: str = "") -> dict[str, int]:
+        """See `Storage`."""
+        below = self.root / directory
+        found = (path for path in sorted(below.rglob("*")) if path.is_file())
+        return {path.relative_to(below).as_posix(): path.stat().st_size for path in found}
+
+    def read(self, name: str) -> bytes:
+        """See `Storage`."""
+        return (self.root / name).read_bytes()
+
+    def write(self, name: str, content: bytes) -> None:
+        """See `Storage`."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"{path.name}.tmp")
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+
+    def create(self, name: str, content: bytes) -> bool:
+        """See `Storage`."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with path.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except FileExistsError:
+            return False
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
+        return True
+
+    def renew(self, name: str, content: bytes) -> None:
+        """See `Storage`."""
+        with (self.root / name).open("r+b", buffering=0) as file:
+            file.write(content)
+
+    def remove(self, directory: str) -> None:
+        """See `Storage`."""
+        path = self.root / directory
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+    def sha256(self, name: str) -> str:
+        """See `Storage`."""
+        with (self.root / name).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Bucket:
+    """What lies below a URL; whole objects, of which a bucket has no partial ones.
+
+    Raises:
+      InputError: from every operation: no such bucket, no permission, no credentials.
+      Interrupted: the network failed; the same call continues.
+    """
+
+    def __init__(self, url: str):
+        self.place = url.rstrip("/")
+        self._files, self._root = open_url(self.place)
+
+    def names(self, directory: str = "") -> list[str]:
+        """See `Storage`."""
+        with translated(self.place), suppress(FileNotFoundError):
+            below = self._at(directory).rstrip("/")
+            found = self._files.ls(below, detail=False)
+            return sorted(posixpath.basename(path.rstrip("/")) for path in found if path.rstrip("/") != below)
+        return []
+
+    def files(self, directory: str = "") -> dict[str, int]:
+        """See `Storage`."""
+        with translated(self.place), suppress(FileNotFoundError):
+            below = self._at(directory).rstrip("/") + "/"
+            found = self._files.find(below, detail=True)
+            return {path.removeprefix(below): int(info["size"]) for path, info in sorted(found.items())}
+        return {}
+
+    def read(self, name: str) -> bytes:
+        """See `Storage`."""
+        with translated(self.place):
+            return bytes(self._files.cat_file(self._at(name)))
+
+    def write(self, name: str, content: bytes) -> None:
+        """See `Storage`."""
+        with translated(self.place):
+            self._files.pipe_file(self._at(name), content)
+
+    def create(self, name: str, content: bytes) -> bool:
+        """See `Storage`: the bucket decides (ifGenerationMatch=0)."""
+        with translated(self.place):
+            try:
+                self._files.pipe_file(self._at(name), content, mode="create")
+            except FileExistsError:
+                return False
+            return True
+
+    def renew(self, name: str, content: bytes) -> None:
+        """See `Storage`."""
+        self.write(name, content)
+
+    def remove(self, directory: str) -> None:
+        """See `Storage`."""
+        with translated(self.place), suppress(FileNotFoundError):
+            place = self._at(directory)
+            found = self._files.find(place) or []
+            for path in found:
+                with suppress(FileNotFoundError):
+                    self._files.rm_file(path)
+
+    def sha256(self, name: str) -> str:
+        """See `Storage`; reads the object."""
+        digest = hashlib.sha256()
+        with translated(self.place), self._files.open(self._at(name), "rb", block_size=_BLOCK) as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+        return digest.hexdigest()
+
+    def fetch(self, name: str, place: Path) -> None:
+        """Copies an object to a file, whole or not at all."""
+        place.parent.mkdir(parents=True, exist_ok=True)
+        arriving = place.with_name(f".{place.name}.{os.getpid()}.arriving")
+        try:
+            with translated(self.place):
+                self._files.get_file(self._at(name), str(arriving))
+            os.replace(arriving, place)
+        finally:
+            arriving.unlink(missing_ok=True)
+
+    def send(self, name: str, place: Path) -> None:
+        """Copies a file to an object."""
+        with translated(self.place):
+            self._files.put_file(str(place), self._at(name))
+
+    def md5(self, name: str) -> str | None:
+        """What the bucket says of the object, in base64; None where it does not."""
+        with translated(self.place):
+            found = self._files.info(self._at(name)).get("md5Hash")
+            return str(found) if found else None
+
+    def _at(self, name: str) -> str:
+        return f"{self._root}/{name}" if name else self._root
+
+
+def storage(place: str | Path) -> Storage:
+    """The storage of a directory or a URL."""
+    return Bucket(str(place)) if is_remote(place) else Disk(Path(place))
+
+
+def open_url(url: str) -> tuple[Any, str]:
+    """(fsspec's filesystem, path in it).
+
+    Raises:
+      InputError: nothing is installed that reads such URLs, or there are no credentials.
+    """
+    import fsspec
+
+    try:
+        files, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
+    except ImportError:
+        extra = {"gs": "gcs", "gcs": "gcs"}.get(url.partition("://")[0])
+        fix = f'pip install "jaxbert[{extra}]".' if extra else "Install the fsspec filesystem of such URLs."
+        raise InputError("nothing that reads such URLs is installed", where=url, fix=fix) from None
+    except ValueError as error:
+        raise InputError(f"no URL that is known here: {error}", where=url, fix="Give gs://BUCKET/PATH.") from None
+    except Exception as error:
+        raise failure(url, error) from error
+    return files, root.rstrip("/")
+
+
+@contextmanager
+def translated(url: str) -> Iterator[None]:
+    """Turns what a bucket's client raises into errors that a user can act on; a missing file stays what it is."""
+    try:
+        yield
+    except (InputError, Interrupted, Stopped, FileNotFoundError, FileExistsError):
+        raise
+    except PermissionError as error:
+        raise InputError(f"no permission: {_brief(error)}", where=url, fix="Log in: gcloud auth login.") from None
+    except Exception as error:
+        raise failure(url, error) from error
+
+
+def failure(url: str, error: Exception) -> Exception:
+    """The error that a client's `error` stands for."""
+    if "credential" in str(error).lower():
+        fix = "Log in: gcloud auth application-default login."
+        return InputError(f"no credentials: {_brief(error)}", where=url, fix=fix)
+    if isinstance(error, OSError) and (error.filename or error.errno in (errno.ENOSPC, errno.EDQUOT)):
+        return error
+    what = f"the bucket does not answer: {type(error).__name__}: {_brief(error)}"
+    return Interrupted(what, where=url, fix="The same command continues.")
+
+
+def _brief(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]

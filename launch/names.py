@@ -1,0 +1,74 @@
+"""What users may call things. A name that a command, a manifest or a script will hold is checked before it is put there.
+
+Quoting keeps a string in its place; these checks keep out what an engine would refuse, or read otherwise than meant: an
+option where a name is due (`--project=...`), a pattern of Slurm's, a second line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+
+from jaxbert.errors import InputError
+
+# kind: (pattern of the whole, an example). Sources: Kubernetes' RFC 1123 labels; Google Cloud's naming pages of projects,
+# zones, networks, service accounts, labels and buckets; Slurm's own names are letters, digits and a few signs.
+_DNS = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+KINDS: Mapping[str, tuple[str, str]] = {
+    # With what engines append to it, below 63.
+    "job": (r"[a-z]([-a-z0-9]{0,37}[a-z0-9])?", "bert-base-1"),
+    "dns": (_DNS, "my-queue"),
+    "project": (r"([a-z0-9.-]{1,60}:)?[a-z][-a-z0-9]{4,28}[a-z0-9]", "my-project"),
+    "zone": (r"[a-z]{2,20}-[a-z]+[0-9]{1,2}-[a-z]", "us-east5-a"),
+    "network": (r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", "default"),
+    "account": (r"[a-z0-9][-a-z0-9]{0,62}@[a-z0-9][-a-z0-9.]{0,200}", "trainer@my-project.iam.gserviceaccount.com"),
+    "image": (
+        r"[a-z0-9][-a-z0-9.]*(:[0-9]{1,5})?(/[a-z0-9][-a-z0-9._]*)*(:[A-Za-z0-9_][-A-Za-z0-9_.]{0,127})?(@sha256:[0-9a-f]{64})?",
+        "us-docker.pkg.dev/my-project/jaxbert/jaxbert:1",
+    ),
+    "context": (r"[A-Za-z0-9][-A-Za-z0-9_.:@/]{0,252}", "gke_my-project_us-east5_cluster"),
+    "word": (r"[A-Za-z0-9_][-A-Za-z0-9_.+]{0,63}", "gpu"),
+    "list": (r"[A-Za-z0-9_][-A-Za-z0-9_.+,:=*&|\[\]]{0,127}", "gpu:h100:8"),
+    "time": (r"([0-9]{1,3}-)?[0-9]{1,4}(:[0-9]{2}){0,2}", "1-00:00:00"),
+    "duration": (r"[0-9]{1,6}[smhd]", "6h"),
+    "variable": (r"[A-Za-z_][A-Za-z0-9_]{0,127}", "HF_TOKEN"),
+    "secret": (r"[A-Za-z0-9][-A-Za-z0-9_./]{0,252}", "hub/token"),
+    "label": (r"[a-z][-a-z0-9_]{0,62}=[-a-z0-9_]{0,63}", "team=language"),
+    "cloud": (r"[a-z][a-z0-9-]{1,30}(/[a-z0-9-]{1,60}){0,2}", "gcp/us-east5"),
+    "url": (r"gs://[a-z0-9][-a-z0-9_.]{1,220}[a-z0-9](/[^\x00-\x1f\x7f#?*\[\]/]+)*", "gs://my-bucket/runs/base"),
+}
+
+
+def checked(value: str, kind: str, where: str) -> str:
+    """`value`, which is one of `kind`.
+
+    Raises:
+      InputError: it is not.
+    """
+    pattern, example = KINDS[kind]
+    if not re.fullmatch(pattern, value):
+        raise InputError(f"{value!r} is no name of that kind", where=where, fix=f"Write for example {example}.")
+    return value
+
+
+def plain(value: str, where: str) -> str:
+    """`value`, which is text that a command line can hold: no NUL, no lone surrogate.
+
+    Raises:
+      InputError: it is not.
+    """
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError(f"{value!r} is not UTF-8", where=where, fix="Give it in UTF-8.") from None
+    if "\0" in value:
+        raise InputError(f"{value!r} has a NUL in it", where=where, fix="Leave it out.")
+    return value
+
+
+def job_name(config: str, workdir: str) -> str:
+    """What a job is called where the user does not say: the same for the same workdir, so that there are never two."""
+    digest = hashlib.sha256(workdir.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    word = re.sub(r"[^a-z0-9]+", "-", config.lower()).strip("-")[:28].strip("-")
+    return f"{word if word[:1].isalpha() else f'run-{word}'.strip('-')}-{digest}"
