@@ -87,6 +87,7 @@ class Lease:
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], object] = time.sleep
     _own: Owner | None = None
+    _after: int = 0
     _number: int = 0
     _beats: int = 0
     _renewed: float = 0.0
@@ -109,7 +110,7 @@ class Lease:
           InputError: the owner lives.
         """
         number, seen = self._current()
-        owner = _parsed(seen)
+        self._after, owner = number, _parsed(seen)
         if not number:
             return
         if owner is not None and owner.is_here:
@@ -125,6 +126,7 @@ class Lease:
                 raise _taken(owner, self.storage.place)
             self.sleep(self.period_s / 12)
             now, content = self._current()
+            self._after = now
             if not now:
                 return
             if (now, content) != (number, seen):
@@ -136,14 +138,20 @@ class Lease:
         Raises:
           InputError: another process was faster.
         """
-        number, _ = self._current()
-        self._own, self._number, self._beats = Owner.here(), number + 1, 0
+        # After what `wait` found, not after what is there now: that may be one who was faster.
+        self._own, self._number, self._beats = Owner.here(), self._after + 1, 0
         if not self.storage.create(self._name, self._content()):
             # A client that tried twice, because the first answer was lost, may have lost to itself.
             there = _parsed(self._current()[1])
             if there is None or there.token != self._own.token:
                 self._own = None
                 raise _taken(there, self.storage.place)
+        number, content = self._current()
+        if number != self._number:
+            # Others have come and gone since.
+            self._own = None
+            self.storage.remove(self._name)
+            raise _taken(_parsed(content), self.storage.place)
         self._renewed = self.clock()
         for name in self.storage.names(DIRECTORY):
             if name.isdigit() and int(name) < self._number:

@@ -46,7 +46,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Job:
-    """Processes of this machine that belong together: where one fails, all are stopped. The first one's output is shown."""
+    """Processes of this machine that belong together: where one fails, all are stopped. The first's output is shown."""
 
     commands: tuple[Command, ...]
 
@@ -88,7 +88,7 @@ class Request:
       folder: where the files of this submission go, on this machine.
       spot: capacity that may be taken away.
       restarts: how often an interrupted run (exit 3, preemption, lost machine) is started again.
-      secrets: name of an environment variable -> where the engine finds its value; "" is this machine's own environment.
+      secrets: name of an environment variable -> where the engine finds its value; "": in this machine's environment.
       options: the target's own.
     """
 

@@ -1,4 +1,4 @@
-"""What users may call things. A name that a command, a manifest or a script will hold is checked before it is put there.
+"""What users may call things. A name that a command, a manifest or a script will hold is checked before it gets there.
 
 Quoting keeps a string in its place; these checks keep out what an engine would refuse, or read otherwise than meant: an
 option where a name is due (`--project=...`), a pattern of Slurm's, a second line.
@@ -12,8 +12,8 @@ from collections.abc import Mapping
 
 from jaxbert.errors import InputError
 
-# kind: (pattern of the whole, an example). Sources: Kubernetes' RFC 1123 labels; Google Cloud's naming pages of projects,
-# zones, networks, service accounts, labels and buckets; Slurm's own names are letters, digits and a few signs.
+# kind: (pattern of the whole, an example). Sources: Kubernetes' RFC 1123 labels; Google Cloud's naming pages of
+# projects, zones, networks, service accounts, labels and buckets; Slurm's names are letters, digits and a few signs.
 _DNS = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 KINDS: Mapping[str, tuple[str, str]] = {
     # With what engines append to it, below 63.

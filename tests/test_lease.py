@@ -1,4 +1,4 @@
-"""Never two writers: who may take a workdir, when, and what an owner does that has lost it. Time is told, not waited for."""
+"""Never two writers: who may take a workdir, when, and what becomes of an owner that lost it. Time is told, not waited."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_one_that_lives_is_left_alone(tmp_path: Path, elsewhere: None):
     stop(first)
 
     def beat() -> None:
-        first._beats += 1
+        first._beats, first._renewed = first._beats + 1, time.now
         first.storage.renew(first._name, first._content())
 
     time.meanwhile = beat
@@ -155,6 +155,20 @@ def test_of_many_who_find_it_free_one_takes_it(tmp_path: Path):
         thread.join()
     assert len(won) == 1 and len(lost) == 7
     won[0].release()
+
+
+def test_one_that_looked_long_ago_comes_too_late(tmp_path: Path):
+    late = Lease(Disk(tmp_path), PERIOD)
+    late.wait()
+    disk = Disk(tmp_path)
+    disk.create(f"{DIRECTORY}/000001", b"killed")
+    now = Lease(Disk(tmp_path), PERIOD, _after=1)
+    now.take()
+    with pytest.raises(InputError, match="another process"):
+        late.take()
+    now.check()
+    now.release()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_client_that_asked_twice_has_not_lost_to_itself(tmp_path: Path):

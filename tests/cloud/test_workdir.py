@@ -1,4 +1,4 @@
-"""A run whose workdir is gs://: killed, continued and read, with a bucket that an emulator keeps (`make test-cloud`)."""
+"""A run whose workdir is gs://: killed, continued and read; a bucket that an emulator keeps (`make test-cloud`)."""
 
 from __future__ import annotations
 
