@@ -118,6 +118,13 @@ $(PEERS)/.installed: requirements.txt requirements-test.txt requirements-test-fi
 test-peers: $(PEERS)/.installed
 	@$(PEERS)/bin/python -m pytest -q -n 2 --dist loadscope tests/peers
 
+# What `launch` installs on machines elsewhere: the versions of the lock file above, and what belongs to the chip.
+machines = .venv-lock/bin/python -m pip install -qq uv && jax=$$(sed -n 's/^jax==//p' requirements-lock-3.13.txt) && \
+  echo "jax[$(2)]==$$jax" | .venv-lock/bin/uv pip compile -q --no-header --no-annotate --python-version 3.13 \
+  --python-platform x86_64-manylinux_$(3) --constraint requirements-lock-3.13.txt \
+  --output-file requirements-lock-3.13-$(1).txt requirements.txt requirements-gcs.txt - && \
+  echo "wrote requirements-lock-3.13-$(1).txt"
+
 # The exact set of a tested run, per Python: make lock PYTHON=python3.13
 lock:
 	@rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
@@ -125,7 +132,8 @@ lock:
 	@$(call install,.venv-lock,--no-deps -r requirements-test-files.txt)
 	@version=$$(.venv-lock/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 	  .venv-lock/bin/python -m pip freeze --exclude-editable > requirements-lock-$$version.txt && \
-	  echo "wrote requirements-lock-$$version.txt"
+	  echo "wrote requirements-lock-$$version.txt"; \
+	  if [ $$version = 3.13 ]; then $(call machines,tpu,tpu,2_31) && $(call machines,cuda,cuda13,2_28); fi
 	@rm -rf .venv-lock
 
 # Bit-identical losses of the smoke run here and at another revision: make same-losses REV=main

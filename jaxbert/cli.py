@@ -71,31 +71,29 @@ def pretrain(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def launch(args: argparse.Namespace) -> dict[str, Any]:
-    """Starts a run as several processes: `local` starts them on this machine."""
+    """Starts a run: as processes here, or as a job of Slurm, GKE, Google's TPUs or SkyPilot; also shows and ends it."""
     from jaxbert.config import check, find_config
-    from jaxbert.launch import TARGETS, run
+    from jaxbert.launch import TARGETS, command
     from jaxbert.overrides import apply_overrides
 
-    if not 0 <= args.grace < math.inf:
-        raise InputError(f"it is {args.grace}", where="--grace", fix="Give seconds, 0 or more.")
+    if args.target in command.CONTROLS:
+        return command.control(args.target, TARGETS, args)
     config = apply_overrides(with_rows(find_config(args.config), args.data), args.set, note=lambda line: None)
     if config.inherit == "nothing":
         # The mistakes of all processes, found once.
         check(config)
-    job = TARGETS[args.target](args.processes, pretrain_arguments(args), args.workdir, devices=args.devices)
-    if args.dry_run:
-        print("\n".join(job.lines()))
-        return {"commands": job.lines()}
-    code = run(job, grace_s=args.grace)
+    if args.target != "local":
+        return command.launch(TARGETS[args.target], args, config, pretrain_arguments(args, workdir=False), _note)
+    code = command.launch_locally(args, pretrain_arguments(args))
     if code:
         _write_json(args.json, {"exit_code": code})
         sys.exit(code)
     return {"exit_code": code}
 
 
-def pretrain_arguments(args: argparse.Namespace) -> list[str]:
-    """The arguments of `jaxbert pretrain` again, from what they were parsed to."""
-    words = [args.config, "--workdir", args.workdir]
+def pretrain_arguments(args: argparse.Namespace, *, workdir: bool = True) -> list[str]:
+    """The arguments of `jaxbert pretrain` again, from what they were parsed to; a job's target adds the workdir."""
+    words = [args.config, *(["--workdir", args.workdir] if workdir else [])]
     for name in ("data", "set"):
         if getattr(args, name):
             words += [f"--{name}", *getattr(args, name)]
@@ -540,6 +538,7 @@ def parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Name
     """The parser of the whole command line, and the function of each command."""
     from jaxbert.config import TokenizerKind
     from jaxbert.launch import TARGETS
+    from jaxbert.launch import command as launching
 
     top = _Parser(
         prog="jaxbert",
@@ -568,15 +567,10 @@ def parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Name
         help="as one process of several, which jax finds by itself (TPU slices, Slurm, MPI)",
     )
 
-    one = command("launch", launch, "TARGET: local, processes on this machine. The rest is pretrain's.")
-    one.add_argument("target", metavar="TARGET", choices=tuple(TARGETS))
-    _pretrain_arguments(one)
-    one.add_argument("--processes", type=int, required=True, metavar="N", help="how many")
-    one.add_argument("--devices", type=int, metavar="D", help="of each process: CPU devices, or GPUs of this machine")
-    one.add_argument(
-        "--grace", type=float, default=20.0, metavar="S", help="seconds that the others have to end once one has failed"
+    one = command(
+        "launch", launch, "Before anything is sent you see what it takes and costs, and are asked. See docs/launch.md."
     )
-    one.add_argument("--dry-run", action="store_true", help="print what would be run")
+    launching.add_arguments(one, TARGETS, _pretrain_arguments)
 
     one = command("tokenizer", tokenizer, _SOURCE)
     one.add_argument("source", metavar="SOURCE")

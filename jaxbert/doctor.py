@@ -43,6 +43,7 @@ NEEDED = {
     "zstandard": "zstandard",
     "tensorboardX": "tensorboardX",
     "rich": "rich",
+    "yaml": "pyyaml",
     "psutil": "psutil",
     "matplotlib": "matplotlib",
     "jinja2": "Jinja2",

@@ -32,6 +32,9 @@ from jaxbert.errors import CommandError, InputError, Interrupted
 COORDINATOR, PROCESSES, PROCESS_ID = "JAXBERT_COORDINATOR", "JAXBERT_PROCESSES", "JAXBERT_PROCESS_ID"
 DEVICES, HEARTBEAT, SUPERVISED = "JAXBERT_DEVICES", "JAXBERT_HEARTBEAT_S", "JAXBERT_SUPERVISED"
 
+# Set by srun in every task.
+SLURM = "SLURM_LOCALID"
+
 _CONTINUE = "Repeat the same command to continue."
 _FAILED = "jaxbert/failed"
 _SEEN = "jaxbert/seen"
@@ -88,8 +91,12 @@ def initialise(distributed: bool, environment: Mapping[str, str] | None = None) 
 
     if devices is not None:
         jax.config.update("jax_num_cpu_devices", devices)
-        if settings and not _on_cpu(environment):
-            settings["local_device_ids"] = range(own * devices, (own + 1) * devices)
+        if not _on_cpu(environment):
+            # Of all that this machine's processes see. Launched here, every process is on this machine; under Slurm it
+            # has a number among those of its node, by which jax would give it one device.
+            number = own if settings else _number(environment, SLURM, 0) if SLURM in environment else None
+            if number is not None:
+                settings["local_device_ids"] = range(number * devices, (number + 1) * devices)
     try:
         jax.distributed.initialize(
             **settings,

@@ -1,16 +1,22 @@
-"""Starting runs somewhere: one file a target, a pure function that says what is run, and one place that runs it.
+"""Starting runs somewhere: one file a target, pure functions that say what would be done, and one place that does it.
 
-A target takes (number of processes, arguments of `jaxbert pretrain`, workdir, devices=...) and returns a `Job`.
+To add a target: a file with a class as `jaxbert.launch.job.Target` has it, and a line here. `local` is apart: it runs
+processes to their end instead of handing a job over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from jaxbert.launch.job import Command, Job
-from jaxbert.launch.local import local
-from jaxbert.launch.running import run
+from jaxbert.launch.gce_tpu import GceTpu
+from jaxbert.launch.gke import Gke
+from jaxbert.launch.job import Target
+from jaxbert.launch.queued_resource import QueuedResource
+from jaxbert.launch.skypilot import SkyPilot
+from jaxbert.launch.slurm import Slurm
 
-TARGETS: Mapping[str, Callable[..., Job]] = {"local": local}
+TARGETS: Mapping[str, Target] = {
+    target.name: target for target in (Slurm(), Gke(), QueuedResource(), GceTpu(), SkyPilot())
+}
 
-__all__ = ["TARGETS", "Command", "Job", "run"]
+__all__ = ["TARGETS"]

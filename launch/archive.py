@@ -75,8 +75,8 @@ def archive(*, lock: str = "", config: Path | None = None) -> Archive:
         files[name] = config.read_bytes()
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for path, content in sorted(files.items()):
-            member = tarfile.TarInfo(path)
+        for inside, content in sorted(files.items()):
+            member = tarfile.TarInfo(inside)
             member.size, member.mtime, member.mode = len(content), _TIME, 0o644
             tar.addfile(member, io.BytesIO(content))
     content = gzip.compress(packed.getvalue(), compresslevel=9, mtime=0)

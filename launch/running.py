@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
-from jaxbert.launch.job import Job
+from jaxbert.launch.job import Command, Job
 
 from jaxbert.errors import InputError, Interrupted
 from jaxbert.processes import LOST, meaning
@@ -25,7 +25,13 @@ _POLL_S = 0.1
 _TAIL = 15
 
 
-def run(job: Job, *, grace_s: float = GRACE_S, say: Callable[[str], None] | None = None) -> int:
+def run(
+    job: Job,
+    *,
+    grace_s: float = GRACE_S,
+    say: Callable[[str], None] | None = None,
+    told: Callable[[int], None] = lambda number: None,
+) -> int:
     """Runs a job to its end.
 
     SIGTERM and SIGINT are passed on to every process.
@@ -34,6 +40,7 @@ def run(job: Job, *, grace_s: float = GRACE_S, say: Callable[[str], None] | None
       job: what to run.
       grace_s: between the first process's failure and SIGTERM to the others.
       say: is given lines about what happens; stderr by default.
+      told: is given the signal that this process was asked to pass on.
 
     Returns:
       The exit code: a bug's (1), else that of a process that stopped on purpose (4, 2), else 3, else 0.
@@ -42,10 +49,10 @@ def run(job: Job, *, grace_s: float = GRACE_S, say: Callable[[str], None] | None
       InputError: a log cannot be written.
     """
     say = say or (lambda line: print(line, file=sys.stderr, flush=True))
-    sizes = [_open(command.log).tell() for command in job.commands]
+    sizes = [_open(_log(command)).tell() for command in job.commands]
     children = []
     for number, command in enumerate(job.commands):
-        log = _open(command.log)
+        log = _open(_log(command))
         shown = number == 0
         child = subprocess.Popen(
             command.arguments,
@@ -62,6 +69,7 @@ def run(job: Job, *, grace_s: float = GRACE_S, say: Callable[[str], None] | None
         children.append(child)
 
     def forward(signal_number: int, frame: FrameType | None) -> None:
+        told(signal_number)
         for child in children:
             if child.poll() is None:
                 child.send_signal(signal_number)
@@ -81,12 +89,12 @@ def run(job: Job, *, grace_s: float = GRACE_S, say: Callable[[str], None] | None
         # Where it ended as process 0 did, the terminal has that one's word for it already.
         if codes[first] != codes[0]:
             say(f"process {first} ended with {_ended(children[first])}; its log, {command.log}, ends so:")
-            for line in _tail(command.log, sizes[first]):
+            for line in _tail(_log(command), sizes[first]):
                 say(f"  {line}")
         if worst(codes) == Interrupted.exit_code and any(child.returncode == -signal.SIGABRT for child in children):
             say(f"jaxbert: error: {LOST}")
         ends = " ".join(map(str, codes))
-        say(f"jaxbert: {len(children)} processes ended with {ends}; their logs: {command.log.parent}")
+        say(f"jaxbert: {len(children)} processes ended with {ends}; their logs: {_log(command).parent}")
     return worst(codes)
 
 
@@ -138,6 +146,11 @@ def _show(stream: IO[bytes] | None, log: IO[bytes]) -> None:
             log.flush()
             sys.stderr.buffer.write(chunk)
             sys.stderr.flush()
+
+
+def _log(command: Command) -> Path:
+    assert command.log is not None
+    return command.log
 
 
 def _open(path: Path) -> Any:

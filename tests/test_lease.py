@@ -1,4 +1,4 @@
-"""Never two writers: who may take a workdir, when, and what becomes of an owner that lost it. Time is told, not waited."""
+"""Never two writers: who may take a workdir, when, and what becomes of who lost it. Time is told, not waited for."""
 
 from __future__ import annotations
 

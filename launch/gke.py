@@ -1,0 +1,285 @@
+"""GKE: a JobSet of one Job a slice, queued by Kueue; the way to TPUs that Google recommends."""
+
+from __future__ import annotations
+
+import base64
+import re
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any
+
+from jaxbert.launch import machines
+from jaxbert.launch.job import Command, Control, File, Request, Submission
+from jaxbert.launch.manifest import documents
+from jaxbert.launch.names import checked
+
+from jaxbert.errors import InputError
+from jaxbert.storage import is_remote
+
+# A ConfigMap may have 1 MiB (kubernetes.io/docs/concepts/configuration/configmap).
+_MOST_BYTES = 1_000_000
+_POD = Path(__file__).with_name("gke_pod.sh")
+_PORT = 8476
+# Seconds between SIGTERM and SIGKILL; of spot nodes GKE gives less (15 to 25).
+_GRACE_S = 120
+
+
+class Gke:
+    """See `jaxbert.launch.job.Target`."""
+
+    name = "gke"
+    summary = "a JobSet on a Kubernetes cluster of Google's, queued by Kueue"
+    kinds = ("tpu", "gpu")
+    remembered = ("context", "namespace")
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """See `Target`."""
+        parser.add_argument("--image", required=True, help="made by launch/Containerfile from the lock file")
+        parser.add_argument("--queue", required=True, help="Kueue's local queue")
+        parser.add_argument("--context", metavar="NAME", help="of kubectl (default: the current one)")
+        parser.add_argument("--namespace", default="default", help="default: %(default)s")
+        parser.add_argument(
+            "--service-account", metavar="NAME", help="of Kubernetes, that may read and write the bucket"
+        )
+        parser.add_argument("--priority-class", metavar="NAME", help="Kueue's WorkloadPriorityClass")
+
+    def check(self, options: Namespace) -> None:
+        """See `Target`."""
+        for option, kind in (
+            ("image", "image"),
+            ("queue", "dns"),
+            ("context", "context"),
+            ("namespace", "dns"),
+            ("service_account", "dns"),
+            ("priority_class", "dns"),
+        ):
+            if getattr(options, option, None) is not None:
+                checked(getattr(options, option), kind, f"--{option.replace('_', '-')}")
+
+    def submission(self, request: Request) -> Submission:
+        """See `Target`."""
+        options, place = request.options, request.topology
+        assert place is not None
+        if len(request.archive.content) * 4 / 3 > _MOST_BYTES:
+            raise InputError(
+                f"the code has {len(request.archive.content):,} bytes packed, a ConfigMap takes 750,000",
+                where=request.archive.name,
+                fix="Remove large files from the package's directories.",
+            )
+        if not is_remote(request.workdir):
+            raise InputError(
+                "the pods share no disk", where=f"--workdir {request.workdir}", fix="Give gs://BUCKET/PATH."
+            )
+        for name, reference in request.secrets.items():
+            if "/" not in reference:
+                raise InputError("it is a key of a Secret", where=f"--secret {name}", fix=f"Write {name}=SECRET/KEY.")
+        chips = machines.chips_per_host(place)
+        code = request.folder / "code.yaml"
+        job = request.folder / "jobset.yaml"
+        spot = "spot " if request.spot else ""
+        slices = f"{place.slices} slices of {place.name}" if place.slices > 1 else place.name
+        queued = f"queue {options.queue}, namespace {options.namespace}"
+        return Submission(
+            creates=(
+                f"JobSet {request.name}: {slices}, {place.hosts} pod{'s' if place.hosts > 1 else ''} of {chips} chips "
+                f"on {spot}nodes",
+                f"ConfigMap {_code_name(request)}: the code",
+            ),
+            where=f"{queued}, context {options.context or '(the current one)'}",
+            resumes=f"exit 3, preemption or a lost node: all pods anew, {request.restarts} times at most; "
+            "1, 2 and 4 end it",
+            ends="pods end with the run, and their nodes go back to the pool; the JobSet stays for a day to be read",
+            files=(
+                File(code, documents(self._code(request))),
+                File(job, documents(self.jobset(request))),
+            ),
+            commands=(
+                Command((*_kubectl(options), "apply", "--server-side", f"--filename={code}"), does="the code"),
+                Command((*_kubectl(options), "create", f"--filename={job}"), does="the job"),
+            ),
+        )
+
+    def _code(self, request: Request) -> dict[str, Any]:
+        return {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {
+                "name": _code_name(request),
+                "namespace": request.options.namespace,
+                "labels": {"app.kubernetes.io/name": "jaxbert", "jaxbert-job": request.name},
+            },
+            "immutable": True,
+            "binaryData": {"code.tar.gz": base64.b64encode(request.archive.content).decode()},
+        }
+
+    def jobset(self, request: Request) -> dict[str, Any]:
+        """The JobSet (jobset.x-k8s.io/v1alpha2)."""
+        place, options = request.topology, request.options
+        assert place is not None
+        pods = machines.hosts(place)
+        labels = {"app.kubernetes.io/name": "jaxbert", "kueue.x-k8s.io/queue-name": options.queue}
+        if options.priority_class:
+            labels["kueue.x-k8s.io/priority-class"] = options.priority_class
+        # One Job a node pool: a slice is a node pool of its own.
+        annotations = {"alpha.jobset.sigs.k8s.io/exclusive-topology": "cloud.google.com/gke-nodepool"}
+        job = {
+            "parallelism": pods,
+            "completions": pods,
+            "completionMode": "Indexed",
+            # Any pod that fails fails the slice, and with it the JobSet, which starts all anew.
+            "backoffLimit": 0,
+            "podFailurePolicy": {
+                "rules": [
+                    {
+                        "action": "FailJob",
+                        "onExitCodes": {"containerName": "jaxbert", "operator": "In", "values": [1, 2, 4]},
+                    }
+                ]
+            },
+            "template": {
+                "metadata": {"labels": {"app.kubernetes.io/name": "jaxbert"}},
+                "spec": self._pod(request),
+            },
+        }
+        return {
+            "apiVersion": "jobset.x-k8s.io/v1alpha2",
+            "kind": "JobSet",
+            "metadata": {
+                "name": request.name,
+                "namespace": options.namespace,
+                "labels": labels,
+                **({"annotations": annotations} if place.chip.kind == "tpu" else {}),
+            },
+            "spec": {
+                "ttlSecondsAfterFinished": 86_400,
+                "failurePolicy": {
+                    "maxRestarts": request.restarts,
+                    # A rule's name may have no hyphen.
+                    "rules": [
+                        {
+                            "name": "repeatingDoesNotHelp",
+                            "action": "FailJobSet",
+                            "onJobFailureReasons": ["PodFailurePolicy"],
+                        }
+                    ],
+                },
+                "network": {"enableDNSHostnames": True},
+                "replicatedJobs": [{"name": "run", "replicas": place.slices, "template": {"spec": job}}],
+            },
+        }
+
+    def _pod(self, request: Request) -> dict[str, Any]:
+        place, options = request.topology, request.options
+        assert place is not None
+        pods, tpu = machines.hosts(place), place.chip.kind == "tpu"
+        resource = "google.com/tpu" if tpu else "nvidia.com/gpu"
+        if tpu:
+            selector = {
+                "cloud.google.com/gke-tpu-accelerator": machines.TPUS[place.chip.name].gke,
+                "cloud.google.com/gke-tpu-topology": machines.shape(place),
+            }
+        else:
+            selector = {"cloud.google.com/gke-accelerator": machines.GPUS[place.chip.name]}
+        tolerations = [{"key": resource, "operator": "Exists", "effect": "NoSchedule"}]
+        if request.spot:
+            selector["cloud.google.com/gke-spot"] = "true"
+            tolerations.append(
+                {"key": "cloud.google.com/gke-spot", "operator": "Equal", "value": "true", "effect": "NoSchedule"}
+            )
+        config = request.archive.config
+        arguments = [*request.arguments, f"--workdir={request.workdir}", *(["--distributed"] if tpu else [])]
+        if config:
+            arguments[0] = f"/tmp/jaxbert/{config}"
+        chips = {resource: machines.chips_per_host(place)}
+        pod: dict[str, Any] = {
+            "restartPolicy": "Never",
+            "terminationGracePeriodSeconds": _GRACE_S,
+            "nodeSelector": selector,
+            "tolerations": tolerations,
+            "volumes": [
+                {"name": "code", "configMap": {"name": _code_name(request)}},
+                # Grain's workers hand batches over in shared memory; the container's own has 64 MiB.
+                {"name": "shm", "emptyDir": {"medium": "Memory"}},
+            ],
+            "containers": [
+                {
+                    "name": "jaxbert",
+                    "image": options.image,
+                    "command": ["/bin/sh", "-c", _expandable(_POD.read_text(encoding="utf-8")), "jaxbert"],
+                    "args": [_expandable(argument) for argument in arguments],
+                    "env": self._environment(request, pods),
+                    "ports": [{"containerPort": port} for port in ((8471, 8080) if tpu else (_PORT,))],
+                    "resources": {"requests": chips, "limits": chips},
+                    "volumeMounts": [
+                        {"name": "code", "mountPath": "/jaxbert", "readOnly": True},
+                        {"name": "shm", "mountPath": "/dev/shm"},
+                    ],
+                }
+            ],
+        }
+        if options.service_account:
+            pod["serviceAccountName"] = options.service_account
+        if tpu and place.slices > 1:
+            # Between slices the host's own network is the fast one.
+            pod |= {"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"}
+        return pod
+
+    def _environment(self, request: Request, pods: int) -> list[dict[str, Any]]:
+        place = request.topology
+        assert place is not None
+        first = f"{request.name}-run-0-0.{request.name}"
+        index = {"fieldRef": {"fieldPath": "metadata.labels['jobset.sigs.k8s.io/job-index']"}}
+        found: list[dict[str, Any]] = [
+            {"name": "JAXBERT_CODE_SHA256", "value": request.archive.sha256},
+            {"name": "JAXBERT_JOB", "value": request.name},
+            {"name": "PYTHONUNBUFFERED", "value": "1"},
+        ]
+        if place.chip.kind == "gpu":
+            # GPUs have nobody else to tell them who their peers are. TPUs have GKE.
+            found += [
+                {"name": "JAXBERT_COORDINATOR", "value": f"{first}:{_PORT}"},
+                {"name": "JAXBERT_PROCESSES", "value": str(pods * place.slices)},
+                {"name": "JAXBERT_PODS", "value": str(pods)},
+                {"name": "JAXBERT_JOB_INDEX", "valueFrom": index},
+            ]
+        elif place.slices > 1:
+            found += [
+                {"name": "MEGASCALE_COORDINATOR_ADDRESS", "value": first},
+                {"name": "MEGASCALE_NUM_SLICES", "value": str(place.slices)},
+                {"name": "MEGASCALE_SLICE_ID", "valueFrom": index},
+            ]
+        for name, reference in request.secrets.items():
+            secret, _, key = reference.partition("/")
+            found.append({"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}})
+        return found
+
+    def control(self, name: str, options: Namespace, *, follow: bool = False) -> Control:
+        """See `Target`."""
+        kubectl = _kubectl(options)
+        mine = f"jobset.sigs.k8s.io/jobset-name={name}"
+        first = f"{mine},jobset.sigs.k8s.io/job-index=0,batch.kubernetes.io/job-completion-index=0"
+        return Control(
+            status=(
+                Command((*kubectl, "get", "jobset", name, "--ignore-not-found")),
+                Command((*kubectl, "get", "pods", f"--selector={mine}", "--output=wide")),
+            ),
+            logs=(Command((*kubectl, "logs", f"--selector={first}", "--tail=-1", *(["--follow"] if follow else []))),),
+            stop=(
+                Command((*kubectl, "delete", "jobset", name, "--ignore-not-found")),
+                Command((*kubectl, "delete", "configmap", f"--selector=jaxbert-job={name}", "--ignore-not-found")),
+            ),
+        )
+
+
+def _code_name(request: Request) -> str:
+    return f"{request.name}-code-{request.archive.sha256[:12]}"
+
+
+def _kubectl(options: Namespace) -> tuple[str, ...]:
+    context = getattr(options, "context", None)
+    return ("kubectl", *([f"--context={context}"] if context else []), f"--namespace={options.namespace}")
+
+
+def _expandable(text: str) -> str:
+    """`text` as Kubernetes leaves it alone: in commands and arguments it expands $(NAME), and makes one $ of two."""
+    return re.sub(r"\$(?=[$(])", "$$", text)

@@ -1,0 +1,26 @@
+# shellcheck shell=bash
+# On each node, once: unpacks the code that was submitted and makes the environment of its lock file.
+# shellcheck disable=SC2154
+set -euo pipefail
+home=$HOME/.jaxbert
+code=$home/code-$sha256
+mkdir -p "$home"
+printf '%s  %s\n' "$sha256" "$HOME/jaxbert-code.tar.gz" | sha256sum --check --status || {
+  echo "jaxbert: error: the code is not what was submitted (sha256)"
+  exit 4
+}
+if [ ! -d "$code" ]; then
+  rm -rf "$code.partial"
+  mkdir -p "$code.partial"
+  tar -xzf "$HOME/jaxbert-code.tar.gz" -C "$code.partial"
+  mv "$code.partial" "$code"
+fi
+environment=$home/env-$(sha256sum "$code/requirements.lock" | cut -c1-16)
+if [ ! -e "$environment/.installed" ]; then
+  python3 -m pip install --quiet --target "$home/uv" "uv==$uv_version"
+  "$home/uv/bin/uv" venv --quiet --clear --python "$python_version" "$environment"
+  # Nothing but what the lock file names, in the versions that it names.
+  "$home/uv/bin/uv" pip install --quiet --python "$environment/bin/python" --no-deps --requirement "$code/requirements.lock"
+  touch "$environment/.installed"
+fi
+ln -sfn "$environment" "$home/environment"

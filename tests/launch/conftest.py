@@ -1,0 +1,132 @@
+"""What launchers are tested with: targets' arguments, a plan that is there already, programs that only write down."""
+
+from __future__ import annotations
+
+import functools
+import os
+import stat
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from jaxbert.launch.archive import archive
+
+from jaxbert.cli import main
+
+# Of each target: what bert_base needs there.
+BUCKET = "gs://my-bucket/runs/base"
+ROWS = ("--data", "seq128:gs://my-bucket/rows-128", "seq512:gs://my-bucket/rows-512")
+GOOGLE = ("--project", "my-project", "--zone", "us-east5-a")
+TARGETS: dict[str, tuple[str, ...]] = {
+    "slurm": ("--topology", "h100:8"),
+    "gke": ("--topology", "v5e:4x4", "--image", "us-docker.pkg.dev/my-project/jaxbert/tpu:1", "--queue", "tpu"),
+    "queued-resource": ("--topology", "v5e:4x4", *GOOGLE),
+    "gce-tpu": ("--topology", "v6e:4x4", *GOOGLE),
+    "skypilot": ("--topology", "h100:8"),
+}
+# Writes its arguments down, each ended by NUL, their number before them; then does as the first file of answers says
+# whose name is a part of the command.
+_RECORDER = """#!/bin/bash
+printf '%s\\0' "$#" "${0##*/}" "$@" >>"$RECORDED"
+words="${0##*/} $*"
+for file in "$ANSWERS"/*; do
+  name=${file##*/}
+  if [ -f "$file" ] && [[ $words == *"${name%.*}"* ]]; then
+    cat "$file"
+    exit "${name##*.}"
+  fi
+done
+"""
+
+
+_archive = functools.cache(archive)
+
+
+def arguments(target: str, tmp_path: Path, *more: str) -> list[str]:
+    """Of `jaxbert launch` for bert_base."""
+    workdir = str(tmp_path / "run") if target == "slurm" else BUCKET
+    return ["launch", target, "bert_base", "--workdir", workdir, *ROWS, *TARGETS[target], *more]
+
+
+@pytest.fixture(autouse=True)
+def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the user's is read or written."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("JAXBERT_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def planned(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
+    """Plans are not made anew for every test; what was asked for."""
+    from jaxbert.launch import command, planning
+
+    figures = {
+        "chips": 16,
+        "hbm_bytes": 16e9,
+        "judged_by": "analytic: not compiled, as asked",
+        "phases": [{"memory_bytes": {"parameters": 1e9}}],
+        "bill": {"hours": 9.5, "chip_hours": 153.0, "money": 183.0, "currency": "USD"},
+        "price": {"per_hour": 1.2, "currency": "USD", "source": "a list"},
+    }
+    asked: list[tuple] = []
+    # Nor is the same code packed again and again.
+    monkeypatch.setattr(command, "archive", _archive)
+
+    def plan(config, arguments, place, **more):
+        asked.append((config.name, place.name, place.slices))
+        return figures, len(asked) > 1
+
+    monkeypatch.setattr(planning, "plan", plan)
+    return asked
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[list[str]]]:
+    """gcloud, kubectl and the others on PATH, which write down how they are called; gives what they wrote."""
+    place = tmp_path / "programs"
+    place.mkdir()
+    for name in ("gcloud", "kubectl", "sbatch", "squeue", "scancel", "sky"):
+        program = place / name
+        program.write_text(_RECORDER)
+        program.chmod(program.stat().st_mode | stat.S_IEXEC)
+    recorded = tmp_path / "recorded.jsonl"
+    monkeypatch.setenv("PATH", f"{place}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("RECORDED", str(recorded))
+
+    def calls() -> list[list[str]]:
+        words = recorded.read_bytes().decode().split("\0")[:-1] if recorded.exists() else []
+        recorded.unlink(missing_ok=True)
+        found = []
+        while words:
+            end = int(words[0]) + 2
+            found.append(words[1:end])
+            words = words[end:]
+        return found
+
+    return calls
+
+
+@pytest.fixture
+def answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Lets the programs answer: a part of the command, the exit code, what is printed."""
+    place = tmp_path / "answers"
+    place.mkdir()
+    monkeypatch.setenv("ANSWERS", str(place))
+
+    def say(part: str, code: int = 0, said: str = "") -> None:
+        (place / f"{part}.{code}").write_text(said)
+
+    return say
+
+
+@pytest.fixture
+def launch(tmp_path: Path, planned: list[tuple], capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    """Runs `jaxbert launch` for bert_base on a target; gives the exit code and all that was said."""
+
+    def run(target: str, *more: str, base: Sequence[str] | None = None) -> tuple[int, str]:
+        capsys.readouterr()
+        code = main([*(arguments(target, tmp_path) if base is None else base), *more])
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    return run

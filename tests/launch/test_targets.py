@@ -1,0 +1,350 @@
+"""What each target would do for bert_base: the one screen, the commands, the files; what it refuses; what it calls."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from jaxbert.launch import TARGETS as KNOWN
+
+from tests.launch.conftest import BUCKET, GOOGLE, ROWS, TARGETS, arguments
+
+EACH = sorted(TARGETS)
+
+
+def test_every_target_is_tested():
+    assert set(TARGETS) == set(KNOWN)
+
+
+def test_dry_run_shows_everything_and_does_nothing(launch, programs, tmp_path: Path):
+    for target in EACH:
+        code, said = launch(target, "--dry-run")
+        assert code == 0, said
+        for word in ("creates", "where", "workdir", "code", "fits", "takes", "costs", "resumes", "watch", "stop"):
+            assert re.search(rf"^  {word} ", said, re.M), (target, word)
+        assert "183 USD in all" in said and "Nothing was sent." in said and f"by {target}" in said
+        assert "jaxbert launch stop --workdir" in said
+    assert programs() == []
+    assert not (tmp_path / "run").exists() and not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize("target", EACH)
+def test_what_is_sent_is_what_was_shown(target: str, launch, programs, tmp_path: Path):
+    _, shown = launch(target, "--dry-run", "--json", str(tmp_path / "shown.json"))
+    code, said = launch(target, "--yes", "--json", str(tmp_path / "sent.json"))
+    assert code == 0, said
+    there, here = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("sent", "shown"))
+    assert there["sent"] and not here["sent"]
+    assert there["commands"] == here["commands"] and there["files"] == here["files"]
+    calls = [" ".join(call) for call in programs()]
+    import shlex
+
+    for line in there["commands"]:
+        words = shlex.split(line)
+        cut = words.index("||") if "||" in words else len(words)
+        ours = [words[:cut], words[cut + 1 :]]
+        assert any(" ".join(one) in calls for one in ours if one), line
+    for file in there["files"]:
+        assert Path(file).is_file() and file in shown
+
+
+@pytest.mark.parametrize("target", EACH)
+def test_status_logs_and_stop_know_what_was_launched(target: str, launch, programs, tmp_path: Path):
+    assert launch(target, "--yes")[0] == 0
+    programs()
+    workdir = arguments(target, tmp_path)[4]
+    name = json.loads(next((tmp_path / "state").rglob("job.json")).read_text())["name"]
+    for word in ("status", "logs", "stop"):
+        base = ["launch", word, "--workdir", workdir]
+        if target == "slurm" and word == "logs":
+            (tmp_path / "run/logs").mkdir()
+            (tmp_path / "run/logs/process-0.log").write_text("the log\n")
+            code, said = launch(target, base=base)
+            assert code == 0 and not programs()
+            continue
+        code, said = launch(target, base=base)
+        assert code == 0, said
+        calls = programs()
+        assert calls, word
+        if (target, word) not in (("skypilot", "status"),) and word != "logs":
+            assert all(name in " ".join(call) for call in calls), calls
+        assert not any("create" in call or "launch" in call for call in calls)
+
+
+def test_the_second_machine_that_asks_reads_the_record_in_the_bucket(
+    launch, programs, answer, tmp_path: Path, monkeypatch
+):
+    assert launch("queued-resource", "--yes")[0] == 0
+    record = (next((tmp_path / "state").rglob("job.json"))).read_text()
+    assert any(call[1:3] == ["storage", "cp"] and call[-1] == f"{BUCKET}/launch/job.json" for call in programs())
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another"))
+    answer("storage cat", said=record)
+    code, said = launch("", base=["launch", "stop", "--workdir", BUCKET])
+    assert code == 0, said
+    assert programs()[-1][:5] == ["gcloud", "compute", "tpus", "queued-resources", "delete"]
+
+
+def test_a_record_cannot_say_what_runs(launch, programs, answer):
+    """Who may write the bucket must not command the machine of who asks."""
+    good = {"workdir": BUCKET, "target": "queued-resource", "name": "a-job"}
+    where = {"project": "my-project", "zone": "us-east5-a", "slices": 1}
+    for record in (
+        {**good, "options": {**where, "zone": "us-east5-a; rm -rf /"}},
+        {**good, "options": {**where, "project": "--impersonate-service-account=x"}},
+        {**good, "options": where, "name": "--all"},
+        {**good, "options": where, "target": "os"},
+        {**good, "options": {}},
+        {"target": "gke"},
+        [],
+    ):
+        answer("storage cat", said=json.dumps(record))
+        code, said = launch("", base=["launch", "stop", "--workdir", BUCKET])
+        assert code == 2, (record, said)
+        assert all(call[1:3] == ["storage", "cat"] for call in programs())
+
+
+def test_nothing_is_known_of_a_workdir_that_was_not_launched(launch, programs, tmp_path: Path):
+    code, said = launch("", base=["launch", "status", "--workdir", str(tmp_path / "run")])
+    assert code == 2 and "nothing was launched" in said
+
+
+def test_nobody_is_asked_where_nobody_is(launch, programs, monkeypatch):
+    code, said = launch("gke")
+    assert code == 2 and "--yes" in said and programs() == []
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    for answer in ("n", "", "yes please"):
+        monkeypatch.setattr("builtins.input", lambda prompt, answer=answer: answer)
+        assert launch("gke")[0] == 2 and programs() == []
+    monkeypatch.setattr("builtins.input", lambda prompt: "y")
+    assert launch("gke")[0] == 0 and programs()
+
+
+def test_a_command_that_fails_stops_there_and_says_what_is_there(launch, programs, answer):
+    answer("instance-templates describe", 1)
+    answer("instance-templates create", 7)
+    code, said = launch("gce-tpu", "--yes")
+    assert code == 3 and "gcloud ended with 7" in said and "the code" in said
+    assert not any("managed" in call for call in programs())
+    # What it has left can be asked for, and stopped.
+    assert launch("", base=["launch", "stop", "--workdir", BUCKET])[0] == 0
+
+
+def test_what_is_there_already_is_not_made_again(launch, programs):
+    assert launch("gce-tpu", "--yes")[0] == 0
+    assert not any(call[2:4] == ["instance-templates", "create"] for call in programs())
+
+
+def test_a_program_that_is_not_there_is_named(launch, monkeypatch, tmp_path: Path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    code, said = launch("gke", "--yes")
+    assert code == 2 and "kubectl" in said and not (tmp_path / "state").exists()
+
+
+# --- What targets refuse ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("target", "more", "said"),
+    [
+        ("slurm", ["--topology", "v5e:4x4"], "is a tpu"),
+        ("gce-tpu", ["--topology", "v5e:4x4"], "Compute Engine has no v5e"),
+        ("gce-tpu", ["--slices", "2"], "--slices"),
+        ("queued-resource", ["--topology", "h100:8"], "is a gpu"),
+        ("queued-resource", ["--spot", "--reserved"], "one of the two"),
+        ("skypilot", ["--topology", "v5e:4x4", "--slices", "2"], "one slice"),
+        ("slurm", ["--spot"], "--partition"),
+        ("slurm", ["--workdir", BUCKET], "share a disk"),
+        ("gke", ["--workdir", "runs/base"], "share no disk"),
+        ("queued-resource", ["--workdir", "runs/base"], "share no disk"),
+        ("skypilot", ["--workdir", "runs/base"], "share no disk"),
+        ("gke", ["--topology", "v5e:3x3"], "no slice of 3x3"),
+        ("gke", ["--slices", "0"], "--slices"),
+        ("gke", ["--set", "phases.0.steps=0"], "steps"),
+        ("gke", ["--restarts", "-1"], "--restarts"),
+        ("gke", ["--init", "runs/other"], "lies on this machine"),
+        ("gke", ["--data", "seq128:rows"], "rows lie on this machine"),
+        ("gke", ["--secret", "HF_TOKEN"], "SECRET/KEY"),
+        ("skypilot", ["--secret", "HF_TOKEN=a"], "--secret NAME"),
+        ("queued-resource", ["--secret", "HF_TOKEN"], "HF_TOKEN=SECRET"),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused(target, more, said, launch, programs):
+    code, line = launch(target, *more, "--yes")
+    assert code == 2 and said in line, line
+    assert programs() == []
+
+
+def test_local_refuses_a_topology(launch, tmp_path: Path):
+    base = ["launch", "local", "smoke", "--workdir", str(tmp_path / "run"), "--processes", "2"]
+    code, said = launch("", "--topology", "v5e:4x4", base=base)
+    assert code == 2 and "--topology" in said and not (tmp_path / "run").exists()
+
+
+def test_a_run_that_does_not_fit_is_not_sent(tmp_path: Path, programs, capsys):
+    from jaxbert.cli import main
+
+    more = ["--set", "phases.0.batch_size=65536", "phases.0.accumulation=1", "--analytic", "--yes"]
+    assert main(arguments("gke", tmp_path, *more)) == 2
+    assert "GiB more" in capsys.readouterr().err and programs() == []
+
+
+def test_the_plan_is_made_once(tmp_path: Path, programs, capsys):
+    from jaxbert.cli import main
+
+    for again in (False, True):
+        assert main(arguments("gke", tmp_path, "--analytic", "--dry-run")) == 0
+        assert ("planned before" in capsys.readouterr().out) == again
+    assert main(arguments("gke", tmp_path, "--analytic", "--dry-run", "--set", "seed=7")) == 0
+    assert "planned before" not in capsys.readouterr().out
+
+
+# --- What the files say -----------------------------------------------------------------------------------------------
+
+
+def sent(launch, target: str, tmp_path: Path, *more: str) -> dict[str, bytes]:
+    """The files by their names."""
+    code, said = launch(target, "--yes", "--json", str(tmp_path / "out.json"), *more)
+    assert code == 0, said
+    files = json.loads((tmp_path / "out.json").read_text())["files"]
+    return {Path(file).name: Path(file).read_bytes() for file in files}
+
+
+def pod(files: dict[str, bytes]) -> dict:
+    spec = yaml.safe_load(files["jobset.yaml"])["spec"]
+    return spec["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+
+
+def test_exit_codes_say_what_is_repeated(launch, programs, tmp_path: Path):
+    """3 is repeated, 1, 2 and 4 never."""
+    spec = yaml.safe_load(sent(launch, "gke", tmp_path, "--restarts", "7")["jobset.yaml"])["spec"]
+    assert spec["failurePolicy"]["maxRestarts"] == 7
+    (rule,) = spec["failurePolicy"]["rules"]
+    assert (rule["action"], rule["onJobFailureReasons"]) == ("FailJobSet", ["PodFailurePolicy"])
+    job = spec["replicatedJobs"][0]["template"]["spec"]
+    assert job["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"] == [1, 2, 4] and job["backoffLimit"] == 0
+    task = yaml.safe_load(sent(launch, "skypilot", tmp_path)["task.yaml"])
+    recovery = task["resources"]["job_recovery"]
+    assert recovery["recover_on_exit_codes"] == [3] and recovery["max_restarts_on_errors"] == 0
+
+
+def test_gke_has_a_job_a_slice_on_the_right_nodes(launch, programs, tmp_path: Path):
+    files = sent(launch, "gke", tmp_path, "--topology", "v5p:4x4x4", "--slices", "3", "--spot")
+    document = yaml.safe_load(files["jobset.yaml"])
+    assert document["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "tpu"
+    assert "alpha.jobset.sigs.k8s.io/exclusive-topology" in document["metadata"]["annotations"]
+    (group,) = document["spec"]["replicatedJobs"]
+    job = group["template"]["spec"]
+    assert (group["replicas"], job["parallelism"], job["completions"]) == (3, 16, 16)
+    one = pod(files)
+    assert one["nodeSelector"] == {
+        "cloud.google.com/gke-tpu-accelerator": "tpu-v5p-slice",
+        "cloud.google.com/gke-tpu-topology": "4x4x4",
+        "cloud.google.com/gke-spot": "true",
+    }
+    (container,) = one["containers"]
+    assert container["resources"]["limits"] == {"google.com/tpu": 4}
+    assert {"name": "shm", "mountPath": "/dev/shm"} in container["volumeMounts"]
+    names = {variable["name"]: variable.get("value") for variable in container["env"]}
+    assert names["MEGASCALE_NUM_SLICES"] == "3" and "JAXBERT_COORDINATOR" not in names
+    assert container["args"][-2:] == [f"--workdir={BUCKET}", "--distributed"]
+
+
+def test_gke_gives_gpus_their_peers(launch, programs, tmp_path: Path):
+    files = sent(launch, "gke", tmp_path, "--topology", "h200:8", "--slices", "4")
+    (container,) = pod(files)["containers"]
+    names = {variable["name"]: variable.get("value") for variable in container["env"]}
+    job = yaml.safe_load(files["jobset.yaml"])["metadata"]["name"]
+    assert names["JAXBERT_COORDINATOR"] == f"{job}-run-0-0.{job}:8476" and names["JAXBERT_PROCESSES"] == "4"
+    assert "--distributed" not in container["args"]
+
+
+def test_several_slices_are_one_queued_resource(launch, programs):
+    assert launch("queued-resource", "--slices", "4", "--spot", "--yes")[0] == 0
+    create = next(call for call in programs() if "create" in call)
+    assert "--node-count=4" in create and "--spot" in create and "--accelerator-type=v5litepod-16" in create
+    assert not any(word.startswith("--node-id") for word in create)
+
+
+def test_slurm_has_a_task_a_node_or_a_gpu(launch, programs, tmp_path: Path):
+    files = sent(launch, "slurm", tmp_path, "--topology", "h100:8", "--slices", "2", "--time", "1-00:00:00")
+    call = next(call for call in programs() if call[0] == "sbatch")
+    assert {"--nodes=2", "--ntasks-per-node=1", "--gpus-per-node=8", "--time=1-00:00:00", "--requeue"} <= set(call)
+    assert "JAXBERT_DEVICES=8" in files["task.sh"].decode()
+    sent(launch, "slurm", tmp_path, "--topology", "h100:8", "--slices", "2", "--task-per", "gpu")
+    call = next(call for call in programs() if call[0] == "sbatch")
+    assert {"--nodes=2", "--ntasks-per-node=8"} <= set(call)
+
+
+def test_secrets_go_by_reference(launch, programs, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "the-secret-itself")
+    for target, reference in (
+        ("slurm", "HF_TOKEN"),
+        ("gke", "HF_TOKEN=hub/token"),
+        ("queued-resource", "HF_TOKEN=hub-token"),
+        ("gce-tpu", "HF_TOKEN=hub-token"),
+        ("skypilot", "HF_TOKEN"),
+    ):
+        files = sent(launch, target, tmp_path, "--secret", reference)
+        said = json.dumps(programs()) + "".join(content.decode("latin-1") for content in files.values())
+        assert "the-secret-itself" not in said and "HF_TOKEN" in said, target
+    assert "secretKeyRef" in json.dumps(pod(sent(launch, "gke", tmp_path, "--secret", "HF_TOKEN=hub/token")))
+
+
+def test_a_config_file_goes_along(launch, programs, tmp_path: Path):
+    import io
+    import tarfile
+
+    config = tmp_path / "my config; rm.py"
+    config.write_text("from jaxbert.configs.bert_base import get_config\n")
+    for target in EACH:
+        base = arguments(target, tmp_path)
+        base[2] = str(config)
+        code, said = launch("", "--yes", "--json", str(tmp_path / "out.json"), base=base)
+        assert code == 0, said
+        files = [Path(file) for file in json.loads((tmp_path / "out.json").read_text())["files"]]
+        if target == "gke":
+            packed = yaml.safe_load(next(file for file in files if file.name == "code.yaml").read_bytes())
+            import base64
+
+            content = base64.b64decode(packed["binaryData"]["code.tar.gz"])
+        else:
+            content = next(file for file in files if file.name.endswith(".tar.gz")).read_bytes()
+        with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+            member = tar.extractfile("config.py")
+            assert member is not None and member.read() == config.read_bytes()
+        scripts = "".join(file.read_text() for file in files if file.suffix in (".sh", ".yaml"))
+        assert "my config" not in scripts and "config.py" in scripts
+
+
+def test_the_help_says_what_there_is(capsys):
+    from jaxbert.cli import main
+
+    for target in (*EACH, "local", "status", "logs", "stop"):
+        with pytest.raises(SystemExit) as end:
+            main(["launch", target, "--help"])
+        assert end.value.code == 0 and "--workdir" in capsys.readouterr().out
+
+
+def test_names_of_jobs_are_those_of_their_workdirs():
+    from jaxbert.launch.names import KINDS, job_name
+
+    names = {
+        job_name(config, workdir) for config in ("bert_base", "5", "x" * 90, "ä; rm", "") for workdir in ("a", "b")
+    }
+    assert len(names) == 10
+    assert all(re.fullmatch(KINDS["job"][0], name) for name in names), names
+
+
+def test_google_needs_a_project_and_a_zone(launch, programs):
+    base = ["launch", "queued-resource", "bert_base", "--workdir", BUCKET, *ROWS, "--topology", "v5e:4x4"]
+    assert launch("", *GOOGLE[:2], base=base)[0] == 2
+    assert launch("", *GOOGLE, "--dry-run", base=base)[0] == 0
+
+
+def test_the_recorder_records(programs):
+    subprocess.run(["gcloud", "a b", "c"], check=True)
+    assert programs() == [["gcloud", "a b", "c"]]
