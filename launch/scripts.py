@@ -21,9 +21,10 @@ def script(body: str, values: Mapping[str, Value], *, shell: str = "/bin/bash") 
       values: shell variables; a sequence becomes an array.
       shell: of the first line.
     """
-    head = [f"#!{shell}", "# Written by `jaxbert launch`.", "# shellcheck disable=SC2034", *map(_set, values.items())]
+    # Values stay in single quotes, and the body may use some of them only.
+    head = [f"#!{shell}", "# Written by `jaxbert launch`.", "# shellcheck disable=SC2016,SC2034"]
     text = (_HERE / body).read_text(encoding="utf-8")
-    return "\n".join([*head, text.removeprefix("# shellcheck shell=bash\n")])
+    return "\n".join([*head, *map(_set, values.items()), text.removeprefix("# shellcheck shell=bash\n")])
 
 
 def _set(item: tuple[str, Value]) -> str:

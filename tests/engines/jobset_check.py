@@ -232,3 +232,9 @@ def problems(document: dict[str, Any]) -> list[str]:
     if found:
         return found
     return [*duplicates(document, check.schema, "$"), *admission_problems(document)]
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.exit("\n".join(problems(json.load(sys.stdin))) or None)

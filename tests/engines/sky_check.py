@@ -1,4 +1,4 @@
-"""Whether SkyPilot accepts a task file: `HOME=DIRECTORY python sky_check.py TASK.yaml`, with SkyPilot's Python.
+"""Whether SkyPilot accepts task files: `HOME=DIRECTORY python sky_check.py TASK.yaml ...`, with SkyPilot's Python.
 
 Exit code 0 if it does, else 1 with SkyPilot's complaint. Reads and validates the file as `sky jobs launch` does before
 its request to the API server, and as the server does on it. Nothing is sent, and nothing is written but under HOME.
@@ -62,8 +62,32 @@ def refuse(*_: Any, **__: Any) -> None:
     raise OSError("sky_check makes no connection")
 
 
-def main(path: str) -> int:
-    """Read and validate the task file at path."""
+def _checked(sky: Any, gcp_catalog: Any, registry: Any, path: str) -> int:
+    """1, and the complaint, where SkyPilot refuses the file."""
+    try:
+        task = sky.Task.from_yaml(path)
+        task.validate()
+        for resources in task.resources:
+            for name, count in (resources.accelerators or {}).items():
+                # Validation does not ask for the accelerator itself: launching would, when it looks for a machine.
+                regions = gcp_catalog.get_region_zones_for_accelerators(name, count, resources.use_spot)
+                zones = {zone.name: region.name for region in regions for zone in region.zones}
+                if str(resources.cloud) == "GCP" and not any(
+                    resources.zone in (None, zone) and resources.region in (None, region)
+                    for zone, region in zones.items()
+                ):
+                    raise ValueError(f"no {name}:{count} in {resources.infra} in the catalog")
+            recovery = resources.job_recovery or {}
+            if recovery.get("strategy"):
+                registry.JOBS_RECOVERY_STRATEGY_REGISTRY.from_str(recovery["strategy"])
+    except Exception as error:
+        print(f"{path}: {type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def main(paths: list[str]) -> int:
+    """Reads and validates task files."""
     socket.getaddrinfo = socket.create_connection = socket.socket.connect = refuse  # type: ignore[assignment]
     try:
         from sky.skylet import constants
@@ -81,21 +105,7 @@ def main(path: str) -> int:
         plugins.plugins_loaded = lambda: True
         from sky.jobs import recovery_strategy  # noqa: F401  (registers the strategies)
 
-        task = sky.Task.from_yaml(path)
-        task.validate()
-        for resources in task.resources:
-            for name, count in (resources.accelerators or {}).items():
-                # Validation does not ask for the accelerator itself: launching would, when it looks for a machine.
-                regions = gcp_catalog.get_region_zones_for_accelerators(name, count, resources.use_spot)
-                zones = {zone.name: region.name for region in regions for zone in region.zones}
-                if str(resources.cloud) == "GCP" and not any(
-                    resources.zone in (None, zone) and resources.region in (None, region)
-                    for zone, region in zones.items()
-                ):
-                    raise ValueError(f"no {name}:{count} in {resources.infra} in the catalog")
-            recovery = resources.job_recovery or {}
-            if recovery.get("strategy"):
-                registry.JOBS_RECOVERY_STRATEGY_REGISTRY.from_str(recovery["strategy"])
+        return max([_checked(sky, gcp_catalog, registry, path) for path in paths])
     except Exception as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
@@ -103,4 +113,4 @@ def main(path: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,158 @@
+"""Slurm for real: two nodes on this machine, a run of two tasks by `jaxbert launch slurm`, through its whole life."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
+
+
+class Runs:
+    """`jaxbert launch` with this Slurm's environment."""
+
+    def __init__(self, slurm: dict[str, str], config: Path, state: Path):
+        self.slurm, self.config = slurm, config
+        self.environment = {**slurm, "JAX_PLATFORMS": "cpu", "XDG_STATE_HOME": str(state), "JAXBERT_HEARTBEAT_S": "10"}
+
+    def launch(self, *words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "jaxbert", "launch", *words],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def submit(self, workdir: Path, *more: str) -> str:
+        """The number of the job."""
+        self.launch("slurm", str(self.config), "--workdir", str(workdir), "--nodes", "2", "--yes", *more)
+        return self.ask("squeue", "--noheader", "--format=%i").split()[0]
+
+    def ask(self, *command: str) -> str:
+        return subprocess.run(command, env=self.slurm, capture_output=True, text=True, check=False).stdout
+
+    def job(self, number: str) -> dict[str, str]:
+        words = self.ask("scontrol", "--oneliner", "show", "job", number).split()
+        return dict(word.split("=", 1) for word in words if "=" in word)
+
+    def end(self, number: str, seconds: float = 180) -> dict[str, str]:
+        """The job once it has ended; a requeued one is let begin at once."""
+        end = time.monotonic() + seconds
+        while (found := self.job(number))["JobState"] not in ENDED:
+            assert time.monotonic() < end, found
+            if found["JobState"] == "PENDING" and found["Restarts"] != "0":
+                self.ask("scontrol", "update", f"JobId={number}", "StartTime=now")
+            time.sleep(0.3)
+        return found
+
+
+def steps(workdir: Path) -> int:
+    path = workdir / "metrics.jsonl"
+    return (
+        max([json.loads(line)["step"] for line in path.read_text().splitlines()[:-1]], default=0)
+        if path.exists()
+        else 0
+    )
+
+
+def logs(workdir: Path) -> str:
+    return "\n".join(path.read_text() for path in sorted((workdir / "logs").glob("*")))
+
+
+def eventually(what: Callable[[], bool], workdir: Path, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, logs(workdir)
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def runs(slurm: dict[str, str], config: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    return Runs(slurm, config, tmp_path_factory.mktemp("state"))
+
+
+@pytest.fixture(scope="module")
+def whole(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing happens to."""
+    workdir = tmp_path_factory.mktemp("slurm-runs") / "whole run's"
+    found = runs.end(runs.submit(workdir))
+    assert (found["JobState"], found["Restarts"]) == ("COMPLETED", "0"), logs(workdir)
+    return workdir
+
+
+def test_two_tasks_are_one_run(runs: Runs, whole: Path):
+    assert steps(whole) >= 39 and "2 x cpu" in logs(whole)
+    assert "done after step 40" in runs.launch("logs", "--workdir", str(whole))
+    # What ran is what was submitted.
+    (archive,) = (whole / "launch").glob("jaxbert-*.tar.gz")
+    code = whole / "launch" / f"code-{archive.name.removeprefix('jaxbert-').removesuffix('.tar.gz')}"
+    assert (code / "jaxbert/train.py").is_file()
+
+
+def test_signalled_killed_requeued_it_ends_with_the_same_bits(runs: Runs, whole: Path, tmp_path: Path):
+    workdir = tmp_path / "run"
+    number = runs.submit(workdir)
+    eventually(lambda: steps(workdir) >= 6, workdir)
+    assert runs.launch("status", "--workdir", str(workdir)).split()[-8:]
+    assert number in runs.launch("status", "--workdir", str(workdir))
+    # As Slurm does before the time is up, and before a preemption.
+    runs.ask("scancel", "--signal=TERM", number)
+    eventually(lambda: runs.job(number)["Restarts"] == "1", workdir)
+    assert "stopped by SIGTERM" in logs(workdir) and steps(workdir) < 40
+
+    runs.ask("scontrol", "update", f"JobId={number}", "StartTime=now")
+    before = steps(workdir)
+    eventually(lambda: steps(workdir) >= before + 3, workdir)
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if str(workdir) in words and "pretrain" in words:
+            process.kill()
+            break
+    found = runs.end(number)
+    assert (found["JobState"], found["Restarts"]) == ("COMPLETED", "2"), logs(workdir)
+    assert (workdir / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    assert not (workdir / ".lease").exists()
+
+
+def test_what_repeating_does_not_help_is_not_repeated(runs: Runs, whole: Path):
+    """The workdir holds another run: exit 2 of both tasks, of which Slurm is told, and no requeue."""
+    number = runs.submit(whole, "--set", "seed=5")
+    found = runs.end(number)
+    assert (found["JobState"], found["Restarts"], found["ExitCode"]) == ("FAILED", "0", "2:0"), logs(whole)
+    assert "holds another run" in logs(whole)
+
+
+def test_stop_ends_it_for_good_and_the_same_command_goes_on(runs: Runs, whole: Path, tmp_path: Path):
+    workdir = tmp_path / "run"
+    number = runs.submit(workdir)
+    eventually(lambda: steps(workdir) >= 4, workdir)
+    runs.launch("stop", "--workdir", str(workdir))
+    assert runs.end(number)["JobState"] == "CANCELLED"
+    time.sleep(1)
+    assert not runs.ask("squeue", "--noheader").split() and steps(workdir) < 40
+    found = runs.end(runs.submit(workdir))
+    assert found["JobState"] == "COMPLETED", logs(workdir)
+    assert (workdir / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+
+
+def test_a_second_submission_waits_for_the_first(runs: Runs, tmp_path: Path):
+    workdir = tmp_path / "run"
+    first = runs.submit(workdir)
+    runs.launch("slurm", str(runs.config), "--workdir", str(workdir), "--nodes", "2", "--yes")
+    eventually(lambda: runs.job(first)["JobState"] == "RUNNING", workdir)
+    (second,) = (number for number in runs.ask("squeue", "--noheader", "--format=%i").split() if number != first)
+    found = runs.job(second)
+    assert found["JobState"] == "PENDING" and "singleton" in found["Dependency"]
+    runs.ask("scancel", second)
+    runs.launch("stop", "--workdir", str(workdir))
+    runs.end(first)
