@@ -907,6 +907,8 @@ def entry() -> NoReturn:
 
         if processes.wanted(os.environ, "--distributed" in sys.argv) and processes.SUPERVISED not in os.environ:
             sys.exit(processes.supervise([sys.executable, *sys.orig_argv[1:]], os.environ))
+        if processes.SUPERVISED in os.environ:
+            processes.end_with_parent()
     signal.signal(signal.SIGTERM, _terminated)
     code = main()
     if command == "pretrain":

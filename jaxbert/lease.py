@@ -30,6 +30,8 @@ from jaxbert.storage import Storage
 DIRECTORY = ".lease"
 PERIOD = "JAXBERT_LEASE_S"
 _PERIOD_S = 60.0
+# So many of them an owner that lives is waited for: it may have been told to end, and be writing its last checkpoint.
+_PERIODS = 3
 _LENGTH = 1024
 # What says which job of which engine an owner belongs to.
 _JOBS = ("SLURM_JOB_ID", "JOBSET_NAME", "SKYPILOT_TASK_ID", "JAXBERT_JOB")
@@ -119,10 +121,11 @@ class Lease:
                 if living:
                     raise _taken(owner, self.storage.place)
                 return
-        note(f"{owner or 'somebody'} held {self.storage.place}; waiting for at most {2 * self.period_s:.0f} s")
+        most = _PERIODS * self.period_s
+        note(f"{owner or 'somebody'} held {self.storage.place}; waiting for at most {most:.0f} s")
         began = changed = self.clock()
         while self.clock() - changed < self.period_s:
-            if self.clock() - began > 2 * self.period_s:
+            if self.clock() - began > most:
                 raise _taken(owner, self.storage.place)
             self.sleep(self.period_s / 12)
             now, content = self._current()

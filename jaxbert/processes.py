@@ -336,6 +336,18 @@ def supervise(command: Sequence[str], environment: Mapping[str, str]) -> int:
     return code
 
 
+def end_with_parent() -> None:
+    """Has this process asked to end (SIGTERM) when the one that started it is gone, however that ended.
+
+    Or a supervisor that is killed would leave behind one that goes on writing, which nobody watches or can stop.
+    """
+    import ctypes
+
+    set_death_signal = 1  # PR_SET_PDEATHSIG of Linux (man 2 prctl); elsewhere there is nothing like it.
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(set_death_signal, signal.SIGTERM, 0, 0, 0)
+
+
 LOST = f"another process has gone (jax's coordination service ended this one). {_CONTINUE}"
 
 

@@ -772,12 +772,12 @@ class _Hold:
     """
 
     def __init__(self, workdir: Path | str, watch: Watch):
-        self.name, self._watch = str(workdir), watch
+        self.name = str(workdir)
         self.mirror = Mirror(self.name, jax.process_index()) if is_remote(self.name) else None
         self.path = Path(workdir) if self.mirror is None else self.mirror.path
         self._file: Any = None
         self._new = self._begun = False
-        self._lease: Lease | None = None
+        self._lease = Lease(storage(self.name), on_loss=watch.end)
 
     def wait(self, note: Callable[[str], None]) -> None:
         """Returns in every process once nobody else writes the workdir.
@@ -785,7 +785,7 @@ class _Hold:
         Raises:
           InputError: another process does.
         """
-        Lease(storage(self.name)).wait(self._owner_lives, note)
+        self._lease.wait(self._owner_lives, note)
         wait_for_all("the workdir is free")
         if self.mirror is not None:
             self.mirror.fetch()
@@ -827,9 +827,7 @@ class _Hold:
         self._file.truncate(0)
         self._file.write(f"process {os.getpid()}\n")
         self._file.flush()
-        lease = Lease(storage(self.name), on_loss=self._watch.end)
-        lease.take()
-        self._lease = lease
+        self._lease.take()
 
     def begun(self) -> None:
         """The run stands: what it has written so far is there to stay."""
@@ -840,13 +838,12 @@ class _Hold:
 
     def share(self) -> None:
         """Shows the other processes of the run what process 0 has made in the workdir."""
-        if self.mirror is not None and self._lease is not None and jax.process_count() > 1:
+        if self.mirror is not None and jax.process_index() == 0 and jax.process_count() > 1:
             self.mirror.publish()
 
     def before_commit(self) -> None:
         """Before a checkpoint counts: the workdir is still ours, and what belongs to the step lies beside it."""
-        if self._lease is not None:
-            self._lease.check()
+        self._lease.check()
         if self.mirror is not None:
             self.mirror.publish()
 
@@ -854,8 +851,7 @@ class _Hold:
         """Leaves no trace of a run that could not begin."""
         if self.mirror is not None:
             self.mirror.withdraw()
-        if self._lease is not None:
-            self._lease.release()
+        self._lease.release()
         if self._new:
             Path(self._file.name).unlink(missing_ok=True)
 
@@ -870,8 +866,7 @@ class _Hold:
                 with suppress(CommandError) if error is not None else nullcontext():
                     self.before_commit()
         finally:
-            if self._lease is not None:
-                self._lease.release()
+            self._lease.release()
             if self._file is not None:
                 self._file.close()
 

@@ -132,3 +132,29 @@ def test_what_the_leader_finds_wrong_ends_all_with_2(launch, tmp_path: Path):
     assert said.count("jaxbert: error:") == 1 and "nothing" in said
     assert "process 0:" in (workdir / "logs" / "process-1.log").read_text()
     assert [path.name for path in workdir.iterdir()] == ["logs"]
+
+
+def test_killed_it_is_started_again(launch, whole: Path, tmp_path: Path):
+    """Exit 3 is repeated, as often as was said; the launcher's own end is not an interruption."""
+    workdir = tmp_path / "run"
+    started = launch(workdir, 4, "--restarts", "1", JAXBERT_HEARTBEAT_S="5")
+    wait_for(started, workdir / "checkpoints" / "4" / "manifest.json")
+    process_of(started, 2).kill()
+    code, said = finished(started)
+    assert code == 0 and "started again, 1 of 1" in said and "continuing after step" in said, said
+    same(workdir, whole)
+
+
+def test_without_the_launcher_nothing_is_left_writing(launch, whole: Path, tmp_path: Path):
+    workdir = tmp_path / "run"
+    started = launch(workdir, 2, "--restarts", "5", devices=2)
+    wait_for(started, workdir / "checkpoints" / "4" / "manifest.json")
+    left = psutil.Process(started.pid).children(recursive=True)
+    started.kill()
+    started.communicate()
+    _, alive = psutil.wait_procs(left, timeout=60)
+    assert not alive and not (workdir / ".lease").exists()
+    assert "stopped by SIGTERM after step" in (workdir / "logs" / "process-0.log").read_text()
+    code, said = finished(launch(workdir, 2, devices=2))
+    assert code == 0, said
+    same(workdir, whole)
