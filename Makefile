@@ -1,6 +1,7 @@
 # make quickstart   real text in, a trained BERT, its figures and curves out: about ten minutes with the installation
 # make test         tests on this machine      make check   style, formatting, types
 # make test-scale   many devices, many processes       make test-tpu   the TPU compiler, no TPU needed
+# make test-launch  what launchers write, before the engines' own parsers, and a real Slurm
 # Everything is installed into .venv, made when missing and brought up to date when a requirements file changes; by uv,
 # which is much faster, where it is on the path.
 
@@ -9,6 +10,7 @@ VENV := .venv
 PEERS := .venv-peers
 TPU := .venv-tpu
 CLOUD := .venv-cloud
+ENGINES := .venv-engines
 BIN := $(VENV)/bin
 RUN := runs/quickstart
 UV ?= $(shell command -v uv)
@@ -16,10 +18,10 @@ UV ?= $(shell command -v uv)
 install = $(if $(UV),$(UV) pip install -q --compile-bytecode -p $(1)/bin/python,$(1)/bin/python -m pip install -qq --disable-pip-version-check) $(2)
 SOURCES := jaxbert configs launch tests benchmarks
 
-.PHONY: help quickstart install test test-scale test-tpu test-cloud test-peers check format same-losses lock clean
+.PHONY: help quickstart install test test-scale test-tpu test-cloud test-launch test-peers check format same-losses lock clean
 
 help:
-	@sed -n '1,3s/^# //p' Makefile
+	@sed -n '1,4s/^# //p' Makefile
 	@echo "also: install, format, test-peers, test-cloud, same-losses, lock, clean; PYTHON=python3.12 chooses the interpreter"
 
 $(BIN)/python:
@@ -68,10 +70,10 @@ quickstart: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	@$(BIN)/python -m pytest -q -n 2 --dist loadscope tests
 
-# Eight fake devices a process, then runs of several processes that are killed, hang and go on.
+# Eight fake devices a process, then what several processes hold.
 test-scale: $(VENV)/.installed-test
 	@$(BIN)/python -m pytest -q -n 2 tests/scale
-	@$(BIN)/python -m pytest -q -n 2 tests/multiprocess
+	@$(BIN)/python -m pytest -q -n 2 --ignore tests/multiprocess/test_launch.py tests/multiprocess
 
 # jax[tpu] brings the libtpu that belongs to this jax; it compiles for chips that are not here.
 $(TPU)/.installed: requirements.txt requirements-test.txt requirements-test-files.txt pyproject.toml
@@ -95,7 +97,19 @@ $(CLOUD)/.installed: requirements.txt requirements-beam.txt requirements-gcs.txt
 	@touch $@
 
 test-cloud: $(CLOUD)/.installed
-	@$(CLOUD)/bin/python -m pytest -q tests/cloud
+	@$(CLOUD)/bin/python -m pytest -q -n 2 --dist loadscope tests/cloud
+
+# What launchers write, held against gcloud, kubectl, JobSet's schema and SkyPilot (in an environment of its own), shellcheck,
+# and a Slurm of two nodes here; processes of this machine that are killed, hang and go on. Debian has the tools:
+# apt-get install slurm-wlm munge shellcheck.
+$(ENGINES)/.installed: requirements-engines.txt
+	@echo "installing SkyPilot into $(ENGINES) ..."
+	@test -x $(ENGINES)/bin/python || $(PYTHON) -m venv $(ENGINES) || { rm -rf $(ENGINES); exit 2; }
+	@$(call install,$(ENGINES),-r requirements-engines.txt)
+	@touch $@
+
+test-launch: $(VENV)/.installed-test $(ENGINES)/.installed
+	@$(BIN)/python -m pytest -q -n 2 --dist loadscope tests/engines tests/multiprocess/test_launch.py
 
 check: $(VENV)/.installed-test
 	@$(BIN)/ruff check $(SOURCES)
@@ -150,4 +164,4 @@ same-losses: $(VENV)/.installed
 	@cmp runs/same-losses/here/metrics.jsonl runs/same-losses/there/metrics.jsonl && echo "the same losses as $(REV), bit for bit"
 
 clean:
-	rm -rf .venv .venv-peers .venv-tpu .venv-cloud .venv-lock .venv-uv .mypy_cache .pytest_cache .ruff_cache build *.egg-info
+	rm -rf .venv .venv-peers .venv-tpu .venv-cloud .venv-engines .venv-lock .venv-uv .mypy_cache .pytest_cache .ruff_cache build *.egg-info

@@ -908,7 +908,7 @@ def entry() -> NoReturn:
         if processes.wanted(os.environ, "--distributed" in sys.argv) and processes.SUPERVISED not in os.environ:
             sys.exit(processes.supervise([sys.executable, *sys.orig_argv[1:]], os.environ))
         if processes.SUPERVISED in os.environ:
-            processes.end_with_parent()
+            processes.as_child()
     signal.signal(signal.SIGTERM, _terminated)
     code = main()
     if command == "pretrain":

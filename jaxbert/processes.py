@@ -336,13 +336,16 @@ def supervise(command: Sequence[str], environment: Mapping[str, str]) -> int:
     return code
 
 
-def end_with_parent() -> None:
-    """Has this process asked to end (SIGTERM) when the one that started it is gone, however that ended.
+def as_child() -> None:
+    """What a process does that another supervises.
 
-    Or a supervisor that is killed would leave behind one that goes on writing, which nobody watches or can stop.
+    It is asked to end (SIGTERM) when that one is gone, however it ended: or it would go on writing, and nobody would
+    watch it or could stop it. And it leaves no core file: SIGABRT is jax's word that another process has gone.
     """
     import ctypes
+    import resource
 
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     set_death_signal = 1  # PR_SET_PDEATHSIG of Linux (man 2 prctl); elsewhere there is nothing like it.
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(set_death_signal, signal.SIGTERM, 0, 0, 0)

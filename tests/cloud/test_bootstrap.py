@@ -113,7 +113,7 @@ def machine(bucket: str, rows: Path, tmp_path_factory: pytest.TempPathFactory) -
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", f"{root}/programs:{os.environ['PATH']}")
         patch.setenv("XDG_STATE_HOME", str(root / "state"))
-        settings = ["encoder.vocab_size=120", "phases.0.length=32", "phases.0.steps=400", "checkpoint.every_steps=20"]
+        settings = ["encoder.vocab_size=120", "phases.0.length=32", "phases.0.steps=120", "checkpoint.every_steps=20"]
         settings += ["phases.0.schedule.warmup_steps=0", "logging.tensorboard=false", "phases.0.batch_size=32"]
         words = ["launch", "queued-resource", "smoke", "--workdir", f"{bucket}/boot", "--data", f"{bucket}/rows"]
         words += ["--topology", "v5e:2x2", "--analytic", "--project", "my-project", "--zone", "us-east5-a"]
@@ -145,7 +145,7 @@ def test_a_bare_machine_trains_is_killed_goes_on_and_ends_the_bill(machine: Mach
         if running.poll() is None:
             os.killpg(running.pid, signal.SIGKILL)
     assert "started again, 1 of 3" in machine.log and "continuing after step" in machine.log
-    assert "checkpoints/400/manifest.json" in kept.files() and "done after step 400" in machine.log
+    assert "checkpoints/120/manifest.json" in kept.files() and "done after step 120" in machine.log
     # What the lock file names is there, and nothing else.
     (environment,) = (machine.root / "home").glob("env-*")
     listed = subprocess.run(
