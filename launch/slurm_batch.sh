@@ -47,6 +47,9 @@ elif [ "$again" -ge "$restarts" ]; then
   echo "job $SLURM_JOB_ID was interrupted once more, and has been started again $again times; the same command continues"
 else
   echo "job $SLURM_JOB_ID was interrupted (srun: $code): it is started again"
-  scontrol requeue "$SLURM_JOB_ID"
+  # Slurm ends this shell for it. One that ends by itself meanwhile is a job that has failed, and stays so.
+  trap - TERM
+  scontrol requeue "$SLURM_JOB_ID" && sleep 300
+  echo "job $SLURM_JOB_ID could not be requeued; the same command continues"
 fi
 exit 3

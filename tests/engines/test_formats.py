@@ -104,7 +104,7 @@ GKE = [
     [],
     ["--topology", "v5p:4x4x4", "--slices", "2", "--spot", "--service-account", "trainer", "--priority-class", "high"],
     ["--topology", "h200:8", "--slices", "4", "--secret", "HF_TOKEN=hub/token", "--namespace", "team"],
-    ["--topology", "v6e:1x1", "--set", "name=a\"b'c: $(d) # e\n- f", "--restarts", "0"],
+    ["--topology", "v6e:1x1", *SMALL, "name=a\"b'c: $(d) # e\n- f", "--restarts", "0"],
 ]
 
 

@@ -45,13 +45,18 @@ class Runs:
         words = self.ask("scontrol", "--oneliner", "show", "job", number).split()
         return dict(word.split("=", 1) for word in words if "=" in word)
 
+    def again(self, number: str, restarts: int, seconds: float = 120) -> None:
+        """Returns once a job has been requeued and has begun again, which Slurm lets it after some seconds."""
+        end = time.monotonic() + seconds
+        while (found := self.job(number))["Restarts"] != str(restarts) or found["JobState"] != "RUNNING":
+            assert time.monotonic() < end and found["JobState"] not in ENDED, found
+            time.sleep(0.3)
+
     def end(self, number: str, seconds: float = 180) -> dict[str, str]:
-        """The job once it has ended; a requeued one is let begin at once."""
+        """The job once it has ended."""
         end = time.monotonic() + seconds
         while (found := self.job(number))["JobState"] not in ENDED:
             assert time.monotonic() < end, found
-            if found["JobState"] == "PENDING" and found["Restarts"] != "0":
-                self.ask("scontrol", "update", f"JobId={number}", "StartTime=now")
             time.sleep(0.3)
         return found
 
@@ -107,10 +112,9 @@ def test_signalled_killed_requeued_it_ends_with_the_same_bits(runs: Runs, whole:
     assert number in runs.launch("status", "--workdir", str(workdir))
     # As Slurm does before the time is up, and before a preemption.
     runs.ask("scancel", "--signal=TERM", number)
-    eventually(lambda: runs.job(number)["Restarts"] == "1", workdir)
+    eventually(lambda: "it is started again" in logs(workdir), workdir)
     assert "stopped by SIGTERM" in logs(workdir) and steps(workdir) < 40
-
-    runs.ask("scontrol", "update", f"JobId={number}", "StartTime=now")
+    runs.again(number, 1)
     before = steps(workdir)
     eventually(lambda: steps(workdir) >= before + 3, workdir)
     for process in psutil.process_iter(["cmdline"]):
