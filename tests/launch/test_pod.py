@@ -1,0 +1,102 @@
+"""The script of a pod, run here: its places moved into a directory, its Python one that says how it was called."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from jaxbert.launch.archive import archive
+
+POD = Path(__file__).parents[2] / "launch" / "gke_pod.sh"
+PYTHON = """#!/bin/bash
+trap 'echo told >>"$SAID"; exit 3' TERM
+printf '%s\\0' "$PWD" "$PYTHONPATH" "${JAXBERT_PROCESS_ID-none}" "$$" "$@" >"$SAID.part"
+mv "$SAID.part" "$SAID"
+[ -z "$WAIT" ] || while :; do sleep 0.1; done
+"""
+
+
+@pytest.fixture
+def pod(tmp_path: Path):
+    """Starts the script with arguments and an environment; gives the process and where Python writes its call."""
+    made = archive(lock="requirements-lock-3.13-tpu.txt")
+    (tmp_path / "jaxbert").mkdir()
+    (tmp_path / "jaxbert/code.tar.gz").write_bytes(made.content)
+    (tmp_path / "opt").mkdir()
+    lock = Path(__file__).parents[2] / "requirements-lock-3.13-tpu.txt"
+    (tmp_path / "opt/requirements.lock").write_bytes(lock.read_bytes())
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python3").write_text(PYTHON)
+    (tmp_path / "bin/python3").chmod(0o755)
+    text = POD.read_text()
+    for place, here in (("/tmp/jaxbert", "code"), ("/jaxbert/code", "jaxbert/code"), ("/opt/jaxbert", "opt")):
+        assert place in text
+        text = text.replace(place, str(tmp_path / here) if place != "/jaxbert/code" else str(tmp_path / "jaxbert/code"))
+
+    def start(*arguments: str, **environment: str) -> tuple[subprocess.Popen[bytes], Path]:
+        said = tmp_path / "said"
+        said.unlink(missing_ok=True)
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", text, "jaxbert", *arguments],
+            env={
+                "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
+                "JAXBERT_CODE_SHA256": hashlib.sha256(made.content).hexdigest(),
+                "SAID": str(said),
+                "WAIT": "",
+                **environment,
+            },
+            stderr=subprocess.PIPE,
+        )
+        return process, said
+
+    return start
+
+
+def words(said: Path) -> list[str]:
+    return said.read_bytes().decode().split("\0")[:-1]
+
+
+def test_arguments_arrive_and_the_code_is_the_one_that_came(pod, tmp_path: Path):
+    evil = ["bert_base", "--set", "name=a b'c\"d\n$(touch x) `y`", "--workdir=gs://b/c"]
+    process, said = pod(*evil)
+    assert process.wait(60) == 0, process.stderr.read()
+    place, path, number, _, *rest = words(said)
+    assert (place, path, number) == ("/tmp", str(tmp_path / "code"), "none")
+    assert rest == ["-P", "-m", "jaxbert", "pretrain", *evil]
+    assert (tmp_path / "code/jaxbert/train.py").is_file()
+
+
+def test_of_gpus_each_process_knows_its_number(pod):
+    process, said = pod(
+        "bert_base",
+        JAXBERT_COORDINATOR="a:1",
+        JAXBERT_JOB_INDEX="3",
+        JAXBERT_PODS="2",
+        JOB_COMPLETION_INDEX="1",
+    )
+    assert process.wait(60) == 0 and words(said)[2] == "7"
+
+
+def test_sigterm_reaches_python(pod):
+    process, said = pod("bert_base", WAIT="1")
+    end = time.monotonic() + 60
+    while not said.exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    # No shell between: the process that the kubelet knows is Python.
+    assert words(said)[3] == str(process.pid)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 3 and said.read_text().endswith("told\n")
+
+
+def test_other_code_or_another_image_does_not_run(pod, tmp_path: Path):
+    process, said = pod("bert_base", JAXBERT_CODE_SHA256="0" * 64)
+    assert process.wait(60) == 4 and b"sha256" in process.stderr.read() and not said.exists()
+    (tmp_path / "opt/requirements.lock").write_text("jax==0.1\n")
+    process, said = pod("bert_base")
+    assert process.wait(60) == 2 and b"Build it again" in process.stderr.read() and not said.exists()

@@ -1,0 +1,40 @@
+"""What a process tells jax about its devices, by who started it. Real processes: tests/multiprocess, tests/engines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import pytest
+
+from jaxbert.processes import initialise
+
+HERE = {"JAXBERT_COORDINATOR": "localhost:1", "JAXBERT_PROCESSES": "2", "JAXBERT_PROCESS_ID": "1"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "distributed", "devices"),
+    [
+        # Launched here, two processes of four GPUs each of this machine.
+        ({**HERE, "JAXBERT_DEVICES": "4"}, False, [4, 5, 6, 7]),
+        # Started on a machine of their own each: all that it has.
+        (HERE, False, None),
+        # Under Slurm: a task a node with all its GPUs; a task a GPU.
+        ({"SLURM_LOCALID": "0", "SLURM_PROCID": "3", "JAXBERT_DEVICES": "8"}, True, list(range(8))),
+        ({"SLURM_LOCALID": "2", "SLURM_PROCID": "6", "JAXBERT_DEVICES": "1"}, True, [2]),
+        # jax decides.
+        ({"SLURM_LOCALID": "2"}, True, None),
+        # CPUs have no numbers.
+        ({"SLURM_LOCALID": "2", "JAXBERT_DEVICES": "2", "JAX_PLATFORMS": "cpu"}, True, None),
+    ],
+)
+def test_devices(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], distributed: bool, devices: Any):
+    told: dict[str, Any] = {}
+    monkeypatch.setattr(jax.distributed, "initialize", lambda **settings: told.update(settings))
+    monkeypatch.setattr(jax.config, "update", lambda name, value: told.update({name: value}))
+    initialise(distributed, environment)
+    found = told.get("local_device_ids")
+    assert (None if found is None else list(found)) == devices
+    assert told.get("jax_num_cpu_devices") == (
+        int(environment["JAXBERT_DEVICES"]) if "JAXBERT_DEVICES" in environment else None
+    )
