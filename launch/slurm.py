@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 import os
 import sys
 from argparse import ArgumentParser, Namespace
@@ -88,13 +89,6 @@ class Slurm:
         folder = Path(request.workdir) / "launch"
         tasks, devices, gpus = self._tasks(request)
         nodes = place.slices if place else options.nodes
-        values = {
-            "workdir": request.workdir,
-            "folder": str(folder),
-            "sha256": request.archive.sha256,
-            "archive": request.archive.name,
-            "restarts": request.restarts,
-        }
         config = request.archive.config
         arguments = list(request.arguments)
         if config:
@@ -109,7 +103,17 @@ class Slurm:
         )
         if devices:
             task = task.replace("\nset -u\n", f"\nset -u\nexport JAXBERT_DEVICES={devices}\n")
+        # By its hash: a job that waits or is requeued must not run what a later launch has written.
+        task_file = folder / f"task-{hashlib.sha256(task.encode()).hexdigest()[:12]}.sh"
         batch = folder / "batch.sh"
+        values = {
+            "workdir": request.workdir,
+            "folder": str(folder),
+            "task": str(task_file),
+            "sha256": request.archive.sha256,
+            "archive": request.archive.name,
+            "restarts": request.restarts,
+        }
         passed = [
             f"{passed}={getattr(options, option)}"
             for option, (_, passed) in _PASSED.items()
@@ -138,7 +142,7 @@ class Slurm:
             ends="the job ends with the run",
             files=(
                 File(folder / request.archive.name, request.archive.content),
-                File(folder / "task.sh", task.encode(), executable=True),
+                File(task_file, task.encode(), executable=True),
                 File(batch, script("slurm_batch.sh", values).encode(), executable=True),
             ),
             commands=(Command(sbatch, does="submit the job"),),

@@ -26,7 +26,7 @@ export PYTHONPATH=$code
 told=
 trap 'told=1' TERM
 rm -f "$state"/*
-srun --export=ALL --kill-on-bad-exit=0 bash "$folder/task.sh" "$state"
+srun --export=ALL --kill-on-bad-exit=0 bash "$task" "$state"
 code=$?
 
 # srun's is the highest of all; which of them repeating cannot help is looked up in each.

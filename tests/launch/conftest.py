@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jaxbert.launch.archive import archive
@@ -46,6 +47,11 @@ def arguments(target: str, tmp_path: Path, *more: str) -> list[str]:
     """Of `jaxbert launch` for bert_base."""
     workdir = str(tmp_path / "run") if target == "slurm" else BUCKET
     return ["launch", target, "bert_base", "--workdir", workdir, *ROWS, *TARGETS[target], *more]
+
+
+def task_of(files: Mapping[str, Any]) -> Any:
+    """Slurm's script of a task, which is called by its hash."""
+    return next(file for name, file in files.items() if name.startswith("task-"))
 
 
 @pytest.fixture(autouse=True)

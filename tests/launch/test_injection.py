@@ -12,7 +12,7 @@ import yaml
 from jaxbert.launch.manifest import documents
 from jaxbert.launch.scripts import script
 
-from tests.launch.conftest import TARGETS, arguments
+from tests.launch.conftest import TARGETS, arguments, task_of
 
 EVIL = (
     "a b",
@@ -144,7 +144,7 @@ def test_what_stays_text_arrives_as_it_was(launch, programs, tmp_path: Path):
                 run = yaml.safe_load(files["task.yaml"].read_text())["run"]
                 found = shell(run.partition("# On each node")[0] + PRINT)
             elif target == "slurm":
-                found = shell(files["task.sh"].read_bytes().decode().partition("# One task")[0] + PRINT)
+                found = shell(task_of(files).read_bytes().decode().partition("# One task")[0] + PRINT)
                 assert base[4] in found
             else:
                 found = shell(files["startup.sh"].read_bytes().decode().partition("# A bare machine")[0] + PRINT)

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from jaxbert.launch import TARGETS as KNOWN
 
-from tests.launch.conftest import BUCKET, GOOGLE, ROWS, TARGETS, arguments
+from tests.launch.conftest import BUCKET, GOOGLE, ROWS, TARGETS, arguments, task_of
 
 EACH = sorted(TARGETS)
 
@@ -273,10 +273,21 @@ def test_slurm_has_a_task_a_node_or_a_gpu(launch, programs, tmp_path: Path):
     files = sent(launch, "slurm", tmp_path, "--topology", "h100:8", "--slices", "2", "--time", "1-00:00:00")
     call = next(call for call in programs() if call[0] == "sbatch")
     assert {"--nodes=2", "--ntasks-per-node=1", "--gpus-per-node=8", "--time=1-00:00:00", "--requeue"} <= set(call)
-    assert "JAXBERT_DEVICES=8" in files["task.sh"].decode()
+    assert "JAXBERT_DEVICES=8" in task_of(files).decode()
     sent(launch, "slurm", tmp_path, "--topology", "h100:8", "--slices", "2", "--task-per", "gpu")
     call = next(call for call in programs() if call[0] == "sbatch")
     assert {"--nodes=2", "--ntasks-per-node=8"} <= set(call)
+
+
+def test_a_later_launch_leaves_the_files_of_a_waiting_job_alone(launch, programs, tmp_path: Path):
+    first = sent(launch, "slurm", tmp_path)
+    paths = {
+        path: path.read_bytes() for path in (tmp_path / "run/launch").iterdir() if path.name.startswith(("task", "jax"))
+    }
+    sent(launch, "slurm", tmp_path, "--set", "seed=7")
+    assert len(paths) == 2 and all(path.read_bytes() == content for path, content in paths.items())
+    # The batch script itself is Slurm's from the submission on.
+    assert any(name.encode() in first["batch.sh"] for name in first if name.startswith("task-"))
 
 
 def test_secrets_go_by_reference(launch, programs, tmp_path: Path, monkeypatch):
