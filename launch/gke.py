@@ -260,12 +260,13 @@ class Gke:
         first = f"{mine},jobset.sigs.k8s.io/job-index=0,batch.kubernetes.io/job-completion-index=0"
         return Control(
             status=(
-                Command((*kubectl, "get", "jobset", name, "--ignore-not-found")),
+                # One that is not there is an error: this may be another cluster.
+                Command((*kubectl, "get", "jobset", name)),
                 Command((*kubectl, "get", "pods", f"--selector={mine}", "--output=wide")),
             ),
             logs=(Command((*kubectl, "logs", f"--selector={first}", "--tail=-1", *(["--follow"] if follow else []))),),
             stop=(
-                Command((*kubectl, "delete", "jobset", name, "--ignore-not-found")),
+                Command((*kubectl, "delete", "jobset", name)),
                 Command((*kubectl, "delete", "configmap", f"--selector=jaxbert-job={name}", "--ignore-not-found")),
             ),
         )
