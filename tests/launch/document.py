@@ -52,6 +52,8 @@ def output(command: str) -> str:
         text = said.getvalue().replace(f"{place}/state", "~/.local/state")
     # Hashes, whole or cut to 16 or 12 digits. Names of jobs have 8, and are the same everywhere.
     text = re.sub(r"\b[0-9a-f]{12}(?:[0-9a-f]{4})?(?:[0-9a-f]{48})?\b", "CODE", text)
+    # So many has an instance template's, after its job's name.
+    text = re.sub(r"(-[0-9a-f]{8}-)[0-9a-f]{8}\b", r"\1CODE", text)
     text = re.sub(r"\d+ files, sha256", "N files, sha256", text)
     text = re.sub(r"\([\d,]+ bytes\)", "(N bytes)", text).replace(sys.executable, "python")
     text = re.sub(r"localhost:\d+", "localhost:PORT", text)
