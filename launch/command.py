@@ -30,7 +30,7 @@ CONTROLS = {
     "stop": "ends it; the same command continues",
 }
 _RESTARTS = 50
-# What gives up on this machine, were it to be read on another.
+# Sources of text that are files of this machine.
 _LOCAL_SOURCES = ("text:", "jsonl:", "parquet:")
 
 
@@ -200,7 +200,7 @@ def control(word: str, targets: Mapping[str, Target], args: Namespace) -> dict[s
     try:
         target.check(options)
         commands = getattr(target.control(name, options, follow=getattr(args, "follow", False)), word)
-    except AttributeError as error:
+    except (AttributeError, TypeError) as error:
         raise InputError(f"unreadable record of a launch: {error}", where=args.workdir, fix="Ask the engine.") from None
     if args.dry_run:
         print("\n".join(command.line() for command in commands))
@@ -235,12 +235,16 @@ def _workdir(workdir: str) -> str:
 
 def _check_inputs_can_be_reached(args: Namespace, config: RunConfig) -> None:
     """Machines elsewhere have none of this one's files."""
-    for option in ("init", "tokenizer"):
-        value = getattr(args, option)
-        if value is not None and not value.startswith("hf:"):
+    distillation = config.objectives.distillation
+    for where, value in (
+        ("--init", args.init or config.init),
+        ("--tokenizer", args.tokenizer or config.data.tokenizer),
+        ("objectives.distillation.teacher", distillation.teacher if distillation is not None else ""),
+    ):
+        if value and not value.startswith("hf:"):
             raise InputError(
-                "lies on this machine",
-                where=f"--{option} {value}",
+                "lies on this machine, or would have to",
+                where=f"{where} {value}",
                 fix="Give hf:NAME, or launch where a disk is shared.",
             )
     for phase in config.phases:

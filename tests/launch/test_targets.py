@@ -98,6 +98,7 @@ def test_a_record_cannot_say_what_runs(launch, programs, answer):
         {**good, "options": where, "name": "--all"},
         {**good, "options": where, "target": "os"},
         {**good, "options": {}},
+        {**good, "options": {**where, "slices": "many"}},
         {"target": "gke"},
         [],
     ):
@@ -166,6 +167,7 @@ def test_a_program_that_is_not_there_is_named(launch, monkeypatch, tmp_path: Pat
         ("gke", ["--set", "phases.0.steps=0"], "steps"),
         ("gke", ["--restarts", "-1"], "--restarts"),
         ("gke", ["--init", "runs/other"], "lies on this machine"),
+        ("gke", ["--set", "data.tokenizer=runs/other"], "lies on this machine"),
         ("gke", ["--data", "seq128:rows"], "rows lie on this machine"),
         ("gke", ["--secret", "HF_TOKEN"], "SECRET/KEY"),
         ("skypilot", ["--secret", "HF_TOKEN=a"], "--secret NAME"),
@@ -176,6 +178,13 @@ def test_what_cannot_be_honoured_is_refused(target, more, said, launch, programs
     code, line = launch(target, *more, "--yes")
     assert code == 2 and said in line, line
     assert programs() == []
+
+
+@pytest.mark.parametrize("teacher", ["runs/teacher", "config:bert_tiny"])
+def test_a_teacher_that_lies_here_or_is_trained_first_is_not_sent(teacher: str, launch, programs):
+    base = ["launch", "gke", "distilbert_base", "--workdir", BUCKET, "--data", "gs://my-bucket/rows", *TARGETS["gke"]]
+    code, said = launch("", "--yes", "--set", f"objectives.distillation.teacher={teacher}", base=base)
+    assert code == 2 and "objectives.distillation.teacher" in said and programs() == []
 
 
 def test_local_refuses_a_topology(launch, tmp_path: Path):
