@@ -55,12 +55,12 @@ from jaxbert.config import (
 from jaxbert.data.records import prepare_records, split_of
 from jaxbert.data.rows import build_rows
 from jaxbert.data.sources import open_source
-from jaxbert.initial import fitted_parameters, inherit, load_initial
-from jaxbert.library import Loaded
 from jaxbert.models.families.bert import PRESETS
 from jaxbert.models.model import Model
+from jaxbert.run.initial import fitted_parameters, inherit, load_initial
 from jaxbert.text.tokenizers import Tokenizer, train_tokenizer
 from jaxbert.text.tokenizers.wordpiece import WordPiece
+from jaxbert.use.library import Loaded
 
 VOCABULARY, LENGTH, BATCH, HELD_OUT = 4096, 64, 16, 0.02
 DOCUMENT = 10_000  # characters of a document, about

@@ -67,7 +67,7 @@ def sentence_encoder(files: list[Path]) -> dict[str, Any]:
     from scipy.stats import spearmanr
 
     import jaxbert
-    from jaxbert.embed import embed
+    from jaxbert.use.embed import embed
 
     model = jaxbert.load(minilm())
     found = {}

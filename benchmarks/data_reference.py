@@ -28,8 +28,8 @@ from jaxbert.data.policies import TokenShard
 from jaxbert.data.records import read_records
 from jaxbert.data.rows import assemble
 from jaxbert.objectives import MaskedLM
-from jaxbert.step import corrupt, frozen_tables
 from jaxbert.text.tokenizers import Tokenizer
+from jaxbert.training.step import corrupt, frozen_tables
 
 FIGURES = (
     *("rows", "mean length of A", "mean length of B", "mean length of A + B", "full", "random next", "truncated"),

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert.config import find_config
+from jaxbert.config.overrides import apply_overrides
 from jaxbert.models.families import FAMILIES
-from jaxbert.overrides import apply_overrides
 
 SOURCE = "sample:aws-docs"
 VOCABULARY = 8192

@@ -21,15 +21,15 @@ correctness (`gpu_child.CHECKS` has details and tolerances)
 
 steps: bert_base and bert_large at 128 and 512 tokens. Both sides have the same full rows, masked positions (15%),
 dropout of 0.1, clipping, AdamW, float32 weights and bfloat16 products. Both are alive together and compute in turns.
-    ours   `jaxbert.step.build`: corruption, forward, backward, clipping, AdamW, with --xla_gpu_deterministic_ops=true
-           as `jaxbert pretrain` sets it
+    ours   `jaxbert.training.step.build`: corruption, forward, backward, clipping, AdamW, with
+           --xla_gpu_deterministic_ops=true, as `jaxbert pretrain` sets it
     torch  transformers' BertForPreTraining: sdpa without a mask (the rows are full), torch.compile, fused AdamW,
            autocast; corrupted once beforehand; projects every position on the vocabulary, ours the masked ones only
 variants: ours without deterministic kernels (first shape); both without dropout (longest rows); torch with the masked
 positions gathered before the projection, as ours has them.
 
     tokens/s  rows x length / seconds a step, the median over rounds; the input lies on the device already
-    MFU       step_flops(one row) x rows / (seconds a step x peak FLOP/s), from `jaxbert.telemetry`, for both sides:
+    MFU       step_flops(one row) x rows / (seconds a step x peak FLOP/s), by `jaxbert.observe`, for both sides:
               backward twice the forward, masked positions only, no recomputation, the published dense bfloat16 peak
     memory    peak bytes in use, by the side's own allocator
     J/token   the GPU's own energy counter (NVML) over the timed rounds
@@ -58,7 +58,7 @@ sys.path.insert(0, str(HERE.parent))
 
 from jaxbert.config import EncoderConfig  # noqa: E402
 from jaxbert.models.families.bert import PRESETS  # noqa: E402
-from jaxbert.telemetry import MFU_FORMULA, step_flops  # noqa: E402
+from jaxbert.observe.telemetry import MFU_FORMULA, step_flops  # noqa: E402
 
 Json = dict[str, Any]
 

@@ -99,8 +99,8 @@ class Training:
     """A built program on the first device, its frozen tables and its batches."""
 
     def __init__(self, config: RunConfig, batches: int = BATCHES):
-        from jaxbert.sharding import global_batch, replicated, single_device_mesh
-        from jaxbert.step import batch_fields, build, frozen_tables
+        from jaxbert.core.sharding import global_batch, replicated, single_device_mesh
+        from jaxbert.training.step import batch_fields, build, frozen_tables
 
         phase, vocab_size = config.phases[0], config.encoder.vocab_size
         self.config, self.mesh = config, single_device_mesh()
@@ -219,7 +219,7 @@ def check_masks(smoke: bool) -> Json:
     import numpy as np
 
     from jaxbert.objectives import make_objectives
-    from jaxbert.step import corrupt, frozen_tables
+    from jaxbert.training.step import corrupt, frozen_tables
 
     # Arithmetic, not a random generator, whose stream may change with its version. Rows of all lengths, 0 too.
     config = run_config(PRESETS["mini"], rows=16, length=128, slots=20, dtype="float32")
@@ -255,7 +255,7 @@ def check_gradients(smoke: bool) -> Json:
 
     from jaxbert.models.model import Model
     from jaxbert.objectives import heads_of, make_objectives
-    from jaxbert.step import corrupt, frozen_tables, gradients
+    from jaxbert.training.step import corrupt, frozen_tables, gradients
 
     config = small_config(smoke, "float32")
     phase, vocab_size = config.phases[0], config.encoder.vocab_size
@@ -424,7 +424,7 @@ class Torch:
         import peer
         import torch
 
-        from jaxbert.optim import clip_norm
+        from jaxbert.training.optim import clip_norm
 
         torch.manual_seed(0)
         torch.set_float32_matmul_precision("high")
@@ -499,7 +499,7 @@ def corrupted_batches(config: RunConfig) -> Iterator[dict[str, Any]]:
     import jax.numpy as jnp
 
     from jaxbert.objectives import make_objectives
-    from jaxbert.step import corrupt, frozen_tables
+    from jaxbert.training.step import corrupt, frozen_tables
 
     phase, vocab_size = config.phases[0], config.encoder.vocab_size
     objectives = make_objectives(config.objectives, config.encoder, length=phase.length, slots=phase.slots)
@@ -514,7 +514,7 @@ class Step:
     """A side, and the clock and the meter beside it."""
 
     def __init__(self, side: Ours | Torch):
-        from jaxbert.telemetry import Nvml
+        from jaxbert.observe.telemetry import Nvml
 
         self._side = side
         self._meter = None
@@ -548,8 +548,8 @@ def facts(message: Json) -> Json:
     import common
     import jax
 
-    from jaxbert.sharding import compute_dtype
-    from jaxbert.telemetry import mesh_peak
+    from jaxbert.core.sharding import compute_dtype
+    from jaxbert.observe.telemetry import mesh_peak
 
     device, dtype = jax.devices()[0], compute_dtype("auto").name
     peak = mesh_peak([device], dtype)

@@ -88,14 +88,14 @@ def our_call(
     task: str, side: str, model: str, texts: list[str], layout: dict[str, Any]
 ) -> Callable[[], dict[str, np.ndarray]]:
     """What `jaxbert embed` and `jaxbert fill-mask` call."""
-    from jaxbert.library import load
+    from jaxbert.use.library import load
 
     loaded = load(model)
     if task == "embed":
-        from jaxbert.embed import embed
+        from jaxbert.use.embed import embed
 
         return lambda: {"vectors": embed(loaded, texts, **layout)}
-    from jaxbert.predict import fill_mask
+    from jaxbert.use.predict import fill_mask
 
     def fill() -> dict[str, np.ndarray]:
         filled = fill_mask(loaded, texts, top=TOP)
@@ -265,9 +265,9 @@ def write_random(directory: Path, tokenizer: str) -> None:
     import jax
 
     from jaxbert.config import find_config
-    from jaxbert.library import Loaded
     from jaxbert.models.model import Model
     from jaxbert.text.tokenizers import Tokenizer
+    from jaxbert.use.library import Loaded
 
     encoder = find_config("bert_base").encoder
     params = jax.jit(Model(encoder, ("masked_lm",)).init)(jax.random.key(0))

@@ -115,8 +115,8 @@ def scaling() -> None:
 def grown(chip: str, shape: str, count: int, layout: str, kind: str) -> Iterator[dict[str, Any]]:
     """One point; none where the batch does not divide."""
     from jaxbert.config import find_config
+    from jaxbert.config.overrides import apply_overrides
     from jaxbert.errors import InputError
-    from jaxbert.overrides import apply_overrides
     from jaxbert.plan.layouts import judge
     from jaxbert.plan.planner import prepared
     from jaxbert.plan.topologies import topology

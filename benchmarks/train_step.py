@@ -2,9 +2,9 @@
 
     python benchmarks/train_step.py [--case NAME ...] [--rounds N] [--no-compile] [--write]
 
-Ours is the product's step (`jaxbert.step.build`): corruption of the clean batch, forward, backward, clipping, AdamW.
-The peer's has no corruption: it is given the batch as ours corrupted it once. Before anything is timed, both losses on
-the same weights and batch must agree without dropout; the exit code is 1 where they do not.
+Ours is the product's step (`jaxbert.training.step.build`): corruption of the clean batch, forward, backward, clipping,
+AdamW. The peer's has no corruption: it is given the batch as ours corrupted it once. Before anything is timed, both
+losses on the same weights and batch must agree without dropout; the exit code is 1 where they do not.
 """
 
 from __future__ import annotations
@@ -109,8 +109,8 @@ def our_step(case: Case) -> Callable[[], None]:
     """The product's step, with donated state, as a function that returns when it is done."""
     import jax
 
-    from jaxbert.sharding import make_mesh, replicated
-    from jaxbert.step import build
+    from jaxbert.core.sharding import make_mesh, replicated
+    from jaxbert.training.step import build
 
     config = run_config(case)
     mesh = make_mesh(config.mesh)
@@ -129,7 +129,7 @@ def our_step(case: Case) -> Callable[[], None]:
 
 def frozen_of(config: RunConfig) -> dict[str, np.ndarray]:
     """Vocabulary tables as if the first five ids were the special tokens, the last of them [MASK]."""
-    from jaxbert.step import frozen_tables
+    from jaxbert.training.step import frozen_tables
 
     return frozen_tables(np.arange(config.encoder.vocab_size) < 5, 4)
 
@@ -139,7 +139,7 @@ def peer_step(case: Case, directory: Path, bfloat16: bool, compiled: bool) -> Ca
     import peer
     import torch
 
-    from jaxbert.optim import clip_norm
+    from jaxbert.training.optim import clip_norm
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     torch.manual_seed(0)
@@ -163,7 +163,7 @@ def check(case: Case, directory: Path) -> None:
 
     from jaxbert.models.model import Model
     from jaxbert.objectives import heads_of, make_objectives, weights_of
-    from jaxbert.step import collect_terms, corrupt
+    from jaxbert.training.step import collect_terms, corrupt
 
     config = run_config(case)
     phase = config.phases[0]
@@ -282,8 +282,8 @@ def settings(rounds: int) -> dict[str, Any]:
         "rounds": rounds,
         "warm_up_steps": WARM_UP,
         "environment": {**ENVIRONMENT, "OMP_NUM_THREADS": str(cores)},
-        "ours": "jaxbert.step.build: corruption, forward, backward, clipping, AdamW; float32; state donated; the "
-        "vocabulary projected at the masked slots only",
+        "ours": "jaxbert.training.step.build: corruption, forward, backward, clipping, AdamW; float32; state donated; "
+        "the vocabulary projected at the masked slots only",
         "peer": "BertForPreTraining, sdpa attention, train mode; forward, backward, clip_grad_norm_, fused AdamW, "
         "zero_grad(set_to_none=True); no corruption; the vocabulary projected at every position, as it does with "
         "labels; bfloat16 is torch.autocast over the forward pass; compiled is torch.compile(model)",

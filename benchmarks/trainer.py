@@ -32,13 +32,13 @@ from peer import load_params, make_optimizer, make_peer, peer_batch
 
 from jaxbert.config import PhaseConfig, RunConfig, horizon, load_json, slots
 from jaxbert.convert.read import read_model
+from jaxbert.core.sharding import replicated, single_device_mesh
 from jaxbert.data.pipeline import Batches, FixedBatches, Rows
-from jaxbert.evaluate import evaluate_rows
+from jaxbert.evaluate.evaluation import evaluate_rows
 from jaxbert.objectives import make_objectives
-from jaxbert.optim import clip_norm, make_schedule
-from jaxbert.sharding import replicated, single_device_mesh
-from jaxbert.step import build, corrupt, evaluation_view, frozen_tables
 from jaxbert.text.tokenizers import Tokenizer
+from jaxbert.training.optim import clip_norm, make_schedule
+from jaxbert.training.step import build, corrupt, evaluation_view, frozen_tables
 
 AGREEMENT_STEPS = 20
 AGREEMENT = 1e-4  # largest relative difference of their losses
@@ -67,7 +67,7 @@ def corruption(config: RunConfig, phase: PhaseConfig) -> Callable[[Any, jax.Arra
 
 
 def training_batches(config: RunConfig, steps: int) -> Iterator[dict[str, torch.Tensor]]:
-    """What the run trains on, as the peer's arguments: our order, and our masks by the keys of `jaxbert.step`."""
+    """What the run trains on, as the peer's arguments: our order, and our masks by the step's keys."""
     phase = config.phases[0]
     batches = Batches(
         [(rows_of(config, "train"), 1.0)],

@@ -8,16 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxbert.library import Batch, Loaded, load
+    from jaxbert.use.library import Batch, Loaded, load
 
 __all__ = ["Batch", "Loaded", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
     if name in ("load", "Loaded", "Batch"):
-        import jaxbert.library
+        from jaxbert.use import library
 
-        return getattr(jaxbert.library, name)
+        return getattr(library, name)
     if name == "__version__":
         from importlib.metadata import version
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jaxbert.cli import entry
+from jaxbert.commands.main import entry
 
 if __name__ == "__main__":
     entry()

@@ -22,7 +22,7 @@ from jaxbert.launch.running import run
 from jaxbert.config import RunConfig
 from jaxbert.errors import InputError, Interrupted
 from jaxbert.plan.topologies import Topology, topology
-from jaxbert.storage import is_remote
+from jaxbert.stores.storage import is_remote
 
 CONTROLS = {
     "status": "how a job is",

@@ -14,7 +14,7 @@ from jaxbert.launch.manifest import documents
 from jaxbert.launch.names import checked
 
 from jaxbert.errors import InputError
-from jaxbert.storage import is_remote
+from jaxbert.stores.storage import is_remote
 
 # A ConfigMap may have 1 MiB (kubernetes.io/docs/concepts/configuration/configmap).
 _MOST_BYTES = 1_000_000

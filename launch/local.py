@@ -10,9 +10,9 @@ from pathlib import Path
 from jaxbert.launch.job import Command, Job
 
 from jaxbert.errors import InputError
-from jaxbert.processes import COORDINATOR, DEVICES, PROCESS_ID, PROCESSES, SUPERVISED
-from jaxbert.storage import is_remote
-from jaxbert.workdir import Mirror
+from jaxbert.run.processes import COORDINATOR, DEVICES, PROCESS_ID, PROCESSES, SUPERVISED
+from jaxbert.stores.storage import is_remote
+from jaxbert.stores.workdir import Mirror
 
 
 def local(

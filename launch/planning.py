@@ -19,7 +19,7 @@ from jaxbert.launch.archive import code_hash
 from jaxbert.config import RunConfig, to_json
 from jaxbert.errors import InputError, Interrupted, Stopped
 from jaxbert.plan.topologies import Topology
-from jaxbert.storage import cache_directory
+from jaxbert.stores.storage import cache_directory
 
 
 def plan(

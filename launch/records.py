@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert.errors import InputError
-from jaxbert.storage import is_remote
+from jaxbert.stores.storage import is_remote
 
 _NAME = "job.json"
 

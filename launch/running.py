@@ -16,7 +16,7 @@ from typing import IO, Any
 from jaxbert.launch.job import Command, Job
 
 from jaxbert.errors import InputError, Interrupted
-from jaxbert.processes import LOST, meaning
+from jaxbert.run.processes import LOST, meaning
 
 # Processes of a run end together by themselves; one that does not within so many seconds is asked to (SIGTERM), then
 # made to (SIGKILL) after three times as many: it may have a checkpoint to write first.

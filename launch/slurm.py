@@ -15,7 +15,7 @@ from jaxbert.launch.names import checked
 from jaxbert.launch.scripts import script
 
 from jaxbert.errors import InputError
-from jaxbert.storage import is_remote
+from jaxbert.stores.storage import is_remote
 
 # Option -> (kind of name, option of sbatch).
 _PASSED = {

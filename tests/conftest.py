@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ os.environ.setdefault("TERM", "dumb")
 # Compiling is most of what tests cost, and takes half the time without optimisation. It changes last bits at most:
 # where bits count, both runs are compiled alike. The quickstart, in `.ci/run`, is compiled as users have it.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
-# The same small programs are compiled again and again, also in processes that tests start and kill.
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "compiled"))
+# The same small programs are compiled again and again, also in processes that tests start and kill. They are kept in
+# the user's cache folder, by version, so that the next clone of this repository finds them.
+_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE / "jaxbert" / "tests" / f"jax-{version('jaxlib')}"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 

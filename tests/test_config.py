@@ -24,8 +24,8 @@ from jaxbert.config import (
     slots,
     total_steps,
 )
+from jaxbert.config.overrides import apply_overrides
 from jaxbert.errors import InputError
-from jaxbert.overrides import apply_overrides
 
 CONFIG = RunConfig(
     name="test",
@@ -204,7 +204,7 @@ def test_what_a_resume_may_change():
 
 def test_every_field_is_reachable_by_set():
     from jaxbert.config import to_json
-    from jaxbert.report import flat
+    from jaxbert.observe.report import flat
 
     for key, value in flat(to_json(CONFIG)).items():
         if value != "none" and not key.endswith(".rows"):

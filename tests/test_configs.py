@@ -10,8 +10,8 @@ import pytest
 
 from jaxbert.config import RowsSource, RunConfig, check, config_names, find_config, from_json, to_json, total_steps
 from jaxbert.models.families import FAMILIES, check_family
-from jaxbert.step import phase_learning_rate
-from jaxbert.teacher import resolve
+from jaxbert.run.teacher import resolve
+from jaxbert.training.step import phase_learning_rate
 
 
 @pytest.mark.parametrize("name", config_names())

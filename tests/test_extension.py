@@ -23,15 +23,15 @@ from jaxbert.config import (
     from_json,
     to_json,
 )
+from jaxbert.config.overrides import apply_overrides
 from jaxbert.convert.hf import write_hf
+from jaxbert.core.sharding import replicated, single_device_mesh
 from jaxbert.errors import InputError
 from jaxbert.models.families import FAMILIES, bert
 from jaxbert.models.families.family import Name
 from jaxbert.models.model import Model
 from jaxbert.objectives import OBJECTIVES, Term
-from jaxbert.overrides import apply_overrides
-from jaxbert.sharding import replicated, single_device_mesh
-from jaxbert.step import build, frozen_tables
+from jaxbert.training.step import build, frozen_tables
 from tests.convert.comparison import published_of
 
 VOCAB, LENGTH, BATCH = 60, 16, 8

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from jaxbert import lease as leases
 from jaxbert.errors import InputError, Interrupted, Stopped
-from jaxbert.lease import DIRECTORY, Lease, Owner, period
-from jaxbert.storage import Disk
+from jaxbert.stores import lease as leases
+from jaxbert.stores.lease import DIRECTORY, Lease, Owner, period
+from jaxbert.stores.storage import Disk
 
 PERIOD = 60.0
 
@@ -100,8 +100,8 @@ def test_one_that_was_killed_is_taken_over_after_a_period(tmp_path: Path, elsewh
 
 def test_a_run_takes_over_what_a_killed_one_on_another_machine_held(tmp_path: Path, elsewhere: None, monkeypatch):
     """Through what a run really holds a workdir with: what it waited for is what it takes."""
-    from jaxbert.processes import Watch
-    from jaxbert.train import _Hold
+    from jaxbert.run.pretrain import _Hold
+    from jaxbert.run.processes import Watch
 
     monkeypatch.setenv("JAXBERT_LEASE_S", "1")
     first = Lease(Disk(tmp_path), 1)

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import pytest
 
-from jaxbert.processes import initialise
+from jaxbert.run.processes import initialise
 
 HERE = {"JAXBERT_COORDINATOR": "localhost:1", "JAXBERT_PROCESSES": "2", "JAXBERT_PROCESS_ID": "1"}
 

@@ -12,7 +12,7 @@ import pytest
 
 from jaxbert.config import DataConfig, PhaseConfig, RunConfig, ScheduleConfig, save_json
 from jaxbert.errors import InputError
-from jaxbert.report import beside, final_figures, read_run, write_report
+from jaxbert.observe.report import beside, final_figures, read_run, write_report
 
 _SCHEDULE = ScheduleConfig(peak=1e-3, warmup_steps=10)
 CONFIG = RunConfig(

@@ -7,8 +7,8 @@ import math
 import pytest
 
 from jaxbert.config import DataConfig, EvaluationConfig, PhaseConfig, RunConfig, ScheduleConfig, check, find_config
+from jaxbert.config.overrides import apply_overrides
 from jaxbert.errors import InputError
-from jaxbert.overrides import apply_overrides
 
 CONFIG = RunConfig(
     name="test",

@@ -11,9 +11,9 @@ import struct
 
 import pytest
 
-from jaxbert import telemetry
 from jaxbert.config import DistillationConfig, EncoderConfig
-from jaxbert.telemetry import (
+from jaxbert.observe import telemetry
+from jaxbert.observe.telemetry import (
     Board,
     Estimated,
     Joined,

@@ -12,7 +12,7 @@ import pytest
 from jaxbert.launch.running import worst
 
 from jaxbert.errors import InputError, Interrupted, Stopped
-from jaxbert.processes import (
+from jaxbert.run.processes import (
     COORDINATOR,
     DEVICES,
     PROCESS_ID,
@@ -128,7 +128,7 @@ def test_an_abort_under_supervision_is_3(capsys: Any):
 
 def test_a_signal_is_passed_on_to_the_supervised():
     program = (
-        "import os, signal, sys; from jaxbert.processes import supervise\n"
+        "import os, signal, sys; from jaxbert.run.processes import supervise\n"
         "child = 'import signal, sys, os, time; signal.signal(signal.SIGTERM, lambda *a: sys.exit(3)); "
         "os.kill(os.getppid(), signal.SIGTERM); time.sleep(60)'\n"
         "sys.exit(supervise([sys.executable, '-c', child], os.environ))"

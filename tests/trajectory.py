@@ -25,9 +25,9 @@ from jaxbert.config import (
     ScheduleConfig,
     slots,
 )
+from jaxbert.core.sharding import replicated, single_device_mesh
 from jaxbert.objectives import make_objectives
-from jaxbert.sharding import replicated, single_device_mesh
-from jaxbert.step import build, corrupt, frozen_tables
+from jaxbert.training.step import build, corrupt, frozen_tables
 
 GOLDEN = Path(__file__).parent / "goldens" / "bert_trajectory.txt"
 STEPS, ROWS, LENGTH, VOCABULARY, SPECIAL = 100, 8, 24, 211, 5

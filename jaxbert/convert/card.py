@@ -57,7 +57,7 @@ def render(
       config: the encoder.
       params: what was written.
       tokenizer: None where there is none.
-      origin: a `jaxbert.provenance.Provenance`.
+      origin: a `jaxbert.observe.provenance.Provenance`.
       verdict: of the gate.
       receipt: what receipt.json says.
       licence: of the model, as hubs call it ("apache-2.0"); none is made up.

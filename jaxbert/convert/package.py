@@ -12,7 +12,7 @@ from jaxbert.convert.gate import Verdict
 from jaxbert.convert.hf import RECEIPT
 from jaxbert.convert.sentence_transformers import Layout, write_layout
 from jaxbert.models.layers import Params
-from jaxbert.provenance import Provenance, stated_licence, to_json
+from jaxbert.observe.provenance import Provenance, stated_licence, to_json
 from jaxbert.text.tokenizers import Tokenizer
 
 CARD, RUN = "README.md", "run.json"

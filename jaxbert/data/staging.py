@@ -20,7 +20,7 @@ from jaxbert.config import PhaseConfig, RunConfig
 from jaxbert.data import shards
 from jaxbert.data.rows import canonical_hash
 from jaxbert.errors import InputError, Stopped
-from jaxbert.storage import Bucket, cache_directory, is_remote
+from jaxbert.stores.storage import Bucket, cache_directory, is_remote
 
 # Copies made or found by this process: a run opens its rows more than once.
 _local: dict[str, Path] = {}

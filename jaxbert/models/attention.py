@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 
 from jaxbert.config import AttentionName
+from jaxbert.core.sharding import BATCH, explicit_mesh, platform
 from jaxbert.models.layers import dropout, softmax
-from jaxbert.sharding import BATCH, explicit_mesh, platform
 
 Attention = Callable[..., jax.Array]
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxbert.config import EncoderConfig, Remat
+from jaxbert.core.sharding import Layout, act, in_use
 from jaxbert.models.attention import attend, choose
 from jaxbert.models.layers import (
     PRODUCT,
@@ -23,7 +24,6 @@ from jaxbert.models.layers import (
     weights,
     zero_from,
 )
-from jaxbert.sharding import Layout, act, in_use
 
 
 class Embeddings(nnx.Module):

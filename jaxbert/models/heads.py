@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxbert.config import EncoderConfig
+from jaxbert.core.sharding import Layout, act
 from jaxbert.models.families import FAMILIES
 from jaxbert.models.layers import Dense, LayerNorm, Table, affine, constant, gelu, parameter, weights
-from jaxbert.sharding import Layout, act
 
 
 class Pooler(nnx.Module):

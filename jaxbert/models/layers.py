@@ -18,7 +18,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import PartitionSpec as P
 
 from jaxbert.config import Activation, EncoderConfig
-from jaxbert.sharding import Layout, act, explicit_mesh, spec_of
+from jaxbert.core.sharding import Layout, act, explicit_mesh, spec_of
 
 # What the results of dense layers are called, for rematerialisation that keeps them: its policies see no products
 # inside `affine`.

@@ -103,7 +103,7 @@ class Distillation:
 def teacher_model(config: DistillationConfig, student: EncoderConfig) -> Model:
     """The teacher's functions; its vocabulary is padded as the student's is."""
     if config.encoder is None:
-        raise ValueError("the teacher's encoder is not known yet: see jaxbert.teacher.resolve")
+        raise ValueError("the teacher's encoder is not known yet: see jaxbert.run.teacher.resolve")
     return Model(dataclasses.replace(config.encoder, vocab_multiple=student.vocab_multiple), ("masked_lm",))
 
 

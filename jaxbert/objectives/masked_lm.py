@@ -10,11 +10,11 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 
 from jaxbert.config import EncoderConfig, MaskedLMConfig
+from jaxbert.core.sharding import act, reshard, spec_of
 from jaxbert.models.layers import Params, take_slots
 from jaxbert.models.model import Model
 from jaxbert.objectives import masking
 from jaxbert.objectives.base import PAIRS, SINGLES, Batch, Frozen, Term
-from jaxbert.sharding import act, reshard, spec_of
 
 
 class MaskedLM:

@@ -13,12 +13,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxbert.config import EncoderConfig, SpanBoundaryConfig
+from jaxbert.core.sharding import act
 from jaxbert.models.layers import Params, take_slots
 from jaxbert.models.model import Model
 from jaxbert.objectives import masking
 from jaxbert.objectives.base import SINGLES, Batch, Frozen, Term
 from jaxbert.objectives.masked_lm import cross_entropy
-from jaxbert.sharding import act
 
 
 class SpanBoundary:

@@ -115,15 +115,15 @@ def devices(topology: Topology) -> list[Any]:
 
 
 def compile_step(config: RunConfig, topology: Topology, phase: int) -> Compiled:
-    """Compiles the step of phase number `phase` for `topology`, as `jaxbert.step.build` makes it.
+    """Compiles the step of phase number `phase` for `topology`, as `jaxbert.training.step.build` makes it.
 
     Raises:
       InputError: the config does not go with the topology.
     """
     import jax
 
-    from jaxbert.sharding import make_mesh
-    from jaxbert.step import build
+    from jaxbert.core.sharding import make_mesh
+    from jaxbert.training.step import build
 
     mesh = make_mesh(config.mesh, devices(topology))
     program = build(config, mesh, phase)

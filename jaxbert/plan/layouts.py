@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxbert.config import LayoutName, MeshConfig, Remat, RunConfig, check, mesh_shape
+from jaxbert.core.sharding import AXES, compute_dtype
 from jaxbert.errors import InputError
 from jaxbert.plan.cost import StepTime, step_time
 from jaxbert.plan.topologies import CHIPS, SLICES, Chip, Topology, sides_of
 from jaxbert.plan.work import Work, work
-from jaxbert.sharding import AXES, compute_dtype
 
 # A program that the analytic model puts above this share of HBM is taken as one that does not fit: the model is within
 # 15% of the compiler's figures (docs/results.md).

@@ -7,12 +7,12 @@ from dataclasses import asdict
 from typing import Any
 
 from jaxbert.config import RunConfig
+from jaxbert.observe.telemetry import duration
 from jaxbert.plan.compile import Collective
 from jaxbert.plan.layouts import Candidate, sizes_of
 from jaxbert.plan.planner import PhasePlan, Plan
 from jaxbert.plan.topologies import GIB, GRID_SOURCE
 from jaxbert.plan.work import Transfer
-from jaxbert.telemetry import duration
 
 _TERMS = {
     "compute": "matrix products",

@@ -28,14 +28,14 @@ from jaxbert.config import (
     mesh_shape,
     slots,
 )
+from jaxbert.core.parameters import ParameterKind, is_stacked, kind_of, path_of
+from jaxbert.core.sharding import LAYOUTS, compute_dtype
 from jaxbert.models.model import Model
 from jaxbert.objectives.distillation import teacher_model
-from jaxbert.optim import trusted
-from jaxbert.parameters import ParameterKind, is_stacked, kind_of, path_of
+from jaxbert.observe.telemetry import step_flops
 from jaxbert.plan.topologies import Topology
-from jaxbert.sharding import LAYOUTS, compute_dtype
-from jaxbert.step import make_model, phase_objectives, specs
-from jaxbert.telemetry import step_flops
+from jaxbert.training.optim import trusted
+from jaxbert.training.step import make_model, phase_objectives, specs
 
 # Vector operations an element, forward; the backward pass is counted as the same again.
 _SOFTMAX, _NORM, _GELU = 10.0, 12.0, 15.0

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from jaxbert import cli
+from jaxbert.commands import main as cli
 from jaxbert.config import PhaseConfig, RunConfig, ScheduleConfig
 from jaxbert.errors import InputError, Interrupted, Stopped
 
@@ -110,24 +110,24 @@ def test_bad_input_is_one_line_and_exit_2_and_touches_nothing(place, capsys, arg
     ],
 )
 def test_each_end_has_its_exit_code(monkeypatch, capsys, raised, code, words):
-    import jaxbert.doctor
+    import jaxbert.observe.doctor
 
     def fail():
         raise raised
 
-    monkeypatch.setattr(jaxbert.doctor, "examine", fail)
+    monkeypatch.setattr(jaxbert.observe.doctor, "examine", fail)
     assert cli.main(["doctor"]) == code
     err = capsys.readouterr().err
     assert err.startswith("jaxbert: error: ") and err.count("\n") == 1 and words in err
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch):
-    import jaxbert.doctor
+    import jaxbert.observe.doctor
 
     def fail():
         raise FileNotFoundError("some file of ours")
 
-    monkeypatch.setattr(jaxbert.doctor, "examine", fail)
+    monkeypatch.setattr(jaxbert.observe.doctor, "examine", fail)
     with pytest.raises(FileNotFoundError):
         cli.main(["doctor"])
 
@@ -135,7 +135,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
 def test_help_and_mistakes_import_nothing_heavy():
     program = """
 import sys
-from jaxbert import cli
+from jaxbert.commands import main as cli
 try:
     cli.main(["--help"])
 except SystemExit:
@@ -199,7 +199,7 @@ def test_pretrain_hands_over_the_changed_config(place, monkeypatch, capsys):
         seen.update(config=config, workdir=workdir, **options)
         return {"step": 3}
 
-    monkeypatch.setitem(sys.modules, "jaxbert.train", types.SimpleNamespace(pretrain=pretrain))
+    monkeypatch.setitem(sys.modules, "jaxbert.run.pretrain", types.SimpleNamespace(pretrain=pretrain))
     arguments = ["pretrain", "run.json", "--workdir", "new", "--data", "a", "--set", "seed=5", "--set", "name=x"]
     assert cli.main([*arguments, "--json", "figures.json"]) == 0
     assert (seen["config"].seed, seen["config"].name, rows_of(seen["config"])) == (5, "x", [[("a", 1.0)]])
@@ -239,7 +239,7 @@ def test_pretrain_asks_for_deterministic_kernels_as_the_config_says(place, monke
         return {"step": 3}
 
     monkeypatch.setenv("XLA_FLAGS", "")
-    monkeypatch.setitem(sys.modules, "jaxbert.train", types.SimpleNamespace(pretrain=pretrain))
+    monkeypatch.setitem(sys.modules, "jaxbert.run.pretrain", types.SimpleNamespace(pretrain=pretrain))
     setting = f"numerics.deterministic={str(deterministic).lower()}"
     assert cli.main(["pretrain", "run.json", "--workdir", "new", "--data", "a", "--set", setting]) == 0
     assert seen == [deterministic]
@@ -310,7 +310,7 @@ class TestCheckpoint:
     @pytest.fixture
     def workdir(self, place):
         """Three steps of one file each; the first has the lowest validation loss."""
-        from jaxbert.checkpoint import checkpoints_of, write_manifest
+        from jaxbert.stores.checkpoint import checkpoints_of, write_manifest
 
         for step, loss in ((10, 1.0), (20, 2.0), (30, None)):
             directory = checkpoints_of(place / "run") / str(step)

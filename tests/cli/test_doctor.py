@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from jaxbert import cli, doctor
+from jaxbert.commands import main as cli
+from jaxbert.observe import doctor
 
 
 def test_on_this_machine_everything_needed_works(capsys, tmp_path):

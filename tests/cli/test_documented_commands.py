@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxbert import cli
+from jaxbert.commands import main as cli
 
 ROOT = Path(__file__).parents[2]
 FILES = ["README.md", "Makefile", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]

@@ -64,7 +64,7 @@ def test_what_is_imported_is_required():
 
 
 def test_what_the_doctor_looks_for_is_what_is_required():
-    from jaxbert.doctor import NEEDED
+    from jaxbert.observe.doctor import NEEDED
 
     wanted = requirements("requirements.txt")
     assert {module.partition(".")[0].lower() for module in NEEDED} >= {name.lower() for name in wanted}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxbert.cli import main
+from jaxbert.commands.main import main
 from jaxbert.data import beam, rows
 from jaxbert.data.records import prepare_records
 from jaxbert.data.sources import open_source

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from jaxbert.cli import main
-from jaxbert.storage import Bucket
+from jaxbert.commands.main import main
+from jaxbert.stores.storage import Bucket
 
 GCLOUD = """#!{python}
 import os, sys, urllib.parse, urllib.request

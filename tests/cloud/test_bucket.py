@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxbert.cli import main
+from jaxbert.commands.main import main
 from jaxbert.data import staging
 from jaxbert.errors import InputError, Stopped
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from jaxbert.cli import main
-from jaxbert.lease import Lease
-from jaxbert.storage import Bucket
-from jaxbert.workdir import readable
+from jaxbert.commands.main import main
+from jaxbert.stores.lease import Lease
+from jaxbert.stores.storage import Bucket
+from jaxbert.stores.workdir import readable
 
 SMALL = (
     *("encoder.vocab_size=120", "phases.0.length=32", "phases.0.steps=12", "phases.0.schedule.warmup_steps=0"),

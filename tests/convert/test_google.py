@@ -16,7 +16,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import jaxbert
-from jaxbert.cli import main
+from jaxbert.commands.main import main
 from jaxbert.convert import google
 from jaxbert.convert.google import open_tensors
 from jaxbert.convert.names import export_params

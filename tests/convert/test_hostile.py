@@ -20,9 +20,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from jaxbert.cli import main
+from jaxbert.commands.main import main
 from jaxbert.errors import InputError
-from jaxbert.library import load
+from jaxbert.use.library import load
 
 GOLDENS = Path(__file__).parent.parent / "goldens"
 BERT, ALBERT, FLAX = GOLDENS / "bert_pretraining", GOLDENS / "albert_pretraining", GOLDENS / "flax"

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 
 import jaxbert
-from jaxbert.checkpoint import Checkpoints
 from jaxbert.config import MaskedLMConfig, ObjectivesConfig, RunConfig, save_json
 from jaxbert.errors import InputError
-from jaxbert.library import Loaded
-from jaxbert.predict import fill_mask, lines
+from jaxbert.stores.checkpoint import Checkpoints
 from jaxbert.text.tokenizers import Tokenizer
+from jaxbert.use.library import Loaded
+from jaxbert.use.predict import fill_mask, lines
 from tests.convert.comparison import published_of
 
 GOLDEN = Path(__file__).parent.parent / "goldens" / "bert_pretraining"

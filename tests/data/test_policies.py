@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jaxbert.cli import main
+from jaxbert.commands.main import main
 from jaxbert.config import RowsPolicy
 from jaxbert.data import shards
 from jaxbert.data.draws import Draws

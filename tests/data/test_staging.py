@@ -10,7 +10,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from jaxbert.cli import main
+from jaxbert.commands.main import main
 from jaxbert.data import staging
 from jaxbert.data.pipeline import Rows
 from jaxbert.errors import InputError, Interrupted, Stopped

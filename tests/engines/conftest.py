@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from jaxbert.cli import main
+from jaxbert.commands.main import main
 from tests.engines.slurm_cluster import cluster
 from tests.launch.conftest import arguments
 from tests.multiprocess.conftest import config, rows

@@ -101,7 +101,7 @@ def test_two_tasks_are_one_run(runs: Runs, whole: Path):
     # What ran is what was submitted.
     (archive,) = (whole / "launch").glob("jaxbert-*.tar.gz")
     code = whole / "launch" / f"code-{archive.name.removeprefix('jaxbert-').removesuffix('.tar.gz')}"
-    assert (code / "jaxbert/train.py").is_file()
+    assert (code / "jaxbert/run/pretrain.py").is_file()
 
 
 def test_signalled_killed_requeued_it_ends_with_the_same_bits(runs: Runs, whole: Path, tmp_path: Path):

@@ -6,8 +6,8 @@ import dataclasses
 from pathlib import Path
 
 from jaxbert.config import OptimizerConfig, find_config
-from jaxbert.optim import OPTIMIZERS
-from jaxbert.step import parameter_table
+from jaxbert.training.optim import OPTIMIZERS
+from jaxbert.training.step import parameter_table
 
 GOLDEN = Path(__file__).parent / "parameters_bert_base.txt"
 

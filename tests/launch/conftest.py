@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from jaxbert.launch.archive import archive
 
-from jaxbert.cli import main
+from jaxbert.commands.main import main
 
 # Of each target: what bert_base needs there.
 BUCKET = "gs://my-bucket/runs/base"

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from unittest import mock
 
-from jaxbert.cli import main
+from jaxbert.commands.main import main
 
 PAGE = Path(__file__).parents[2] / "docs" / "launch.md"
 _GS = "--workdir gs://my-bucket/base --data seq128:gs://my-bucket/rows-128 seq512:gs://my-bucket/rows-512"

@@ -72,7 +72,7 @@ HARMLESS = {("--constraint", "a,b=c"), ("--partition", "a,b=c"), ("--gres", "a,b
 
 
 def test_every_option_that_takes_words_is_tried():
-    from jaxbert.cli import parser
+    from jaxbert.commands.main import parser
 
     other = {"--workdir", "--data", "--set", "--init", "--tokenizer", "--json", "--task-per"}
     launch = parser()[0]._subparsers._group_actions[0].choices["launch"]

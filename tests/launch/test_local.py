@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxbert.cli import main
+from jaxbert.commands.main import main
 
 
 def test_a_dry_run_prints_and_starts_nothing(tmp_path: Path, capsys):

@@ -68,7 +68,7 @@ def test_arguments_arrive_and_the_code_is_the_one_that_came(pod, tmp_path: Path)
     place, path, number, _, *rest = words(said)
     assert (place, path, number) == ("/tmp", str(tmp_path / "code"), "none")
     assert rest == ["-P", "-m", "jaxbert", "pretrain", *evil]
-    assert (tmp_path / "code/jaxbert/train.py").is_file()
+    assert (tmp_path / "code/jaxbert/run/pretrain.py").is_file()
 
 
 def test_of_gpus_each_process_knows_its_number(pod):

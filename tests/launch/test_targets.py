@@ -194,7 +194,7 @@ def test_local_refuses_a_topology(launch, tmp_path: Path):
 
 
 def test_a_run_that_does_not_fit_is_not_sent(tmp_path: Path, programs, capsys):
-    from jaxbert.cli import main
+    from jaxbert.commands.main import main
 
     more = ["--set", "phases.0.batch_size=65536", "phases.0.accumulation=1", "--analytic", "--yes"]
     assert main(arguments("gke", tmp_path, *more)) == 2
@@ -202,7 +202,7 @@ def test_a_run_that_does_not_fit_is_not_sent(tmp_path: Path, programs, capsys):
 
 
 def test_the_plan_is_made_once(tmp_path: Path, programs, capsys):
-    from jaxbert.cli import main
+    from jaxbert.commands.main import main
 
     for again in (False, True):
         assert main(arguments("gke", tmp_path, "--analytic", "--dry-run")) == 0
@@ -341,7 +341,7 @@ def test_a_config_file_goes_along(launch, programs, tmp_path: Path):
 
 
 def test_the_help_says_what_there_is(capsys):
-    from jaxbert.cli import main
+    from jaxbert.commands.main import main
 
     for target in (*EACH, "local", "status", "logs", "stop"):
         with pytest.raises(SystemExit) as end:

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxbert.core.sharding import single_device_mesh
 from jaxbert.models.attention import IMPLEMENTATIONS, attend, choose
-from jaxbert.sharding import single_device_mesh
 
 # Those that run without their accelerator: splash in Pallas' interpreter, cuDNN's call through XLA.
 HERE = ("reference", "splash_interpreted", "xla")

@@ -20,8 +20,8 @@ from jaxbert.config import (
     RunConfig,
     ScheduleConfig,
 )
-from jaxbert.sharding import global_batch, make_mesh, replicated
-from jaxbert.step import batch_fields, build, frozen_tables
+from jaxbert.core.sharding import global_batch, make_mesh, replicated
+from jaxbert.training.step import batch_fields, build, frozen_tables
 
 sys.path.append(str(Path(__file__).parents[1] / "objectives"))
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxbert.config import EncoderConfig, MaskedLMConfig, MaskingScheme
 from jaxbert.objectives import MaskedLM, masking
-from jaxbert.step import corrupt, frozen_tables
+from jaxbert.training.step import corrupt, frozen_tables
 
 GOLDEN: Mapping[MaskingScheme, str] = {
     "token": "afde4983c79c60151cb64bcda558ca3c7e8b5045db7f8abf422e8427d621a0c7",

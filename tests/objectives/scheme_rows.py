@@ -22,7 +22,7 @@ from jaxbert.config import (
     ScheduleConfig,
 )
 from jaxbert.objectives import MaskedLM
-from jaxbert.step import corrupt, frozen_tables
+from jaxbert.training.step import corrupt, frozen_tables
 
 LENGTH, VOCAB = 64, 600
 PAD, UNK, CLS, SEP, MASK, FIRST = 0, 1, 2, 3, 4, 5

@@ -13,7 +13,7 @@ import pytest
 
 from jaxbert.config import EncoderConfig, MaskedLMConfig
 from jaxbert.objectives import MaskedLM
-from jaxbert.step import corrupt, frozen_tables
+from jaxbert.training.step import corrupt, frozen_tables
 
 sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "data")]
 

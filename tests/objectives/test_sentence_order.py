@@ -12,7 +12,7 @@ import pytest
 from jaxbert.config import EncoderConfig, SentenceOrderConfig
 from jaxbert.objectives import SentenceOrder
 from jaxbert.objectives.pairs import swap_segments
-from jaxbert.step import corrupt
+from jaxbert.training.step import corrupt
 
 LENGTH, CLS, SEP = 24, 2, 3
 

@@ -12,7 +12,7 @@ import pytest
 
 from jaxbert.config import EncoderConfig, MaskedLMConfig, SpanBoundaryConfig
 from jaxbert.objectives import MaskedLM, SpanBoundary
-from jaxbert.step import corrupt
+from jaxbert.training.step import corrupt
 
 sys.path.append(str(Path(__file__).parent))
 

@@ -14,9 +14,9 @@ from sentence_transformers import SentenceTransformer
 import jaxbert
 from jaxbert.convert.sentence_transformers import Layout, read_layout
 from jaxbert.data.sources import open_source
-from jaxbert.embed import embed, embed_file
-from jaxbert.library import Loaded
 from jaxbert.text.sentences import split_sentences
+from jaxbert.use.embed import embed, embed_file
+from jaxbert.use.library import Loaded
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ import torch
 import transformers
 
 import jaxbert
-from jaxbert.cli import main
-from jaxbert.predict import fill_mask
+from jaxbert.commands.main import main
+from jaxbert.use.predict import fill_mask
 
 # Variable domains of trastuzumab, heavy and light chain (Carter et al. 1992).
 SEQUENCES = (

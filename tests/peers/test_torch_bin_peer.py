@@ -20,7 +20,7 @@ from safetensors.numpy import load_file
 from torch._utils import _rebuild_tensor_v2
 
 import jaxbert
-from jaxbert.cli import main
+from jaxbert.commands.main import main
 from jaxbert.convert import torch_bin
 from jaxbert.convert.names import export_params
 from jaxbert.convert.read import read_model

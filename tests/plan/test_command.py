@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jaxbert.cli import main
+from jaxbert.commands.main import main
 
 PLACE = ("--topology", "v5e:4x4", "--analytic")
 
@@ -137,6 +137,6 @@ def test_a_fused_path_with_dropout_on_attention_is_refused(plan):
 
 
 def test_the_command_line_names_chips_without_jax():
-    program = "import sys; from jaxbert.cli import parser; parser(); print('jax' in sys.modules)"
+    program = "import sys; from jaxbert.commands.main import parser; parser(); print('jax' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

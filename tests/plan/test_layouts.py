@@ -8,12 +8,12 @@ import jax
 import pytest
 
 from jaxbert.config import RunConfig, check, find_config
+from jaxbert.config.overrides import apply_overrides
+from jaxbert.core.sharding import LAYOUTS
 from jaxbert.errors import InputError
-from jaxbert.overrides import apply_overrides
 from jaxbert.plan.layouts import chosen_here, judge, natural, resolved, search, topology_of
 from jaxbert.plan.planner import prepared
 from jaxbert.plan.topologies import topology
-from jaxbert.sharding import LAYOUTS
 
 
 def changed(name: str, *settings: str) -> RunConfig:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jaxbert.cli import main
+from jaxbert.commands.main import main
 from jaxbert.plan.report import TABLE_HEAD
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")

@@ -8,12 +8,12 @@ import jax
 import pytest
 
 from jaxbert.config import MeshConfig, RunConfig, find_config
-from jaxbert.overrides import apply_overrides
+from jaxbert.config.overrides import apply_overrides
+from jaxbert.core.sharding import make_mesh
 from jaxbert.plan.planner import prepared
 from jaxbert.plan.topologies import topology
 from jaxbert.plan.work import Work, parameters_of, work
-from jaxbert.sharding import make_mesh
-from jaxbert.step import build
+from jaxbert.training.step import build
 
 FAMILIES = ("bert_base", "roberta_base", "albert_base", "spanbert_base", "distilbert_base")
 

@@ -9,9 +9,9 @@ import jax
 import pytest
 
 from jaxbert.config import EncoderConfig
-from jaxbert.library import Loaded
 from jaxbert.models.model import Model
 from jaxbert.text.tokenizers import Tokenizer
+from jaxbert.use.library import Loaded
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{index}" for index in range(60))]
 SIZES = EncoderConfig(

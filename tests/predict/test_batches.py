@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from jaxbert import batches
-from jaxbert.batches import Batch, check_limits, choose_widths, dispatch, pack, windows
 from jaxbert.errors import InputError
-from jaxbert.library import Loaded
+from jaxbert.use import batches
+from jaxbert.use.batches import Batch, check_limits, choose_widths, dispatch, pack, windows
+from jaxbert.use.library import Loaded
 
 PAD = 0
 

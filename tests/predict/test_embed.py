@@ -13,12 +13,12 @@ import jax
 import numpy as np
 import pytest
 
-from jaxbert import batches
-from jaxbert.cli import main
+from jaxbert.commands.main import main
 from jaxbert.convert.sentence_transformers import Layout, write_layout
-from jaxbert.embed import Pooling, embed, embed_file, embed_stream
 from jaxbert.errors import InputError, Interrupted
-from jaxbert.library import Loaded
+from jaxbert.use import batches
+from jaxbert.use.embed import Pooling, embed, embed_file, embed_stream
+from jaxbert.use.library import Loaded
 
 LENGTHS = [3, 60, 0, 130, 12, 7, 1, 100, 12, 200, 31, 5, 5, 90, 2, 17]
 TEXTS = [" ".join(f"w{(7 * index + word) % 60}" for word in range(length)) for index, length in enumerate(LENGTHS)]

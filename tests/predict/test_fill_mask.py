@@ -8,11 +8,11 @@ import jax
 import numpy as np
 import pytest
 
-from jaxbert import batches
-from jaxbert.cli import main
+from jaxbert.commands.main import main
 from jaxbert.errors import InputError
-from jaxbert.library import Loaded
-from jaxbert.predict import fill_mask
+from jaxbert.use import batches
+from jaxbert.use.library import Loaded
+from jaxbert.use.predict import fill_mask
 
 TEXTS = [
     "w1 [MASK] w3",

@@ -14,7 +14,7 @@ import zstandard
 
 from jaxbert.data.sources import base
 from jaxbert.errors import InputError
-from jaxbert.texts import open_texts
+from jaxbert.use.texts import open_texts
 
 PACK = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress, ".bz2": bz2.compress, ".zst": zstandard.compress}
 
@@ -46,7 +46,7 @@ def test_a_line_of_megabytes_is_one_text(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_standard_input() -> None:
-    code = "from jaxbert.texts import open_texts; print(list(open_texts('-')))"
+    code = "from jaxbert.use.texts import open_texts; print(list(open_texts('-')))"
     done = subprocess.run(
         [sys.executable, "-c", code], input="one\n\nthree", capture_output=True, text=True, check=True
     )

@@ -29,8 +29,8 @@ from jaxbert.config import (
     SentenceOrderConfig,
     SpanBoundaryConfig,
 )
-from jaxbert.sharding import global_batch, make_mesh, replicated
-from jaxbert.step import batch_fields, build, corrupt, frozen_tables, phase_objectives
+from jaxbert.core.sharding import global_batch, make_mesh, replicated
+from jaxbert.training.step import batch_fields, build, corrupt, frozen_tables, phase_objectives
 
 LENGTH, BATCH, VOCAB, STEPS, SPECIAL = 32, 16, 500, 10, 5
 ENCODER = EncoderConfig(

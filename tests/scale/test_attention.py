@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from jaxbert.config import MeshConfig
+from jaxbert.core.sharding import BATCH as ROWS
+from jaxbert.core.sharding import make_mesh
 from jaxbert.models.attention import attend
-from jaxbert.sharding import BATCH as ROWS
-from jaxbert.sharding import make_mesh
 
 BATCH, LENGTH, HEADS, WIDTH = 4, 128, 2, 64
 GROUP = np.stack([np.repeat([1, 2, 0], [40 + row, 60, 28 - row]) for row in range(BATCH)])

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from jaxbert.config import MeshConfig, RunConfig, find_config
-from jaxbert.overrides import apply_overrides
-from jaxbert.sharding import make_mesh
-from jaxbert.step import build
+from jaxbert.config.overrides import apply_overrides
+from jaxbert.core.sharding import make_mesh
+from jaxbert.training.step import build
 
 # What does not divide lies whole: biases, LayerNorms and counters are 0.2% of bert_base, 0.6% of bert_mini.
 OVERHEAD = {"bert_base": 0.002, "bert_mini": 0.006}

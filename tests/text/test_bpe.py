@@ -11,9 +11,9 @@ import tokenizers as rust
 
 from jaxbert.config import EncoderConfig
 from jaxbert.errors import InputError
-from jaxbert.library import Loaded
 from jaxbert.text.tokenizers import Tokenizer, train_tokenizer
 from jaxbert.text.tokenizers.bpe import ByteLevelBPE
+from jaxbert.use.library import Loaded
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "goldens" / "roberta_bpe.json").read_text(encoding="utf-8"))
 TEXTS = ["The naïve café\u2019s “menu” has 3,000 entries.", "Rivers run  to the sea,\nthe sea is wide."] * 20

@@ -15,7 +15,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from jaxbert import cli
+from jaxbert.commands import main as cli
 from jaxbert.config import TokenizerKind
 from jaxbert.data.records import tokenise
 from jaxbert.data.sources import open_source

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from jaxbert.config import RunConfig, find_config
-from jaxbert.overrides import apply_overrides
+from jaxbert.config.overrides import apply_overrides
 from jaxbert.plan.compile import Compiled, compile_step
 from jaxbert.plan.planner import prepared
 from jaxbert.plan.topologies import Topology, topology

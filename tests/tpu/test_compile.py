@@ -17,7 +17,7 @@ import jax
 import pytest
 from packaging.requirements import Requirement
 
-from jaxbert.cli import main
+from jaxbert.commands.main import main
 from jaxbert.plan.compile import Compiled, available, devices
 from jaxbert.plan.layouts import judge
 from jaxbert.plan.report import traffic

@@ -10,12 +10,12 @@ from pathlib import Path
 import jax
 import pytest
 
-from jaxbert import cli
+from jaxbert.commands import main as cli
 from jaxbert.config import DataConfig, find_config, save_json
+from jaxbert.config.overrides import apply_overrides
 from jaxbert.convert.hf import write_hf
 from jaxbert.data.corpus import make_rows
 from jaxbert.models.model import Model
-from jaxbert.overrides import apply_overrides
 from jaxbert.text.tokenizers import Tokenizer, train_tokenizer
 
 Words = list[str]

@@ -22,10 +22,10 @@ from jaxbert.config import (
 )
 from jaxbert.convert.hf import write_hf
 from jaxbert.errors import InputError
-from jaxbert.evaluate import evaluate
+from jaxbert.evaluate.evaluation import evaluate
 from jaxbert.models.model import Model
+from jaxbert.run.pretrain import pretrain
 from jaxbert.text.tokenizers import Tokenizer
-from jaxbert.train import pretrain
 
 
 def config_of(tiny_config: Path, teacher: Path, **settings: object) -> RunConfig:

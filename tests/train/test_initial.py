@@ -14,16 +14,18 @@ import numpy as np
 import pytest
 
 import jaxbert
-from jaxbert import checkpoint, cli, initial
+from jaxbert.commands import main as cli
 from jaxbert.config import EncoderConfig, RunConfig, check, find_config, load_json, save_json
+from jaxbert.config.overrides import apply_overrides
 from jaxbert.errors import InputError
-from jaxbert.library import Loaded
 from jaxbert.models.families import FAMILIES
 from jaxbert.models.model import Model
-from jaxbert.overrides import apply_overrides
-from jaxbert.teacher import fingerprint
+from jaxbert.run import initial
+from jaxbert.run.teacher import fingerprint
+from jaxbert.stores import checkpoint
 from jaxbert.text.tokenizers import Tokenizer, train_tokenizer
 from jaxbert.text.transfer import transfer
+from jaxbert.use.library import Loaded
 
 POSITIONS = 20  # of tokens
 BOUNDARY = {"max_targets": 7, "position_size": 6}

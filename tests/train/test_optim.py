@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from jaxbert.config import OptimizerConfig, OptimizerName, find_config
-from jaxbert.optim import OPTIMIZERS, make_optimizer
-from jaxbert.parameters import check_names, kind_of
-from jaxbert.sharding import single_device_mesh
-from jaxbert.step import build
+from jaxbert.core.parameters import check_names, kind_of
+from jaxbert.core.sharding import single_device_mesh
+from jaxbert.training.optim import OPTIMIZERS, make_optimizer
+from jaxbert.training.step import build
 from tests.goldens.record_parameters import GOLDEN as PARAMETERS
 from tests.goldens.record_parameters import tables
 
@@ -245,7 +245,9 @@ def test_a_name_without_a_rule_stops_the_program(monkeypatch: pytest.MonkeyPatch
     check_names(["a/kernel", "a/bias"])
     with pytest.raises(ValueError, match=r"'a/gate' matches no rule .*'b/scale' matches no rule"):
         check_names(["a/kernel", "a/gate", "b/scale"])
-    monkeypatch.setattr("jaxbert.parameters.RULES", {"weight": r".*kernel", "bias": r".*bias", "norm": r".*norm/.*"})
+    monkeypatch.setattr(
+        "jaxbert.core.parameters.RULES", {"weight": r".*kernel", "bias": r".*bias", "norm": r".*norm/.*"}
+    )
     with pytest.raises(ValueError, match=r"_norm/bias' matches 2 rules \(bias, norm\).*must match exactly one"):
         build(find_config("smoke"), single_device_mesh())
 

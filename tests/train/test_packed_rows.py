@@ -26,8 +26,8 @@ from jaxbert.data.pipeline import Rows
 from jaxbert.models.model import Model
 from jaxbert.objectives import OBJECTIVES
 from jaxbert.objectives.base import SINGLES
+from jaxbert.run.pretrain import pretrain
 from jaxbert.text.tokenizers import Tokenizer
-from jaxbert.train import pretrain
 
 SHORT = "the cat sees a dog. it runs over the old house."
 

@@ -16,17 +16,18 @@ import jax
 import numpy as np
 import pytest
 
-from jaxbert import checkpoint, cli
+from jaxbert.commands import main as cli
 from jaxbert.config import find_config
+from jaxbert.config.overrides import apply_overrides
 from jaxbert.errors import InputError, Interrupted, Stopped
-from jaxbert.overrides import apply_overrides
-from jaxbert.train import pretrain
+from jaxbert.run.pretrain import pretrain
+from jaxbert.stores import checkpoint
 
 
 def params_of(workdir: Path) -> dict[str, np.ndarray]:
     """Every array of the newest checkpoint's state, by path."""
-    from jaxbert.sharding import single_device_mesh
-    from jaxbert.step import build
+    from jaxbert.core.sharding import single_device_mesh
+    from jaxbert.training.step import build
 
     config = find_config(str(workdir / "config.json"))
     mesh = single_device_mesh()

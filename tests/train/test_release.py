@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import jaxbert
-from jaxbert.cli import main
+from jaxbert.commands.main import main
 from jaxbert.convert import gate
 from jaxbert.errors import Stopped
 

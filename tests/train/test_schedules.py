@@ -10,8 +10,8 @@ import pytest
 
 from jaxbert.config import DataConfig, PhaseConfig, RunConfig, ScheduleConfig, check
 from jaxbert.errors import InputError
-from jaxbert.optim import make_schedule
-from jaxbert.step import phase_learning_rate
+from jaxbert.training.optim import make_schedule
+from jaxbert.training.step import phase_learning_rate
 
 PEAK, END, WARMUP, STEPS = 3e-3, 2e-4, 20, 100
 

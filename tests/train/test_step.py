@@ -18,9 +18,9 @@ from jaxbert.config import (
     ScheduleConfig,
     slots,
 )
+from jaxbert.core.sharding import replicated, single_device_mesh
 from jaxbert.objectives import make_objectives
-from jaxbert.sharding import replicated, single_device_mesh
-from jaxbert.step import build, corrupt, frozen_tables, gradients, hand_over
+from jaxbert.training.step import build, corrupt, frozen_tables, gradients, hand_over
 
 LENGTH, BATCH, VOCAB = 16, 8, 100
 ENCODER = EncoderConfig(

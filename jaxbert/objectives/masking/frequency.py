@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbert.config import MaskedLMConfig
+from jaxbert.core.sharding import act
 from jaxbert.objectives.masking.scheme import Candidates
-from jaxbert.sharding import act
 
 
 def smoothed_weights(count_V: np.ndarray, smoothing: float, length: int) -> np.ndarray:

@@ -21,10 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbert.config import MaskedLMConfig
+from jaxbert.core.sharding import act
 from jaxbert.objectives.masking.scheme import LAST, Candidates, at_rank, ranks
 from jaxbert.objectives.masking.slots import share
 from jaxbert.objectives.masking.words import ends_of_words, words
-from jaxbert.sharding import act
 
 
 def choose_words(candidates: Candidates, config: MaskedLMConfig, key: jax.Array) -> jax.Array:

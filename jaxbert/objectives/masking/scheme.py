@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbert.config import MaskedLMConfig
-from jaxbert.sharding import act
+from jaxbert.core.sharding import act
 
 LAST = np.uint32(0xFFFFFFFF)
 

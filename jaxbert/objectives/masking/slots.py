@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbert.sharding import act
+from jaxbert.core.sharding import act
 
 
 def budgets(length: int, rate: float, slots: int) -> np.ndarray:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxbert.core.sharding import act
 from jaxbert.objectives.masking.scheme import Candidates
-from jaxbert.sharding import act
 
 
 class Words(NamedTuple):

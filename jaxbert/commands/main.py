@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 from jaxbert.errors import CommandError, InputError, Interrupted, Stopped
-from jaxbert.storage import is_remote
+from jaxbert.stores.storage import is_remote
 
 if TYPE_CHECKING:
     from jaxbert.config import RunConfig
@@ -40,7 +40,7 @@ _MODEL = (
 def pretrain(args: argparse.Namespace) -> dict[str, Any]:
     """Trains a model from a config; the same command continues a run that was interrupted."""
     from jaxbert.config import check, find_config
-    from jaxbert.overrides import apply_overrides
+    from jaxbert.config.overrides import apply_overrides
 
     given = with_rows(find_config(args.config), args.data)
     config = apply_overrides(given, args.set, note=print)
@@ -52,10 +52,10 @@ def pretrain(args: argparse.Namespace) -> dict[str, Any]:
         given, settings = dataclasses.replace(given, init=config.init), args.set
     if config.numerics.deterministic:
         ask_for_deterministic_kernels()
-    from jaxbert.processes import initialise
+    from jaxbert.run.processes import initialise
 
     initialise(args.distributed)
-    from jaxbert.train import pretrain as run
+    from jaxbert.run.pretrain import pretrain as run
 
     figures = run(
         given,
@@ -73,8 +73,8 @@ def pretrain(args: argparse.Namespace) -> dict[str, Any]:
 def launch(args: argparse.Namespace) -> dict[str, Any]:
     """Starts a run: as processes here, or as a job of Slurm, GKE, Google's TPUs or SkyPilot; also shows and ends it."""
     from jaxbert.config import check, find_config
+    from jaxbert.config.overrides import apply_overrides
     from jaxbert.launch import TARGETS, command
-    from jaxbert.overrides import apply_overrides
 
     if args.target in command.CONTROLS:
         return command.control(args.target, TARGETS, args)
@@ -287,8 +287,8 @@ def _build_rows(args: argparse.Namespace, records: Path, out: Path) -> dict[str,
 
 def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     """Loss and accuracies on validation rows, with fixed masks."""
-    from jaxbert.evaluate import evaluate as run
-    from jaxbert.workdir import readable
+    from jaxbert.evaluate.evaluation import evaluate as run
+    from jaxbert.stores.workdir import readable
 
     return run(readable(args.model), args.data, baselines=args.baselines)
 
@@ -300,19 +300,19 @@ def fill_mask(args: argparse.Namespace) -> dict[str, Any]:
             text.encode("utf-8")
         except UnicodeEncodeError:
             raise InputError(f"{text!r} is not UTF-8", where="TEXT", fix="Give the text in UTF-8.") from None
-    from jaxbert.texts import open_texts
+    from jaxbert.use.texts import open_texts
 
     given = [("fill-mask", text) for text in args.text]
     if args.file:
         given += [(place, text) for place, text in open_texts(args.file) if text.strip()]
     if not given:
         raise InputError("no text", where="fill-mask", fix="Give a TEXT, or --file with a text a line.")
-    from jaxbert.library import load
-    from jaxbert.predict import fill_mask as run
-    from jaxbert.predict import lines
+    from jaxbert.use.library import load
+    from jaxbert.use.predict import fill_mask as run
+    from jaxbert.use.predict import lines
 
     places, texts = zip(*given, strict=True)
-    from jaxbert.workdir import readable
+    from jaxbert.stores.workdir import readable
 
     filled = run(
         load(readable(args.model), note=_note), texts, top=args.top, batch_tokens=args.batch_tokens, places=places
@@ -323,8 +323,8 @@ def fill_mask(args: argparse.Namespace) -> dict[str, Any]:
 
 def embed(args: argparse.Namespace) -> dict[str, Any]:
     """A vector for each line of a file."""
-    from jaxbert.embed import embed_file
-    from jaxbert.workdir import readable
+    from jaxbert.stores.workdir import readable
+    from jaxbert.use.embed import embed_file
 
     return embed_file(
         readable(args.model),
@@ -340,8 +340,8 @@ def embed(args: argparse.Namespace) -> dict[str, Any]:
 
 def report(args: argparse.Namespace) -> dict[str, Any]:
     """One self-contained HTML page about one or several runs, and a PNG of each loss curve."""
-    from jaxbert.report import write_report
-    from jaxbert.workdir import readable
+    from jaxbert.observe.report import write_report
+    from jaxbert.stores.workdir import readable
 
     if any(is_remote(workdir) for workdir in args.workdir) and args.out is None:
         raise InputError("a page is not written to a bucket", where="report", fix="Give --out DIR.")
@@ -352,7 +352,7 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
 
 def doctor(args: argparse.Namespace) -> dict[str, Any]:
     """Versions, devices, memory, disk; what works here, and what to do about the rest."""
-    from jaxbert.doctor import examine, lines
+    from jaxbert.observe.doctor import examine, lines
 
     findings = examine()
     print("\n".join(lines(findings)))
@@ -366,7 +366,7 @@ def doctor(args: argparse.Namespace) -> dict[str, Any]:
 def plan(args: argparse.Namespace) -> dict[str, Any]:
     """What a run would take on a topology: memory, time, money, energy, before anything is spent."""
     from jaxbert.config import find_config
-    from jaxbert.overrides import apply_overrides
+    from jaxbert.config.overrides import apply_overrides
     from jaxbert.plan.topologies import topology, with_price
 
     for name in ("price", "watts", "pue", "grid"):
@@ -404,8 +404,8 @@ def convert(args: argparse.Namespace) -> dict[str, Any]:
     # Before the model is read: it may be large.
     check_target(Path(args.target), args.overwrite)
     from jaxbert.convert.sentence_transformers import Layout
-    from jaxbert.library import load
-    from jaxbert.workdir import readable
+    from jaxbert.stores.workdir import readable
+    from jaxbert.use.library import load
 
     layout = None
     model = load(readable(args.source), drop=args.drop, note=_note)
@@ -440,8 +440,8 @@ def _note(line: str) -> None:
 
 def checkpoint(args: argparse.Namespace) -> dict[str, Any]:
     """Lists, verifies or prunes the checkpoints of a run."""
-    from jaxbert import checkpoint as checkpoints
-    from jaxbert.workdir import readable
+    from jaxbert.stores import checkpoint as checkpoints
+    from jaxbert.stores.workdir import readable
 
     if is_remote(args.workdir) and args.action == "prune":
         raise InputError("only on a disk", where="checkpoint prune", fix=f"Use: gcloud storage rm -r {args.workdir}/…")
@@ -903,7 +903,7 @@ def entry() -> NoReturn:
     command = sys.argv[1] if len(sys.argv) > 1 else None
     _prepare_process(command)
     if command == "pretrain":
-        from jaxbert import processes
+        from jaxbert.run import processes
 
         if processes.wanted(os.environ, "--distributed" in sys.argv) and processes.SUPERVISED not in os.environ:
             sys.exit(processes.supervise([sys.executable, *sys.orig_argv[1:]], os.environ))

@@ -21,7 +21,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxbert.config import LayoutName, MeshConfig, check_slices, mesh_shape
-from jaxbert.parameters import kind_of, path_of
+from jaxbert.core.parameters import kind_of, path_of
 
 AXES = ("data", "fsdp", "tensor")
 BATCH = ("data", "fsdp")

@@ -27,20 +27,20 @@ from jaxbert.config import (
     find_config,
     load_json,
 )
+from jaxbert.config.overrides import apply_overrides
+from jaxbert.core.parameters import path_of, with_rows
 from jaxbert.data.shards import read_manifest
 from jaxbert.data.staging import local
 from jaxbert.errors import InputError
-from jaxbert.library import Loaded, load
 from jaxbert.models.families import FAMILIES
 from jaxbert.models.layers import Params
 from jaxbert.models.model import head_sizes
 from jaxbert.objectives import OBJECTIVES, heads_of, make_objectives
 from jaxbert.objectives.base import PAIRS
-from jaxbert.overrides import apply_overrides
-from jaxbert.parameters import path_of, with_rows
-from jaxbert.step import make_model, phase_objectives
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.text.transfer import transfer
+from jaxbert.training.step import make_model, phase_objectives
+from jaxbert.use.library import Loaded, load
 
 Array = NDArray[Any]
 Note = Callable[[str], None]

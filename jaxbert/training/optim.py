@@ -1,8 +1,8 @@
 """Optimizers and learning rates, composed from optax parts.
 
-An optimizer here gives the direction of a step; the rate is applied in `jaxbert.step`. All of them are Adam with
-differences, so each is a line in `OPTIMIZERS`. Which parameters are decayed and which have a trust ratio goes by the
-kinds of `jaxbert.parameters`.
+An optimizer here gives the direction of a step; the step applies the rate. All of them are Adam with differences,
+ so each is a line in `OPTIMIZERS`. Which parameters are decayed and which have a trust ratio goes by the
+kinds of `jaxbert.core.parameters`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxbert.config import OptimizerConfig, OptimizerName, ScheduleConfig
-from jaxbert.parameters import RULES, ParameterKind, is_stacked, kind_of, path_of
+from jaxbert.core.parameters import RULES, ParameterKind, is_stacked, kind_of, path_of
 
 _WEIGHTS: frozenset[ParameterKind] = frozenset({"weight"})
 _ALL: frozenset[ParameterKind] = frozenset(RULES)
@@ -93,7 +93,7 @@ def of_kinds(kinds: Collection[ParameterKind]) -> Callable[[Any], Any]:
     """A mask for optax: params -> the same tree with True for each parameter of these kinds.
 
     Raises (when it is called):
-      ValueError: a parameter that not exactly one rule of `jaxbert.parameters.RULES` matches.
+      ValueError: a parameter that not exactly one rule of `jaxbert.core.parameters.RULES` matches.
     """
     return lambda params: jax.tree_util.tree_map_with_path(lambda path, _: kind_of(path_of(path)) in kinds, params)
 

@@ -16,8 +16,8 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from jaxbert.errors import CommandError, InputError
-from jaxbert.lease import DIRECTORY as LEASE
-from jaxbert.storage import Bucket, Storage, cache_directory, is_remote, storage
+from jaxbert.stores.lease import DIRECTORY as LEASE
+from jaxbert.stores.storage import Bucket, Storage, cache_directory, is_remote, storage
 
 CHECKPOINTS, LAUNCH, LOGS = "checkpoints", "launch", "logs"
 # Where a directory belongs to a workdir in a bucket, its URL.
@@ -171,7 +171,7 @@ def readable(model: str) -> str:
     there = bucket.files(CHECKPOINTS)
     if there:
         # Imported late: it brings jax with it, which `report` and the launchers do without.
-        from jaxbert.checkpoint import MANIFEST, best_step, committed_steps
+        from jaxbert.stores.checkpoint import MANIFEST, best_step, committed_steps
 
         manifests = [name for name in there if PurePosixPath(name).name == MANIFEST]
         for name in manifests:

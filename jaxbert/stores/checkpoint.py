@@ -26,8 +26,8 @@ from orbax.checkpoint import v1 as ocp
 from jaxbert.errors import CommandError, InputError, Interrupted, Stopped
 from jaxbert.models.layers import Params
 from jaxbert.models.model import Model
-from jaxbert.storage import is_remote
-from jaxbert.workdir import CHECKPOINTS, storage_of
+from jaxbert.stores.storage import is_remote
+from jaxbert.stores.workdir import CHECKPOINTS, storage_of
 
 MANIFEST = "manifest.json"
 Note = Callable[[str], None]
@@ -183,7 +183,7 @@ def restore(workdir: Path, step: int, abstract: Mapping[str, Any]) -> dict[str, 
     Args:
       workdir: of the run.
       step: verified (`latest_good`).
-      abstract: state of `jaxbert.step.build`: ShapeDtypeStructs with shardings.
+      abstract: state of `jaxbert.training.step.build`: ShapeDtypeStructs with shardings.
     """
     return _from_parts(_restore(workdir, step, _to_parts(abstract)), abstract)
 

@@ -19,15 +19,15 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxbert.config import MaskedLMConfig, PhaseConfig, RunConfig, check, horizon, schedule_start, slots
+from jaxbert.core.parameters import check_names, is_stacked, kind_of, path_of
+from jaxbert.core.sharding import BATCH, LAYOUTS, compute_dtype, explicit_mesh, reshard, reshard_like
 from jaxbert.errors import InputError
 from jaxbert.models.families import check_family
 from jaxbert.models.layers import Params
 from jaxbert.models.model import Model
 from jaxbert.objectives import Batch, Frozen, Objective, Term, heads_of, make_objectives, masking, weights_of
 from jaxbert.objectives.distillation import teacher_model
-from jaxbert.optim import clip_norm, decayed, make_optimizer, make_schedule, trusted
-from jaxbert.parameters import check_names, is_stacked, kind_of, path_of
-from jaxbert.sharding import BATCH, LAYOUTS, compute_dtype, explicit_mesh, reshard, reshard_like
+from jaxbert.training.optim import clip_norm, decayed, make_optimizer, make_schedule, trusted
 
 State = dict[str, Any]
 Metrics = dict[str, jax.Array]
@@ -66,7 +66,7 @@ def build(config: RunConfig, mesh: Mesh, phase: int = 0) -> Program:
 
     Raises:
       InputError: the config breaks a rule, or does not fit the mesh.
-      ValueError: a parameter whose name not exactly one rule of `jaxbert.parameters.RULES` matches.
+      ValueError: a parameter whose name not exactly one rule of `jaxbert.core.parameters.RULES` matches.
     """
     check(config, mesh.size)
     if config.mesh.layout == "auto":

@@ -38,7 +38,9 @@ def kind_of(path: str) -> ParameterKind:
     kinds = [kind for kind, rule in RULES.items() if re.fullmatch(rule, path)]
     if len(kinds) != 1:
         found = f"{len(kinds)} rules ({', '.join(kinds)})" if kinds else "no rule"
-        raise ValueError(f"parameter {path!r} matches {found} of jaxbert.parameters.RULES: it must match exactly one")
+        raise ValueError(
+            f"parameter {path!r} matches {found} of jaxbert.core.parameters.RULES: it must match exactly one"
+        )
     return kinds[0]
 
 

@@ -29,7 +29,6 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxbert.checkpoint import Checkpoints, latest_good, read_manifest, restore
 from jaxbert.config import (
     PhaseConfig,
     RunConfig,
@@ -42,11 +41,17 @@ from jaxbert.config import (
     slots,
     total_steps,
 )
+from jaxbert.core.sharding import compute_dtype, global_batch, make_mesh, replicated
 from jaxbert.data.pipeline import Batches, Rows
 from jaxbert.data.staging import phase_rows
 from jaxbert.errors import CommandError, InputError, Interrupted, Stopped
-from jaxbert.evaluate import accuracies, evaluate_rows, vocabulary_tables
-from jaxbert.initial import (
+from jaxbert.evaluate.evaluation import accuracies, evaluate_rows, vocabulary_tables
+from jaxbert.models.families import check_family, check_padding
+from jaxbert.models.model import count_parameters
+from jaxbert.objectives import check_rows_fit, heads_of
+from jaxbert.observe.telemetry import Board, JsonLines, Meter, Progress, energy_meter, mesh_peak, step_flops
+from jaxbert.plan.layouts import chosen_here
+from jaxbert.run.initial import (
     check_named_tokenizer,
     check_tokenizer,
     inherit,
@@ -54,16 +59,8 @@ from jaxbert.initial import (
     start_from,
     tokenizer_for_rows,
 )
-from jaxbert.lease import Lease
-from jaxbert.models.families import check_family, check_padding
-from jaxbert.models.model import count_parameters
-from jaxbert.objectives import check_rows_fit, heads_of
-from jaxbert.plan.layouts import chosen_here
-from jaxbert.processes import COMPILE_MINUTES, Watch, agreed, together, wait_for_all
-from jaxbert.sharding import compute_dtype, global_batch, make_mesh, replicated
-from jaxbert.step import Program, batch_fields, build, hand_over, parameter_table, phase_objectives
-from jaxbert.storage import is_remote, storage
-from jaxbert.teacher import (
+from jaxbert.run.processes import COMPILE_MINUTES, Watch, agreed, together, wait_for_all
+from jaxbert.run.teacher import (
     TRAINED_FIRST,
     Teacher,
     check_vocabulary,
@@ -73,9 +70,12 @@ from jaxbert.teacher import (
     resolve,
     student_start,
 )
-from jaxbert.telemetry import Board, JsonLines, Meter, Progress, energy_meter, mesh_peak, step_flops
+from jaxbert.stores.checkpoint import Checkpoints, latest_good, read_manifest, restore
+from jaxbert.stores.lease import Lease
+from jaxbert.stores.storage import is_remote, storage
+from jaxbert.stores.workdir import BEFORE, CHECKPOINTS, Mirror, name_of, storage_of
 from jaxbert.text.tokenizers import Tokenizer
-from jaxbert.workdir import BEFORE, CHECKPOINTS, Mirror, name_of, storage_of
+from jaxbert.training.step import Program, batch_fields, build, hand_over, parameter_table, phase_objectives
 
 # What a run writes in its workdir; --overwrite removes these and nothing else.
 OUTPUTS = (
@@ -105,7 +105,7 @@ def pretrain(
     Args:
       config: the run.
       workdir: its directory or URL (gs://...): new, empty, or of the same run.
-      init: MODEL whose parameters a new run starts from; see `jaxbert.initial`. Heads it lacks start at random, and
+      init: MODEL whose parameters a new run starts from; see `jaxbert.run.initial`. Heads it lacks start at random, and
         that is said.
       tokenizer: of the rows; with `init`, a new vocabulary, whose embeddings start from the model's.
       settings: `--set` strings that change the config, once it has inherited from `init` what it says it does.

@@ -23,15 +23,15 @@ from jaxbert.config import (
     SpanBoundaryConfig,
     load_json,
 )
+from jaxbert.core.sharding import global_batch, replicated, single_device_mesh
 from jaxbert.data.pipeline import FixedBatches, Rows, count_tokens
 from jaxbert.data.staging import local, phase_rows
 from jaxbert.errors import InputError
-from jaxbert.library import Loaded, load
 from jaxbert.models.layers import Params
 from jaxbert.models.model import head_sizes
 from jaxbert.objectives import OBJECTIVES, Frozen, Term
-from jaxbert.sharding import global_batch, replicated, single_device_mesh
-from jaxbert.step import (
+from jaxbert.text.tokenizers import Tokenizer
+from jaxbert.training.step import (
     Program,
     batch_fields,
     build,
@@ -42,7 +42,7 @@ from jaxbert.step import (
     needs_counts,
     phase_objectives,
 )
-from jaxbert.text.tokenizers import Tokenizer
+from jaxbert.use.library import Loaded, load
 
 
 def evaluate_rows(
@@ -109,7 +109,7 @@ def accuracies(found: Mapping[str, Any]) -> list[str]:
 
 
 def vocabulary_tables(config: RunConfig, tokenizer: Tokenizer, rows: Sequence[Rows]) -> dict[str, np.ndarray]:
-    """The vocabulary's tables of `frozen` (`jaxbert.step.frozen_tables`) for a run.
+    """The vocabulary's tables of `frozen` (`jaxbert.training.step.frozen_tables`) for a run.
 
     Args:
       config: the run.

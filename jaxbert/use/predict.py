@@ -10,11 +10,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxbert.batches import Batch, check_limits, dispatch, windows
 from jaxbert.errors import InputError
-from jaxbert.library import Loaded
 from jaxbert.models.layers import Params
 from jaxbert.models.model import Model
+from jaxbert.use.batches import Batch, check_limits, dispatch, windows
+from jaxbert.use.library import Loaded
 
 # Masks that one call projects to the vocabulary: one for this many of a batch's tokens. Batches with more take several.
 _TOKENS_A_MASK = 8

@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbert.config import DistillationConfig, RunConfig, find_config
+from jaxbert.core.parameters import with_rows
 from jaxbert.errors import InputError
-from jaxbert.library import Loaded, load
 from jaxbert.models.layers import Params
-from jaxbert.parameters import with_rows
 from jaxbert.text.tokenizers import Tokenizer
+from jaxbert.use.library import Loaded, load
 
 TRAINED_FIRST = "config:"
 _HEAD = "masked_lm"

@@ -9,8 +9,7 @@ import typing
 from collections.abc import Callable
 from typing import Any, Literal
 
-from jaxbert import scaling
-from jaxbert.config import RunConfig, did_you_mean, from_json, unknown_key
+from jaxbert.config import RunConfig, did_you_mean, from_json, scaling, unknown_key
 from jaxbert.errors import InputError
 
 _TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
@@ -23,8 +22,8 @@ def apply_overrides(
 
     Keys are field names joined by dots; an element of a tuple is named by its index, by its `name` where it has one
     (`phases.main.steps`), or `*` for all. Values are parsed by the field's type; a part that may be None takes
-    `none` or `default`; a tuple takes JSON. A key `scale.X` is a helper of `jaxbert.scaling`, which tells `note` what
-    it did.
+    `none` or `default`; a tuple takes JSON. A key `scale.X` is a helper of `jaxbert.config.scaling`, which
+    tells `note` what it did.
 
     Raises:
       InputError: an unknown key or a value of the wrong type.

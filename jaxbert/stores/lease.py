@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert.errors import CommandError, InputError, Interrupted, Stopped
-from jaxbert.storage import Storage
+from jaxbert.stores.storage import Storage
 
 DIRECTORY = ".lease"
 PERIOD = "JAXBERT_LEASE_S"

@@ -17,13 +17,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbert.batches import TOKENS_A_TEXT, Window, check_limits, dispatch, windows
 from jaxbert.convert.sentence_transformers import MODULES, Layout, Pooling
 from jaxbert.errors import InputError, Interrupted
-from jaxbert.library import Loaded, load
 from jaxbert.models.layers import Params
 from jaxbert.models.model import Model
-from jaxbert.texts import open_texts
+from jaxbert.use.batches import TOKENS_A_TEXT, Window, check_limits, dispatch, windows
+from jaxbert.use.library import Loaded, load
+from jaxbert.use.texts import open_texts
 
 FORMATS = (".npy", ".jsonl")
 
@@ -158,7 +158,7 @@ def embed_file(
     Args:
       model: MODEL. What is not given here its directory says, where it has sentence-transformers' layout; else it is
         the mean, not normalised, of as many tokens as the model takes.
-      file: see `jaxbert.texts.open_texts`. An empty line has a vector too, that of an empty text.
+      file: see `jaxbert.use.texts.open_texts`. An empty line has a vector too, that of an empty text.
       out: NAME.npy, float32 (N, D); or NAME.jsonl, lines {"text", "embedding"}. It stands there when it is whole.
       pooling, normalize, max_length, batch_tokens: see `embed`.
       overwrite: replace `out`.

@@ -18,7 +18,7 @@ from typing import Any
 
 from jaxbert.config import RunConfig, load_json, phase_at, to_json, total_steps
 from jaxbert.errors import InputError
-from jaxbert.telemetry import MFU_FORMULA, JsonLines, duration
+from jaxbert.observe.telemetry import MFU_FORMULA, JsonLines, duration
 
 PAGE, PNG = "report.html", "loss.png"
 _MARK = "jaxbert report"
@@ -468,7 +468,7 @@ def page(runs: Sequence[Run]) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("jaxbert", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("jaxbert.observe", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     plots = []
     for index, curve in enumerate(CURVES):

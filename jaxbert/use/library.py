@@ -33,7 +33,7 @@ from jaxbert.models.model import HEADS, ON_POOLER, Model, head_sizes
 from jaxbert.text.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
-    from jaxbert.provenance import Provenance
+    from jaxbert.observe.provenance import Provenance
 
 Text = str | tuple[str, str]
 Note = Callable[[str], None]
@@ -66,7 +66,7 @@ class Loaded:
       format: what its files are ("safetensors"); "" of a run.
       path: the directory it was read from.
       step: of a run, the step.
-      model: the functions over `params` that `jaxbert.train` uses.
+      model: the functions over `params` that `jaxbert.run.pretrain` uses.
     """
 
     def __init__(
@@ -293,7 +293,7 @@ class Loaded:
         )
 
     def _origin(self) -> Provenance:
-        from jaxbert.provenance import of_files, of_run
+        from jaxbert.observe.provenance import of_files, of_run
 
         if self.path is not None and self.step is not None:
             return of_run(self.path, self.step)
@@ -442,9 +442,9 @@ def _step(path: Path) -> int:
 
 def _load_run(name: str, workdir: Path, step: int | None) -> Loaded:
     # Deferred: they bring Orbax with them, which a published model does without.
-    from jaxbert.checkpoint import default_step, load_params
+    from jaxbert.core.sharding import single_device_mesh
     from jaxbert.objectives import heads_of, make_objectives
-    from jaxbert.sharding import single_device_mesh
+    from jaxbert.stores.checkpoint import default_step, load_params
 
     config = load_json(workdir / "config.json")
     heads = heads_of(make_objectives(config.objectives, config.encoder, length=config.phases[0].length, slots=1))

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jaxbert.checkpoint import read_manifest
 from jaxbert.config import PhaseConfig, RunConfig, load_json, phase_rows, schedule_start
 from jaxbert.data.shards import read_manifest as read_shards_manifest
 from jaxbert.data.staging import local
 from jaxbert.errors import InputError, Interrupted
-from jaxbert.telemetry import JsonLines, duration
+from jaxbert.observe.telemetry import JsonLines, duration
+from jaxbert.stores.checkpoint import read_manifest
 
 _LICENCE = "Licence of the data:"
 

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from jaxbert.errors import InputError
-from jaxbert.library import Loaded
+from jaxbert.use.library import Loaded
 
 # Attention costs more in longer rows: on two cores, with six layers of 384, rows of 32, 64, 128, 256 and 512 tokens go
 # at 7.5, 7.0, 5.9, 4.9 and 4.4 thousand tokens a second.

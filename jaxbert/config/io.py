@@ -1,0 +1,178 @@
+"""How configs are found, read, written and compared."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import importlib.util
+import json
+import traceback
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from jaxbert.config.schema import RunConfig
+from jaxbert.errors import CommandError, InputError
+
+# What a resumed run may change; any other difference is an InputError that shows it.
+RESUME_MAY_CHANGE = ("mesh", "checkpoint", "logging", "guard.hang_minutes", "phases.*.steps")
+
+
+def find_config(name: str) -> RunConfig:
+    """CONFIG of the command line: a bare name from `jaxbert.configs`, a Python file with `get_config`, or a JSON file.
+
+    Raises:
+      InputError: no such config (with the nearest names), or one that does not give a RunConfig.
+    """
+    path = Path(name)
+    if path.suffix == ".json":
+        return load_json(path)
+    if path.suffix == ".py":
+        if not path.is_file():
+            raise InputError("no such config file", where=name, fix="Check the path.")
+        config = _from_file(path)
+    else:
+        known = config_names()
+        if name not in known:
+            raise InputError(
+                f"no config named {name!r}",
+                where="CONFIG",
+                fix=f"{did_you_mean(name, known)}Known: {', '.join(known)}.",
+            )
+        config = importlib.import_module(f"jaxbert.configs.{name}").get_config()
+    if not isinstance(config, RunConfig):
+        raise InputError(f"get_config() gave a {type(config).__name__}", where=name, fix="Return a RunConfig.")
+    return config
+
+
+def _from_file(path: Path) -> Any:
+    """What get_config() of a Python file gives. It is the user's: whatever goes wrong in it is wrong input."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        if not hasattr(module, "get_config"):
+            raise InputError("no function get_config", where=str(path), fix="Let it return a RunConfig.")
+        return module.get_config()
+    except CommandError:
+        raise
+    except Exception as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == spec.origin]
+        where = f"{path}, line {lines[-1]}" if lines else str(path)
+        raise InputError(f"{type(error).__name__}: {error}", where=where, fix="Mend the config file.") from error
+
+
+def config_names() -> list[str]:
+    """Names of the configs that are installed."""
+    import pkgutil
+
+    package = importlib.import_module("jaxbert.configs")
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """'Did you mean X? ', or nothing."""
+    import difflib
+
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"Did you mean {near[0]}? " if near else ""
+
+
+def to_json(config: Any) -> Any:
+    """A dataclass as plain JSON values."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def config_hash(config: RunConfig) -> str:
+    """sha256 of the canonical JSON."""
+    return hashlib.sha256(json.dumps(to_json(config), sort_keys=True).encode()).hexdigest()
+
+
+def save_json(config: RunConfig, path: Path) -> None:
+    """Writes `config` for `load_json`."""
+    path.write_text(json.dumps(to_json(config), indent=2) + "\n", encoding="utf-8")
+
+
+def load_json(path: Path) -> RunConfig:
+    """Reads what `save_json` wrote; strict: an unknown key or a value of another type is an InputError."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError("no such config file", where=str(path), fix="Check the path.") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"unreadable config: {error}", where=str(path), fix="Give a saved config.json.") from None
+    return typing.cast(RunConfig, from_json(RunConfig, values, str(path)))
+
+
+def from_json(kind: Any, value: Any, where: str) -> Any:
+    """`value` (plain JSON) as `kind`: a dataclass, a Literal, int, float, str, bool, `X | None` or `tuple[X, ...]`."""
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise _mistyped(value, "an object", where)
+        hints = typing.get_type_hints(kind)
+        for key in value:
+            if key not in hints:
+                raise unknown_key(key, list(hints), where)
+        for field in dataclasses.fields(kind):
+            needed = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+            if needed and field.name not in value:
+                raise InputError(f"no {field.name!r}", where=where, fix=f"Add {field.name!r}: it has no default.")
+        return typing.cast(Any, kind)(
+            **{key: from_json(hints[key], item, f"{where}.{key}") for key, item in value.items()}
+        )
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        (inner,) = (argument for argument in arguments if argument is not type(None))
+        return None if value is None else from_json(inner, value, where)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise _mistyped(value, "a list", where)
+        return tuple(from_json(arguments[0], item, f"{where}.{index}") for index, item in enumerate(value))
+    if origin is Literal:
+        if value not in arguments:
+            raise _mistyped(value, "one of " + ", ".join(map(str, arguments)), where)
+        return value
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not kind:
+        raise _mistyped(value, f"of type {kind.__name__}", where)
+    return value
+
+
+def unknown_key(key: str, known: list[str], where: str) -> InputError:
+    """The error for a key that does not exist, naming the nearest."""
+    return InputError(
+        f"unknown key {key!r}", where=where, fix=f"{did_you_mean(key, known)}Known: {', '.join(sorted(known))}."
+    )
+
+
+def _mistyped(value: Any, expected: str, where: str) -> InputError:
+    return InputError(f"{value!r} is not {expected}", where=where, fix=f"Give a value that is {expected}.")
+
+
+def resume_differences(saved: RunConfig, new: RunConfig) -> list[str]:
+    """Differences that a resume does not allow, as lines 'key: saved -> new'."""
+    lines = []
+    before, after = dict(_leaves(to_json(saved))), dict(_leaves(to_json(new)))
+    for key in sorted(before.keys() | after.keys()):
+        if before.get(key) != after.get(key) and not any(_covers(pattern, key) for pattern in RESUME_MAY_CHANGE):
+            lines.append(f"{key}: {before.get(key)} -> {after.get(key)}")
+    return lines
+
+
+def _covers(pattern: str, key: str) -> bool:
+    parts, keys = pattern.split("."), key.split(".")
+    return len(parts) <= len(keys) and all(p in ("*", k) for p, k in zip(parts, keys, strict=False))
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    if items is None:
+        yield path, value
+        return
+    for key, item in items:
+        yield from _leaves(item, f"{path}.{key}" if path else str(key))

@@ -1,0 +1,487 @@
+"""What a run is: frozen dataclasses. A run is a `RunConfig`; every part of the system takes its own part of it.
+
+Shape letters of the whole repository: B batch, L sequence, D hidden, E embedding, H heads, K head dim, F feed-forward,
+V vocabulary, M masked slots, N layers, A micro-batches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Activation = Literal["gelu_tanh", "gelu_erf"]
+Remat = Literal["none", "dots", "full"]
+AttentionName = Literal["reference", "fused"]
+Initializer = Literal["truncated_normal", "normal"]
+PositionInit = Literal["normal", "sinusoidal"]
+LayoutName = Literal["replicated", "zero1", "fsdp", "fsdp_tensor", "auto"]
+ScheduleKind = Literal["linear", "polynomial", "wsd", "inverse_sqrt", "constant"]
+OptimizerName = Literal[
+    "adamw", "bert_adamw", "fairseq_adamw", "lamb_paper", "lamb_albert", "lamb_mlperf", "lamb_nvidia", "lamb_nvlamb"
+]
+Dtype = Literal["auto", "float32", "bfloat16"]
+RowsPolicy = Literal[
+    "segment_pair",
+    "ordered_pair",
+    "ordered_pair_mixed",
+    "full_sentences",
+    "doc_sentences",
+    "single_document",
+    "packed",
+]
+TokenizerKind = Literal["wordpiece", "bpe", "unigram"]
+MaskingScheme = Literal["token", "whole_word", "ngram", "span", "frequency"]
+RandomIds = Literal["vocabulary", "ordinary", "corpus"]
+Inherit = Literal["nothing", "encoder", "all"]
+InitVocabulary = Literal["same", "new"]
+InitPositions = Literal["refuse", "tile", "interpolate"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """The shape of a post-LN encoder; the defaults are BERT-base (google-research/bert modeling.py).
+
+    Attributes:
+      family: key of `jaxbert.models.families.FAMILIES`: whose files the model is read from and written to.
+      vocab_size: V, as the tokenizer has it; checked against the tokenizer before training.
+      vocab_multiple: the embedding table is padded to a multiple of this; the padding's logits are masked.
+      hidden_size: D.
+      embedding_size: E, of the tables and the masked-LM head's last layer, projected to D behind the embeddings
+        (ALBERT's factorised embeddings); 0: E is D, without a projection.
+      num_layers: N.
+      layer_groups: G; 0: every layer has weights of its own; else layers share them in G groups of N / G consecutive
+        ones (ALBERT: 1).
+      num_heads: H; must divide D.
+      intermediate_size: F.
+      max_positions: rows of the position table; no row of the data may be longer than those from `position_offset` on.
+      position_offset: the first token's position; padding has the one before (fairseq: 2, of 514 rows; all are kept).
+      type_vocab_size: rows of the token-type table; 0: there are no token types.
+      activation: `gelu_tanh` as in Google's BERT and ALBERT, `gelu_erf` as in the others and in Hugging Face's BERT.
+      layer_norm_epsilon: added to the variance.
+      dropout: after embeddings, attention output and feed-forward.
+      attention_dropout: on attention probabilities.
+      attention: `reference`, the only one with dropout on the probabilities; or `fused`: the platform's own kernel
+        (splash on TPU for rows of a multiple of 128 tokens, cuDNN's on GPU), which is faster and needs less memory, and
+        the reference where there is none.
+      initializer_range: standard deviation of the initial weights.
+      initializer: `truncated_normal` in the convention of TensorFlow's `truncated_normal_initializer` (cut at two
+        deviations, not rescaled afterwards: BERT, ALBERT), or `normal` (RoBERTa, SpanBERT, DistilBERT).
+      position_init: how the learned position table starts: `normal`, or `sinusoidal` (sines and cosines scaled to the
+        same standard deviation; lets small models find their neighbours early).
+      remat: what the backward pass computes again: nothing, all but matrix products, or every layer.
+    """
+
+    family: str = "bert"
+    vocab_size: int = 30522
+    vocab_multiple: int = 128
+    hidden_size: int = 768
+    embedding_size: int = 0
+    num_layers: int = 12
+    layer_groups: int = 0
+    num_heads: int = 12
+    intermediate_size: int = 3072
+    max_positions: int = 512
+    position_offset: int = 0
+    type_vocab_size: int = 2
+    activation: Activation = "gelu_tanh"
+    layer_norm_epsilon: float = 1e-12
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    attention: AttentionName = "reference"
+    initializer_range: float = 0.02
+    initializer: Initializer = "truncated_normal"
+    position_init: PositionInit = "normal"
+    remat: Remat = "none"
+
+    @property
+    def padded_vocab_size(self) -> int:
+        """Rows of the embedding table: `vocab_size` rounded up to a multiple of `vocab_multiple`."""
+        return -(-self.vocab_size // self.vocab_multiple) * self.vocab_multiple
+
+    @property
+    def head_dim(self) -> int:
+        """K."""
+        return self.hidden_size // self.num_heads
+
+    @property
+    def embedding_width(self) -> int:
+        """E."""
+        return self.embedding_size or self.hidden_size
+
+    @property
+    def distinct_layers(self) -> int:
+        """Layers with weights of their own: N, or G where layers share them."""
+        return self.layer_groups or self.num_layers
+
+    @property
+    def longest_row(self) -> int:
+        """The most tokens that a row, or a group of a packed row, may have."""
+        return self.max_positions - self.position_offset
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskedLMConfig:
+    """Masked language modelling (google-research/bert create_pretraining_data.py, but dynamic).
+
+    Attributes:
+      weight: of this term in the loss.
+      scheme: which tokens are chosen; `jaxbert.objectives.masking.SCHEMES` has them all: `token` uniform (BERT,
+        RoBERTa), `whole_word`, `ngram` of whole words (ALBERT), `span` of whole words (SpanBERT), `frequency` rare
+        tokens more often (DistilBERT).
+      rate: share of a row's tokens (special tokens counted, never chosen) to predict; at least one a row.
+      mask: share of the chosen that become [MASK].
+      random: share of the chosen that become a randomly drawn id; the rest stays.
+      random_ids: what such an id is drawn from: the whole `vocabulary` uniformly (BERT, ALBERT, DistilBERT), the
+        `ordinary` tokens uniformly, without the special ones (RoBERTa), or as often as in the `corpus` (SpanBERT).
+      word_cap: the most pieces a word has; what is longer counts as several (scripts that write no spaces).
+      max_ngram: of `ngram`: words of the longest; a length n has probability proportional to 1/n.
+      span_p, max_span: of `span`: lengths in words are geometric with this parameter, cut at so many and renormalised
+        (0.2 and 10: mean 3.8).
+      smoothing: of `frequency`: a token is drawn with probability proportional to count^-smoothing.
+    """
+
+    weight: float = 1.0
+    scheme: MaskingScheme = "token"
+    rate: float = 0.15
+    mask: float = 0.8
+    random: float = 0.1
+    random_ids: RandomIds = "vocabulary"
+    word_cap: int = 10
+    max_ngram: int = 3
+    span_p: float = 0.2
+    max_span: int = 10
+    smoothing: float = 0.7
+
+
+@dataclass(frozen=True, kw_only=True)
+class NextSentenceConfig:
+    """Next sentence prediction: label 0: B follows A, 1: it does not (google-research/bert run_pretraining.py)."""
+
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentenceOrderConfig:
+    """Sentence order prediction (ALBERT): label 0: A and B are in their order, 1: they are swapped.
+
+    Attributes:
+      weight: of this term in the loss.
+      swap: share of the pairs that are swapped, drawn anew at each visit.
+    """
+
+    weight: float = 1.0
+    swap: float = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpanBoundaryConfig:
+    """The span-boundary objective (SpanBERT): a masked token from the two tokens around its span, and its place in it.
+
+    Attributes:
+      weight: of this term in the loss.
+      max_targets: only the first so many tokens of a span are predicted (facebookresearch/SpanBERT: 20; its published
+        command says 15).
+      position_size: width of the embedding of the place in the span (200 there, whatever its flag says).
+    """
+
+    weight: float = 1.0
+    max_targets: int = 20
+    position_size: int = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillationConfig:
+    """Distillation from a teacher that sees the same corrupted rows (DistilBERT: Sanh et al. 2019, and its code).
+
+    Attributes:
+      teacher: MODEL of the same vocabulary, of any family; or `config:NAME`: the run of that config on the same source,
+        which is trained first, in WORKDIR-teacher.
+      encoder: the teacher's, as found there; set when the run begins.
+      soft: weight of the soft targets: KL(teacher || student) of the distributions at `temperature`, times its square.
+      cosine: weight of 1 - cosine of the last hidden states; a student of another width is projected to the teacher's.
+      temperature: of the soft targets.
+      over: the tokens that both count: `all` real ones, as in the original by default, or the `masked` ones.
+      layers: the teacher's layers from which the student's start, counted from 0, one each; none: a random start.
+        Embeddings and the output bias come from the teacher too.
+      transform: start the masked-LM head's transform from the teacher's as well (the original's --vocab_transform).
+      chunk: positions of a row whose logits exist at once, (B, chunk, V).
+    """
+
+    teacher: str = ""
+    encoder: EncoderConfig | None = None
+    soft: float = 5.0
+    cosine: float = 1.0
+    temperature: float = 2.0
+    over: Literal["all", "masked"] = "all"
+    layers: tuple[int, ...] = ()
+    transform: bool = False
+    chunk: int = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtraObjective:
+    """An objective that has no field of its own in `ObjectivesConfig`.
+
+    Attributes:
+      name: key of `jaxbert.objectives.OBJECTIVES`.
+      weight: of its terms in the loss.
+    """
+
+    name: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectivesConfig:
+    """The terms of the loss: a field that is not None is a term. Keys of `jaxbert.objectives.OBJECTIVES`."""
+
+    masked_lm: MaskedLMConfig | None = MaskedLMConfig()
+    next_sentence: NextSentenceConfig | None = NextSentenceConfig()
+    sentence_order: SentenceOrderConfig | None = None
+    span_boundary: SpanBoundaryConfig | None = None
+    distillation: DistillationConfig | None = None
+    extra: tuple[ExtraObjective, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """One optimizer for the whole run; its rate comes from the phase's schedule.
+
+    Attributes:
+      name: `adamw` (bias-corrected, decoupled decay), `bert_adamw` (no bias correction: google-research/bert
+        optimization.py), `fairseq_adamw` (bias-corrected, every parameter decayed, no clipping), and the LAMBs, of
+        which no two published ones are alike: `lamb_paper`, `lamb_albert`, `lamb_mlperf`, `lamb_nvidia`,
+        `lamb_nvlamb`. `jaxbert.training.optim.OPTIMIZERS` says what sets each apart.
+      weight_decay: not applied to LayerNorm and bias parameters (but in `fairseq_adamw` and `lamb_paper`, which decay
+        all).
+      clip_norm: the gradient's global norm is cut to this; 0 switches it off; None takes the optimizer's own.
+      clip_scope: `batch` clips the gradient of the global batch, after all sums (NVIDIA, and every textbook);
+        `micro_batch` clips each micro-batch's share to clip_norm / A before the sum, as Google's TPU programs clip on
+        each core before they sum over cores. Then the result depends on `accumulation`, never on the mesh.
+    """
+
+    name: OptimizerName = "bert_adamw"
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-6
+    weight_decay: float = 0.01
+    clip_norm: float | None = None
+    clip_scope: Literal["batch", "micro_batch"] = "batch"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """The learning rate as a function of the step.
+
+    Attributes:
+      kind: what follows the warm-up: `linear` falls to `end`; `polynomial` falls as (1 - t)^power (NVIDIA's LAMB: 0.5);
+        `wsd` (warm-up, stable, decay) stays at the peak and falls over the last `decay_steps`, as (1 - t)^power;
+        `inverse_sqrt` falls as sqrt(warm-up / step), without end; `constant` stays.
+      peak: rate at the end of the warm-up.
+      warmup_steps: linear rise from 0.
+      end: rate at the last step.
+      total_steps: the horizon of the decay; 0 takes the steps of the phase (and of those that continue its schedule).
+      decay_from: of `linear` and `polynomial`. `zero`: the decay runs from step 0 and the warm-up overrides it, with a
+        jump where it ends (google-research/bert optimization.py, NVIDIA schedulers.py); `warmup`: the decay starts at
+        the peak.
+      power: of `polynomial` and `wsd`.
+      decay_steps: of `wsd`.
+      first_step: the count at the first update: 0, whose rate is 0 in a warm-up (google-research/bert), or 1 (NVIDIA).
+    """
+
+    kind: ScheduleKind = "linear"
+    peak: float = 1e-4
+    warmup_steps: int = 10_000
+    end: float = 0.0
+    total_steps: int = 0
+    decay_from: Literal["zero", "warmup"] = "zero"
+    power: float = 1.0
+    decay_steps: int = 0
+    first_step: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowsSource:
+    """A directory of rows and its share of the batches."""
+
+    path: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseConfig:
+    """A stretch of the run with one kind of batch.
+
+    Attributes:
+      rows: where its batches come from; empty: made from `DataConfig.source`, in the workdir.
+      length: L of its rows.
+      batch_size: B, rows of a global batch over all devices and micro-batches.
+      steps: optimizer steps.
+      accumulation: micro-batches a step; must divide B.
+      slots: M, prediction slots a row; 0 takes round(rate x L).
+      schedule: None continues the previous phase's schedule.
+      moments: what the hand-over does to the optimizer's moments and its own step count (a first phase ignores it).
+    """
+
+    name: str = "main"
+    rows: tuple[RowsSource, ...] = ()
+    length: int = 128
+    batch_size: int = 256
+    steps: int = 1_000_000
+    accumulation: int = 1
+    slots: int = 0
+    schedule: ScheduleConfig | None = ScheduleConfig()
+    moments: Literal["keep", "keep_reset_count", "reset"] = "keep"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """How rows are made when a phase names none: `jaxbert tokenizer`, `prepare` and `rows` with these arguments.
+
+    Attributes:
+      source: SOURCE string (see README); empty: every phase must name its rows.
+      tokenizer: a directory; empty: the initial model's, or one is trained on the source's train split, to
+        `EncoderConfig.vocab_size` pieces.
+      tokenizer_kind: of a trained one.
+      lowercase: of a trained one: BERT's uncased normalisation.
+      policy: rows policy; checked against what the objectives ask for.
+      validation_fraction: share of documents held out, chosen by hash (sources with a split of their own ignore it).
+      short_rows: of pairs: probability that a row's target length is drawn at random (classic: 0.1).
+      copies: passes over the corpus with other pairings (the original's dupe_factor; masks are dynamic anyway).
+      shuffle_window: shards that are shuffled together (the second level of the order).
+    """
+
+    source: str = ""
+    tokenizer: str = ""
+    tokenizer_kind: TokenizerKind = "wordpiece"
+    lowercase: bool = True
+    policy: RowsPolicy = "segment_pair"
+    validation_fraction: float = 0.01
+    short_rows: float = 0.1
+    copies: int = 1
+    shuffle_window: int = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeshConfig:
+    """Devices as (data, fsdp, tensor), and how arrays lie on them. -1 on `data`: all that is left.
+
+    Attributes:
+      layout: `replicated`; `zero1` (moments sharded over `fsdp`); `fsdp` (parameters too); `fsdp_tensor` (heads,
+        feed-forward and vocabulary over `tensor` too); `auto`: the fastest of those that fit, as `jaxbert plan` has it,
+        with `fsdp` and `tensor` where they are left at 1.
+    """
+
+    data: int = -1
+    fsdp: int = 1
+    tensor: int = 1
+    layout: LayoutName = "fsdp_tensor"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumericsConfig:
+    """Attributes:
+    dtype: of activations and of weights in use; `auto` is bfloat16 on TPU and GPU, float32 on CPU. Parameters, softmax,
+      LayerNorm, loss and optimizer are float32 always.
+    deterministic: ask the GPU compiler for deterministic kernels (the bitwise promise needs it there).
+    """
+
+    dtype: Dtype = "auto"
+    deterministic: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    """Attributes:
+    every_steps: how often (also at the end of each phase, of the run, and on SIGTERM and SIGINT).
+    keep: newest verified steps that stay; at least 3, so that a damaged one leaves a good one behind it.
+    keep_best: the step with the lowest validation loss stays too.
+    """
+
+    every_steps: int = 1000
+    keep: int = 3
+    keep_best: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """Attributes:
+    every_steps: 0 evaluates only at the end of the run.
+    batch_size: rows a batch; fixed, because the fixed masks belong to (batch, row).
+    batches: at most so many; 0 takes the whole validation split.
+    mask_rate: share of tokens masked in evaluation, whatever training masks, so that runs compare.
+    masking: how they are chosen: as in `training`, or by `token` (then runs of different schemes compare).
+    seed: of the fixed masks.
+    patience: stop early after so many evaluations without a lower loss; 0 never does.
+    """
+
+    every_steps: int = 1000
+    batch_size: int = 64
+    batches: int = 0
+    mask_rate: float = 0.15
+    masking: Literal["training", "token"] = "training"
+    seed: int = 0
+    patience: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggingConfig:
+    """Attributes:
+    every_steps: how often a line is written to metrics.jsonl, telemetry.jsonl and the terminal.
+    tensorboard: also write event files.
+    price_per_hour: of the whole mesh, in `currency`; 0 leaves money out.
+    watts: assumed power of the whole machine where no meter is readable; labelled estimated; 0 leaves it out.
+    """
+
+    every_steps: int = 50
+    tensorboard: bool = True
+    price_per_hour: float = 0.0
+    currency: str = "USD"
+    watts: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuardConfig:
+    """Attributes:
+    max_skipped: so many non-finite steps in a row end the run with exit 4.
+    hang_minutes: a step, a batch of an evaluation or a checkpoint that takes longer ends the process with exit 3: a
+      collective whose other side has gone would wait for ever. Half an hour more where a step is compiled; 0: never.
+    """
+
+    max_skipped: int = 10
+    hang_minutes: float = 20.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One pretraining run: phases in one workdir.
+
+    Attributes:
+      name: for people.
+      init: MODEL whose parameters the run starts from (`--init`); empty starts at random.
+      inherit: what the config takes from that model when the run begins, before `--set`
+        (`jaxbert.run.initial.inherit`): its `encoder`, or `all`: the objectives that its family pretrains with, the
+        rows' policy and lengths too. The config that the run saves is complete and says `nothing`.
+      init_vocabulary: `same`: the rows are of the initial model's vocabulary. `new` (`--tokenizer`): of another, whose
+        embeddings start from the old ones (`jaxbert.text.transfer`).
+      init_positions: where the encoder has more positions than the initial model: `refuse`; `tile` its table again
+        and again, as Longformer did (Beltagy et al. 2020, section 5); or `interpolate` it linearly.
+    """
+
+    name: str
+    init: str = ""
+    inherit: Inherit = "nothing"
+    init_vocabulary: InitVocabulary = "same"
+    init_positions: InitPositions = "refuse"
+    encoder: EncoderConfig = EncoderConfig()
+    objectives: ObjectivesConfig = ObjectivesConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    phases: tuple[PhaseConfig, ...] = (PhaseConfig(),)
+    data: DataConfig = DataConfig()
+    mesh: MeshConfig = MeshConfig()
+    numerics: NumericsConfig = NumericsConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    logging: LoggingConfig = LoggingConfig()
+    guard: GuardConfig = GuardConfig()
+    seed: int = 0

@@ -1,0 +1,1 @@
+"""Held-out rows with fixed masks, and what tables of counts score on them."""
