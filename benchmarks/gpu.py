@@ -58,7 +58,7 @@ sys.path.insert(0, str(HERE.parent))
 
 from jaxbert.config import EncoderConfig  # noqa: E402
 from jaxbert.models.families.bert import PRESETS  # noqa: E402
-from jaxbert.observe.telemetry import MFU_FORMULA, step_flops  # noqa: E402
+from jaxbert.observe.flops import MFU_FORMULA, step_flops  # noqa: E402
 
 Json = dict[str, Any]
 

@@ -514,7 +514,7 @@ class Step:
     """A side, and the clock and the meter beside it."""
 
     def __init__(self, side: Ours | Torch):
-        from jaxbert.observe.telemetry import Nvml
+        from jaxbert.observe.energy import Nvml
 
         self._side = side
         self._meter = None
@@ -549,7 +549,7 @@ def facts(message: Json) -> Json:
     import jax
 
     from jaxbert.core.sharding import compute_dtype
-    from jaxbert.observe.telemetry import mesh_peak
+    from jaxbert.observe.peaks import mesh_peak
 
     device, dtype = jax.devices()[0], compute_dtype("auto").name
     peak = mesh_peak([device], dtype)

@@ -1,41 +1,46 @@
-"""The four ways a command can end other than well, and the exit code of each.
+"""The four ways in which a command can end other than well, and the exit code of each.
 
-Exit codes: 0 done; 1 a bug (any other exception, with its traceback); 2 the input is wrong; 3 interrupted, the same
-command continues; 4 stopped on purpose, repeating does not help. Launchers repeat 3, never 2 or 4.
+Exit codes: 0 done; 1 a bug (any other exception; its traceback is printed); 2 the input is wrong; 3 interrupted, and
+the same command continues; 4 stopped on purpose, and repeating the command does not help. Launchers repeat 3, never 2
+or 4.
+
+Every error carries a code such as `E-ROWS-LENGTH`. Codes are stable: tests and scripts match them, and the wording may
+change. docs/errors.md lists all of them.
 """
 
 from __future__ import annotations
 
 
 class CommandError(Exception):
-    """An end that the user can act on: printed as one line on stderr, without a traceback.
+    """An error that the user can act on. The command line prints it as one line on stderr, without a traceback.
 
     Attributes:
-      what: what is wrong, in a few words.
-      where: the file, key or argument it was found in.
-      fix: what the user can do about it.
+      what: what is wrong, as a short sentence without its full stop.
+      where: the file, the key or the argument that is wrong.
+      fix: what the user can do about it, as a sentence.
+      code: the stable name of this error.
     """
 
     exit_code = 1
 
-    def __init__(self, what: str, *, where: str, fix: str):
-        self.what, self.where, self.fix = what, str(where), fix
-        super().__init__(f"{what} ({self.where}). {fix}")
+    def __init__(self, what: str, *, where: str, fix: str, code: str = "E-UNNAMED"):
+        self.what, self.where, self.fix, self.code = what, str(where), fix, code
+        super().__init__(f"{what} ({self.where}). {fix} [{code}]")
 
 
 class InputError(CommandError):
-    """The input is wrong: raised before any file of the user's is touched."""
+    """The input is wrong. Raised before any of the user's files is touched."""
 
     exit_code = 2
 
 
 class Interrupted(CommandError):
-    """A signal, a preemption, a full disk or a lost peer: the same command continues the work."""
+    """A signal, a preemption, a full disk or a lost process. The same command continues the work."""
 
     exit_code = 3
 
 
 class Stopped(CommandError):
-    """Stopped on purpose (loss guard, damaged data, no good checkpoint): repeating is no help, `fix` says what is."""
+    """Stopped on purpose: the loss guard, damaged data, no good checkpoint. `fix` says what helps."""
 
     exit_code = 4

@@ -100,7 +100,7 @@ def test_one_that_was_killed_is_taken_over_after_a_period(tmp_path: Path, elsewh
 
 def test_a_run_takes_over_what_a_killed_one_on_another_machine_held(tmp_path: Path, elsewhere: None, monkeypatch):
     """Through what a run really holds a workdir with: what it waited for is what it takes."""
-    from jaxbert.run.pretrain import _Hold
+    from jaxbert.run.hold import _Hold
     from jaxbert.run.processes import Watch
 
     monkeypatch.setenv("JAXBERT_LEASE_S", "1")

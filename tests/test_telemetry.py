@@ -13,21 +13,13 @@ import pytest
 
 from jaxbert.config import DistillationConfig, EncoderConfig
 from jaxbert.observe import telemetry
-from jaxbert.observe.telemetry import (
-    Board,
-    Estimated,
-    Joined,
-    JsonLines,
-    Meter,
-    Peak,
-    Progress,
-    Rapl,
-    duration,
-    measured_matmul,
-    peak_flops,
-    percentile,
-    step_flops,
-)
+from jaxbert.observe.board import Board
+from jaxbert.observe.energy import Estimated, Joined, Rapl
+from jaxbert.observe.flops import step_flops
+from jaxbert.observe.lines import JsonLines
+from jaxbert.observe.meter import Meter, percentile
+from jaxbert.observe.peaks import Peak, measured_matmul, peak_flops
+from jaxbert.observe.progress import Progress, duration
 
 
 class Clock:

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from jaxbert.errors import CommandError, InputError, Interrupted, Stopped
 from jaxbert.stores.storage import is_remote
@@ -536,9 +536,9 @@ class _Parser(argparse.ArgumentParser):
 
 def parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Namespace], dict[str, Any]]]]:
     """The parser of the whole command line, and the function of each command."""
-    from jaxbert.config import TokenizerKind
     from jaxbert.launch import TARGETS
     from jaxbert.launch import command as launching
+    from jaxbert.text.tokenizers import REGISTRY
 
     top = _Parser(
         prog="jaxbert",
@@ -574,7 +574,7 @@ def parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Name
 
     one = command("tokenizer", tokenizer, _SOURCE)
     one.add_argument("source", metavar="SOURCE")
-    one.add_argument("--kind", default="wordpiece", choices=get_args(TokenizerKind))
+    one.add_argument("--kind", default="wordpiece", choices=list(REGISTRY))
     one.add_argument("--vocab-size", type=int, required=True, metavar="N", help="pieces, special tokens counted")
     one.add_argument("--out", required=True, metavar="DIR")
     one.add_argument("--cased", action="store_true", help="keep upper case and accents, as bpe always does")

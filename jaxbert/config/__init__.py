@@ -17,7 +17,6 @@ from jaxbert.config.io import (
     RESUME_MAY_CHANGE,
     config_hash,
     config_names,
-    did_you_mean,
     find_config,
     from_json,
     load_json,
@@ -25,6 +24,10 @@ from jaxbert.config.io import (
     save_json,
     to_json,
     unknown_key,
+)
+from jaxbert.config.registry import (
+    Registry,
+    did_you_mean,
 )
 from jaxbert.config.schema import (
     Activation,
@@ -62,6 +65,7 @@ from jaxbert.config.schema import (
     ScheduleKind,
     SentenceOrderConfig,
     SpanBoundaryConfig,
+    TaskConfig,
     TokenizerKind,
 )
 
@@ -94,6 +98,7 @@ __all__ = [
     "PhaseConfig",
     "PositionInit",
     "RandomIds",
+    "Registry",
     "Remat",
     "RowsPolicy",
     "RowsSource",
@@ -102,6 +107,7 @@ __all__ = [
     "ScheduleKind",
     "SentenceOrderConfig",
     "SpanBoundaryConfig",
+    "TaskConfig",
     "TokenizerKind",
     "check",
     "check_slices",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import typing
 from typing import Any
 
 from jaxbert.config.derived import horizon, mesh_shape
+from jaxbert.config.registry import Registry, did_you_mean
 from jaxbert.config.schema import DistillationConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from jaxbert.errors import InputError
 
@@ -16,6 +19,7 @@ def check(config: RunConfig, devices: int | None = None) -> None:
       config: the run.
       devices: number of devices of the mesh, where known: then the mesh and the batches are checked against it.
     """
+    check_names(config)
     encoder = config.encoder
     _positive(encoder, "encoder", "vocab_size vocab_multiple hidden_size num_layers num_heads intermediate_size")
     _require(
@@ -334,6 +338,24 @@ def _meshes(config: RunConfig, devices: int) -> str:
     return ", ".join(
         f"data {devices // (fsdp * tensor)} x fsdp {fsdp} x tensor {tensor}" for _, fsdp, tensor in sorted(found)[:3]
     )
+
+
+def check_names(part: Any, where: str = "") -> None:
+    """Raises InputError where a field of `part`, or of a dataclass in it, names nothing that is registered."""
+    hints = typing.get_type_hints(type(part), include_extras=True)
+    for field in dataclasses.fields(part):
+        value, path = getattr(part, field.name), f"{where}.{field.name}" if where else field.name
+        for registry in getattr(hints[field.name], "__metadata__", ()):
+            if isinstance(registry, Registry) and value not in registry.names:
+                raise InputError(
+                    f"{path}: no {registry.what} is called {value!r}",
+                    where="config",
+                    fix=f"{did_you_mean(str(value), registry.names)}Known: {', '.join(registry.names)}.",
+                    code="E-CONFIG-NAME",
+                )
+        for index, item in enumerate(value) if isinstance(value, tuple) else [(None, value)]:
+            if dataclasses.is_dataclass(item):
+                check_names(item, path if index is None else f"{path}.{index}")
 
 
 def _require(condition: bool, what: str, where: str, fix: str) -> None:

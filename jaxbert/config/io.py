@@ -10,10 +10,11 @@ import json
 import traceback
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from jaxbert.config.registry import did_you_mean
 from jaxbert.config.schema import RunConfig
 from jaxbert.errors import CommandError, InputError
 
@@ -74,14 +75,6 @@ def config_names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
 
 
-def did_you_mean(word: str, known: list[str]) -> str:
-    """'Did you mean X? ', or nothing."""
-    import difflib
-
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"Did you mean {near[0]}? " if near else ""
-
-
 def to_json(config: Any) -> Any:
     """A dataclass as plain JSON values."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
@@ -113,6 +106,7 @@ def from_json(kind: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, dict):
             raise _mistyped(value, "an object", where)
+        kind = variant(kind, value, where)
         hints = typing.get_type_hints(kind)
         for key in value:
             if key not in hints:
@@ -141,6 +135,30 @@ def from_json(kind: Any, value: Any, where: str) -> Any:
     if type(value) is not kind:
         raise _mistyped(value, f"of type {kind.__name__}", where)
     return value
+
+
+def variant(kind: Any, values: Mapping[str, Any], where: str) -> Any:
+    """The dataclass to make from `values`: `kind`, or the one that its `VARIANTS` has under the name in `values`.
+
+    Raises:
+      InputError: nothing of that name is registered.
+    """
+    registry = getattr(kind, "VARIANTS", None)
+    if registry is None:
+        return kind
+    key = kind.VARIANT_KEY
+    default = next(field.default for field in dataclasses.fields(kind) if field.name == key)
+    name = values.get(key, default)
+    if name == default:
+        return kind
+    if not isinstance(name, str) or name not in registry.names:
+        raise InputError(
+            f"no {registry.what} is called {name!r}",
+            where=f"{where}.{key}",
+            fix=f"{did_you_mean(str(name), registry.names)}Known: {', '.join(registry.names)}.",
+            code="E-CONFIG-NAME",
+        )
+    return registry.entries[name].config
 
 
 def unknown_key(key: str, known: list[str], where: str) -> InputError:

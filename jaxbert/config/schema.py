@@ -7,30 +7,22 @@ V vocabulary, M masked slots, N layers, A micro-batches.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
+
+from jaxbert.config.registry import Registry
 
 Activation = Literal["gelu_tanh", "gelu_erf"]
 Remat = Literal["none", "dots", "full"]
 AttentionName = Literal["reference", "fused"]
 Initializer = Literal["truncated_normal", "normal"]
 PositionInit = Literal["normal", "sinusoidal"]
-LayoutName = Literal["replicated", "zero1", "fsdp", "fsdp_tensor", "auto"]
+LayoutName = Annotated[str, Registry("layout", "jaxbert.core.sharding", "LAYOUTS", also=("auto",))]
 ScheduleKind = Literal["linear", "polynomial", "wsd", "inverse_sqrt", "constant"]
-OptimizerName = Literal[
-    "adamw", "bert_adamw", "fairseq_adamw", "lamb_paper", "lamb_albert", "lamb_mlperf", "lamb_nvidia", "lamb_nvlamb"
-]
+OptimizerName = Annotated[str, Registry("optimizer", "jaxbert.training.optim", "OPTIMIZERS")]
 Dtype = Literal["auto", "float32", "bfloat16"]
-RowsPolicy = Literal[
-    "segment_pair",
-    "ordered_pair",
-    "ordered_pair_mixed",
-    "full_sentences",
-    "doc_sentences",
-    "single_document",
-    "packed",
-]
-TokenizerKind = Literal["wordpiece", "bpe", "unigram"]
-MaskingScheme = Literal["token", "whole_word", "ngram", "span", "frequency"]
+RowsPolicy = Annotated[str, Registry("rows policy", "jaxbert.data.policies", "POLICIES")]
+TokenizerKind = Annotated[str, Registry("kind of tokenizer", "jaxbert.text.tokenizers", "REGISTRY")]
+MaskingScheme = Annotated[str, Registry("masking scheme", "jaxbert.objectives.masking", "SCHEMES")]
 RandomIds = Literal["vocabulary", "ordinary", "corpus"]
 Inherit = Literal["nothing", "encoder", "all"]
 InitVocabulary = Literal["same", "new"]
@@ -117,6 +109,22 @@ class EncoderConfig:
     def longest_row(self) -> int:
         """The most tokens that a row, or a group of a packed row, may have."""
         return self.max_positions - self.position_offset
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskConfig:
+    """Which task a run learns, and the settings of a task that has its own.
+
+    A task with settings subclasses this; `jaxbert.tasks.TASKS` gives the class of each name.
+
+    Attributes:
+      name: key of `jaxbert.tasks.TASKS`. `pretraining` learns the terms of `ObjectivesConfig` with one encoder.
+    """
+
+    VARIANTS: ClassVar[Registry] = Registry("task", "jaxbert.tasks", "TASKS")
+    VARIANT_KEY: ClassVar[str] = "name"
+
+    name: str = "pretraining"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -474,6 +482,7 @@ class RunConfig:
     init_vocabulary: InitVocabulary = "same"
     init_positions: InitPositions = "refuse"
     encoder: EncoderConfig = EncoderConfig()
+    task: TaskConfig = TaskConfig()
     objectives: ObjectivesConfig = ObjectivesConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     phases: tuple[PhaseConfig, ...] = (PhaseConfig(),)

@@ -8,7 +8,7 @@ from typing import Any
 
 from jaxbert.config import EncoderConfig
 from jaxbert.convert.gate import Verdict
-from jaxbert.models.layers import Params
+from jaxbert.core.parameters import Params
 from jaxbert.models.model import count_parameters
 from jaxbert.text.tokenizers import Tokenizer
 

@@ -22,8 +22,8 @@ import numpy as np
 from jaxbert.config import EncoderConfig
 from jaxbert.convert.read import read_model
 from jaxbert.convert.tensors import np_dtype
+from jaxbert.core.parameters import Params
 from jaxbert.errors import Stopped
-from jaxbert.models.layers import Params
 from jaxbert.models.model import Model, head_sizes
 from jaxbert.text.tokenizers import Tokenizer
 

@@ -26,9 +26,9 @@ from jaxbert.convert.gate import Verdict, judge
 from jaxbert.convert.names import export_tensors, task_of
 from jaxbert.convert.read import CONFIG, NAMED, Labels, describe
 from jaxbert.convert.tensors import np_dtype
+from jaxbert.core.parameters import Params
 from jaxbert.errors import InputError, Interrupted
 from jaxbert.models.families import FAMILIES, check_padding
-from jaxbert.models.layers import Params
 from jaxbert.text.tokenizers import Tokenizer
 
 RECEIPT = "receipt.json"

@@ -19,10 +19,10 @@ import numpy as np
 
 from jaxbert.config import EncoderConfig
 from jaxbert.convert.tensors import FLOATS, Array, Shape, Tensor, Tensors, np_dtype
+from jaxbert.core.parameters import Params
 from jaxbert.errors import InputError
 from jaxbert.models.families import FAMILIES
 from jaxbert.models.families.family import Family, Form, Name
-from jaxbert.models.layers import Params
 from jaxbert.models.model import HEADS, ON_POOLER, HeadSizes, Model
 
 # Form -> (published shape of an array of ours, our array as published). The way back is `_ours`.

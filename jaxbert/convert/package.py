@@ -11,7 +11,7 @@ from jaxbert.convert.card import render
 from jaxbert.convert.gate import Verdict
 from jaxbert.convert.hf import RECEIPT
 from jaxbert.convert.sentence_transformers import Layout, write_layout
-from jaxbert.models.layers import Params
+from jaxbert.core.parameters import Params
 from jaxbert.observe.provenance import Provenance, stated_licence, to_json
 from jaxbert.text.tokenizers import Tokenizer
 

@@ -16,10 +16,10 @@ from jaxbert.config import EncoderConfig
 from jaxbert.convert import flax_msgpack, google, safetensors_files, torch_bin
 from jaxbert.convert.names import Note, import_params, warn
 from jaxbert.convert.tensors import FLOATS, Tensor, read_json
+from jaxbert.core.parameters import Params
 from jaxbert.errors import InputError
 from jaxbert.models.families import FAMILIES
 from jaxbert.models.families.family import Family
-from jaxbert.models.layers import Params
 
 CONFIG = "config.json"
 # Heads whose classes have names.

@@ -13,6 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+# Nested dicts of arrays.
+Params = dict[str, Any]
 ParameterKind = Literal["weight", "bias", "norm"]
 
 # Every parameter's path matches exactly one of these, or the program is not built. A new module that names its

@@ -23,11 +23,11 @@ from jaxbert.config import (
     SpanBoundaryConfig,
     load_json,
 )
+from jaxbert.core.parameters import Params
 from jaxbert.core.sharding import global_batch, replicated, single_device_mesh
 from jaxbert.data.pipeline import FixedBatches, Rows, count_tokens
 from jaxbert.data.staging import local, phase_rows
 from jaxbert.errors import InputError
-from jaxbert.models.layers import Params
 from jaxbert.models.model import head_sizes
 from jaxbert.objectives import OBJECTIVES, Frozen, Term
 from jaxbert.text.tokenizers import Tokenizer

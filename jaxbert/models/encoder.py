@@ -9,13 +9,13 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxbert.config import EncoderConfig, Remat
+from jaxbert.core.parameters import Params
 from jaxbert.core.sharding import Layout, act, in_use
 from jaxbert.models.attention import attend, choose
 from jaxbert.models.layers import (
     PRODUCT,
     Dense,
     LayerNorm,
-    Params,
     Table,
     define,
     dropout,

@@ -18,13 +18,13 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import PartitionSpec as P
 
 from jaxbert.config import Activation, EncoderConfig
+from jaxbert.core.parameters import Params
 from jaxbert.core.sharding import Layout, act, explicit_mesh, spec_of
 
 # What the results of dense layers are called, for rematerialisation that keeps them: its policies see no products
 # inside `affine`.
 PRODUCT = "product"
 
-Params = dict[str, Any]
 Initializer = Callable[[jax.Array, tuple[int, ...], Any], jax.Array]
 
 

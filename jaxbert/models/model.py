@@ -10,10 +10,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxbert.config import EncoderConfig
+from jaxbert.core.parameters import Params
 from jaxbert.core.sharding import LAYOUTS, Layout, in_use
 from jaxbert.models.encoder import Encoder
 from jaxbert.models.heads import Classifier, MaskedLM, Pooler, Projection, SpanBoundary, TokenClassifier
-from jaxbert.models.layers import Params, define
+from jaxbert.models.layers import define
 
 # Heads by their key in the parameters. The order is fixed: a head's start is drawn from its place in it.
 HEADS: Mapping[str, type[nnx.Module]] = {

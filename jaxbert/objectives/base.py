@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 
 from jaxbert.config import EncoderConfig
-from jaxbert.models.layers import Params
+from jaxbert.core.parameters import Params
 from jaxbert.models.model import Model
 
 Batch = dict[str, jax.Array]

@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxbert.config import DistillationConfig, EncoderConfig
-from jaxbert.models.layers import Params, take_slots
+from jaxbert.core.parameters import Params
+from jaxbert.models.layers import take_slots
 from jaxbert.models.model import Model
 from jaxbert.objectives.base import PAIRS, SINGLES, Batch, Frozen, Term
 

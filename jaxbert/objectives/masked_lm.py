@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 
 from jaxbert.config import EncoderConfig, MaskedLMConfig
+from jaxbert.core.parameters import Params
 from jaxbert.core.sharding import act, reshard, spec_of
-from jaxbert.models.layers import Params, take_slots
+from jaxbert.models.layers import take_slots
 from jaxbert.models.model import Model
 from jaxbert.objectives import masking
 from jaxbert.objectives.base import PAIRS, SINGLES, Batch, Frozen, Term

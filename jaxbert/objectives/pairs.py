@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxbert.config import EncoderConfig, NextSentenceConfig, SentenceOrderConfig
+from jaxbert.core.parameters import Params
 from jaxbert.core.sharding import act
-from jaxbert.models.layers import Params
 from jaxbert.models.model import Model
 from jaxbert.objectives.base import Batch, Frozen, Term
 from jaxbert.objectives.masked_lm import cross_entropy

@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxbert.config import EncoderConfig, SpanBoundaryConfig
+from jaxbert.core.parameters import Params
 from jaxbert.core.sharding import act
-from jaxbert.models.layers import Params, take_slots
+from jaxbert.models.layers import take_slots
 from jaxbert.models.model import Model
 from jaxbert.objectives import masking
 from jaxbert.objectives.base import SINGLES, Batch, Frozen, Term

@@ -270,7 +270,7 @@ def _disk() -> Iterable[Finding]:
 
 
 def _meters() -> Iterable[Finding]:
-    from jaxbert.observe.telemetry import Nvml, Rapl
+    from jaxbert.observe.energy import Nvml, Rapl
 
     estimate = "Set logging.watts for an estimate."
     try:

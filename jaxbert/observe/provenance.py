@@ -14,7 +14,8 @@ from jaxbert.config import PhaseConfig, RunConfig, load_json, phase_rows, schedu
 from jaxbert.data.shards import read_manifest as read_shards_manifest
 from jaxbert.data.staging import local
 from jaxbert.errors import InputError, Interrupted
-from jaxbert.observe.telemetry import JsonLines, duration
+from jaxbert.observe.lines import JsonLines
+from jaxbert.observe.progress import duration
 from jaxbert.stores.checkpoint import read_manifest
 
 _LICENCE = "Licence of the data:"

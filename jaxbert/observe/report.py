@@ -18,7 +18,9 @@ from typing import Any
 
 from jaxbert.config import RunConfig, load_json, phase_at, to_json, total_steps
 from jaxbert.errors import InputError
-from jaxbert.observe.telemetry import MFU_FORMULA, JsonLines, duration
+from jaxbert.observe.flops import MFU_FORMULA
+from jaxbert.observe.lines import JsonLines
+from jaxbert.observe.progress import duration
 
 PAGE, PNG = "report.html", "loss.png"
 _MARK = "jaxbert report"

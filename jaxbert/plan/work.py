@@ -32,7 +32,7 @@ from jaxbert.core.parameters import ParameterKind, is_stacked, kind_of, path_of
 from jaxbert.core.sharding import LAYOUTS, compute_dtype
 from jaxbert.models.model import Model
 from jaxbert.objectives.distillation import teacher_model
-from jaxbert.observe.telemetry import step_flops
+from jaxbert.observe.flops import step_flops
 from jaxbert.plan.topologies import Topology
 from jaxbert.training.optim import trusted
 from jaxbert.training.step import make_model, phase_objectives, specs

@@ -28,12 +28,11 @@ from jaxbert.config import (
     load_json,
 )
 from jaxbert.config.overrides import apply_overrides
-from jaxbert.core.parameters import path_of, with_rows
+from jaxbert.core.parameters import Params, path_of, with_rows
 from jaxbert.data.shards import read_manifest
 from jaxbert.data.staging import local
 from jaxbert.errors import InputError
 from jaxbert.models.families import FAMILIES
-from jaxbert.models.layers import Params
 from jaxbert.models.model import head_sizes
 from jaxbert.objectives import OBJECTIVES, heads_of, make_objectives
 from jaxbert.objectives.base import PAIRS

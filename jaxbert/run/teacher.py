@@ -12,9 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbert.config import DistillationConfig, RunConfig, find_config
-from jaxbert.core.parameters import with_rows
+from jaxbert.core.parameters import Params, with_rows
 from jaxbert.errors import InputError
-from jaxbert.models.layers import Params
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.use.library import Loaded, load
 

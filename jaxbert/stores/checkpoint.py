@@ -23,8 +23,8 @@ import jax
 from jax.sharding import Mesh
 from orbax.checkpoint import v1 as ocp
 
+from jaxbert.core.parameters import Params
 from jaxbert.errors import CommandError, InputError, Interrupted, Stopped
-from jaxbert.models.layers import Params
 from jaxbert.models.model import Model
 from jaxbert.stores.storage import is_remote
 from jaxbert.stores.workdir import CHECKPOINTS, storage_of

@@ -19,11 +19,10 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxbert.config import MaskedLMConfig, PhaseConfig, RunConfig, check, horizon, schedule_start, slots
-from jaxbert.core.parameters import check_names, is_stacked, kind_of, path_of
+from jaxbert.core.parameters import Params, check_names, is_stacked, kind_of, path_of
 from jaxbert.core.sharding import BATCH, LAYOUTS, compute_dtype, explicit_mesh, reshard, reshard_like
 from jaxbert.errors import InputError
 from jaxbert.models.families import check_family
-from jaxbert.models.layers import Params
 from jaxbert.models.model import Model
 from jaxbert.objectives import Batch, Frozen, Objective, Term, heads_of, make_objectives, masking, weights_of
 from jaxbert.objectives.distillation import teacher_model

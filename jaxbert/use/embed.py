@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbert.convert.sentence_transformers import MODULES, Layout, Pooling
+from jaxbert.core.parameters import Params
 from jaxbert.errors import InputError, Interrupted
-from jaxbert.models.layers import Params
 from jaxbert.models.model import Model
 from jaxbert.use.batches import TOKENS_A_TEXT, Window, check_limits, dispatch, windows
 from jaxbert.use.library import Loaded, load

@@ -27,8 +27,8 @@ from jaxbert.convert import sentence_transformers
 from jaxbert.convert.hf import Written, write_hf
 from jaxbert.convert.names import TASKS
 from jaxbert.convert.read import FORMATS, Labels, is_published, read_model
+from jaxbert.core.parameters import Params
 from jaxbert.errors import InputError
-from jaxbert.models.layers import Params
 from jaxbert.models.model import HEADS, ON_POOLER, Model, head_sizes
 from jaxbert.text.tokenizers import Tokenizer
 

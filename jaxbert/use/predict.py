@@ -10,8 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxbert.core.parameters import Params
 from jaxbert.errors import InputError
-from jaxbert.models.layers import Params
 from jaxbert.models.model import Model
 from jaxbert.use.batches import Batch, check_limits, dispatch, windows
 from jaxbert.use.library import Loaded

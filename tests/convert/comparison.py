@@ -13,7 +13,7 @@ import numpy as np
 from jaxbert.config import EncoderConfig
 from jaxbert.convert.names import export_params
 from jaxbert.convert.read import read_model
-from jaxbert.models.layers import Params
+from jaxbert.core.parameters import Params
 from jaxbert.models.model import HeadSizes, Model
 
 # Tolerances: a share of each tensor's norm, and for gradients a share of the norm of them all.

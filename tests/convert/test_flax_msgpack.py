@@ -22,8 +22,8 @@ from safetensors.numpy import load_file
 from jaxbert.config import EncoderConfig
 from jaxbert.convert import flax_msgpack
 from jaxbert.convert.read import Published, read_model
+from jaxbert.core.parameters import Params
 from jaxbert.errors import InputError
-from jaxbert.models.layers import Params
 from jaxbert.models.model import Model, head_sizes
 from tests.convert.comparison import RULE
 

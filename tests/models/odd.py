@@ -10,8 +10,8 @@ import jax
 import numpy as np
 
 from jaxbert.config import EncoderConfig
+from jaxbert.core.parameters import Params
 from jaxbert.models.families import FAMILIES
-from jaxbert.models.layers import Params
 from jaxbert.models.model import HEADS, Model
 
 _SMALL = dict(

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from jaxbert.config import EncoderConfig
+from jaxbert.core.parameters import Params
 from jaxbert.models.encoder import positions
 from jaxbert.models.families import FAMILIES
-from jaxbert.models.layers import Params
 from jaxbert.models.model import Model
 from tests.models.odd import ODD, heads_of, random_params
 

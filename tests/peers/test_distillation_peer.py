@@ -19,8 +19,8 @@ from torch.nn import functional
 from jaxbert.config import DistillationConfig, EncoderConfig
 from jaxbert.convert.hf import write_hf
 from jaxbert.convert.names import export_params
+from jaxbert.core.parameters import Params
 from jaxbert.models.families import FAMILIES
-from jaxbert.models.layers import Params
 from jaxbert.models.model import Model
 from jaxbert.objectives.distillation import Distillation
 from tests.convert.comparison import RULE, distance, judge_gradients

@@ -1,5 +1,5 @@
 """Tokenizers, one file a kind: WordPiece and byte-level BPE over the Rust `tokenizers` library, unigram over
-`sentencepiece`. To add one: a file with `train` and `load`, a line in `REGISTRY`, its name in `config.TokenizerKind`.
+`sentencepiece`. To add one: a file with `train` and `load`, and a line in `REGISTRY`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,347 @@
+"""The steps of a run and what happens between them: evaluation, checkpoints, logs."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import platform
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxbert.config import (
+    RunConfig,
+    phase_at,
+    schedule_start,
+    slots,
+    total_steps,
+)
+from jaxbert.core.sharding import compute_dtype, global_batch
+from jaxbert.data.pipeline import Batches
+from jaxbert.errors import Interrupted, Stopped
+from jaxbert.evaluate.evaluation import accuracies, evaluate_rows
+from jaxbert.observe.board import Board
+from jaxbert.observe.energy import energy_meter
+from jaxbert.observe.flops import step_flops
+from jaxbert.observe.lines import JsonLines
+from jaxbert.observe.meter import Meter
+from jaxbert.observe.peaks import mesh_peak
+from jaxbert.observe.progress import Progress
+from jaxbert.run.hold import Hold
+from jaxbert.run.inputs import PhaseRows
+from jaxbert.run.processes import COMPILE_MINUTES, Watch, agreed
+from jaxbert.stores.checkpoint import Checkpoints
+from jaxbert.training.step import Program, batch_fields, hand_over
+
+_AHEAD = 2  # batches read ahead of the step
+
+
+# What the terms are called in a line of the log.
+_SHORT = {"masked_lm": "mlm", "next_sentence": "nsp", "sentence_order": "sop", "span_boundary": "sbo"}
+
+
+class Loop:
+    """The steps of a run and what happens between them: evaluation, checkpoints, logs.
+
+    `memory` is what the loop remembers beside the state; it goes into every checkpoint.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        hold: Hold,
+        mesh: Mesh,
+        frozen: Any,
+        rows: list[PhaseRows],
+        memory: dict[str, Any],
+        step: int,
+        leader: bool,
+        watch: Watch,
+    ):
+        logging, workdir = config.logging, hold.path
+        self.config, self.name, self.mesh, self.frozen = config, hold.name, mesh, frozen
+        self.rows, self.memory, self.step, self.leader = rows, memory, step, leader
+        self.watch, self.hang = watch, config.guard.hang_minutes
+        self.saved_at = step
+        self.checkpoints = Checkpoints(
+            workdir,
+            keep=config.checkpoint.keep,
+            keep_best=config.checkpoint.keep_best,
+            before_commit=hold.before_commit,
+        )
+        self.progress = Progress(total_steps(config), start=step, enabled=leader)
+        self.metrics = JsonLines(workdir / "metrics.jsonl") if leader else None
+        self.telemetry = JsonLines(workdir / "telemetry.jsonl") if leader else None
+        self.board = Board(workdir / "tensorboard", enabled=leader and logging.tensorboard, step=step)
+        self.meter = Meter(
+            devices=jax.device_count(),
+            peak=mesh_peak(jax.devices(), compute_dtype(config.numerics.dtype).name),
+            energy=energy_meter(jax.default_backend(), logging.watts),
+            price_per_hour=logging.price_per_hour,
+            currency=logging.currency,
+            carried=Meter.carry(workdir / "telemetry.jsonl", step),
+        )
+        self._write(
+            self.telemetry,
+            {"step": step, "device": jax.devices()[0].device_kind, **self.meter.facts(), "versions": _versions()},
+        )
+
+    def __enter__(self) -> Loop:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._moving("the last checkpoint")
+        try:
+            # Also when something else went wrong: what was being saved is worth having.
+            self.checkpoints.wait()
+        finally:
+            for part in (self.progress, self.board, self.metrics, self.telemetry):
+                if part is not None:
+                    part.close()
+            self.watch.moving("", 0.0)
+
+    def run_phase(
+        self, program: Program, phase: int, within: int, state: Any, interrupted: Callable[[], str | None]
+    ) -> Any:
+        """The steps of a phase from `within` on; returns the state after them, or after an early stop."""
+        config, now = self.config, self.config.phases[phase]
+        batches = Batches(
+            self.rows[phase].train, batch_size=now.batch_size, seed=config.seed, window=config.data.shuffle_window
+        )
+        flops = step_flops(
+            config.encoder,
+            length=now.length,
+            slots=slots(config, now),
+            heads=program.model.heads,
+            distillation=config.objectives.distillation,
+        )
+        self.meter.start_phase(flops_per_row=flops, length=now.length)
+        fields = batch_fields(now.length)
+
+        def read(index: int) -> Any:
+            return global_batch(self.mesh, lambda lo, hi: batches.read(index, lo, hi), now.batch_size, fields)
+
+        if within == 0:
+            state = {**state, "opt_state": hand_over(config, state["opt_state"], phase)}
+            # Losses on other rows do not compare: each phase has a best of its own.
+            self.memory |= {"best": None, "evaluations_since_best": 0}
+        with Ahead(read, within, now.steps) as ahead:
+            for index in range(within, now.steps):
+                self._moving(f"step {self.step + 1}", compiling=index == within)
+                started = time.perf_counter()
+                batch = ahead.get(index)
+                ready = time.perf_counter()
+                state, metrics = program.step(state, self.frozen, batch)
+                # One step at a time: the next batch is being read meanwhile, and a signal is answered within a step.
+                real_tokens = int(metrics["real_tokens"])
+                done = time.perf_counter()
+                self.step += 1
+                if index == within:
+                    self.meter.compiled(done - ready)
+                else:
+                    self.meter.batch_ready(ready - started)
+                    self.meter.step_done(done - started, real_tokens, now.batch_size * now.length)
+                self._after_step(program, phase, state, metrics, last=index + 1 == now.steps)
+                if self.memory["stopped_early"]:
+                    break
+                name = agreed(interrupted())
+                if name is not None and self.step < total_steps(config):
+                    self.save(state)
+                    self.checkpoints.wait()
+                    raise Interrupted(
+                        f"stopped by {name} after step {self.step}; everything is saved",
+                        where=self.name,
+                        fix="Repeat the same command to continue.",
+                    )
+        return state
+
+    def _moving(self, doing: str, compiling: bool = False) -> None:
+        """Tells the watch what comes now."""
+        self.watch.moving(doing, self.hang + COMPILE_MINUTES * compiling if self.hang else 0.0)
+
+    def _after_step(self, program: Program, phase: int, state: Any, metrics: Any, *, last: bool) -> None:
+        config, step = self.config, self.step
+        if step % config.logging.every_steps == 0 or last:
+            self._log(phase, metrics)
+        in_a_row = int(metrics["skipped_in_a_row"])
+        if in_a_row >= config.guard.max_skipped:
+            raise Stopped(
+                f"{in_a_row} steps in a row had a loss or gradient that is not finite, the last of them step {step}",
+                where=self.name,
+                fix="The checkpoints before are good. Begin again with a lower rate, for example "
+                f"--set phases.{schedule_start(config, phase)}.schedule.peak={_peak(config, phase) / 3:.1e} "
+                "--overwrite.",
+            )
+        every = config.evaluation.every_steps
+        improved = False
+        if self.rows[phase].validation and (step == total_steps(config) or (every and step % every == 0)):
+            improved = self.evaluate(program, phase, state)
+        due = step % config.checkpoint.every_steps == 0 or last or self.memory["stopped_early"]
+        if due or (improved and config.checkpoint.keep_best):
+            self.save(state)
+
+    def _log(self, phase: int, metrics: Any) -> None:
+        figures = {name: np.asarray(value).item() for name, value in jax.device_get(metrics).items()}
+        self._write(self.metrics, {"step": self.step, "phase": self.config.phases[phase].name, **figures})
+        clock = self.meter.line(self.step)
+        self._write(self.telemetry, clock)
+        self.board.scalars(self.step, {**figures, **clock})
+        words = [f"loss {figures['loss']:.3f}"]
+        words += [
+            f"{_SHORT.get(name.removesuffix('_accuracy'), name)} {value:.1%}"
+            for name, value in figures.items()
+            if name.endswith("_accuracy")
+        ]
+        words.append(f"rate {figures['rate']:.2e}")
+        if "tokens_per_s" in clock:
+            words.append(f"{clock['tokens_per_s']:,.0f} tok/s")
+        if figures["skipped"]:
+            words.append(f"skipped {figures['skipped']}")
+        self.progress.update(self.step, "  ".join(words))
+
+    def evaluate(self, program: Program, phase: int, state: Any) -> bool:
+        """Evaluates, logs, and decides on early stopping; returns whether this is the best so far."""
+        started = time.perf_counter()
+        found = evaluate_rows(
+            program,
+            state["params"],
+            self.frozen,
+            self.rows[phase].validation,
+            self.mesh,
+            config=self.config,
+            moving=self._moving,
+        )
+        self.meter.evaluation(time.perf_counter() - started)
+        figures = {f"validation_{name}": value for name, value in found.items()}
+        self._write(self.metrics, {"step": self.step, "phase": self.config.phases[phase].name, **figures})
+        self.board.scalars(self.step, figures)
+        memory = self.memory
+        memory["last_evaluation"] = {"step": self.step, **found}
+        improved = math.isfinite(found["loss"]) and (memory["best"] is None or found["loss"] < memory["best"]["loss"])
+        memory["evaluations_since_best"] = 0 if improved else memory["evaluations_since_best"] + 1
+        if improved:
+            memory["best"] = memory["last_evaluation"]
+        words = f"step {self.step}: validation loss {found['loss']:.4f}, {', '.join(accuracies(found))}"
+        self.progress.note(words + (" (best so far)" if improved else ""))
+        patience = self.config.evaluation.patience
+        if patience and memory["evaluations_since_best"] >= patience:
+            memory["stopped_early"] = True
+            best = "none was finite" if memory["best"] is None else f"the best is step {memory['best']['step']}"
+            self.progress.note(f"stopping early: no better loss in {patience} evaluations; {best}")
+        return improved
+
+    def save(self, state: Any) -> None:
+        """Begins to save the state, unless this step is saved already."""
+        if self.step == self.saved_at:
+            return
+        started = time.perf_counter()
+        self._moving(f"the checkpoint of step {self.step}")
+        phase, within = phase_at(self.config, self.step)
+        evaluation = self.memory["last_evaluation"]
+        meta = {
+            **self.memory,
+            "phase": phase,
+            "next_batch": within,
+            "skipped": int(np.asarray(state["skipped"])[0]),
+            "validation_loss": evaluation["loss"] if evaluation and evaluation["step"] == self.step else None,
+            "evaluated_phase": phase_at(self.config, self.step - 1)[0],
+        }
+        if self.metrics is not None:
+            self.metrics.sync()
+        self.checkpoints.save(self.step, state, meta)
+        self.saved_at = self.step
+        self.meter.checkpoint(time.perf_counter() - started)
+
+    def summary(self) -> dict[str, Any]:
+        """The figures that `pretrain` returns."""
+        evaluation = self.memory["last_evaluation"] or {}
+        return {
+            "workdir": self.name,
+            "leader": self.leader,
+            "step": self.step,
+            "stopped_early": self.memory["stopped_early"],
+            **{f"validation_{name}": value for name, value in evaluation.items()},
+            "best": self.memory["best"],
+            "telemetry": self.meter.line(self.step),
+        }
+
+    def _write(self, file: JsonLines | None, line: dict[str, Any]) -> None:
+        if file is not None:
+            file.write(line)
+
+
+class Ahead:
+    """Batches read by one thread, a few steps ahead of their use."""
+
+    def __init__(self, read: Callable[[int], Any], start: int, stop: int):
+        self._read, self._next, self._stop = read, start, stop
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
+        self._waiting: dict[int, Future[Any]] = {}
+
+    def __enter__(self) -> Ahead:
+        return self
+
+    def get(self, index: int) -> Any:
+        """The batch `index`; the next ones are read meanwhile."""
+        while self._next < min(self._stop, index + 1 + _AHEAD):
+            self._waiting[self._next] = self._pool.submit(self._read, self._next)
+            self._next += 1
+        return self._waiting.pop(index).result()
+
+    def __exit__(self, *error: Any) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def signals() -> Iterator[Callable[[], str | None]]:
+    """Gives a function that names the SIGTERM or SIGINT that has come; a second SIGINT interrupts at once."""
+    seen: list[str] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+
+    def handle(number: int, frame: Any) -> None:
+        if seen and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        seen.append(signal.Signals(number).name)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield lambda: seen[0] if seen else None
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def _peak(config: RunConfig, phase: int) -> float:
+    schedule = config.phases[schedule_start(config, phase)].schedule
+    assert schedule is not None
+    return schedule.peak
+
+
+def _versions() -> dict[str, str]:
+    names = (
+        "jaxbert",
+        "jax",
+        "jaxlib",
+        "flax",
+        "optax",
+        "orbax-checkpoint",
+        "grain",
+        "tokenizers",
+        "sentencepiece",
+        "numpy",
+    )
+    found = {"python": platform.python_version()}
+    for name in names:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found

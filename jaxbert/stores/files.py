@@ -1,0 +1,50 @@
+"""Files that are written whole or not at all, and the one test for a full disk. Imports no jax."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def replacing(path: Path, mode: str = "wb", *, suffix: str = ".tmp") -> Iterator[IO[Any]]:
+    """Opens a temporary file beside `path`, which replaces `path` when the block ends well.
+
+    The new content is on the disk before the replacement, so that a kill at any moment leaves either the old file or
+    the new one. When the block raises, the temporary file is removed and `path` stays as it was.
+
+    Args:
+      path: the file to make or to replace. Its directory must exist.
+      mode: "wb" or "w"; text is UTF-8.
+      suffix: what is added to the file's name while it is being written.
+    """
+    temporary = path.with_name(path.name + suffix)
+    try:
+        with temporary.open(mode, encoding=None if "b" in mode else "utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Makes or replaces `path` with `content`, whole or not at all; text is written as UTF-8."""
+    with replacing(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether `error` says that the disk or the quota is full, in its number or (libraries below us) in its words."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return True
+    words = ("no space left", "disk quota exceeded", "enospc")
+    return not isinstance(error, OSError) and any(word in str(error).lower() for word in words)

@@ -1,0 +1,79 @@
+"""The structure that README.md draws: imports point down the rooms, and no modules import each other in a circle."""
+
+from __future__ import annotations
+
+import ast
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+# From the bottom to the top. A module imports from its own room and from rooms before it, also inside functions.
+ROOMS = (
+    *("errors", "config", "core", "stores", "text", "data", "models", "objectives", "tasks", "training"),
+    *("observe", "convert", "plan", "use", "evaluate", "run", "configs", "launch", "commands"),
+)
+# The package itself and `python -m jaxbert` stand above all rooms.
+TOP = ("jaxbert", "jaxbert.__main__")
+
+
+def modules() -> dict[str, Path]:
+    """Every module by its name as it is installed."""
+    found = {}
+    for name, place in (("jaxbert", "jaxbert"), ("jaxbert.configs", "configs"), ("jaxbert.launch", "launch")):
+        for path in (ROOT / place).rglob("*.py"):
+            parts = path.relative_to(ROOT / place).with_suffix("").parts
+            found[".".join((name, *(part for part in parts if part != "__init__")))] = path
+    return found
+
+
+def imports(name: str, path: Path, known: dict[str, Path]) -> set[str]:
+    """Modules of ours that `path` imports, at the top or inside a function; not for type checkers alone."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for inner in ast.walk(node)
+    }
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name in known}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "jaxbert":
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if inner in known else str(node.module))
+    return found - {name, "jaxbert"}
+
+
+def room(module: str) -> str:
+    return module.split(".")[1]
+
+
+def test_imports_point_down_the_rooms():
+    known = modules()
+    assert {room(name) for name in known if name not in TOP} == set(ROOMS), "a room that ROOMS does not list"
+    wrong = [
+        f"{name} imports {other}"
+        for name, path in known.items()
+        if name not in TOP
+        for other in imports(name, path, known)
+        if ROOMS.index(room(other)) > ROOMS.index(room(name))
+    ]
+    assert not wrong, "\n".join(sorted(wrong))
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    known = modules()
+    graph = {name: imports(name, path, known) for name, path in known.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        raise AssertionError(" -> ".join(error.args[1])) from None
+
+
+def test_no_tracked_link_leaves_the_tree():
+    links = [path for path in ROOT.glob("*") if path.is_symlink() and not path.name.startswith(".venv")]
+    assert all(path.resolve().is_relative_to(ROOT) for path in links), links
