@@ -58,8 +58,9 @@ def commands_of(target: str, sent: dict[str, Any]) -> list[list[str]]:
                 one = []
             else:
                 one.append(word)
-    kind, name, options = records.read(BUCKET)
-    assert kind == target
+    record = records.read(BUCKET)
+    assert record.target == target
+    name, options = record.name, record.checked_options(TARGETS[target].remembered)
     for follow in (False, True) if target == "queued-resource" else (False,):
         control = TARGETS[target].control(name, options, follow=follow)
         found += [list(command.arguments) for command in (*control.status, *control.logs, *control.stop)]
@@ -178,7 +179,8 @@ def sky(engines: Path, files: list[Path], home: Path) -> subprocess.CompletedPro
 def test_skypilot_knows_its_commands(engines: Path, rendered: Callable[..., dict[str, Any]], tmp_path: Path):
     """Its own parser on what submits, shows and ends."""
     sent = rendered("skypilot", "--secret", "HF_TOKEN")
-    _, name, options = records.read(BUCKET)
+    record = records.read(BUCKET)
+    name, options = record.name, record.checked_options(TARGETS["skypilot"].remembered)
     commands = [shlex.split(line) for line in sent["commands"]]
     for follow in (False, True):
         control = TARGETS["skypilot"].control(name, options, follow=follow)

@@ -70,7 +70,7 @@ def test_what_is_unpacked_runs_and_nothing_else_of_ours(tmp_path: Path):
 
 def test_without_the_lock_file_it_is_not_made(monkeypatch, tmp_path: Path):
     monkeypatch.setattr(archives, "checkout", lambda: tmp_path)
-    with pytest.raises(InputError, match="no lock file"):
+    with pytest.raises(InputError, match="E-LAUNCH-LOCK-FILE"):
         archive(lock="requirements-lock-3.13-tpu.txt")
 
 
