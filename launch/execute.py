@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 
 from jaxbert.errors import InputError, Interrupted
 
 from .job import Command
+
+_log = logging.getLogger(__name__)
 
 
 def need(programs: Sequence[str], known: Mapping[str, str]) -> None:
@@ -49,7 +51,7 @@ def execute(command: Command, known: Mapping[str, str], done: Sequence[str] = ()
         asked = subprocess.run(command.unless, stdin=subprocess.DEVNULL, capture_output=True, check=False)
         if asked.returncode == 0:
             return
-    print(f"+ {command.line()}", file=sys.stderr, flush=True)
+    _log.info("+ %s", command.line())
     quiet = subprocess.DEVNULL if command.optional else None
     try:
         code = subprocess.run(command.arguments, stdin=subprocess.DEVNULL, stderr=quiet, check=False).returncode

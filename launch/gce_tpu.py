@@ -32,11 +32,6 @@ class GceTpu(Target):
         google.add_arguments(parser)
         parser.add_argument("--reservation", metavar="NAME", help="take the machines from this reservation")
 
-    def check(self, options: Namespace) -> None:
-        """See `Target`."""
-        super().check(options)
-        google.check(options)
-
     def submission(self, request: Request) -> Submission:
         """See `Target`."""
         place, options, name = request.place, request.options, request.name

@@ -8,19 +8,21 @@ from collections.abc import Sequence
 from jaxbert.errors import InputError
 
 from .job import Command, File, Request
-from .names import checked
 from .scripts import script
 
 # The Python of the lock files, and the version of uv that installs it on the machines.
 PYTHON, UV = "3.13", "0.13.9"
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+# Program -> how to install it.
 GCLOUD = {"gcloud": "Install the Google Cloud CLI."}
+# Option -> kind of name.
 NAMES = {
     "project": "project",
     "zone": "zone",
     "network": "network",
     "subnetwork": "network",
     "service_account": "account",
+    "labels": "label",
 }
 
 
@@ -34,12 +36,6 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--service-account", metavar="EMAIL", help="the account of the machines; it must have access to the bucket"
     )
     parser.add_argument("--labels", nargs="+", default=[], metavar="K=V", help="labels of everything that is created")
-
-
-def check(options: Namespace) -> None:
-    """Raises InputError for a label that Google Cloud would refuse. `NAMES` has the kinds of the other options."""
-    for label in getattr(options, "labels", []):
-        checked(label, "label", "--labels")
 
 
 def here(options: Namespace) -> tuple[str, ...]:

@@ -155,7 +155,7 @@ class Target(ABC):
       shares_disk: whether its machines see this machine's disk: then they take the workdir, the inputs and the Python
         environment from that disk. If not, all of these must come from a bucket and a lock file.
       programs: program -> how to install it.
-      names: option -> kind of name (`names.KINDS`) that its value must be.
+      names: option -> the kind of name (`names.KINDS`) that its value, or each of its values, must be.
       remembered: option -> type; the options that `control` needs. A record of the launch keeps them.
     """
 
@@ -178,8 +178,8 @@ class Target(ABC):
           options: all of the target's options, or the remembered ones alone, which a record may have changed.
         """
         for option, kind in self.names.items():
-            value = getattr(options, option, None)
-            if value is not None:
+            given = getattr(options, option, None)
+            for value in given if isinstance(given, list) else [] if given is None else [given]:
                 checked(value, kind, f"--{option.replace('_', '-')}")
 
     @abstractmethod

@@ -38,11 +38,6 @@ class QueuedResource(Target):
             help="give the machines no public address; the network then needs Cloud NAT",
         )
 
-    def check(self, options: Namespace) -> None:
-        """See `Target`."""
-        super().check(options)
-        google.check(options)
-
     def submission(self, request: Request) -> Submission:
         """See `Target`."""
         place, options, name = request.place, request.options, request.name

@@ -32,7 +32,7 @@ _MORE = {
     "skypilot": "--slices 2 --spot --secret HF_TOKEN",
 }
 # The last section of the page. New sections go before it.
-_LAST = "\n## What was tried"
+_LAST = "\n## What was tested"
 
 
 def command(target: str) -> str:

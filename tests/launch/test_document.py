@@ -20,4 +20,4 @@ def test_a_new_target_gets_a_section(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(TARGETS, "toy", Toy())
     page = written(before)
     assert f"## Toy\n\nA queue of this machine.\n\n<!-- dry run: toy -->\n\n{block('toy')}\n\n" in page
-    assert page.index("## Toy") < page.index("## What was tried")
+    assert page.index("## Toy") < page.index("## What was tested")
