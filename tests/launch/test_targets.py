@@ -85,7 +85,7 @@ def test_the_second_machine_that_asks_reads_the_record_in_the_bucket(
 
 
 def test_a_record_cannot_say_what_runs(launch, programs, answer):
-    """Who may write the bucket must not command the machine of who asks."""
+    """A person who can write to the bucket must not choose the commands of a person who asks for the status."""
     good = {"workdir": BUCKET, "target": "queued-resource", "name": "a-job"}
     where = {"project": "my-project", "zone": "us-east5-a", "slices": 1}
     for record in (
@@ -126,7 +126,7 @@ def test_a_command_that_fails_stops_there_and_says_what_is_there(launch, program
     code, said = launch("gce-tpu", "--yes")
     assert code == 3 and "E-LAUNCH-COMMAND" in said and "exit code 7" in said and "copy the code" in said
     assert not any("managed" in call for call in programs())
-    # What it has left can be asked for, and stopped.
+    # `launch stop` removes what the failed launch has left.
     assert launch("", base=["launch", "stop", "--workdir", BUCKET])[0] == 0
 
 
@@ -141,7 +141,7 @@ def test_a_program_that_is_not_there_is_named(launch, monkeypatch, tmp_path: Pat
     assert code == 2 and "E-LAUNCH-PROGRAM" in said and "kubectl" in said and not (tmp_path / "state").exists()
 
 
-# --- What the targets refuse ------------------------------------------------------------------------------------------
+# --- Refusals ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -209,11 +209,11 @@ def test_the_plan_is_made_once(tmp_path: Path, programs, capsys):
     assert "planned before" not in capsys.readouterr().out
 
 
-# --- What the files say -----------------------------------------------------------------------------------------------
+# --- Contents of the files --------------------------------------------------------------------------------------------
 
 
 def sent(launch, target: str, tmp_path: Path, *more: str) -> dict[str, bytes]:
-    """The files by their names."""
+    """Launches, and returns the files: name -> content."""
     code, said = launch(target, "--yes", "--json", str(tmp_path / "out.json"), *more)
     assert code == 0, said
     files = json.loads((tmp_path / "out.json").read_text())["files"]
@@ -226,7 +226,7 @@ def pod(files: dict[str, bytes]) -> dict:
 
 
 def test_exit_codes_say_what_is_repeated(launch, programs, tmp_path: Path):
-    """3 is repeated, 1, 2 and 4 never."""
+    """The engine restarts after 3, and never after 1, 2 and 4."""
     spec = yaml.safe_load(sent(launch, "gke", tmp_path, "--restarts", "7")["jobset.yaml"])["spec"]
     assert spec["failurePolicy"]["maxRestarts"] == 7
     (rule,) = spec["failurePolicy"]["rules"]
@@ -293,7 +293,7 @@ def test_a_later_launch_leaves_the_files_of_a_waiting_job_alone(launch, programs
     }
     sent(launch, "slurm", tmp_path, "--set", "seed=7")
     assert len(paths) == 2 and all(path.read_bytes() == content for path, content in paths.items())
-    # The batch script itself is Slurm's from the submission on.
+    # Slurm keeps a copy of the batch script from the submission on.
     assert any(name.encode() in first["batch.sh"] for name in first if name.startswith("task-"))
 
 
