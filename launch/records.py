@@ -7,13 +7,15 @@ status.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import subprocess
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
@@ -57,6 +59,22 @@ class Record:
         return Namespace(**found, workdir=self.workdir)
 
 
+@contextmanager
+def permitted(path: Path) -> Iterator[None]:
+    """Raises InputError in place of an OSError that says that the user may not read or write `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        raise InputError(
+            "there is no permission to read or write this file of a launch",
+            where=str(path),
+            fix="Change its mode or owner, or set XDG_STATE_HOME to another directory.",
+            code="E-LAUNCH-PERMISSION",
+        ) from None
+
+
 def state_directory() -> Path:
     """Returns the directory of this machine's records: `XDG_STATE_HOME`/jaxbert, else ~/.local/state/jaxbert."""
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "jaxbert"
@@ -72,8 +90,9 @@ def write(workdir: str, target: str, name: str, options: Mapping[str, Any]) -> N
     content = json.dumps({"workdir": workdir, "target": target, "name": name, "options": options}, indent=1) + "\n"
     places = [folder(workdir)] if is_remote(workdir) else [folder(workdir), Path(workdir) / "launch"]
     for place in places:
-        place.mkdir(parents=True, exist_ok=True)
-        write_whole(place / _NAME, content)
+        with permitted(place / _NAME):
+            place.mkdir(parents=True, exist_ok=True)
+            write_whole(place / _NAME, content)
 
 
 def sent(workdir: str) -> tuple[str, ...]:
@@ -111,7 +130,8 @@ def read(workdir: str) -> Record:
 
 def _content(path: Path) -> bytes | None:
     try:
-        return path.read_bytes()
+        with permitted(path):
+            return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
 

@@ -191,11 +191,12 @@ def _send(submission: Submission, request: Request, target: Target) -> None:
     """Writes the files and the record, and runs the commands."""
     need([command.arguments[0] for command in submission.commands], target.programs)
     for file in submission.files:
-        file.path.parent.mkdir(parents=True, exist_ok=True)
-        if not (file.path.is_file() and file.path.read_bytes() == file.content):
-            write_whole(file.path, file.content)
-        if file.executable:
-            file.path.chmod(0o755)
+        with records.permitted(file.path):
+            file.path.parent.mkdir(parents=True, exist_ok=True)
+            if not (file.path.is_file() and file.path.read_bytes() == file.content):
+                write_whole(file.path, file.content)
+            if file.executable:
+                file.path.chmod(0o755)
     # The record is written before the first command, so that `launch stop` can remove what a failed command leaves.
     remembered = {name: getattr(request.options, name) for name in target.remembered}
     records.write(request.workdir, target.name, request.name, remembered)

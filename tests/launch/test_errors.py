@@ -101,3 +101,38 @@ def test_a_record_that_does_not_reach_the_bucket_is_a_warning(launch, programs, 
         code, said = launch("queued-resource", "--yes")
     assert code == 0 and "sent." in said, said
     assert "not copied" in caplog.text and records.read(BUCKET).target == "queued-resource"
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_a_record_that_may_not_be_read_is_not_a_missing_one(number: int, launch, programs, monkeypatch):
+    assert launch("queued-resource", "--yes")[0] == 0
+
+    def denied(path: Path) -> bytes:
+        raise OSError(number, "no", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    with pytest.raises(InputError, match="E-LAUNCH-PERMISSION"):
+        records.read(BUCKET)
+
+
+def test_a_record_on_a_broken_disk_is_not_a_mistake_of_the_user(launch, programs, monkeypatch):
+    assert launch("queued-resource", "--yes")[0] == 0
+
+    def broken(path: Path) -> bytes:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", broken)
+    with pytest.raises(OSError, match="Input/output error"):
+        records.read(BUCKET)
+
+
+def test_files_that_may_not_be_written_are_named_and_nothing_is_sent(launch, programs, monkeypatch, tmp_path: Path):
+    state = tmp_path / "state"
+
+    def denied(path: Path, *arguments: object, **more: object) -> None:
+        if path.is_relative_to(state):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", denied)
+    code, said = launch("queued-resource", "--yes")
+    assert code == 2 and "E-LAUNCH-PERMISSION" in said and str(state) in said and programs() == []

@@ -139,14 +139,3 @@ def test_what_a_record_adds_is_not_used(launch, calls):
     assert records.read(BUCKET).checked_options({}) == Namespace(workdir=BUCKET)
     assert launch("", base=["launch", "status", "--workdir", BUCKET])[0] == 0
     assert calls() == [["toy", "status", "a-job"]]
-
-
-def test_a_record_that_cannot_be_opened_is_not_a_missing_one(launch, calls, monkeypatch):
-    assert launch("toy", "--yes")[0] == 0
-
-    def denied(path: Path) -> bytes:
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(Path, "read_bytes", denied)
-    with pytest.raises(PermissionError):
-        records.read(BUCKET)
