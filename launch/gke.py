@@ -11,7 +11,6 @@ from types import UnionType
 from typing import Any
 
 from jaxbert.errors import InputError
-from jaxbert.stores.storage import is_remote
 
 from . import machines
 from .job import Command, Control, File, Request, Submission, Target
@@ -65,13 +64,6 @@ class Gke(Target):
                 where=request.archive.name,
                 fix="Remove large files from the package's directories.",
                 code="E-LAUNCH-CODE-SIZE",
-            )
-        if not is_remote(request.workdir):
-            raise InputError(
-                "the pods share no disk, so the workdir must be in a bucket",
-                where=f"--workdir {request.workdir}",
-                fix="Give gs://BUCKET/PATH.",
-                code="E-LAUNCH-WORKDIR",
             )
         for name, reference in request.secrets.items():
             if "/" not in reference:

@@ -61,7 +61,6 @@ def labels(request: Request) -> str:
 
 def upload(request: Request) -> tuple[File, Command]:
     """Returns the file of the code, and the command that copies it to the bucket unless it is there already."""
-    _in_bucket(request)
     file = File(request.folder / request.archive.name, request.archive.content)
     there = _archive(request)
     return file, Command(
@@ -121,13 +120,3 @@ def logs(options: Namespace) -> Command:
 
 def _archive(request: Request) -> str:
     return f"{request.workdir}/launch/{request.archive.name}"
-
-
-def _in_bucket(request: Request) -> None:
-    if not request.workdir.startswith("gs://"):
-        raise InputError(
-            "the machines share no disk, so the workdir must be in a bucket",
-            where=f"--workdir {request.workdir}",
-            fix="Give gs://BUCKET/PATH.",
-            code="E-LAUNCH-WORKDIR",
-        )

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxbert.errors import InputError
-from jaxbert.stores.storage import is_remote
 
 from . import google, machines
 from .job import Command, Control, File, Request, Submission, Target
@@ -46,13 +45,6 @@ class SkyPilot(Target):
     def submission(self, request: Request) -> Submission:
         """See `Target`."""
         place = request.place
-        if not is_remote(request.workdir):
-            raise InputError(
-                "the nodes share no disk, so the workdir must be in a bucket",
-                where=f"--workdir {request.workdir}",
-                fix="Give gs://BUCKET/PATH.",
-                code="E-LAUNCH-WORKDIR",
-            )
         if place.chip.kind == "tpu" and place.slices > 1:
             raise InputError(
                 "SkyPilot gives one TPU slice to a job",

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from jaxbert.errors import InputError
-from jaxbert.stores.storage import is_remote
 
 from . import machines
 from .job import Command, Control, File, Request, Submission, Target
@@ -92,13 +91,6 @@ class Slurm(Target):
     def submission(self, request: Request) -> Submission:
         """See `Target`."""
         options, place = request.options, request.topology
-        if is_remote(request.workdir):
-            raise InputError(
-                "the workdir must be on the disk that the nodes share",
-                where=f"--workdir {request.workdir}",
-                fix="Give a directory.",
-                code="E-LAUNCH-WORKDIR",
-            )
         if ":" in request.workdir:
             # The workdir becomes a part of PYTHONPATH, where a colon separates directories.
             raise InputError(

@@ -76,6 +76,7 @@ def _request(target: Target, args: Namespace, config: RunConfig, arguments: Sequ
     """Returns the request, with every value checked."""
     place = _place(target, args)
     args.workdir = names.workdir(args.workdir)
+    _check_workdir(target, args.workdir)
     if not target.shares_disk:
         _check_inputs_can_be_reached(args, config)
     if args.restarts < 0:
@@ -110,6 +111,18 @@ def _place(target: Target, args: Namespace) -> Topology | None:
             code="E-LAUNCH-TOPOLOGY",
         )
     return place
+
+
+def _check_workdir(target: Target, workdir: str) -> None:
+    if target.shares_disk == is_remote(workdir):
+        raise InputError(
+            "the workdir must be on the disk that the machines share"
+            if target.shares_disk
+            else "the machines share no disk, so the workdir must be in a bucket",
+            where=f"--workdir {workdir}",
+            fix="Give a directory." if target.shares_disk else "Give gs://BUCKET/PATH.",
+            code="E-LAUNCH-WORKDIR",
+        )
 
 
 def _check_inputs_can_be_reached(args: Namespace, config: RunConfig) -> None:

@@ -48,6 +48,7 @@ def test_it_submits_shows_and_stops(launch, calls, tmp_path: Path):
 
 def test_the_checks_of_every_target_hold_for_it(launch, calls, capsys):
     assert launch("toy", "--data", "seq128:rows", "--yes")[0] == 2
+    assert launch("toy", "--workdir", "runs/base", "--yes")[0] == 2
     assert launch("toy", "--topology", "v5e:4x4", "--yes")[0] == 2
     assert launch("toy", "--name", "--all", "--yes", base=arguments("toy", Path("/")))[0] == 2
     assert calls() == []

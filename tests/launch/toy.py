@@ -12,7 +12,7 @@ class Toy(Target):
 
     name = "toy"
     summary = "a queue of this machine"
-    kinds = ("gpu", None)
+    kinds = ("gpu",)
     example = "--topology h100:8"
 
     def submission(self, request: Request) -> Submission:
