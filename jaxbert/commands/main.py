@@ -74,17 +74,23 @@ def launch(args: argparse.Namespace) -> dict[str, Any]:
     """Starts a run: as processes here, or as a job of Slurm, GKE, Google's TPUs or SkyPilot; also shows and ends it."""
     from jaxbert.config import check, find_config
     from jaxbert.config.overrides import apply_overrides
-    from jaxbert.launch import TARGETS, command
+    from jaxbert.launch import TARGETS
+    from jaxbert.launch.arguments import CONTROLS
+    from jaxbert.launch.control import control
+    from jaxbert.launch.local import launch_locally
+    from jaxbert.launch.submit import submit
+    from jaxbert.observe.console import show_log
 
-    if args.target in command.CONTROLS:
-        return command.control(args.target, TARGETS, args)
+    show_log()
+    if args.target in CONTROLS:
+        return control(args.target, TARGETS, args)
     config = apply_overrides(with_rows(find_config(args.config), args.data), args.set, note=lambda line: None)
     if config.inherit == "nothing":
         # The mistakes of all processes, found once.
         check(config)
     if args.target != "local":
-        return command.launch(TARGETS[args.target], args, config, pretrain_arguments(args, workdir=False), _note)
-    code = command.launch_locally(args, pretrain_arguments(args))
+        return submit(TARGETS[args.target], args, config, pretrain_arguments(args, workdir=False))
+    code = launch_locally(args, pretrain_arguments(args))
     if code:
         _write_json(args.json, {"exit_code": code})
         sys.exit(code)
@@ -537,7 +543,7 @@ class _Parser(argparse.ArgumentParser):
 def parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Namespace], dict[str, Any]]]]:
     """The parser of the whole command line, and the function of each command."""
     from jaxbert.launch import TARGETS
-    from jaxbert.launch import command as launching
+    from jaxbert.launch.arguments import add_arguments as launch_arguments
     from jaxbert.text.tokenizers import REGISTRY
 
     top = _Parser(
@@ -570,7 +576,7 @@ def parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Name
     one = command(
         "launch", launch, "Before anything is sent you see what it takes and costs, and are asked. See docs/launch.md."
     )
-    launching.add_arguments(one, TARGETS, _pretrain_arguments)
+    launch_arguments(one, TARGETS, _pretrain_arguments)
 
     one = command("tokenizer", tokenizer, _SOURCE)
     one.add_argument("source", metavar="SOURCE")
