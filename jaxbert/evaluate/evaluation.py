@@ -22,11 +22,12 @@ from jaxbert.config import (
     SentenceOrderConfig,
     SpanBoundaryConfig,
     load_json,
+    phase_rows,
 )
 from jaxbert.core.parameters import Params
 from jaxbert.core.sharding import global_batch, replicated, single_device_mesh
 from jaxbert.data.pipeline import FixedBatches, Rows, count_tokens
-from jaxbert.data.staging import local, phase_rows
+from jaxbert.data.staging import local
 from jaxbert.errors import InputError
 from jaxbert.models.model import head_sizes
 from jaxbert.objectives import OBJECTIVES, Frozen, Term
@@ -192,7 +193,7 @@ def trained_rows(model: Path) -> list[Path]:
         raise InputError(
             "is not a run, so it has no rows of its own", where=str(model), fix="Give --data ROWS."
         ) from None
-    return [directory for directory, _ in phase_rows(config, config.phases[-1], workdir)]
+    return [local(directory) for directory, _ in phase_rows(config, config.phases[-1], workdir)]
 
 
 def _counted_rows(config: RunConfig, model: Path, directory: Path) -> list[Rows]:
@@ -205,7 +206,7 @@ def _counted_rows(config: RunConfig, model: Path, directory: Path) -> list[Rows]
     workdir = model.parent.parent if model.parent.name == "checkpoints" else model
     try:
         own = load_json(workdir / "config.json")
-        return [Rows(path, "train") for path, _ in phase_rows(own, own.phases[0], workdir)]
+        return [Rows(local(path), "train") for path, _ in phase_rows(own, own.phases[0], workdir)]
     except InputError:
         return [Rows(directory, "train")]
 
