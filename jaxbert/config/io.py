@@ -171,12 +171,7 @@ def variant(kind: Any, values: Mapping[str, Any], where: str) -> Any:
     if name == default:
         return kind
     if not isinstance(name, str) or name not in registry.names:
-        raise InputError(
-            f"no {registry.what} is called {name!r}",
-            where=f"{where}.{key}",
-            fix=f"{did_you_mean(str(name), registry.names)}Known: {', '.join(registry.names)}.",
-            code="E-CONFIG-NAME",
-        )
+        raise registry.unknown(name, f"{where}.{key}")
     return registry.entries[name].config
 
 

@@ -52,6 +52,7 @@ def wanted(
     init: str | None = None,
     tokenizer: str | None = None,
     settings: Sequence[str] = (),
+    whole: bool = True,
 ) -> Wanted:
     """Returns the run that the command line asks for, and logs what the scaling helpers of `--set` do.
 
@@ -62,6 +63,7 @@ def wanted(
       tokenizer: directory of the rows' tokenizer, or of a run that has one. With an initial model it is a new
         vocabulary.
       settings: `--set` texts.
+      whole: also check that the run could begin. A plan needs no rows and no initial model.
 
     Raises:
       InputError: a text cannot be read, a setting does not fit the config, the config inherits without a model, or a
@@ -77,7 +79,7 @@ def wanted(
         rows_data = dataclasses.replace(base.data, tokenizer=str(Tokenizer.place(tokenizer)))
         base = dataclasses.replace(base, data=rows_data, init_vocabulary="new" if changed.init else "same")
         changed, lines = apply_settings(base, parsed)
-    if not changed.init:
+    if whole and not changed.init:
         for field, without in (("inherit", "nothing"), ("init_vocabulary", "same")):
             if getattr(changed, field) != without:
                 raise InputError(
@@ -86,7 +88,7 @@ def wanted(
                     fix="Pass --init MODEL.",
                     code="E-RUN-INHERIT",
                 )
-    if changed.inherit == "nothing":
+    if whole and changed.inherit == "nothing":
         check(changed)
     for line in lines:
         _log.info(line)
