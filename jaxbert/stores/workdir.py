@@ -36,6 +36,24 @@ def storage_of(workdir: Path) -> Storage:
     return storage(workdir if url is None else url)
 
 
+def workdir_of(model: Path) -> tuple[Path, int | None]:
+    """Splits the path of a checkpoint, WORKDIR/checkpoints/STEP, into (WORKDIR, STEP).
+
+    Any other path is taken as a workdir: the result is (`model`, None). Nothing is read from the disk.
+    """
+    workdir, step = split_checkpoint(str(model))
+    return (model, None) if step is None else (Path(workdir), step)
+
+
+def split_checkpoint(model: str) -> tuple[str, int | None]:
+    """Does what `workdir_of` does, for a path or a URL as a string; a URL keeps its two slashes."""
+    parent, _, step = model.rstrip("/").rpartition("/")
+    workdir, _, name = parent.rpartition("/")
+    if name != CHECKPOINTS or not (step.isascii() and step.isdigit()):
+        return model, None
+    return workdir or ("/" if parent.startswith("/") else "."), int(step)
+
+
 def _url(workdir: Path) -> str | None:
     with suppress(OSError):
         return (workdir / _REMOTE).read_text(encoding="utf-8").strip()
