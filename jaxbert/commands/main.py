@@ -440,13 +440,13 @@ def _note(line: str) -> None:
 
 def checkpoint(args: argparse.Namespace) -> dict[str, Any]:
     """Lists, verifies or prunes the checkpoints of a run."""
-    from jaxbert.stores import checkpoint as checkpoints
+    from jaxbert.stores import steps as checkpoints
     from jaxbert.stores.workdir import readable
 
     if is_remote(args.workdir) and args.action == "prune":
         raise InputError("only on a disk", where="checkpoint prune", fix=f"Use: gcloud storage rm -r {args.workdir}/…")
     workdir = Path(readable(args.workdir))
-    if not checkpoints.checkpoints_of(workdir).is_dir():
+    if not Path(checkpoints.checkpoints_place(workdir)).is_dir():
         what = "the run has no checkpoints" if workdir.is_dir() else "no such workdir"
         raise InputError(what, where=str(workdir), fix="Give the --workdir of a `jaxbert pretrain`.")
     steps = checkpoints.committed_steps(workdir)

@@ -23,8 +23,9 @@ from jaxbert.config import (
 from jaxbert.errors import CommandError, InputError
 from jaxbert.run.processes import Watch, wait_for_all
 from jaxbert.stores.lease import Lease
+from jaxbert.stores.mirror import Mirror
 from jaxbert.stores.storage import is_remote, storage
-from jaxbert.stores.workdir import BEFORE, CHECKPOINTS, Mirror, name_of, storage_of
+from jaxbert.stores.workdir import BEFORE, CHECKPOINTS, name_of, storage_of
 
 # What a run writes in its workdir; --overwrite removes these and nothing else.
 OUTPUTS = (
@@ -160,7 +161,7 @@ class Hold:
         Raises:
           InputError: another process does.
         """
-        self._lease.wait(self._owner_lives, note)
+        self._lease.wait(self._owner_lives)
         wait_for_all("the workdir is free")
         if self.mirror is not None:
             self.mirror.fetch()

@@ -60,7 +60,8 @@ from jaxbert.run.teacher import (
     resolve,
     student_start,
 )
-from jaxbert.stores.checkpoint import latest_good, read_manifest, restore
+from jaxbert.stores.checkpoint import restore
+from jaxbert.stores.steps import latest_good, read_manifest
 from jaxbert.stores.storage import is_remote
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.training.step import build, parameter_table, phase_objectives
@@ -127,7 +128,7 @@ def _pretrain(
     wait_for_all("the workdir is checked")
     if not resuming:
         _check_inputs_lie_elsewhere(config, workdir)
-    step = (latest_good(workdir, say) if resuming else None) or 0
+    step = (latest_good(workdir) if resuming else None) or 0
     if step:
         _check_steps(load_json(workdir / "config.json"), config, read_manifest(workdir, step).meta)
     initial = load_initial(config, initial, note) if config.init and step == 0 else None

@@ -444,7 +444,8 @@ def _load_run(name: str, workdir: Path, step: int | None) -> Loaded:
     # Deferred: they bring Orbax with them, which a published model does without.
     from jaxbert.core.sharding import single_device_mesh
     from jaxbert.objectives import heads_of, make_objectives
-    from jaxbert.stores.checkpoint import default_step, load_params
+    from jaxbert.stores.checkpoint import load_params
+    from jaxbert.stores.steps import default_step
 
     config = load_json(workdir / "config.json")
     heads = heads_of(make_objectives(config.objectives, config.encoder, length=config.phases[0].length, slots=1))
