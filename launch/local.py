@@ -11,8 +11,8 @@ from jaxbert.launch.job import Command, Job
 
 from jaxbert.errors import InputError
 from jaxbert.run.processes import COORDINATOR, DEVICES, PROCESS_ID, PROCESSES, SUPERVISED
+from jaxbert.stores.mirror import Mirror
 from jaxbert.stores.storage import is_remote
-from jaxbert.stores.workdir import Mirror
 
 
 def local(

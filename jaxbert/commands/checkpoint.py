@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Does the action and returns its figures."""
-    from jaxbert.stores import checkpoint as checkpoints
+    from jaxbert.stores import steps as checkpoints
     from jaxbert.use.model_place import local_copy
 
     if is_remote(args.workdir) and args.action == "prune":
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             code="E-CHECKPOINT-REMOTE",
         )
     workdir = local_copy(args.workdir)
-    if not checkpoints.checkpoints_of(workdir).is_dir():
+    if not Path(checkpoints.checkpoints_place(workdir)).is_dir():
         raise InputError(
             "the run has no checkpoints" if workdir.is_dir() else "no such workdir",
             where=str(workdir),
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _list(workdir: Path) -> dict[str, Any]:
     """Prints step, size and loss of each checkpoint."""
-    from jaxbert.stores.checkpoint import best_step, committed_steps, read_manifest
+    from jaxbert.stores.steps import best_step, committed_steps, read_manifest
 
     table = []
     for step in committed_steps(workdir):
@@ -77,7 +77,7 @@ def _verify(workdir: Path, file: str | None) -> dict[str, Any]:
     Raises:
       Stopped: a checkpoint is damaged.
     """
-    from jaxbert.stores.checkpoint import committed_steps, damage
+    from jaxbert.stores.steps import committed_steps, damage
 
     steps = committed_steps(workdir)
     found = {step: damage(workdir, step) for step in steps}
@@ -102,7 +102,7 @@ def _prune(workdir: Path, keep: int, drop_best: bool) -> dict[str, Any]:
     Raises:
       InputError: no good checkpoint would be left.
     """
-    from jaxbert.stores import checkpoint as checkpoints
+    from jaxbert.stores import steps as checkpoints
 
     if keep < 1:
         raise InputError(

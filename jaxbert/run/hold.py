@@ -24,8 +24,9 @@ from jaxbert.errors import CommandError, InputError
 from jaxbert.run.processes import Watch, wait_for_all
 from jaxbert.run.teacher import TRAINED_FIRST
 from jaxbert.stores.lease import Lease
+from jaxbert.stores.mirror import Mirror
 from jaxbert.stores.storage import is_remote, storage
-from jaxbert.stores.workdir import BEFORE, CHECKPOINTS, Mirror, name_of, storage_of
+from jaxbert.stores.workdir import BEFORE, CHECKPOINTS, name_of, storage_of
 
 _log = logging.getLogger(__name__)
 

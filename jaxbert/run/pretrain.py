@@ -41,7 +41,8 @@ from jaxbert.run.resume import check_steps, continued_memory, new_memory
 from jaxbert.run.student import started_by
 from jaxbert.run.teacher import Teacher, check_vocabulary, frozen_parameters, load_teacher
 from jaxbert.run.wanted import Wanted, wanted
-from jaxbert.stores.checkpoint import latest_good, read_manifest, restore
+from jaxbert.stores.checkpoint import restore
+from jaxbert.stores.steps import latest_good, read_manifest
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.training.step import build, parameter_table
 

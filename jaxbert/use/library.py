@@ -432,7 +432,8 @@ def _load_run(place: ModelPlace) -> Loaded:
     # These imports bring Orbax, which a published model does without.
     from jaxbert.core.sharding import single_device_mesh
     from jaxbert.objectives import heads_of, make_objectives
-    from jaxbert.stores.checkpoint import default_step, load_params
+    from jaxbert.stores.checkpoint import load_params
+    from jaxbert.stores.steps import default_step
 
     workdir = place.path
     config = load_json(workdir / "config.json")

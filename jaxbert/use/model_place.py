@@ -16,8 +16,10 @@ from pathlib import Path, PurePosixPath
 
 from jaxbert.convert.read import FORMATS, is_published
 from jaxbert.errors import InputError
+from jaxbert.stores.mirror import Mirror
+from jaxbert.stores.steps import MANIFEST, best_step, committed_steps
 from jaxbert.stores.storage import Bucket, is_remote
-from jaxbert.stores.workdir import CHECKPOINTS, copied, split_checkpoint, workdir_of
+from jaxbert.stores.workdir import CHECKPOINTS, REMOTE, split_checkpoint, workdir_of
 
 HUB = "hf:"
 
@@ -112,7 +114,11 @@ def local_copy(place: str | Path) -> Path:
     if not is_remote(place):
         return Path(place)
     url, step = split_checkpoint(str(place).rstrip("/"))
-    path = copied(url)
+    mirror = Mirror(url)
+    path = mirror.path = mirror.path.with_name("read")
+    mirror.fetch()
+    # Without this file, the copy counts as a workdir on a disk.
+    (path / REMOTE).unlink()
     if not any(path.iterdir()):
         raise InputError(
             "there is nothing at this URL", where=str(place), fix="Give the URL of a run's workdir.", code="E-MODEL-URL"
@@ -133,9 +139,6 @@ def _copy_checkpoints(bucket: Bucket, there: dict[str, int], path: Path, step: i
       path: the copy.
       step: None copies the best and the newest.
     """
-    # This import brings jax, which `jaxbert report` does without where a run has no checkpoint.
-    from jaxbert.stores.checkpoint import MANIFEST, best_step, committed_steps
-
     manifests = [name for name in there if PurePosixPath(name).name == MANIFEST]
     for name in manifests:
         bucket.fetch(f"{CHECKPOINTS}/{name}", path / CHECKPOINTS / name)

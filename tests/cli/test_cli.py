@@ -310,7 +310,8 @@ class TestCheckpoint:
     @pytest.fixture
     def workdir(self, place):
         """Three steps of one file each; the first has the lowest validation loss."""
-        from jaxbert.stores.checkpoint import checkpoints_of, write_manifest
+        from jaxbert.stores.checkpoint import checkpoints_of
+        from jaxbert.stores.steps import write_manifest
 
         for step, loss in ((10, 1.0), (20, 2.0), (30, None)):
             directory = checkpoints_of(place / "run") / str(step)

@@ -22,7 +22,7 @@ from jaxbert.models.families import FAMILIES
 from jaxbert.models.model import Model
 from jaxbert.run import initial
 from jaxbert.run.teacher import fingerprint
-from jaxbert.stores import checkpoint
+from jaxbert.stores import steps
 from jaxbert.text.tokenizers import Tokenizer, train_tokenizer
 from jaxbert.text.transfer import transfer
 from jaxbert.use.library import Loaded
@@ -321,7 +321,7 @@ def test_one_command_adapts_a_model_and_resumes_without_it(adapted, tiny, tmp_pa
     shutil.copytree(model, tmp_path / "model")
     command = arguments(tmp_path / "run", tmp_path / "model", tiny)
     assert cli.main([*command, "--set", "phases.0.steps=2"]) == 0
-    assert checkpoint.committed_steps(tmp_path / "run") == [2]
+    assert steps.committed_steps(tmp_path / "run") == [2]
     shutil.rmtree(tmp_path / "model")
     assert cli.main([*command, "--set", "phases.0.steps=3"]) == 0
     saved = load_json(tmp_path / "run/config.json")
