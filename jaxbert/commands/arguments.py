@@ -24,6 +24,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**{"allow_abbrev": False, **kwargs})
 
     def error(self, message: str) -> NoReturn:
+        """Raises InputError with the nearest known option."""
         near = ""
         if message.startswith("unrecognized arguments: "):
             word = message.removeprefix("unrecognized arguments: ").split()[0].partition("=")[0]
@@ -81,9 +82,7 @@ def add_set(parser: argparse.ArgumentParser) -> None:
 
 def add_batch_tokens(parser: argparse.ArgumentParser) -> None:
     """Adds --batch-tokens."""
-    parser.add_argument(
-        "--batch-tokens", type=int, metavar="N", help="tokens a batch (default: what suits the device)"
-    )
+    parser.add_argument("--batch-tokens", type=int, metavar="N", help="tokens a batch (default: what suits the device)")
 
 
 def add_overwrite(parser: argparse.ArgumentParser, text: str = "replace what is there") -> None:

@@ -53,7 +53,7 @@ def _list(workdir: Path) -> dict[str, Any]:
     """Prints step, size and loss of each checkpoint."""
     from jaxbert.stores.steps import best_step, committed_steps, read_manifest
 
-    table = []
+    table: list[dict[str, Any]] = []
     for step in committed_steps(workdir):
         try:
             manifest = read_manifest(workdir, step)
@@ -105,9 +105,7 @@ def _prune(workdir: Path, keep: int, drop_best: bool) -> dict[str, Any]:
     from jaxbert.stores import steps as checkpoints
 
     if keep < 1:
-        raise InputError(
-            f"--keep is {keep}", where="checkpoint prune", fix="Take 1 or more.", code="E-CHECKPOINT-KEEP"
-        )
+        raise InputError(f"--keep is {keep}", where="checkpoint prune", fix="Take 1 or more.", code="E-CHECKPOINT-KEEP")
     steps = checkpoints.committed_steps(workdir)
     best = None if drop_best else checkpoints.best_step(workdir)
     stay = [step for step in steps if step in steps[-keep:] or step == best]

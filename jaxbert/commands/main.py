@@ -156,7 +156,7 @@ def _known(error: OSError, words: Sequence[str]) -> CommandError | None:
 
 
 def _chosen(path: str, words: Sequence[str]) -> bool:
-    """Returns whether the user chose `path`, or the place that it is in, on the command line or in a config or variable."""
+    """Returns whether the user chose `path`, or a directory above it, by the command line, a config or a variable."""
     found = Path(path).absolute()
     for name in _chosen_paths(words):
         with suppress(ValueError):  # a text with a null byte is not a path
@@ -187,7 +187,9 @@ def _pieces(text: str) -> list[str]:
     """Returns every part of KEY=VALUE, KIND:PATH or PATH#FIELD that may be a path. A pattern gives its directory."""
     cuts = [match.start() for match in re.finditer("[=:#]", text)]
     pieces = [text[start:end] for start in [0, *(cut + 1 for cut in cuts)] for end in [*cuts, len(text)] if start < end]
-    return [os.path.dirname(re.split(r"[*?\[]", piece)[0]) or "." if glob.has_magic(piece) else piece for piece in pieces]
+    return [
+        os.path.dirname(re.split(r"[*?\[]", piece)[0]) or "." if glob.has_magic(piece) else piece for piece in pieces
+    ]
 
 
 def _leaves(value: Any) -> list[str]:
@@ -212,17 +214,15 @@ def _failed(error: CommandError) -> int:
 
 
 def _terminated(number: int, frame: Any) -> NoReturn:
-    raise Interrupted(
-        f"got {signal.Signals(number).name}", where="signal", fix=_CONTINUE, code="E-SIGNAL-INTERRUPT"
-    )
+    raise Interrupted(f"got {signal.Signals(number).name}", where="signal", fix=_CONTINUE, code="E-SIGNAL-INTERRUPT")
 
 
 def _prepare_process(command: str | None) -> None:
     """Decides what must be decided before a process begins to compute, for the commands that compute.
 
-    Compiled programs are kept, so that the next command and a resumed run begin at once. On Linux XLA's buffers also get
-    huge pages: they are mapped anew at each step, and page faults took a fifth of a small model's step on a CPU. glibc
-    reads that setting only when a process begins, so the process begins again, once, with the same number.
+    Compiled programs are kept, so that the next command and a resumed run begin at once. On Linux XLA's buffers also
+    get huge pages: they are mapped anew at each step, and page faults took a fifth of a small model's step on a CPU.
+    glibc reads that setting only when a process begins, so the process begins again, once, with the same number.
     """
     if command not in ("pretrain", "evaluate", "fill-mask", "embed", "convert"):
         return

@@ -25,9 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--slices", type=int, default=1, metavar="N", help="this many slices, joined by the network")
     add_set(parser)
     parser.add_argument("--layouts", choices=("all",), help="print a line for each layout")
-    parser.add_argument(
-        "--search", action="store_true", help="rank layouts, micro-batches and remat; compile the best"
-    )
+    parser.add_argument("--search", action="store_true", help="rank layouts, micro-batches and remat; compile the best")
     parser.add_argument(
         "--analytic", action="store_true", help="use the model alone: seconds instead of a minute a phase"
     )

@@ -70,6 +70,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     # The flag counts only before jax is imported.
     ask_for_deterministic_kernels(asked.config)
     processes.initialise(args.distributed)
+    if args.distributed and not processes.is_first():
+        show_log(logging.WARNING)
     from jaxbert.run.pretrain import train
 
     figures = train(asked, args.workdir, overwrite=args.overwrite, profiled=profiled)

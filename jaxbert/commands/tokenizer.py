@@ -18,9 +18,7 @@ KINDS = Registry("kind of tokenizer", "jaxbert.text.tokenizers", "REGISTRY")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describes the command line."""
     parser.add_argument("source", metavar="SOURCE")
-    add_named(
-        parser, "--kind", KINDS, default="wordpiece", help="kind of vocabulary: %(names)s (default: %(default)s)"
-    )
+    add_named(parser, "--kind", KINDS, default="wordpiece", help="kind of vocabulary: %(names)s (default: %(default)s)")
     parser.add_argument("--vocab-size", type=int, required=True, metavar="N", help="pieces, with special tokens")
     parser.add_argument("--out", required=True, metavar="DIR")
     parser.add_argument("--cased", action="store_true", help="keep upper case and accents, as bpe always does")

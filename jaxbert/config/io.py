@@ -55,7 +55,7 @@ def find_config(name: str) -> RunConfig:
 
 
 def _from_file(path: Path) -> Any:
-    """Returns what get_config() of a Python file returns. The user wrote the file, so any error in it is wrong input."""
+    """Returns what get_config() of a Python file returns. An error in the file, which the user wrote, is wrong input."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -157,7 +157,7 @@ def from_json(kind: Any, value: Any, where: str) -> Any:
 
 
 def variant(kind: Any, values: Mapping[str, Any], where: str) -> Any:
-    """Returns the dataclass to make from `values`: `kind`, or the one that its `VARIANTS` has under the name in `values`.
+    """Returns the dataclass to make from `values`: `kind`, or the entry of its `VARIANTS` that `values` names.
 
     Raises:
       InputError: the registry has no such name.

@@ -82,8 +82,8 @@ def scale_batch_size(config: RunConfig, value: str) -> tuple[RunConfig, list[str
     if evaluation.batch_size != config.evaluation.batch_size:
         batches = f"{evaluation.batches:,} batches" if evaluation.batches else "the whole split in batches"
         lines.append(
-            f"{PREFIX}batch_size={value}: evaluation of {batches} of {evaluation.batch_size:,} rows, the smallest batch of "
-            "training"
+            f"{PREFIX}batch_size={value}: evaluation of {batches} of {evaluation.batch_size:,} rows, "
+            "the smallest batch of training"
         )
     return scaled, lines
 

@@ -211,7 +211,7 @@ class Hold:
             self.mirror.fetch()
 
     def _owner_lives(self) -> bool | None:
-        """Returns whether an owner on this machine lives: it holds the file lock until it ends. None: that is not known."""
+        """Returns whether an owner on this machine lives: it holds the file lock until it ends. None: not known."""
         try:
             if self.mirror is None:
                 with (self.path / _LOCK).open("rb") as file:
@@ -285,7 +285,7 @@ class Hold:
         try:
             if self.mirror is not None and self._begun:
                 self.mirror.stop()
-                # Not where another run has taken over. The error that ended the run counts, not one that follows from it.
+                # This fails where another run has taken over. The error that ended the run is worth more than that.
                 with suppress(CommandError) if error is not None else nullcontext():
                     self.before_commit()
         finally:

@@ -99,7 +99,7 @@ def _with_vocabulary(config: RunConfig, vocab_size: int) -> RunConfig:
 
 
 def _with_encoder_of(initial: Loaded, base: RunConfig, wanted: RunConfig) -> RunConfig:
-    """Returns `base` with the model's encoder and the vocabulary of the rows; `base` keeps its remat and its padding."""
+    """Returns `base` with the model's encoder and the rows' vocabulary; `base` keeps its remat and its padding."""
     vocab_size = vocab_size_of(initial)
     if wanted.init_vocabulary == "new":
         named = [source.path for phase in wanted.phases for source in phase.rows]
@@ -167,7 +167,7 @@ def _with_objectives_of(initial: Loaded, config: RunConfig, wanted: RunConfig) -
 
 
 def _recipe(family: str) -> RunConfig:
-    """Returns the config with the objectives of a family's pretraining; masked LM alone for a family without a config."""
+    """Returns the config with the objectives of a family's pretraining; without such a config, masked LM alone."""
     name = f"{family}_base"
     if name in config_names():
         return find_config(name)

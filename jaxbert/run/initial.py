@@ -255,7 +255,7 @@ def fitted_parameters(initial: Loaded, config: RunConfig, tokenizer: Tokenizer) 
 
 
 def resized_positions(table: Array, rows: int, offset: int, how: InitPositions) -> Array:
-    """Returns a position table (P, E) with `rows` rows. The first `offset` rows, which belong to no token, do not change.
+    """Returns a position table (P, E) with `rows` rows. The first `offset` rows belong to no token and do not change.
 
     Args:
       table: the model's.

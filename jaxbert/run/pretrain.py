@@ -93,9 +93,7 @@ def train(
         return _train(asked, overwrite, hold, watch, profiled)
 
 
-def _train(
-    asked: Wanted, overwrite: bool, hold: Hold, watch: Watch, profiled: Steps | None = None
-) -> dict[str, Any]:
+def _train(asked: Wanted, overwrite: bool, hold: Hold, watch: Watch, profiled: Steps | None = None) -> dict[str, Any]:
     # --- Mistakes are found before anything is touched ---------------------------------------------------------------
     leader, workdir = jax.process_index() == 0, hold.path
     hold.wait()

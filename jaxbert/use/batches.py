@@ -79,7 +79,7 @@ def default_batch_tokens() -> int:
 
 
 def check_limits(model: Loaded, max_length: int | None, batch_tokens: int | None) -> tuple[int, int]:
-    """Returns (longest text in tokens with its special tokens, tokens a batch), by default the model's and the device's.
+    """Returns (longest text in tokens with special tokens, tokens a batch), by default the model's and the device's.
 
     Raises:
       InputError: the model does not take texts of that length, or a number is not positive.
@@ -100,7 +100,7 @@ def check_limits(model: Loaded, max_length: int | None, batch_tokens: int | None
 
 
 def windows(model: Loaded, texts: Iterable[str], *, limit: int, batch_tokens: int) -> Iterator[Window]:
-    """Yields `texts` in order, a window at a time, tokenised and packed. Texts over `limit` tokens are cut at their end.
+    """Yields `texts` in order, a window at a time, tokenised and packed; texts over `limit` tokens lose their end.
 
     Raises:
       InputError: the model has no tokenizer.
@@ -161,7 +161,7 @@ def pack(ids: Sequence[Sequence[int]], *, limit: int, batch_tokens: int, pad_id:
 
 
 def choose_widths(lengths: Sequence[int], *, limit: int, batch_tokens: int) -> list[int]:
-    """Returns the widths of rows that are worth a compilation, narrowest first: powers of two from `NARROWEST` to `limit`.
+    """Returns the widths of rows that are worth a compilation, narrowest first: powers of two up to `limit`.
 
     The widest is the first that holds the longest text. A narrower width is used where the texts that it is the first
     to hold fill `OWN_WIDTH` batches. Texts of a width that is left out go to the next one.

@@ -91,7 +91,9 @@ def embed_stream(
     The next texts are read and tokenised while the device computes.
     """
     if isinstance(texts, str):
-        raise InputError("a list of texts is needed, not one text", where="embed", fix="Give [text].", code="E-MODEL-TEXTS")
+        raise InputError(
+            "a list of texts is needed, not one text", where="embed", fix="Give [text].", code="E-MODEL-TEXTS"
+        )
     if pooling not in get_args(Pooling):
         raise InputError(
             f"unknown pooling {pooling!r}",
@@ -272,9 +274,7 @@ def _write(out: Path, parts: Iterator[Embedded], dimension: int, file: str) -> d
         with partial_file.open("wb") as handle:
             write(handle, counted(), dimension)
             if not counts["texts"]:
-                raise InputError(
-                    "no texts", where=file, fix="Give a file with a text a line.", code="E-EMBED-EMPTY"
-                )
+                raise InputError("no texts", where=file, fix="Give a file with a text a line.", code="E-EMBED-EMPTY")
             handle.flush()
             os.fsync(handle.fileno())
         os.replace(partial_file, out)

@@ -132,17 +132,17 @@ class Loaded:
         return self.model.pooled(params, hidden)
 
     def masked_lm(self, params: Params, hidden: jax.Array) -> jax.Array:
-        """Returns logits (B, M, V), V without padding, of hidden states (B, M, D). Raises InputError without that head."""
+        """Returns logits (B, M, V), V without padding, of hidden states (B, M, D). InputError without that head."""
         self.require("masked_lm")
         return self.model.masked_lm(params, hidden)[..., : self.config.vocab_size]
 
     def next_sentence(self, params: Params, hidden: jax.Array) -> jax.Array:
-        """Returns logits (B, 2) of hidden states (B, L, D): 0 B follows A, 1 it does not. Raises InputError without that head."""
+        """Returns logits (B, 2) of hidden states (B, L, D): 0 B follows A, 1 it does not. InputError without that head."""
         self.require("next_sentence")
         return self.model.next_sentence(params, hidden)
 
     def sentence_order(self, params: Params, hidden: jax.Array) -> jax.Array:
-        """Returns logits (B, 2) of hidden states (B, L, D): 0 in order, 1 swapped. Raises InputError without that head."""
+        """Returns logits (B, 2) of hidden states (B, L, D): 0 in order, 1 swapped. InputError without that head."""
         self.require("sentence_order")
         return self.model.sentence_order(params, hidden)
 
@@ -155,22 +155,22 @@ class Loaded:
         return self.model.span_boundary(params, left, right, jnp.asarray(place))[..., : self.config.vocab_size]
 
     def sequence_classification(self, params: Params, hidden: jax.Array) -> jax.Array:
-        """Returns logits (B, C) of hidden states (B, L, D), C as `labels` has it. Raises InputError without that head."""
+        """Returns logits (B, C) of hidden states (B, L, D), C as `labels` has it. InputError without that head."""
         self.require("sequence_classification")
         return self.model.sequence_classification(params, hidden)
 
     def token_classification(self, params: Params, hidden: jax.Array) -> jax.Array:
-        """Returns logits (B, L, C) of hidden states (B, L, D). Raises InputError without that head."""
+        """Returns logits (B, L, C) of hidden states (B, L, D). InputError without that head."""
         self.require("token_classification")
         return self.model.token_classification(params, hidden)
 
     def question_answering(self, params: Params, hidden: jax.Array) -> jax.Array:
-        """Returns logits (B, L, 2) of hidden states (B, L, D): start and end of the answer. Raises InputError without that head."""
+        """Returns logits (B, L, 2) of hidden states (B, L, D): answer start and end. InputError without that head."""
         self.require("question_answering")
         return self.model.question_answering(params, hidden)
 
     def multiple_choice(self, params: Params, hidden: jax.Array) -> jax.Array:
-        """Returns logits (B, 1) of hidden states (B, L, D), a row for each choice. Raises InputError without that head."""
+        """Returns logits (B, 1) of hidden states (B, L, D), a row for each choice. InputError without that head."""
         self.require("multiple_choice")
         return self.model.multiple_choice(params, hidden)
 
@@ -209,7 +209,9 @@ class Loaded:
                 code="E-MODEL-LENGTH",
             )
         if isinstance(texts, str):
-            raise InputError("a list of texts is needed, not one text", where="batch", fix="Give [text].", code="E-MODEL-TEXTS")
+            raise InputError(
+                "a list of texts is needed, not one text", where="batch", fix="Give [text].", code="E-MODEL-TEXTS"
+            )
         if not texts:
             raise InputError("no texts", where="batch", fix="Give at least one.", code="E-MODEL-TEXTS")
         rows = [self._row(text, limit) for text in texts]
@@ -242,7 +244,7 @@ class Loaded:
         return first + second, len(first)
 
     def ids(self, text: str) -> list[int]:
-        """Returns the token ids of `text`, with no token added. "[MASK]" and other special tokens in it count as such."""
+        """Returns the token ids of `text`, with none added. "[MASK]" and other special tokens in it count as such."""
         return self._tokenizer().encode(text, special_tokens=True)
 
     def _tokenizer(self) -> Tokenizer:

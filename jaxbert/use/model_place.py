@@ -57,10 +57,7 @@ def find_model(model: str | Path) -> ModelPlace:
       Interrupted: the network failed; the same call continues.
     """
     name = str(model)
-    if name.startswith(HUB):
-        path = _downloaded(name.removeprefix(HUB))
-    else:
-        path = local_copy(model)
+    path = _downloaded(name.removeprefix(HUB)) if name.startswith(HUB) else local_copy(model)
     if not path.is_dir():
         raise InputError(
             "no such model",
