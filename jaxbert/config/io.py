@@ -55,7 +55,7 @@ def find_config(name: str) -> RunConfig:
 
 
 def _from_file(path: Path) -> Any:
-    """Returns what get_config() of a Python file returns. An error in the file, which the user wrote, is wrong input."""
+    """Returns what get_config() of a Python file returns. The user wrote the file: an error in it is wrong input."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

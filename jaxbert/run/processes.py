@@ -398,7 +398,7 @@ LOST = f"another process has gone (jax's coordination service ended this one). {
 
 
 def meaning(returncode: int) -> int:
-    """Returns the exit code for a return code. jax aborts when another process has gone; other signals are a shell's."""
+    """Returns the exit code for a return code. jax aborts when another process has gone; a shell's for others."""
     if returncode == -signal.SIGABRT:
         return Interrupted.exit_code
     return returncode if returncode >= 0 else 128 - returncode

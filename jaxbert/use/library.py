@@ -137,7 +137,7 @@ class Loaded:
         return self.model.masked_lm(params, hidden)[..., : self.config.vocab_size]
 
     def next_sentence(self, params: Params, hidden: jax.Array) -> jax.Array:
-        """Returns logits (B, 2) of hidden states (B, L, D): 0 B follows A, 1 it does not. InputError without that head."""
+        """Returns logits (B, 2) of hidden states (B, L, D): 0 if B follows A, else 1. InputError without that head."""
         self.require("next_sentence")
         return self.model.next_sentence(params, hidden)
 
