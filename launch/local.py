@@ -12,8 +12,8 @@ from pathlib import Path
 
 from jaxbert.errors import InputError, Interrupted
 from jaxbert.run.processes import COORDINATOR, DEVICES, PROCESS_ID, PROCESSES, SUPERVISED
+from jaxbert.stores.mirror import Mirror
 from jaxbert.stores.storage import is_remote
-from jaxbert.stores.workdir import Mirror
 
 from .job import Command, Job
 from .running import run

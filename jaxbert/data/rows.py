@@ -19,7 +19,7 @@ import numpy as np
 
 from jaxbert.data import shards
 from jaxbert.data.draws import Draws, permutation
-from jaxbert.data.policies import POLICIES, Layout, Segments, TokenShard
+from jaxbert.data.policies import POLICIES, Arrangement, Segments, TokenShard
 from jaxbert.data.records import read_records, shard_name
 from jaxbert.errors import InputError, Stopped
 from jaxbert.text.tokenizers import Tokenizer
@@ -77,7 +77,7 @@ class RowsSummary:
     def lines(self) -> list[str]:
         """For printing."""
         known = POLICIES[self.policy]
-        segments = {"isolated": "groups", "joined": "documents"}.get(known.layout, "")
+        segments = {"isolated": "groups", "joined": "documents"}.get(known.arrangement, "")
         lines = []
         for split, rows in self.rows.items():
             s = self.statistics[split]
@@ -90,7 +90,7 @@ class RowsSummary:
                 f"truncated {s['truncated']:,} tokens ({s['truncated_rate']:.1%}), "
                 f"{s['oversized']:,} sentences longer than a row"
             )
-            if known.layout == "pair":
+            if known.pairs:
                 first += f", random next {s['random_rate']:.1%}"
                 second += f", {s['unpaired']:,} rows without a pair"
             else:
@@ -203,7 +203,7 @@ def build_rows(
         "length": length,
         "seed": seed,
         # Where it means nothing, rows made with another value are the same rows.
-        "short_rows": float(short_rows) if known.layout == "pair" else 0.0,
+        "short_rows": float(short_rows) if known.pairs else 0.0,
         "copies": copies,
     }
     directory = shards.open_directory(out, "rows", arguments, overwrite=overwrite)
@@ -257,7 +257,8 @@ def build_rows(
         "origins": known.segments(length),
         "counts": {split: sum(info.count for info in infos) for split, infos in splits.items()},
         "statistics": {
-            split: _summed([info.statistics for info in infos], length, known.layout) for split, infos in splits.items()
+            split: _summed([info.statistics for info in infos], length, known.arrangement)
+            for split, infos in splits.items()
         },
     }
     entries = {split: [info.to_json() for info in infos] for split, infos in splits.items()}
@@ -294,7 +295,7 @@ def _make_shard(job: _Job) -> tuple[str, shards.ShardInfo]:
 def _write(job: _Job) -> shards.ShardInfo:
     shard, segments = _cut(job)
     info = shards.write_shard(job.directory.path / job.file, _encode(job, shard, segments))
-    return replace(info, statistics=_count(shard, segments, POLICIES[job.policy].layout))
+    return replace(info, statistics=_count(shard, segments, POLICIES[job.policy].arrangement))
 
 
 def _repair(made: dict[str, Any], jobs: list[_Job], workers: int) -> None:
@@ -349,9 +350,9 @@ def assemble(
     cls_id: int,
     sep_id: int,
     pad_id: int,
-    layout: Layout = "pair",
+    arrangement: Arrangement = "pair",
 ) -> np.ndarray:
-    """Segments as rows [n] of `row_dtype`, laid out as `layout` says, and padding.
+    """Segments as rows [n] of `row_dtype`, laid out as `arrangement` says, and padding.
 
     Of a pair, the k-th segment and its [SEP] have type k, [CLS] has type 0 (google-research/bert
     create_pretraining_data.py); all other types are 0.
@@ -369,7 +370,7 @@ def assemble(
         if not total:
             break
         present = sizes > 0
-        if k == 0 or layout == "isolated":
+        if k == 0 or arrangement == "isolated":
             flat[ahead[present]] = cls_id
             begins[ahead[present]] = 1
             ahead += present
@@ -379,7 +380,7 @@ def assemble(
         flat[place] = shard.tokens[np.repeat(segments.starts[:, k] - before, sizes) + steps]
         separators = (ahead + sizes)[present]
         flat[separators] = sep_id
-        if layout == "pair":
+        if arrangement == "pair":
             types[place] = k
             types[separators] = k
         ahead += sizes + present
@@ -387,7 +388,9 @@ def assemble(
     rows["tokens"] = flat.reshape(count, length)
     rows["types"] = types.reshape(count, length)
     # An attention group goes from one [CLS] to the next.
-    groups = np.cumsum(begins.reshape(count, length), axis=1, dtype=np.uint8) if layout == "isolated" else np.uint8(1)
+    groups = (
+        np.cumsum(begins.reshape(count, length), axis=1, dtype=np.uint8) if arrangement == "isolated" else np.uint8(1)
+    )
     rows["group"] = used * groups
     rows["label"] = segments.labels
     document_starts = shard.sentences[shard.documents[:-1]]
@@ -429,13 +432,13 @@ def _encode(job: _Job, shard: TokenShard, segments: Segments) -> Iterator[bytes]
             cls_id=job.cls_id,
             sep_id=job.sep_id,
             pad_id=job.pad_id,
-            layout=POLICIES[job.policy].layout,
+            arrangement=POLICIES[job.policy].arrangement,
         )
         block, size = rows.tobytes(), rows.dtype.itemsize
         yield from (block[at : at + size] for at in range(0, len(block), size))
 
 
-def _count(shard: TokenShard, segments: Segments, layout: Layout) -> dict[str, int]:
+def _count(shard: TokenShard, segments: Segments, arrangement: Arrangement) -> dict[str, int]:
     """What one pass over one shard adds to the statistics."""
     present = int((segments.lengths > 0).sum())
     counts = {
@@ -448,15 +451,15 @@ def _count(shard: TokenShard, segments: Segments, layout: Layout) -> dict[str, i
         "unpaired": int((segments.labels == -1).sum()),
         "positions": int(segments.lengths.sum())
         + present
-        + (present if layout == "isolated" else len(segments.labels)),
+        + (present if arrangement == "isolated" else len(segments.labels)),
         "truncated": segments.truncated,
         "oversized": segments.oversized,
     }
-    return counts if layout == "pair" else counts | {"segments": present, "cut": segments.cut}
+    return counts if arrangement == "pair" else counts | {"segments": present, "cut": segments.cut}
 
 
-def _summed(counts: list[dict[str, int]], length: int, layout: Layout) -> dict[str, float]:
-    names = _COUNTS if layout == "pair" else _COUNTS + _MORE_COUNTS
+def _summed(counts: list[dict[str, int]], length: int, arrangement: Arrangement) -> dict[str, float]:
+    names = _COUNTS if arrangement == "pair" else _COUNTS + _MORE_COUNTS
     total: dict[str, float] = {name: sum(count[name] for count in counts) for name in names}
     total["filled"] = total["positions"] / max(1, total["rows"] * length)
     total["random_rate"] = total["random"] / max(1, total["next"] + total["random"])
@@ -466,7 +469,7 @@ def _summed(counts: list[dict[str, int]], length: int, layout: Layout) -> dict[s
 
 def check_pairs(policy: str, tokenizer: Tokenizer) -> None:
     """Raises InputError for rows of pairs under a tokenizer whose pairs look otherwise: <s> A </s></s> B </s>."""
-    if POLICIES[policy].layout == "pair" and (tokenizer.pair_separators, tokenizer.pair_types) != (1, True):
+    if POLICIES[policy].pairs and (tokenizer.pair_separators, tokenizer.pair_types) != (1, True):
         raise InputError(
             f"rows of policy {policy} are [CLS] A [SEP] B [SEP] with token types, pairs of a {tokenizer.kind} "
             "tokenizer are not",

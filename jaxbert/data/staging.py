@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jaxbert import config as configs
-from jaxbert.config import PhaseConfig, RunConfig
 from jaxbert.data import shards
 from jaxbert.data.rows import canonical_hash
 from jaxbert.errors import InputError, Stopped
@@ -24,11 +22,6 @@ from jaxbert.stores.storage import Bucket, cache_directory, is_remote
 
 # Copies made or found by this process: a run opens its rows more than once.
 _local: dict[str, Path] = {}
-
-
-def phase_rows(config: RunConfig, phase: PhaseConfig, workdir: Path) -> list[tuple[Path, float]]:
-    """(directory on this machine, weight) of the rows of a phase: `jaxbert.config.phase_rows`, copied where need be."""
-    return [(local(path), weight) for path, weight in configs.phase_rows(config, phase, workdir)]
 
 
 def local(path: str | Path) -> Path:

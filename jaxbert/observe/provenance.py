@@ -16,7 +16,7 @@ from jaxbert.data.staging import local
 from jaxbert.errors import InputError, Interrupted
 from jaxbert.observe.lines import JsonLines
 from jaxbert.observe.progress import duration
-from jaxbert.stores.checkpoint import read_manifest
+from jaxbert.stores.steps import read_manifest
 
 _LICENCE = "Licence of the data:"
 

@@ -13,7 +13,9 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
-def replacing(path: Path, mode: str = "wb", *, suffix: str = ".tmp") -> Iterator[IO[Any]]:
+def replacing(
+    path: Path, mode: str = "wb", *, suffix: str = ".tmp", temporary: Path | None = None
+) -> Iterator[IO[Any]]:
     """Opens a temporary file beside `path`, which replaces `path` when the block ends well.
 
     The new content is on the disk before the replacement, so that a kill at any moment leaves either the old file or
@@ -23,22 +25,40 @@ def replacing(path: Path, mode: str = "wb", *, suffix: str = ".tmp") -> Iterator
       path: the file to make or to replace. Its directory must exist.
       mode: "wb" or "w"; text is UTF-8.
       suffix: what is added to the file's name while it is being written.
+      temporary: the whole path of the temporary file, where a suffix is not enough: several processes that may write
+        `path` at the same time need different names.
     """
-    temporary = path.with_name(path.name + suffix)
+    temporary = temporary or path.with_name(path.name + suffix)
+    with arriving(path, temporary), temporary.open(mode, encoding=None if "b" in mode else "utf-8") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def arriving(path: Path, temporary: Path) -> Iterator[Path]:
+    """Gives `temporary` to the block, which fills it; it replaces `path` when the block ends well.
+
+    This is for libraries that open files by their names. The block decides whether the content is on the disk before
+    the replacement: see `sync`. When the block raises, the temporary file is removed and `path` stays as it was.
+    """
     try:
-        with temporary.open(mode, encoding=None if "b" in mode else "utf-8") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Makes or replaces `path` with `content`, whole or not at all; text is written as UTF-8."""
-    with replacing(path) as file:
+def sync(path: Path) -> None:
+    """Waits until the content of a file is on the disk."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def write_whole(path: Path, content: str | bytes, *, temporary: Path | None = None) -> None:
+    """Makes or replaces `path` with `content`, whole or not at all; text is written as UTF-8. See `replacing`."""
+    with replacing(path, temporary=temporary) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 

@@ -1,18 +1,19 @@
-"""Never two writers: who may write a workdir, on a disk that several machines see, or in a bucket.
+"""The lease on a workdir: it ensures that one process writes, on a disk that several machines share or in a bucket.
 
-WORKDIR/.lease/N says who the N-th owner is. Taking the workdir over is making file N+1, which one alone can do
-(O_EXCL on a disk, ifGenerationMatch=0 in a bucket). Its owner renews its file every few seconds. Whoever finds a file
-that does not change for `period` seconds may take over; an owner that has been taken over, or that could not renew for
-that long, stops before it writes again. Clocks of two machines are never compared: what counts is that the file
-changes while the other one looks. An owner on this machine is known to be gone as soon as its file lock is.
+The file WORKDIR/.lease/N names the N-th owner. A process takes the workdir over when it makes the file N+1, and only
+one process can make it (O_EXCL on a disk, ifGenerationMatch=0 in a bucket). The owner renews its file every few
+seconds. A process that sees the file unchanged for `period` seconds may take over. An owner that has lost the lease, or
+that could not renew it for a period, stops before it writes again. The clocks of two machines are never compared: a
+waiting process only watches whether the file changes. An owner on this machine holds the file lock until it ends.
 
-What this does not rule out: an owner that is suspended between asking whether it is still the owner and writing, for
-longer than a period. It writes one checkpoint directory, whose manifest then tells whether it is whole.
+One case is not excluded: an owner asks whether it still holds the lease, is suspended for longer than a period, and
+then writes. It writes one checkpoint directory, and the manifest of the checkpoint shows whether it is whole.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import secrets
@@ -30,23 +31,26 @@ from jaxbert.stores.storage import Storage
 DIRECTORY = ".lease"
 PERIOD = "JAXBERT_LEASE_S"
 _PERIOD_S = 60.0
-# So many of them an owner that lives is waited for: it may have been told to end, and be writing its last checkpoint.
+# A process waits so many periods for an owner that lives: the owner may be writing its last checkpoint.
 _PERIODS = 3
 _LENGTH = 1024
-# What says which job of which engine an owner belongs to.
+# Environment variables in which an engine gives the name of the job.
 _JOBS = ("SLURM_JOB_ID", "JOBSET_NAME", "SKYPILOT_TASK_ID", "JAXBERT_JOB")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Owner:
-    """Who holds a workdir.
+    """The process that holds a workdir.
 
     Attributes:
-      host, boot: of its machine; `boot` changes with every start of it.
-      process: its number there.
-      job: of the engine that it runs under; empty where it is none's.
-      token: its alone.
-      since: seconds since 1970, by its clock: for people.
+      host: the name of its machine.
+      boot: an identifier that changes with every start of the machine.
+      process: the process number on the machine.
+      job: the engine's job that it runs in; empty without one.
+      token: a random number that only this process has.
+      since: seconds since 1970 by the clock of its machine, for people to read.
     """
 
     host: str
@@ -58,13 +62,13 @@ class Owner:
 
     @staticmethod
     def here() -> Owner:
-        """This process."""
+        """Returns the description of this process."""
         job = next((f"{name}={os.environ[name]}" for name in _JOBS if os.environ.get(name)), "")
         return Owner(platform.node(), _boot(), os.getpid(), job[:200], secrets.token_hex(16), time.time())
 
     @property
     def is_here(self) -> bool:
-        """Whether it ran, or runs, on this machine since it was last started."""
+        """Whether the owner runs or ran on this machine, since the machine was last started."""
         return (self.host, self.boot) == (platform.node(), _boot())
 
     def __str__(self) -> str:
@@ -77,10 +81,11 @@ class Lease:
     """The right to write one workdir.
 
     Attributes:
-      storage: of the workdir.
-      period_s: an owner that has been silent for so long is taken to be gone.
-      on_loss: is given the error where it is lost while it is held; called from a thread.
-      clock: seconds; `sleep` waits; for tests.
+      storage: the storage of the workdir.
+      period_s: an owner that has not renewed for so many seconds is considered gone.
+      on_loss: is called from a thread, with the error, if this process loses the lease while it holds it.
+      clock: returns seconds; tests replace it.
+      sleep: waits; tests replace it.
     """
 
     storage: Storage
@@ -99,14 +104,11 @@ class Lease:
     def __post_init__(self) -> None:
         self.period_s = self.period_s or period(os.environ)
 
-    def wait(
-        self, lives: Callable[[], bool | None] = lambda: None, note: Callable[[str], None] = lambda line: None
-    ) -> None:
-        """Returns once nobody holds the workdir: there is no owner, it has left, or it has been silent for a period.
+    def wait(self, lives: Callable[[], bool | None] = lambda: None) -> None:
+        """Returns once nobody holds the workdir: there is no owner, or it has left or been silent for a period.
 
         Args:
-          lives: whether an owner that was on this machine is known to live, or to have ended; None: not known.
-          note: is told that there is somebody to wait for.
+          lives: whether an owner on this machine lives; None if that is not known.
 
         Raises:
           InputError: the owner lives.
@@ -122,7 +124,7 @@ class Lease:
                     raise _taken(owner, self.storage.place)
                 return
         most = _PERIODS * self.period_s
-        note(f"{owner or 'somebody'} held {self.storage.place}; waiting for at most {most:.0f} s")
+        _log.info("%s held %s; waiting for at most %.0f s", owner or "an unknown process", self.storage.place, most)
         began = changed = self.clock()
         while self.clock() - changed < self.period_s:
             if self.clock() - began > most:
@@ -136,22 +138,22 @@ class Lease:
                 number, seen, changed, owner = now, content, self.clock(), _parsed(content)
 
     def take(self) -> None:
-        """Becomes the owner, after `wait`, and renews from then on.
+        """Becomes the owner, after `wait`, and renews the lease from then on.
 
         Raises:
           InputError: another process was faster.
         """
-        # After what `wait` found, not after what is there now: that may be one who was faster.
+        # The number follows the one that `wait` found. A newer file would be that of a process that was faster.
         self._own, self._number, self._beats = Owner.here(), self._after + 1, 0
         if not self.storage.create(self._name, self._content()):
-            # A client that tried twice, because the first answer was lost, may have lost to itself.
+            # A client that tried twice, because the first answer was lost, may find the file that it made itself.
             there = _parsed(self._current()[1])
             if there is None or there.token != self._own.token:
                 self._own = None
                 raise _taken(there, self.storage.place)
         number, content = self._current()
         if number != self._number:
-            # Others have come and gone since.
+            # Other processes have taken and left the workdir since.
             self._own = None
             self.storage.remove(self._name)
             raise _taken(_parsed(content), self.storage.place)
@@ -163,11 +165,11 @@ class Lease:
         self._thread.start()
 
     def check(self) -> None:
-        """Returns if this process is still the owner, by its own word and by the workdir's.
+        """Returns if this process is still the owner.
 
         Raises:
-          Stopped: another has taken over.
-          Interrupted: it could not be renewed for a period, so that another may.
+          Stopped: another process has taken over.
+          Interrupted: the lease could not be renewed for a period, so that another process may take over.
         """
         if self._own is None:
             return
@@ -177,12 +179,13 @@ class Lease:
             raise Stopped(
                 f"{owner or 'another process'} has taken this run over",
                 where=self.storage.place,
-                fix="It goes on there; nothing of this process's is needed any more.",
+                fix="The run continues there; this process can be forgotten.",
+                code="E-LEASE-LOST",
             )
         self._alive()
 
     def release(self) -> None:
-        """Leaves the workdir to others; nothing if it is not held."""
+        """Leaves the workdir to others; does nothing if this process does not hold it."""
         self._stop.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
@@ -201,12 +204,12 @@ class Lease:
         return f"{DIRECTORY}/{self._number:06d}"
 
     def _content(self) -> bytes:
-        # Always of one length: renewing it needs no room.
+        # The length never changes, so that renewing needs no free space on the disk.
         assert self._own is not None
         return json.dumps({**vars(self._own), "beats": self._beats}).encode().ljust(_LENGTH - 1) + b"\n"
 
     def _current(self) -> tuple[int, bytes]:
-        """(number, content) of the newest; (0, nothing) where there is none."""
+        """Returns (number, content) of the newest file, or (0, b"") without any."""
         while True:
             number = max((int(name) for name in self.storage.names(DIRECTORY) if name.isdigit()), default=0)
             if not number:
@@ -218,9 +221,10 @@ class Lease:
         silent = self.clock() - self._renewed
         if silent > self.period_s:
             raise Interrupted(
-                f"the right to write could not be renewed for {silent:.0f} s",
+                f"the lease on the workdir could not be renewed for {silent:.0f} s",
                 where=self.storage.place,
                 fix="Repeat the same command to continue.",
+                code="E-LEASE-SILENT",
             )
 
     def _run(self) -> None:
@@ -235,7 +239,7 @@ class Lease:
                 self.on_loss(error)
                 return
             except (Interrupted, OSError) as error:
-                # The disk or the network: tried again, as long as nobody else may have taken over.
+                # The disk or the network failed. Try again as long as no other process may have taken over.
                 try:
                     self._alive()
                 except Interrupted as lost:
@@ -244,10 +248,10 @@ class Lease:
 
 
 def period(environment: Mapping[str, str]) -> float:
-    """Seconds of silence after which an owner is taken to be gone.
+    """Returns the seconds of silence after which an owner is considered gone.
 
     Raises:
-      InputError: JAXBERT_LEASE_S is no number of 1 or more.
+      InputError: JAXBERT_LEASE_S is not a number of 1 or more.
     """
     text = environment.get(PERIOD, "")
     if not text:
@@ -255,11 +259,13 @@ def period(environment: Mapping[str, str]) -> float:
     with suppress(ValueError):
         if 1 <= float(text) < 1e6:
             return float(text)
-    raise InputError(f"it is {text!r}", where=PERIOD, fix="Set it to seconds, 1 or more.")
+    raise InputError(
+        f"{text!r} is not a number of seconds", where=PERIOD, fix="Set it to 1 or more.", code="E-LEASE-PERIOD"
+    )
 
 
 def _parsed(content: bytes) -> Owner | None:
-    """The owner that a file names; None for one that is being written, or torn."""
+    """Returns the owner that a file names, or None if the file is being written or is torn."""
     try:
         values: Any = json.loads(content)
         values.pop("beats", None)
@@ -270,12 +276,15 @@ def _parsed(content: bytes) -> Owner | None:
 
 def _taken(owner: Owner | None, place: str) -> InputError:
     return InputError(
-        f"another process ({owner or 'unknown'}) is training here", where=place, fix="Wait for it, or stop it first."
+        f"another process ({owner or 'unknown'}) is training here",
+        where=place,
+        fix="Wait for it, or stop it first.",
+        code="E-LEASE-HELD",
     )
 
 
 def _boot() -> str:
-    """Changes whenever this machine is started anew."""
+    """Returns an identifier that changes whenever this machine is started."""
     with suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     return ""

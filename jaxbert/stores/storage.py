@@ -1,13 +1,12 @@
-"""A directory on a disk, or below a URL in a bucket, through the same few operations.
+"""The same few operations on a directory of a disk and on a URL in a bucket. Imports no jax.
 
-What a run keeps in its workdir must mean the same in both places: a file is written whole or not at all, and `create`
-succeeds for one of all who try. Names are relative, with slashes. URLs are fsspec's: gs:// with the extra `gcs`.
-Listings are never cached: checkpoints are written past fsspec, and by other machines. Imports no jax.
+A workdir means the same in both places: a file is written whole or not at all, and of several processes that `create`
+a file exactly one succeeds. Names are relative and use slashes. URLs are those of fsspec: gs:// needs the extra `gcs`.
+Listings are never cached, because Orbax writes checkpoints without fsspec, and other machines write too.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import posixpath
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from jaxbert.errors import InputError, Interrupted, Stopped
+from jaxbert.stores.files import arriving, disk_is_full, write_whole
 
 _BLOCK = 1 << 22
 
@@ -28,41 +28,41 @@ def is_remote(path: str | Path) -> bool:
 
 
 def cache_directory() -> Path:
-    """Where copies are kept: `JAXBERT_CACHE`, else `XDG_CACHE_HOME`/jaxbert, ~/.cache/jaxbert."""
+    """Returns the directory for copies: `JAXBERT_CACHE`, else `XDG_CACHE_HOME`/jaxbert, else ~/.cache/jaxbert."""
     if "JAXBERT_CACHE" in os.environ:
         return Path(os.environ["JAXBERT_CACHE"])
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxbert"
 
 
 class Storage(Protocol):
-    """What both places do. A missing file is a FileNotFoundError; listings of a missing directory are empty."""
+    """The operations. A missing file raises FileNotFoundError; the listing of a missing directory is empty."""
 
     place: str
     """The directory or URL, for messages."""
 
     def names(self, directory: str = "") -> list[str]:
-        """Files and directories right below, sorted."""
+        """Returns the names of the files and directories directly in `directory`, sorted."""
 
     def files(self, directory: str = "") -> dict[str, int]:
-        """Every file below with its size in bytes, sorted by its name relative to `directory`."""
+        """Returns the size in bytes of every file below `directory`, sorted by the name relative to it."""
 
     def read(self, name: str) -> bytes:
-        """The whole file."""
+        """Returns the content of the file."""
 
     def write(self, name: str, content: bytes) -> None:
         """Makes or replaces the file, whole or not at all."""
 
     def create(self, name: str, content: bytes) -> bool:
-        """Makes the file and says True, or leaves the one that is there and says False."""
+        """Makes the file and returns True; returns False and changes nothing if the file exists."""
 
     def renew(self, name: str, content: bytes) -> None:
-        """Replaces a file by one of the same length, without needing room on the disk."""
+        """Replaces a file by one of the same length. It needs no free space on the disk."""
 
     def remove(self, directory: str) -> None:
-        """Removes a file, or a directory with all that is in it; nothing if there is none."""
+        """Removes a file, or a directory with everything in it; does nothing if there is none."""
 
     def sha256(self, name: str) -> str:
-        """Of the file's bytes, in hexadecimal."""
+        """Returns the sha256 of the file's bytes, in hexadecimal."""
 
 
 class Disk:
@@ -92,12 +92,7 @@ class Disk:
         """See `Storage`."""
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.tmp")
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        write_whole(path, content)
 
     def create(self, name: str, content: bytes) -> bool:
         """See `Storage`."""
@@ -135,10 +130,10 @@ class Disk:
 
 
 class Bucket:
-    """What lies below a URL; whole objects, of which a bucket has no partial ones.
+    """The objects below a URL. A bucket never shows a part of an object, so that every write is whole.
 
     Raises:
-      InputError: from every operation: no such bucket, no permission, no credentials.
+      InputError: every operation raises it if there is no such bucket, no permission, or no credentials.
       Interrupted: the network failed; the same call continues.
     """
 
@@ -173,7 +168,7 @@ class Bucket:
             self._files.pipe_file(self._at(name), content)
 
     def create(self, name: str, content: bytes) -> bool:
-        """See `Storage`: the bucket decides (ifGenerationMatch=0)."""
+        """See `Storage`. The bucket decides who succeeds (ifGenerationMatch=0)."""
         with translated(self.place):
             try:
                 self._files.pipe_file(self._at(name), content, mode="create")
@@ -195,7 +190,7 @@ class Bucket:
                     self._files.rm_file(path)
 
     def sha256(self, name: str) -> str:
-        """See `Storage`; reads the object."""
+        """See `Storage`. It reads the object."""
         digest = hashlib.sha256()
         with translated(self.place), self._files.open(self._at(name), "rb", block_size=_BLOCK) as file:
             while block := file.read(_BLOCK):
@@ -205,13 +200,9 @@ class Bucket:
     def fetch(self, name: str, place: Path) -> None:
         """Copies an object to a file, whole or not at all."""
         place.parent.mkdir(parents=True, exist_ok=True)
-        arriving = place.with_name(f".{place.name}.{os.getpid()}.arriving")
-        try:
-            with translated(self.place):
-                self._files.get_file(self._at(name), str(arriving))
-            os.replace(arriving, place)
-        finally:
-            arriving.unlink(missing_ok=True)
+        temporary = place.with_name(f".{place.name}.{os.getpid()}.arriving")
+        with arriving(place, temporary), translated(self.place):
+            self._files.get_file(self._at(name), str(temporary))
 
     def send(self, name: str, place: Path) -> None:
         """Copies a file to an object."""
@@ -219,7 +210,7 @@ class Bucket:
             self._files.put_file(str(place), self._at(name))
 
     def md5(self, name: str) -> str | None:
-        """What the bucket says of the object, in base64; None where it does not."""
+        """Returns the md5 that the bucket has stored for the object, in base64, or None if it stores none."""
         with translated(self.place):
             found = self._files.info(self._at(name)).get("md5Hash")
             return str(found) if found else None
@@ -229,15 +220,15 @@ class Bucket:
 
 
 def storage(place: str | Path) -> Storage:
-    """The storage of a directory or a URL."""
+    """Returns the storage of a directory or a URL."""
     return Bucket(str(place)) if is_remote(place) else Disk(Path(place))
 
 
 def open_url(url: str) -> tuple[Any, str]:
-    """(fsspec's filesystem, path in it).
+    """Returns (fsspec's filesystem of a URL, the path in it).
 
     Raises:
-      InputError: nothing is installed that reads such URLs, or there are no credentials.
+      InputError: no installed package reads such URLs, or there are no credentials.
     """
     import fsspec
 
@@ -246,9 +237,11 @@ def open_url(url: str) -> tuple[Any, str]:
     except ImportError:
         extra = {"gs": "gcs", "gcs": "gcs"}.get(url.partition("://")[0])
         fix = f'pip install "jaxbert[{extra}]".' if extra else "Install the fsspec filesystem of such URLs."
-        raise InputError("nothing that reads such URLs is installed", where=url, fix=fix) from None
+        raise InputError("no installed package reads such URLs", where=url, fix=fix, code="E-STORE-SCHEME") from None
     except ValueError as error:
-        raise InputError(f"no URL that is known here: {error}", where=url, fix="Give gs://BUCKET/PATH.") from None
+        raise InputError(
+            f"unknown kind of URL: {error}", where=url, fix="Give gs://BUCKET/PATH.", code="E-STORE-SCHEME"
+        ) from None
     except Exception as error:
         raise failure(url, error) from error
     return files, root.rstrip("/")
@@ -256,26 +249,29 @@ def open_url(url: str) -> tuple[Any, str]:
 
 @contextmanager
 def translated(url: str) -> Iterator[None]:
-    """Turns what a bucket's client raises into errors that a user can act on; a missing file stays what it is."""
+    """Turns the errors of a bucket's client into errors that a user can act on; FileNotFoundError stays as it is."""
     try:
         yield
     except (InputError, Interrupted, Stopped, FileNotFoundError, FileExistsError):
         raise
     except PermissionError as error:
-        raise InputError(f"no permission: {_brief(error)}", where=url, fix="Log in: gcloud auth login.") from None
+        raise InputError(
+            f"no permission: {_brief(error)}", where=url, fix="Log in: gcloud auth login.", code="E-STORE-PERMISSION"
+        ) from None
     except Exception as error:
         raise failure(url, error) from error
 
 
 def failure(url: str, error: Exception) -> Exception:
-    """The error that a client's `error` stands for."""
+    """Returns the error to raise for an `error` of a bucket's client."""
     if "credential" in str(error).lower():
         fix = "Log in: gcloud auth application-default login."
-        return InputError(f"no credentials: {_brief(error)}", where=url, fix=fix)
-    if isinstance(error, OSError) and (error.filename or error.errno in (errno.ENOSPC, errno.EDQUOT)):
+        return InputError(f"no credentials: {_brief(error)}", where=url, fix=fix, code="E-STORE-CREDENTIALS")
+    # An error of the local disk: the caller knows more about it.
+    if isinstance(error, OSError) and (error.filename or disk_is_full(error)):
         return error
     what = f"the bucket does not answer: {type(error).__name__}: {_brief(error)}"
-    return Interrupted(what, where=url, fix="The same command continues.")
+    return Interrupted(what, where=url, fix="Run the same command again: it continues.", code="E-STORE-NETWORK")
 
 
 def _brief(error: BaseException) -> str:

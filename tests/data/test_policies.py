@@ -86,7 +86,7 @@ def test_every_token_is_in_one_row_or_counted(name: str, length: int, corpus: st
             used[start : start + size] += 1
     assert used.max(initial=0) <= 1
     assert (used == 0).sum() == cut.truncated
-    specials = 3 if POLICIES[name].layout == "pair" else 2
+    specials = 3 if POLICIES[name].arrangement == "pair" else 2
     assert cut.oversized == sum(size > length - specials for document in CORPORA[corpus] for size in document)
     if name in ("full_sentences", "doc_sentences", "packed"):
         assert cut.truncated == 0
@@ -103,7 +103,7 @@ def test_a_row_is_its_origins_between_special_tokens(name: str, length: int, cor
     policy = POLICIES[name]
     shard, cut = cut_of(name, length, CORPORA[corpus])
     special: dict[str, Any] = {"cls_id": CLS, "sep_id": SEP, "pad_id": PAD}
-    rows = assemble(shard, cut, length=length, vocab_size=70_000, layout=policy.layout, **special)
+    rows = assemble(shard, cut, length=length, vocab_size=70_000, arrangement=policy.arrangement, **special)
     bounds = shard.sentences[shard.documents].tolist()
     texts = {name: shard.tokens[bounds[d] : bounds[d + 1]].tolist() for d, name in enumerate(shard.names.tolist())}
     for row in rows:
@@ -113,13 +113,13 @@ def test_a_row_is_its_origins_between_special_tokens(name: str, length: int, cor
         segments = [texts[document][offset : offset + size] for document, offset, size in present]
         assert [len(segment) for segment in segments] == [size for _, _, size in present]
         seen = (row["tokens"].tolist(), row["types"].tolist(), row["group"].tolist())
-        assert seen == laid_out(segments, policy.layout, length, CLS, SEP, PAD), "no longer than L, for one thing"
-        if policy.layout == "pair":
+        assert seen == laid_out(segments, policy.arrangement, length, CLS, SEP, PAD), "no longer than L, for one thing"
+        if policy.arrangement == "pair":
             assert (row["label"] == -1) == (len(present) == 1)
         else:
             assert row["label"] == -1
             assert present == sorted(present) and len({document for document, _, _ in present}) == len(present)
-    if policy.layout == "isolated" and len(rows):
+    if policy.arrangement == "isolated" and len(rows):
         assert rows["group"].max() == (cut.lengths > 0).sum(axis=1).max()
 
 
@@ -264,7 +264,7 @@ def test_on_disk(records: Path, tmp_path: Path, name: str) -> None:
             segments = [texts[document][offset : offset + size] for document, offset, size in present]
             seen = (row["tokens"].tolist(), row["types"].tolist(), row["group"].tolist())
             special = (tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id)
-            assert seen == laid_out(segments, policy.layout, LENGTH, *special)
+            assert seen == laid_out(segments, policy.arrangement, LENGTH, *special)
             covered += sum(map(len, segments[: 1 if row["label"] == 1 else None]))
         assert statistics["rows"] == len(rows) == summary.rows[split] > 0
         assert covered + statistics["truncated"] == statistics["tokens"] == sum(map(len, texts.values()))
@@ -272,7 +272,7 @@ def test_on_disk(records: Path, tmp_path: Path, name: str) -> None:
         assert statistics["filled"] == pytest.approx((rows["group"] > 0).mean())
         labels = [statistics[key] for key in ("next", "random", "unpaired")]
         assert labels == [(rows["label"] == label).sum() for label in (0, 1, -1)]
-        if policy.layout != "pair":
+        if policy.arrangement != "pair":
             assert statistics["segments"] == (rows["origins"]["length"] > 0).sum()
         digest.update(rows.tobytes())
     assert digest.hexdigest()[:16] == GOLDEN[name]
@@ -283,7 +283,7 @@ def test_what_is_printed_is_of_the_policy(records: Path, tmp_path: Path, name: s
     summary = build(records, tmp_path / "rows", name)
     printed = "\n".join(summary.lines())
     assert f"rows of {LENGTH} tokens ({name})" in printed
-    pair = POLICIES[name].layout == "pair"
+    pair = POLICIES[name].arrangement == "pair"
     assert ("random next" in printed) == ("rows without a pair" in printed) == pair
     assert ("cuts inside a sentence" in printed) == (not pair)
     assert ("groups a row" in printed) == (name == "packed")

@@ -21,7 +21,7 @@ from jaxbert.config import find_config
 from jaxbert.config.overrides import apply_overrides
 from jaxbert.errors import InputError, Interrupted, Stopped
 from jaxbert.run.pretrain import pretrain
-from jaxbert.stores import checkpoint
+from jaxbert.stores import checkpoint, steps
 
 
 def params_of(workdir: Path) -> dict[str, np.ndarray]:
@@ -31,7 +31,7 @@ def params_of(workdir: Path) -> dict[str, np.ndarray]:
 
     config = find_config(str(workdir / "config.json"))
     mesh = single_device_mesh()
-    step = checkpoint.committed_steps(workdir)[-1]
+    step = steps.committed_steps(workdir)[-1]
     with jax.set_mesh(mesh):
         state = checkpoint.restore(workdir, step, build(config, mesh, len(config.phases) - 1).state)
     return {jax.tree_util.keystr(path): np.asarray(x) for path, x in jax.tree_util.tree_flatten_with_path(state)[0]}
@@ -85,9 +85,9 @@ def test_run_leaves_what_it_promises(reference):
     assert steps == list(range(1, 25))
     assert [line["step"] for line in lines if "validation_loss" in line] == [8, 16, 24]
     # Three newest, and the best.
-    kept = checkpoint.committed_steps(workdir)
+    kept = steps.committed_steps(workdir)
     assert kept[-1] == 24 and len(kept) in (3, 4)
-    assert all(checkpoint.damage(workdir, step) is None for step in kept)
+    assert all(steps.damage(workdir, step) is None for step in kept)
 
 
 def test_finished_run_repeated_does_nothing(reference):
@@ -124,7 +124,7 @@ def test_signal_saves_and_exits_3(reference, tmp_path, name):
     last = errors.strip().splitlines()[-1]
     assert name in last and "Repeat the same command" in last and "Traceback" not in errors
     # Saved at the step it stopped at, not at the last regular one.
-    stopped = checkpoint.committed_steps(workdir)[-1]
+    stopped = steps.committed_steps(workdir)[-1]
     assert f"after step {stopped}" in last
     pretrain(find_config(str(config)), workdir)
     assert_same(workdir, wanted)
@@ -135,7 +135,7 @@ def test_damaged_checkpoint_is_named_and_the_one_before_used(reference, tmp_path
     workdir = tmp_path / "run"
     with_less = apply_overrides(find_config(str(config)), ["phases.b.steps=4"])
     pretrain(with_less, workdir)
-    newest = checkpoint.committed_steps(workdir)[-1]
+    newest = steps.committed_steps(workdir)[-1]
     largest = max((workdir / "checkpoints" / str(newest)).rglob("*"), key=lambda p: p.stat().st_size * p.is_file())
     data = bytearray(largest.read_bytes())
     data[len(data) // 2] ^= 1
@@ -155,7 +155,7 @@ def test_all_checkpoints_damaged_is_exit_4(reference, tmp_path):
     for manifest in (workdir / "checkpoints").glob("*/manifest.json"):
         file = next(path for path in manifest.parent.rglob("d/*"))
         file.write_bytes(b"x" + file.read_bytes()[1:] + b"y")
-    with pytest.raises(Stopped, match="no good checkpoint"):
+    with pytest.raises(Stopped, match="E-CHECKPOINT-DAMAGED"):
         pretrain(find_config(str(config)), workdir)
 
 
@@ -164,7 +164,7 @@ def test_uncommitted_checkpoint_does_not_count(reference, tmp_path):
     workdir = tmp_path / "run"
     half = workdir / "checkpoints" / "20"
     pretrain(apply_overrides(find_config(str(config)), ["phases.a.steps=14", "phases.b.steps=10"]), workdir)
-    for step in checkpoint.committed_steps(workdir)[1:]:
+    for step in steps.committed_steps(workdir)[1:]:
         (workdir / "checkpoints" / str(step) / "manifest.json").unlink()
     assert half.is_dir()
     pretrain(find_config(str(config)), workdir)
@@ -183,9 +183,9 @@ def test_full_disk_is_exit_3_and_loses_nothing(reference, tmp_path, monkeypatch)
         return real(path, *args, **kwargs)
 
     monkeypatch.setattr(checkpoint.ocp, "save_checkpointables_async", save)
-    with pytest.raises(Interrupted, match="disk is full"):
+    with pytest.raises(Interrupted, match="E-DISK-FULL"):
         pretrain(find_config(str(config)), workdir)
-    assert checkpoint.latest_good(workdir) is not None
+    assert steps.latest_good(workdir) is not None
     pretrain(find_config(str(config)), workdir)
     assert_same(workdir, wanted)
 
@@ -236,7 +236,7 @@ def test_failing_prune_keeps_what_was_saved(reference, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "prune", fail)
     short = apply_overrides(find_config(str(reference[0])), ["phases.a.steps=6", "phases.b.steps=1"])
     pretrain(short, tmp_path / "run")
-    assert checkpoint.latest_good(tmp_path / "run") == 7
+    assert steps.latest_good(tmp_path / "run") == 7
 
 
 def test_damaged_rows_are_exit_4_and_named(tiny_config, tiny_rows, tmp_path, capsys):
@@ -274,7 +274,7 @@ def test_early_stopping_ends_the_run_at_the_best(tiny_config, tmp_path):
     )
     figures = pretrain(config, tmp_path / "run")
     assert figures["stopped_early"] and figures["step"] < 24
-    assert figures["best"]["step"] in checkpoint.committed_steps(tmp_path / "run")
+    assert figures["best"]["step"] in steps.committed_steps(tmp_path / "run")
     again = pretrain(config, tmp_path / "run")
     assert again["step"] == figures["step"]
 

@@ -11,7 +11,7 @@ from jaxbert.data.policies import (
     segment_pair,
     single_document,
 )
-from jaxbert.data.policies.segments import Layout, Policy, Segments, TokenShard
+from jaxbert.data.policies.segments import Arrangement, Policy, Segments, TokenShard
 
 POLICIES: dict[str, Policy] = {
     "segment_pair": segment_pair.POLICY,
@@ -23,4 +23,4 @@ POLICIES: dict[str, Policy] = {
     "packed": packed.POLICY,
 }
 
-__all__ = ["POLICIES", "Layout", "Policy", "Segments", "TokenShard"]
+__all__ = ["POLICIES", "Arrangement", "Policy", "Segments", "TokenShard"]

@@ -16,4 +16,4 @@ def cut_doc_sentences(shard: TokenShard, length: int, short_rows: float, draws: 
     return cut_sentences(shard, length, width=1)
 
 
-POLICY = Policy(cut_doc_sentences, layout="joined", segments=lambda length: 1, sentences=True, drawn=False)
+POLICY = Policy(cut_doc_sentences, arrangement="joined", segments=lambda length: 1, sentences=True, drawn=False)

@@ -39,4 +39,4 @@ def cut_full_sentences(shard: TokenShard, length: int, short_rows: float, draws:
     return cut_sentences(shard, length, most_segments(length))
 
 
-POLICY = Policy(cut_full_sentences, layout="joined", segments=most_segments, sentences=True, drawn=False)
+POLICY = Policy(cut_full_sentences, arrangement="joined", segments=most_segments, sentences=True, drawn=False)

@@ -107,4 +107,4 @@ def _best_fit(sizes: np.ndarray, length: int, most: int) -> np.ndarray:
     return rows
 
 
-POLICY = Policy(cut_packed, layout="isolated", segments=most_segments, sentences=False, drawn=False)
+POLICY = Policy(cut_packed, arrangement="isolated", segments=most_segments, sentences=False, drawn=False)

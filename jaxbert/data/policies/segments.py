@@ -10,11 +10,11 @@ import numpy as np
 
 from jaxbert.data.draws import Draws
 
-# How a row's segments are laid out:
+# How the segments of a row are arranged:
 #   pair      [CLS] A [SEP] B [SEP], token types 0 and 1, one attention group;
 #   joined    [CLS] s1 [SEP] s2 [SEP] ..., token type 0 everywhere, one attention group;
 #   isolated  [CLS] s1 [SEP] [CLS] s2 [SEP] ..., token type 0 everywhere, an attention group each.
-Layout = Literal["pair", "joined", "isolated"]
+Arrangement = Literal["pair", "joined", "isolated"]
 
 NO_PAIR = -1
 
@@ -65,19 +65,28 @@ class Policy:
 
     Attributes:
       cut: (shard, L, probability of a short row, draws) -> Segments; pure. Only pairs have short rows.
-      layout: of a row's segments.
+      arrangement: how the segments of a row are arranged.
       segments: L -> K, the most segments a row can have.
       sentences: whether it needs documents with sentence structure.
-      drawn: whether there are random choices in it. Where there are none, a second pass would be the first again.
+      drawn: whether it makes random choices. Without them, a second pass would give the rows of the first again.
+      label: what the label of a row means: "next_sentence" (0: the second segment follows the first, 1: it comes from
+        another document), "sentence_order" (0: both segments are in the order of the text, so that a training step may
+        swap them; 1: the second segment comes from another document), or "" for rows without labels (all are -1).
       shortest: the smallest L that it can work with.
     """
 
     cut: Callable[[TokenShard, int, float, Draws], Segments]
-    layout: Layout
+    arrangement: Arrangement
     segments: Callable[[int], int]
     sentences: bool
     drawn: bool
+    label: str = ""
     shortest: int = 8
+
+    @property
+    def pairs(self) -> bool:
+        """Whether a row is a pair of segments, [CLS] A [SEP] B [SEP]; otherwise it holds one text or several."""
+        return self.arrangement == "pair"
 
 
 def most_segments(length: int) -> int:

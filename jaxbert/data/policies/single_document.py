@@ -52,5 +52,5 @@ def cut_single_documents(shard: TokenShard, length: int, short_rows: float, draw
 
 
 POLICY = Policy(
-    cut_single_documents, layout="joined", segments=lambda length: 1, sentences=True, drawn=False, shortest=_FEWEST
+    cut_single_documents, arrangement="joined", segments=lambda length: 1, sentences=True, drawn=False, shortest=_FEWEST
 )

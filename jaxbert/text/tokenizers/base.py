@@ -16,6 +16,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from jaxbert.errors import InputError, Interrupted
+from jaxbert.stores.workdir import workdir_of
 
 
 class Specials(NamedTuple):
@@ -199,7 +200,7 @@ class Tokenizer(abc.ABC):
     def place(model: Path | str) -> Path:
         """Where the tokenizer of a MODEL lies: in tokenizer/ of a run, else, also if none is there, in `model`."""
         path = Path(model)
-        workdir = path.parent.parent if path.parent.name == "checkpoints" else path
+        workdir, _ = workdir_of(path)
         return next((place for place in (path, workdir / "tokenizer") if Tokenizer.present(place)), path)
 
 

@@ -1,0 +1,163 @@
+"""Which checkpoints a workdir holds, and whether their bytes are those that were written. Imports no jax.
+
+WORKDIR/checkpoints/STEP/ holds the files of one checkpoint (`jaxbert.stores.checkpoint` writes them) and manifest.json:
+the size and the sha256 of every file, and the JSON state of the run (phase, next batch, skipped steps, best
+evaluation). Orbax keeps no checksum of array data, so that a flipped byte would be restored silently: every restore
+verifies the manifest first. A step without a manifest was interrupted while it was written, and does not count.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jaxbert.errors import Stopped
+from jaxbert.stores.storage import is_remote
+from jaxbert.stores.workdir import CHECKPOINTS, storage_of
+
+MANIFEST = "manifest.json"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The record of one committed step.
+
+    Attributes:
+      step: number of training steps done.
+      meta: JSON state of the run.
+      files: size in bytes and sha256, by path below the step's directory.
+    """
+
+    step: int
+    meta: Mapping[str, Any]
+    files: Mapping[str, tuple[int, str]]
+
+
+def checkpoints_place(workdir: Path) -> str:
+    """Returns the absolute path, or the URL, of the directory that holds the checkpoints of a run."""
+    place = storage_of(workdir).place
+    return f"{place}/{CHECKPOINTS}" if is_remote(place) else str((workdir / CHECKPOINTS).absolute())
+
+
+def committed_steps(workdir: Path) -> list[int]:
+    """Returns the steps that have a manifest, in ascending order. It does not verify them."""
+    kept = storage_of(workdir)
+    steps = [name for name in kept.names(CHECKPOINTS) if name.isdigit()]
+    return sorted(int(name) for name in steps if MANIFEST in kept.names(f"{CHECKPOINTS}/{name}"))
+
+
+def read_manifest(workdir: Path, step: int) -> Manifest:
+    """Returns the manifest of a step.
+
+    Raises:
+      ValueError: the file is missing, or it is not a manifest.
+    """
+    kept, name = storage_of(workdir), f"{CHECKPOINTS}/{step}/{MANIFEST}"
+    try:
+        values = json.loads(kept.read(name))
+        files = {name: (int(size), str(digest)) for name, (size, digest) in values["files"].items()}
+        return Manifest(int(values["step"]), values["meta"], files)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{kept.place}/{name}: unreadable manifest: {error}") from error
+
+
+def write_manifest(workdir: Path, step: int, meta: Mapping[str, Any]) -> None:
+    """Writes manifest.json over all files of a step: from then on the step counts.
+
+    It reads the files again, from a bucket too, so that the manifest describes the bytes that have arrived.
+    """
+    kept, directory = storage_of(workdir), f"{CHECKPOINTS}/{step}"
+    files = {
+        name: [size, kept.sha256(f"{directory}/{name}")]
+        for name, size in kept.files(directory).items()
+        if name.rpartition("/")[2] != MANIFEST
+    }
+    content = json.dumps({"step": step, "meta": meta, "files": files}, indent=1)
+    kept.write(f"{directory}/{MANIFEST}", content.encode())
+
+
+def damage(workdir: Path, step: int) -> str | None:
+    """Returns a description of the damage of a committed step, or None if every size and checksum agrees."""
+    kept, directory = storage_of(workdir), f"{CHECKPOINTS}/{step}"
+    try:
+        manifest = read_manifest(workdir, step)
+    except ValueError as error:
+        return str(error)
+    sizes = kept.files(directory)
+    for name, (size, digest) in manifest.files.items():
+        path = f"{checkpoints_place(workdir)}/{step}/{name}"
+        if name not in sizes:
+            return f"{path} is missing"
+        if sizes[name] != size:
+            return f"{path} has {sizes[name]} bytes, but {size} were written"
+        if kept.sha256(f"{directory}/{name}") != digest:
+            return f"{path} has other bytes than were written (sha256)"
+    return None
+
+
+def latest_good(workdir: Path) -> int | None:
+    """Returns the newest step whose checksums all agree, or None if no step was ever committed.
+
+    It logs a warning for each damaged step that it passes over.
+
+    Raises:
+      Stopped: steps were committed, and all of them are damaged.
+    """
+    steps = committed_steps(workdir)
+    found = []
+    for step in reversed(steps):
+        wrong = damage(workdir, step)
+        if wrong is None:
+            return step
+        found.append(wrong)
+        _log.warning("checkpoint %d is damaged: %s; trying the one before it", step, wrong)
+    if steps:
+        raise Stopped(
+            f"no good checkpoint is left: {found[0]}",
+            where=checkpoints_place(workdir),
+            fix="Restore the directory from a copy, or start again with --overwrite.",
+            code="E-CHECKPOINT-DAMAGED",
+        )
+    return None
+
+
+def best_step(workdir: Path) -> int | None:
+    """Returns the committed step with the lowest validation loss in the last phase that was evaluated, or None.
+
+    Losses of different phases are not compared, because each phase has other rows.
+    """
+    found = []
+    for step in committed_steps(workdir):
+        try:
+            meta = read_manifest(workdir, step).meta
+        except ValueError:
+            continue
+        if meta.get("validation_loss") is not None and math.isfinite(meta["validation_loss"]):
+            found.append((-meta.get("evaluated_phase", 0), meta["validation_loss"], step))
+    return min(found)[2] if found else None
+
+
+def default_step(workdir: Path) -> int | None:
+    """Returns the step that a workdir stands for: the best one, else the newest good one, or None without any."""
+    step = best_step(workdir)
+    return latest_good(workdir) if step is None or damage(workdir, step) is not None else step
+
+
+def prune(workdir: Path, *, keep: int, keep_best: bool) -> list[int]:
+    """Removes all committed steps but the newest `keep`, and but the best one if `keep_best`; returns those removed."""
+    kept, steps = storage_of(workdir), committed_steps(workdir)
+    stay = set(steps[-keep:]) if keep else set()
+    best = best_step(workdir) if keep_best else None
+    removed = [step for step in steps if step not in stay and step != best]
+    for step in removed:
+        # The manifest goes first: a removal that is interrupted leaves a step that does not count.
+        kept.remove(f"{CHECKPOINTS}/{step}/{MANIFEST}")
+        kept.remove(f"{CHECKPOINTS}/{step}")
+    return removed
