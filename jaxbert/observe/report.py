@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert.config import RunConfig, load_json, phase_at, to_json, total_steps
+from jaxbert.core.progress import duration
 from jaxbert.errors import InputError
 from jaxbert.observe.flops import MFU_FORMULA
 from jaxbert.observe.lines import JsonLines
-from jaxbert.observe.progress import duration
 
 PAGE, PNG = "report.html", "loss.png"
 _MARK = "jaxbert report"

@@ -11,6 +11,7 @@ from jaxbert.config import (
     PhaseConfig,
     RunConfig,
 )
+from jaxbert.core.machine import cores
 from jaxbert.data.pipeline import Rows
 from jaxbert.data.staging import phase_rows
 from jaxbert.errors import InputError
@@ -55,7 +56,6 @@ def make_run_rows(
 ) -> None:
     """Rows of these lengths in the workdir, with `tokenizer` where it is given, else as `DataConfig` says."""
     from jaxbert.data.corpus import make_rows
-    from jaxbert.data.shards import default_workers
 
     if tokenizer is not None:
         save_tokenizer(tokenizer, workdir / "data" / "tokenizer")
@@ -65,9 +65,8 @@ def make_run_rows(
         lengths=lengths,
         seed=config.seed,
         out=workdir / "data",
-        workers=default_workers(),
+        workers=cores(),
         sentence_structure=config.objectives.next_sentence is not None or config.objectives.sentence_order is not None,
-        note=note,
     )
 
 

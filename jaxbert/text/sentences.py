@@ -40,5 +40,8 @@ def check_language(language: str) -> None:
     """Raises InputError where `language` is not an ISO 639 code."""
     if not _TAG.fullmatch(language):
         raise InputError(
-            f"{language!r} is not a language code", where="--language", fix='Give an ISO 639 code such as "en" or "de".'
+            f"{language!r} is not a language code",
+            where="--language",
+            fix='Give an ISO 639 code such as "en" or "de".',
+            code="E-RECORDS-LANGUAGE",
         )

@@ -14,7 +14,8 @@ from jaxbert.commands.main import main
 from jaxbert.data import shards
 from jaxbert.data.draws import Draws
 from jaxbert.data.pipeline import Rows
-from jaxbert.data.policies import POLICIES, Segments, TokenShard
+from jaxbert.data.policies import POLICIES
+from jaxbert.data.policies.segments import Segments, TokenShard
 from jaxbert.data.records import prepare_records, read_records
 from jaxbert.data.rows import assemble, build_rows, check_arguments
 from jaxbert.data.sources import open_source

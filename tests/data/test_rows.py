@@ -18,7 +18,8 @@ import pytest
 from jaxbert.data import shards
 from jaxbert.data.draws import Draws
 from jaxbert.data.pipeline import Rows
-from jaxbert.data.policies import POLICIES, TokenShard
+from jaxbert.data.policies import POLICIES
+from jaxbert.data.policies.segments import TokenShard
 from jaxbert.data.records import prepare_records, read_records
 from jaxbert.data.rows import RowsSummary, assemble, build_rows, check_arguments, row_dtype
 from jaxbert.data.sources import open_source

@@ -17,8 +17,8 @@ import tokenizers as rust
 
 import jaxbert.text.tokenizers.words as ours
 from jaxbert.errors import InputError
-from jaxbert.text.tokenizers import SPECIALS, Normalisation, Tokenizer, train_tokenizer
-from jaxbert.text.tokenizers.wordpiece import WordPiece
+from jaxbert.text.tokenizers import Tokenizer, train_tokenizer
+from jaxbert.text.tokenizers.wordpiece import SPECIALS, Normalisation, WordPiece
 
 TEXTS = [
     "Hello, world! It's 3.5 km away.",

@@ -39,7 +39,13 @@ def open_source(spec: str) -> Source:
             what,
             where=spec,
             fix=f"{did_you_mean(kind, kinds)}Known: {', '.join(kinds)}; for example text:books/*.txt.",
+            code="E-SOURCE-KIND",
         )
     if not rest:
-        raise InputError(f"nothing behind {kind}:", where=spec, fix="For example text:books/*.txt, sample:aws-docs.")
+        raise InputError(
+            f"nothing behind {kind}:",
+            where=spec,
+            fix="For example text:books/*.txt, sample:aws-docs.",
+            code="E-SOURCE-KIND",
+        )
     return SOURCES[kind](rest)

@@ -120,19 +120,24 @@ def find_files(pattern: str, spec: str) -> list[tuple[str, Path]]:
     found = [pattern] if os.path.lexists(pattern) else glob.glob(pattern, recursive=True)
     paths = sorted(Path(path) for path in found)
     if not paths:
-        raise InputError("no file matches", where=spec, fix="Check the path; quote a pattern in the shell.")
+        raise InputError(
+            "no file matches", where=spec, fix="Check the path; quote a pattern in the shell.", code="E-SOURCE-FILE"
+        )
     directories = [path for path in paths if path.is_dir()]
     if len(directories) == len(paths):
         raise InputError(
             "a directory where a file is due",
             where=str(directories[0]),
             fix=f"Give the files in it: {spec.partition(':')[0]}:{directories[0]}/**/*.",
+            code="E-SOURCE-FILE",
         )
     paths = [path for path in paths if not path.is_dir()]
     for path in paths:
         with reading(path):
             if path.stat().st_size == 0:
-                raise InputError("the file is empty", where=str(path), fix="Remove it or narrow the pattern.")
+                raise InputError(
+                    "the file is empty", where=str(path), fix="Remove it or narrow the pattern.", code="E-SOURCE-EMPTY"
+                )
             with path.open("rb"):
                 pass
     if len(paths) == 1:
@@ -147,14 +152,21 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise InputError("no such file", where=str(path), fix="Check the path.") from None
+        raise InputError("no such file", where=str(path), fix="Check the path.", code="E-SOURCE-FILE") from None
     except IsADirectoryError:
-        raise InputError("a directory where a file is due", where=str(path), fix="Give a file.") from None
+        raise InputError(
+            "a directory where a file is due", where=str(path), fix="Give a file.", code="E-SOURCE-FILE"
+        ) from None
     except PermissionError:
-        raise InputError("no permission to read", where=str(path), fix="Change its mode or owner.") from None
+        raise InputError(
+            "no permission to read", where=str(path), fix="Change its mode or owner.", code="E-SOURCE-PERMISSION"
+        ) from None
     except (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, gzip.BadGzipFile) as error:
         raise InputError(
-            f"damaged or mislabelled {path.suffix} file ({error})", where=str(path), fix="Copy or pack it again."
+            f"damaged or mislabelled {path.suffix} file ({error})",
+            where=str(path),
+            fix="Copy or pack it again.",
+            code="E-SOURCE-DAMAGED",
         ) from None
     except OSError as error:
         # bz2 says "Invalid data stream" in a bare OSError.
@@ -163,8 +175,11 @@ def reading(path: Path) -> Iterator[None]:
                 f"reading failed: {error.strerror}",
                 where=str(path),
                 fix="Check the disk or its mount, and run the same command again: what is finished is kept.",
+                code="E-SOURCE-READ",
             ) from error
-        raise InputError(f"unreadable: {error}", where=str(path), fix="Copy the file again.") from None
+        raise InputError(
+            f"unreadable: {error}", where=str(path), fix="Copy the file again.", code="E-SOURCE-FILE"
+        ) from None
 
 
 def open_bytes(path: Path) -> IO[bytes]:
@@ -228,13 +243,16 @@ def _decode(data: bytes, path: Path, number: int) -> str:
             f"not UTF-8: byte 0x{data[error.start]:02x} in line {number}",
             where=str(path),
             fix="Convert it, for example iconv -f WINDOWS-1252 -t UTF-8.",
+            code="E-SOURCE-ENCODING",
         ) from None
     return text.rstrip("\r\n")
 
 
 def _refuse_utf16(data: bytes, path: Path) -> None:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise InputError("UTF-16, not UTF-8", where=str(path), fix="Convert it: iconv -f UTF-16 -t UTF-8.")
+        raise InputError(
+            "UTF-16, not UTF-8", where=str(path), fix="Convert it: iconv -f UTF-16 -t UTF-8.", code="E-SOURCE-ENCODING"
+        )
 
 
 def check_head(path: Path) -> None:
@@ -247,7 +265,12 @@ def check_head(path: Path) -> None:
         head = file.read(_HEAD)
     _refuse_utf16(head, path)
     if b"\0" in head:
-        raise InputError("not a text file: it holds NUL bytes", where=str(path), fix="Give UTF-8 text files.")
+        raise InputError(
+            "not a text file: it holds NUL bytes",
+            where=str(path),
+            fix="Give UTF-8 text files.",
+            code="E-SOURCE-ENCODING",
+        )
     try:
         head.decode("utf-8")
     except UnicodeDecodeError as error:

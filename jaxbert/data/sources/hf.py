@@ -32,13 +32,15 @@ class HfSource(Source):
             raise _failure(error, "cannot open the dataset", spec) from error
         splits = list(self.streams)
         if "train" not in splits:
-            raise InputError("no split 'train'", where=spec, fix=f"Splits there: {', '.join(splits)}.")
+            raise InputError(
+                "no split 'train'", where=spec, fix=f"Splits there: {', '.join(splits)}.", code="E-SOURCE-SPLIT"
+            )
         held_out = next((split for split in ("validation", "test") if split in splits), None)
         self.splits: dict[str, str | None] = {"train": "train", held_out: "validation"} if held_out else {"train": None}
         columns = list(next(_rows(self.streams["train"], f"{spec} train"), {column: ""}))
         if column not in columns:
             fix = f"{did_you_mean(column, columns)}Columns there: {', '.join(columns)}; give hf:NAME#column."
-            raise InputError(f"no column {column!r}", where=spec, fix=fix)
+            raise InputError(f"no column {column!r}", where=spec, fix=fix, code="E-SOURCE-FIELD")
 
     @property
     def licence(self) -> str:  # type: ignore[override]
@@ -64,7 +66,9 @@ class HfSource(Source):
                     continue
                 if not isinstance(text, str):
                     what = f"column {self.column!r} holds {type(text).__name__}, not text"
-                    raise InputError(what, where=f"{self.spec} {name}:{index}", fix="Give another column.")
+                    raise InputError(
+                        what, where=f"{self.spec} {name}:{index}", fix="Give another column.", code="E-SOURCE-FIELD"
+                    )
                 yield from bounded(f"{name}:{index}", text, split)
 
 
@@ -93,8 +97,13 @@ def _failure(error: Exception, what: str, where: str) -> CommandError:
     # OSError: ConnectionError and TimeoutError are of it.
     if not lasting and (network or isinstance(error, OSError)):
         fix = "Check the network and run the same command again: what is finished is kept."
-        return Interrupted(f"{what} ({reason})", where=where, fix=fix)
-    return InputError(f"{what} ({reason})", where=where, fix="Check name, config (hf:NAME:CONFIG) and access.")
+        return Interrupted(f"{what} ({reason})", where=where, fix=fix, code="E-SOURCE-NETWORK")
+    return InputError(
+        f"{what} ({reason})",
+        where=where,
+        fix="Check name, config (hf:NAME:CONFIG) and access.",
+        code="E-SOURCE-DATASET",
+    )
 
 
 def _datasets(spec: str) -> Any:
@@ -102,7 +111,10 @@ def _datasets(spec: str) -> Any:
         import datasets
     except ImportError:
         raise InputError(
-            "the `datasets` library is not installed", where=spec, fix="pip install 'jaxbert[hf]'."
+            "the `datasets` library is not installed",
+            where=spec,
+            fix="pip install 'jaxbert[hf]'.",
+            code="E-SOURCE-INSTALL",
         ) from None
     return datasets
 

@@ -45,10 +45,17 @@ class AwsDocsSource(Source):
         self.spec = spec
         found = importlib.util.find_spec("botocore")
         if found is None or not found.submodule_search_locations:
-            raise InputError("botocore is not installed", where=spec, fix="pip install -r requirements.txt.")
+            raise InputError(
+                "botocore is not installed", where=spec, fix="pip install -r requirements.txt.", code="E-SOURCE-INSTALL"
+            )
         self.root = Path(next(iter(found.submodule_search_locations))) / "data"
         if not self.root.is_dir():
-            raise InputError("botocore has no data", where=str(self.root), fix="pip install -r requirements.txt.")
+            raise InputError(
+                "botocore has no data",
+                where=str(self.root),
+                fix="pip install -r requirements.txt.",
+                code="E-SOURCE-INSTALL",
+            )
 
     def describe(self) -> dict[str, Any]:
         """See `Source`: the wheel's version stands for its files."""
@@ -85,7 +92,10 @@ def _strings(file: Path, seen: set[bytes]) -> Iterator[str]:
         value = json.loads(gzip.decompress(data) if file.suffix == ".gz" else data)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(
-            f"damaged file of botocore ({error})", where=str(file), fix="pip install --force-reinstall botocore."
+            f"damaged file of botocore ({error})",
+            where=str(file),
+            fix="pip install --force-reinstall botocore.",
+            code="E-SOURCE-DAMAGED",
         ) from None
     found: list[str] = []
     _documentation(value, found)
@@ -131,5 +141,7 @@ def strip_html(text: str) -> str:
 def open_rest(rest: str) -> AwsDocsSource:
     """Opens what stands behind `sample:`."""
     if rest not in NAMES:
-        raise InputError(f"no sample named {rest!r}", where=f"sample:{rest}", fix=f"Known: {', '.join(NAMES)}.")
+        raise InputError(
+            f"no sample named {rest!r}", where=f"sample:{rest}", fix=f"Known: {', '.join(NAMES)}.", code="E-SOURCE-KIND"
+        )
     return AwsDocsSource(f"sample:{rest}")

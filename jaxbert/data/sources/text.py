@@ -55,5 +55,5 @@ def open_rest(rest: str) -> TextSource:
             pattern, option = rest, ""
         else:
             fix = f"{did_you_mean(option, ['file', 'line'])}Known: #file, #line; none: documents end at blank lines."
-            raise InputError(f"unknown option #{option}", where=f"text:{rest}", fix=fix)
+            raise InputError(f"unknown option #{option}", where=f"text:{rest}", fix=fix, code="E-SOURCE-OPTION")
     return TextSource(f"text:{rest}", pattern, option or "blank")

@@ -27,13 +27,15 @@ class TfdsSource(Source):
         features = list(self.builder.info.features or {})
         if feature not in features:
             fix = f"{did_you_mean(feature, features)}Features there: {', '.join(features)}; give tfds:NAME#feature."
-            raise InputError(f"no feature {feature!r}", where=spec, fix=fix)
+            raise InputError(f"no feature {feature!r}", where=spec, fix=fix, code="E-SOURCE-FIELD")
         splits = self.builder.info.splits
         held_out = "validation" if "validation" in splits else "test" if "test" in splits else None
         # Where the dataset has no second split, documents are held out as for any other source.
         self.splits = {"train": "train", held_out: "validation"} if held_out else {"train": None}
         if "train" not in splits:
-            raise InputError("no split 'train'", where=spec, fix=f"Splits there: {', '.join(splits)}.")
+            raise InputError(
+                "no split 'train'", where=spec, fix=f"Splits there: {', '.join(splits)}.", code="E-SOURCE-SPLIT"
+            )
 
     @property
     def licence(self) -> str:  # type: ignore[override]
@@ -66,11 +68,14 @@ class TfdsSource(Source):
                 return value.decode("utf-8")
         except UnicodeDecodeError as error:
             raise InputError(
-                f"not UTF-8 at byte {error.start}", where=f"{self.spec} {where}", fix="Give another feature."
+                f"not UTF-8 at byte {error.start}",
+                where=f"{self.spec} {where}",
+                fix="Give another feature.",
+                code="E-SOURCE-ENCODING",
             ) from None
         if not isinstance(value, str):
             what = f"feature {self.feature!r} holds {type(value).__name__}, not text"
-            raise InputError(what, where=f"{self.spec} {where}", fix="Give another feature.")
+            raise InputError(what, where=f"{self.spec} {where}", fix="Give another feature.", code="E-SOURCE-FIELD")
         return value
 
 
@@ -91,6 +96,7 @@ def _builder(name: str, spec: str) -> Any:
             f"no prepared TFDS dataset ({reason})",
             where=spec,
             fix=f"Where TensorFlow is, `tfds build {name} --file_format=array_record`; then set TFDS_DATA_DIR.",
+            code="E-SOURCE-DATASET",
         ) from None
     return builder
 

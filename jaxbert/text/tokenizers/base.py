@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import errno
 import functools
 import hashlib
 import json
@@ -11,12 +10,19 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from jaxbert.errors import InputError, Interrupted
+from jaxbert.stores.files import disk_is_full, write_whole
 from jaxbert.stores.workdir import workdir_of
+from jaxbert.text.tokenizers.registry import REGISTRY
+
+if TYPE_CHECKING:
+    pass
+
+# What a piece means: (whether a word begins with it, its text). It is (None, the piece itself) for a piece without a
+# text, for example a byte that is not a character.
+Meaning = tuple[bool | None, str]
 
 
 class Specials(NamedTuple):
@@ -33,7 +39,7 @@ class Tokenizer(abc.ABC):
     """A vocabulary and the way from text to its ids.
 
     Attributes:
-      kind: a key of `KINDS`.
+      kind: a key of `REGISTRY`.
       joint: what goes in front of a sentence that is not the first of its document, so that a text tokenised sentence
         by sentence gives what the running text gives, its sentences set apart by one space.
       pair_separators: separators between the two segments of a pair: [CLS] A [SEP] B [SEP] has 1,
@@ -70,6 +76,9 @@ class Tokenizer(abc.ABC):
         Raises:
           InputError: a special token is missing, or a piece stands twice.
         """
+        # Deferred: the command line reads the names of the kinds, and does without numpy.
+        import numpy as np
+
         self.vocab = list(vocab)
         self.vocab_size = len(self.vocab)
         self.lowercase = lowercase
@@ -77,7 +86,7 @@ class Tokenizer(abc.ABC):
         missing = [token for token in self.specials if token not in self._ids]
         if missing or len(self._ids) != self.vocab_size:
             what = f"the vocabulary lacks {', '.join(missing)}" if missing else "a piece stands twice in the vocabulary"
-            raise InputError(what, where=where or "vocabulary", fix=fix)
+            raise InputError(what, where=where or "vocabulary", fix=fix, code="E-TOKENIZER-VOCABULARY")
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (self._ids[token] for token in self.specials)
         self.special = np.zeros(self.vocab_size, bool)
         self.special[[self.pad_id, self.cls_id, self.sep_id, self.mask_id]] = True
@@ -118,6 +127,14 @@ class Tokenizer(abc.ABC):
         """Ids of one text; see `encode_batch`."""
         return self.encode_batch([text], special_tokens=special_tokens)[0]
 
+    def meaning(self, piece: str) -> Meaning:
+        """Returns the meaning of a piece, in terms that all kinds share; see `Meaning`."""
+        return bool(self.word_start[self.id(piece)]), piece
+
+    def splitter(self) -> Callable[[bool, str], list[int]]:
+        """Returns a function (whether a word begins with the text, text) -> ids of its pieces, with unknown ones."""
+        return lambda starts, text: self.encode(f" {text}" if starts else text)
+
     def token(self, index: int) -> str:
         """The piece with this id."""
         return self.vocab[int(index)]
@@ -139,19 +156,20 @@ class Tokenizer(abc.ABC):
         try:
             directory.mkdir(parents=True, exist_ok=True)
             for name, content in self._files().items():
-                partial = directory / f".{name}.{os.getpid()}.partial"
-                try:
-                    partial.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
-                    os.replace(partial, directory / name)
-                finally:
-                    partial.unlink(missing_ok=True)
+                write_whole(directory / name, content, temporary=directory / f".{name}.{os.getpid()}.partial")
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if disk_is_full(error):
                 raise Interrupted(
-                    "the disk is full", where=str(directory), fix="Free some space and run the same command again."
+                    "the disk is full",
+                    where=str(directory),
+                    fix="Free some space and run the same command again.",
+                    code="E-DISK-FULL",
                 ) from error
             raise InputError(
-                f"cannot write there: {error.strerror}", where=str(directory), fix="Give another directory."
+                f"cannot write there: {error.strerror}",
+                where=str(directory),
+                fix="Give another directory.",
+                code="E-TOKENIZER-WRITE",
             ) from None
 
     @staticmethod
@@ -162,15 +180,14 @@ class Tokenizer(abc.ABC):
         vocab.txt (WordPiece), spiece.model, spm.model or 30k-clean.model (unigram).
 
         Raises:
-          InputError: missing, unreadable, or of a kind that is none of `KINDS`.
+          InputError: missing, unreadable, or of a kind that is none of `REGISTRY`.
         """
-        # Deferred: the registry is above the kinds, and they are above this.
-        from jaxbert.text.tokenizers import REGISTRY
-
         directory = Path(directory)
         if not directory.is_dir():
             what = "a file where a tokenizer's directory is due" if directory.exists() else "no such tokenizer"
-            raise InputError(what, where=str(directory), fix="Give the --out of `jaxbert tokenizer`.")
+            raise InputError(
+                what, where=str(directory), fix="Give the --out of `jaxbert tokenizer`.", code="E-TOKENIZER-MISSING"
+            )
         model = _model_type(directory / "tokenizer.json")
         for kind in REGISTRY.values():
             if model == kind.model or (model is None and kind.found(directory)):
@@ -180,19 +197,19 @@ class Tokenizer(abc.ABC):
                 f"a tokenizer of another kind ({model})",
                 where=str(directory / "tokenizer.json"),
                 fix=f"Known kinds: {', '.join(REGISTRY)}.",
+                code="E-TOKENIZER-KIND",
             )
         files = " nor ".join(" with ".join(names) for kind in REGISTRY.values() for names in kind.files)
         raise InputError(
             f"neither tokenizer.json nor {files} is there",
             where=str(directory),
             fix="Give the --out of `jaxbert tokenizer`, or a Hugging Face directory.",
+            code="E-TOKENIZER-MISSING",
         )
 
     @staticmethod
     def present(directory: Path | str) -> bool:
         """Whether the files of some tokenizer are in `directory`; whether they are sound `load` says."""
-        from jaxbert.text.tokenizers import REGISTRY
-
         directory = Path(directory)
         return (directory / "tokenizer.json").is_file() or any(kind.found(directory) for kind in REGISTRY.values())
 
@@ -236,7 +253,9 @@ def _model_type(path: Path) -> str | None:
         return None
     model = read_json(path).get("model")
     if not isinstance(model, dict):
-        raise InputError("unusable tokenizer (no model in it)", where=str(path), fix="Copy the file again.")
+        raise InputError(
+            "unusable tokenizer (no model in it)", where=str(path), fix="Copy the file again.", code="E-TOKENIZER-FILE"
+        )
     guess = "BPE" if "merges" in model else "Unigram" if isinstance(model.get("vocab"), list) else "WordPiece"
     return str(model.get("type", guess))
 
@@ -246,9 +265,16 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(f"not UTF-8 at byte {error.start}", where=str(path), fix="Copy the file again.") from None
+        raise InputError(
+            f"not UTF-8 at byte {error.start}", where=str(path), fix="Copy the file again.", code="E-TOKENIZER-FILE"
+        ) from None
     except OSError as error:
-        raise InputError(f"unreadable: {error.strerror}", where=str(path), fix="Check the file and its mode.") from None
+        raise InputError(
+            f"unreadable: {error.strerror}",
+            where=str(path),
+            fix="Check the file and its mode.",
+            code="E-TOKENIZER-FILE",
+        ) from None
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -256,9 +282,13 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(read_text(path)))
     except RecursionError:
-        raise InputError("not JSON: nests too deep", where=str(path), fix="Copy the file again.") from None
+        raise InputError(
+            "not JSON: nests too deep", where=str(path), fix="Copy the file again.", code="E-TOKENIZER-FILE"
+        ) from None
     except (ValueError, TypeError) as error:
-        raise InputError(f"not JSON: {error}", where=str(path), fix="Copy the file again.") from None
+        raise InputError(
+            f"not JSON: {error}", where=str(path), fix="Copy the file again.", code="E-TOKENIZER-FILE"
+        ) from None
 
 
 def to_json(value: Any) -> str:
@@ -270,5 +300,14 @@ def in_order(ids: dict[str, int], path: Path) -> list[str]:
     """Pieces by id; InputError unless the ids are 0 .. V-1, each once."""
     pieces = sorted(ids, key=lambda piece: ids[piece])
     if [ids[piece] for piece in pieces] != list(range(len(pieces))):
-        raise InputError("ids are not 0 .. V-1, each once", where=str(path), fix="Copy the file again.")
+        raise InputError(
+            "ids are not 0 .. V-1, each once", where=str(path), fix="Copy the file again.", code="E-TOKENIZER-FILE"
+        )
     return pieces
+
+
+def stands_apart(text: str) -> bool:
+    """Whether WordPiece makes each character of `text` a separate word: no letters or digits, or ideographs only."""
+    return bool(text) and all(
+        not char.isalnum() or "\u4e00" <= char <= "\u9fff" or "\u3400" <= char <= "\u4dbf" for char in text
+    )

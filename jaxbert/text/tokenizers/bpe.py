@@ -17,7 +17,7 @@ from typing import Any
 import tokenizers as rust
 
 from jaxbert.errors import InputError
-from jaxbert.text.tokenizers.base import Specials, Tokenizer, in_order, read_json, read_text, to_json
+from jaxbert.text.tokenizers.base import Kind, Meaning, Specials, Tokenizer, in_order, read_json, read_text, to_json
 from jaxbert.text.tokenizers.words import count_words, scaled, shown
 
 SPECIALS = Specials(pad="<pad>", unk="<unk>", cls="<s>", sep="</s>", mask="<mask>")
@@ -29,6 +29,8 @@ _FILLER = "madeupword{:04d}"
 _MAX_HOLES = 64
 
 Merge = tuple[str, str]
+
+_BYTES = rust.decoders.ByteLevel()
 
 # Byte-level forms of the white space among the ASCII characters: a tab is "ĉ", a line feed "Ċ", a space "Ġ".
 _WHITE = tuple(chr(0x100 + byte) for byte in (*range(0x09, 0x0E), 0x20))
@@ -71,7 +73,7 @@ class ByteLevelBPE(Tokenizer):
         lacking = sorted((parts | set(_bytes())) - self._ids.keys())
         if lacking:
             what = f"the vocabulary lacks {len(lacking)} pieces of the bytes and merges, {lacking[0]!r} first"
-            raise InputError(what, where=where or "vocabulary", fix=fix)
+            raise InputError(what, where=where or "vocabulary", fix=fix, code="E-TOKENIZER-VOCABULARY")
         self._rust = self._build()
         # In running text the characters "<mask>" are text: only where asked for are they the special token.
         self._literal = self._build()
@@ -92,6 +94,11 @@ class ByteLevelBPE(Tokenizer):
             ]
         )
         return tokenizer
+
+    def meaning(self, piece: str) -> Meaning:
+        """See `Tokenizer`."""
+        text = str(_BYTES.decode([piece]))
+        return (None, piece) if "\ufffd" in text else (text.startswith(" "), text.removeprefix(" "))
 
     def _decides(self) -> dict[str, Any]:
         return {"kind": self.kind, "vocab": self.vocab, "merges": self.merges}
@@ -141,7 +148,9 @@ def load(directory: Path) -> ByteLevelBPE:
     path = directory / "vocab.json"
     ids = read_json(path)
     if not all(isinstance(index, int) for index in ids.values()):
-        raise InputError("ids are not 0 .. V-1, each once", where=str(path), fix="Copy the file again.")
+        raise InputError(
+            "ids are not 0 .. V-1, each once", where=str(path), fix="Copy the file again.", code="E-TOKENIZER-FILE"
+        )
     holes = sorted(set(range(max(ids.values(), default=-1) + 1)) - set(ids.values())) if len(ids) < 1 << 22 else []
     if len(holes) <= _MAX_HOLES:
         ids |= {_FILLER.format(number): hole for number, hole in enumerate(holes)}
@@ -164,11 +173,14 @@ def _from_tokenizer_json(path: Path) -> ByteLevelBPE:
                 f"a tokenizer of another kind ({', '.join(kinds)})",
                 where=str(path),
                 fix="BPE is read byte-level as RoBERTa has it only: no normalizer, no space put in front.",
+                code="E-TOKENIZER-KIND",
             )
         ids: dict[str, int] = {**model["vocab"], **{entry["content"]: entry["id"] for entry in value["added_tokens"]}}
         pieces, merges = in_order(ids, path), _pairs(model["merges"], path)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise InputError(f"unusable tokenizer ({error!r})", where=str(path), fix="Copy the file again.") from None
+        raise InputError(
+            f"unusable tokenizer ({error!r})", where=str(path), fix="Copy the file again.", code="E-TOKENIZER-FILE"
+        ) from None
     return ByteLevelBPE(pieces, merges, where=str(path))
 
 
@@ -177,7 +189,12 @@ def _pairs(merges: Iterable[str | list[str]], path: Path) -> list[Merge]:
     pairs = [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in merges]
     bad = next((pair for pair in pairs if len(pair) != 2 or not all(pair)), None)
     if bad is not None:
-        raise InputError(f"{' '.join(bad)!r} is not a merge of two pieces", where=str(path), fix="Copy the file again.")
+        raise InputError(
+            f"{' '.join(bad)!r} is not a merge of two pieces",
+            where=str(path),
+            fix="Copy the file again.",
+            code="E-TOKENIZER-FILE",
+        )
     return [(left, right) for left, right in pairs]
 
 
@@ -202,16 +219,20 @@ def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool) -> ByteLeve
             "byte-level BPE keeps upper case and accents",
             where="lowercase",
             fix="Set data.lowercase=false, or train another kind.",
+            code="E-TOKENIZER-CASE",
         )
     raw = count_words(texts, _CHUNK.findall)
     if all(map(str.isspace, raw)):
-        raise InputError("no words to learn from", where="SOURCE", fix="Give a source that has text.")
+        raise InputError(
+            "no words to learn from", where="SOURCE", fix="Give a source that has text.", code="E-TOKENIZER-TEXT"
+        )
     given = [*_FIRST, *_bytes()]
     if len(given) + 1 > vocab_size:
         raise InputError(
             f"{vocab_size} pieces are fewer than the 256 bytes and {len(SPECIALS)} special tokens",
             where="--vocab-size",
             fix=f"Give at least {len(given) + 1}.",
+            code="E-TOKENIZER-SMALL",
         )
     # The trainer breaks ties between merges by the ids of their pieces: the bytes' are given, the rest follow.
     tokenizer = rust.Tokenizer(rust.models.BPE())
@@ -246,3 +267,6 @@ def _words(raw: dict[str, int]) -> dict[str, int]:
             for word, _ in pre_tokenizer.pre_tokenize_str(string):
                 words[word] += count
     return {word: count for word, count in scaled(words).items() if len(word) <= _MAX_WORD_CHARS}
+
+
+KIND = Kind(train, load, model="BPE", files=(("vocab.json", "merges.txt"),), keeps_case=True)

@@ -17,7 +17,7 @@ import io
 import re
 import string
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ import tokenizers as rust
 from sentencepiece import sentencepiece_model_pb2
 
 from jaxbert.errors import InputError
-from jaxbert.text.tokenizers.base import Specials, Tokenizer, read_json, to_json
+from jaxbert.text.tokenizers.base import Kind, Meaning, Specials, Tokenizer, read_json, to_json
 from jaxbert.text.tokenizers.words import Remembered, count_words
 
 # The descriptors are made when the module is loaded: no type checker sees them.
@@ -112,10 +112,17 @@ class Unigram(Tokenizer):
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         except Exception as error:
             # Of the library's and protobuf's own types, which differ between their versions.
-            raise InputError(f"no SentencePiece model ({error})", where=where or "model", fix=fix) from None
+            raise InputError(
+                f"no SentencePiece model ({error})", where=where or "model", fix=fix, code="E-TOKENIZER-FILE"
+            ) from None
         spec = parsed.trainer_spec
         if spec.model_type != spec.UNIGRAM or spec.treat_whitespace_as_suffix:
-            raise InputError("a SentencePiece model of another kind than unigram", where=where or "model", fix=fix)
+            raise InputError(
+                "a SentencePiece model of another kind than unigram",
+                where=where or "model",
+                fix=fix,
+                code="E-TOKENIZER-KIND",
+            )
         super().__init__(
             [piece.piece for piece in parsed.pieces],
             lowercase=normalisation.lowercase,
@@ -150,6 +157,19 @@ class Unigram(Tokenizer):
             if again and not again.keys().isdisjoint(ids):
                 ids = [new for index in ids for new in again.get(index, [index])]
             yield ids
+
+    def meaning(self, piece: str) -> Meaning:
+        """See `Tokenizer`."""
+        return piece.startswith(_SPACE), piece.removeprefix(_SPACE)
+
+    def splitter(self) -> Callable[[bool, str], list[int]]:
+        """See `Tokenizer`."""
+        # The same tokenizer, for texts that do not begin a word.
+        model = _proto.ModelProto()
+        model.ParseFromString(self.model)
+        model.normalizer_spec.add_dummy_prefix = False
+        inside = Unigram(model.SerializeToString(), self.normalisation)
+        return lambda starts, text: (self if starts else inside).encode(text)
 
     def _decides(self) -> dict[str, Any]:
         spec = self._parsed.normalizer_spec
@@ -254,6 +274,7 @@ def load(directory: Path) -> Unigram:
             "a unigram tokenizer without its SentencePiece model",
             where=str(directory),
             fix=f"Copy {FILES[0]} beside tokenizer.json.",
+            code="E-TOKENIZER-MISSING",
         )
     config_path = directory / "tokenizer_config.json"
     config = read_json(config_path) if config_path.exists() else {}
@@ -263,7 +284,12 @@ def load(directory: Path) -> Unigram:
     try:
         model = path.read_bytes()
     except OSError as error:
-        raise InputError(f"unreadable: {error.strerror}", where=str(path), fix="Check the file and its mode.") from None
+        raise InputError(
+            f"unreadable: {error.strerror}",
+            where=str(path),
+            fix="Check the file and its mode.",
+            code="E-TOKENIZER-FILE",
+        ) from None
     return Unigram(model, normalisation, where=str(path))
 
 
@@ -324,7 +350,9 @@ def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool) -> Unigram:
     normalisation = Normalisation(lowercase=lowercase, keep_accents=not lowercase)
     words = _words(count_words(texts, _split), normalisation)
     if not words:
-        raise InputError("no words to learn from", where="SOURCE", fix="Give a source that has text.")
+        raise InputError(
+            "no words to learn from", where="SOURCE", fix="Give a source that has text.", code="E-TOKENIZER-TEXT"
+        )
     least = len(SPECIALS) + len(_OWN_SYMBOLS) + 1
     made = io.BytesIO()
     try:
@@ -362,6 +390,7 @@ def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool) -> Unigram:
             f"{vocab_size} pieces are fewer than the characters of the text and {len(SPECIALS)} special tokens",
             where="--vocab-size",
             fix=f"Give at least {least}.",
+            code="E-TOKENIZER-SMALL",
         )
     for number in range(vocab_size - len(model.pieces)):
         model.pieces.add(piece=f"<unused {number}>", score=0.0, type=_proto.ModelProto.SentencePiece.UNUSED)
@@ -393,3 +422,6 @@ def _lines(words: Mapping[str, int]) -> Iterator[str]:
             here, weight = min(copies, _COPIES_A_LINE), max(1, round(left / copies))
             yield f"{' '.join([shown] * here)}\t{weight}"
             copies, left = copies - here, left - here * weight
+
+
+KIND = Kind(train, load, model="Unigram", files=tuple((name,) for name in FILES))

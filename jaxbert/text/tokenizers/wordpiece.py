@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import collections
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,17 @@ from typing import Any
 import tokenizers as rust
 
 from jaxbert.errors import InputError
-from jaxbert.text.tokenizers.base import Specials, Tokenizer, in_order, read_json, read_text, to_json
+from jaxbert.text.tokenizers.base import (
+    Kind,
+    Meaning,
+    Specials,
+    Tokenizer,
+    in_order,
+    read_json,
+    read_text,
+    stands_apart,
+    to_json,
+)
 from jaxbert.text.tokenizers.words import Remembered, count_words, scaled, shown
 
 PAD, UNK, CLS, SEP, MASK = SPECIALS = Specials("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -99,6 +109,29 @@ class WordPiece(Tokenizer):
         tokenizer.add_special_tokens([rust.AddedToken(token, special=True, normalized=False) for token in SPECIALS])
         return tokenizer
 
+    def meaning(self, piece: str) -> Meaning:
+        """See `Tokenizer`."""
+        inside = piece.startswith(_PREFIX) and piece != _PREFIX
+        return (False, piece.removeprefix(_PREFIX)) if inside else (True, piece)
+
+    def splitter(self) -> Callable[[bool, str], list[int]]:
+        """See `Tokenizer`."""
+        # In this second tokenizer the pieces that continue a word begin one.
+        marked = [piece for piece in self.vocab if piece.startswith(_PREFIX) and piece != _PREFIX]
+        known = {*SPECIALS, *marked}
+        bare = [piece for piece in (piece.removeprefix(_PREFIX) for piece in marked) if piece not in known]
+        inside = WordPiece([*SPECIALS, *bare, *marked], self.normalisation, max_word_chars=self.max_word_chars)
+        old_ids = [self.id(piece) for piece in (*SPECIALS, *(_PREFIX + piece for piece in bare), *marked)]
+        normalizer, pre_tokenizer = self.normalisation.build(), rust.pre_tokenizers.BertPreTokenizer()
+
+        def split(starts: bool, text: str) -> list[int]:
+            words = [word for word, _ in pre_tokenizer.pre_tokenize_str(normalizer.normalize_str(text))]
+            if starts or not words or stands_apart(words[0]):
+                return self.encode(" ".join(words))
+            return [old_ids[index] for index in inside.encode(words[0])] + self.encode(" ".join(words[1:]))
+
+        return split
+
     def _decides(self) -> dict[str, Any]:
         return {
             "kind": self.kind,
@@ -160,6 +193,7 @@ def _from_tokenizer_json(path: Path) -> WordPiece:
                 f"a tokenizer of another kind ({', '.join(kinds)})",
                 where=str(path),
                 fix="WordPiece is read with BERT's normalisation only.",
+                code="E-TOKENIZER-KIND",
             )
         vocab: dict[str, int] = {**model["vocab"], **{entry["content"]: entry["id"] for entry in value["added_tokens"]}}
         pieces = in_order(vocab, path)
@@ -171,7 +205,9 @@ def _from_tokenizer_json(path: Path) -> WordPiece:
         )
         max_word_chars = int(model["max_input_chars_per_word"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise InputError(f"unusable tokenizer ({error!r})", where=str(path), fix="Copy the file again.") from None
+        raise InputError(
+            f"unusable tokenizer ({error!r})", where=str(path), fix="Copy the file again.", code="E-TOKENIZER-FILE"
+        ) from None
     return WordPiece(pieces, normalisation, max_word_chars=max_word_chars, where=str(path))
 
 
@@ -212,7 +248,9 @@ def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool) -> WordPiec
     normalisation = Normalisation(lowercase=lowercase)
     words = _words(count_words(texts), normalisation)
     if not words:
-        raise InputError("no words to learn from", where="SOURCE", fix="Give a source that has text.")
+        raise InputError(
+            "no words to learn from", where="SOURCE", fix="Give a source that has text.", code="E-TOKENIZER-TEXT"
+        )
     starts: collections.Counter[str] = collections.Counter()
     inner: collections.Counter[str] = collections.Counter()
     for word, count in words.items():
@@ -230,6 +268,7 @@ def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool) -> WordPiec
             f"{len(SPECIALS)} special tokens",
             where="--vocab-size",
             fix=f"Give at least {len(SPECIALS) + len(singles)}.",
+            code="E-TOKENIZER-SMALL",
         )
     trained = _train(words, [*SPECIALS, *singles], vocab_size)
     vocab = [*SPECIALS, *singles, *trained]
@@ -267,3 +306,6 @@ def _train(words: dict[str, int], given: list[str], vocab_size: int) -> list[str
     vocab: dict[str, int] = tokenizer.get_vocab()
     known = set(given)
     return sorted((piece for piece in vocab if piece not in known), key=lambda piece: vocab[piece])
+
+
+KIND = Kind(train, load, model="WordPiece", files=(("vocab.txt",),))
