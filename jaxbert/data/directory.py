@@ -29,16 +29,12 @@ from jaxbert.data.shards import (
     write_json,
 )
 from jaxbert.errors import InputError, Stopped
+from jaxbert.text.tokenizers.registry import REGISTRY
 
 _ARGUMENTS = "arguments.json"
-# What such a directory holds besides shards: the metadata of TFDS, and the files of the tokenizer (Tokenizer.save).
+# Such a directory also holds the metadata of TFDS, and the files of the tokenizer (Tokenizer.save).
 _BESIDES = frozenset({MANIFEST, PROGRESS, PREVIOUS, "features.json", "dataset_info.json", "tokenizer"})
-_TOKENIZER = frozenset(
-    {
-        *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
-        *("vocab.txt", "vocab.json", "merges.txt", "spiece.model"),
-    }
-)
+_TOKENIZER = frozenset({"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"})
 
 
 @dataclass(frozen=True)
@@ -271,8 +267,9 @@ def _foreign(path: Path, kind: str) -> Path | None:
         if not (child.name in _BESIDES or _is_shard(child.name, kind) or _is_partial(child.name)):
             return child
     if (path / "tokenizer").is_dir():
+        ours = _TOKENIZER.union(*(names for kind in REGISTRY.values() for names in kind.files))
         for child in sorted((path / "tokenizer").iterdir()):
-            if child.name not in _TOKENIZER and not _is_partial(child.name):
+            if child.name not in ours and not _is_partial(child.name):
                 return child
     return None
 

@@ -1,4 +1,4 @@
-"""`jsonl:GLOB[#field]`: one JSON object a line, one document each; its text is in `field` ("text" by default)."""
+"""`jsonl:GLOB[#field]`: each line is a JSON object and one document, with its text in `field` ("text" by default)."""
 
 from __future__ import annotations
 
@@ -75,6 +75,6 @@ class JsonlSource(FileSource):
 
 
 def open_rest(rest: str) -> JsonlSource:
-    """Opens what stands behind `jsonl:`."""
+    """Opens the source `jsonl:REST`."""
     pattern, field = split_option(rest)
     return JsonlSource(f"jsonl:{rest}", pattern, field or "text")

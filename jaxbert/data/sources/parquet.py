@@ -1,6 +1,6 @@
-"""`parquet:GLOB[#column]`: one row, one document; its text is in `column` ("text" by default).
+"""`parquet:GLOB[#column]`: each row is one document, with its text in `column` ("text" by default).
 
-Empty cells are left out.
+Rows with an empty cell are left out.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class ParquetSource(FileSource):
 
 
 def _texts(column: Any) -> list[str | None]:
-    """The cells of a column of strings. Writers that do not check leave lone surrogates, which `bounded` mends."""
+    """Returns the cells of a column of strings. They may hold lone surrogates, which `bounded` replaces."""
     import pyarrow
 
     try:
@@ -96,6 +96,6 @@ def _texts(column: Any) -> list[str | None]:
 
 
 def open_rest(rest: str) -> ParquetSource:
-    """Opens what stands behind `parquet:`."""
+    """Opens the source `parquet:REST`."""
     pattern, column = split_option(rest)
     return ParquetSource(f"parquet:{rest}", pattern, column or "text")

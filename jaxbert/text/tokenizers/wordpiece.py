@@ -1,8 +1,8 @@
-"""WordPiece as BERT has it, over the Rust `tokenizers` library.
+"""BERT's WordPiece, with the Rust library `tokenizers`.
 
-Normalisation and ids are those of the published files (google-research/bert tokenization.py as Hugging Face's
-BertTokenizer has it): control characters out, CJK characters apart, uncased: NFD without accents, then lower case;
-cased: neither. Words of more than 100 characters are [UNK] (the original says 200, the published files 100).
+Normalisation and ids are those of the published files (google-research/bert tokenization.py, and Hugging Face's
+BertTokenizer): control characters are removed and CJK characters are separated. Uncased also means NFD without accents
+and lower case. Words of more than 100 characters are [UNK] (the original says 200, the published files 100).
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ PAD, UNK, CLS, SEP, MASK = SPECIALS = Specials("[PAD]", "[UNK]", "[CLS]", "[SEP]
 MAX_WORD_CHARS = 100
 _PREFIX = "##"
 
-# Training. As in Hugging Face's trainers: so many single characters at most, and no merge seen but once.
+# Training, as in Hugging Face's trainers: the most single characters, and the least count of a merge.
 _ALPHABET = 1000
 _MIN_FREQUENCY = 2
 
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Settings of BERT's normaliser. `strip_accents` None: as `lowercase` says."""
+    """Settings of BERT's normaliser. `strip_accents` None follows `lowercase`."""
 
     lowercase: bool = True
     clean_text: bool = True
@@ -49,7 +49,7 @@ class Normalisation:
     strip_accents: bool | None = None
 
     def build(self) -> Any:
-        """The Rust object."""
+        """Returns the normaliser of the Rust library."""
         return rust.normalizers.BertNormalizer(**asdict(self))
 
 
@@ -59,7 +59,7 @@ class WordPiece(Tokenizer):
     A word starts at a piece without the mark "##".
 
     Attributes: those of `Tokenizer`, and
-      normalisation: BERT's.
+      normalisation: the settings of BERT's normaliser.
       max_word_chars: longer words are [UNK].
     """
 
@@ -74,7 +74,7 @@ class WordPiece(Tokenizer):
         max_word_chars: int = MAX_WORD_CHARS,
         where: str = "",
     ):
-        """Raises InputError when a special token is missing or a piece stands twice; `where` is named in it."""
+        """Raises InputError, which names `where`, if a special token is missing or a piece occurs twice."""
         super().__init__(
             vocab,
             lowercase=normalisation.lowercase,
@@ -190,9 +190,9 @@ def _from_tokenizer_json(path: Path) -> WordPiece:
             or model["continuing_subword_prefix"] != _PREFIX
         ):
             raise InputError(
-                f"a tokenizer of another kind ({', '.join(kinds)})",
+                f"this is a tokenizer of another kind ({', '.join(kinds)})",
                 where=str(path),
-                fix="WordPiece is read with BERT's normalisation only.",
+                fix="Give a WordPiece tokenizer with BERT's normalisation.",
                 code="E-TOKENIZER-KIND",
             )
         vocab: dict[str, int] = {**model["vocab"], **{entry["content"]: entry["id"] for entry in value["added_tokens"]}}
@@ -215,7 +215,7 @@ def _from_vocab(directory: Path) -> WordPiece:
     path, config_path = directory / "vocab.txt", directory / "tokenizer_config.json"
     config = read_json(config_path) if config_path.exists() else {}
     pieces = read_text(path).removesuffix("\n").split("\n")
-    # But for special and unused tokens, which are written in capitals in any vocabulary.
+    # Special and unused tokens are in capitals in any vocabulary, so they do not count.
     capitals = any(re.search("[A-Z]", piece) for piece in pieces if not re.fullmatch(r"\[.*\]\r?", piece))
     normalisation = Normalisation(
         lowercase=bool(config.get("do_lower_case", not capitals)),
@@ -230,20 +230,20 @@ def _from_vocab(directory: Path) -> WordPiece:
 
 
 def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool) -> WordPiece:
-    """Learns a vocabulary; see `jaxbert.text.tokenizers.train_tokenizer`.
+    """Trains a vocabulary; see `jaxbert.text.tokenizers.train_tokenizer`.
 
-    The Rust trainer numbers the pieces "##x" in the order in which a hash map hands out words, and breaks ties between
-    merges by these numbers: two runs differ. So all single characters are given to it as special tokens, in our order,
-    and words are counted here.
+    The Rust trainer numbers the pieces "##x" in the order of a hash map, and breaks ties between merges by these
+    numbers, so that two runs differ. So this function counts the words, and gives the trainer all single characters as
+    special tokens in a fixed order.
 
     Args:
-      texts: read once; a text is only ever a bag of words here, so memory is that of the distinct words.
-      vocab_size: V. [PAD] is 0, then [UNK] [CLS] [SEP] [MASK]; where the text does not give enough pieces, the last
+      texts: is read once. Only the counts of words are kept.
+      vocab_size: V. [PAD] is 0, then come [UNK] [CLS] [SEP] [MASK]. If the text does not give enough pieces, the last
         are [unused0], [unused1], ...
-      lowercase: BERT's uncased normalisation.
+      lowercase: whether to use BERT's uncased normalisation.
 
     Raises:
-      InputError: no text, or a vocabulary too small for the characters of the text.
+      InputError: there is no text, or the vocabulary is too small for the characters of the text.
     """
     normalisation = Normalisation(lowercase=lowercase)
     words = _words(count_words(texts), normalisation)
@@ -259,7 +259,7 @@ def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool) -> WordPiec
             inner[char] += count
     frequency = starts + inner
     alphabet = set(sorted(frequency, key=lambda char: (-frequency[char], char))[:_ALPHABET])
-    # Words with a character outside the alphabet are [UNK] later and teach nothing now.
+    # Words with a character outside the alphabet will be [UNK], and teach the trainer nothing.
     words = {word: count for word, count in words.items() if alphabet.issuperset(word)}
     singles = sorted(alphabet) + [_PREFIX + char for char in sorted(alphabet & inner.keys())]
     if len(SPECIALS) + len(singles) > vocab_size:
@@ -278,11 +278,11 @@ def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool) -> WordPiec
 
 
 def _words(raw: dict[str, int], normalisation: Normalisation) -> dict[str, int]:
-    """The same, normalised and with punctuation split off: what WordPiece gets to see. Sorted."""
+    """Returns the counts of the normalised words that WordPiece sees, without punctuation, sorted."""
     normalizer, pre_tokenizer = normalisation.build(), rust.pre_tokenizers.BertPreTokenizer()
     words: collections.Counter[str] = collections.Counter()
     for string, count in raw.items():
-        # Plain words, nearly all, need no trip to Rust and back.
+        # Nearly all words are plain and need no call of the Rust library.
         if string.isascii() and string.isalnum():
             words[string.lower() if normalisation.lowercase else string] += count
             continue
@@ -292,7 +292,7 @@ def _words(raw: dict[str, int], normalisation: Normalisation) -> dict[str, int]:
 
 
 def _train(words: dict[str, int], given: list[str], vocab_size: int) -> list[str]:
-    """Pieces beyond `given`, in the order they were learned."""
+    """Returns the pieces beyond `given`, in the order in which they were learned."""
     tokenizer = rust.Tokenizer(rust.models.WordPiece(unk_token=UNK))
     tokenizer.pre_tokenizer = rust.pre_tokenizers.WhitespaceSplit()
     trainer = rust.trainers.WordPieceTrainer(
