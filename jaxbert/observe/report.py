@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import statistics
 from collections.abc import Callable, Sequence
