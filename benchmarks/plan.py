@@ -130,7 +130,7 @@ def grown(chip: str, shape: str, count: int, layout: str, kind: str) -> Iterator
     if layout == "fsdp":
         settings += ["mesh.layout=fsdp", f"mesh.fsdp={whole_sides(place.shape)}"]
     try:
-        config, _ = prepared(apply_overrides(find_config(CONFIG), settings, note=lambda line: None), place)
+        config, _ = prepared(apply_overrides(find_config(CONFIG), settings), place)
     except InputError as error:
         print(f"{place.name} x {count}, {layout}, {kind}: {error}", file=sys.stderr)
         return

@@ -1,6 +1,6 @@
 """jaxbert: pretrains, adapts and ships BERT-family encoders in JAX.
 
-`jaxbert.load(MODEL)` is the library's door; everything is imported only when it is asked for.
+`jaxbert.load(MODEL)` loads a model. A name is imported when it is first used.
 """
 
 from __future__ import annotations

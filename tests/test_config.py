@@ -13,7 +13,6 @@ from jaxbert.config import (
     RunConfig,
     ScheduleConfig,
     check,
-    config_hash,
     find_config,
     horizon,
     load_json,
@@ -66,16 +65,16 @@ def test_overrides_take_each_type():
         ("encoder.hiden_size=3", "Did you mean hidden_size"),
         ("encodr.hidden_size=3", "Did you mean encoder"),
         ("phases.shrt.steps=3", "Did you mean short"),
-        ("phases.2.steps=3", "no element '2'"),
-        ("phases.0.steps=many", "not a whole number"),
-        ("phases.0.steps=1.5", "not a whole number"),
-        ("data.lowercase=maybe", "neither true nor false"),
-        ("optimizer.name=adam", "not one of"),
-        ("seed", "KEY=VALUE"),
-        ("seed.more=1", "inside a plain value"),
+        ("phases.2.steps=3", "E-SET-KEY"),
+        ("phases.0.steps=many", "E-CONFIG-TYPE"),
+        ("phases.0.steps=1.5", "E-CONFIG-TYPE"),
+        ("data.lowercase=maybe", "E-CONFIG-TYPE"),
+        ("optimizer.clip_scope=row", "E-CONFIG-TYPE"),
+        ("seed", "E-SET-FORM"),
+        ("seed.more=1", "E-SET-KEY"),
         ('phases.0.rows=[{"pth": "a"}]', "Did you mean path"),
-        ("phases.0.rows=[a", "not JSON"),
-        ("phases.0.rows=[{}]", "no 'path'"),
+        ("phases.0.rows=[a", "E-CONFIG-TYPE"),
+        ("phases.0.rows=[{}]", "E-CONFIG-KEY"),
     ],
 )
 def test_mistyped_overrides(setting, words):
@@ -85,30 +84,31 @@ def test_mistyped_overrides(setting, words):
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "code", "named"),
     [
-        (["encoder.num_heads=7"], "num_heads"),
-        (["phases.0.length=1024"], "max_positions"),
-        (["phases.0.accumulation=3"], "accumulation"),
-        (["phases.1.name=short"], "share a name"),
-        (["phases.0.schedule=none"], "no schedule to continue"),
-        (["phases.0.schedule.warmup_steps=100"], "leaves nothing"),
-        (["data.source="], "no source"),
-        (["objectives.masked_lm.mask=0.95"], "sum at most 1"),
-        (["objectives.masked_lm=none"], "masked-LM"),
-        (["checkpoint.keep=2"], "at least 3"),
-        (["mesh.tensor=5"], "num_heads"),
-        (["mesh.tensor=4"], "128 x tensor"),
-        (["optimizer.beta2=1"], "[0, 1)"),
-        (["optimizer.epsilon=0"], "above 0"),
-        (["optimizer.weight_decay=-1"], "negative"),
+        (["encoder.num_heads=7"], "E-CONFIG-", "num_heads"),
+        (["phases.0.length=1024"], "E-CONFIG-RULE", "max_positions"),
+        (["phases.0.accumulation=3"], "E-CONFIG-RULE", "accumulation"),
+        (["phases.1.name=short"], "E-CONFIG-RULE", "phases"),
+        (["phases.0.schedule=none"], "E-CONFIG-RULE", "phases.short.schedule"),
+        (["phases.0.schedule.warmup_steps=100"], "E-CONFIG-RULE", "warmup_steps=10"),
+        (["data.source="], "E-CONFIG-RULE", "data.source"),
+        (["objectives.masked_lm.mask=0.95"], "E-CONFIG-RULE", "objectives.masked_lm"),
+        (["objectives.masked_lm=none"], "E-CONFIG-", "masked_lm"),
+        (["checkpoint.keep=2"], "E-CONFIG-RANGE", "checkpoint.keep is 2"),
+        (["mesh.tensor=5"], "E-CONFIG-", "tensor"),
+        (["mesh.tensor=4"], "E-CONFIG-", "128 x tensor"),
+        (["optimizer.beta2=1"], "E-CONFIG-RANGE", "optimizer.beta2"),
+        (["optimizer.epsilon=0"], "E-CONFIG-RANGE", "optimizer.epsilon"),
+        (["optimizer.weight_decay=-1"], "E-CONFIG-RANGE", "optimizer.weight_decay"),
+        (["optimizer.name=adam"], "E-CONFIG-NAME", "Did you mean adamw"),
     ],
 )
-def test_rules_that_concern_more_than_one_field(settings, words):
+def test_rules_of_a_config(settings, code, named):
     check(CONFIG)
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError, match=code) as caught:
         check(changed(*settings))
-    assert words in str(caught.value) and caught.value.exit_code == 2
+    assert named in str(caught.value) and caught.value.exit_code == 2
 
 
 @pytest.mark.parametrize(
@@ -140,19 +140,21 @@ def test_json_there_and_back(tmp_path):
     path = tmp_path / "config.json"
     save_json(CONFIG, path)
     assert load_json(path) == CONFIG == find_config(str(path))
-    assert config_hash(load_json(path)) == config_hash(CONFIG) != config_hash(changed("seed=1"))
+    other = changed("seed=1")
+    save_json(other, path)
+    assert load_json(path) == other != CONFIG
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{", "unreadable"),
+        ("{", "E-CONFIG-FILE"),
         ('{"name": "a", "sead": 1}', "Did you mean seed"),
-        ('{"name": "a", "seed": "1"}', "not of type int"),
-        ('{"name": "a", "seed": true}', "not of type int"),
-        ('{"name": "a", "phases": 3}', "not a list"),
-        ("{}", "no 'name'"),
-        ('{"name": "a", "seed": ' + "1" * 5000 + "}", "unreadable"),
+        ('{"name": "a", "seed": "1"}', "E-CONFIG-TYPE"),
+        ('{"name": "a", "seed": true}', "E-CONFIG-TYPE"),
+        ('{"name": "a", "phases": 3}', "E-CONFIG-TYPE"),
+        ("{}", "E-CONFIG-KEY"),
+        ('{"name": "a", "seed": ' + "1" * 5000 + "}", "E-CONFIG-FILE"),
     ],
 )
 def test_unusable_json(tmp_path, text, words):
@@ -167,14 +169,14 @@ def test_a_config_file_of_ones_own(tmp_path):
     path.write_text("from jaxbert.config import RunConfig\n\ndef get_config():\n    return RunConfig(name='mine')\n")
     assert find_config(str(path)).name == "mine"
     path.write_text("def get_config():\n    return 3\n")
-    with pytest.raises(InputError, match="gave a int"):
+    with pytest.raises(InputError, match="E-CONFIG-FILE"):
         find_config(str(path))
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("name = 'mine'\n", "no function get_config"),
+        ("name = 'mine'\n", "E-CONFIG-FILE"),
         ("def get_config(:\n", "SyntaxError"),
         ("import no_such_module\n", "line 1). Mend"),
         ("\ndef get_config():\n    return 1 / 0\n", "ZeroDivisionError: division by zero (mine.py, line 3)"),

@@ -1,4 +1,4 @@
-"""What a run is: its dataclasses, their checks, and how they are found, saved and compared. Imports no jax."""
+"""The config of a run: its dataclasses, their checks, and how a config is found, saved and compared. Imports no jax."""
 
 from jaxbert.config.checks import (
     check,
@@ -15,7 +15,6 @@ from jaxbert.config.derived import (
 )
 from jaxbert.config.io import (
     RESUME_MAY_CHANGE,
-    config_hash,
     config_names,
     find_config,
     from_json,
@@ -111,7 +110,6 @@ __all__ = [
     "TokenizerKind",
     "check",
     "check_slices",
-    "config_hash",
     "config_names",
     "did_you_mean",
     "find_config",

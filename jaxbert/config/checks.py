@@ -1,4 +1,4 @@
-"""The rules that a config must keep which concern more than one field. Touches no device and no file."""
+"""The rules of a config that its types do not enforce. Checks touch no device and no file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import typing
 from typing import Any
 
 from jaxbert.config.derived import horizon, mesh_shape
-from jaxbert.config.registry import Registry, did_you_mean
+from jaxbert.config.registry import Registry
 from jaxbert.config.schema import DistillationConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from jaxbert.errors import InputError
 
@@ -17,7 +17,7 @@ def check(config: RunConfig, devices: int | None = None) -> None:
 
     Args:
       config: the run.
-      devices: number of devices of the mesh, where known: then the mesh and the batches are checked against it.
+      devices: number of devices of the mesh. If it is known, the mesh and the batches are checked against it.
     """
     check_names(config)
     encoder = config.encoder
@@ -52,7 +52,7 @@ def check(config: RunConfig, devices: int | None = None) -> None:
     )
     _require(encoder.initializer_range > 0, "is not positive", "encoder.initializer_range", "Take one above 0.")
     _require(encoder.type_vocab_size >= 0, "is negative", "encoder.type_vocab_size", "0: no token types.")
-    _require(0 <= config.seed < 2**31, f"is {config.seed}", "seed", "Take one in 0 .. 2147483647.")
+    _range(0 <= config.seed < 2**31, config.seed, "seed", "Take one in 0 .. 2147483647.")
     _require(bool(config.phases), "a run needs at least one phase", "phases", "Add a PhaseConfig.")
     _require(
         config.objectives.masked_lm is not None,
@@ -63,21 +63,26 @@ def check(config: RunConfig, devices: int | None = None) -> None:
     _check_objectives(config)
     _check_phases(config)
     _check_optimizer(config.optimizer)
-    _require(
+    _range(
         config.checkpoint.keep >= 3,
-        f"keep is {config.checkpoint.keep}",
+        config.checkpoint.keep,
         "checkpoint.keep",
-        "Keep at least 3, so that a damaged checkpoint leaves a good one behind it.",
+        "Keep at least 3, so that a good checkpoint is left when one is damaged.",
     )
     _positive(config.checkpoint, "checkpoint", "every_steps")
     evaluation = config.evaluation
     _positive(evaluation, "evaluation", "batch_size")
     for name in ("every_steps", "batches", "patience", "seed"):
-        _require(getattr(evaluation, name) >= 0, "is negative", f"evaluation.{name}", "Take 0 or more.")
-    _require(0 < evaluation.mask_rate < 1, f"is {evaluation.mask_rate}", "evaluation.mask_rate", "Take one in (0, 1).")
+        _range(getattr(evaluation, name) >= 0, getattr(evaluation, name), f"evaluation.{name}", "Take 0 or more.")
+    _range(0 < evaluation.mask_rate < 1, evaluation.mask_rate, "evaluation.mask_rate", "Take one in (0, 1).")
     _positive(config.logging, "logging", "every_steps")
     _positive(config.guard, "guard", "max_skipped")
-    _require(config.guard.hang_minutes >= 0, "is negative", "guard.hang_minutes", "0 never ends a run.")
+    _range(
+        config.guard.hang_minutes >= 0,
+        config.guard.hang_minutes,
+        "guard.hang_minutes",
+        "Take minutes, or 0 so that no run is ended.",
+    )
     _positive(config.data, "data", "copies shuffle_window")
     _check_mesh(config, devices)
 
@@ -89,34 +94,34 @@ def _check_objectives(config: RunConfig) -> None:
     for name in ("next_sentence", "sentence_order"):
         _require(
             getattr(objectives, name) is None or encoder.type_vocab_size >= 2,
-            f"pairs ({name}) have two token types, the table has {encoder.type_vocab_size}",
+            f"the objective {name} has pairs with two token types, but the encoder has {encoder.type_vocab_size}",
             "encoder.type_vocab_size",
-            "Take 2.",
+            f"Set encoder.type_vocab_size=2, or objectives.{name}=none.",
         )
     _require(
         objectives.next_sentence is None or order is None,
-        "next_sentence and sentence_order label the same pairs",
+        "next_sentence and sentence_order cannot label the same pairs",
         "objectives",
-        "Set one of them to none.",
+        "Set objectives.next_sentence=none or objectives.sentence_order=none.",
     )
     if masked is not None:
         where = "objectives.masked_lm"
-        _require(0 < masked.rate < 1, f"rate is {masked.rate}", f"{where}.rate", "Take one in (0, 1).")
+        _range(0 < masked.rate < 1, masked.rate, f"{where}.rate", "Take one in (0, 1).")
         _require(
             masked.mask >= 0 and masked.random >= 0 and masked.mask + masked.random <= 1,
-            f"mask + random is {masked.mask + masked.random}",
+            f"mask is {masked.mask} and random is {masked.random}",
             where,
-            "Both must be at least 0 and their sum at most 1.",
+            "Take shares of at least 0 whose sum is at most 1.",
         )
         _positive(masked, where, "word_cap max_ngram max_span")
-        _require(0 < masked.span_p < 1, f"is {masked.span_p}", f"{where}.span_p", "Take one in (0, 1).")
-        _require(masked.smoothing >= 0, f"is {masked.smoothing}", f"{where}.smoothing", "Take 0 or more.")
+        _range(0 < masked.span_p < 1, masked.span_p, f"{where}.span_p", "Take one in (0, 1).")
+        _range(masked.smoothing >= 0, masked.smoothing, f"{where}.smoothing", "Take 0 or more.")
     if order is not None:
-        _require(0 < order.swap < 1, f"is {order.swap}", "objectives.sentence_order.swap", "Take one in (0, 1).")
+        _range(0 < order.swap < 1, order.swap, "objectives.sentence_order.swap", "Take one in (0, 1).")
     if boundary is not None:
         _require(
             masked is not None and masked.scheme == "span",
-            f"needs spans, but the masking scheme is {masked.scheme if masked else 'none'}",
+            f"this objective needs spans, but the masking scheme is {masked.scheme if masked else 'none'}",
             "objectives.span_boundary",
             "Set objectives.masked_lm.scheme=span.",
         )
@@ -127,44 +132,44 @@ def _check_objectives(config: RunConfig) -> None:
 
 def _check_distillation(config: RunConfig, distillation: DistillationConfig) -> None:
     where, student, teacher = "objectives.distillation", config.encoder, distillation.encoder
-    _require(bool(distillation.teacher), "no teacher", f"{where}.teacher", f"Pass --set {where}.teacher=MODEL.")
     _require(
-        distillation.temperature > 0, f"is {distillation.temperature}", f"{where}.temperature", "Take one above 0."
+        bool(distillation.teacher), "there is no teacher", f"{where}.teacher", f"Pass --set {where}.teacher=MODEL."
     )
+    _range(distillation.temperature > 0, distillation.temperature, f"{where}.temperature", "Take one above 0.")
     _positive(distillation, where, "chunk")
     for name in ("soft", "cosine"):
-        _require(getattr(distillation, name) >= 0, "is negative", f"{where}.{name}", "Take 0 or more.")
+        _range(getattr(distillation, name) >= 0, getattr(distillation, name), f"{where}.{name}", "Take 0 or more.")
     _require(
         distillation.soft > 0 or distillation.cosine > 0,
-        "soft and cosine are both 0, so the teacher teaches nothing",
+        "soft and cosine are both 0, so the student learns nothing from the teacher",
         where,
         f"Give one of them a weight, or set {where}=none.",
     )
     _require(
         len(distillation.layers) in (0, student.distinct_layers),
-        f"{len(distillation.layers)} layers of the teacher for {student.distinct_layers} of the student",
+        f"it names {len(distillation.layers)} layers of the teacher for {student.distinct_layers} of the student",
         f"{where}.layers",
-        "Name one of the teacher's for each of the student's, or none for a random start.",
+        "Name one layer of the teacher for each layer of the student, or none for a random start.",
     )
     if teacher is None:
         return
     _require(
         teacher.vocab_size == student.vocab_size,
-        f"the teacher's vocabulary has {teacher.vocab_size} pieces, the student's {student.vocab_size}",
+        f"the teacher's vocabulary has {teacher.vocab_size} pieces, but the student's has {student.vocab_size}",
         f"{where}.teacher",
         f"Set encoder.vocab_size={teacher.vocab_size}, or take a teacher of this vocabulary.",
     )
     for phase in config.phases:
         _require(
             phase.length <= teacher.longest_row,
-            f"rows of {phase.length} tokens, the teacher takes {teacher.longest_row}",
+            f"rows have {phase.length} tokens, but the teacher takes at most {teacher.longest_row}",
             f"phases.{phase.name}.length",
             "Shorten the rows, or take another teacher.",
         )
     for layer in distillation.layers:
         _require(
             0 <= layer < teacher.num_layers,
-            f"layer {layer} of a teacher that has {teacher.num_layers}",
+            f"it names layer {layer} of a teacher that has {teacher.num_layers} layers",
             f"{where}.layers",
             f"Take numbers from 0 to {teacher.num_layers - 1}.",
         )
@@ -179,88 +184,94 @@ def _check_distillation(config: RunConfig, distillation: DistillationConfig) -> 
         mine, other = getattr(student, name), getattr(teacher, name)
         _require(
             not distillation.layers or mine == other,
-            f"{name} is {mine}, the teacher's {other}, so its layers do not fit",
+            f"the student's {name} is {mine} and the teacher's is {other}, so the teacher's layers do not fit",
             f"{where}.layers",
-            f"Set {where}.layers=[] for a random start, or make them equal.",
+            f"Set {where}.layers=[] for a random start, or give both the same {name}.",
         )
 
 
 def _check_phases(config: RunConfig) -> None:
     names = [phase.name for phase in config.phases]
-    _require(len(set(names)) == len(names), f"phases share a name: {names}", "phases", "Give each its own.")
+    _require(
+        len(set(names)) == len(names),
+        f"two phases have the same name: {', '.join(names)}",
+        "phases",
+        "Give each phase another name.",
+    )
     for index, phase in enumerate(config.phases):
         where = f"phases.{phase.name}"
         _positive(phase, where, "length batch_size steps accumulation")
         _require(
             8 <= phase.length <= config.encoder.longest_row,
-            f"length {phase.length} is outside 8 .. {config.encoder.longest_row}, the encoder's positions",
+            f"length {phase.length} is outside 8 .. {config.encoder.longest_row}, which the encoder takes",
             f"{where}.length",
-            "Shorten the rows or raise encoder.max_positions.",
+            "Shorten the rows, or raise encoder.max_positions.",
         )
         _require(
             phase.batch_size % phase.accumulation == 0,
             f"accumulation {phase.accumulation} does not divide batch_size {phase.batch_size}",
             f"{where}.accumulation",
-            "Choose one that does.",
+            "Choose an accumulation that divides it.",
         )
         _require(
             0 <= phase.slots <= phase.length,
-            f"slots is {phase.slots}, rows have {phase.length} tokens",
+            f"slots is {phase.slots}, but rows have {phase.length} tokens",
             f"{where}.slots",
-            "0 takes round(rate x length).",
+            "Take at most the length, or 0 for round(rate x length).",
         )
         _require(
             index > 0 or phase.schedule is not None,
-            "the first phase has no schedule to continue",
+            "the first phase needs a schedule, because there is none before it",
             f"{where}.schedule",
-            "Give it a ScheduleConfig.",
+            f"Set {where}.schedule=default, or give it a ScheduleConfig.",
         )
         if phase.schedule is not None:
             _check_schedule(phase.schedule, horizon(config, index), f"{where}.schedule", f"phases.{index}.schedule")
         for source in phase.rows:
-            _require(source.weight > 0, f"weight is {source.weight}", f"{where}.rows", "Weights are positive.")
+            _range(source.weight > 0, source.weight, f"{where}.rows.weight", "Take a weight above 0.")
         _require(
             bool(phase.rows) or bool(config.data.source),
-            "no rows and no source to make them from",
+            "there are no rows, and no source to make them from",
             f"{where}.rows",
             "Pass --data ROWS, or set data.source.",
         )
 
 
 def _check_schedule(schedule: ScheduleConfig, steps: int, where: str, key: str) -> None:
-    _require(schedule.peak > 0, "peak is not positive", f"{where}.peak", "Give a rate.")
+    _range(schedule.peak > 0, schedule.peak, f"{where}.peak", "Give a rate above 0.")
     for name in ("warmup_steps", "end", "total_steps", "decay_steps"):
-        _require(getattr(schedule, name) >= 0, "negative", f"{where}.{name}", "Take 0 or more.")
-    _require(schedule.first_step in (0, 1), f"is {schedule.first_step}", f"{where}.first_step", "Take 0 or 1.")
-    _require(schedule.power > 0, f"is {schedule.power}", f"{where}.power", "Take one above 0.")
+        _range(getattr(schedule, name) >= 0, getattr(schedule, name), f"{where}.{name}", "Take 0 or more.")
+    _range(schedule.first_step in (0, 1), schedule.first_step, f"{where}.first_step", "Take 0 or 1.")
+    _range(schedule.power > 0, schedule.power, f"{where}.power", "Take one above 0.")
     shaped = schedule.kind in ("polynomial", "wsd")
     _require(
         shaped or schedule.power == 1.0,
-        f"power is {schedule.power}, which {schedule.kind} does not have",
+        f"power is {schedule.power}, but a schedule of kind {schedule.kind} has no power",
         f"{where}.power",
-        f"Set {key}.kind=polynomial or wsd, or leave the power at 1.",
+        f"Set {key}.kind=polynomial or {key}.kind=wsd, or leave the power at 1.",
     )
     _require(
         schedule.kind in ("constant", "inverse_sqrt") or schedule.warmup_steps < steps,
-        f"the warm-up of {schedule.warmup_steps} steps leaves nothing of {steps}",
+        f"the warm-up of {schedule.warmup_steps} steps is not shorter than the schedule of {steps} steps",
         f"{where}.warmup_steps",
         f"Shorten it, for example --set {key}.warmup_steps={steps // 10}.",
     )
     _require(
         schedule.kind != "inverse_sqrt" or schedule.warmup_steps > 0,
-        "inverse_sqrt falls as sqrt(warm-up / step), and there is no warm-up",
+        "inverse_sqrt falls as sqrt(warm-up / step), so it needs a warm-up",
         f"{where}.warmup_steps",
         f"Give one, for example --set {key}.warmup_steps={max(1, steps // 10)}.",
     )
     _require(
         schedule.kind == "wsd" or schedule.decay_steps == 0,
-        f"decay_steps is {schedule.decay_steps}, which {schedule.kind} does not have",
+        f"decay_steps is {schedule.decay_steps}, but a schedule of kind {schedule.kind} has no decay_steps",
         f"{where}.decay_steps",
-        f"Set {key}.kind=wsd, or leave it at 0.",
+        f"Set {key}.kind=wsd, or leave decay_steps at 0.",
     )
     _require(
         schedule.kind != "wsd" or 0 < schedule.decay_steps <= steps - schedule.warmup_steps,
-        f"{schedule.decay_steps} steps do not fit between the warm-up of {schedule.warmup_steps} and the end, {steps}",
+        f"a decay of {schedule.decay_steps} steps does not fit between the warm-up of {schedule.warmup_steps} and the "
+        f"end at {steps}",
         f"{where}.decay_steps",
         f"Set {key}.decay_steps between 1 and {max(1, steps - schedule.warmup_steps)}.",
     )
@@ -268,17 +279,17 @@ def _check_schedule(schedule: ScheduleConfig, steps: int, where: str, key: str) 
 
 def _check_optimizer(optimizer: OptimizerConfig) -> None:
     for name in ("beta1", "beta2"):
-        _require(0 <= getattr(optimizer, name) < 1, "outside [0, 1)", f"optimizer.{name}", "Take one in [0, 1).")
-    # With 0, a parameter that has had no gradient yet would be moved by 0 / 0.
-    _require(optimizer.epsilon > 0, f"is {optimizer.epsilon}", "optimizer.epsilon", "Take one above 0, say 1e-6.")
+        _range(0 <= getattr(optimizer, name) < 1, getattr(optimizer, name), f"optimizer.{name}", "Take one in [0, 1).")
+    # With 0, the update of a parameter that has had no gradient yet would be 0 / 0.
+    _range(optimizer.epsilon > 0, optimizer.epsilon, "optimizer.epsilon", "Take one above 0, for example 1e-6.")
     for name in ("weight_decay", "clip_norm"):
-        _require((getattr(optimizer, name) or 0.0) >= 0, "negative", f"optimizer.{name}", "Take 0 or more.")
+        _range((getattr(optimizer, name) or 0.0) >= 0, getattr(optimizer, name), f"optimizer.{name}", "Take 0 or more.")
 
 
 def _check_mesh(config: RunConfig, devices: int | None) -> None:
     mesh = config.mesh
     _positive(mesh, "mesh", "fsdp tensor")
-    _require(mesh.data == -1 or mesh.data >= 1, f"data is {mesh.data}", "mesh.data", "A positive number, or -1.")
+    _range(mesh.data == -1 or mesh.data >= 1, mesh.data, "mesh.data", "Take 1 or more, or -1 for all that is left.")
     _require(
         config.encoder.num_heads % mesh.tensor == 0,
         f"tensor {mesh.tensor} does not divide num_heads {config.encoder.num_heads}",
@@ -347,25 +358,27 @@ def check_names(part: Any, where: str = "") -> None:
         value, path = getattr(part, field.name), f"{where}.{field.name}" if where else field.name
         for registry in getattr(hints[field.name], "__metadata__", ()):
             if isinstance(registry, Registry) and value not in registry.names:
-                raise InputError(
-                    f"{path}: no {registry.what} is called {value!r}",
-                    where="config",
-                    fix=f"{did_you_mean(str(value), registry.names)}Known: {', '.join(registry.names)}.",
-                    code="E-CONFIG-NAME",
-                )
+                raise registry.unknown(value, path)
         for index, item in enumerate(value) if isinstance(value, tuple) else [(None, value)]:
             if dataclasses.is_dataclass(item):
                 check_names(item, path if index is None else f"{path}.{index}")
 
 
 def _require(condition: bool, what: str, where: str, fix: str) -> None:
+    """Raises InputError where fields of the config do not go together."""
     if not condition:
-        raise InputError(f"{where}: {what}", where="config", fix=fix)
+        raise InputError(f"{where}: {what}", where="config", fix=fix, code="E-CONFIG-RULE")
+
+
+def _range(condition: bool, value: Any, where: str, fix: str) -> None:
+    """Raises InputError where one field is outside its range."""
+    if not condition:
+        raise InputError(f"{where} is {value}", where="config", fix=fix, code="E-CONFIG-RANGE")
 
 
 def _positive(part: Any, where: str, names: str) -> None:
     for name in names.split():
-        _require(getattr(part, name) >= 1, f"is {getattr(part, name)}", f"{where}.{name}", "Take 1 or more.")
+        _range(getattr(part, name) >= 1, getattr(part, name), f"{where}.{name}", "Take 1 or more.")
 
 
 def check_slices(data: int, slices: int) -> None:

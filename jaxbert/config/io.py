@@ -1,9 +1,8 @@
-"""How configs are found, read, written and compared."""
+"""Finds, reads, writes and compares configs."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib
 import importlib.util
 import json
@@ -18,22 +17,22 @@ from jaxbert.config.registry import did_you_mean
 from jaxbert.config.schema import RunConfig
 from jaxbert.errors import CommandError, InputError
 
-# What a resumed run may change; any other difference is an InputError that shows it.
+# The keys that a resumed run may change. Any other difference is an InputError that shows it.
 RESUME_MAY_CHANGE = ("mesh", "checkpoint", "logging", "guard.hang_minutes", "phases.*.steps")
 
 
 def find_config(name: str) -> RunConfig:
-    """CONFIG of the command line: a bare name from `jaxbert.configs`, a Python file with `get_config`, or a JSON file.
+    """Returns CONFIG of the command line: a bare name from `jaxbert.configs`, a Python file with `get_config`, or JSON.
 
     Raises:
-      InputError: no such config (with the nearest names), or one that does not give a RunConfig.
+      InputError: there is no such config (the error names the nearest), or it does not give a RunConfig.
     """
     path = Path(name)
     if path.suffix == ".json":
         return load_json(path)
     if path.suffix == ".py":
         if not path.is_file():
-            raise InputError("no such config file", where=name, fix="Check the path.")
+            raise InputError("no such config file", where=name, fix="Check the path.", code="E-CONFIG-MISSING")
         config = _from_file(path)
     else:
         known = config_names()
@@ -42,33 +41,46 @@ def find_config(name: str) -> RunConfig:
                 f"no config named {name!r}",
                 where="CONFIG",
                 fix=f"{did_you_mean(name, known)}Known: {', '.join(known)}.",
+                code="E-CONFIG-MISSING",
             )
         config = importlib.import_module(f"jaxbert.configs.{name}").get_config()
     if not isinstance(config, RunConfig):
-        raise InputError(f"get_config() gave a {type(config).__name__}", where=name, fix="Return a RunConfig.")
+        raise InputError(
+            f"get_config() returned a {type(config).__name__}",
+            where=name,
+            fix="Return a RunConfig.",
+            code="E-CONFIG-FILE",
+        )
     return config
 
 
 def _from_file(path: Path) -> Any:
-    """What get_config() of a Python file gives. It is the user's: whatever goes wrong in it is wrong input."""
+    """Returns what get_config() of a Python file returns. The user wrote the file: an error in it is wrong input."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
         if not hasattr(module, "get_config"):
-            raise InputError("no function get_config", where=str(path), fix="Let it return a RunConfig.")
+            raise InputError(
+                "the file has no function get_config",
+                where=str(path),
+                fix="Add one that returns a RunConfig.",
+                code="E-CONFIG-FILE",
+            )
         return module.get_config()
     except CommandError:
         raise
     except Exception as error:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == spec.origin]
         where = f"{path}, line {lines[-1]}" if lines else str(path)
-        raise InputError(f"{type(error).__name__}: {error}", where=where, fix="Mend the config file.") from error
+        raise InputError(
+            f"{type(error).__name__}: {error}", where=where, fix="Mend the config file.", code="E-CONFIG-FILE"
+        ) from error
 
 
 def config_names() -> list[str]:
-    """Names of the configs that are installed."""
+    """Returns the names of the configs that are installed."""
     import pkgutil
 
     package = importlib.import_module("jaxbert.configs")
@@ -76,13 +88,8 @@ def config_names() -> list[str]:
 
 
 def to_json(config: Any) -> Any:
-    """A dataclass as plain JSON values."""
+    """Returns a dataclass as plain JSON values."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
-
-
-def config_hash(config: RunConfig) -> str:
-    """sha256 of the canonical JSON."""
-    return hashlib.sha256(json.dumps(to_json(config), sort_keys=True).encode()).hexdigest()
 
 
 def save_json(config: RunConfig, path: Path) -> None:
@@ -91,18 +98,25 @@ def save_json(config: RunConfig, path: Path) -> None:
 
 
 def load_json(path: Path) -> RunConfig:
-    """Reads what `save_json` wrote; strict: an unknown key or a value of another type is an InputError."""
+    """Reads what `save_json` wrote. An unknown key or a value of another type is an InputError."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError("no such config file", where=str(path), fix="Check the path.") from None
+        raise InputError(
+            "no such config file", where=str(path), fix="Check the path.", code="E-CONFIG-MISSING"
+        ) from None
     except (OSError, ValueError) as error:
-        raise InputError(f"unreadable config: {error}", where=str(path), fix="Give a saved config.json.") from None
+        raise InputError(
+            f"the config cannot be read: {error}",
+            where=str(path),
+            fix="Give a saved config.json.",
+            code="E-CONFIG-FILE",
+        ) from None
     return typing.cast(RunConfig, from_json(RunConfig, values, str(path)))
 
 
 def from_json(kind: Any, value: Any, where: str) -> Any:
-    """`value` (plain JSON) as `kind`: a dataclass, a Literal, int, float, str, bool, `X | None` or `tuple[X, ...]`."""
+    """Returns plain JSON as a `kind`: a dataclass, a Literal, int, float, str, bool, `X | None` or `tuple[X, ...]`."""
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, dict):
             raise _mistyped(value, "an object", where)
@@ -114,7 +128,12 @@ def from_json(kind: Any, value: Any, where: str) -> Any:
         for field in dataclasses.fields(kind):
             needed = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
             if needed and field.name not in value:
-                raise InputError(f"no {field.name!r}", where=where, fix=f"Add {field.name!r}: it has no default.")
+                raise InputError(
+                    f"no {field.name!r}",
+                    where=where,
+                    fix=f"Add {field.name!r}: it has no default.",
+                    code="E-CONFIG-KEY",
+                )
         return typing.cast(Any, kind)(
             **{key: from_json(hints[key], item, f"{where}.{key}") for key, item in value.items()}
         )
@@ -138,10 +157,10 @@ def from_json(kind: Any, value: Any, where: str) -> Any:
 
 
 def variant(kind: Any, values: Mapping[str, Any], where: str) -> Any:
-    """The dataclass to make from `values`: `kind`, or the one that its `VARIANTS` has under the name in `values`.
+    """Returns the dataclass to make from `values`: `kind`, or the entry of its `VARIANTS` that `values` names.
 
     Raises:
-      InputError: nothing of that name is registered.
+      InputError: the registry has no such name.
     """
     registry = getattr(kind, "VARIANTS", None)
     if registry is None:
@@ -152,28 +171,28 @@ def variant(kind: Any, values: Mapping[str, Any], where: str) -> Any:
     if name == default:
         return kind
     if not isinstance(name, str) or name not in registry.names:
-        raise InputError(
-            f"no {registry.what} is called {name!r}",
-            where=f"{where}.{key}",
-            fix=f"{did_you_mean(str(name), registry.names)}Known: {', '.join(registry.names)}.",
-            code="E-CONFIG-NAME",
-        )
+        raise registry.unknown(name, f"{where}.{key}")
     return registry.entries[name].config
 
 
 def unknown_key(key: str, known: list[str], where: str) -> InputError:
-    """The error for a key that does not exist, naming the nearest."""
+    """Returns the error for a key that does not exist. It names the nearest key."""
     return InputError(
-        f"unknown key {key!r}", where=where, fix=f"{did_you_mean(key, known)}Known: {', '.join(sorted(known))}."
+        f"unknown key {key!r}",
+        where=where,
+        fix=f"{did_you_mean(key, known)}Known: {', '.join(sorted(known))}.",
+        code="E-CONFIG-KEY",
     )
 
 
 def _mistyped(value: Any, expected: str, where: str) -> InputError:
-    return InputError(f"{value!r} is not {expected}", where=where, fix=f"Give a value that is {expected}.")
+    return InputError(
+        f"{value!r} is not {expected}", where=where, fix=f"Give a value that is {expected}.", code="E-CONFIG-TYPE"
+    )
 
 
 def resume_differences(saved: RunConfig, new: RunConfig) -> list[str]:
-    """Differences that a resume does not allow, as lines 'key: saved -> new'."""
+    """Returns the differences that a resume does not allow, as lines 'key: saved -> new'."""
     lines = []
     before, after = dict(_leaves(to_json(saved))), dict(_leaves(to_json(new)))
     for key in sorted(before.keys() | after.keys()):

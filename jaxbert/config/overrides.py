@@ -1,50 +1,97 @@
-"""`--set a.b=v`: typed, strict changes to a config. An unknown key is an error that names the nearest. No jax."""
+"""`--set a.b=v`: typed, strict changes of a config. An unknown key is an error that names the nearest. No jax."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any, Literal
 
-from jaxbert.config import RunConfig, did_you_mean, from_json, scaling, unknown_key
+from jaxbert.config import scaling
+from jaxbert.config.io import from_json, unknown_key
+from jaxbert.config.registry import did_you_mean
+from jaxbert.config.schema import RunConfig
 from jaxbert.errors import InputError
 
+_log = logging.getLogger(__name__)
 _TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
 
 
-def apply_overrides(
-    config: RunConfig, settings: list[str], note: Callable[[str], None] = lambda line: None
-) -> RunConfig:
-    """`config` with each `key=value` of `settings` applied in order.
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One `--set KEY=VALUE`.
 
-    Keys are field names joined by dots; an element of a tuple is named by its index, by its `name` where it has one
-    (`phases.main.steps`), or `*` for all. Values are parsed by the field's type; a part that may be None takes
-    `none` or `default`; a tuple takes JSON. A key `scale.X` is a helper of `jaxbert.config.scaling`, which
-    tells `note` what it did.
+    Attributes:
+      key: field names joined by dots, or `scale.NAME` for a helper of `jaxbert.config.scaling`.
+      value: the text behind the first equals sign. The type of the field decides what it means.
+    """
+
+    key: str
+    value: str
+
+    @property
+    def where(self) -> str:
+        """The setting as an error names it."""
+        return f"--set {self.key}"
+
+
+def parse_settings(texts: Iterable[str]) -> tuple[Setting, ...]:
+    """Returns the settings that `KEY=VALUE` texts give, in their order.
 
     Raises:
-      InputError: an unknown key or a value of the wrong type.
+      InputError: a text is not KEY=VALUE.
     """
-    for setting in settings:
-        key, separator, value = setting.partition("=")
+    found = []
+    for text in texts:
+        key, separator, value = text.partition("=")
         if not separator or not key:
             raise InputError(
-                f"{setting!r} is not KEY=VALUE", where="--set", fix="Write for example phases.0.steps=100."
+                f"{text!r} is not KEY=VALUE",
+                where="--set",
+                fix="Write for example phases.0.steps=100.",
+                code="E-SET-FORM",
             )
-        if key.startswith(scaling.PREFIX):
-            config, lines = scaling.scale(config, key.removeprefix(scaling.PREFIX), value)
-            for line in lines:
-                note(line)
+        found.append(Setting(key, value))
+    return tuple(found)
+
+
+def apply_settings(config: RunConfig, settings: Iterable[Setting]) -> tuple[RunConfig, list[str]]:
+    """Returns `config` with the settings applied in their order, and the lines of the scaling helpers.
+
+    Keys are field names joined by dots. An element of a tuple is named by its index, by its `name` where it has one
+    (`phases.main.steps`), or by `*` for all elements. The field's type says how a value is parsed; a part that may be
+    None takes `none` or `default`; a tuple takes JSON.
+
+    Raises:
+      InputError: a key is unknown, or a value has the wrong type.
+    """
+    lines = []
+    for setting in settings:
+        if setting.key.startswith(scaling.PREFIX):
+            config, said = scaling.scale(config, setting.key.removeprefix(scaling.PREFIX), setting.value)
+            lines += said
         else:
-            config = _replace(RunConfig, config, key.split("."), value, f"--set {key}")
-    return config
+            config = _replace(RunConfig, config, setting.key.split("."), setting.value, setting.where)
+    return config, lines
+
+
+def apply_overrides(config: RunConfig, texts: Iterable[str]) -> RunConfig:
+    """Returns `config` with each `KEY=VALUE` of `texts` applied in order, and logs what the scaling helpers did.
+
+    Raises:
+      InputError: a text is not KEY=VALUE, a key is unknown, or a value has the wrong type.
+    """
+    changed, lines = apply_settings(config, parse_settings(texts))
+    for line in lines:
+        _log.info(line)
+    return changed
 
 
 def _replace(kind: Any, current: Any, path: list[str], text: str, where: str) -> Any:
-    """`current`, which is of type `kind`, with the value at `path` replaced by `text`."""
+    """Returns `current`, a value of type `kind`, with the value at `path` replaced by `text`."""
     if not path:
         return _parse(kind, text, where)
     name, rest = path[0], path[1:]
@@ -57,7 +104,12 @@ def _replace(kind: Any, current: Any, path: list[str], text: str, where: str) ->
             for index, item in enumerate(current)
         )
     if not dataclasses.is_dataclass(inner):
-        raise InputError(f"{name!r} is looked for inside a plain value", where=where, fix="Shorten the key.")
+        raise InputError(
+            f"the key looks for {name!r} inside a plain value",
+            where=where,
+            fix="Shorten the key.",
+            code="E-SET-KEY",
+        )
     hints = typing.get_type_hints(inner)
     if name not in hints:
         raise unknown_key(name, list(hints), where)
@@ -73,7 +125,10 @@ def _elements(items: tuple[Any, ...], name: str, where: str) -> list[int]:
     names = [str(getattr(item, "name", index)) for index, item in enumerate(items)]
     if name not in names:
         raise InputError(
-            f"no element {name!r}", where=where, fix=f"{did_you_mean(name, names)}Known: {', '.join(names)}, *."
+            f"there is no element {name!r}",
+            where=where,
+            fix=f"{did_you_mean(name, names)}Known: {', '.join(names)}, *.",
+            code="E-SET-KEY",
         )
     return [names.index(name)]
 
@@ -85,7 +140,7 @@ def _without_none(kind: Any) -> Any:
 
 
 def _parse(kind: Any, text: str, where: str) -> Any:
-    """`text` as a value of type `kind`."""
+    """Returns `text` as a value of type `kind`."""
     inner = _without_none(kind)
     if inner is not kind and text.lower() == "none":
         return None
@@ -97,16 +152,22 @@ def _parse(kind: Any, text: str, where: str) -> Any:
         return from_json(inner, text, where)
     if inner is bool:
         if text.lower() not in _TRUE + _FALSE:
-            raise InputError(f"{text!r} is neither true nor false", where=where, fix="Give true or false.")
+            raise InputError(
+                f"{text!r} is neither true nor false", where=where, fix="Give true or false.", code="E-CONFIG-TYPE"
+            )
         return text.lower() in _TRUE
     if inner is int or inner is float:
         try:
             return inner(text)
         except ValueError:
             kind_name = "a whole number" if inner is int else "a number"
-            raise InputError(f"{text!r} is not {kind_name}", where=where, fix=f"Give {kind_name}.") from None
+            raise InputError(
+                f"{text!r} is not {kind_name}", where=where, fix=f"Give {kind_name}.", code="E-CONFIG-TYPE"
+            ) from None
     try:
         value = json.loads(text)
     except json.JSONDecodeError:
-        raise InputError(f"{text!r} is not JSON", where=where, fix="Set its fields one by one, or give JSON.") from None
+        raise InputError(
+            f"{text!r} is not JSON", where=where, fix="Set the fields one by one, or give JSON.", code="E-CONFIG-TYPE"
+        ) from None
     return from_json(inner, value, where)

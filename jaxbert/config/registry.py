@@ -1,7 +1,7 @@
-"""Tables of other rooms that a config names entries of: rows policies, optimizers, families, tasks. Imports no jax.
+"""Looks up names of a config in the tables of other rooms: rows policies, optimizers, families, tasks. Imports no jax.
 
-Config lies below the rooms whose tables it names. So a table is imported only when a name is looked up in it, as the
-configs of `configs/` are: an entry is added by its file and its line there, and nothing here has to know of it.
+The config room is below the rooms whose tables it names. So a table is imported only when a name is looked up in it. A
+new entry needs its file and its line in that table, and no change here.
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from jaxbert.errors import InputError
+
 
 @dataclass(frozen=True)
 class Registry:
-    """A mapping from names to entries, in a module of this package.
+    """A mapping from names to entries in a module of this package.
 
     Attributes:
       what: what an entry is called in a message, for example "rows policy".
       module: the module that holds the mapping.
       attribute: the mapping's name in it.
-      also: names that stand for no entry: what they mean is decided when the run begins.
+      also: names without an entry. The run decides what they mean when it begins.
     """
 
     what: str
@@ -40,8 +42,17 @@ class Registry:
         """The names that a config may give, in the mapping's order."""
         return [*self.entries, *self.also]
 
+    def unknown(self, name: object, where: str) -> InputError:
+        """Returns the error for a name that is not in the mapping. It names the nearest."""
+        return InputError(
+            f"no {self.what} is called {name!r}",
+            where=where,
+            fix=f"{did_you_mean(str(name), self.names)}Known: {', '.join(self.names)}.",
+            code="E-CONFIG-NAME",
+        )
+
 
 def did_you_mean(word: str, known: list[str]) -> str:
-    """'Did you mean X? ', or nothing where no known word is near."""
+    """Returns 'Did you mean X? ', or an empty text where no known word is near."""
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"Did you mean {near[0]}? " if near else ""

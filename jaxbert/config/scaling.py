@@ -1,4 +1,4 @@
-"""`--set scale.KEY=VALUE`: helpers that change several fields of a run together, and say what they did. No jax.
+"""`--set scale.KEY=VALUE`: helpers that change several fields of a run together, and report each change. No jax.
 
     scale.batch_size=N    the first phase's batch becomes N rows, the others' in proportion. The rates follow the square
                           root of the batch, the steps keep the number of rows, the warm-ups keep their steps;
@@ -16,17 +16,18 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 
-from jaxbert.config import EvaluationConfig, PhaseConfig, RunConfig, did_you_mean
+from jaxbert.config.registry import did_you_mean
+from jaxbert.config.schema import EvaluationConfig, PhaseConfig, RunConfig
 from jaxbert.errors import InputError
 
 PREFIX = "scale."
 
 
 def scale(config: RunConfig, key: str, value: str) -> tuple[RunConfig, list[str]]:
-    """`config` changed by the helper `key`, and lines that say what it did.
+    """Returns `config` as the helper `key` changes it, and a line for each change.
 
     Raises:
-      InputError: no such helper, or a value it cannot take.
+      InputError: there is no such helper, or it cannot take the value.
     """
     if key not in HELPERS:
         known = ", ".join(f"{PREFIX}{name}" for name in HELPERS)
@@ -34,15 +35,21 @@ def scale(config: RunConfig, key: str, value: str) -> tuple[RunConfig, list[str]
             f"unknown key {key!r}",
             where=f"--set {PREFIX}{key}",
             fix=f"{did_you_mean(key, list(HELPERS))}Known: {known}.",
+            code="E-CONFIG-KEY",
         )
     return HELPERS[key](config, value)
 
 
 def scale_batch_size(config: RunConfig, value: str) -> tuple[RunConfig, list[str]]:
-    """Every batch in proportion to the first, which becomes `value` rows; see the module."""
+    """Scales every batch in proportion to the first one, which becomes `value` rows; see the module."""
     where = f"--set {PREFIX}batch_size"
     if not value.isdecimal() or int(value) < 1:
-        raise InputError(f"{value!r} is no number of rows", where=where, fix="Give a whole number of 1 or more.")
+        raise InputError(
+            f"{value!r} is not a number of rows",
+            where=where,
+            fix="Give a whole number of 1 or more.",
+            code="E-CONFIG-TYPE",
+        )
     first = config.phases[0].batch_size
     share = int(value) / first
     lines = [
@@ -57,6 +64,7 @@ def scale_batch_size(config: RunConfig, value: str) -> tuple[RunConfig, list[str
                 f"phase {phase.name} would have {phase.batch_size * share:g} rows",
                 where=where,
                 fix=f"Take a multiple of {first // math.gcd(first, *(other.batch_size for other in config.phases))}.",
+                code="E-CONFIG-BATCH",
             )
         phases.append(_with_batch(phase, rows, share))
         lines.append(f"{PREFIX}batch_size={value}: {_changes(phase, phases[-1])}")
@@ -74,20 +82,26 @@ def scale_batch_size(config: RunConfig, value: str) -> tuple[RunConfig, list[str
     if evaluation.batch_size != config.evaluation.batch_size:
         batches = f"{evaluation.batches:,} batches" if evaluation.batches else "the whole split in batches"
         lines.append(
-            f"{PREFIX}batch_size={value}: evaluation of {batches} of {evaluation.batch_size:,} rows, training's fewest"
+            f"{PREFIX}batch_size={value}: evaluation of {batches} of {evaluation.batch_size:,} rows, "
+            "the smallest batch of training"
         )
     return scaled, lines
 
 
 def scale_steps(config: RunConfig, value: str) -> tuple[RunConfig, list[str]]:
-    """A share `value` of every phase's steps, warm-up and decay."""
+    """Scales the steps, the warm-up and the decay of every phase by `value`."""
     where = f"--set {PREFIX}steps"
     try:
         share = float(value)
     except ValueError:
         share = math.nan
     if not 0 < share < math.inf:
-        raise InputError(f"{value!r} is no share of the steps", where=where, fix="Give a number above 0, say 0.1.")
+        raise InputError(
+            f"{value!r} is not a share of the steps",
+            where=where,
+            fix="Give a number above 0, for example 0.1.",
+            code="E-CONFIG-TYPE",
+        )
     phases = tuple(_with_steps(phase, share) for phase in config.phases)
     lines = [f"{PREFIX}steps={value}: {_changes(a, b)}" for a, b in zip(config.phases, phases, strict=True)]
     return dataclasses.replace(config, phases=phases), lines
@@ -100,7 +114,7 @@ HELPERS: Mapping[str, Callable[[RunConfig, str], tuple[RunConfig, list[str]]]] =
 
 
 def _with_batch(phase: PhaseConfig, rows: int, share: float) -> PhaseConfig:
-    """`phase` with `rows` a batch: `share` times what it had."""
+    """Returns `phase` with batches of `rows` rows, which is `share` times the rows that it had."""
     schedule = phase.schedule
     if schedule is not None:
         schedule = dataclasses.replace(
@@ -120,7 +134,7 @@ def _with_batch(phase: PhaseConfig, rows: int, share: float) -> PhaseConfig:
 
 
 def _evaluation(evaluation: EvaluationConfig, share: float, most: int) -> EvaluationConfig:
-    """As often in rows, over as many rows, in batches of `most` rows at most."""
+    """Returns the evaluation as often in rows, over as many rows, in batches of at most `most` rows."""
     rows = min(evaluation.batch_size, most)
     return dataclasses.replace(
         evaluation,
@@ -131,7 +145,7 @@ def _evaluation(evaluation: EvaluationConfig, share: float, most: int) -> Evalua
 
 
 def _with_steps(phase: PhaseConfig, share: float) -> PhaseConfig:
-    """`phase` with a share of its steps."""
+    """Returns `phase` with a share of its steps."""
     schedule = phase.schedule
     if schedule is not None:
         schedule = dataclasses.replace(
@@ -144,12 +158,12 @@ def _with_steps(phase: PhaseConfig, share: float) -> PhaseConfig:
 
 
 def _steps(steps: int, share: float) -> int:
-    """0 means "none" wherever it stands, and stays."""
+    """Scales a number of steps. 0 means "none" in every such field, so it stays 0."""
     return max(1, round(steps * share)) if steps else 0
 
 
 def _changes(old: PhaseConfig, new: PhaseConfig) -> str:
-    """What became of a phase: 'phase long: batch 64 -> 16 rows, steps ...'."""
+    """Returns a line about a changed phase: 'phase long: batch 64 -> 16 rows, steps ...'."""
     parts = [_change("batch", f"{old.batch_size:,}", f"{new.batch_size:,}", " rows")]
     parts.append(_change("steps", f"{old.steps:,}", f"{new.steps:,}"))
     if old.schedule is not None and new.schedule is not None:

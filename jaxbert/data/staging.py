@@ -16,8 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jaxbert import config as configs
-from jaxbert.config import PhaseConfig, RunConfig
 from jaxbert.core.progress import Progress
 from jaxbert.data import shards
 from jaxbert.data.rows import canonical_hash
@@ -26,11 +24,6 @@ from jaxbert.stores.storage import Bucket, cache_directory, is_remote
 
 # The copies that this process has made or found, because a run opens its rows more than once.
 _local: dict[str, Path] = {}
-
-
-def phase_rows(config: RunConfig, phase: PhaseConfig, workdir: Path) -> list[tuple[Path, float]]:
-    """Returns (directory on this machine, weight) of the rows of a phase, after copying them if needed."""
-    return [(local(path), weight) for path, weight in configs.phase_rows(config, phase, workdir)]
 
 
 def local(path: str | Path) -> Path:

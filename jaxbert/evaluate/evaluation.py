@@ -22,14 +22,16 @@ from jaxbert.config import (
     SentenceOrderConfig,
     SpanBoundaryConfig,
     load_json,
+    phase_rows,
 )
 from jaxbert.core.parameters import Params
 from jaxbert.core.sharding import global_batch, replicated, single_device_mesh
 from jaxbert.data.pipeline import FixedBatches, Rows, count_tokens
-from jaxbert.data.staging import local, phase_rows
+from jaxbert.data.staging import local
 from jaxbert.errors import InputError
 from jaxbert.models.model import head_sizes
 from jaxbert.objectives import OBJECTIVES, Frozen, Term
+from jaxbert.stores.workdir import workdir_of
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.training.step import (
     Program,
@@ -135,9 +137,10 @@ def evaluate(
     Raises:
       InputError: no such model or rows, or rows of another tokenizer.
     """
-    loaded = load(model, note=note)
+    loaded = load(model)
+    place = loaded.path or Path(model)
     loaded.require("masked_lm")
-    directories = [local(rows)] if rows is not None else trained_rows(Path(model))
+    directories = [local(rows)] if rows is not None else trained_rows(place)
     splits = [Rows(directory, "validation", verify=True) for directory in directories]
     splits = [split for split in splits if len(split)]
     if not splits:
@@ -147,11 +150,11 @@ def evaluate(
         raise InputError("has no tokenizer", where=model, fix="Add tokenizer.json or vocab.txt to it.")
     for split in splits:
         split.require(length=splits[0].length, vocab_size=loaded.config.vocab_size, tokenizer_hash=tokenizer.hash)
-    config = _evaluation_config(Path(model), loaded, splits[0])
+    config = _evaluation_config(place, loaded, splits[0])
     mesh = single_device_mesh()
     program = build(config, mesh)
     with jax.set_mesh(mesh):
-        counted = _counted_rows(config, Path(model), directories[0])
+        counted = _counted_rows(config, place, directories[0])
         frozen = replicated(mesh, vocabulary_tables(config, tokenizer, counted))
         params = jax.tree.map(
             lambda value, like: jax.device_put(value, like.sharding),
@@ -184,7 +187,7 @@ def trained_rows(model: Path) -> list[Path]:
     Raises:
       InputError: it is no run, or its rows are gone.
     """
-    workdir = model.parent.parent if model.parent.name == "checkpoints" else model
+    workdir, _ = workdir_of(model)
     path = workdir / "config.json"
     try:
         config = load_json(path)
@@ -192,7 +195,7 @@ def trained_rows(model: Path) -> list[Path]:
         raise InputError(
             "is not a run, so it has no rows of its own", where=str(model), fix="Give --data ROWS."
         ) from None
-    return [directory for directory, _ in phase_rows(config, config.phases[-1], workdir)]
+    return [local(directory) for directory, _ in phase_rows(config, config.phases[-1], workdir)]
 
 
 def _counted_rows(config: RunConfig, model: Path, directory: Path) -> list[Rows]:
@@ -202,10 +205,10 @@ def _counted_rows(config: RunConfig, model: Path, directory: Path) -> list[Rows]
     """
     if not needs_counts(config):
         return []
-    workdir = model.parent.parent if model.parent.name == "checkpoints" else model
+    workdir, _ = workdir_of(model)
     try:
         own = load_json(workdir / "config.json")
-        return [Rows(path, "train") for path, _ in phase_rows(own, own.phases[0], workdir)]
+        return [Rows(local(path), "train") for path, _ in phase_rows(own, own.phases[0], workdir)]
     except InputError:
         return [Rows(directory, "train")]
 
@@ -215,7 +218,7 @@ def _evaluation_config(model: Path, loaded: Loaded, rows: Rows) -> RunConfig:
 
     Only the objectives whose heads the model has and that can be judged on these rows; no teacher.
     """
-    workdir = model.parent.parent if model.parent.name == "checkpoints" else model
+    workdir, _ = workdir_of(model)
     try:
         config = load_json(workdir / "config.json")
     except InputError:

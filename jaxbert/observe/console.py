@@ -1,7 +1,7 @@
-"""What the modules of this package say through `logging`, shown on a terminal as plain lines.
+"""Shows the log of this package on a terminal as plain lines.
 
-Modules log to `logging.getLogger(__name__)`. A program that uses the package as a library decides by itself what it
-shows; the command line calls `show_log`.
+Modules log to `logging.getLogger(__name__)`. The command line calls `show_log`. A program that uses the package as a
+library sets up `logging` itself.
 """
 
 from __future__ import annotations

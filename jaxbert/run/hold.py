@@ -1,13 +1,13 @@
-"""A workdir: whether a run may begin in it, and the right to write it."""
+"""Decides whether a run may begin in a workdir, and holds the right to write it."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 import shutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -22,69 +22,113 @@ from jaxbert.config import (
 )
 from jaxbert.errors import CommandError, InputError
 from jaxbert.run.processes import Watch, wait_for_all
+from jaxbert.run.teacher import TRAINED_FIRST
 from jaxbert.stores.files import arriving
 from jaxbert.stores.lease import Lease
 from jaxbert.stores.mirror import Mirror
 from jaxbert.stores.storage import is_remote, storage
 from jaxbert.stores.workdir import BEFORE, CHECKPOINTS, name_of, storage_of
 
-# What a run writes in its workdir; --overwrite removes these and nothing else.
+_log = logging.getLogger(__name__)
+
+# The names that a run writes in its workdir. --overwrite removes these and nothing else.
 OUTPUTS = (
     *("config.json", "parameters.txt", "checkpoints", "tokenizer", "data"),
-    *("metrics.jsonl", "telemetry.jsonl", "tensorboard"),
+    *("metrics.jsonl", "telemetry.jsonl", "tensorboard", "profile"),
     *("report.html", "loss.png", "evaluation.json"),
 )
 
-
-# Where a run that is being replaced waits until the new one stands.
+# The directory in which a run that is being replaced waits until the new one has begun.
 _REPLACED = ".replaced"
-
-
 _LOCK = ".lock"
 
 
 def check_workdir(config: RunConfig, workdir: Path, overwrite: bool) -> bool:
-    """Whether this continues a run: one of the same config, with or without `overwrite`.
+    """Returns whether the workdir holds a run of the same config, which continues, with or without `overwrite`.
 
     Raises:
-      InputError: the directory belongs to something else, or, without `overwrite`, to a run that differs.
+      InputError: the directory holds something else, or, without `overwrite`, a run that differs.
     """
     if workdir.exists() and not workdir.is_dir():
-        raise InputError("is a file where a directory is due", where=str(workdir), fix="Give another --workdir.")
+        raise _not_a_directory(workdir)
     nearest = next(path for path in [workdir, *workdir.absolute().parents] if path.exists())
     if not nearest.is_dir():
-        raise InputError("is a file where a directory is due", where=str(nearest), fix="Give another --workdir.")
+        raise _not_a_directory(nearest)
     if not os.access(nearest, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
-        raise InputError("no permission to write", where=str(nearest), fix="Give another --workdir.")
+        raise InputError(
+            "no permission to write",
+            where=str(nearest),
+            fix="Give another --workdir.",
+            code="E-WORKDIR-PERMISSION",
+        )
     name = name_of(workdir)
     if not workdir.is_dir() or {path.name for path in workdir.iterdir()} <= {_REPLACED, _LOCK, *BEFORE}:
         if is_remote(name) and storage_of(workdir).names(CHECKPOINTS):
-            raise InputError("has checkpoints but no config.json", where=name, fix="Give a new URL.")
+            raise InputError(
+                "the URL has checkpoints but no config.json",
+                where=name,
+                fix="Give a new URL.",
+                code="E-WORKDIR-DAMAGED",
+            )
         return False
     try:
         saved = load_json(workdir / "config.json")
     except InputError:
-        raise InputError("is not empty and no run's workdir", where=name, fix="Give a new directory.") from None
+        raise InputError(
+            "the directory is not empty, and it holds no run",
+            where=name,
+            fix="Give a new directory.",
+            code="E-WORKDIR-FOREIGN",
+        ) from None
     differences = resume_differences(saved, config)
     if differences and not overwrite:
         raise InputError(
-            f"holds another run; it differs in {'; '.join(differences)}",
+            f"the workdir holds another run, which differs in {'; '.join(differences)}",
             where=name,
             fix="Give another --workdir, undo the difference, or replace that run with --overwrite.",
+            code="E-WORKDIR-OTHER-RUN",
         )
     if differences and is_remote(name):
         raise InputError(
-            "a run in a bucket is not replaced", where=name, fix="Give another --workdir, or remove that one first."
+            "a run in a bucket cannot be replaced",
+            where=name,
+            fix="Give another --workdir, or remove that run first.",
+            code="E-WORKDIR-OTHER-RUN",
         )
     return not differences
 
 
+def _not_a_directory(path: Path) -> InputError:
+    return InputError(
+        "the path is a file, but a directory is needed",
+        where=str(path),
+        fix="Give another --workdir.",
+        code="E-WORKDIR-FILE",
+    )
+
+
+def check_inputs_lie_elsewhere(config: RunConfig, workdir: Path) -> None:
+    """Raises InputError where the inputs of a new run are in the workdir that it replaces."""
+    inputs = [source.path for phase in config.phases for source in phase.rows if not is_remote(source.path)]
+    distillation = config.objectives.distillation
+    if distillation is not None and not distillation.teacher.startswith(TRAINED_FIRST):
+        inputs.append(distillation.teacher)
+    for path in filter(None, [*inputs, config.data.tokenizer, config.init]):
+        if workdir.absolute() in [Path(path).absolute(), *Path(path).absolute().parents]:
+            raise InputError(
+                "this path is in the workdir of the new run, which would replace it",
+                where=path,
+                fix="Give another --workdir, or move the path.",
+                code="E-WORKDIR-INPUT",
+            )
+
+
 @contextmanager
 def begun(config: RunConfig, workdir: Path, resuming: bool, leader: bool, hold: Hold) -> Iterator[None]:
-    """The workdir while a run is being prepared in it.
+    """Prepares a run in the workdir.
 
-    A new run's workdir is as it was before if its input turns out to be wrong; a run that is replaced is removed only
-    when the new one stands.
+    If the input of a new run turns out to be wrong, its workdir becomes what it was before. A run that is replaced is
+    removed only when the new one has begun.
     """
     if not leader:
         yield
@@ -121,7 +165,7 @@ def _write_config(config: RunConfig, workdir: Path) -> None:
 
 
 def _move(source: Path, target: Path) -> None:
-    """Moves a run's outputs; removes `source` if it is the hidden place of a replaced run."""
+    """Moves the outputs of a run, and removes `source` if it is the hidden place of a replaced run."""
     for name in OUTPUTS:
         if (source / name).exists():
             target.mkdir(exist_ok=True)
@@ -140,12 +184,12 @@ def _remove_outputs(workdir: Path) -> None:
 
 
 class Hold:
-    """A workdir, and the right to write it: a file lock on this machine, a lease where others may see the place.
+    """The right to write a workdir: a file lock for processes of this machine, a lease for those of other machines.
 
     Attributes:
-      name: as the user gave it: a directory or a URL.
-      path: the directory of this machine.
-      mirror: of a workdir in a bucket.
+      name: the directory or URL, as the user wrote it.
+      path: the directory on this machine.
+      mirror: copies a workdir in a bucket; None for a directory.
     """
 
     def __init__(self, workdir: Path | str, watch: Watch):
@@ -156,11 +200,11 @@ class Hold:
         self._new = self._begun = False
         self._lease = Lease(storage(self.name), on_loss=watch.end)
 
-    def wait(self, note: Callable[[str], None]) -> None:
-        """Returns in every process once nobody else writes the workdir.
+    def wait(self) -> None:
+        """Returns in every process once no other run writes the workdir.
 
         Raises:
-          InputError: another process does.
+          InputError: another run writes it.
         """
         self._lease.wait(self._owner_lives)
         wait_for_all("the workdir is free")
@@ -168,7 +212,7 @@ class Hold:
             self.mirror.fetch()
 
     def _owner_lives(self) -> bool | None:
-        """Of an owner on this machine: it has the file lock as long as it lives. In a bucket there is none."""
+        """Returns whether an owner on this machine lives: it holds the file lock until it ends. None: not known."""
         try:
             if self.mirror is None:
                 with (self.path / _LOCK).open("rb") as file:
@@ -181,7 +225,7 @@ class Hold:
         return None
 
     def take(self) -> None:
-        """Takes the right to write; process 0's.
+        """Takes the right to write. Only process 0 does so.
 
         Raises:
           InputError: another process has it.
@@ -195,10 +239,13 @@ class Hold:
             self._file.seek(0)
             owner = self._file.read().strip() or "unknown"
             raise InputError(
-                f"another process ({owner}) is training here", where=self.name, fix="Wait for it, or stop it first."
+                f"another process ({owner}) is training here",
+                where=self.name,
+                fix="Wait for it, or stop it first.",
+                code="E-LEASE-TAKEN",
             ) from None
         except OSError as error:
-            # Of disks that know no such locks; the lease is there all the same.
+            # Some disks have no such locks. The lease protects the workdir there.
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
                 raise
         self._file.truncate(0)
@@ -207,11 +254,11 @@ class Hold:
         self._lease.take()
 
     def begun(self) -> None:
-        """The run stands: what it has written so far is there to stay."""
+        """Keeps what the run has written so far, and begins to copy it where the workdir is in a bucket."""
         self._begun = True
         if self.mirror is not None:
             self.mirror.publish()
-            self.mirror.start(lambda error: say(f"not copied, tried again in a minute: {error}"))
+            self.mirror.start()
 
     def share(self) -> None:
         """Shows the other processes of the run what process 0 has made in the workdir."""
@@ -219,13 +266,13 @@ class Hold:
             self.mirror.publish()
 
     def before_commit(self) -> None:
-        """Before a checkpoint counts: the workdir is still ours, and what belongs to the step lies beside it."""
+        """Checks that the workdir is still ours and copies what belongs to the step, before a checkpoint counts."""
         self._lease.check()
         if self.mirror is not None:
             self.mirror.publish()
 
     def forget(self) -> None:
-        """Leaves no trace of a run that could not begin."""
+        """Removes every trace of a run that could not begin."""
         if self.mirror is not None:
             self.mirror.withdraw()
         self._lease.release()
@@ -239,19 +286,10 @@ class Hold:
         try:
             if self.mirror is not None and self._begun:
                 self.mirror.stop()
-                # Not where another has taken over; and an error of its own is worth more than one that follows from it.
+                # This fails where another run has taken over. The error that ended the run is worth more than that.
                 with suppress(CommandError) if error is not None else nullcontext():
                     self.before_commit()
         finally:
             self._lease.release()
             if self._file is not None:
                 self._file.close()
-
-
-def say(line: str) -> None:
-    """Prints a line on stderr."""
-    print(line, file=sys.stderr, flush=True)
-
-
-def say_nothing(line: str) -> None:
-    """What processes other than the first say."""

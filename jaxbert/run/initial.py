@@ -1,16 +1,16 @@
-"""Where the parameters of a run with `--init MODEL` start, and what its config takes from that model.
+"""The parameters with which a run with `--init MODEL` starts.
 
-Domain adaptation is a run that starts from a model. Its vocabulary may be the model's or a new one, it may have more or
-fewer positions, other padding and other heads; anything else about the encoder is the model's, or the run is refused.
-The model is needed until the first checkpoint is there: from then on the workdir says it all.
+Domain adaptation is a run that starts from a model. Its vocabulary may be the model's or a new one. It may have more or
+fewer positions, other padding and other heads. The rest of the encoder must be the model's, or the run is refused. A
+run needs the model until its first checkpoint is committed. After that it needs only its workdir.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+import logging
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -20,235 +20,43 @@ from numpy.typing import NDArray
 from jaxbert.config import (
     EncoderConfig,
     InitPositions,
-    ObjectivesConfig,
     RunConfig,
-    SpanBoundaryConfig,
-    config_names,
-    find_config,
-    load_json,
 )
-from jaxbert.config.overrides import apply_overrides
 from jaxbert.core.parameters import Params, path_of, with_rows
-from jaxbert.data.shards import read_manifest
-from jaxbert.data.staging import local
 from jaxbert.errors import InputError
 from jaxbert.models.families import FAMILIES
-from jaxbert.models.model import head_sizes
-from jaxbert.objectives import OBJECTIVES, heads_of, make_objectives
-from jaxbert.objectives.base import PAIRS
+from jaxbert.run.inherit import vocab_size_of
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.text.transfer import transfer
 from jaxbert.training.step import make_model, phase_objectives
 from jaxbert.use.library import Loaded, load
 
 Array = NDArray[Any]
-Note = Callable[[str], None]
+_log = logging.getLogger(__name__)
 
 # Fields of the encoder in which a run may differ from the model it starts from.
 _FREE = {"dropout", "attention_dropout", "initializer_range", "initializer", "position_init", "remat", "vocab_multiple"}
-# Those that are looked at on their own: tables that are fitted.
+# Fields that are checked by themselves: the sizes of tables that are fitted.
 _FITTED = {"vocab_size", "max_positions"}
-# Terms beside the masked LM that a model may have been pretrained with; they go by their heads.
-_BESIDE = ("next_sentence", "sentence_order", "span_boundary")
 _POSITIONS = "encoder/embeddings/position/table"
-
-
-# ----------------------------------------------------------------------------------------------------------------------
-# The config
-
-
-def inherit(
-    config: RunConfig,
-    workdir: Path,
-    *,
-    tokenizer: str | None = None,
-    settings: Sequence[str] = (),
-    overwrite: bool = False,
-    note: Note = lambda line: None,
-) -> tuple[RunConfig, Loaded | None]:
-    """The complete config of a run: with what it inherits from its initial model, then `settings` applied.
-
-    A run that has begun in `workdir` is asked first, so that it resumes without the model; with `overwrite` the model
-    is.
-
-    Args:
-      config: with `init` set, where there is one.
-      workdir: of the run.
-      tokenizer: directory of the rows' tokenizer, or of a run that has one; with an initial model, a new vocabulary.
-      settings: `--set` strings.
-      overwrite: what has begun in `workdir` counts for nothing.
-      note: is told what is inherited.
-
-    Returns:
-      The config, which inherits nothing any more, and the model, if it had to be opened.
-
-    Raises:
-      InputError: there is no model, tokenizer or rows to inherit from.
-    """
-    wanted = apply_overrides(config, list(settings))
-    if tokenizer is not None:
-        data = dataclasses.replace(config.data, tokenizer=str(Tokenizer.place(tokenizer)))
-        config = dataclasses.replace(config, data=data, init_vocabulary="new" if wanted.init else "same")
-        wanted = apply_overrides(config, list(settings))
-    if not wanted.init:
-        for field, without in (("inherit", "nothing"), ("init_vocabulary", "same")):
-            if getattr(wanted, field) != without:
-                raise InputError(
-                    f"{field} is {getattr(wanted, field)}, and there is no initial model",
-                    where=f"config {wanted.name}",
-                    fix="Pass --init MODEL.",
-                )
-    if wanted.inherit == "nothing" and tokenizer is None:
-        return wanted, None
-    begun = None if overwrite else _begun(wanted, workdir)
-    initial = load(wanted.init, note=note) if begun is None and wanted.inherit != "nothing" else None
-    if begun is not None:
-        config = _as_begun(config, wanted, begun)
-    elif initial is None:
-        vocab_size = Tokenizer.load(wanted.data.tokenizer).vocab_size
-        config = dataclasses.replace(config, encoder=dataclasses.replace(config.encoder, vocab_size=vocab_size))
-    else:
-        config = _with_encoder_of(initial, config, wanted)
-        if wanted.inherit == "all":
-            config = _with_objectives_of(initial, config, wanted, note)
-    return dataclasses.replace(apply_overrides(config, list(settings)), inherit="nothing"), initial
-
-
-def _begun(wanted: RunConfig, workdir: Path) -> RunConfig | None:
-    """The config of the run in `workdir`, if it began from the same model and tokenizer."""
-    try:
-        saved = load_json(workdir / "config.json")
-    except InputError:
-        return None
-
-    def start(config: RunConfig) -> Any:
-        phases = [phase.name for phase in config.phases]
-        return config.name, config.init, config.init_vocabulary, config.data.tokenizer, phases
-
-    return saved if start(saved) == start(wanted) else None
-
-
-def _as_begun(config: RunConfig, wanted: RunConfig, begun: RunConfig) -> RunConfig:
-    """`config` with what the run inherited when it began."""
-    if wanted.inherit == "nothing":
-        encoder = dataclasses.replace(config.encoder, vocab_size=begun.encoder.vocab_size)
-        return dataclasses.replace(config, encoder=encoder)
-    config = dataclasses.replace(config, encoder=begun.encoder)
-    if wanted.inherit == "encoder":
-        return config
-    data = dataclasses.replace(
-        config.data,
-        policy=begun.data.policy,
-        tokenizer_kind=begun.data.tokenizer_kind,
-        lowercase=begun.data.lowercase,
-    )
-    phases = tuple(
-        dataclasses.replace(phase, length=was.length) for phase, was in zip(config.phases, begun.phases, strict=True)
-    )
-    return dataclasses.replace(config, objectives=begun.objectives, data=data, phases=phases)
-
-
-def _with_encoder_of(initial: Loaded, config: RunConfig, wanted: RunConfig) -> RunConfig:
-    """`config` with the model's encoder and the rows' vocabulary; remat and padding stay the config's."""
-    vocab_size = _vocab_size(initial)
-    if wanted.init_vocabulary == "new":
-        named = [source.path for phase in wanted.phases for source in phase.rows]
-        if wanted.data.tokenizer:
-            vocab_size = Tokenizer.load(wanted.data.tokenizer).vocab_size
-        elif named:
-            vocab_size = read_manifest(local(named[0]), "rows")["vocab_size"]
-    encoder = dataclasses.replace(
-        initial.config,
-        vocab_size=vocab_size,
-        vocab_multiple=config.encoder.vocab_multiple,
-        remat=config.encoder.remat,
-    )
-    return dataclasses.replace(config, encoder=encoder)
-
-
-def _with_objectives_of(initial: Loaded, config: RunConfig, wanted: RunConfig, note: Note) -> RunConfig:
-    """`config` with the objectives that the model's family pretrains with and it has the heads of.
-
-    Rows that are named decide on the lengths, and on the objectives that can learn from them; else the policy follows
-    the objectives, and no row is longer than the positions.
-    """
-    family = _recipe_of(initial)
-    encoder = dataclasses.replace(config.encoder, family=family)
-    recipe = _recipe(family)
-    manifests = [read_manifest(Path(phase.rows[0].path), "rows") if phase.rows else None for phase in wanted.phases]
-    policies = {manifest["policy"] for manifest in manifests if manifest is not None}
-    beside: dict[str, Any] = {}
-    for name in _BESIDE:
-        part = getattr(recipe.objectives, name)
-        kept = part is not None and name in initial.params and policies <= set(OBJECTIVES[name].policies)
-        beside[name] = part if kept else None
-    if beside["span_boundary"] is not None:
-        beside["span_boundary"] = SpanBoundaryConfig(
-            weight=beside["span_boundary"].weight, **head_sizes(initial.params)["span_boundary"]
-        )
-    assert recipe.objectives.masked_lm is not None
-    masked = dataclasses.replace(recipe.objectives.masked_lm, weight=1.0)
-    objectives = ObjectivesConfig(masked_lm=masked, **beside)
-    policy = recipe.data.policy
-    if policy in PAIRS and beside["next_sentence"] is None and beside["sentence_order"] is None:
-        policy = "full_sentences"
-    data = dataclasses.replace(config.data, policy=policy)
-    if initial.tokenizer is not None:
-        kind: Any = initial.tokenizer.kind
-        data = dataclasses.replace(data, tokenizer_kind=kind, lowercase=initial.tokenizer.lowercase)
-    phases = tuple(
-        dataclasses.replace(
-            phase,
-            length=min(phase.length, encoder.longest_row) if manifest is None else manifest["length"],
-        )
-        for phase, manifest in zip(config.phases, manifests, strict=True)
-    )
-    terms = ["masked LM", *(name.replace("_", " ") for name in _BESIDE if beside[name] is not None)]
-    note(
-        f"adapting {initial.source}: {family}, {encoder.num_layers} layers x {encoder.hidden_size}, "
-        f"{encoder.vocab_size} pieces; {', '.join(terms)}; rows of {', '.join(sorted(policies)) or policy}"
-    )
-    return dataclasses.replace(config, encoder=encoder, objectives=objectives, data=data, phases=phases)
-
-
-def _recipe(family: str) -> RunConfig:
-    """The config that says what `family` pretrains with; masked LM alone for one that has none."""
-    name = f"{family}_base"
-    if name in config_names():
-        return find_config(name)
-    return RunConfig(name=name, objectives=ObjectivesConfig(next_sentence=None))
-
-
-def _recipe_of(initial: Loaded) -> str:
-    """The model's family, or another of the same files whose heads it has: SpanBERT's files say BERT."""
-    own = initial.config.family
-    alike = [name for name in FAMILIES if FAMILIES[name].model_type == FAMILIES[own].model_type]
-
-    def heads(name: str) -> set[str]:
-        objectives = dataclasses.replace(_recipe(name).objectives, distillation=None)
-        return set(heads_of(make_objectives(objectives, initial.config, length=8, slots=1)))
-
-    whole = [name for name in alike if heads(name) <= initial.params.keys()]
-    return own if own in whole or not whole else whole[0]
 
 
 # ----------------------------------------------------------------------------------------------------------------------
 # The model
 
 
-def load_initial(config: RunConfig, initial: Loaded | None = None, note: Note = lambda line: None) -> Loaded:
-    """The model that a run starts from, checked against it; nothing has been touched.
+def load_initial(config: RunConfig, initial: Loaded | None = None) -> Loaded:
+    """Returns the model that a run starts from, checked against the run. Nothing of the user's is touched.
 
     Args:
-      config: of the run; complete.
+      config: the complete config of the run.
       initial: the model, where it is open already.
-      note: is told what its files have that is left out.
 
     Raises:
-      InputError: there is none, or its encoder computes something else, or has another vocabulary, fewer positions or
-        heads of other sizes.
+      InputError: there is no such model, its encoder computes something else, or it has another vocabulary, fewer
+        positions or heads of other sizes.
     """
-    initial = initial or load(config.init, note=note)
+    initial = initial or load(config.init)
     where = f"--init {config.init}"
     _check_encoder(config.encoder, initial.config, where)
     _check_positions(config.encoder, initial.config, config.init_positions, where)
@@ -256,9 +64,10 @@ def load_initial(config: RunConfig, initial: Loaded | None = None, note: Note = 
         _check_same_vocabulary(config, initial, where)
     elif initial.tokenizer is None:
         raise InputError(
-            "the initial model has no tokenizer whose pieces a new vocabulary could start from",
+            "a new vocabulary starts from the pieces of the initial model's tokenizer, but the model has no tokenizer",
             where=where,
             fix="Copy its tokenizer files beside it.",
+            code="E-RUN-INIT-TOKENIZER",
         )
     for head, leaves in _shapes(config).items():
         if head == "encoder" or head not in initial.params:
@@ -272,6 +81,7 @@ def load_initial(config: RunConfig, initial: Loaded | None = None, note: Note = 
                     f"{path} is {' x '.join(map(str, like.shape))} in the run and {shape} in the initial model",
                     where=where,
                     fix=f"Give objectives.{head} its sizes, or take them from the model: --set inherit=all.",
+                    code="E-RUN-INIT-HEAD",
                 )
     return initial
 
@@ -291,6 +101,7 @@ def _check_encoder(mine: EncoderConfig, other: EncoderConfig, where: str) -> Non
             "; ".join(differences),
             where=where,
             fix=f"Take the model's encoder, --set inherit=encoder (or the config `adapt`), or set {settings}.",
+            code="E-RUN-INIT-ENCODER",
         )
 
 
@@ -299,19 +110,21 @@ def _check_positions(mine: EncoderConfig, other: EncoderConfig, how: InitPositio
         raise InputError(
             f"encoder.max_positions is {mine.max_positions}, the initial model has {other.max_positions}",
             where=where,
-            fix="Say where the others start: --set init_positions=tile (the table again and again) or "
+            fix="Say how the new positions start: --set init_positions=tile (the table again and again) or "
             f"init_positions=interpolate; or set encoder.max_positions={other.max_positions}.",
+            code="E-RUN-INIT-POSITIONS",
         )
 
 
 def _check_same_vocabulary(config: RunConfig, initial: Loaded, where: str) -> None:
     size, tokenizer = config.encoder.vocab_size, initial.tokenizer
-    rows, speaks = initial.config.vocab_size, _vocab_size(initial)
-    if size not in (rows, speaks):
+    rows, pieces = initial.config.vocab_size, vocab_size_of(initial)
+    if size not in (rows, pieces):
         raise InputError(
             f"encoder.vocab_size is {size}, the initial model has {rows}",
             where=where,
-            fix=f"Set encoder.vocab_size={speaks}, or begin with a new vocabulary: --tokenizer DIR.",
+            fix=f"Set encoder.vocab_size={pieces}, or begin with a new vocabulary: --tokenizer DIR.",
+            code="E-RUN-INIT-VOCABULARY",
         )
     makes_rows = any(not phase.rows for phase in config.phases)
     if makes_rows and not config.data.tokenizer and tokenizer is None:
@@ -319,14 +132,10 @@ def _check_same_vocabulary(config: RunConfig, initial: Loaded, where: str) -> No
             "the initial model has no tokenizer to make the rows with",
             where=where,
             fix="Copy its tokenizer files beside it, or name them: --set data.tokenizer=DIR.",
+            code="E-RUN-INIT-TOKENIZER",
         )
     if makes_rows and config.data.tokenizer and tokenizer is not None:
         _check_same(tokenizer, Tokenizer.load(config.data.tokenizer), where)
-
-
-def _vocab_size(initial: Loaded) -> int:
-    """Of the model's tokenizer: a table may have rows beyond it."""
-    return initial.config.vocab_size if initial.tokenizer is None else initial.tokenizer.vocab_size
 
 
 def _check_same(mine: Tokenizer, rows: Tokenizer, where: str) -> None:
@@ -336,20 +145,21 @@ def _check_same(mine: Tokenizer, rows: Tokenizer, where: str) -> None:
             where=where,
             fix="Prepare the rows with its tokenizer, or begin with a new vocabulary: --tokenizer DIR of the rows' "
             "tokenizer.",
+            code="E-RUN-TOKENIZER",
         )
 
 
 def check_tokenizer(config: RunConfig, initial: Loaded, tokenizer: Tokenizer) -> None:
-    """Whether the rows have the tokenizer that the run's start is made for.
+    """Checks that the rows have the tokenizer for which the parameters are fitted.
 
     Args:
-      config: of the run.
-      initial: the model it starts from.
-      tokenizer: of the rows.
+      config: the config of the run.
+      initial: the model that the run starts from.
+      tokenizer: the rows' tokenizer.
 
     Raises:
-      InputError: they are not of the model's vocabulary, as far as it has a tokenizer to tell, or, with a new
-        vocabulary, not of the one that is named.
+      InputError: the rows have another vocabulary than the model's tokenizer, or, with a new vocabulary, than the
+        tokenizer that is named.
     """
     if config.init_vocabulary == "new":
         check_named_tokenizer(config, tokenizer)
@@ -358,17 +168,18 @@ def check_tokenizer(config: RunConfig, initial: Loaded, tokenizer: Tokenizer) ->
 
 
 def check_named_tokenizer(config: RunConfig, tokenizer: Tokenizer) -> None:
-    """Raises InputError where a tokenizer is named that is not `tokenizer`, the rows'."""
+    """Raises InputError where the config names another tokenizer than `tokenizer`, which is that of the rows."""
     if config.data.tokenizer and Tokenizer.load(config.data.tokenizer).hash != tokenizer.hash:
         raise InputError(
             "the rows have another tokenizer than the one that is named",
             where=f"--tokenizer {config.data.tokenizer}",
-            fix="Prepare the rows with it, or name theirs.",
+            fix="Prepare the rows with this tokenizer, or name that of the rows.",
+            code="E-RUN-TOKENIZER",
         )
 
 
 def tokenizer_for_rows(config: RunConfig, initial: Loaded | None) -> Tokenizer | None:
-    """The tokenizer that a run makes its rows with, where that is the initial model's."""
+    """Returns the initial model's tokenizer, where a run makes its rows with it; else None."""
     if initial is None or config.data.tokenizer or config.init_vocabulary == "new":
         return None
     return initial.tokenizer
@@ -378,9 +189,9 @@ def tokenizer_for_rows(config: RunConfig, initial: Loaded | None) -> Tokenizer |
 # The parameters
 
 
-def start_from(initial: Loaded, config: RunConfig, tokenizer: Tokenizer, state: Any, note: Note) -> Any:
-    """The fresh `state` with the model's parameters in place of its own, where the model has them."""
-    fitted = fitted_parameters(initial, config, tokenizer, note)
+def start_from(initial: Loaded, config: RunConfig, tokenizer: Tokenizer, state: Any) -> Any:
+    """Returns the fresh `state` with the model's parameters in the place of its own, where the model has them."""
+    fitted = fitted_parameters(initial, config, tokenizer)
     params = dict(state["params"])
     for name in params:
         if name in fitted:
@@ -388,36 +199,37 @@ def start_from(initial: Loaded, config: RunConfig, tokenizer: Tokenizer, state: 
                 lambda value, like: jax.device_put(value, like.sharding), fitted[name], params[name]
             )
         else:
-            note(f"--init has no {name}: it starts at random")
+            _log.info(f"--init has no {name}: it starts at random")
     return {**state, "params": params}
 
 
-def fitted_parameters(initial: Loaded, config: RunConfig, tokenizer: Tokenizer, note: Note) -> Params:
-    """The model's parameters in the shapes of the run's: host arrays in float32, of the heads that both have.
+def fitted_parameters(initial: Loaded, config: RunConfig, tokenizer: Tokenizer) -> Params:
+    """Returns the model's parameters in the shapes of the run: host arrays in float32, of the heads that both have.
 
     Args:
-      initial: as `load_initial` gives it.
-      config: of the run.
-      tokenizer: of its rows.
-      note: is told what is changed or left out.
+      initial: the model that `load_initial` returns.
+      config: the config of the run.
+      tokenizer: the tokenizer of its rows.
     """
     encoder, old = config.encoder, initial.config
     shapes = _shapes(config)
     left_out = [name for name in initial.params if name not in shapes]
     if left_out:
-        note(f"--init has heads that this run does not train, which it leaves out: {', '.join(left_out)}")
+        _log.info(f"--init has heads that this run does not train, which it leaves out: {', '.join(left_out)}")
     sources = None
     if config.init_vocabulary == "new":
         assert initial.tokenizer is not None
         sources = transfer(initial.tokenizer, tokenizer)
-        note(sources.line())
+        _log.info(sources.line())
     elif old.vocab_size > encoder.vocab_size:
-        note(f"rows of the vocabulary beyond the tokenizer's {encoder.vocab_size} are left out (of {old.vocab_size})")
+        _log.info(
+            f"rows of the vocabulary beyond the tokenizer's {encoder.vocab_size} are left out (of {old.vocab_size})"
+        )
     if encoder.max_positions > old.max_positions:
         verb = {"tile": "tiled", "interpolate": "interpolated"}[config.init_positions]
-        note(f"positions: {old.max_positions} {verb} to {encoder.max_positions}")
+        _log.info(f"positions: {old.max_positions} {verb} to {encoder.max_positions}")
     elif encoder.max_positions < old.max_positions:
-        note(f"positions: the first {encoder.max_positions} of {old.max_positions}")
+        _log.info(f"positions: the first {encoder.max_positions} of {old.max_positions}")
     vocabulary = _vocabulary(encoder)
 
     def fit(path: str, value: Any, like: Any) -> Array:
@@ -443,13 +255,13 @@ def fitted_parameters(initial: Loaded, config: RunConfig, tokenizer: Tokenizer, 
 
 
 def resized_positions(table: Array, rows: int, offset: int, how: InitPositions) -> Array:
-    """A position table (P, E) with `rows` rows; the first `offset` of them, of no token, stay what they are.
+    """Returns a position table (P, E) with `rows` rows. The first `offset` rows belong to no token and do not change.
 
     Args:
       table: the model's.
-      rows: with fewer, the first are kept.
+      rows: the number of rows. With fewer rows, the first are kept.
       offset: `EncoderConfig.position_offset`.
-      how: with more: `tile` the rest again and again, or `interpolate` it: ends on ends, linear between.
+      how: with more rows: `tile` repeats the rest, `interpolate` stretches it: ends on ends, linear between.
     """
     if rows <= len(table):
         return table[:rows]
@@ -464,13 +276,13 @@ def resized_positions(table: Array, rows: int, offset: int, how: InitPositions) 
 
 
 def _vocabulary(encoder: EncoderConfig) -> set[str]:
-    """Paths of the parameters whose first axis is the vocabulary."""
+    """Returns the paths of the parameters whose first axis is the vocabulary."""
     return {name.ours for name in FAMILIES[encoder.family].names(encoder) if name.vocabulary}
 
 
-@functools.lru_cache(maxsize=1)  # Asked twice for each run.
+@functools.lru_cache(maxsize=1)  # A run asks twice.
 def _shapes(config: RunConfig) -> Mapping[str, Any]:
-    """The run's parameters as ShapeDtypeStruct, by part."""
+    """Returns the run's parameters as ShapeDtypeStruct, by part."""
     model = make_model(config, phase_objectives(config, config.phases[0]))
     shapes: Mapping[str, Any] = jax.eval_shape(lambda: model.init(jax.random.key(0)))
     return shapes

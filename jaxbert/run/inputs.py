@@ -1,38 +1,42 @@
-"""The rows and the tokenizer of a run: opened, checked, made where there are none."""
+"""Opens and checks the rows and the tokenizer of a run, and makes them where there are none."""
 
 from __future__ import annotations
 
 import dataclasses
+import logging
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 from jaxbert.config import (
     PhaseConfig,
     RunConfig,
+    phase_rows,
 )
 from jaxbert.core.machine import cores
 from jaxbert.data.pipeline import Rows
-from jaxbert.data.staging import phase_rows
+from jaxbert.data.staging import local
 from jaxbert.errors import InputError
 from jaxbert.objectives import check_rows_fit
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.training.step import phase_objectives
 
+_log = logging.getLogger(__name__)
+
 
 @dataclasses.dataclass(frozen=True)
 class PhaseRows:
-    """Train splits with their weights, and validation splits, of a phase."""
+    """The train splits of a phase with their weights, and its validation splits."""
 
     train: list[tuple[Rows, float]]
     validation: list[Rows]
 
 
 def open_rows(config: RunConfig, phase: PhaseConfig, workdir: Path) -> PhaseRows:
-    """Opens and checks the rows of a phase: length, vocabulary, policy; every shard's checksum."""
+    """Opens the rows of a phase, after a copy from a bucket, and checks length, vocabulary, policy and checksums."""
     objectives = phase_objectives(config, phase)
     train, validation = [], []
-    for directory, weight in phase_rows(config, phase, workdir):
+    for place, weight in phase_rows(config, phase, workdir):
+        directory = local(place)
         for split in ("train", "validation"):
             rows = Rows(directory, split, verify=True)
             rows.require(length=phase.length, vocab_size=config.encoder.vocab_size)
@@ -45,16 +49,14 @@ def open_rows(config: RunConfig, phase: PhaseConfig, workdir: Path) -> PhaseRows
 
 
 def check_one_tokenizer(phases: list[PhaseRows]) -> None:
-    """All rows of a run must be of one tokenizer: ids mean nothing without it."""
+    """Raises InputError unless one tokenizer made all rows of a run: ids mean nothing without it."""
     every = [rows for phase in phases for rows, _ in phase.train]
     for rows in every[1:]:
         rows.require(tokenizer_hash=every[0].manifest["tokenizer_hash"])
 
 
-def make_run_rows(
-    config: RunConfig, lengths: list[int], workdir: Path, tokenizer: Tokenizer | None, note: Callable[[str], None]
-) -> None:
-    """Rows of these lengths in the workdir, with `tokenizer` where it is given, else as `DataConfig` says."""
+def make_run_rows(config: RunConfig, lengths: list[int], workdir: Path, tokenizer: Tokenizer | None) -> None:
+    """Makes rows of these lengths in the workdir, with `tokenizer`, or with the tokenizer of `DataConfig` for None."""
     from jaxbert.data.corpus import make_rows
 
     if tokenizer is not None:
@@ -71,28 +73,29 @@ def make_run_rows(
 
 
 def rows_are_made(config: RunConfig, phases: list[PhaseConfig], workdir: Path) -> bool:
-    """Whether the rows of these phases were finished before; the source need not be there any more."""
-    return all((phase_rows(config, phase, workdir)[0][0] / "manifest.json").is_file() for phase in phases)
+    """Returns whether the rows of these phases are complete. Then their source is not needed any more."""
+    return all((local(phase_rows(config, phase, workdir)[0][0]) / "manifest.json").is_file() for phase in phases)
 
 
 def tokenizer_of(rows: Rows) -> Tokenizer:
-    """The tokenizer beside the rows.
+    """Returns the tokenizer beside the rows.
 
     Raises:
-      InputError: it is not the one that the rows were made with.
+      InputError: another tokenizer made the rows.
     """
     tokenizer = Tokenizer.load(rows.directory / "tokenizer")
     if tokenizer.hash != rows.manifest["tokenizer_hash"]:
         raise InputError(
-            "is not the tokenizer that the rows were made with",
+            "this is not the tokenizer that made the rows",
             where=str(rows.directory / "tokenizer"),
-            fix="Restore it, or make the rows again.",
+            fix="Restore the tokenizer, or make the rows again.",
+            code="E-ROWS-TOKENIZER",
         )
     return tokenizer
 
 
 def save_tokenizer(tokenizer: Tokenizer, path: Path) -> None:
-    """Writes the run's tokenizer, unless it is there whole."""
+    """Writes the run's tokenizer, unless it is there and complete."""
     try:
         if Tokenizer.load(path).hash == tokenizer.hash:
             return

@@ -38,6 +38,7 @@ from jaxbert.observe.peaks import mesh_peak
 from jaxbert.run.hold import Hold
 from jaxbert.run.inputs import PhaseRows
 from jaxbert.run.processes import COMPILE_MINUTES, Watch, agreed
+from jaxbert.run.profile import Profile
 from jaxbert.stores.checkpoint import Checkpoints
 from jaxbert.training.step import Program, batch_fields, hand_over
 
@@ -65,7 +66,9 @@ class Loop:
         step: int,
         leader: bool,
         watch: Watch,
+        profile: Profile,
     ):
+        self.profile = profile
         logging, workdir = config.logging, hold.path
         self.config, self.name, self.mesh, self.frozen = config, hold.name, mesh, frozen
         self.rows, self.memory, self.step, self.leader = rows, memory, step, leader
@@ -139,11 +142,13 @@ class Loop:
                 started = time.perf_counter()
                 batch = ahead.get(index)
                 ready = time.perf_counter()
+                self.profile.before_step(self.step + 1)
                 state, metrics = program.step(state, self.frozen, batch)
                 # One step at a time: the next batch is being read meanwhile, and a signal is answered within a step.
                 real_tokens = int(metrics["real_tokens"])
                 done = time.perf_counter()
                 self.step += 1
+                self.profile.after_step(self.step)
                 if index == within:
                     self.meter.compiled(done - ready)
                 else:

@@ -1,44 +1,29 @@
-"""Pretraining: one function read from top to bottom. Phases in one workdir, resumable at any moment to the same bits.
+"""Pretraining: one function that reads from top to bottom. Phases in one workdir, resumable at any moment.
 
-What is continued after a kill is the last committed checkpoint: parameters, moments, step. Everything else (which rows,
-which masks, which dropout) is a pure function of seed and step. metrics.jsonl is cut back to the restored step, so that
-it ends as if nothing had happened.
+A run continues from its last committed checkpoint: parameters, moments, step. Everything else (rows, masks, dropout) is
+a pure function of seed and step, so a resumed run gives the same bits. metrics.jsonl is cut back to the restored step,
+so that it ends as if nothing had happened.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
-from jaxbert.config import (
-    RunConfig,
-    check,
-    load_json,
-    phase_at,
-    total_steps,
-)
+from jaxbert.config import RunConfig, load_json, phase_at, total_steps
 from jaxbert.core.sharding import compute_dtype, make_mesh, replicated
 from jaxbert.errors import InputError
 from jaxbert.evaluate.evaluation import vocabulary_tables
-from jaxbert.models.families import check_family, check_padding
+from jaxbert.models.families import check_padding
 from jaxbert.models.model import count_parameters
-from jaxbert.objectives import check_rows_fit, heads_of
 from jaxbert.observe.lines import JsonLines
-from jaxbert.plan.layouts import chosen_here
-from jaxbert.run.hold import Hold, begun, check_workdir, say, say_nothing
-from jaxbert.run.initial import (
-    check_named_tokenizer,
-    check_tokenizer,
-    inherit,
-    load_initial,
-    start_from,
-    tokenizer_for_rows,
-)
+from jaxbert.run.deterministic import ask_for_deterministic_kernels
+from jaxbert.run.hold import Hold, begun, check_inputs_lie_elsewhere, check_workdir
+from jaxbert.run.initial import check_named_tokenizer, check_tokenizer, load_initial, start_from, tokenizer_for_rows
 from jaxbert.run.inputs import (
     PhaseRows,
     check_one_tokenizer,
@@ -50,21 +35,18 @@ from jaxbert.run.inputs import (
 )
 from jaxbert.run.loop import Loop, signals
 from jaxbert.run.processes import Watch, together, wait_for_all
-from jaxbert.run.teacher import (
-    TRAINED_FIRST,
-    Teacher,
-    check_vocabulary,
-    fingerprint,
-    frozen_parameters,
-    load_teacher,
-    resolve,
-    student_start,
-)
+from jaxbert.run.profile import Profile, Steps
+from jaxbert.run.resolve import resolve
+from jaxbert.run.resume import check_steps, continued_memory, new_memory
+from jaxbert.run.student import started_by
+from jaxbert.run.teacher import Teacher, check_vocabulary, frozen_parameters, load_teacher
+from jaxbert.run.wanted import Wanted, wanted
 from jaxbert.stores.checkpoint import restore
 from jaxbert.stores.steps import latest_good, read_manifest
-from jaxbert.stores.storage import is_remote
 from jaxbert.text.tokenizers import Tokenizer
-from jaxbert.training.step import build, parameter_table, phase_objectives
+from jaxbert.training.step import build, parameter_table
+
+_log = logging.getLogger(__name__)
 
 
 def pretrain(
@@ -75,20 +57,22 @@ def pretrain(
     tokenizer: str | None = None,
     settings: Sequence[str] = (),
     overwrite: bool = False,
+    profiled: Steps | None = None,
 ) -> dict[str, Any]:
-    """Runs, or goes on with, the run `config` in `workdir`.
+    """Runs, or continues, the run `config` in `workdir`.
 
     Args:
       config: the run.
       workdir: its directory or URL (gs://...): new, empty, or of the same run.
-      init: MODEL whose parameters a new run starts from; see `jaxbert.run.initial`. Heads it lacks start at random, and
-        that is said.
+      init: MODEL whose parameters a new run starts from; see `jaxbert.run.initial`. A head that the model lacks starts
+        at random, with a line in the log.
       tokenizer: of the rows; with `init`, a new vocabulary, whose embeddings start from the model's.
-      settings: `--set` strings that change the config, once it has inherited from `init` what it says it does.
-      overwrite: begin again, removing what the run wrote there.
+      settings: `--set` texts that change the config, after it has inherited from `init`.
+      overwrite: begin again, and remove what the run wrote in the workdir.
+      profiled: steps to record in WORKDIR/profile.
 
     Returns:
-      Final figures: step, losses and accuracies of the last evaluation, the best one's, rows and tokens seen.
+      Final figures: step, losses and accuracies of the last evaluation, those of the best one, rows and tokens seen.
 
     Raises:
       InputError: the config, the rows or the workdir cannot be used; nothing has been touched.
@@ -96,64 +80,47 @@ def pretrain(
       Stopped: too many non-finite steps in a row, a damaged shard, no good checkpoint left, another process has taken
         the workdir over.
     """
-    config = dataclasses.replace(config, init=init or config.init)
-    with together() as watch, Hold(workdir, watch) as hold:
-        return _pretrain(config, overwrite, hold, watch, named_tokenizer=tokenizer, settings=settings)
+    asked = wanted(config, init=init, tokenizer=tokenizer, settings=settings)
+    return train(asked, workdir, overwrite=overwrite, profiled=profiled)
 
 
-def _pretrain(
-    config: RunConfig,
-    overwrite: bool,
-    hold: Hold,
-    watch: Watch,
-    *,
-    named_tokenizer: str | None = None,
-    settings: Sequence[str] = (),
+def train(
+    asked: Wanted, workdir: Path | str, *, overwrite: bool = False, profiled: Steps | None = None
 ) -> dict[str, Any]:
-    # --- What can be wrong is found before anything is touched -------------------------------------------------------
-    leader = jax.process_index() == 0
-    note = say if leader else say_nothing
-    workdir = hold.path
-    hold.wait(note)
-    config, initial = inherit(
-        config, workdir, tokenizer=named_tokenizer, settings=settings, overwrite=overwrite, note=note
-    )
-    config, teacher = resolve(config, workdir)
-    config = chosen_here(config, jax.devices())
-    check(config, jax.device_count())
-    check_family(config.encoder, heads_of(phase_objectives(config, config.phases[0])))
-    for made_here in (phase for phase in config.phases if not phase.rows):
-        check_rows_fit(phase_objectives(config, made_here), config.data.policy, "data.policy")
+    """Does what `pretrain` does, for a run that `jaxbert.run.wanted` has read already."""
+    ask_for_deterministic_kernels(asked.config)
+    with together() as watch, Hold(workdir, watch) as hold:
+        return _train(asked, overwrite, hold, watch, profiled)
+
+
+def _train(asked: Wanted, overwrite: bool, hold: Hold, watch: Watch, profiled: Steps | None = None) -> dict[str, Any]:
+    # --- Mistakes are found before anything is touched ---------------------------------------------------------------
+    leader, workdir = jax.process_index() == 0, hold.path
+    hold.wait()
+    resolved = resolve(asked, workdir, overwrite=overwrite)
+    config, teacher, initial = resolved.config, resolved.teacher, resolved.initial
+    del resolved  # The model of `initial` leaves memory as soon as its parameters are the run's.
     resuming = check_workdir(config, workdir, overwrite)
     wait_for_all("the workdir is checked")
     if not resuming:
-        _check_inputs_lie_elsewhere(config, workdir)
+        check_inputs_lie_elsewhere(config, workdir)
     step = (latest_good(workdir) if resuming else None) or 0
     if step:
-        _check_steps(load_json(workdir / "config.json"), config, read_manifest(workdir, step).meta)
-    initial = load_initial(config, initial, note) if config.init and step == 0 else None
+        check_steps(load_json(workdir / "config.json"), config, read_manifest(workdir, step).meta)
+    initial = load_initial(config, initial) if config.init and step == 0 else None
     named = [open_rows(config, phase, workdir) if phase.rows else None for phase in config.phases]
     check_one_tokenizer([found for found in named if found is not None])
     if teacher is not None and teacher.run is not None:
-        if hold.mirror is not None:
-            raise InputError(
-                "a teacher that is trained first must lie on a disk",
-                where=hold.name,
-                fix="Train it by itself and name it: --set objectives.distillation.teacher=MODEL.",
-            )
-        _check_teachers_vocabulary(teacher, [found for found in named if found is not None])
-        _train_teacher(teacher, note, watch)
+        _train_teacher(teacher, teacher.run, [found for found in named if found is not None], hold, watch)
     teaching = None if teacher is None else teacher.loaded or load_teacher(teacher.model)
 
     with begun(config, workdir, resuming, leader, hold):
-        note(f"run {config.name} in {hold.name}" + (", continued" if resuming else ""))
+        _log.info(f"run {config.name} in {hold.name}" + (", continued" if resuming else ""))
 
         # --- Rows and vocabulary -------------------------------------------------------------------------------------
         missing = [phase for phase, found in zip(config.phases, named, strict=True) if found is None]
         if missing and leader and not (resuming and rows_are_made(config, missing, workdir)):
-            make_run_rows(
-                config, [phase.length for phase in missing], workdir, tokenizer_for_rows(config, initial), note
-            )
+            make_run_rows(config, [phase.length for phase in missing], workdir, tokenizer_for_rows(config, initial))
         if missing:
             hold.share()
         wait_for_all("rows")
@@ -167,7 +134,7 @@ def _pretrain(
         tokenizer = tokenizer_of(rows[0].train[0][0])
         if initial is not None:
             check_tokenizer(config, initial, tokenizer)
-        elif named_tokenizer is not None and step == 0:
+        elif asked.tokenizer and step == 0:
             check_named_tokenizer(config, tokenizer)
         if teaching is not None:
             check_vocabulary(teaching, tokenizer.hash)
@@ -176,15 +143,7 @@ def _pretrain(
         # --- Mesh, program, state ------------------------------------------------------------------------------------
         mesh = make_mesh(config.mesh)
         phase, within = phase_at(config, step)
-        memory: dict[str, Any] = {
-            "rows": [[part.hash for part, _ in found.train] for found in rows],
-            "teacher": fingerprint(teaching.params) if teaching is not None else None,
-            "init": fingerprint(initial.params) if initial is not None else None,
-            "best": None,
-            "last_evaluation": None,
-            "evaluations_since_best": 0,
-            "stopped_early": False,
-        }
+        memory = new_memory(rows, teaching, initial)
         with jax.set_mesh(mesh):
             program = build(config, mesh, min(phase, len(config.phases) - 1))
             if leader:
@@ -195,21 +154,19 @@ def _pretrain(
             if step == 0:
                 state = program.init(config.seed)
                 if initial is not None:
-                    state = start_from(initial, config, tokenizer, state, note)
-                    initial = None  # Its memory is the run's.
+                    state = start_from(initial, config, tokenizer, state)
+                    initial = None
                 elif teaching is not None:
-                    state = _started_by(teaching, config, state, note)
+                    state = started_by(teaching, config, state)
             else:
-                saved = dict(read_manifest(workdir, step).meta)
-                _check_same_inputs(saved, memory, workdir)
-                memory = {name: saved.get(name) for name in memory}
+                memory = continued_memory(read_manifest(workdir, step).meta, memory, workdir)
                 state = restore(workdir, step, program.state)
-                note(f"continuing after step {step} of {total_steps(config)}")
+                _log.info(f"continuing after step {step} of {total_steps(config)}")
         if leader:
             save_tokenizer(tokenizer, workdir / "tokenizer")
             JsonLines.cut_back(workdir / "metrics.jsonl", step)
-    # `auto` is named here as what it has become.
-    note(
+    # `resolve` has put a layout in the place of `auto`.
+    _log.info(
         f"{count_parameters(program.state['params']):,} parameters; {jax.device_count()} x "
         f"{jax.devices()[0].device_kind} as data x fsdp x tensor = {' x '.join(map(str, mesh.devices.shape))}, "
         f"layout {config.mesh.layout}; "
@@ -217,8 +174,9 @@ def _pretrain(
     )
 
     # --- The run -----------------------------------------------------------------------------------------------------
-    loop = Loop(config, hold, mesh, frozen, rows, memory, step, leader, watch)
-    with loop, signals() as interrupted, jax.set_mesh(mesh):
+    profile = Profile(profiled, workdir / "profile")
+    loop = Loop(config, hold, mesh, frozen, rows, memory, step, leader, watch, profile)
+    with loop, signals() as interrupted, profile, jax.set_mesh(mesh):
         while phase < len(config.phases) and not memory["stopped_early"]:
             state = loop.run_phase(program, phase, within, state, interrupted)
             phase, within = phase + 1, 0
@@ -227,104 +185,47 @@ def _pretrain(
     return loop.summary()
 
 
-def _check_teachers_vocabulary(teacher: Teacher, named: list[PhaseRows]) -> None:
-    """Rows that are there already must be of the vocabulary that a teacher to be trained has by then.
+def _train_teacher(teacher: Teacher, run: RunConfig, named: list[PhaseRows], hold: Hold, watch: Watch) -> None:
+    """Trains, or goes on training, a teacher that is trained before its student.
+
+    Args:
+      teacher: its place.
+      run: its config.
+      named: rows of the student that are there already.
+      hold: the student's workdir.
+      watch: over all processes.
 
     Raises:
-      InputError: they are of another, or the teacher makes its own.
+      InputError: the student's workdir is a URL, its rows are of another vocabulary than the teacher will have, or the
+        teacher's workdir holds something else.
     """
-    assert teacher.run is not None
-    place = teacher.run.data.tokenizer or f"{teacher.model}/tokenizer"
+    if hold.mirror is not None:
+        raise InputError(
+            "the workdir is a URL, but a teacher that is trained first needs a disk",
+            where=hold.name,
+            fix="Train the teacher by itself and name it: --set objectives.distillation.teacher=MODEL.",
+            code="E-RUN-TEACHER-DISK",
+        )
+    place = run.data.tokenizer or f"{teacher.model}/tokenizer"
     for found in named:
         there = Tokenizer.load(place).hash if Tokenizer.present(Path(place)) else None
         if found.train[0][0].manifest["tokenizer_hash"] != there:
             raise InputError(
-                "the teacher is trained first, with a vocabulary that is not the rows'",
+                "the teacher is trained first, with another vocabulary than that of the rows",
                 where=str(found.train[0][0].directory),
                 fix="Train the teacher by itself, prepare the rows with its tokenizer, and name it: "
                 "--set objectives.distillation.teacher=MODEL.",
+                code="E-RUN-TEACHER-VOCABULARY",
             )
-
-
-def _train_teacher(teacher: Teacher, note: Callable[[str], None], watch: Watch) -> None:
-    """Trains, or goes on training, a teacher that is trained first."""
-    assert teacher.run is not None
     try:
-        check_workdir(teacher.run, Path(teacher.model), False)
+        check_workdir(run, Path(teacher.model), False)
     except InputError as error:
         raise InputError(
-            f"of the teacher: {error.what}",
+            f"the teacher's workdir: {error.what}",
             where=teacher.model,
             fix=f"Remove it, or name it as it is: --set objectives.distillation.teacher={teacher.model}.",
+            code="E-RUN-TEACHER-WORKDIR",
         ) from None
-    note(f"the teacher first: {teacher.run.name} in {teacher.model}")
-    with Hold(teacher.model, watch) as hold:
-        _pretrain(teacher.run, False, hold, watch)
-
-
-def _check_inputs_lie_elsewhere(config: RunConfig, workdir: Path) -> None:
-    """What a run is made from must not lie in the workdir that it replaces."""
-    inputs = [source.path for phase in config.phases for source in phase.rows if not is_remote(source.path)]
-    distillation = config.objectives.distillation
-    if distillation is not None and not distillation.teacher.startswith(TRAINED_FIRST):
-        inputs.append(distillation.teacher)
-    for path in filter(None, [*inputs, config.data.tokenizer, config.init]):
-        if workdir.absolute() in [Path(path).absolute(), *Path(path).absolute().parents]:
-            raise InputError(
-                "lies in the workdir of the new run, which would replace it",
-                where=path,
-                fix="Give another --workdir, or move it.",
-            )
-
-
-def _check_steps(before: RunConfig, now: RunConfig, meta: Mapping[str, Any]) -> None:
-    """A resumed run may change the steps that are still to come, not those that are done.
-
-    Raises:
-      InputError: steps of a phase that is over, or fewer than the current one has done.
-    """
-    current, done = meta["phase"], meta["next_batch"]
-    if current == len(before.phases):
-        current, done = current - 1, before.phases[-1].steps
-    for index, (old, new) in enumerate(zip(before.phases, now.phases, strict=True)):
-        changed = index < current and old.steps != new.steps
-        if changed or (index == current and new.steps < done):
-            finished = "is over" if changed else f"has done {done} steps"
-            raise InputError(
-                f"steps: {old.steps} -> {new.steps}, but phase {new.name} {finished}",
-                where=f"phases.{new.name}.steps",
-                fix=f"Leave it at {old.steps}." if changed else f"Take {done} or more.",
-            )
-
-
-def _check_same_inputs(saved: dict[str, Any], now: dict[str, Any], workdir: Path) -> None:
-    if saved["rows"] != now["rows"]:
-        raise InputError(
-            "the rows are not those that the run began with (their hashes differ)",
-            where=str(workdir),
-            fix="Give the same rows, or begin another run with --init on this one.",
-        )
-    if saved.get("teacher") != now["teacher"]:
-        raise InputError(
-            "the teacher is not the one that the run began with (its parameters differ)",
-            where=str(workdir),
-            fix="Give the same teacher, or begin another run with --init on this one.",
-        )
-
-
-def _started_by(teacher: Any, config: RunConfig, state: Any, note: Callable[[str], None]) -> Any:
-    """The fresh state with the student's parameters started from the teacher's, where the config names its layers."""
-    distillation = config.objectives.distillation
-    assert distillation is not None
-    if not distillation.layers:
-        note("the student starts at random (objectives.distillation.layers is empty)")
-        return state
-    params = state["params"]
-    started = student_start(distillation, teacher, params)
-    placed = jax.tree.map(
-        lambda value, like: value if value is like else jax.device_put(np.asarray(value, np.float32), like.sharding),
-        started,
-        params,
-    )
-    note(f"the student starts from the teacher's layers {' '.join(map(str, distillation.layers))}")
-    return {**state, "params": placed}
+    _log.info(f"the teacher first: {run.name} in {teacher.model}")
+    with Hold(teacher.model, watch) as own:
+        _train(wanted(run), False, own, watch)

@@ -1,15 +1,15 @@
-"""One run over several processes: how they find each other, and how none waits for ever for one that is gone.
+"""One run over several processes: they find each other, and none waits for ever for one that has gone.
 
-A run is many processes where `JAXBERT_COORDINATOR` (host:port of process 0), `JAXBERT_PROCESSES` and
-`JAXBERT_PROCESS_ID` say so, or where `jaxbert pretrain --distributed` lets jax ask its surroundings (TPU slices, Slurm,
-MPI). `JAXBERT_DEVICES` is the number of this process's devices, where it is not all of the machine's.
+A run has several processes where `JAXBERT_COORDINATOR` (host:port of process 0), `JAXBERT_PROCESSES` and
+`JAXBERT_PROCESS_ID` are set, or where `jaxbert pretrain --distributed` lets jax ask its surroundings (TPU slices,
+Slurm, MPI). `JAXBERT_DEVICES` is the number of devices of this process, where it is not all of the machine's.
 
-What may go wrong, and what comes of it on every process:
-  one process's input is wrong, or it stops on purpose   its exit code, its line
-  one process has a bug                                  that process 1, the others 3
-  one process is killed, its machine is lost             3: the collective fails, or jax's heartbeat ends the process by
+Each failure and the exit codes that it gives:
+  one process's input is wrong, or it stops on purpose   every process ends with that exit code and line
+  one process has a bug                                  that process ends with 1, the others with 3
+  one process is killed, or its machine is lost          3: the collective fails, or jax's heartbeat ends the process by
                                                          SIGABRT, which `supervise` turns into 3
-  nothing moves any more                                 3: the watchdog's line
+  nothing moves any more                                 3, with the line of the watchdog
 """
 
 from __future__ import annotations
@@ -39,15 +39,18 @@ _CONTINUE = "Repeat the same command to continue."
 _FAILED = "jaxbert/failed"
 _SEEN = "jaxbert/seen"
 _POLL_S = 0.5
-# A process that failed waits so long for the others to have read why.
+# A process that failed waits this long until the others have read why.
 _LINGER_S = 10.0
-# The first step of a phase is compiled on its way: so much is added to what a step may take.
+# The first step of a phase includes its compilation, so it may take this much longer.
 COMPILE_MINUTES = 30.0
-# What the errors of collectives say when another process has gone.
-_LOST = re.compile(
-    r"gloo|nccl|connection (reset|closed|refused)|socket closed|broken pipe|unavailable|deadline|heartbeat|"
-    r"coordination|barrier|preempt|peer|timed out|data transfer|aborted",
-    re.IGNORECASE,
+# Status codes of jax's coordination service and collectives when another process has gone. The text of an error of
+# jax's runtime begins with its code, one of absl's canonical codes.
+_LOST_STATUS = re.compile(r"\s*(UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|CANCELLED)\b")
+# Collectives report a broken connection with other codes too. Then they name their library and the connection.
+_LOST_COLLECTIVE = re.compile(
+    r"(gloo|nccl|data transfer).*"
+    r"(connection (reset|closed|refused)|socket closed|broken pipe|timed out|timeout|remote error|remote process)",
+    re.IGNORECASE | re.DOTALL,
 )
 
 
@@ -56,8 +59,20 @@ _LOST = re.compile(
 
 
 def wanted(environment: Mapping[str, str], distributed: bool) -> bool:
-    """Whether this process is one of several."""
+    """Returns whether this process is one of several."""
     return distributed or COORDINATOR in environment
+
+
+def first(environment: Mapping[str, str]) -> bool:
+    """Returns whether this process may be the first of its run, as far as the environment says."""
+    return environment.get(PROCESS_ID, "0") == "0"
+
+
+def is_first() -> bool:
+    """Returns whether this process is the first of its run. It asks jax, after `initialise`."""
+    import jax
+
+    return jax.process_index() == 0
 
 
 def initialise(distributed: bool, environment: Mapping[str, str] | None = None) -> None:
@@ -68,8 +83,8 @@ def initialise(distributed: bool, environment: Mapping[str, str] | None = None) 
       environment: of this process.
 
     Raises:
-      InputError: the environment says it badly.
-      Interrupted: the others did not come.
+      InputError: a variable of the environment is wrong.
+      Interrupted: the other processes did not come.
     """
     environment = os.environ if environment is None else environment
     devices = _number(environment, DEVICES, 1) if DEVICES in environment else None
@@ -84,7 +99,10 @@ def initialise(distributed: bool, environment: Mapping[str, str] | None = None) 
         processes, own = _number(environment, PROCESSES, 1), _number(environment, PROCESS_ID, 0)
         if own >= processes:
             raise InputError(
-                f"process {own} of {processes}", where=PROCESS_ID, fix=f"Number them from 0 to {processes - 1}."
+                f"process {own} of {processes}",
+                where=PROCESS_ID,
+                fix=f"Number the processes from 0 to {processes - 1}.",
+                code="E-PROCESS-NUMBER",
             )
         settings = dict(coordinator_address=environment[COORDINATOR], num_processes=processes, process_id=own)
     import jax
@@ -92,8 +110,8 @@ def initialise(distributed: bool, environment: Mapping[str, str] | None = None) 
     if devices is not None:
         jax.config.update("jax_num_cpu_devices", devices)
         if not _on_cpu(environment):
-            # Of all that this machine's processes see. Launched here, every process is on this machine; under Slurm it
-            # has a number among those of its node, by which jax would give it one device.
+            # jax numbers the devices that all processes of this machine see. Launched here, every process is on this
+            # machine. Under Slurm it has a number on its node, by which jax would give it one device.
             number = own if settings else _number(environment, SLURM, 0) if SLURM in environment else None
             if number is not None:
                 settings["local_device_ids"] = range(number * devices, (number + 1) * devices)
@@ -105,13 +123,18 @@ def initialise(distributed: bool, environment: Mapping[str, str] | None = None) 
         )
     except ValueError as error:
         raise InputError(
-            f"how many processes there are is not known: {error}",
+            f"jax cannot find out how many processes there are: {error}",
             where="--distributed",
             fix=f"Set {COORDINATOR}=HOST:PORT, {PROCESSES} and {PROCESS_ID}, or leave --distributed out.",
+            code="E-PROCESS-UNKNOWN",
         ) from None
-    except RuntimeError as error:
-        where = environment.get(COORDINATOR, "jax.distributed")
-        raise Interrupted(f"the other processes did not come: {_brief(error)}", where=where, fix=_CONTINUE) from None
+    except jax.errors.JaxRuntimeError as error:
+        raise Interrupted(
+            f"the other processes did not come: {_brief(error)}",
+            where=environment.get(COORDINATOR, "jax.distributed"),
+            fix=_CONTINUE,
+            code="E-PROCESS-ABSENT",
+        ) from None
 
 
 def _on_cpu(environment: Mapping[str, str]) -> bool:
@@ -121,7 +144,12 @@ def _on_cpu(environment: Mapping[str, str]) -> bool:
 def _number(environment: Mapping[str, str], name: str, least: int) -> int:
     text = environment.get(name, "")
     if not text.isdecimal() or int(text) < least:
-        raise InputError(f"it is {text!r}", where=name, fix=f"Set it to a whole number of {least} or more.")
+        raise InputError(
+            f"it is {text!r}",
+            where=name,
+            fix=f"Set it to a whole number of {least} or more.",
+            code="E-PROCESS-NUMBER",
+        )
     return int(text)
 
 
@@ -134,7 +162,7 @@ def _brief(error: BaseException) -> str:
 
 
 def wait_for_all(name: str) -> None:
-    """Returns once every process has come here."""
+    """Returns once every process has called it."""
     import jax
 
     if jax.process_count() > 1:
@@ -144,7 +172,7 @@ def wait_for_all(name: str) -> None:
 
 
 def agreed(signal_name: str | None) -> str | None:
-    """The signal that any process has had: all must stop after the same step."""
+    """Returns the signal that any process has had: all must stop after the same step."""
     import jax
 
     if jax.process_count() == 1:
@@ -160,12 +188,12 @@ def agreed(signal_name: str | None) -> str | None:
 class Watch:
     """Ends this process where another has failed, or where nothing has moved for too long.
 
-    A thread of its own: the main one may hang inside a collective, and then nothing else can end it.
+    It runs in a thread: the main thread may hang inside a collective, and then nothing else can end it.
 
     Args:
-      process: number of this one.
-      count: of all.
-      client: of jax's coordination service, a store that all can read; None for a run of one.
+      process: the number of this process.
+      count: the number of processes.
+      client: a client of jax's coordination service, a store that all can read; None for a run of one process.
       leave: ends the process at once; for tests.
       clock: seconds; for tests.
     """
@@ -196,11 +224,11 @@ class Watch:
             self._thread.join()
 
     def moving(self, doing: str, minutes: float) -> None:
-        """Something has been done; what comes now, `doing`, may take `minutes`; 0: as long as it likes."""
+        """Notes progress. The next thing, `doing`, may take `minutes`; 0 sets no limit."""
         self._limit_s, self._doing, self._moved = 60.0 * minutes, doing, self._clock()
 
     def look(self) -> None:
-        """Ends the process where there is reason to."""
+        """Ends the process, if another has failed or nothing has moved for too long."""
         if self._client is not None:
             text = self._read(f"{_FAILED}/")
             if text:
@@ -212,12 +240,13 @@ class Watch:
                 Interrupted(
                     f"nothing has moved for {waited / 60:.1f} minutes{others}",
                     where=f"{self._doing}, process {self._process} of {self._count}",
-                    fix=f"{_CONTINUE} Where that is too short, raise guard.hang_minutes.",
+                    fix=f"{_CONTINUE} If a step takes that long, raise guard.hang_minutes.",
+                    code="E-PROCESS-HANG",
                 )
             )
 
     def end(self, error: CommandError) -> None:
-        """Ends this process and the others at once, whatever they are doing; for threads that find a reason to."""
+        """Ends this process and the others at once; for threads that find an error."""
         self._end(error)
 
     def publish(self, error: BaseException) -> None:
@@ -232,11 +261,11 @@ class Watch:
             end = self._clock() + _LINGER_S
             while self._clock() < end and len(self._client.key_value_dir_get(_SEEN)) < self._count - 1:
                 time.sleep(_POLL_S / 5)
-            # For the last of them to leave: if this process goes first, its going is what they die of.
+            # The last of them needs time to leave. If this process ends first, that kills them.
             time.sleep(_POLL_S / 2)
 
     def _read(self, directory: str) -> str:
-        """The first value that another process has put there; the store's own failures are jax's to report."""
+        """Returns the first value that another process has put there. jax reports failures of the store itself."""
         with suppress(Exception):
             for key, value in self._client.key_value_dir_get(directory):
                 if not key.endswith(f"/{self._process}"):
@@ -261,10 +290,10 @@ class Watch:
 
 @contextmanager
 def together() -> Iterator[Watch]:
-    """The watch over a run; what ends the run here ends it everywhere.
+    """Gives the watch over a run. An error that ends the run here ends it in every process.
 
     Raises:
-      Interrupted: in the place of an error that says that another process has gone.
+      Interrupted: in the place of an error of jax that means that another process has gone.
     """
     import jax
 
@@ -278,7 +307,12 @@ def together() -> Iterator[Watch]:
         raise
     except Exception as error:
         if count > 1 and is_loss(error):
-            lost = Interrupted(f"another process has gone: {_brief(error)}", where=f"process {process}", fix=_CONTINUE)
+            lost = Interrupted(
+                f"another process has gone: {_brief(error)}",
+                where=f"process {process}",
+                fix=_CONTINUE,
+                code="E-PROCESS-LOST",
+            )
             watch.publish(lost)
             raise lost from None
         watch.publish(error)
@@ -288,19 +322,28 @@ def together() -> Iterator[Watch]:
 
 
 def is_loss(error: BaseException) -> bool:
-    """Whether an error says that another process, or the way to it, has gone."""
-    return isinstance(error, (RuntimeError, OSError)) and _LOST.search(str(error)) is not None
+    """Returns whether an error of jax means that another process, or the connection to it, has gone.
+
+    Only errors of jax's runtime count, and only by their status code or the words of a collective: any other error with
+    similar words is a bug, and a launcher must not repeat it.
+    """
+    import jax
+
+    if not isinstance(error, jax.errors.JaxRuntimeError):
+        return False
+    text = str(error)
+    return _LOST_STATUS.match(text) is not None or _LOST_COLLECTIVE.search(text) is not None
 
 
 def _client() -> Any:
-    """Of jax's coordination service; jax has no public name for it."""
+    """Returns the client of jax's coordination service. jax has no public name for it."""
     from jax._src import distributed
 
     return distributed.global_state.client
 
 
 def leave(code: int) -> None:
-    """Ends a process of several that has failed: at once, or jax would wait for the others to say goodbye."""
+    """Ends a process of several that has failed at once. Otherwise jax would wait until the others have ended."""
     if code and "jax" in sys.modules:
         import jax
 
@@ -311,14 +354,14 @@ def leave(code: int) -> None:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# What jax's own heartbeat does
+# The heartbeat of jax
 
 
 def supervise(command: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Runs one process of several as a child and gives its exit code, with signals passed on.
+    """Runs one process of several as a child, passes signals on, and returns its exit code.
 
-    Where another process is lost, jax's coordination service ends this one by SIGABRT from a thread of its own, which
-    nothing inside the process can turn into exit 3.
+    Where another process is lost, a thread of jax's coordination service ends this one by SIGABRT. Nothing inside the
+    process can turn that into exit 3.
     """
     child = subprocess.Popen(command, env={**environment, SUPERVISED: "1"})
 
@@ -337,10 +380,10 @@ def supervise(command: Sequence[str], environment: Mapping[str, str]) -> int:
 
 
 def as_child() -> None:
-    """What a process does that another supervises.
+    """Prepares a process that another one supervises.
 
-    It is asked to end (SIGTERM) when that one is gone, however it ended: or it would go on writing, and nobody would
-    watch it or could stop it. And it leaves no core file: SIGABRT is jax's word that another process has gone.
+    It gets SIGTERM when its supervisor has ended, for whatever reason. Otherwise it would go on writing, and nobody
+    could stop it. It leaves no core file: with SIGABRT, jax says that another process has gone.
     """
     import ctypes
     import resource
@@ -355,7 +398,7 @@ LOST = f"another process has gone (jax's coordination service ended this one). {
 
 
 def meaning(returncode: int) -> int:
-    """The exit code of a process that ended so: an abort is jax's word that another has gone; signals as shells do."""
+    """Returns the exit code for a return code. jax aborts when another process has gone; a shell's for others."""
     if returncode == -signal.SIGABRT:
         return Interrupted.exit_code
     return returncode if returncode >= 0 else 128 - returncode

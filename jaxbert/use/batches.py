@@ -1,8 +1,8 @@
-"""Texts of any length as batches of few shapes: sorted by length and packed, several to a row, each its own group.
+"""Packs texts of any length into batches of few shapes: sorted by length, several to a row, each text its own group.
 
-The encoder isolates groups exactly, so a packed text gets what it gets alone, up to rounding. Packed rows are full,
-where rows padded to a few widths are a quarter to a third empty, and one width serves all texts that fit into it, where
-every further one costs a compilation: as much as computing a hundred sentences.
+The encoder isolates groups exactly, so a packed text gets the result that it gets alone, up to rounding. Packed rows
+are full, but rows that are padded to a few widths are a quarter to a third empty. One width serves all texts that fit
+into it. Each further width costs a compilation, which takes as long as computing a hundred sentences.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ import numpy as np
 from jaxbert.errors import InputError
 from jaxbert.use.library import Loaded
 
-# Attention costs more in longer rows: on two cores, with six layers of 384, rows of 32, 64, 128, 256 and 512 tokens go
-# at 7.5, 7.0, 5.9, 4.9 and 4.4 thousand tokens a second.
+# Attention costs more in longer rows. Measured on two cores with six layers of 384: rows of 32, 64, 128, 256 and 512
+# tokens run at 7.5, 7.0, 5.9, 4.9 and 4.4 thousand tokens a second.
 NARROWEST = 64
-# Texts are read, sorted and packed so many batches at a time: memory is bounded, and what the last batch of each shape
-# leaves empty is little beside the rest.
+# Texts are read, sorted and packed this many batches at a time. That bounds memory, and the empty rest of the last
+# batch of each shape is small beside it.
 WINDOW = 64
-# A width of its own is worth compiling from so many batches on; with fewer, texts go into wider rows.
+# A width is worth a compilation from this many batches on. With fewer, its texts go into wider rows.
 OWN_WIDTH = 16
-# Texts a row may hold: one for this many of its tokens.
+# A row may hold one text for this many of its tokens.
 TOKENS_A_TEXT = 4
 _CHUNK = 256  # texts tokenised at once
 
@@ -36,11 +36,12 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Packed rows.
+class Packed:
+    """A batch of packed rows.
 
     Attributes:
-      arrays: {"tokens", "types", "group"}, int32 (B, L): what `Loaded.encode` takes. Group g + 1 of a row is text g.
+      arrays: {"tokens", "types", "group"}, int32 (B, L), the arguments of `Loaded.encode`. Group g + 1 of a row is
+        text g.
       texts: int64 (B, G), the index of text g of each row; -1 where a row has no such text. G is the same for all
         batches of one L.
     """
@@ -57,53 +58,61 @@ class Batch:
 
 @dataclass(frozen=True)
 class Window:
-    """Some texts that stand side by side in the input.
+    """Some consecutive texts of the input.
 
     Attributes:
       texts: as given.
-      tokens: of all of them, with special tokens and after cutting.
-      cut: how many were longer than the limit.
-      batches: with the indices of `texts`.
+      tokens: the number of tokens of all texts, with special tokens and after cutting.
+      cut: the number of texts that were longer than the limit.
+      batches: the packed texts; their indices count in `texts`.
     """
 
     texts: list[str]
     tokens: int
     cut: int
-    batches: list[Batch]
+    batches: list[Packed]
 
 
 def default_batch_tokens() -> int:
-    """Tokens a batch on this device: the fewest that keep it busy, since a shape's last batch is partly empty."""
+    """Returns the fewest tokens a batch that keep this device busy, since the last batch of a shape is partly empty."""
     return 512 if jax.default_backend() == "cpu" else 8192
 
 
 def check_limits(model: Loaded, max_length: int | None, batch_tokens: int | None) -> tuple[int, int]:
-    """(longest text in tokens with its special tokens, tokens a batch), by default the model's and the device's.
+    """Returns (longest text in tokens with special tokens, tokens a batch), by default the model's and the device's.
 
     Raises:
-      InputError: outside of what the model takes, or not positive.
+      InputError: the model does not take texts of that length, or a number is not positive.
     """
     longest = model.config.longest_row
     limit = longest if max_length is None else max_length
     if not 3 <= limit <= longest:
         raise InputError(
-            f"it is {limit}", where="max length", fix=f"Take one in 3 .. {longest}, special tokens counted."
+            f"it is {limit}",
+            where="max length",
+            fix=f"Take one in 3 .. {longest}, special tokens counted.",
+            code="E-EMBED-LENGTH",
         )
     tokens = default_batch_tokens() if batch_tokens is None else batch_tokens
     if tokens < 1:
-        raise InputError(f"it is {tokens}", where="batch tokens", fix="Take 1 or more.")
+        raise InputError(f"it is {tokens}", where="batch tokens", fix="Take 1 or more.", code="E-EMBED-BATCH")
     return limit, tokens
 
 
 def windows(model: Loaded, texts: Iterable[str], *, limit: int, batch_tokens: int) -> Iterator[Window]:
-    """`texts` in order, a window at a time, tokenised and packed; those of more than `limit` tokens cut at their end.
+    """Yields `texts` in order, a window at a time, tokenised and packed; texts over `limit` tokens lose their end.
 
     Raises:
       InputError: the model has no tokenizer.
     """
     tokenizer = model.tokenizer
     if tokenizer is None:
-        raise InputError("the model has no tokenizer", where=model.source, fix="Copy its tokenizer files beside it.")
+        raise InputError(
+            "the model has no tokenizer",
+            where=model.source,
+            fix="Copy its tokenizer files beside it.",
+            code="E-MODEL-NO-TOKENIZER",
+        )
     remaining = iter(texts)
     while True:
         window: list[str] = []
@@ -120,25 +129,25 @@ def windows(model: Loaded, texts: Iterable[str], *, limit: int, batch_tokens: in
         yield Window(window, tokens, cut, pack(ids, limit=limit, batch_tokens=batch_tokens, pad_id=tokenizer.pad_id))
 
 
-def pack(ids: Sequence[Sequence[int]], *, limit: int, batch_tokens: int, pad_id: int) -> list[Batch]:
-    """Batches that hold each of `ids` once.
+def pack(ids: Sequence[Sequence[int]], *, limit: int, batch_tokens: int, pad_id: int) -> list[Packed]:
+    """Returns batches that hold each of `ids` once.
 
-    The same ids give the same batches on any machine. Longer texts come first into wider rows; what they leave free,
-    whole rows of a last batch too, is filled with shorter ones.
+    The same ids give the same batches on any machine. Longer texts come first, into wider rows. Shorter texts fill the
+    room that they leave, and whole rows of the last batch.
 
     Args:
-      ids: of each text, with special tokens; none longer than `limit`.
-      limit: longest row.
-      batch_tokens: tokens a batch, B x L; rows longer than that are a batch each.
-      pad_id: of the padding.
+      ids: token ids of each text, with special tokens; none is longer than `limit`.
+      limit: longest row in tokens.
+      batch_tokens: tokens a batch, B x L. A row longer than that is a batch alone.
+      pad_id: token id of the padding.
 
     Returns:
-      Batches sorted by width, the narrowest first; few shapes: one for each width in use.
+      Batches sorted by width, the narrowest first. Each width in use has one shape.
     """
     lengths = [len(one) for one in ids]
     left = sorted(range(len(ids)), key=lambda index: -lengths[index])
     widths = choose_widths(lengths, limit=limit, batch_tokens=batch_tokens)
-    batches: list[Batch] = []
+    batches: list[Packed] = []
     for narrower, width in reversed(list(zip([0, *widths], widths, strict=False))):
         rows = _Rows(width)
         left = rows.place(left, lengths, above=narrower)
@@ -152,10 +161,10 @@ def pack(ids: Sequence[Sequence[int]], *, limit: int, batch_tokens: int, pad_id:
 
 
 def choose_widths(lengths: Sequence[int], *, limit: int, batch_tokens: int) -> list[int]:
-    """Widths of rows, narrowest first: powers of two from `NARROWEST` to `limit`, those that are worth it.
+    """Returns the widths of rows that are worth a compilation, narrowest first: powers of two up to `limit`.
 
-    The widest is the first that holds the longest text; a narrower one is used where the texts that it is the first to
-    hold fill `OWN_WIDTH` batches. Texts of widths left out go to the next one.
+    The widest is the first that holds the longest text. A narrower width is used where the texts that it is the first
+    to hold fill `OWN_WIDTH` batches. Texts of a width that is left out go to the next one.
     """
     if not lengths:
         return []
@@ -184,7 +193,7 @@ class _Rows:
     def __init__(self, width: int):
         self.width, self.most = width, max(1, width // TOKENS_A_TEXT)
         self.texts: list[list[int]] = []
-        self._by_room: dict[int, list[int]] = {}  # rows with so many tokens free
+        self._by_room: dict[int, list[int]] = {}  # rows by their number of free tokens
         self._rooms: list[int] = []  # its keys, sorted
 
     def open(self, number: int) -> None:
@@ -194,7 +203,7 @@ class _Rows:
             self._offer(len(self.texts) - 1, self.width)
 
     def place(self, texts: list[int], lengths: Sequence[int], above: int) -> list[int]:
-        """Puts each text into the fullest row that can take it; gives those left over.
+        """Puts each text into the fullest row that can take it, and returns those left over.
 
         Args:
           texts: indices.
@@ -227,7 +236,7 @@ class _Rows:
         self._by_room[room].append(row)
 
 
-def _batch(rows: Sequence[Sequence[int]], ids: Sequence[Sequence[int]], width: int, pad_id: int) -> Batch:
+def _batch(rows: Sequence[Sequence[int]], ids: Sequence[Sequence[int]], width: int, pad_id: int) -> Packed:
     tokens = np.full((len(rows), width), pad_id, np.int32)
     group = np.zeros_like(tokens)
     texts = np.full((len(rows), max(1, width // TOKENS_A_TEXT)), -1, np.int64)
@@ -239,13 +248,13 @@ def _batch(rows: Sequence[Sequence[int]], ids: Sequence[Sequence[int]], width: i
             tokens[row, start:end] = ids[index]
             group[row, start:end] = number
             start = end
-    return Batch({"tokens": tokens, "types": np.zeros_like(tokens), "group": group}, texts)
+    return Packed({"tokens": tokens, "types": np.zeros_like(tokens), "group": group}, texts)
 
 
-def dispatch(batches: Sequence[Batch], compute: Callable[[Batch], Result]) -> list[Result]:
-    """`compute` of each batch, in order; it should start the device's work and not wait for it.
+def dispatch(batches: Sequence[Packed], compute: Callable[[Packed], Result]) -> list[Result]:
+    """Returns `compute` of each batch, in order. `compute` should start the device's work and not wait for it.
 
-    Each shape is computed by a thread of its own, so that one is compiled while the device works on another.
+    One thread computes each shape, so that one shape is compiled while the device works on another.
     """
     shapes = {
         batch.shape: [index for index, one in enumerate(batches) if one.shape == batch.shape] for batch in batches

@@ -1,13 +1,12 @@
-"""Vectors of texts: the encoder's hidden states pooled to one vector each."""
+"""Vectors of texts: the encoder's hidden states, pooled to one vector a text."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from jaxbert.convert.sentence_transformers import MODULES, Layout, Pooling
 from jaxbert.core.parameters import Params
 from jaxbert.errors import InputError, Interrupted
 from jaxbert.models.model import Model
+from jaxbert.stores.files import disk_is_full
 from jaxbert.use.batches import TOKENS_A_TEXT, Window, check_limits, dispatch, windows
 from jaxbert.use.library import Loaded, load
 from jaxbert.use.texts import open_texts
@@ -30,13 +30,13 @@ FORMATS = (".npy", ".jsonl")
 
 @dataclass(frozen=True)
 class Embedded:
-    """Some texts that stand side by side in the input, with their vectors.
+    """Some consecutive texts of the input, with their vectors.
 
     Attributes:
       texts: as given.
       vectors: float32 (texts, D).
-      tokens: that were computed, special tokens counted.
-      cut: how many texts were longer than the limit, and were cut at their end.
+      tokens: the number of tokens that were computed, with special tokens.
+      cut: the number of texts that were longer than the limit and were cut at their end.
     """
 
     texts: list[str]
@@ -54,16 +54,16 @@ def embed(
     max_length: int | None = None,
     batch_tokens: int | None = None,
 ) -> np.ndarray:
-    """Vectors of texts, float32 (N, D), in the order of `texts`.
+    """Returns the vectors of texts, float32 (N, D), in the order of `texts`.
 
     Args:
       model: from `jaxbert.load`.
-      texts: any number, each cut at its end where it is too long. An empty one has the vector of its special tokens.
-      pooling: "mean" is the mean of the last layer's hidden states over the text's tokens, special tokens counted;
-        "cls" is the hidden state of the first token, [CLS], not the pooler's output. As sentence-transformers has them.
+      texts: any number. A text that is too long is cut at its end. An empty text has the vector of its special tokens.
+      pooling: "mean" is the mean of the last layer's hidden states over the text's tokens and special tokens; "cls" is
+        the hidden state of the first token, [CLS], not the pooler's output. Both are those of sentence-transformers.
       normalize: divide each vector by its length.
-      max_length: longest text in tokens, special tokens counted; by default what the model takes.
-      batch_tokens: tokens a batch; by default what suits the device.
+      max_length: longest text in tokens, with special tokens; by default the most that the model takes.
+      batch_tokens: tokens a batch; by default `default_batch_tokens`.
 
     Raises:
       InputError: an argument is out of range, or the model has no tokenizer.
@@ -86,14 +86,21 @@ def embed_stream(
     max_length: int | None = None,
     batch_tokens: int | None = None,
 ) -> Iterator[Embedded]:
-    """`embed`, some thousand texts at a time, in their order: memory does not grow with their number.
+    """Does what `embed` does for some thousand texts at a time, so that memory does not grow with their number.
 
     The next texts are read and tokenised while the device computes.
     """
     if isinstance(texts, str):
-        raise InputError("one text where a list of texts is due", where="embed", fix="Give [text].")
+        raise InputError(
+            "a list of texts is needed, not one text", where="embed", fix="Give [text].", code="E-MODEL-TEXTS"
+        )
     if pooling not in get_args(Pooling):
-        raise InputError(f"unknown pooling {pooling!r}", where="pooling", fix=f"Known: {', '.join(get_args(Pooling))}.")
+        raise InputError(
+            f"unknown pooling {pooling!r}",
+            where="pooling",
+            fix=f"Known: {', '.join(get_args(Pooling))}.",
+            code="E-EMBED-POOLING",
+        )
     limit, batch_tokens = check_limits(model, max_length, batch_tokens)
     return _stream(model, windows(model, texts, limit=limit, batch_tokens=batch_tokens), pooling, normalize)
 
@@ -121,7 +128,7 @@ def _collect(model: Loaded, window: Window, started: list[jax.Array]) -> Embedde
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _vectors(model: Model, pooling: Pooling, normalize: bool, params: Params, batch: dict[str, Any]) -> jax.Array:
-    """Vectors (B, G, D) of the texts of packed rows; 0 where a row has no such text."""
+    """Returns vectors (B, G, D) of the texts of packed rows; 0 where a row has fewer texts."""
     x_BLD = model.hidden(params, batch)
     group_BL = batch["group"]
     number_G = jnp.arange(1, max(1, group_BL.shape[1] // TOKENS_A_TEXT) + 1)
@@ -129,7 +136,7 @@ def _vectors(model: Model, pooling: Pooling, normalize: bool, params: Params, ba
     if pooling == "cls":
         mine_BGL &= (group_BL != jnp.roll(group_BL, 1, axis=1).at[:, 0].set(0))[:, None, :]
     weight_BGL = mine_BGL.astype(x_BLD.dtype)
-    # Full float32 on every device: a mean over tokens is no place to round.
+    # Full float32 on every device: a mean over many tokens would lose digits in bfloat16.
     sum_BGD = jnp.einsum("bgl,bld->bgd", weight_BGL, x_BLD, precision=jax.lax.Precision.HIGHEST)
     y_BGD = sum_BGD / jnp.maximum(weight_BGL.sum(-1, keepdims=True), 1)
     if normalize:
@@ -151,36 +158,36 @@ def embed_file(
     max_length: int | None = None,
     batch_tokens: int | None = None,
     overwrite: bool = False,
-    note: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """`jaxbert embed`: a vector for each line of a file, in the order of the lines.
+    """Writes a vector for each line of a file, in the order of the lines: `jaxbert embed`.
 
     Args:
-      model: MODEL. What is not given here its directory says, where it has sentence-transformers' layout; else it is
-        the mean, not normalised, of as many tokens as the model takes.
+      model: MODEL. Its sentence-transformers files give the settings that are None here. Without such files the default
+        is the mean, not normalised, of as many tokens as the model takes.
       file: see `jaxbert.use.texts.open_texts`. An empty line has a vector too, that of an empty text.
-      out: NAME.npy, float32 (N, D); or NAME.jsonl, lines {"text", "embedding"}. It stands there when it is whole.
+      out: NAME.npy, float32 (N, D); or NAME.jsonl, lines {"text", "embedding"}. The file appears when it is complete.
       pooling, normalize, max_length, batch_tokens: see `embed`.
       overwrite: replace `out`.
-      note: is given the lines to show.
 
     Returns:
-      Figures: texts, empty, cut, tokens, dimension, what was used, seconds (of the vectors, without loading the model).
+      Figures: texts, empty, cut, tokens, dimension, the settings, seconds (of the vectors, without loading the model).
+      `embedded_lines` prints them.
 
     Raises:
-      InputError: an argument is wrong, or the file is; nothing is written.
+      InputError: an argument or the file is wrong; nothing is written.
       Interrupted: the disk is full; nothing is left behind.
     """
     out = Path(out)
     _check_out(out, file, overwrite)
     texts = open_texts(file)
-    loaded = load(model, note=note)
+    loaded = load(model)
     layout = loaded.layout or Layout("mean")
     if layout.lowercase and loaded.tokenizer is not None and not loaded.tokenizer.lowercase:
         raise InputError(
-            "lower-cases texts ahead of a tokenizer that keeps case, which is not supported",
+            "the model lower-cases texts before a tokenizer that keeps case, which is not supported",
             where=model,
             fix=f"Lower-case the texts, and embed with a copy of the model without {MODULES}.",
+            code="E-EMBED-LOWERCASE",
         )
     longest = loaded.config.longest_row
     settings: dict[str, Any] = {
@@ -192,13 +199,6 @@ def embed_file(
     parts = embed_stream(loaded, (text for _, text in texts), batch_tokens=batch_tokens, **settings)
     counts = _write(out, parts, loaded.config.hidden_size, file)
     seconds = time.perf_counter() - began
-    words = f"{settings['pooling']} pooling{', normalised' if settings['normalize'] else ''}"
-    note(f"{counts['texts']:,} texts, {counts['tokens']:,} tokens, {words}, {seconds:.1f} s")
-    if counts["empty"]:
-        note(f"look at: empty lines: {counts['empty']:,}, kept as empty texts, so that every line has its vector")
-    if counts["cut"]:
-        note(f"look at: texts of more than {settings['max_length']} tokens: {counts['cut']:,}, cut at their end")
-    note(f"wrote {out}: float32 ({counts['texts']}, {loaded.config.hidden_size})")
     return {
         **counts,
         "dimension": loaded.config.hidden_size,
@@ -209,25 +209,55 @@ def embed_file(
     }
 
 
+def embedded_lines(figures: Mapping[str, Any]) -> list[str]:
+    """Returns the lines that `jaxbert embed` prints about the figures of `embed_file`."""
+    words = f"{figures['pooling']} pooling{', normalised' if figures['normalize'] else ''}"
+    lines = [f"{figures['texts']:,} texts, {figures['tokens']:,} tokens, {words}, {figures['seconds']:.1f} s"]
+    if figures["empty"]:
+        lines.append(
+            f"look at: empty lines: {figures['empty']:,}, kept as empty texts, so that every line has its vector"
+        )
+    if figures["cut"]:
+        lines.append(
+            f"look at: texts of more than {figures['max_length']} tokens: {figures['cut']:,}, cut at their end"
+        )
+    return [*lines, f"wrote {figures['out']}: float32 ({figures['texts']}, {figures['dimension']})"]
+
+
 def _check_out(out: Path, file: str, overwrite: bool) -> None:
     if out.suffix not in FORMATS:
         raise InputError(
-            f"{out.suffix or 'no ending'!r} is no format", where=f"--out {out}", fix="Give NAME.npy or NAME.jsonl."
+            f"{out.suffix or 'no ending'!r} is not a known format",
+            where=f"--out {out}",
+            fix="Give NAME.npy or NAME.jsonl.",
+            code="E-EMBED-FORMAT",
         )
     if not out.absolute().parent.is_dir():
-        raise InputError("no such directory", where=f"--out {out}", fix="Make it first, or give another file.")
+        raise InputError(
+            "no such directory",
+            where=f"--out {out}",
+            fix="Make it first, or give another file.",
+            code="E-EMBED-OUT",
+        )
     if not out.exists():
         return
     if not out.is_file():
-        raise InputError("not a file", where=f"--out {out}", fix="Give another name.")
+        raise InputError("it is not a file", where=f"--out {out}", fix="Give another name.", code="E-EMBED-OUT")
     if not overwrite:
-        raise InputError("exists already", where=f"--out {out}", fix="Give another name, or pass --overwrite.")
+        raise InputError(
+            "the file exists already",
+            where=f"--out {out}",
+            fix="Give another name, or pass --overwrite.",
+            code="E-EMBED-EXISTS",
+        )
     if Path(file).exists() and out.samefile(file):
-        raise InputError("would replace the texts", where=f"--out {out}", fix="Give another name.")
+        raise InputError(
+            "the output would replace the texts", where=f"--out {out}", fix="Give another name.", code="E-EMBED-OUT"
+        )
 
 
 def _write(out: Path, parts: Iterator[Embedded], dimension: int, file: str) -> dict[str, int]:
-    """Writes vectors beside `out` and moves them there; gives the counts."""
+    """Writes the vectors beside `out`, moves them there, and returns the counts."""
     partial_file = out.parent / f".{out.name}.{os.getpid()}.partial"
     write = _write_npy if out.suffix == ".npy" else _write_jsonl
     counts = dict.fromkeys(("texts", "empty", "cut", "tokens"), 0)
@@ -244,13 +274,18 @@ def _write(out: Path, parts: Iterator[Embedded], dimension: int, file: str) -> d
         with partial_file.open("wb") as handle:
             write(handle, counted(), dimension)
             if not counts["texts"]:
-                raise InputError("no texts", where=file, fix="Give a file with a text a line.")
+                raise InputError("no texts", where=file, fix="Give a file with a text a line.", code="E-EMBED-EMPTY")
             handle.flush()
             os.fsync(handle.fileno())
         os.replace(partial_file, out)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise Interrupted("the disk is full", where=str(out), fix="Make room; the same command again.") from None
+        if disk_is_full(error):
+            raise Interrupted(
+                "the disk is full",
+                where=str(out),
+                fix="Make room, then repeat the same command.",
+                code="E-DISK-FULL",
+            ) from None
         raise
     finally:
         with contextlib.suppress(OSError):
@@ -259,7 +294,7 @@ def _write(out: Path, parts: Iterator[Embedded], dimension: int, file: str) -> d
 
 
 def _write_npy(file: IO[bytes], parts: Iterable[Embedded], dimension: int) -> None:
-    """One array; its header comes first and again at the end, when the number of rows is known."""
+    """Writes one array. The header is written first, and again at the end, when the number of rows is known."""
 
     def header(rows: int) -> int:
         shape = {"descr": "<f4", "fortran_order": False, "shape": (rows, dimension)}
@@ -277,7 +312,7 @@ def _write_npy(file: IO[bytes], parts: Iterable[Embedded], dimension: int) -> No
 
 
 def _write_jsonl(file: IO[bytes], parts: Iterable[Embedded], dimension: int) -> None:
-    """A record a text; numbers are the shortest that give the same float32."""
+    """Writes a record a text. Each number has the fewest digits that give the same float32."""
     for part in parts:
         for text, vector in zip(part.texts, part.vectors, strict=True):
             numbers = ", ".join(map(str, vector))

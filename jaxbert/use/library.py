@@ -4,16 +4,15 @@
     batch = model.batch(["The first text.", ("A pair's first", "and second part.")])
     hidden = jax.jit(model.encode)(model.params, **batch)
 
-The functions take the parameters as their first argument, so they jit, vmap and differentiate in the user's own loop;
-no mesh need be set, and where the arrays lie is the user's business.
+The functions take the parameters as their first argument, so they jit, vmap and differentiate in the user's own loop.
+They need no mesh, and the user decides on which devices the arrays lie.
 """
 
 from __future__ import annotations
 
 import functools
-import json
-import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -26,17 +25,18 @@ from jaxbert.config import EncoderConfig, load_json
 from jaxbert.convert import sentence_transformers
 from jaxbert.convert.hf import Written, write_hf
 from jaxbert.convert.names import TASKS
-from jaxbert.convert.read import FORMATS, Labels, is_published, read_model
+from jaxbert.convert.read import Labels, read_model
 from jaxbert.core.parameters import Params
 from jaxbert.errors import InputError
 from jaxbert.models.model import HEADS, ON_POOLER, Model, head_sizes
 from jaxbert.text.tokenizers import Tokenizer
+from jaxbert.use.model_place import ModelPlace, find_model
 
 if TYPE_CHECKING:
     from jaxbert.observe.provenance import Provenance
 
 Text = str | tuple[str, str]
-Note = Callable[[str], None]
+_log = logging.getLogger(__name__)
 
 
 class Batch(TypedDict):
@@ -63,9 +63,9 @@ class Loaded:
       tokenizer: None where the model has none.
       labels: names of a classifier's classes, where the files have them.
       dtype: of the files' weights ("float32", "bfloat16", "float16"); in memory they are float32.
-      format: what its files are ("safetensors"); "" of a run.
-      path: the directory it was read from.
-      step: of a run, the step.
+      format: the format of the files ("safetensors"); "" for a run.
+      path: the directory that the model was read from; for a run its workdir.
+      step: for a run the step; None for any other model.
       model: the functions over `params` that `jaxbert.run.pretrain` uses.
     """
 
@@ -89,9 +89,9 @@ class Loaded:
 
     @functools.cached_property
     def layout(self) -> sentence_transformers.Layout | None:
-        """Pooling, normalisation and longest text of a sentence-transformers directory; None of any other.
+        """Pooling, normalisation and longest text of a sentence-transformers directory; None for any other model.
 
-        InputError where it has what `jaxbert embed` does not do.
+        Raises InputError where the directory asks for something that `jaxbert embed` does not do.
         """
         return None if self.path is None or self.step is not None else sentence_transformers.read_layout(self.path)
 
@@ -106,7 +106,7 @@ class Loaded:
         all_layers: bool = False,
         dtype: Any = jnp.float32,
     ) -> jax.Array:
-        """Hidden states (B, L, D) of the last layer.
+        """Returns the hidden states (B, L, D) of the last layer.
 
         Args:
           params: shaped like `self.params`.
@@ -127,73 +127,74 @@ class Loaded:
         return self.model.hidden(params, batch, dropout_key=dropout_key, dtype=dtype, all_layers=all_layers)
 
     def pooled(self, params: Params, hidden: jax.Array) -> jax.Array:
-        """Pooled vectors (B, D) of hidden states (B, L, D). InputError where the model has no pooler."""
+        """Returns pooled vectors (B, D) of hidden states (B, L, D). Raises InputError without a pooler."""
         self.require("pooler")
         return self.model.pooled(params, hidden)
 
     def masked_lm(self, params: Params, hidden: jax.Array) -> jax.Array:
-        """Logits (B, M, V), V without padding, of hidden states (B, M, D). InputError without a masked-LM head."""
+        """Returns logits (B, M, V), V without padding, of hidden states (B, M, D). InputError without that head."""
         self.require("masked_lm")
         return self.model.masked_lm(params, hidden)[..., : self.config.vocab_size]
 
     def next_sentence(self, params: Params, hidden: jax.Array) -> jax.Array:
-        """Logits (B, 2) of hidden states (B, L, D): 0 B follows A, 1 it does not. InputError without such a head."""
+        """Returns logits (B, 2) of hidden states (B, L, D): 0 if B follows A, else 1. InputError without that head."""
         self.require("next_sentence")
         return self.model.next_sentence(params, hidden)
 
     def sentence_order(self, params: Params, hidden: jax.Array) -> jax.Array:
-        """Logits (B, 2) of hidden states (B, L, D): 0 in order, 1 swapped. InputError without such a head."""
+        """Returns logits (B, 2) of hidden states (B, L, D): 0 in order, 1 swapped. InputError without that head."""
         self.require("sentence_order")
         return self.model.sentence_order(params, hidden)
 
     def span_boundary(self, params: Params, left: jax.Array, right: jax.Array, place: ArrayLike) -> jax.Array:
-        """Logits (B, M, V) of tokens from the hidden states (B, M, D) to the left and right of their spans.
+        """Returns logits (B, M, V) of tokens from the hidden states (B, M, D) to the left and right of their spans.
 
-        `place`, int (B, M), is the token's place in its span, from 0. InputError without such a head.
+        `place`, int (B, M), is the token's place in its span, from 0. Raises InputError without that head.
         """
         self.require("span_boundary")
         return self.model.span_boundary(params, left, right, jnp.asarray(place))[..., : self.config.vocab_size]
 
     def sequence_classification(self, params: Params, hidden: jax.Array) -> jax.Array:
-        """Logits (B, C) of hidden states (B, L, D), C as `labels` has it. InputError without such a head."""
+        """Returns logits (B, C) of hidden states (B, L, D), C as `labels` has it. InputError without that head."""
         self.require("sequence_classification")
         return self.model.sequence_classification(params, hidden)
 
     def token_classification(self, params: Params, hidden: jax.Array) -> jax.Array:
-        """Logits (B, L, C) of hidden states (B, L, D). InputError without such a head."""
+        """Returns logits (B, L, C) of hidden states (B, L, D). InputError without that head."""
         self.require("token_classification")
         return self.model.token_classification(params, hidden)
 
     def question_answering(self, params: Params, hidden: jax.Array) -> jax.Array:
-        """Logits (B, L, 2) of hidden states (B, L, D): start and end of the answer. InputError without such a head."""
+        """Returns logits (B, L, 2) of hidden states (B, L, D): answer start and end. InputError without that head."""
         self.require("question_answering")
         return self.model.question_answering(params, hidden)
 
     def multiple_choice(self, params: Params, hidden: jax.Array) -> jax.Array:
-        """Logits (B, 1) of hidden states (B, L, D), a row for each choice. InputError without such a head."""
+        """Returns logits (B, 1) of hidden states (B, L, D), a row for each choice. InputError without that head."""
         self.require("multiple_choice")
         return self.model.multiple_choice(params, hidden)
 
     def require(self, head: str) -> None:
-        """InputError unless the model has `head`: none is made up unless `load` was asked for it."""
+        """Raises InputError unless the model has `head`. Only `load(..., heads=)` adds a head."""
         if head not in self.params:
             has = ", ".join(part for part in self.params if part != "encoder") or "none"
             raise InputError(
                 f"the model has no {head} head (heads: {has})",
                 where=self.source,
-                fix=f'Load a model that has it, or a new one: jaxbert.load(MODEL, heads=["{head}"]).',
+                fix=f'Load a model that has it, or add a new one: jaxbert.load(MODEL, heads=["{head}"]).',
+                code="E-MODEL-HEAD",
             )
 
     def batch(self, texts: Sequence[Text], length: int | None = None) -> Batch:
-        """Rows [CLS] A [SEP] or [CLS] A [SEP] B [SEP] as the arguments of `encode`.
+        """Returns rows [CLS] A [SEP] or [CLS] A [SEP] B [SEP] as the arguments of `encode`.
 
-        Special tokens, the separators between A and B, and whether B has token type 1 are the tokenizer's: RoBERTa's
+        The tokenizer decides on the special tokens, the separators between A and B, and the token type of B: RoBERTa's
         rows are <s> A </s></s> B </s>, all of type 0.
 
         Args:
           texts: each a text or a pair; the tokenizer's mask in a text, such as "[MASK]" or "<mask>", is the mask token.
-          length: L; by default the longest row's, at most the model's positions. Longer texts are cut at their end, of
-            a pair the longer one first.
+          length: L; by default that of the longest row, at most the model's positions. Longer texts are cut at their
+            end; of a pair, the longer text is cut first.
 
         Returns:
           {"tokens", "types", "group"}: int32 (B, L).
@@ -204,12 +205,15 @@ class Loaded:
             raise InputError(
                 f"length {limit} is outside {least} .. {self.config.longest_row}",
                 where=self.source,
-                fix="Choose another.",
+                fix="Choose another length.",
+                code="E-MODEL-LENGTH",
             )
         if isinstance(texts, str):
-            raise InputError("one text where a list of texts is due", where="batch", fix="Give [text].")
+            raise InputError(
+                "a list of texts is needed, not one text", where="batch", fix="Give [text].", code="E-MODEL-TEXTS"
+            )
         if not texts:
-            raise InputError("no texts", where="batch", fix="Give at least one.")
+            raise InputError("no texts", where="batch", fix="Give at least one.", code="E-MODEL-TEXTS")
         rows = [self._row(text, limit) for text in texts]
         width = max(len(ids) for ids, _ in rows) if length is None else length
         tokens = np.full((len(rows), width), tokenizer.pad_id, np.int32)
@@ -221,11 +225,16 @@ class Loaded:
         return {"tokens": tokens, "types": types, "group": group}
 
     def _row(self, text: Text, limit: int) -> tuple[list[int], int]:
-        """(ids with specials, index at which the second segment begins)."""
+        """Returns (ids with special tokens, the index at which the second segment begins)."""
         tokenizer = self._tokenizer()
         given = (text,) if isinstance(text, str) else text
         if len(given) not in (1, 2):
-            raise InputError(f"{len(given)} segments in a row", where="batch", fix="Give a text or a pair of texts.")
+            raise InputError(
+                f"{len(given)} segments in a row",
+                where="batch",
+                fix="Give a text or a pair of texts.",
+                code="E-MODEL-TEXTS",
+            )
         parts = [self.ids(part) for part in given]
         between = [tokenizer.sep_id] * (tokenizer.pair_separators if len(parts) == 2 else 1)
         while sum(map(len, parts)) > limit - len(between) - len(parts):
@@ -235,12 +244,17 @@ class Loaded:
         return first + second, len(first)
 
     def ids(self, text: str) -> list[int]:
-        """Token ids of `text`, none added around them; "[MASK]" and other special tokens in it count as such."""
+        """Returns the token ids of `text`, with none added. "[MASK]" and other special tokens in it count as such."""
         return self._tokenizer().encode(text, special_tokens=True)
 
     def _tokenizer(self) -> Tokenizer:
         if self.tokenizer is None:
-            raise InputError("the model has no tokenizer", where=self.source, fix="Copy its tokenizer files beside it.")
+            raise InputError(
+                "the model has no tokenizer",
+                where=self.source,
+                fix="Copy its tokenizer files beside it.",
+                code="E-MODEL-NO-TOKENIZER",
+            )
         return self.tokenizer
 
     def save(
@@ -253,18 +267,18 @@ class Loaded:
         licence: str = "",
         data_licence: str = "",
     ) -> Written:
-        """Writes a directory that transformers opens, with its tokenizer, a card, and a receipt of where it comes from.
+        """Writes a directory that transformers opens, with its tokenizer, a card, and a receipt that names its origin.
 
         Args:
-          directory: its place.
+          directory: the directory to write.
           overwrite: replace a model that is there.
-          dtype: "float32", "bfloat16" or "float16"; by default the type of the files that were read, of a run float32.
+          dtype: "float32", "bfloat16" or "float16"; by default the type of the files that were read, for a run float32.
           layout: also write what SentenceTransformer opens, with this pooling.
-          licence: of the model, for the card.
-          data_licence: of the data, for the card, where the run does not know it.
+          licence: the model's, for the card.
+          data_licence: the data's, for the card, where the run does not know it.
 
         Returns:
-          What the gate found: the written model computes what this one does, or nothing is there.
+          The verdict of the gate, which compares what both models compute. A model that differs is not written.
 
         Raises:
           InputError, Interrupted, Stopped: see `jaxbert.convert.hf.write_hf`.
@@ -307,56 +321,49 @@ def load(
     heads: Iterable[str] | Mapping[str, int] = (),
     seed: int = 0,
     drop: Sequence[str] = (),
-    note: Note | None = None,
 ) -> Loaded:
-    """Loads MODEL.
+    """Loads MODEL, and logs a warning for each head that starts at random.
 
     Args:
-      model: a run's workdir (its best step by validation loss, else the latest good one), WORKDIR/checkpoints/STEP; a
-        published directory: of Hugging Face (safetensors, flax_model.msgpack, or with torch pytorch_model.bin), or of
+      model: a run's workdir (its best step by validation loss, else the newest good one), WORKDIR/checkpoints/STEP; a
+        published directory of Hugging Face (safetensors, flax_model.msgpack, or with torch pytorch_model.bin) or of
         Google's originals (bert_config.json or albert_config.json with a TF1 checkpoint); `hf:NAME` or
-        `hf:NAME@REVISION` (the hub; needs the extra `jaxbert[hf]`).
-      heads: heads that it must have: names, or for classifiers a mapping from the name to the number of classes. Those
-        that it lacks start at random, and that is said.
+        `hf:NAME@REVISION` (the hub; needs the extra `jaxbert[hf]`); or a gs:// URL of a workdir, of a checkpoint or of
+        a published directory (needs the extra `jaxbert[gcs]`).
+      heads: heads that the model must have: names, or for classifiers a mapping from the name to the number of
+        classes. A head that the model lacks starts at random.
       seed: of the heads that start at random.
-      drop: shell patterns of published tensor names that are to be left out, where files have more than a model.
-      note: takes a line about what was left out or made up; by default it is a warning.
+      drop: shell patterns of published tensor names to leave out, where files have more than a model.
 
     Raises:
       InputError: there is no such model, or it cannot be used.
+      Interrupted: the network failed; the same call continues.
     """
-    name, note = str(model), _warn if note is None else note
-    path = _download(name.removeprefix("hf:")) if name.startswith("hf:") else Path(model)
-    if not path.is_dir():
-        raise InputError("no such model", where=name, fix="Give a workdir, a published directory, or hf:NAME.")
-    if path.parent.name == "checkpoints" and (path.parent.parent / "config.json").is_file():
-        loaded = _load_run(name, path.parent.parent, _step(path))
-    elif not is_published(path):
+    place = find_model(model)
+    if place.run and drop:
         raise InputError(
-            "has no config.json, so it is no model",
-            where=name,
-            fix="Give a workdir, a Hugging Face directory, or one of Google's with bert_config.json.",
+            "jaxbert wrote this checkpoint itself, so --drop does not apply to it",
+            where=place.name,
+            fix="Leave out --drop.",
+            code="E-MODEL-DROP",
         )
-    elif _is_run(path / "config.json"):
-        loaded = _load_run(name, path, None)
-    else:
-        loaded = _load_published(name, path, drop, note)
-    if loaded.step is not None and drop:
-        raise InputError("a run's tensors are all its own", where=name, fix="Leave out --drop.")
-    return _with_heads(loaded, heads, seed, note)
+    loaded = _load_run(place) if place.run else _load_published(place, drop)
+    return _with_heads(loaded, heads, seed)
 
 
-def _load_published(name: str, path: Path, drop: Sequence[str], note: Note) -> Loaded:
-    found = read_model(path, drop=drop, note=note)
+def _load_published(place: ModelPlace, drop: Sequence[str]) -> Loaded:
+    path = place.path
+    found = read_model(path, drop=drop)
     tokenizer = Tokenizer.load(path) if Tokenizer.present(path) else None
     if tokenizer is not None and tokenizer.vocab_size > found.config.vocab_size:
         raise InputError(
             f"the tokenizer has {tokenizer.vocab_size} pieces, the model {found.config.vocab_size}",
-            where=name,
+            where=place.name,
             fix="Give the tokenizer that belongs to the model.",
+            code="E-MODEL-TOKENIZER",
         )
     return Loaded(
-        name,
+        place.name,
         found.config,
         _on_device(found.params),
         tokenizer,
@@ -368,11 +375,11 @@ def _load_published(name: str, path: Path, drop: Sequence[str], note: Note) -> L
 
 
 def _on_device(params: Params) -> Params:
-    """`params` on the default device; each leaf leaves the host's memory as it comes there."""
+    """Returns `params` on the default device. Each leaf leaves the host's memory once it is on the device."""
     moved: Params = {}
     for name in list(params):
         value = params.pop(name)
-        # Not jnp.asarray, which copies twice; and waited for, or many leaves would be on their way at once.
+        # jnp.asarray would copy twice. Without the wait, many leaves would be on their way at once.
         moved[name] = (
             _on_device(value) if isinstance(value, dict) else jax.block_until_ready(jax.device_put(np.asarray(value)))
         )
@@ -380,18 +387,22 @@ def _on_device(params: Params) -> Params:
     return moved
 
 
-def _with_heads(loaded: Loaded, heads: Iterable[str] | Mapping[str, int], seed: int, note: Note) -> Loaded:
-    """`loaded` with those of `heads` that it lacks, at random."""
+def _with_heads(loaded: Loaded, heads: Iterable[str] | Mapping[str, int], seed: int) -> Loaded:
+    """Returns `loaded` with the `heads` that it lacks, which start at random."""
     names = [heads] if isinstance(heads, str) else heads
     asked = dict(names) if isinstance(names, Mapping) else dict.fromkeys(names, 0)
     for head, classes in asked.items():
         if head not in HEADS or head == "projection":
             known = ", ".join(name for name in HEADS if name != "projection")
-            raise InputError(f"no head is called {head!r}", where=loaded.source, fix=f"Known: {known}.")
+            raise InputError(
+                f"no head is called {head!r}", where=loaded.source, fix=f"Known: {known}.", code="E-MODEL-HEAD"
+            )
         has = head_sizes(loaded.params).get(head, {}).get("labels")
         if classes and (head not in TASKS or has not in (None, classes)):
-            what = f"has {has} classes" if head in TASKS else "has no classes of its own to choose"
-            raise InputError(f"the head {head} {what}", where=loaded.source, fix="Leave the number out.")
+            what = f"has {has} classes" if head in TASKS else "has a fixed number of outputs"
+            raise InputError(
+                f"the head {head} {what}", where=loaded.source, fix="Leave the number out.", code="E-MODEL-CLASSES"
+            )
     missing = [head for head in asked if head not in loaded.params]
     if "pooler" not in loaded.params and "pooler" not in missing and set(missing) & set(ON_POOLER):
         missing.append("pooler")
@@ -399,11 +410,11 @@ def _with_heads(loaded: Loaded, heads: Iterable[str] | Mapping[str, int], seed: 
         return loaded
     usual = {"multiple_choice": 1}
     sizes = {head: {"labels": asked.get(head) or usual.get(head, 2)} for head in missing if head in TASKS}
-    # In the order of HEADS, as files give them.
+    # In the order of HEADS, like the heads of files.
     fresh = jax.jit(Model(loaded.config, [head for head in HEADS if head in missing], sizes=sizes).init)(
         jax.random.key(seed)
     )
-    note(f"not in {loaded.source}, so it starts at random (seed {seed}): {', '.join(missing)}")
+    _log.warning(f"not in {loaded.source}, so it starts at random (seed {seed}): {', '.join(missing)}")
     params = {**loaded.params, **{head: fresh[head] for head in missing}}
     params = {part: params[part] for part in ("encoder", *HEADS) if part in params}
     return Loaded(
@@ -419,74 +430,22 @@ def _with_heads(loaded: Loaded, heads: Iterable[str] | Mapping[str, int], seed: 
     )
 
 
-def _warn(text: str) -> None:
-    warnings.warn(text, stacklevel=3)
-
-
-def _is_run(config: Path) -> bool:
-    """Whether a config.json is a run's, and not a published one."""
-    if not config.is_file():
-        return False
-    try:
-        value = json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"unreadable: {error}", where=str(config), fix="Copy the model again.") from None
-    return isinstance(value, dict) and "encoder" in value and "phases" in value
-
-
-def _step(path: Path) -> int:
-    if not path.name.isdecimal():
-        raise InputError("is no checkpoint", where=str(path), fix="Give WORKDIR/checkpoints/STEP.")
-    return int(path.name)
-
-
-def _load_run(name: str, workdir: Path, step: int | None) -> Loaded:
-    # Deferred: they bring Orbax with them, which a published model does without.
+def _load_run(place: ModelPlace) -> Loaded:
+    # These imports bring Orbax, which a published model does without.
     from jaxbert.core.sharding import single_device_mesh
     from jaxbert.objectives import heads_of, make_objectives
     from jaxbert.stores.checkpoint import load_params
     from jaxbert.stores.steps import default_step
 
+    workdir = place.path
     config = load_json(workdir / "config.json")
     heads = heads_of(make_objectives(config.objectives, config.encoder, length=config.phases[0].length, slots=1))
     mesh = single_device_mesh()
-    step = default_step(workdir) if step is None else step
+    step = default_step(workdir) if place.step is None else place.step
     with jax.set_mesh(mesh):
         params = load_params(workdir, step, Model(config.encoder, heads, sizes=heads), mesh)
-    # Of use beside a teacher only.
+    # The projection is used only beside a teacher.
     params.pop("projection", None)
-    # By way of the host: the user's arrays must not remember our mesh.
+    # Through the host: the user's arrays must not remember the mesh of this function.
     params = _on_device(params)
-    return Loaded(name, config.encoder, params, Tokenizer.load(workdir / "tokenizer"), path=workdir, step=step)
-
-
-def _download(name: str) -> Path:
-    """The local copy of a model of the Hugging Face hub."""
-    try:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-    except ImportError:
-        raise InputError(
-            "needs the package huggingface_hub", where=f"hf:{name}", fix="Install it: pip install 'jaxbert[hf]'."
-        ) from None
-    repository, _, revision = name.partition("@")
-    descriptions = [
-        *("config.json", "bert_config.json", "albert_config.json"),
-        *("tokenizer*.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt", "*.model"),
-        *("modules.json", "sentence_*_config.json", "config_sentence_transformers.json"),
-        *("1_Pooling/config.json", "2_Normalize/config.json"),
-    ]
-    try:
-        # Many repositories hold the same weights several times: the first form that is there will do.
-        for form in FORMATS:
-            path = Path(
-                snapshot_download(repository, revision=revision or None, allow_patterns=[*descriptions, *form.files])
-            )
-            if form.found(path):
-                break
-        return path
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(
-            f"cannot be downloaded: {reason}", where=f"hf:{name}", fix="Check the name and the network."
-        ) from None
+    return Loaded(place.name, config.encoder, params, Tokenizer.load(workdir / "tokenizer"), path=workdir, step=step)

@@ -1,4 +1,4 @@
-"""What a model says about a text: fill-mask."""
+"""Fill-mask: the words that a model proposes for the masks of a text."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import numpy as np
 from jaxbert.core.parameters import Params
 from jaxbert.errors import InputError
 from jaxbert.models.model import Model
-from jaxbert.use.batches import Batch, check_limits, dispatch, windows
+from jaxbert.use.batches import Packed, check_limits, dispatch, windows
 from jaxbert.use.library import Loaded
 
-# Masks that one call projects to the vocabulary: one for this many of a batch's tokens. Batches with more take several.
+# One call projects one mask to the vocabulary for this many tokens of a batch. Batches with more masks take several.
 _TOKENS_A_MASK = 8
 
 
@@ -52,21 +52,22 @@ def fill_mask(
     batch_tokens: int | None = None,
     places: Sequence[str] = (),
 ) -> list[Filled]:
-    """The `top` likeliest pieces for each mask in each of `texts`, text by text, mask by mask.
+    """Returns the `top` likeliest pieces for each mask in each of `texts`, text by text, mask by mask.
 
     Args:
       model: from `jaxbert.load`, with a masked-LM head.
       texts: any number; all are checked before anything is computed.
       top: candidates a mask.
-      batch_tokens: tokens a batch; by default what suits the device.
-      places: where each text stands, for errors.
+      batch_tokens: tokens a batch; by default `default_batch_tokens`.
+      places: the place of each text, for errors.
 
     Raises:
-      InputError: a text without a mask, or longer than the model's positions; no masked-LM head or no tokenizer.
+      InputError: a text has no mask or is longer than the model's positions, or the model has no masked-LM head or no
+        tokenizer.
     """
     model.require("masked_lm")
     if top < 1:
-        raise InputError(f"top is {top}", where="fill-mask", fix="Take 1 or more.")
+        raise InputError(f"top is {top}", where="fill-mask", fix="Take 1 or more.", code="E-MASK-TOP")
     top = min(top, model.config.vocab_size)
     limit, batch_tokens = check_limits(model, None, batch_tokens)
     _check(model, texts, places or ["fill-mask"] * len(texts))
@@ -92,23 +93,33 @@ def fill_mask(
 
 
 def _check(model: Loaded, texts: Sequence[str], places: Sequence[str]) -> None:
-    """InputError where a text has no mask or is too long."""
+    """Raises InputError where a text has no mask or is too long."""
     for text, place in zip(texts, places, strict=True):
         ids = model.ids(text)
         assert model.tokenizer is not None
         if model.tokenizer.mask_id not in ids:
             mask = model.tokenizer.token(model.tokenizer.mask_id)
-            raise InputError(f"no {mask} in {text!r}", where=place, fix=f"Write {mask} where a word is missing.")
+            raise InputError(
+                f"there is no {mask} in {text!r}",
+                where=place,
+                fix=f"Write {mask} in the place of a word.",
+                code="E-MASK-NONE",
+            )
         if len(ids) + 2 > model.config.longest_row:
             raise InputError(
                 f"the text has {len(ids)} tokens, the model takes {model.config.longest_row - 2}",
                 where=place,
                 fix="Shorten it.",
+                code="E-MASK-LENGTH",
             )
 
 
-def _start(model: Loaded, top: int, batch: Batch) -> tuple[np.ndarray, np.ndarray, list[tuple[jax.Array, jax.Array]]]:
-    """(text of each mask, column, [(probabilities, ids)] of so many masks each, the last padded), not waited for."""
+def _start(model: Loaded, top: int, batch: Packed) -> tuple[np.ndarray, np.ndarray, list[tuple[jax.Array, jax.Array]]]:
+    """Starts the computation of a batch and does not wait for it.
+
+    Returns:
+      (the text of each mask, its column, [(probabilities, ids)] for equally many masks each, the last padded).
+    """
     assert model.tokenizer is not None
     rows, columns = np.nonzero(batch.arrays["tokens"] == model.tokenizer.mask_id)
     owners = batch.texts[rows, batch.arrays["group"][rows, columns] - 1]
@@ -132,14 +143,14 @@ def _hidden(model: Model, params: Params, batch: dict[str, Any]) -> jax.Array:
 def _top(
     model: Model, size: int, top: int, params: Params, x_BLD: jax.Array, row_M: jax.Array, column_M: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """(probabilities, ids), each (M, top), at the given positions of a batch; over the `size` real pieces."""
+    """Returns (probabilities, ids), each (M, top), at the given positions of a batch, over the `size` real pieces."""
     logits_MV = model.masked_lm(params, x_BLD[row_M, column_M][:, None])[:, 0, :size]
     best, ids = jax.lax.top_k(logits_MV, top)
     return jax.numpy.exp(best - jax.nn.logsumexp(logits_MV, axis=-1, keepdims=True)), ids
 
 
 def _shown(model: Loaded, index: int, known: dict[int, str]) -> str:
-    """The piece as text: without the marks that some vocabularies have for spaces, unless nothing else is in it."""
+    """Returns the piece as text, without the marks that some vocabularies have for spaces, unless it has only those."""
     if index not in known:
         assert model.tokenizer is not None
         known[index] = model.tokenizer.decode([index]).strip() or model.tokenizer.token(index)
@@ -147,7 +158,7 @@ def _shown(model: Loaded, index: int, known: dict[int, str]) -> str:
 
 
 def lines(filled: Sequence[Filled]) -> list[str]:
-    """A table to print: each text (which of its masks, where it has several), then its candidates."""
+    """Returns a table to print: each text (with the number of the mask, where it has several), then its candidates."""
     several = {one.text for one in filled if one.mask > 0}
     table = []
     for one in filled:

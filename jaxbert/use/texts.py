@@ -1,4 +1,4 @@
-"""Texts of a file, one a line, none left out: what `embed` and `fill-mask` read."""
+"""Reads the texts of a file for `embed` and `fill-mask`: one a line, none left out."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ STDIN = "-"
 
 
 def open_texts(file: str) -> Iterator[tuple[str, str]]:
-    """(where it stands, text) of each line of a file, in order, empty ones too, as a stream.
+    """Returns a stream of (place, text) for each line of a file, in order, with empty lines.
 
     Args:
       file: UTF-8 text, a text a line; or JSON lines, NAME.jsonl[#FIELD], a text a record in FIELD ("text" by default).
         Either may be .gz, .xz, .zst or .bz2. "-" is standard input, plain text.
 
     Raises:
-      InputError: no such file, or the wrong one: here what its head shows, the rest while it is read.
+      InputError: there is no such file, or it is of the wrong kind. The head of the file is checked at once, the rest
+        while it is read.
     """
     if file == STDIN:
         return _lines(Path("/dev/stdin"), "stdin")
@@ -28,7 +29,12 @@ def open_texts(file: str) -> Iterator[tuple[str, str]]:
     if ".jsonl" in Path(path).suffixes[-2:]:
         return _Records(f"jsonl:{file}", path, option or "text").texts()
     if option and Path(path).exists():
-        raise InputError(f"#{option} on a file that is no .jsonl", where=file, fix="Leave it out: a text is a line.")
+        raise InputError(
+            f"#{option} does not apply to a file that is not .jsonl",
+            where=file,
+            fix="Leave it out: each line is a text.",
+            code="E-SOURCE-OPTION",
+        )
     check_head(Path(file))
     return _lines(Path(file), file)
 
@@ -36,17 +42,17 @@ def open_texts(file: str) -> Iterator[tuple[str, str]]:
 def _lines(path: Path, name: str) -> Iterator[tuple[str, str]]:
     last = 0
     for number, line in read_lines(path):
-        # A line of megabytes comes in pieces; no model reads beyond the first.
+        # A line of megabytes comes in several pieces. No model reads beyond the first one.
         if number != last:
             yield f"{name}:{number}", line
         last = number
 
 
 class _Records(JsonlSource):
-    """Texts of JSON lines as they are: documents are never empty, and have a largest size."""
+    """Texts of JSON lines as they are. Documents, in contrast, are never empty and have a largest size."""
 
     def texts(self) -> Iterator[tuple[str, str]]:
-        """(where it stands, text) of each record."""
+        """Yields (place, text) of each record."""
         for name, path in self.files:
             with reading(path), open_bytes(path) as file:
                 for number, line in enumerate(file, 1):

@@ -11,8 +11,11 @@ import sys
 import pytest
 
 from jaxbert.commands import main as cli
-from jaxbert.config import PhaseConfig, RunConfig, ScheduleConfig
+from jaxbert.commands.pretrain import words_of
+from jaxbert.config import NumericsConfig, PhaseConfig, RunConfig, ScheduleConfig
 from jaxbert.errors import InputError, Interrupted, Stopped
+from jaxbert.run.deterministic import ask_for_deterministic_kernels
+from jaxbert.run.wanted import with_rows
 
 COMMANDS = sorted(cli.parser()[1])
 
@@ -22,41 +25,52 @@ BAD = {
     "far from any command": (["xyzzy"], ["Known: pretrain"]),
     "unknown option": (["rows", "x", "--out", "y", "--lenght", "3"], ["--lenght", "Did you mean --length?"]),
     "abbreviated option": (["rows", "x", "--out", "y", "--len", "3"], ["unrecognized arguments: --len"]),
-    "missing option": (["pretrain", "bert_base"], ["--workdir", "jaxbert pretrain --help"]),
+    "missing option": (["pretrain", "bert_base"], ["--workdir", "jaxbert pretrain --help", "E-ARGUMENT-USAGE"]),
     "missing argument": (["report"], ["WORKDIR"]),
     "no number": (["tokenizer", "text:a", "--vocab-size", "many", "--out", "x"], ["many"]),
     "unknown config": (["pretrain", "bert_bas", "--workdir", "new"], ["'bert_bas'", "Did you mean bert_base?"]),
-    "no such config file": (["pretrain", "no.json", "--workdir", "new"], ["no such config file (no.json)"]),
+    "no such config file": (["pretrain", "no.json", "--workdir", "new"], ["(no.json)", "E-CONFIG-MISSING"]),
     "mistyped --set": (["pretrain", "bert_base", "--workdir", "new", "--set", "sed=1"], ["Did you mean seed?"]),
-    "--set without a value": (["pretrain", "bert_base", "--workdir", "new", "--set", "seed"], ["KEY=VALUE"]),
+    "--set without a value": (["pretrain", "bert_base", "--workdir", "new", "--set", "seed"], ["E-SET-FORM"]),
     "--set breaks a rule": (
         ["pretrain", "run.json", "--workdir", "new", "--set", "encoder.num_heads=7"],
         ["num_heads"],
     ),
-    "a weight that is none": (["pretrain", "run.json", "--workdir", "new", "--data", "rows=heavy"], ["'heavy'"]),
-    "a weight without end": (["pretrain", "run.json", "--workdir", "new", "--data", "rows=inf"], ["finite"]),
-    "a weight of nothing": (["pretrain", "run.json", "--workdir", "new", "--data", "rows=0"], ["positive"]),
+    "a weight that is none": (
+        ["pretrain", "run.json", "--workdir", "new", "--data", "rows=heavy"],
+        ["'heavy'", "E-ARGUMENT-WEIGHT"],
+    ),
+    "a weight without end": (["pretrain", "run.json", "--workdir", "new", "--data", "rows=inf"], ["E-ARGUMENT-WEIGHT"]),
+    "a weight of nothing": (["pretrain", "run.json", "--workdir", "new", "--data", "rows=0"], ["E-ARGUMENT-WEIGHT"]),
     "report of nothing": (["report", "new"], ["no such workdir (new)", "jaxbert pretrain"]),
     "report of a file": (["report", "run.json"], ["a file where a workdir is due (run.json)"]),
     "report of another directory": (["report", "empty"], ["config.json"]),
     "report before the first line": (["report", "begun"], ["logged no step yet (begun)"]),
     "report to a file": (["report", "begun", "--out", "run.json"], ["a file where a directory is due"]),
-    "checkpoints of nothing": (["checkpoint", "list", "new"], ["no such workdir (new)"]),
-    "checkpoints of a young run": (["checkpoint", "verify", "begun"], ["no checkpoints (begun)"]),
+    "checkpoints of nothing": (["checkpoint", "list", "new"], ["(new)", "E-CHECKPOINT-NONE"]),
+    "checkpoints of a young run": (["checkpoint", "verify", "begun"], ["(begun)", "E-CHECKPOINT-NONE"]),
     "unknown action": (["checkpoint", "lst", "begun"], ["lst"]),
-    "a config without a name": (["pretrain", "empty.json", "--workdir", "new"], ["no 'name' (empty.json)"]),
+    "a config without a name": (
+        ["pretrain", "empty.json", "--workdir", "new"],
+        ["'name' (empty.json)", "E-CONFIG-KEY"],
+    ),
     "a config that does not work": (["pretrain", "bad.py", "--workdir", "new"], ["SyntaxError", "bad.py"]),
-    "a text that is no text": (["fill-mask", "run", "a \udcff [MASK]"], ["'a \\udcff [MASK]' is not UTF-8"]),
+    "a text that is no text": (["fill-mask", "run", "a \udcff [MASK]"], ["'a \\udcff [MASK]'", "E-MASK-UTF8"]),
     "rows too short": (["prepare", "text:a", "--tokenizer", "t", "--out", "new", "--length", "3"], ["3"]),
     "no copies": (["prepare", "text:a", "--tokenizer", "t", "--out", "new", "--copies", "0"], ["0"]),
     "no share": (["prepare", "text:a", "--tokenizer", "t", "--out", "new", "--short-rows", "2"], ["2"]),
     "unknown policy": (["prepare", "text:a", "--tokenizer", "t", "--out", "new", "--policy", "pair"], ["pair"]),
     "all held out": (
         ["tokenizer", "text:a", "--vocab-size", "300", "--out", "new", "--validation-fraction", "1"],
-        ["--validation-fraction"],
+        ["--validation-fraction", "E-ARGUMENT-RANGE"],
     ),
-    "figures to a directory": (["doctor", "--json", "empty"], ["a directory where a file is due (--json empty)"]),
-    "figures to nowhere": (["doctor", "--json", "no/such/file.json"], ["--json no/such/file.json"]),
+    "figures to a directory": (["doctor", "--json", "empty"], ["(--json empty)", "E-ARGUMENT-JSON"]),
+    "steps that are none": (["pretrain", "run.json", "--workdir", "new", "--profile", "9:3"], ["E-ARGUMENT-PROFILE"]),
+    "an unknown kind": (
+        ["tokenizer", "text:a", "--kind", "wordpeace", "--vocab-size", "300", "--out", "new"],
+        ["--kind", "Did you mean wordpiece?"],
+    ),
+    "figures to nowhere": (["doctor", "--json", "no/such/file.json"], ["--json no/such/file.json", "E-ARGUMENT-JSON"]),
 }
 
 
@@ -101,35 +115,84 @@ def test_bad_input_is_one_line_and_exit_2_and_touches_nothing(place, capsys, arg
         (KeyboardInterrupt(), 3, "The same command continues."),
         (OSError(errno.ENOSPC, "No space left on device", "/x/y"), 3, "the disk is full (/x/y)"),
         (OSError(errno.EDQUOT, "Quota exceeded", "/x/y"), 3, "the disk is full (/x/y)"),
-        (PermissionError(errno.EACCES, "Permission denied", "/x/y"), 2, "no permission (/x/y)"),
-        (OSError(errno.EROFS, "Read-only", "/x/y"), 2, "no permission (/x/y)"),
-        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "a/b"), 2, "not a directory (a/b)"),
-        (IsADirectoryError(errno.EISDIR, "Is a directory", "a/b"), 2, "is a directory (a/b)"),
-        (FileNotFoundError(errno.ENOENT, "No such file or directory", "a/b"), 2, "no such file or directory (a/b)"),
         (InputError("a\n  b", where="c", fix="d."), 2, "a b (c). d."),
     ],
 )
 def test_each_end_has_its_exit_code(monkeypatch, capsys, raised, code, words):
-    import jaxbert.observe.doctor
-
-    def fail():
-        raise raised
-
-    monkeypatch.setattr(jaxbert.observe.doctor, "examine", fail)
+    monkeypatch.setattr("jaxbert.observe.doctor.examine", failing(raised))
     assert cli.main(["doctor"]) == code
     err = capsys.readouterr().err
     assert err.startswith("jaxbert: error: ") and err.count("\n") == 1 and words in err
 
 
-def test_a_bug_keeps_its_traceback(monkeypatch):
-    import jaxbert.observe.doctor
+def failing(raised):
+    def fail(*arguments, **options):
+        raise raised
 
-    def fail():
-        raise FileNotFoundError("some file of ours")
+    return fail
 
-    monkeypatch.setattr(jaxbert.observe.doctor, "examine", fail)
-    with pytest.raises(FileNotFoundError):
-        cli.main(["doctor"])
+
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "a/b"), "E-ARGUMENT-PERMISSION"),
+        (OSError(errno.EROFS, "Read-only", "a/b/c"), "E-ARGUMENT-PERMISSION"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "a"), "E-ARGUMENT-PATH"),
+        (IsADirectoryError(errno.EISDIR, "Is a directory", "a/b"), "E-ARGUMENT-PATH"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "a/b"), "E-ARGUMENT-PATH"),
+    ],
+)
+def test_errors_of_a_path_that_the_user_chose_are_wrong_input(place, monkeypatch, capsys, raised, code):
+    monkeypatch.setattr("jaxbert.observe.report.write_report", failing(raised))
+    assert cli.main(["report", "begun", "--out", "a/b"]) == 2
+    err = capsys.readouterr().err
+    assert f"({raised.filename})" in err and err.endswith(f"[{code}]\n") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "filename", "chosen"),
+    [
+        (["prepare", "text:/data/*.txt", "--out", "r"], "/data/one.txt", True),
+        (["prepare", "jsonl:/data/x.jsonl#text", "--out", "r"], "/data/x.jsonl", True),
+        (["pretrain", "run.json", "--workdir", "w", "--data", "main:/rows=0.5"], "/rows/shard", True),
+        (["pretrain", "run.json", "--workdir", "w", "--set", "data.source=text:/data/x"], "/data/x", True),
+        (["pretrain", "own.json", "--workdir", "w"], "/far/rows/manifest.json", True),
+        (["pretrain", "run.json", "--workdir", "w"], "/far/rows/manifest.json", False),
+        (["pretrain", "run.json", "--workdir", "w"], "/usr/lib/python3/module.py", False),
+        (["report", "begun"], "/proc/stat", False),
+    ],
+)
+def test_which_paths_the_user_chose(place, words, filename, chosen):
+    from jaxbert.config import RowsSource, save_json
+
+    save_json(RunConfig(name="own", phases=(PhaseConfig(rows=(RowsSource(path="/far/rows"),)),)), place / "own.json")
+    error = FileNotFoundError(errno.ENOENT, "No such file or directory", filename)
+    assert (cli._known(error, words) is not None) == chosen
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        FileNotFoundError("some file of ours"),
+        FileNotFoundError(errno.ENOENT, "No such file or directory", "/somewhere/else"),
+        OSError(errno.EBADF, "Bad file descriptor", "begun"),
+        ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"),
+    ],
+)
+def test_a_bug_keeps_its_traceback(place, monkeypatch, raised):
+    monkeypatch.setattr("jaxbert.observe.report.write_report", failing(raised))
+    with pytest.raises(type(raised)):
+        cli.main(["report", "begun"])
+
+
+@pytest.mark.parametrize(("value", "shown"), [("1", True), ("0", False), ("", False)])
+def test_the_whole_traceback_of_any_end_is_shown_when_asked_for(place, monkeypatch, capsys, value, shown):
+    monkeypatch.setenv("JAXBERT_TRACEBACK", value)
+    assert cli.main(["pretrain", "no.json", "--workdir", "new"]) == 2
+    err = capsys.readouterr().err
+    # The first error, which `raise ... from None` hides, is in it too.
+    assert ("Traceback" in err) == ("FileNotFoundError" in err) == shown
+    assert err.splitlines()[-1].startswith("jaxbert: error: ")
 
 
 def test_help_and_mistakes_import_nothing_heavy():
@@ -141,6 +204,8 @@ try:
 except SystemExit:
     pass
 for command in cli.parser()[1]:
+    if command in ("tokenizer", "prepare", "rows"):
+        continue
     try:
         cli.main([command, "--help"])
     except SystemExit:
@@ -148,6 +213,13 @@ for command in cli.parser()[1]:
 assert cli.main(["pretrain", "no.json", "--workdir", "x"]) == 2
 heavy = {"jax", "numpy", "matplotlib", "pyarrow", "tokenizers", "tensorflow_datasets", "orbax"} & set(sys.modules)
 assert not heavy, heavy
+# These list the names of registries, whose modules know numpy.
+for command in ("tokenizer", "prepare", "rows"):
+    try:
+        cli.main([command, "--help"])
+    except SystemExit:
+        pass
+assert "jax" not in sys.modules
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -176,35 +248,52 @@ def rows_of(config):
 
 
 def test_data_for_every_phase_for_one_and_with_weights(phases):
-    assert rows_of(cli.with_rows(phases, ["a", "b=0.25"])) == [[("a", 1.0), ("b", 0.25)]] * 2
-    assert rows_of(cli.with_rows(phases, ["short:a", "long:b=3"])) == [[("a", 1.0)], [("b", 3.0)]]
-    assert rows_of(cli.with_rows(phases, ["long:b"])) == [[], [("b", 1.0)]]
+    assert rows_of(with_rows(phases, ["a", "b=0.25"])) == [[("a", 1.0), ("b", 0.25)]] * 2
+    assert rows_of(with_rows(phases, ["short:a", "long:b=3"])) == [[("a", 1.0)], [("b", 3.0)]]
+    assert rows_of(with_rows(phases, ["long:b"])) == [[], [("b", 1.0)]]
     # What is no phase is part of the path; so is an equals sign where such a path exists.
-    assert rows_of(cli.with_rows(phases, ["gs://bucket/rows"])) == [[("gs://bucket/rows", 1.0)]] * 2
-    assert cli.with_rows(phases, []) == phases
+    assert rows_of(with_rows(phases, ["gs://bucket/rows"])) == [[("gs://bucket/rows", 1.0)]] * 2
+    assert with_rows(phases, []) == phases
 
 
 def test_data_with_an_equals_sign_in_its_path(phases, tmp_path):
     path = tmp_path / "length=128"
     path.mkdir()
-    assert rows_of(cli.with_rows(phases, [str(path)])) == [[(str(path), 1.0)]] * 2
+    assert rows_of(with_rows(phases, [str(path)])) == [[(str(path), 1.0)]] * 2
 
 
-def test_pretrain_hands_over_the_changed_config(place, monkeypatch, capsys):
+@pytest.fixture
+def trained(monkeypatch):
+    """What the command hands over to training, which does not happen."""
     import types
 
     seen = {}
 
-    def pretrain(config, workdir, **options):
-        seen.update(config=config, workdir=workdir, **options)
+    def train(asked, workdir, **options):
+        flag = "--xla_gpu_deterministic_ops=true" in os.environ.get("XLA_FLAGS", "")
+        seen.update(asked=asked, workdir=workdir, deterministic=flag, **options)
         return {"step": 3}
 
-    monkeypatch.setitem(sys.modules, "jaxbert.run.pretrain", types.SimpleNamespace(pretrain=pretrain))
+    monkeypatch.setitem(sys.modules, "jaxbert.run.pretrain", types.SimpleNamespace(train=train))
+    return seen
+
+
+def test_pretrain_hands_over_the_changed_config(place, trained, capsys):
     arguments = ["pretrain", "run.json", "--workdir", "new", "--data", "a", "--set", "seed=5", "--set", "name=x"]
     assert cli.main([*arguments, "--json", "figures.json"]) == 0
-    assert (seen["config"].seed, seen["config"].name, rows_of(seen["config"])) == (5, "x", [[("a", 1.0)]])
-    assert str(seen["workdir"]) == "new" and seen["init"] is None and seen["overwrite"] is False
+    config = trained["asked"].config
+    assert (config.seed, config.name, rows_of(config), config.init) == (5, "x", [[("a", 1.0)]], "")
+    assert str(trained["workdir"]) == "new" and trained["overwrite"] is False and trained["profiled"] is None
     assert json.loads((place / "figures.json").read_text()) == {"step": 3}
+    assert cli.main([*arguments, "--profile", "20:24", "--init", "m"]) == 0
+    assert (trained["profiled"].first, trained["profiled"].last) == (20, 24) and trained["asked"].config.init == "m"
+
+
+def test_a_launched_job_gets_the_same_words(place):
+    given = ["run.json", "--workdir", "new", "--data", "a", "b=2", "--set", "seed=5", "--init", "m", "--overwrite"]
+    words = words_of(cli.parser()[0].parse_args(["pretrain", *given]))
+    assert words_of(cli.parser()[0].parse_args(["pretrain", *words])) == words
+    assert sorted(words) == sorted(given)
 
 
 def test_report_writes_its_page_and_its_figures(place, capsys):
@@ -216,33 +305,62 @@ def test_report_writes_its_page_and_its_figures(place, capsys):
     assert files == ["begun/report.html", "begun/loss.png"] and all(os.path.exists(file) for file in files)
 
 
+CONFIG = RunConfig(name="run")
+
+
 def test_deterministic_kernels_are_asked_for_once_and_never_over_the_user(monkeypatch):
     monkeypatch.delenv("XLA_FLAGS", raising=False)
-    cli.ask_for_deterministic_kernels()
-    cli.ask_for_deterministic_kernels()
+    ask_for_deterministic_kernels(CONFIG)
+    ask_for_deterministic_kernels(CONFIG)
     assert os.environ["XLA_FLAGS"] == "--xla_gpu_deterministic_ops=true"
     for own in ("--xla_gpu_deterministic_ops=false", "--xla_dump_to=x"):
         monkeypatch.setenv("XLA_FLAGS", own)
-        cli.ask_for_deterministic_kernels()
+        ask_for_deterministic_kernels(CONFIG)
         assert os.environ["XLA_FLAGS"].startswith(own)
         assert os.environ["XLA_FLAGS"].endswith("=false" if "ops" in own else " --xla_gpu_deterministic_ops=true")
 
 
+@pytest.mark.parametrize("backend", [None, "cpu", "tpu", "gpu"])
 @pytest.mark.parametrize("deterministic", [True, False])
-def test_pretrain_asks_for_deterministic_kernels_as_the_config_says(place, monkeypatch, deterministic):
-    import types
-
-    seen = []
-
-    def pretrain(config, workdir, **options):
-        seen.append("--xla_gpu_deterministic_ops=true" in os.environ.get("XLA_FLAGS", ""))
-        return {"step": 3}
-
+def test_a_gpu_that_is_in_use_without_the_flag_is_refused(monkeypatch, backend, deterministic):
     monkeypatch.setenv("XLA_FLAGS", "")
-    monkeypatch.setitem(sys.modules, "jaxbert.run.pretrain", types.SimpleNamespace(pretrain=pretrain))
+    monkeypatch.setattr("jaxbert.run.deterministic._backend", lambda: backend)
+    config = RunConfig(name="run", numerics=NumericsConfig(deterministic=deterministic))
+    if backend == "gpu" and deterministic:
+        with pytest.raises(InputError, match="E-RUN-DETERMINISTIC"):
+            ask_for_deterministic_kernels(config)
+        assert os.environ["XLA_FLAGS"] == ""
+        return
+    ask_for_deterministic_kernels(config)
+    assert ("--xla_gpu_deterministic_ops=true" in os.environ["XLA_FLAGS"]) == deterministic
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_pretrain_asks_for_deterministic_kernels_as_the_config_says(place, trained, monkeypatch, deterministic):
+    monkeypatch.setenv("XLA_FLAGS", "")
     setting = f"numerics.deterministic={str(deterministic).lower()}"
     assert cli.main(["pretrain", "run.json", "--workdir", "new", "--data", "a", "--set", setting]) == 0
-    assert seen == [deterministic]
+    assert trained["deterministic"] == deterministic
+
+
+def test_the_library_asks_for_deterministic_kernels_before_jax_finds_its_devices(place):
+    """In a new process, since jax has found its devices in this one. The workdir is a file, which ends the run."""
+    program = """
+import os
+from jaxbert.config import load_json
+from jaxbert.errors import InputError
+from jaxbert.run import pretrain
+from jaxbert.run.deterministic import _backend
+assert _backend() is None
+seen = []
+pretrain.together = lambda: seen.append((_backend(), os.environ["XLA_FLAGS"])) or exit(7)
+config = load_json(__import__("pathlib").Path("run.json"))
+pretrain.pretrain(config, "new", settings=["data.source=text:bad.py"])
+"""
+    program = program.replace("exit(7)", "exit(7 if seen == [(None, '--xla_gpu_deterministic_ops=true')] else 8)")
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 7, done.stderr
 
 
 def test_without_a_home_programs_are_not_kept(monkeypatch):
@@ -301,7 +419,7 @@ class TestTokenizer:
         for damaged in (b"{", b"\xff\xfe"):
             (place / "tok" / "made_from.json").write_bytes(damaged)
             assert cli.main([*self.ARGUMENTS]) == 2
-            assert "holds something else already (tok)" in capsys.readouterr().err
+            assert "(tok)" in capsys.readouterr().err
         assert cli.main([*self.ARGUMENTS, "--overwrite"]) == 0
         assert json.loads((place / "tok" / "made_from.json").read_text())["vocab_size"] == 120
 

@@ -17,7 +17,7 @@ import pytest
 from jaxbert.commands.main import main
 from jaxbert.stores.lease import Lease
 from jaxbert.stores.storage import Bucket
-from jaxbert.stores.workdir import readable
+from jaxbert.use.model_place import local_copy
 
 SMALL = (
     *("encoder.vocab_size=120", "phases.0.length=32", "phases.0.steps=12", "phases.0.schedule.warmup_steps=0"),
@@ -135,7 +135,7 @@ def test_commands_read_a_run_there(bucket: str, rows: Path, tmp_path: Path, caps
     assert "step         6  good" in capsys.readouterr().out
     assert main(["report", url, "--out", str(tmp_path / "page")]) == 0
     assert main(["convert", f"{url}/checkpoints/3", str(tmp_path / "model"), "--to", "hf"]) == 0
-    copy = readable(url)
+    copy = str(local_copy(url))
     assert main(["evaluate", copy, "--data", str(rows), "--json", str(tmp_path / "here.json")]) == 0
     here, there = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("here", "there"))
     assert here["loss"] == there["loss"]

@@ -17,7 +17,7 @@ from jaxbert.plan.topologies import topology
 
 
 def changed(name: str, *settings: str) -> RunConfig:
-    return apply_overrides(find_config(name), ["data.source=sample:aws-docs", *settings], note=lambda _: None)
+    return apply_overrides(find_config(name), ["data.source=sample:aws-docs", *settings])
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_its_words_make_the_config_again(found):
     given = changed("bert_large", "phases.*.batch_size=4096")
     for one in found[:40]:
         words = one.changes(given).removeprefix("--set ").split()
-        assert apply_overrides(given, words, note=lambda _: None) == one.config
+        assert apply_overrides(given, words) == one.config
 
 
 def test_phases_of_other_lengths_get_micro_batches_of_as_many_tokens(found):

@@ -19,7 +19,7 @@ FAMILIES = ("bert_base", "roberta_base", "albert_base", "spanbert_base", "distil
 
 
 def planned(name: str, place: str, *settings: str) -> RunConfig:
-    config = apply_overrides(find_config(name), list(settings), note=lambda _: None)
+    config = apply_overrides(find_config(name), list(settings))
     return prepared(config, topology(place))[0]
 
 

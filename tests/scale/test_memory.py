@@ -20,7 +20,7 @@ OVERHEAD = {"bert_base": 0.002, "bert_mini": 0.006}
 
 def program_of(name: str, fsdp: int) -> tuple[RunConfig, jax.sharding.Mesh, Any]:
     settings = ["phases.*.batch_size=16", "phases.*.accumulation=1", "phases.*.length=32", "evaluation.batch_size=16"]
-    config = apply_overrides(find_config(name), settings, note=lambda line: None)
+    config = apply_overrides(find_config(name), settings)
     config = dataclasses.replace(
         config,
         mesh=MeshConfig(data=1, fsdp=fsdp, layout="fsdp"),

@@ -28,7 +28,7 @@ class Case:
         return " ".join((self.config, f"{slices}{self.place}", f"phase {self.phase}", *self.settings))
 
     def made(self) -> tuple[RunConfig, Topology]:
-        config = apply_overrides(find_config(self.config), list(self.settings), note=lambda line: None)
+        config = apply_overrides(find_config(self.config), list(self.settings))
         place = topology(self.place, self.slices)
         return prepared(config, place)[0], place
 

@@ -20,8 +20,9 @@ from jaxbert.config.overrides import apply_overrides
 from jaxbert.errors import InputError
 from jaxbert.models.families import FAMILIES
 from jaxbert.models.model import Model
-from jaxbert.run import initial
+from jaxbert.run import inherit, initial
 from jaxbert.run.teacher import fingerprint
+from jaxbert.run.wanted import wanted
 from jaxbert.stores import steps
 from jaxbert.text.tokenizers import Tokenizer, train_tokenizer
 from jaxbert.text.transfer import transfer
@@ -82,20 +83,23 @@ Begin = Callable[..., tuple[RunConfig, dict[str, Any], list[str]]]
 
 
 @pytest.fixture
-def begin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Begin:
+def begin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Begin:
     """(model, settings, tokenizer of the rows) -> the run's config, its first parameters, and what it said."""
 
     def run(
         model: Loaded, *settings: str, rows: Tokenizer | None = None, config: str = "adapt", **options: Any
     ) -> tuple[RunConfig, dict[str, Any], list[str]]:
-        monkeypatch.setattr(initial, "load", lambda name, **options: model)
-        said: list[str] = []
-        chosen = dataclasses.replace(find_config(config), init="m")
-        complete, found = initial.inherit(chosen, tmp_path, settings=[SOURCE, *settings], note=said.append, **options)
+        monkeypatch.setattr(initial, "load", lambda name: model)
+        monkeypatch.setattr(inherit, "load", lambda name: model)
+        caplog.set_level("INFO", logger="jaxbert")
+        caplog.clear()
+        asked = wanted(find_config(config), init="m", settings=[SOURCE, *settings], **options)
+        caplog.clear()  # of what the scaling helpers say
+        complete, found = inherit.inherit(asked, tmp_path)
         check(complete)
         found = initial.load_initial(complete, found)
-        tokens = rows or model.tokenizer
-        return complete, initial.fitted_parameters(found, complete, tokens, said.append), said
+        fitted = initial.fitted_parameters(found, complete, rows or model.tokenizer)
+        return complete, fitted, list(caplog.messages)
 
     return run
 
@@ -265,14 +269,16 @@ def test_tables_of_another_padding_fit(begin, tokenizer):
         assert any("beyond the tokenizer's 200 are left out (of 230)" in line for line in said) == (vocab_size > size)
 
 
-def test_heads_that_the_model_lacks_start_at_random(begin, tokenizer):
+def test_heads_that_the_model_lacks_start_at_random(begin, tokenizer, caplog):
     model = model_of(encoder_of("bert", tokenizer.vocab_size), ("masked_lm",), tokenizer)
     config, _, _ = begin(model, "objectives.next_sentence=default", "data.policy=segment_pair")
     fresh = model_of(config.encoder, HEADS["bert"], None)
     state = {"params": jax.tree.map(lambda leaf: jax.numpy.asarray(leaf) + 1, fresh.params), "step": 0}
-    said: list[str] = []
-    started = initial.start_from(model, config, tokenizer, state, said.append)
-    assert sorted(said) == [f"--init has no {name}: it starts at random" for name in ("next_sentence", "pooler")]
+    caplog.clear()
+    started = initial.start_from(model, config, tokenizer, state)
+    assert sorted(caplog.messages) == [
+        f"--init has no {name}: it starts at random" for name in ("next_sentence", "pooler")
+    ]
     assert started["step"] == 0 and started["params"].keys() == state["params"].keys()
     for part in started["params"]:
         given = model.params if part in model.params else state["params"]

@@ -24,5 +24,5 @@ POLICY = Policy(
     segments=lambda length: 2,
     sentences=True,
     drawn=True,
-    label="sentence_order",
+    label="order",
 )

@@ -23,5 +23,5 @@ POLICY = Policy(
     segments=lambda length: 2,
     sentences=True,
     drawn=True,
-    label="next_sentence",
+    label="continuation",
 )

@@ -70,9 +70,10 @@ class Policy:
       segments: L -> K, the most segments that a row can have.
       sentences: whether it needs documents that are split into sentences.
       drawn: whether it makes random choices. Without them, a second pass would give the rows of the first again.
-      label: what the label of a row means: "next_sentence" (0: the second segment follows the first, 1: it comes from
-        another document), "sentence_order" (0: both segments are in the order of the text, so that a training step may
-        swap them; 1: the second segment comes from another document), or "" for rows without labels (all are -1).
+      label: the meaning of a row's label, by which objectives choose. "none": rows have no labels (all are -1).
+        "continuation": 0 says that the second segment follows the first, 1 that it comes from another document.
+        "order": 0 says that the segments are in the order of the text, so that a training step may swap them; 1 counts
+        as a pair out of order.
       shortest: the smallest L that it can work with.
     """
 
@@ -81,7 +82,7 @@ class Policy:
     segments: Callable[[int], int]
     sentences: bool
     drawn: bool
-    label: str = ""
+    label: str = "none"
     shortest: int = 8
 
     @property

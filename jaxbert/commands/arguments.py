@@ -1,0 +1,110 @@
+"""Arguments that several commands share, and the parser that names the nearest known word."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jaxbert.config import Registry, did_you_mean
+from jaxbert.errors import InputError
+
+SOURCE = "SOURCE: text:GLOB, jsonl:GLOB#field, parquet:GLOB#column, tfds:NAME/CONFIG, hf:NAME#column, sample:aws-docs"
+MODEL = (
+    "MODEL: a run's workdir, WORKDIR/checkpoints/STEP, a Hugging Face directory, one of Google's originals, hf:NAME, "
+    "or the gs:// URL of one of these"
+)
+CONFIG = "CONFIG: a bare name (see configs/), a Python file, or a run's config.json"
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises InputError with the nearest known word, where argparse would print its usage and exit."""
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**{"allow_abbrev": False, **kwargs})
+
+    def error(self, message: str) -> NoReturn:
+        """Raises InputError with the nearest known option."""
+        near = ""
+        if message.startswith("unrecognized arguments: "):
+            word = message.removeprefix("unrecognized arguments: ").split()[0].partition("=")[0]
+            near = did_you_mean(word, list(self._option_string_actions))
+        raise InputError(message, where=self.prog, fix=f"{near}See `{self.prog} --help`.", code="E-ARGUMENT-USAGE")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Does what argparse does, but raises InputError for unknown arguments."""
+        # The parser of a command sees its own leftovers, and knows the options among which the nearest is.
+        found, rest = super().parse_known_args(args, namespace)
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        return found, rest
+
+
+class Names:
+    """The names of a registry in a help text. Its module is imported only when the help is printed."""
+
+    def __init__(self, registry: Registry):
+        self._registry = registry
+
+    def __str__(self) -> str:
+        return ", ".join(self._registry.names)
+
+
+def add_named(parser: argparse.ArgumentParser, option: str, registry: Registry, *, default: str, help: str) -> None:
+    """Adds an option whose value is a name of a registry; `help` may say %(names)s."""
+    action = parser.add_argument(option, default=default, help=help)
+    vars(action)["names"] = Names(registry)
+
+
+def add_validation_fraction(parser: argparse.ArgumentParser, verb: str) -> None:
+    """Adds --validation-fraction; `verb` says what the command does with that share."""
+    parser.add_argument(
+        "--validation-fraction",
+        type=float,
+        default=0.01,
+        metavar="F",
+        help=f"{verb} this share of the documents for validation (default: %(default)s; a source that has splits "
+        "keeps them)",
+    )
+
+
+def add_set(parser: argparse.ArgumentParser) -> None:
+    """Adds --set."""
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change the config, for example phases.0.steps=100",
+    )
+
+
+def add_batch_tokens(parser: argparse.ArgumentParser) -> None:
+    """Adds --batch-tokens."""
+    parser.add_argument("--batch-tokens", type=int, metavar="N", help="tokens a batch (default: what suits the device)")
+
+
+def add_overwrite(parser: argparse.ArgumentParser, text: str = "replace what is there") -> None:
+    """Adds --overwrite."""
+    parser.add_argument("--overwrite", action="store_true", help=text)
+
+
+def check_json_file(file: str | None) -> None:
+    """Raises InputError where --json FILE cannot be written."""
+    if not file:
+        return
+    if not Path(file).absolute().parent.is_dir():
+        raise InputError(
+            "no such directory",
+            where=f"--json {file}",
+            fix="Make it first, or give another FILE.",
+            code="E-ARGUMENT-JSON",
+        )
+    if Path(file).is_dir():
+        raise InputError(
+            "the path is a directory, but a file is needed",
+            where=f"--json {file}",
+            fix="Give a FILE.",
+            code="E-ARGUMENT-JSON",
+        )

@@ -1,0 +1,88 @@
+"""Writes a model as another system's files, which are right or are not written: what they compute is compared."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from jaxbert.commands.arguments import MODEL, add_overwrite
+from jaxbert.errors import InputError
+
+EPILOG = MODEL
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describes the command line."""
+    parser.add_argument("source", metavar="SRC", help="a MODEL")
+    parser.add_argument("target", metavar="DST", help="the directory to write")
+    parser.add_argument(
+        "--to",
+        required=True,
+        choices=["hf", "sentence-transformers"],
+        help="hf: Hugging Face's class of its family; sentence-transformers: what SentenceTransformer opens, too",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=["float32", "bfloat16", "float16"],
+        help="type of the weights (default: that of SRC; float32 for a run)",
+    )
+    parser.add_argument(
+        "--drop",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="PATTERN",
+        help="tensors of SRC to leave out, where it has more than a model",
+    )
+    parser.add_argument("--license", default="", metavar="NAME", help="licence of the model, for its card (apache-2.0)")
+    parser.add_argument(
+        "--data-license", default="", metavar="NAME", help="licence of the data, where the run does not know it"
+    )
+    parser.add_argument(
+        "--pooling", choices=["mean", "cls"], help="sentence-transformers: pooling of the vectors (default: mean)"
+    )
+    parser.add_argument(
+        "--normalize", action=argparse.BooleanOptionalAction, help="sentence-transformers: vectors of length 1"
+    )
+    parser.add_argument("--max-length", type=int, metavar="L", help="sentence-transformers: longest text, in tokens")
+    add_overwrite(parser)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Converts the model and prints the verdict of the comparison."""
+    from jaxbert.convert.hf import check_target
+
+    # The target is checked before the model is read, which may be large.
+    check_target(Path(args.target), args.overwrite)
+    from jaxbert.convert.sentence_transformers import Layout
+    from jaxbert.use.library import load
+
+    layout = None
+    model = load(args.source, drop=args.drop)
+    if args.to == "sentence-transformers":
+        there = model.layout or Layout("mean")
+        changes = {"pooling": args.pooling, "normalize": args.normalize, "max_length": args.max_length}
+        layout = dataclasses.replace(there, **{name: value for name, value in changes.items() if value is not None})
+    else:
+        for name in ("pooling", "normalize", "max_length"):
+            if getattr(args, name) is not None:
+                raise InputError(
+                    "this option belongs to --to sentence-transformers",
+                    where=f"--{name.replace('_', '-')}",
+                    fix="Leave it out, or change --to.",
+                    code="E-ARGUMENT-TO",
+                )
+    written = model.save(
+        args.target,
+        overwrite=args.overwrite,
+        dtype=args.dtype or "",
+        layout=layout,
+        licence=args.license,
+        data_licence=args.data_license,
+    )
+    print(f"{written.verdict.line()}")
+    opens = "SentenceTransformer(DIR)" if layout is not None else "transformers' from_pretrained"
+    print(f"wrote {args.target}: open it with {opens}, or as a MODEL here")
+    return {"out": str(args.target), "gate": written.verdict.to_json()}

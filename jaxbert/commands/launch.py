@@ -1,0 +1,45 @@
+"""Starts a run: as processes here, or as a job of Slurm, GKE, Google's TPUs or SkyPilot; also shows and ends it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from jaxbert.commands.figures import write_figures
+from jaxbert.commands.pretrain import add_run_arguments, words_of
+
+EPILOG = "Before anything is sent you see what it takes and costs, and are asked. See docs/launch.md."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describes the command line."""
+    from jaxbert.launch import TARGETS, command
+
+    command.add_arguments(parser, TARGETS, add_run_arguments)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Launches a run, or shows or ends one that was launched."""
+    from jaxbert.launch import TARGETS, command
+
+    if args.target in command.CONTROLS:
+        return command.control(args.target, TARGETS, args)
+    from jaxbert.config import find_config
+    from jaxbert.run.wanted import wanted
+
+    # A mistake is found here once, and not by each process.
+    asked = wanted(
+        find_config(args.config), data=args.data, init=args.init, tokenizer=args.tokenizer, settings=args.set
+    )
+    if args.target != "local":
+        return command.launch(TARGETS[args.target], args, asked.config, words_of(args, workdir=False), _note)
+    code = command.launch_locally(args, words_of(args))
+    if code:
+        write_figures(args.json, {"exit_code": code})
+        sys.exit(code)
+    return {"exit_code": code}
+
+
+def _note(line: str) -> None:
+    print(line, file=sys.stderr)

@@ -1,0 +1,80 @@
+"""What a run would take on a topology: memory, time, money, energy, before anything is spent."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from typing import Any
+
+from jaxbert.commands.arguments import CONFIG, add_set
+from jaxbert.commands.figures import write_figures
+from jaxbert.errors import InputError
+
+EPILOG = CONFIG
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describes the command line."""
+    from jaxbert.plan.topologies import WORLD_GRID
+
+    parser.add_argument("config", metavar="CONFIG")
+    parser.add_argument(
+        "--topology", required=True, metavar="CHIP:SLICE", help="for example v5e:4x4, v5p:8x8x16, h200:8"
+    )
+    parser.add_argument("--slices", type=int, default=1, metavar="N", help="this many slices, joined by the network")
+    add_set(parser)
+    parser.add_argument("--layouts", choices=("all",), help="print a line for each layout")
+    parser.add_argument("--search", action="store_true", help="rank layouts, micro-batches and remat; compile the best")
+    parser.add_argument(
+        "--analytic", action="store_true", help="use the model alone: seconds instead of a minute a phase"
+    )
+    parser.add_argument("--price", type=float, metavar="X", help="price of a chip-hour, in place of the table's")
+    parser.add_argument("--watts", type=float, metavar="X", help="power of a chip with its share of the host")
+    parser.add_argument("--pue", type=float, metavar="X", help="power usage effectiveness of the data centre")
+    parser.add_argument("--grid", type=float, default=WORLD_GRID, metavar="X", help="grams of CO2e a kWh (%(default)g)")
+    parser.add_argument("--table", action="store_true", help="print one row in Markdown instead of everything")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Plans, prints and returns the figures.
+
+    Raises:
+      InputError: an argument is wrong, or the run does not fit the topology.
+    """
+    from jaxbert.config import find_config
+    from jaxbert.plan.topologies import topology, with_price
+    from jaxbert.run.wanted import wanted
+
+    for name in ("price", "watts", "pue", "grid"):
+        value = getattr(args, name)
+        if value is not None and not 0 <= value < math.inf:
+            raise InputError(
+                f"it is {value}", where=f"--{name}", fix="Take a number of 0 or more.", code="E-ARGUMENT-RANGE"
+            )
+    place = with_price(topology(args.topology, args.slices), args.price, args.watts, args.pue)
+    config = wanted(find_config(args.config), settings=args.set, whole=False).config
+    from jaxbert.plan.compile import prepare
+
+    prepare()
+    from jaxbert.plan.command import run as plan
+
+    figures, error = plan(
+        config,
+        place,
+        grid=args.grid,
+        compiled=not args.analytic,
+        layouts=args.layouts == "all",
+        searching=args.search,
+        table=args.table,
+        settings=" ".join(args.set),
+        note=_note,
+    )
+    if error is not None:
+        write_figures(args.json, figures)
+        raise error
+    return figures
+
+
+def _note(line: str) -> None:
+    print(line, file=sys.stderr)

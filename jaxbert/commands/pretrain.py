@@ -1,0 +1,119 @@
+"""Trains a model from a config; the same command continues a run that was interrupted."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from jaxbert.commands.arguments import CONFIG, add_overwrite, add_set
+
+EPILOG = CONFIG
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments that `jaxbert pretrain` and `jaxbert launch` share."""
+    parser.add_argument("config", metavar="CONFIG")
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="the directory of the run")
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="ROWS",
+        help="rows to train on: [PHASE:]DIR[=WEIGHT]; several are mixed by weight",
+    )
+    parser.add_argument(
+        "--init", metavar="MODEL", help="start from these parameters; CONFIG adapt takes the model's sizes too"
+    )
+    parser.add_argument(
+        "--tokenizer",
+        metavar="DIR",
+        help="the rows' vocabulary; with --init a new one, whose embeddings start from the model's",
+    )
+    add_set(parser)
+    add_overwrite(parser, "start anew where the workdir holds another run")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describes the command line."""
+    add_run_arguments(parser)
+    parser.add_argument(
+        "--profile",
+        metavar="A:B",
+        help="record steps A to B, both counted from 1 and included, for TensorBoard or Perfetto, in WORKDIR/profile",
+    )
+    parser.add_argument(
+        "--distributed",
+        action="store_true",
+        help="as one process of several, which jax finds by itself (TPU slices, Slurm, MPI)",
+    )
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Trains, prints the final figures and returns them."""
+    from jaxbert.config import find_config
+    from jaxbert.observe.console import show_log
+    from jaxbert.run import processes
+    from jaxbert.run.deterministic import ask_for_deterministic_kernels
+    from jaxbert.run.profile import parse_steps
+    from jaxbert.run.wanted import wanted
+
+    if not processes.first(os.environ):
+        show_log(logging.WARNING)
+    profiled = parse_steps(args.profile) if args.profile is not None else None
+    asked = wanted(
+        find_config(args.config), data=args.data, init=args.init, tokenizer=args.tokenizer, settings=args.set
+    )
+    # The flag counts only before jax is imported.
+    ask_for_deterministic_kernels(asked.config)
+    processes.initialise(args.distributed)
+    if args.distributed and not processes.is_first():
+        show_log(logging.WARNING)
+    from jaxbert.run.pretrain import train
+
+    figures = train(asked, args.workdir, overwrite=args.overwrite, profiled=profiled)
+    if figures.pop("leader", True):
+        print("\n".join(_ended(figures, args.workdir)))
+    return figures
+
+
+def _ended(figures: Mapping[str, Any], workdir: str) -> list[str]:
+    """Returns the lines that end a run: its figures, and its workdir."""
+    early = " (stopped early)" if figures.get("stopped_early") else ""
+    lines = [f"done after step {figures['step']}{early}; everything is in {workdir}"]
+    words = []
+    for name, short, form in (
+        ("validation_loss", "loss", "{:.4f}"),
+        ("validation_masked_lm_accuracy", "masked-LM accuracy", "{:.1%}"),
+        ("validation_next_sentence_accuracy", "next-sentence accuracy", "{:.1%}"),
+        ("validation_sentence_order_accuracy", "sentence-order accuracy", "{:.1%}"),
+        ("validation_span_boundary_accuracy", "span-boundary accuracy", "{:.1%}"),
+    ):
+        if isinstance(figures.get(name), (int, float)):
+            words.append(f"{short} {form.format(figures[name])}")
+    if words:
+        lines.append(f"validation: {', '.join(words)}")
+    best = figures.get("best")
+    if best and best["step"] != figures["step"]:
+        lines.append(f"best: loss {best['loss']:.4f} at step {best['step']}; MODEL={workdir} is this step")
+    return lines
+
+
+def words_of(args: argparse.Namespace, *, workdir: bool = True) -> list[str]:
+    """Returns the words of `jaxbert pretrain` from the arguments that they were parsed to, for a launched job.
+
+    Args:
+      args: the arguments of `add_run_arguments`.
+      workdir: include --workdir. A target adds its own.
+    """
+    words = [args.config, *(["--workdir", args.workdir] if workdir else [])]
+    for name in ("data", "set"):
+        if getattr(args, name):
+            words += [f"--{name}", *getattr(args, name)]
+    for name in ("init", "tokenizer"):
+        if getattr(args, name) is not None:
+            words += [f"--{name}", getattr(args, name)]
+    return [*words, *(["--overwrite"] if args.overwrite else [])]

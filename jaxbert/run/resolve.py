@@ -1,0 +1,53 @@
+"""A config becomes the complete config of a run here, once: what it inherits, its teacher's encoder, its layout."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import jax
+
+from jaxbert.config import RunConfig, check
+from jaxbert.models.families import check_family
+from jaxbert.objectives import check_rows_fit, heads_of
+from jaxbert.plan.layouts import chosen_here
+from jaxbert.run import teacher as teachers
+from jaxbert.run.inherit import inherit
+from jaxbert.run.teacher import Teacher
+from jaxbert.run.wanted import Wanted
+from jaxbert.training.step import phase_objectives
+from jaxbert.use.library import Loaded
+
+
+@dataclasses.dataclass(frozen=True)
+class Resolved:
+    """A run that can begin.
+
+    Attributes:
+      config: complete and checked against the devices. The workdir saves it.
+      initial: the model of `--init`, if the config inherited from it; None where it is not open.
+      teacher: the teacher of a distilled run.
+    """
+
+    config: RunConfig
+    initial: Loaded | None
+    teacher: Teacher | None
+
+
+def resolve(wanted: Wanted, workdir: Path, *, overwrite: bool = False) -> Resolved:
+    """Returns the run that `wanted` is on the devices of this process group. Nothing of the user's is touched.
+
+    In this order: what the config inherits from the initial model or tokenizer, `--set`, the teacher's encoder and
+    tokenizer, the layout in the place of `auto`.
+
+    Raises:
+      InputError: a model, tokenizer or teacher cannot be used, or the complete config breaks a rule.
+    """
+    config, initial = inherit(wanted, workdir, overwrite=overwrite)
+    config, teacher = teachers.resolve(config, workdir)
+    config = chosen_here(config, jax.devices())
+    check(config, jax.device_count())
+    check_family(config.encoder, heads_of(phase_objectives(config, config.phases[0])))
+    for made_here in (phase for phase in config.phases if not phase.rows):
+        check_rows_fit(phase_objectives(config, made_here), config.data.policy, "data.policy")
+    return Resolved(config, initial, teacher)

@@ -1,0 +1,77 @@
+"""The changes that a run may make when it continues, and the memory that it takes from its checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxbert.config import RunConfig
+from jaxbert.errors import InputError
+from jaxbert.run.inputs import PhaseRows
+from jaxbert.run.teacher import fingerprint
+from jaxbert.use.library import Loaded
+
+
+def new_memory(rows: list[PhaseRows], teacher: Loaded | None, initial: Loaded | None) -> dict[str, Any]:
+    """Returns what the loop of a new run remembers beside the state. Every checkpoint saves it."""
+    return {
+        "rows": [[part.hash for part, _ in found.train] for found in rows],
+        "teacher": fingerprint(teacher.params) if teacher is not None else None,
+        "init": fingerprint(initial.params) if initial is not None else None,
+        "best": None,
+        "last_evaluation": None,
+        "evaluations_since_best": 0,
+        "stopped_early": False,
+    }
+
+
+def continued_memory(saved: Mapping[str, Any], now: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
+    """Returns what a checkpoint remembers.
+
+    Args:
+      saved: JSON state of the checkpoint.
+      now: `new_memory` of the inputs that are given now.
+      workdir: of the run, for errors.
+
+    Raises:
+      InputError: the rows or the teacher are not those that the run began with.
+    """
+    if saved["rows"] != now["rows"]:
+        raise InputError(
+            "the rows are not those that the run began with (their hashes differ)",
+            where=str(workdir),
+            fix="Give the same rows, or begin another run with --init on this one.",
+            code="E-RUN-ROWS",
+        )
+    if saved.get("teacher") != now["teacher"]:
+        raise InputError(
+            "the teacher is not the one that the run began with (its parameters differ)",
+            where=str(workdir),
+            fix="Give the same teacher, or begin another run with --init on this one.",
+            code="E-RUN-TEACHER",
+        )
+    return {name: saved.get(name) for name in now}
+
+
+def check_steps(before: RunConfig, now: RunConfig, meta: Mapping[str, Any]) -> None:
+    """Raises InputError where the config changes steps that are done; steps that are to come may change.
+
+    Args:
+      before: the config in the workdir.
+      now: the config that is given.
+      meta: JSON state of the checkpoint.
+    """
+    current, done = meta["phase"], meta["next_batch"]
+    if current == len(before.phases):
+        current, done = current - 1, before.phases[-1].steps
+    for index, (old, new) in enumerate(zip(before.phases, now.phases, strict=True)):
+        changed = index < current and old.steps != new.steps
+        if changed or (index == current and new.steps < done):
+            finished = "is over" if changed else f"has done {done} steps"
+            raise InputError(
+                f"steps: {old.steps} -> {new.steps}, but phase {new.name} {finished}",
+                where=f"phases.{new.name}.steps",
+                fix=f"Leave it at {old.steps}." if changed else f"Take {done} or more.",
+                code="E-RUN-STEPS",
+            )

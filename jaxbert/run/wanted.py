@@ -1,0 +1,140 @@
+"""The beginning of `pretrain`, `launch` and `plan`: a config and what the command line changes in it.
+
+Nothing here opens a model, touches a device or imports jax, so mistakes are found at once, on any machine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import os
+from collections.abc import Sequence
+
+from jaxbert.config import RowsSource, RunConfig, check
+from jaxbert.config.overrides import Setting, apply_settings, parse_settings
+from jaxbert.errors import InputError
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """A run as its user asks for it. `jaxbert.run.resolve` makes it complete.
+
+    Attributes:
+      base: the config with `--data`, `--init` and `--tokenizer`. What a run inherits is inherited by this one.
+      settings: `--set`, parsed. They are applied after what is inherited.
+      config: `base` with the settings applied: the complete config, unless `incomplete`.
+      tokenizer: whether `--tokenizer` names the rows' vocabulary.
+    """
+
+    base: RunConfig
+    settings: tuple[Setting, ...]
+    config: RunConfig
+    tokenizer: bool = False
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether the run takes sizes from a model or a tokenizer that is not open yet."""
+        return self.config.inherit != "nothing" or self.tokenizer
+
+    def finished(self, inherited: RunConfig) -> RunConfig:
+        """Returns the complete config of a run whose base config has become `inherited`."""
+        config, _ = apply_settings(inherited, self.settings)
+        return dataclasses.replace(config, inherit="nothing")
+
+
+def wanted(
+    config: RunConfig,
+    *,
+    data: Sequence[str] = (),
+    init: str | None = None,
+    tokenizer: str | None = None,
+    settings: Sequence[str] = (),
+    whole: bool = True,
+) -> Wanted:
+    """Returns the run that the command line asks for, and logs what the scaling helpers of `--set` do.
+
+    Args:
+      config: the config that the command names.
+      data: `--data` texts; see `with_rows`.
+      init: MODEL that the run starts from.
+      tokenizer: directory of the rows' tokenizer, or of a run that has one. With an initial model it is a new
+        vocabulary.
+      settings: `--set` texts.
+      whole: also check that the run could begin. A plan needs no rows and no initial model.
+
+    Raises:
+      InputError: a text cannot be read, a setting does not fit the config, the config inherits without a model, or a
+        config that inherits nothing breaks a rule.
+    """
+    parsed = parse_settings(settings)
+    base = with_rows(config, data)
+    base = dataclasses.replace(base, init=init or base.init)
+    changed, lines = apply_settings(base, parsed)
+    if tokenizer is not None:
+        from jaxbert.text.tokenizers import Tokenizer
+
+        rows_data = dataclasses.replace(base.data, tokenizer=str(Tokenizer.place(tokenizer)))
+        base = dataclasses.replace(base, data=rows_data, init_vocabulary="new" if changed.init else "same")
+        changed, lines = apply_settings(base, parsed)
+    if whole and not changed.init:
+        for field, without in (("inherit", "nothing"), ("init_vocabulary", "same")):
+            if getattr(changed, field) != without:
+                raise InputError(
+                    f"{field} is {getattr(changed, field)}, but there is no initial model",
+                    where=f"config {changed.name}",
+                    fix="Pass --init MODEL.",
+                    code="E-RUN-INHERIT",
+                )
+    if whole and changed.inherit == "nothing":
+        check(changed)
+    for line in lines:
+        _log.info(line)
+    return Wanted(base, parsed, changed, tokenizer is not None)
+
+
+def with_rows(config: RunConfig, data: Sequence[str]) -> RunConfig:
+    """Returns `config` with the rows of each `--data [PHASE:]ROWS[=WEIGHT]`. Without PHASE, rows are for every phase.
+
+    Raises:
+      InputError: a weight is not a positive, finite number.
+    """
+    names = [phase.name for phase in config.phases]
+    chosen: dict[str, list[RowsSource]] = {name: [] for name in names}
+    for text in data:
+        phase, separator, rest = text.partition(":")
+        phases, rows = ([phase], rest) if separator and phase in names else (names, text)
+        source = _rows_source(text, rows)
+        for name in phases:
+            chosen[name].append(source)
+    changed = tuple(
+        dataclasses.replace(phase, rows=tuple(chosen[phase.name])) if chosen[phase.name] else phase
+        for phase in config.phases
+    )
+    return dataclasses.replace(config, phases=changed)
+
+
+def _rows_source(text: str, rows: str) -> RowsSource:
+    """Returns ROWS or ROWS=WEIGHT; `text` is the whole argument, for errors."""
+    path, separator, weight = rows.rpartition("=")
+    if not separator or os.path.exists(rows):
+        return RowsSource(path=rows)
+    try:
+        source = RowsSource(path=path, weight=float(weight))
+    except ValueError:
+        raise InputError(
+            f"{weight!r} is not a weight",
+            where=f"--data {text}",
+            fix="Write ROWS=0.5, or ROWS alone.",
+            code="E-ARGUMENT-WEIGHT",
+        ) from None
+    if not 0 < source.weight < math.inf:
+        raise InputError(
+            "a weight must be positive and finite",
+            where=f"--data {text}",
+            fix="Write for example ROWS=0.5.",
+            code="E-ARGUMENT-WEIGHT",
+        )
+    return source
