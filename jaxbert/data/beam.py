@@ -65,7 +65,7 @@ class Beam:
             raise InputError(
                 "Apache Beam is not installed",
                 where="--beam",
-                fix='pip install "jaxbert[beam]", in its own venv.',
+                fix='pip install "jaxbert[beam]", in a separate venv.',
                 code="E-BEAM-INSTALL",
             ) from None
         if not staging:

@@ -1,4 +1,4 @@
-"""What a job of making one shard is, for all that run jobs: worker processes here, Apache Beam elsewhere."""
+"""The contract between makers of shards and the programs that run them: worker processes, or Apache Beam."""
 
 from __future__ import annotations
 

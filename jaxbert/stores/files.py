@@ -25,8 +25,8 @@ def replacing(
       path: the file to make or to replace. Its directory must exist.
       mode: "wb" or "w"; text is UTF-8.
       suffix: the ending of the temporary file's name.
-      temporary: the whole path of the temporary file, where a suffix is not enough: several processes that may write
-        `path` at the same time need different names.
+      temporary: the path of the temporary file, if a suffix is not enough: processes that may write `path` at the same
+        time need different names.
     """
     temporary = temporary or path.with_name(path.name + suffix)
     with arriving(path, temporary), temporary.open(mode, encoding=None if "b" in mode else "utf-8") as file:

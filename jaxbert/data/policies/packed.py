@@ -21,7 +21,7 @@ from jaxbert.data.draws import Draws
 from jaxbert.data.policies.segments import Policy, Segments, TokenShard, most_segments, unpaired
 
 SPECIALS = 2
-# Share of a row that may stay empty where a long document is cut at a sentence boundary.
+# The share of a row that may stay empty if a long document is cut at a sentence boundary.
 _EMPTY = 0.02
 
 
@@ -29,7 +29,7 @@ def cut_packed(shard: TokenShard, length: int, short_rows: float, draws: Draws) 
     """Cuts one pass over `shard`. Nothing is drawn, and no row is short.
 
     Args:
-      shard: documents; boundaries of sentences are used where there are any.
+      shard: documents. Boundaries of sentences are used if there are any.
       length: L, at least 3.
       short_rows, draws: are not used.
     """

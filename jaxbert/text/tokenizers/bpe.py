@@ -142,7 +142,7 @@ def load(directory: Path) -> ByteLevelBPE:
     """Opens a directory with tokenizer.json, or with vocab.json and merges.txt.
 
     Raises:
-      InputError: unreadable, or not RoBERTa's byte-level BPE.
+      InputError: the files cannot be read, or they are not RoBERTa's byte-level BPE.
     """
     if (directory / "tokenizer.json").exists():
         return _from_tokenizer_json(directory / "tokenizer.json")
@@ -165,7 +165,7 @@ def _from_tokenizer_json(path: Path) -> ByteLevelBPE:
     try:
         model, normalizer, pre_tokenizer = value["model"], value["normalizer"] or {}, value["pre_tokenizer"] or {}
         kinds = tuple(str(part.get("type")) for part in ({"type": "BPE"}, normalizer, pre_tokenizer))
-        # What gives other ids: GPT-2's expression off, a space put in front, pieces with marks, unmerged pieces.
+        # Settings that give other ids: a space put in front, GPT-2's expression off, pieces with marks, unmerged pieces.
         others = [pre_tokenizer.get("add_prefix_space"), not pre_tokenizer.get("use_regex", True)]
         others += [model.get(name) for name in ("continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")]
         others += [model.get(name) for name in ("ignore_merges", "dropout")]

@@ -85,10 +85,10 @@ class WordPiece(Tokenizer):
         self.normalisation = normalisation
         self.max_word_chars = max_word_chars
         self._rust = self._build()
-        # In running text the characters "[MASK]" are text: only where asked for are they the special token.
+        # The characters "[MASK]" in a text are text, unless the caller asks for special tokens.
         self._literal = self._build()
         self._literal.encode_special_tokens = True
-        # Nothing in BERT's normalisation or WordPiece reaches across a space.
+        # Neither BERT's normalisation nor a piece reaches across a space.
         self._remembered = Remembered(
             lambda words: [
                 encoding.ids for encoding in self._literal.encode_batch_fast(words, add_special_tokens=False)
@@ -116,7 +116,7 @@ class WordPiece(Tokenizer):
 
     def splitter(self) -> Callable[[bool, str], list[int]]:
         """See `Tokenizer`."""
-        # In this second tokenizer the pieces that continue a word begin one.
+        # In this second tokenizer, the pieces that continue a word begin a word.
         marked = [piece for piece in self.vocab if piece.startswith(_PREFIX) and piece != _PREFIX]
         known = {*SPECIALS, *marked}
         bare = [piece for piece in (piece.removeprefix(_PREFIX) for piece in marked) if piece not in known]
@@ -170,10 +170,10 @@ class WordPiece(Tokenizer):
 def load(directory: Path) -> WordPiece:
     """Opens a directory with tokenizer.json, or with vocab.txt (and tokenizer_config.json's `do_lower_case`).
 
-    Google's archives and old ones have vocab.txt alone: a vocabulary with capitals is a cased one.
+    Google's archives and old ones have only vocab.txt: a vocabulary with capitals is then cased.
 
     Raises:
-      InputError: unreadable, or not BERT's WordPiece.
+      InputError: the files cannot be read, or they are not BERT's WordPiece.
     """
     if (directory / "tokenizer.json").exists():
         return _from_tokenizer_json(directory / "tokenizer.json")
