@@ -165,7 +165,7 @@ def _from_tokenizer_json(path: Path) -> ByteLevelBPE:
     try:
         model, normalizer, pre_tokenizer = value["model"], value["normalizer"] or {}, value["pre_tokenizer"] or {}
         kinds = tuple(str(part.get("type")) for part in ({"type": "BPE"}, normalizer, pre_tokenizer))
-        # Settings that give other ids: a space put in front, GPT-2's expression off, pieces with marks, unmerged pieces.
+        # Settings that give other ids: a space in front, GPT-2's expression off, pieces with marks, unmerged pieces.
         others = [pre_tokenizer.get("add_prefix_space"), not pre_tokenizer.get("use_regex", True)]
         others += [model.get(name) for name in ("continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")]
         others += [model.get(name) for name in ("ignore_merges", "dropout")]
