@@ -111,7 +111,7 @@ def test_a_run_takes_over_what_a_killed_one_on_another_machine_held(tmp_path: Pa
     first.take()
     stop(first)
     with Hold(tmp_path, Watch(0, 1, None)) as hold:
-        hold.wait(lambda line: None)
+        hold.wait()
         hold.take()
         hold.before_commit()
         assert [path.name for path in (tmp_path / DIRECTORY).iterdir()] == ["000002"]

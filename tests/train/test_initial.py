@@ -276,7 +276,9 @@ def test_heads_that_the_model_lacks_start_at_random(begin, tokenizer, caplog):
     state = {"params": jax.tree.map(lambda leaf: jax.numpy.asarray(leaf) + 1, fresh.params), "step": 0}
     caplog.clear()
     started = initial.start_from(model, config, tokenizer, state)
-    assert sorted(caplog.messages) == [f"--init has no {name}: it starts at random" for name in ("next_sentence", "pooler")]
+    assert sorted(caplog.messages) == [
+        f"--init has no {name}: it starts at random" for name in ("next_sentence", "pooler")
+    ]
     assert started["step"] == 0 and started["params"].keys() == state["params"].keys()
     for part in started["params"]:
         given = model.params if part in model.params else state["params"]
