@@ -13,6 +13,7 @@ import io
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from jaxbert.errors import InputError
@@ -99,14 +100,10 @@ def code_hash() -> str:
 
 def _package() -> Iterator[tuple[str, bytes]]:
     """Yields (path in the archive, content) of every file of the package."""
-    import jaxbert.configs
-    import jaxbert.launch
-
-    import jaxbert
-
-    roots = {"jaxbert": jaxbert, "jaxbert/configs": jaxbert.configs, "jaxbert/launch": jaxbert.launch}
-    for name, package in roots.items():
-        (root,) = {Path(place).resolve() for place in package.__path__}
+    for name in ("jaxbert", "jaxbert/configs", "jaxbert/launch"):
+        found = find_spec(name.replace("/", "."))
+        assert found is not None and found.submodule_search_locations is not None
+        (root,) = {Path(place).resolve() for place in found.submodule_search_locations}
         for path in sorted(root.rglob("*")):
             inside = path.relative_to(root)
             # In an installed package, configs and launch are inside jaxbert. They are packed once, from their roots.
