@@ -100,7 +100,9 @@ class Training:
 
     def __init__(self, config: RunConfig, batches: int = BATCHES):
         from jaxbert.core.sharding import global_batch, replicated, single_device_mesh
-        from jaxbert.training.step import batch_fields, build, frozen_tables
+        from jaxbert.objectives.vocabulary import frozen_tables
+        from jaxbert.tasks.pretraining import batch_fields
+        from jaxbert.training.step import build
 
         phase, vocab_size = config.phases[0], config.encoder.vocab_size
         self.config, self.mesh = config, single_device_mesh()

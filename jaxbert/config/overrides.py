@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from jaxbert.config import RunConfig, did_you_mean, from_json, scaling, unknown_key
+from jaxbert.config.io import field_types, variant
 from jaxbert.errors import InputError
 
 _TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
@@ -58,10 +59,15 @@ def _replace(kind: Any, current: Any, path: list[str], text: str, where: str) ->
         )
     if not dataclasses.is_dataclass(inner):
         raise InputError(f"{name!r} is looked for inside a plain value", where=where, fix="Shorten the key.")
-    hints = typing.get_type_hints(inner)
+    part = typing.cast(Any, inner)() if current is None else current
+    hints = field_types(type(part))
     if name not in hints:
         raise unknown_key(name, list(hints), where)
-    part = typing.cast(Any, inner)() if current is None else current
+    if name == getattr(inner, "VARIANT_KEY", None) and not rest:
+        # Another name may be another class, which has its own fields and defaults.
+        wanted = variant(inner, {name: text}, where)
+        if wanted is not type(part):
+            return from_json(wanted, {name: text}, where)
     return dataclasses.replace(part, **{name: _replace(hints[name], getattr(part, name), rest, text, where)})
 
 

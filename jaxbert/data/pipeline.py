@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from math import lcm
@@ -318,7 +318,15 @@ def _whole_parts(weights: Sequence[float]) -> list[int]:
 class Batches:
     """The endless stream of training batches over one or several sources of rows."""
 
-    def __init__(self, sources: Sequence[tuple[Rows, float]], *, batch_size: int, seed: int, window: int):
+    def __init__(
+        self,
+        sources: Sequence[tuple[Rows, float]],
+        *,
+        batch_size: int,
+        seed: int,
+        window: int,
+        collate: Collate | None = None,
+    ):
         """The stream over `sources`.
 
         Args:
@@ -326,12 +334,14 @@ class Batches:
           batch_size: B, rows of a global batch.
           seed: of the order.
           window: shards shuffled together.
+          collate: makes the fields of a batch of rows, `as_batch` by default.
 
         Raises:
           InputError: sources of different lengths or tokenizers, without rows, or with weights that are not positive.
         """
         self.sources = [rows for rows, _ in sources]
         self.batch_size = batch_size
+        self._collate = collate or as_batch
         self._mixture = Mixture([weight for _, weight in sources])
         first = self.sources[0]
         for rows in self.sources:
@@ -355,20 +365,20 @@ class Batches:
         """Rows lo:hi of global batch `step`, any integer from 0 on.
 
         Returns:
-          int32 arrays tokens [n, L], types [n, L], group [n, L] (0 is padding), label [n] (-1 is none).
+          The fields that `collate` makes, each [n, ...]; by default those of `as_batch`.
 
         Raises:
           Stopped: a damaged shard, named.
         """
         source, index = self.rows(step, lo, hi)
         if len(self.sources) == 1:
-            return as_batch(self.sources[0].read(index))
-        length = self.sources[0].length
-        shapes = {"tokens": (len(index), length), "types": (len(index), length), "group": (len(index), length)}
-        batch = {name: np.empty(shape, np.int32) for name, shape in (shapes | {"label": (len(index),)}).items()}
+            return self._collate(self.sources[0].read(index))
+        batch: dict[str, np.ndarray] = {}
         for number, rows in enumerate(self.sources):
             mine = np.flatnonzero(source == number)
-            for name, values in as_batch(rows.read(index[mine])).items():
+            for name, values in self._collate(rows.read(index[mine])).items():
+                if name not in batch:
+                    batch[name] = np.empty((len(index), *values.shape[1:]), values.dtype)
                 batch[name][mine] = values
         return batch
 
@@ -399,17 +409,23 @@ class FixedBatches:
     """Batches of a validation split: every row once, always the same rows in the same places.
 
     Rows follow the order in which they are stored, which policies leave shuffled within a shard. The last batch is
-    filled up with rows of padding (group 0, label -1), which weigh nothing.
+    filled up with rows of padding (group 0, label -1) before they are collated, and a task gives them no weight.
     """
 
-    def __init__(self, rows: Rows, batch_size: int, *, limit: int = 0):
-        """`limit`: at most so many batches, spread over the whole split; 0 takes all.
+    def __init__(self, rows: Rows, batch_size: int, *, limit: int = 0, collate: Collate | None = None):
+        """Chooses the rows of each batch.
+
+        Args:
+          rows: a validation split.
+          batch_size: B.
+          limit: at most so many batches, spread over the whole split; 0 takes all.
+          collate: makes the fields of a batch of rows, `as_batch` by default.
 
         Raises:
           InputError: a split without rows.
         """
         _not_empty(rows)
-        self._rows, self.batch_size = rows, batch_size
+        self._rows, self.batch_size, self._collate = rows, batch_size, collate or as_batch
         batches = -(-len(rows) // batch_size)
         self._chosen = np.arange(batches)
         if 0 < limit < batches:
@@ -423,14 +439,16 @@ class FixedBatches:
         lo, hi = _span(step, lo, hi, self.batch_size)
         first = int(self._chosen[step]) * self.batch_size
         index = np.arange(first + lo, first + hi)
-        batch = as_batch(self._rows.read(index[index < len(self._rows)]))
-        missing = len(index) - len(batch["label"])
-        if missing:
-            fill = {"tokens": self._rows.pad_id, "types": 0, "group": 0, "label": -1}
-            for name, values in batch.items():
-                padding = np.full((missing, *values.shape[1:]), fill[name], np.int32)
-                batch[name] = np.concatenate([values, padding])
-        return batch
+        read = self._rows.read(index[index < len(self._rows)])
+        if len(read) < len(index):
+            padding = np.zeros(len(index) - len(read), read.dtype)
+            padding["tokens"], padding["label"] = self._rows.pad_id, -1
+            read = np.concatenate([read, padding])
+        return self._collate(read)
+
+
+# Makes the fields of a batch, each [n, ...], from n rows as they are stored (a structured array); pure.
+Collate = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
 def as_batch(rows: np.ndarray) -> dict[str, np.ndarray]:

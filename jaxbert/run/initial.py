@@ -29,16 +29,16 @@ from jaxbert.config import (
 )
 from jaxbert.config.overrides import apply_overrides
 from jaxbert.core.parameters import Params, path_of, with_rows
+from jaxbert.data.policies import POLICIES
 from jaxbert.data.shards import read_manifest
 from jaxbert.data.staging import local
 from jaxbert.errors import InputError
 from jaxbert.models.families import FAMILIES
 from jaxbert.models.model import head_sizes
-from jaxbert.objectives import OBJECTIVES, heads_of, make_objectives
-from jaxbert.objectives.base import PAIRS
+from jaxbert.objectives import OBJECTIVES, heads_of, make_objectives, policies_of
+from jaxbert.tasks.pretraining import make_model, phase_objectives
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.text.transfer import transfer
-from jaxbert.training.step import make_model, phase_objectives
 from jaxbert.use.library import Loaded, load
 
 Array = NDArray[Any]
@@ -180,7 +180,7 @@ def _with_objectives_of(initial: Loaded, config: RunConfig, wanted: RunConfig, n
     beside: dict[str, Any] = {}
     for name in _BESIDE:
         part = getattr(recipe.objectives, name)
-        kept = part is not None and name in initial.params and policies <= set(OBJECTIVES[name].policies)
+        kept = part is not None and name in initial.params and policies <= set(policies_of(OBJECTIVES[name]))
         beside[name] = part if kept else None
     if beside["span_boundary"] is not None:
         beside["span_boundary"] = SpanBoundaryConfig(
@@ -190,7 +190,7 @@ def _with_objectives_of(initial: Loaded, config: RunConfig, wanted: RunConfig, n
     masked = dataclasses.replace(recipe.objectives.masked_lm, weight=1.0)
     objectives = ObjectivesConfig(masked_lm=masked, **beside)
     policy = recipe.data.policy
-    if policy in PAIRS and beside["next_sentence"] is None and beside["sentence_order"] is None:
+    if POLICIES[policy].layout == "pair" and beside["next_sentence"] is None and beside["sentence_order"] is None:
         policy = "full_sentences"
     data = dataclasses.replace(config.data, policy=policy)
     if initial.tokenizer is not None:

@@ -14,9 +14,8 @@ from jaxbert.config import (
 from jaxbert.data.pipeline import Rows
 from jaxbert.data.staging import phase_rows
 from jaxbert.errors import InputError
-from jaxbert.objectives import check_rows_fit
+from jaxbert.tasks import make_task
 from jaxbert.text.tokenizers import Tokenizer
-from jaxbert.training.step import phase_objectives
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,13 +28,13 @@ class PhaseRows:
 
 def open_rows(config: RunConfig, phase: PhaseConfig, workdir: Path) -> PhaseRows:
     """Opens and checks the rows of a phase: length, vocabulary, policy; every shard's checksum."""
-    objectives = phase_objectives(config, phase)
+    task = make_task(config, phase)
     train, validation = [], []
     for directory, weight in phase_rows(config, phase, workdir):
         for split in ("train", "validation"):
             rows = Rows(directory, split, verify=True)
             rows.require(length=phase.length, vocab_size=config.encoder.vocab_size)
-            check_rows_fit(objectives, rows.manifest["policy"], str(directory))
+            task.check_rows(rows.manifest, str(directory))
             if split == "train":
                 train.append((rows, weight))
             elif len(rows):

@@ -21,16 +21,15 @@ from jaxbert.config import (
     RunConfig,
     phase_at,
     schedule_start,
-    slots,
     total_steps,
 )
+from jaxbert.core import metrics as naming
 from jaxbert.core.sharding import compute_dtype, global_batch
 from jaxbert.data.pipeline import Batches
 from jaxbert.errors import Interrupted, Stopped
-from jaxbert.evaluate.evaluation import accuracies, evaluate_rows
+from jaxbert.evaluate.evaluation import evaluate_rows
 from jaxbert.observe.board import Board
 from jaxbert.observe.energy import energy_meter
-from jaxbert.observe.flops import step_flops
 from jaxbert.observe.lines import JsonLines
 from jaxbert.observe.meter import Meter
 from jaxbert.observe.peaks import mesh_peak
@@ -39,13 +38,11 @@ from jaxbert.run.hold import Hold
 from jaxbert.run.inputs import PhaseRows
 from jaxbert.run.processes import COMPILE_MINUTES, Watch, agreed
 from jaxbert.stores.checkpoint import Checkpoints
-from jaxbert.training.step import Program, batch_fields, hand_over
+from jaxbert.tasks import make_task
+from jaxbert.tasks.base import metrics_of
+from jaxbert.training.step import Program, hand_over
 
 _AHEAD = 2  # batches read ahead of the step
-
-
-# What the terms are called in a line of the log.
-_SHORT = {"masked_lm": "mlm", "next_sentence": "nsp", "sentence_order": "sop", "span_boundary": "sbo"}
 
 
 class Loop:
@@ -89,9 +86,17 @@ class Loop:
             currency=logging.currency,
             carried=Meter.carry(workdir / "telemetry.jsonl", step),
         )
+        task = make_task(config, config.phases[0])
+        self.shown = task.metrics
         self._write(
             self.telemetry,
-            {"step": step, "device": jax.devices()[0].device_kind, **self.meter.facts(), "versions": _versions()},
+            {
+                "step": step,
+                "device": jax.devices()[0].device_kind,
+                **self.meter.facts(),
+                "versions": _versions(),
+                "metrics": naming.to_json(metrics_of(task)),
+            },
         )
 
     def __enter__(self) -> Loop:
@@ -113,21 +118,18 @@ class Loop:
     ) -> Any:
         """The steps of a phase from `within` on; returns the state after them, or after an early stop."""
         config, now = self.config, self.config.phases[phase]
+        task = program.task
         batches = Batches(
-            self.rows[phase].train, batch_size=now.batch_size, seed=config.seed, window=config.data.shuffle_window
+            self.rows[phase].train,
+            batch_size=now.batch_size,
+            seed=config.seed,
+            window=config.data.shuffle_window,
+            collate=task.collate,
         )
-        flops = step_flops(
-            config.encoder,
-            length=now.length,
-            slots=slots(config, now),
-            heads=program.model.heads,
-            distillation=config.objectives.distillation,
-        )
-        self.meter.start_phase(flops_per_row=flops, length=now.length)
-        fields = batch_fields(now.length)
+        self.meter.start_phase(flops_per_row=task.flops_per_row, length=now.length)
 
         def read(index: int) -> Any:
-            return global_batch(self.mesh, lambda lo, hi: batches.read(index, lo, hi), now.batch_size, fields)
+            return global_batch(self.mesh, lambda lo, hi: batches.read(index, lo, hi), now.batch_size, task.fields)
 
         if within == 0:
             state = {**state, "opt_state": hand_over(config, state["opt_state"], phase)}
@@ -195,11 +197,7 @@ class Loop:
         self._write(self.telemetry, clock)
         self.board.scalars(self.step, {**figures, **clock})
         words = [f"loss {figures['loss']:.3f}"]
-        words += [
-            f"{_SHORT.get(name.removesuffix('_accuracy'), name)} {value:.1%}"
-            for name, value in figures.items()
-            if name.endswith("_accuracy")
-        ]
+        words += [f"{one.short} {one.text(figures[one.name])}" for one in self.shown if one.name in figures]
         words.append(f"rate {figures['rate']:.2e}")
         if "tokens_per_s" in clock:
             words.append(f"{clock['tokens_per_s']:,.0f} tok/s")
@@ -229,8 +227,10 @@ class Loop:
         memory["evaluations_since_best"] = 0 if improved else memory["evaluations_since_best"] + 1
         if improved:
             memory["best"] = memory["last_evaluation"]
-        words = f"step {self.step}: validation loss {found['loss']:.4f}, {', '.join(accuracies(found))}"
-        self.progress.note(words + (" (best so far)" if improved else ""))
+        words = [f"loss {found['loss']:.4f}"]
+        words += [f"{one.title} {one.text(found[one.name])}" for one in self.shown if one.name in found]
+        best_yet = " (best so far)" if improved else ""
+        self.progress.note(f"step {self.step}: validation {', '.join(words)}{best_yet}")
         patience = self.config.evaluation.patience
         if patience and memory["evaluations_since_best"] >= patience:
             memory["stopped_early"] = True
@@ -270,6 +270,7 @@ class Loop:
             "stopped_early": self.memory["stopped_early"],
             **{f"validation_{name}": value for name, value in evaluation.items()},
             "best": self.memory["best"],
+            "metrics": naming.to_json(self.shown),
             "telemetry": self.meter.line(self.step),
         }
 

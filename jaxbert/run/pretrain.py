@@ -24,10 +24,8 @@ from jaxbert.config import (
 )
 from jaxbert.core.sharding import compute_dtype, make_mesh, replicated
 from jaxbert.errors import InputError
-from jaxbert.evaluate.evaluation import vocabulary_tables
-from jaxbert.models.families import check_family, check_padding
+from jaxbert.models.families import check_padding
 from jaxbert.models.model import count_parameters
-from jaxbert.objectives import check_rows_fit, heads_of
 from jaxbert.observe.lines import JsonLines
 from jaxbert.plan.layouts import chosen_here
 from jaxbert.run.hold import Hold, begun, check_workdir, say, say_nothing
@@ -62,8 +60,9 @@ from jaxbert.run.teacher import (
 )
 from jaxbert.stores.checkpoint import latest_good, read_manifest, restore
 from jaxbert.stores.storage import is_remote
+from jaxbert.tasks import make_task
 from jaxbert.text.tokenizers import Tokenizer
-from jaxbert.training.step import build, parameter_table, phase_objectives
+from jaxbert.training.step import build, parameter_table
 
 
 def pretrain(
@@ -120,9 +119,10 @@ def _pretrain(
     config, teacher = resolve(config, workdir)
     config = chosen_here(config, jax.devices())
     check(config, jax.device_count())
-    check_family(config.encoder, heads_of(phase_objectives(config, config.phases[0])))
-    for made_here in (phase for phase in config.phases if not phase.rows):
-        check_rows_fit(phase_objectives(config, made_here), config.data.policy, "data.policy")
+    for phase_config in config.phases:
+        task = make_task(config, phase_config)
+        if not phase_config.rows:
+            task.check_rows({"policy": config.data.policy, "length": phase_config.length}, "data.policy")
     resuming = check_workdir(config, workdir, overwrite)
     wait_for_all("the workdir is checked")
     if not resuming:
@@ -188,9 +188,9 @@ def _pretrain(
             program = build(config, mesh, min(phase, len(config.phases) - 1))
             if leader:
                 (workdir / "parameters.txt").write_text(parameter_table(config), encoding="utf-8")
-            frozen = replicated(mesh, vocabulary_tables(config, tokenizer, [part for part, _ in rows[0].train]))
+            frozen = replicated(mesh, program.task.tables(tokenizer, lambda: [part for part, _ in rows[0].train]))
             if teaching is not None:
-                frozen["teacher"] = frozen_parameters(teaching, program.frozen["teacher"])
+                frozen |= {name: frozen_parameters(teaching, program.frozen[name]) for name in program.task.teachers}
             if step == 0:
                 state = program.init(config.seed)
                 if initial is not None:

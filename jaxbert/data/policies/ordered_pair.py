@@ -19,4 +19,4 @@ def cut_ordered_pairs(shard: TokenShard, length: int, short_rows: float, draws: 
     return cut_pairs(shard, length, short_rows, draws, elsewhere="never")
 
 
-POLICY = Policy(cut_ordered_pairs, layout="pair", segments=lambda length: 2, sentences=True, drawn=True)
+POLICY = Policy(cut_ordered_pairs, layout="pair", segments=lambda length: 2, sentences=True, drawn=True, label="order")

@@ -18,4 +18,4 @@ def cut_mixed_pairs(shard: TokenShard, length: int, short_rows: float, draws: Dr
     return cut_pairs(shard, length, short_rows, draws, elsewhere="alone")
 
 
-POLICY = Policy(cut_mixed_pairs, layout="pair", segments=lambda length: 2, sentences=True, drawn=True)
+POLICY = Policy(cut_mixed_pairs, layout="pair", segments=lambda length: 2, sentences=True, drawn=True, label="order")

@@ -16,4 +16,6 @@ def cut_segment_pairs(shard: TokenShard, length: int, short_rows: float, draws: 
     return cut_pairs(shard, length, short_rows, draws, elsewhere="half")
 
 
-POLICY = Policy(cut_segment_pairs, layout="pair", segments=lambda length: 2, sentences=True, drawn=True)
+POLICY = Policy(
+    cut_segment_pairs, layout="pair", segments=lambda length: 2, sentences=True, drawn=True, label="continuation"
+)

@@ -15,6 +15,11 @@ from jaxbert.data.draws import Draws
 #   joined    [CLS] s1 [SEP] s2 [SEP] ..., token type 0 everywhere, one attention group;
 #   isolated  [CLS] s1 [SEP] [CLS] s2 [SEP] ..., token type 0 everywhere, an attention group each.
 Layout = Literal["pair", "joined", "isolated"]
+# What the label of a row means:
+#   none          rows have no label (-1);
+#   continuation  0: B follows A in its document; 1: B is from elsewhere;
+#   order         0: B follows A, so that training may swap them; 1: the pair counts as one that is out of order.
+Label = Literal["none", "continuation", "order"]
 
 NO_PAIR = -1
 
@@ -70,6 +75,7 @@ class Policy:
       sentences: whether it needs documents with sentence structure.
       drawn: whether there are random choices in it. Where there are none, a second pass would be the first again.
       shortest: the smallest L that it can work with.
+      label: meaning of a row's label. Objectives that learn from labels go by it.
     """
 
     cut: Callable[[TokenShard, int, float, Draws], Segments]
@@ -78,6 +84,7 @@ class Policy:
     sentences: bool
     drawn: bool
     shortest: int = 8
+    label: Label = "none"
 
 
 def most_segments(length: int) -> int:
