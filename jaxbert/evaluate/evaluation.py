@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -29,7 +29,7 @@ from jaxbert.data.staging import local, phase_rows
 from jaxbert.errors import InputError
 from jaxbert.evaluate.baselines import count_baselines
 from jaxbert.models.model import head_sizes
-from jaxbert.stores.checkpoint import default_step, restore
+from jaxbert.stores.checkpoint import load_params
 from jaxbert.tasks import kind_of_task
 from jaxbert.tasks.base import Frozen, Term
 from jaxbert.text.tokenizers import Tokenizer
@@ -93,13 +93,13 @@ class Judged:
       config: the run that made it; of a published model, one that has its encoder and its objectives.
       parts: the names of its parts, for example "encoder" and "masked_lm".
       tokenizer: the tokenizer of its rows.
-      parameters: gives the parameters in the shapes and places of a tree of ShapeDtypeStructs.
+      parameters: (program, mesh) -> the parameters as the program takes them.
     """
 
     config: RunConfig
     parts: Sequence[str]
     tokenizer: Tokenizer
-    parameters: Callable[[Params], Params]
+    parameters: Callable[[Program, Mesh], Params]
 
 
 def evaluate(model: str, rows: str | None = None, *, baselines: bool = False) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def evaluate(model: str, rows: str | None = None, *, baselines: bool = False) ->
         tables = task.tables(tokenizer, lambda: _train_rows(Path(model), directories[0]))
         found: dict[str, Any] = evaluate_rows(
             program,
-            judged.parameters(program.state["params"]),
+            judged.parameters(program, mesh),
             replicated(mesh, tables),
             splits,
             mesh,
@@ -214,19 +214,13 @@ def _judged(model: str) -> Judged:
     config = _run_of(path)
     if config is not None and config.task.name != _PRETRAINING:
         workdir = _workdir_of(path)
-        step = int(path.name) if path != workdir else default_step(workdir)
-        if step is None:
-            raise InputError(
-                "the run has no checkpoint yet",
-                where=model,
-                fix="Wait for its first checkpoint.",
-                code="E-CHECKPOINT-NONE",
-            )
+        step = int(path.name) if path != workdir else None
         return Judged(
             config,
             (),
             Tokenizer.load(workdir / "tokenizer"),
-            lambda like: restore(workdir, step, {"params": like})["params"],
+            # Any: what is needed of the parts is `init`.
+            lambda program, mesh: load_params(workdir, step, cast(Any, program.task.parts), mesh),
         )
     loaded = load(model)
     loaded.require("masked_lm")
@@ -241,7 +235,9 @@ def _judged(model: str) -> Judged:
         config = RunConfig(name="evaluate", objectives=_objectives_of(loaded))
     config = dataclasses.replace(config, encoder=loaded.config)
 
-    def parameters(like: Params) -> Params:
+    def parameters(program: Program, mesh: Mesh) -> Params:
+        del mesh
+        like = program.state["params"]
         given = {name: loaded.params[name] for name in like}
         return jax.tree.map(lambda value, to: jax.device_put(value, to.sharding), given, like)
 

@@ -18,7 +18,7 @@ from jaxbert.config import PhaseConfig, RunConfig, TaskConfig
 from jaxbert.core.metrics import Metric, TermInfo, loss_metric
 from jaxbert.core.parameters import Params
 from jaxbert.core.sharding import Field
-from jaxbert.data.pipeline import Rows
+from jaxbert.data.pipeline import Rows, as_batch
 from jaxbert.objectives.base import Batch, Frozen, Term, at_least_one, means
 from jaxbert.text.tokenizers import Tokenizer
 
@@ -28,12 +28,14 @@ __all__ = [
     "Frozen",
     "Metric",
     "Parts",
+    "RowsTask",
     "Task",
     "TaskKind",
     "Term",
     "TermInfo",
     "Together",
     "at_least_one",
+    "batch_fields",
     "means",
     "metrics_of",
 ]
@@ -150,6 +152,74 @@ class Task(Protocol):
     def evaluation(self) -> Task:
         """Returns the same task as it is evaluated: with fixed masks of evaluation's rate, for example."""
         ...
+
+
+class RowsTask:
+    """What most tasks have in common: batches are rows as `jaxbert rows` stores them, and metrics are means.
+
+    A subclass sets `terms`, `parts`, and writes `denominators` and `compute`; it may replace everything else.
+    """
+
+    terms: Mapping[str, TermInfo]
+    parts: Parts
+    metrics: Sequence[Metric] = ()
+    teachers: Mapping[str, Parts] = {}
+    flops_per_row = 0.0
+    conditions = ""
+
+    def __init__(self, length: int):
+        """Sets the fields of rows of L tokens."""
+        self.fields: Mapping[str, Field] = batch_fields(length)
+
+    def check_rows(self, manifest: Mapping[str, Any], where: str) -> None:
+        """See `Task`; accepts all rows."""
+        del manifest, where
+
+    def collate(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """See `Task`."""
+        return as_batch(rows)
+
+    def tables(self, tokenizer: Tokenizer, rows: Callable[[], Sequence[Rows]]) -> dict[str, np.ndarray]:
+        """See `Task`; there are none."""
+        del tokenizer, rows
+        return {}
+
+    def abstract_tables(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """See `Task`; there are none."""
+        return {}
+
+    def real_tokens(self, batch: Batch) -> jax.Array:
+        """See `Task`."""
+        return (batch["group"] > 0).sum()
+
+    def prepare(self, params: Params, frozen: Frozen, batch: Batch, key: jax.Array) -> Batch:
+        """See `Task`; the rows hold the answers already."""
+        del params, frozen, key
+        return batch
+
+    def denominators(self, batch: Batch) -> dict[str, jax.Array]:
+        """See `Task`."""
+        raise NotImplementedError
+
+    def compute(
+        self, params: Params, frozen: Frozen, batch: Batch, *, dropout_key: jax.Array | None, dtype: Any
+    ) -> dict[str, Term]:
+        """See `Task`."""
+        raise NotImplementedError
+
+    def measure(self, sums: Mapping[str, Term]) -> dict[str, Any]:
+        """See `Task`."""
+        return means(sums)
+
+    def evaluation(self) -> Task:
+        """See `Task`; an evaluation computes what training does, without dropout."""
+        return self
+
+
+def batch_fields(length: int) -> dict[str, Field]:
+    """Returns the fields that `as_batch` makes of rows of L tokens: tokens, types, group (B, L), label (B,); int32."""
+    row = Field((length,))
+    return {"tokens": row, "types": row, "group": row, "label": Field(())}
 
 
 def metrics_of(task: Task) -> list[Metric]:

@@ -15,24 +15,23 @@ import numpy as np
 
 from jaxbert.config import PhaseConfig, RunConfig, slots
 from jaxbert.config.checks import check_objectives
-from jaxbert.core.metrics import Metric, TermInfo
 from jaxbert.core.parameters import Params
-from jaxbert.core.sharding import LAYOUTS, Field
-from jaxbert.data.pipeline import Rows, as_batch, count_tokens
+from jaxbert.core.sharding import LAYOUTS
+from jaxbert.data.pipeline import Rows, count_tokens
 from jaxbert.data.policies import POLICIES
 from jaxbert.errors import InputError
 from jaxbert.models.families import check_family
 from jaxbert.models.flops import step_flops
 from jaxbert.models.model import Model
 from jaxbert.objectives import OBJECTIVES, Objective, check_rows_fit, heads_of, make_objectives, masking, prepare
-from jaxbert.objectives.base import Batch, Frozen, Term, means
+from jaxbert.objectives.base import Batch, Frozen, Term
 from jaxbert.objectives.distillation import teacher_model
 from jaxbert.objectives.vocabulary import frozen_tables, needs_counts
-from jaxbert.tasks.base import Parts, Task, TaskKind
+from jaxbert.tasks.base import RowsTask, Task, TaskKind
 from jaxbert.text.tokenizers import Tokenizer
 
 
-class Pretraining:
+class Pretraining(RowsTask):
     """See `Task`."""
 
     def __init__(self, config: RunConfig, phase: PhaseConfig):
@@ -41,20 +40,17 @@ class Pretraining:
         Raises:
           InputError: an extra objective is not registered.
         """
+        super().__init__(phase.length)
         self.config, self.phase = config, phase
         self.objectives = phase_objectives(config, phase)
         check_family(config.encoder, heads_of(self.objectives))
         self.model = make_model(config, self.objectives)
-        self.parts: Parts = self.model
-        self.terms: Mapping[str, TermInfo] = {
-            name: info for objective in self.objectives for name, info in objective.terms.items()
-        }
-        self.metrics: Sequence[Metric] = [metric for objective in self.objectives for metric in objective.metrics]
-        self.fields: Mapping[str, Field] = batch_fields(phase.length)
+        self.parts = self.model
+        self.terms = {name: info for objective in self.objectives for name, info in objective.terms.items()}
+        self.metrics = [metric for objective in self.objectives for metric in objective.metrics]
         distillation = config.objectives.distillation
-        self.teachers: Mapping[str, Parts] = (
-            {} if distillation is None else {"teacher": teacher_model(distillation, config.encoder)}
-        )
+        if distillation is not None:
+            self.teachers = {"teacher": teacher_model(distillation, config.encoder)}
         self.flops_per_row = step_flops(
             config.encoder,
             length=phase.length,
@@ -67,10 +63,6 @@ class Pretraining:
     def check_rows(self, manifest: Mapping[str, Any], where: str) -> None:
         """See `Task`; each objective says which rows policies it can learn from."""
         check_rows_fit(self.objectives, manifest["policy"], where)
-
-    def collate(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """See `Task`."""
-        return as_batch(rows)
 
     def tables(self, tokenizer: Tokenizer, rows: Callable[[], Sequence[Rows]]) -> dict[str, np.ndarray]:
         """See `Task`; counts tokens in the rows where the masking depends on how often they occur."""
@@ -90,10 +82,6 @@ class Pretraining:
         longest = max(phase.length for phase in self.config.phases)
         masked = self.config.objectives.masked_lm
         return frozen_tables(special, mask_id, word_start, masked=masked, longest=longest, counts=counts)
-
-    def real_tokens(self, batch: Batch) -> jax.Array:
-        """See `Task`."""
-        return (batch["group"] > 0).sum()
 
     def prepare(self, params: Params, frozen: Frozen, batch: Batch, key: jax.Array) -> Batch:
         """See `Task`."""
@@ -120,10 +108,6 @@ class Pretraining:
             for name, term in objective.compute(self.model, params, frozen, batch, x_BLD).items()
         }
 
-    def measure(self, sums: Mapping[str, Term]) -> dict[str, Any]:
-        """See `Task`."""
-        return means(sums)
-
     def evaluation(self) -> Task:
         """See `Task`; evaluation's masking replaces that of the training."""
         masked = self.config.objectives.masked_lm
@@ -146,12 +130,6 @@ def make_model(config: RunConfig, objectives: Sequence[Objective]) -> Model:
     heads = heads_of(objectives)
     layout = LAYOUTS["fsdp_tensor" if config.mesh.layout == "auto" else config.mesh.layout]
     return Model(config.encoder, heads, layout, sizes=heads)
-
-
-def batch_fields(length: int) -> dict[str, Field]:
-    """Returns the fields of a batch of rows of L tokens: tokens, types and group (B, L), and label (B,), all int32."""
-    row = Field((length,))
-    return {"tokens": row, "types": row, "group": row, "label": Field(())}
 
 
 def check(config: RunConfig) -> None:

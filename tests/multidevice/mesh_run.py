@@ -22,7 +22,7 @@ from jaxbert.config import (
 )
 from jaxbert.core.sharding import global_batch, make_mesh, replicated
 from jaxbert.objectives.vocabulary import frozen_tables
-from jaxbert.tasks.pretraining import batch_fields
+from jaxbert.tasks.base import batch_fields
 from jaxbert.training.step import build
 
 sys.path.append(str(Path(__file__).parents[1] / "objectives"))
