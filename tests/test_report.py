@@ -166,14 +166,14 @@ def test_beside_marks_what_differs_and_leaves_out_what_nobody_has():
 def test_what_is_not_ours_is_not_overwritten(tmp_path):
     workdir = make_workdir(tmp_path / "run")
     (workdir / "report.html").write_text("my own notes")
-    with pytest.raises(InputError, match="no report of ours"):
+    with pytest.raises(InputError, match="E-RUN-REPORT-FOREIGN"):
         write_report([workdir])
     assert (workdir / "report.html").read_text() == "my own notes" and not (workdir / "loss.png").exists()
 
 
 def test_the_same_workdir_twice(tmp_path):
     workdir = make_workdir(tmp_path / "run")
-    with pytest.raises(InputError, match="twice"):
+    with pytest.raises(InputError, match="E-ARGUMENT-TWICE"):
         write_report([workdir, tmp_path / "run" / ".." / "run"])
 
 

@@ -1,7 +1,8 @@
-"""One self-contained HTML page about one or several runs: curves and tables; and a PNG of each run's loss curve.
+"""Writes one self-contained HTML page about one or several runs, and a PNG of each run's loss curve.
 
-Reads config.json, metrics.jsonl, telemetry.jsonl and, where `jaxbert evaluate --json WORKDIR/evaluation.json` left it,
-evaluation.json. Imports no jax, so that it works anywhere a workdir can be read, also while the run goes on.
+Reads config.json, metrics.jsonl and telemetry.jsonl, and evaluation.json if `jaxbert evaluate --json
+WORKDIR/evaluation.json` wrote it. Imports no jax, so it works on any machine that can read the workdir, also while the
+run goes on. The titles of the numbers are those that the run wrote into telemetry.jsonl.
 """
 
 from __future__ import annotations
@@ -33,16 +34,16 @@ Points = tuple[list[int], list[float]]
 
 @dataclass(frozen=True)
 class Run:
-    """What a workdir says.
+    """The content of a workdir.
 
     Attributes:
       label: short name, unique on the page.
-      workdir: where it is from.
-      config: of the run.
+      workdir: its directory.
+      config: config of the run.
       metrics: lines of metrics.jsonl.
-      telemetry: lines of telemetry.jsonl; of those with the same step, the last (a resumed run repeats steps).
-      facts: of the last process that ran: versions, devices, peak.
-      evaluation: of evaluation.json, if any.
+      telemetry: lines of telemetry.jsonl. A resumed run repeats steps; of lines with the same step the last counts.
+      facts: facts of the last process that ran: versions, devices, peak, titles of metrics.
+      evaluation: content of evaluation.json, if any.
     """
 
     label: str
@@ -54,7 +55,7 @@ class Run:
     evaluation: dict[str, Any]
 
     def points(self, name: str) -> Points:
-        """(steps, values) of a number in the metrics, or else in the telemetry."""
+        """Returns (steps, values) of a number in the metrics, or else in the telemetry."""
         for lines in (self.metrics, self.telemetry):
             found = [(line["step"], line[name]) for line in lines if _is_number(line.get(name))]
             if found:
@@ -62,7 +63,7 @@ class Run:
         return [], []
 
     def last(self, name: str) -> Any:
-        """The last value of `name` in either file; None if there is none."""
+        """Returns the last value of `name` in either file; None if there is none."""
         for lines in (self.metrics, self.telemetry):
             for line in reversed(lines):
                 if line.get(name) is not None:
@@ -70,7 +71,7 @@ class Run:
         return None
 
     def last_number(self, name: str) -> int | float | None:
-        """The last value of `name` that is a number."""
+        """Returns the last value of `name` that is a number."""
         for lines in (self.metrics, self.telemetry):
             for line in reversed(lines):
                 value: Any = line.get(name)
@@ -113,7 +114,7 @@ def _guessed(lines: Sequence[dict[str, Any]]) -> list[Metric]:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether a JSON value is a number that can be drawn: files that were edited or damaged have anything in them."""
+    """Whether a JSON value is a number that can be drawn. Edited or damaged files may hold anything."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= 1e300
 
 
@@ -121,17 +122,29 @@ def read_run(workdir: Path, label: str) -> Run:
     """Reads a workdir.
 
     Raises:
-      InputError: it is none, or its run has not logged a step yet.
+      InputError: the directory is no workdir, or its run has not logged a step yet.
     """
     if not workdir.is_dir():
-        what = "a file where a workdir is due" if workdir.exists() else "no such workdir"
-        raise InputError(what, where=str(workdir), fix="Give the --workdir of a `jaxbert pretrain`.")
+        what = "the path is a file, but a workdir is needed" if workdir.exists() else "there is no such workdir"
+        raise InputError(
+            what, where=str(workdir), fix="Give the --workdir of a `jaxbert pretrain`.", code="E-WORKDIR-MISSING"
+        )
     if not (workdir / "config.json").is_file():
-        raise InputError("no run's workdir: it has no config.json", where=str(workdir), fix="Give a run's --workdir.")
+        raise InputError(
+            "the directory has no config.json, so it is no run's workdir",
+            where=str(workdir),
+            fix="Give a run's --workdir.",
+            code="E-WORKDIR-MISSING",
+        )
     config = load_json(workdir / "config.json")
     metrics = [line for line in JsonLines.read(workdir / "metrics.jsonl") if isinstance(line.get("step"), int)]
     if not metrics:
-        raise InputError("the run has logged no step yet", where=str(workdir), fix="Wait for its first log line.")
+        raise InputError(
+            "the run has logged no step yet",
+            where=str(workdir),
+            fix="Wait for its first log line.",
+            code="E-RUN-NO-STEP",
+        )
     facts: dict[str, Any] = {}
     by_step: dict[int, dict[str, Any]] = {}
     for line in JsonLines.read(workdir / "telemetry.jsonl"):
@@ -145,7 +158,10 @@ def read_run(workdir: Path, label: str) -> Run:
             found = json.loads((workdir / "evaluation.json").read_text(encoding="utf-8"))
         except (UnicodeDecodeError, json.JSONDecodeError) as error:
             raise InputError(
-                f"unreadable: {error}", where=str(workdir / "evaluation.json"), fix="Write it again, or remove it."
+                f"the file cannot be read: {error}",
+                where=str(workdir / "evaluation.json"),
+                fix="Write it again, or remove it.",
+                code="E-EVALUATE-FILE",
             ) from None
         evaluation = found if isinstance(found, dict) else {}
     telemetry = [by_step[step] for step in sorted(by_step)]
@@ -156,14 +172,20 @@ def write_report(workdirs: Sequence[Path], out: Path | None = None) -> list[Path
     """Writes the page and a PNG of each loss curve, and returns their paths, the page's first.
 
     Args:
-      workdirs: of the runs, beside one another on the page in this order.
-      out: directory for everything; None puts the page into the first workdir and each PNG (loss.png) into its own.
+      workdirs: workdirs of the runs. The page shows them beside one another in this order.
+      out: directory for everything. None puts the page into the first workdir, and each PNG (loss.png) into its own
+        workdir.
 
     Raises:
-      InputError: no run there, or a file of that name that is not a report of ours.
+      InputError: a directory holds no run, or a file of that name is not a report of jaxbert.
     """
     if out is not None and out.exists() and not out.is_dir():
-        raise InputError("a file where a directory is due", where=str(out), fix="Give another --out.")
+        raise InputError(
+            "the path is a file, but a directory is needed",
+            where=str(out),
+            fix="Give another --out.",
+            code="E-ARGUMENT-OUT",
+        )
     labels = _labels(workdirs)
     runs = [read_run(workdir, label) for workdir, label in zip(workdirs, labels, strict=True)]
     targets = [(out or workdirs[0]) / PAGE]
@@ -173,7 +195,12 @@ def write_report(workdirs: Sequence[Path], out: Path | None = None) -> list[Path
     ]
     for path in targets:
         if path.exists() and not _ours(path):
-            raise InputError("is there and is no report of ours", where=str(path), fix="Move it, or give --out DIR.")
+            raise InputError(
+                "a file of this name exists, and jaxbert did not write it",
+                where=str(path),
+                fix="Move it, or give --out DIR.",
+                code="E-RUN-REPORT-FOREIGN",
+            )
     contents = [page(runs).encode("utf-8"), *(loss_png(run) for run in runs)]
     targets[0].parent.mkdir(parents=True, exist_ok=True)
     for path, content in zip(targets, contents, strict=True):
@@ -187,10 +214,10 @@ def write_report(workdirs: Sequence[Path], out: Path | None = None) -> list[Path
 
 
 def _labels(workdirs: Sequence[Path]) -> list[str]:
-    """As few last parts of each path as tell them apart."""
+    """Labels that tell the paths apart: the last parts of each, as few as suffice."""
     paths = [path.resolve() for path in workdirs]
     if len(set(paths)) < len(paths):
-        raise InputError("a workdir is there twice", where="report", fix="Give each once.")
+        raise InputError("a workdir is given twice", where="report", fix="Give each once.", code="E-ARGUMENT-TWICE")
     depth = 1
     while len({path.parts[-depth:] for path in paths}) < len(paths):
         depth += 1
@@ -399,7 +426,12 @@ def loss_png(run: Run) -> bytes:
     """The loss curve of a run as a PNG, for slides and messages."""
     figure = _draw(_LOSS, [run], (8, 4.5))
     if figure is None:
-        raise InputError("no loss in the metrics", where=str(run.workdir), fix="Wait for the run's first log line.")
+        raise InputError(
+            "the metrics hold no loss",
+            where=str(run.workdir),
+            fix="Wait for the run's first log line.",
+            code="E-RUN-NO-STEP",
+        )
     axes: Any = figure.axes[0]
     axes.set_title(f"{run.config.name}: loss", loc="left", color=_INK, fontsize=12, fontweight="bold")
     buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""The steps of a run and what happens between them: evaluation, checkpoints, logs."""
+"""The loop over the steps of a run, and the work between steps: evaluations, checkpoints, logs."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ _AHEAD = 2  # batches read ahead of the step
 
 
 class Loop:
-    """The steps of a run and what happens between them: evaluation, checkpoints, logs.
+    """The loop over the steps of a run, with evaluations, checkpoints and logs.
 
-    `memory` is what the loop remembers beside the state; it goes into every checkpoint.
+    `memory` holds what the loop remembers beside the state. It goes into every checkpoint.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Loop:
     def __exit__(self, *error: Any) -> None:
         self._moving("the last checkpoint")
         try:
-            # Also when something else went wrong: what was being saved is worth having.
+            # A checkpoint that is being saved is finished also after an error.
             self.checkpoints.wait()
         finally:
             for part in (self.progress, self.board, self.metrics, self.telemetry):
@@ -116,7 +116,7 @@ class Loop:
     def run_phase(
         self, program: Program, phase: int, within: int, state: Any, interrupted: Callable[[], str | None]
     ) -> Any:
-        """The steps of a phase from `within` on; returns the state after them, or after an early stop."""
+        """Runs the steps of a phase from `within` on; returns the state after them, or after an early stop."""
         config, now = self.config, self.config.phases[phase]
         task = program.task
         batches = Batches(
@@ -133,7 +133,7 @@ class Loop:
 
         if within == 0:
             state = {**state, "opt_state": hand_over(config, state["opt_state"], phase)}
-            # Losses on other rows do not compare: each phase has a best of its own.
+            # Losses on other rows do not compare, so each phase has its own best.
             self.memory |= {"best": None, "evaluations_since_best": 0}
         with Ahead(read, within, now.steps) as ahead:
             for index in range(within, now.steps):
@@ -142,7 +142,7 @@ class Loop:
                 batch = ahead.get(index)
                 ready = time.perf_counter()
                 state, metrics = program.step(state, self.frozen, batch)
-                # One step at a time: the next batch is being read meanwhile, and a signal is answered within a step.
+                # This waits for the step. The next batch is read meanwhile, and a signal is answered within a step.
                 real_tokens = int(metrics["real_tokens"])
                 done = time.perf_counter()
                 self.step += 1
@@ -162,11 +162,12 @@ class Loop:
                         f"stopped by {name} after step {self.step}; everything is saved",
                         where=self.name,
                         fix="Repeat the same command to continue.",
+                        code="E-SIGNAL-INTERRUPT",
                     )
         return state
 
     def _moving(self, doing: str, compiling: bool = False) -> None:
-        """Tells the watch what comes now."""
+        """Tells the watch what the run does next."""
         self.watch.moving(doing, self.hang + COMPILE_MINUTES * compiling if self.hang else 0.0)
 
     def _after_step(self, program: Program, phase: int, state: Any, metrics: Any, *, last: bool) -> None:
@@ -181,6 +182,7 @@ class Loop:
                 fix="The checkpoints before are good. Begin again with a lower rate, for example "
                 f"--set phases.{schedule_start(config, phase)}.schedule.peak={_peak(config, phase) / 3:.1e} "
                 "--overwrite.",
+                code="E-RUN-NOT-FINITE",
             )
         every = config.evaluation.every_steps
         improved = False
@@ -206,7 +208,7 @@ class Loop:
         self.progress.update(self.step, "  ".join(words))
 
     def evaluate(self, program: Program, phase: int, state: Any) -> bool:
-        """Evaluates, logs, and decides on early stopping; returns whether this is the best so far."""
+        """Evaluates, logs, and decides on early stopping. Returns whether the loss is the best so far."""
         started = time.perf_counter()
         found = evaluate_rows(
             program,
@@ -239,7 +241,7 @@ class Loop:
         return improved
 
     def save(self, state: Any) -> None:
-        """Begins to save the state, unless this step is saved already."""
+        """Begins to save the state, unless this step is already saved."""
         if self.step == self.saved_at:
             return
         started = time.perf_counter()
@@ -261,7 +263,7 @@ class Loop:
         self.meter.checkpoint(time.perf_counter() - started)
 
     def summary(self) -> dict[str, Any]:
-        """The figures that `pretrain` returns."""
+        """Returns the figures that `pretrain` returns."""
         evaluation = self.memory["last_evaluation"] or {}
         return {
             "workdir": self.name,
@@ -280,7 +282,7 @@ class Loop:
 
 
 class Ahead:
-    """Batches read by one thread, a few steps ahead of their use."""
+    """Reads batches in one thread, a few steps ahead of their use."""
 
     def __init__(self, read: Callable[[int], Any], start: int, stop: int):
         self._read, self._next, self._stop = read, start, stop
@@ -291,7 +293,7 @@ class Ahead:
         return self
 
     def get(self, index: int) -> Any:
-        """The batch `index`; the next ones are read meanwhile."""
+        """Returns the batch `index`, and has the next ones read meanwhile."""
         while self._next < min(self._stop, index + 1 + _AHEAD):
             self._waiting[self._next] = self._pool.submit(self._read, self._next)
             self._next += 1
@@ -303,7 +305,7 @@ class Ahead:
 
 @contextmanager
 def signals() -> Iterator[Callable[[], str | None]]:
-    """Gives a function that names the SIGTERM or SIGINT that has come; a second SIGINT interrupts at once."""
+    """Gives a function that returns the name of the SIGTERM or SIGINT that came. A second SIGINT interrupts at once."""
     seen: list[str] = []
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None
