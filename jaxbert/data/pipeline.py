@@ -273,7 +273,7 @@ class Mixture:
         source = np.zeros_like(positions)
         within = positions.copy()
         open_ = np.ones(positions.shape, bool)
-        # The last source takes its share evenly from the stream, the one before takes its share from the rest, and so on.
+        # The last source takes its share evenly from the stream. The one before takes its share of the rest; and so on.
         for last in range(len(self.parts) - 1, 0, -1):
             others, both = self._totals[last - 1], self._totals[last]
             before = _share(within, others, both)
