@@ -27,9 +27,9 @@ from jaxbert.config import EncoderConfig, MaskedLMConfig
 from jaxbert.data.policies.segments import TokenShard
 from jaxbert.data.records import read_records
 from jaxbert.data.rows import assemble
-from jaxbert.objectives import MaskedLM
+from jaxbert.objectives import MaskedLM, prepare
+from jaxbert.objectives.vocabulary import frozen_tables
 from jaxbert.text.tokenizers import Tokenizer
-from jaxbert.training.step import corrupt, frozen_tables
 
 FIGURES = (
     *("rows", "mean length of A", "mean length of B", "mean length of A + B", "full", "random next", "truncated"),
@@ -152,13 +152,15 @@ def ours(
     size: int,
 ) -> masking_statistics.Masked:
     encoder = EncoderConfig(vocab_size=tokenizer.vocab_size)
-    program = jax.jit(partial(corrupt, [MaskedLM(MaskedLMConfig(), encoder, length=given.length, slots=given.slots)]))
+    program = jax.jit(
+        partial(prepare, [MaskedLM(MaskedLMConfig(), encoder, length=given.length, slots=given.slots)], {})
+    )
     frozen = frozen_tables(tokenizer.special, tokenizer.mask_id)
     seen, chosen = tokens.copy(), np.zeros(tokens.shape, bool)
     for start in range(0, len(tokens), size):
         part = slice(start, start + size)
         batch = {"tokens": tokens[part], "types": types[part].astype(np.int32), "group": real[part].astype(np.int32)}
-        found = jax.device_get(program(batch, frozen, jax.random.fold_in(jax.random.key(0), start)))
+        found = jax.device_get(program(frozen, batch, jax.random.fold_in(jax.random.key(0), start)))
         filled = found["slot_weight"] > 0
         chosen[start + np.nonzero(filled)[0], found["slots"][filled]] = True
         seen[part] = found["tokens"]

@@ -100,7 +100,9 @@ class Training:
 
     def __init__(self, config: RunConfig, batches: int = BATCHES):
         from jaxbert.core.sharding import global_batch, replicated, single_device_mesh
-        from jaxbert.training.step import batch_fields, build, frozen_tables
+        from jaxbert.objectives.vocabulary import frozen_tables
+        from jaxbert.tasks.base import batch_fields
+        from jaxbert.training.step import build
 
         phase, vocab_size = config.phases[0], config.encoder.vocab_size
         self.config, self.mesh = config, single_device_mesh()
@@ -217,8 +219,8 @@ def check_masks(smoke: bool) -> Json:
     import jax.numpy as jnp
     import numpy as np
 
-    from jaxbert.objectives import make_objectives
-    from jaxbert.training.step import corrupt, frozen_tables
+    from jaxbert.objectives import make_objectives, prepare
+    from jaxbert.objectives.vocabulary import frozen_tables
 
     # Arithmetic, not a random generator, whose stream may change with its version. Rows of all lengths, 0 too.
     config = run_config(PRESETS["mini"], rows=16, length=128, slots=20, dtype="float32")
@@ -232,7 +234,7 @@ def check_masks(smoke: bool) -> Json:
     @jax.jit
     def masked(batch: Any, step: Any) -> Any:
         key = jax.random.fold_in(jax.random.key(0, impl="threefry2x32"), step)
-        return corrupt(objectives, batch, jax.tree.map(jnp.asarray, frozen), key)
+        return prepare(objectives, {}, jax.tree.map(jnp.asarray, frozen), batch, key)
 
     digest, slots = hashlib.sha256(), 0
     for step in range(3):
@@ -252,29 +254,28 @@ def check_gradients(smoke: bool) -> Json:
     import jax
     import numpy as np
 
-    from jaxbert.models.model import Model
-    from jaxbert.objectives import heads_of, make_objectives
-    from jaxbert.training.step import corrupt, frozen_tables, gradients
+    from jaxbert.objectives.vocabulary import frozen_tables
+    from jaxbert.tasks.pretraining import Pretraining
+    from jaxbert.training.step import gradients
 
     config = small_config(smoke, "float32")
     phase, vocab_size = config.phases[0], config.encoder.vocab_size
-    objectives = make_objectives(config.objectives, config.encoder, length=phase.length, slots=phase.slots)
-    model = Model(config.encoder, heads_of(objectives))
+    task = Pretraining(config, phase)
     host, device = jax.devices("cpu")[0], jax.devices()[0]
     with jax.default_device(host):
-        params = jax.jit(model.init)(jax.random.key(0, impl="threefry2x32"))
+        params = jax.jit(task.parts.init)(jax.random.key(0, impl="threefry2x32"))
         clean = full_rows(vocab_size, phase.batch_size, phase.length, 0)
         frozen = frozen_tables(special(vocab_size), MASK % vocab_size)
         key = jax.random.key(1, impl="threefry2x32")
-        batch = jax.jit(lambda b: corrupt(objectives, b, jax.tree.map(jax.numpy.asarray, frozen), key))(clean)
-        denominators = {name: x for part in objectives for name, x in part.denominators(batch).items()}
+        batch = jax.jit(lambda b: task.prepare({}, jax.tree.map(jax.numpy.asarray, frozen), b, key))(clean)
+        denominators = task.denominators(batch)
 
     def run(params: Any, batch: Any, denominators: Any) -> Any:
         grads, terms = gradients(
-            model, objectives, params, {}, batch, denominators, dropout_key=None, dtype=np.float32, accumulation=1
+            task, params, {}, batch, denominators, dropout_key=None, dtype=np.float32, accumulation=1
         )
         losses = {name: term.sum / denominators[name] for name, term in terms.items()}
-        return {"hidden": model.hidden(params, batch), "losses": losses, "gradients": grads}
+        return {"hidden": task.model.hidden(params, batch), "losses": losses, "gradients": grads}
 
     def on(where: Any, precision: str) -> dict[str, np.ndarray]:
         with jax.default_matmul_precision(precision):
@@ -497,13 +498,13 @@ def corrupted_batches(config: RunConfig) -> Iterator[dict[str, Any]]:
     import jax
     import jax.numpy as jnp
 
-    from jaxbert.objectives import make_objectives
-    from jaxbert.training.step import corrupt, frozen_tables
+    from jaxbert.objectives import make_objectives, prepare
+    from jaxbert.objectives.vocabulary import frozen_tables
 
     phase, vocab_size = config.phases[0], config.encoder.vocab_size
     objectives = make_objectives(config.objectives, config.encoder, length=phase.length, slots=phase.slots)
     frozen = jax.tree.map(jnp.asarray, frozen_tables(special(vocab_size), MASK % vocab_size))
-    masked = jax.jit(lambda batch, key: corrupt(objectives, batch, frozen, key))
+    masked = jax.jit(lambda batch, key: prepare(objectives, {}, frozen, batch, key))
     for seed in range(BATCHES):
         clean = full_rows(vocab_size, phase.batch_size, phase.length, seed)
         yield jax.device_get(masked(clean, jax.random.key(seed, impl="threefry2x32")))

@@ -130,7 +130,7 @@ def our_step(case: Case) -> Callable[[], None]:
 
 def frozen_of(config: RunConfig) -> dict[str, np.ndarray]:
     """Vocabulary tables as if the first five ids were the special tokens, the last of them [MASK]."""
-    from jaxbert.training.step import frozen_tables
+    from jaxbert.objectives.vocabulary import frozen_tables
 
     return frozen_tables(np.arange(config.encoder.vocab_size) < 5, 4)
 
@@ -162,25 +162,21 @@ def check(case: Case, directory: Path) -> None:
     import peer
     import torch
 
-    from jaxbert.models.model import Model
-    from jaxbert.objectives import heads_of, make_objectives, weights_of
-    from jaxbert.training.step import collect_terms, corrupt
+    from jaxbert.tasks import make_task
 
     config = run_config(case)
     phase = config.phases[0]
     encoder = dataclasses.replace(config.encoder, dropout=0.0, attention_dropout=0.0)
-    objectives = make_objectives(config.objectives, encoder, length=phase.length, slots=slots(config, phase))
-    model = Model(encoder, heads_of(objectives))
-    params = jax.jit(model.init)(jax.random.key(0))
+    task = make_task(dataclasses.replace(config, encoder=encoder), phase)
+    params = jax.jit(task.parts.init)(jax.random.key(0))
     clean = jax.tree.map(jax.numpy.asarray, clean_batch(config))
     frozen = jax.tree.map(jax.numpy.asarray, frozen_of(config))
-    batch = corrupt(objectives, clean, frozen, jax.random.key(1))
-    weights = weights_of(objectives)
+    batch = task.prepare(params, frozen, clean, jax.random.key(1))
 
     @jax.jit
     def loss(params: Any) -> jax.Array:
-        terms = collect_terms(objectives, model, params, frozen, batch, model.hidden(params, batch))
-        return sum(weights[name] * term.sum / term.weight for name, term in terms.items())
+        terms = task.compute(params, frozen, batch, dropout_key=None, dtype=jax.numpy.float32)
+        return sum(task.terms[name].weight * term.sum / term.weight for name, term in terms.items())
 
     ours = float(loss(params))
     theirs_model = peer.make_peer(encoder)

@@ -30,16 +30,17 @@ from common import ENVIRONMENT, write
 from learning import keep_to, read_lines, run, run_config
 from peer import load_params, make_optimizer, make_peer, peer_batch
 
-from jaxbert.config import PhaseConfig, RunConfig, horizon, load_json, slots
+from jaxbert.config import RunConfig, horizon, load_json
 from jaxbert.convert.read import read_model
 from jaxbert.core.machine import cores
 from jaxbert.core.sharding import replicated, single_device_mesh
 from jaxbert.data.pipeline import Batches, FixedBatches, Rows
 from jaxbert.evaluate.evaluation import evaluate_rows
-from jaxbert.objectives import make_objectives
+from jaxbert.objectives.vocabulary import frozen_tables
+from jaxbert.tasks import Task, make_task
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.training.optim import clip_norm, make_schedule
-from jaxbert.training.step import build, corrupt, evaluation_view, frozen_tables
+from jaxbert.training.step import build
 
 AGREEMENT_STEPS = 20
 AGREEMENT = 1e-4  # largest relative difference of their losses
@@ -60,11 +61,10 @@ def tables_of(config: RunConfig) -> dict[str, np.ndarray]:
     return frozen_tables(tokenizer.special, tokenizer.mask_id)
 
 
-def corruption(config: RunConfig, phase: PhaseConfig) -> Callable[[Any, jax.Array], Any]:
+def corruption(config: RunConfig, task: Task) -> Callable[[Any, jax.Array], Any]:
     """Jitted: (clean batch, key) -> the batch that the model sees, with slots and labels."""
-    objectives = make_objectives(config.objectives, config.encoder, length=phase.length, slots=slots(config, phase))
     frozen = {name: jax.numpy.asarray(table) for name, table in tables_of(config).items()}
-    return jax.jit(lambda batch, key: corrupt(objectives, batch, frozen, key))
+    return jax.jit(lambda batch, key: task.prepare({}, frozen, batch, key))
 
 
 def training_batches(config: RunConfig, steps: int) -> Iterator[dict[str, torch.Tensor]]:
@@ -76,7 +76,7 @@ def training_batches(config: RunConfig, steps: int) -> Iterator[dict[str, torch.
         seed=config.seed,
         window=config.data.shuffle_window,
     )
-    corrupted = corruption(config, phase)
+    corrupted = corruption(config, make_task(config, phase))
     seed = jax.random.key(config.seed, impl="threefry2x32")
     for step in range(steps):
         key, _ = jax.random.split(jax.random.fold_in(seed, step))
@@ -85,8 +85,7 @@ def training_batches(config: RunConfig, steps: int) -> Iterator[dict[str, torch.
 
 def validation_batches(config: RunConfig) -> Iterator[dict[str, torch.Tensor]]:
     """The validation batches with their fixed masks, as the peer's arguments."""
-    view = evaluation_view(config)
-    corrupted = corruption(view, view.phases[0])
+    corrupted = corruption(config, make_task(config, config.phases[0]).evaluation())
     seed = jax.random.key(config.evaluation.seed, impl="threefry2x32")
     batches = FixedBatches(rows_of(config, "validation"), config.evaluation.batch_size, limit=config.evaluation.batches)
     for number in range(len(batches)):

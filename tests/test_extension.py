@@ -1,9 +1,11 @@
-"""A sixth objective and a sixth family, each in one file and one line of a registry: nothing else need know of them."""
+"""Rows of README's table "to add | touch": each new thing is one file and one line of a registry. Then it trains."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,23 +18,46 @@ from jaxbert.config import (
     EncoderConfig,
     EvaluationConfig,
     ExtraObjective,
+    LoggingConfig,
+    MaskedLMConfig,
     ObjectivesConfig,
     PhaseConfig,
+    RowsSource,
     RunConfig,
     ScheduleConfig,
+    SpanBoundaryConfig,
+    TaskConfig,
+    check,
     from_json,
     to_json,
 )
 from jaxbert.config.overrides import apply_overrides
 from jaxbert.convert.hf import write_hf
+from jaxbert.core.metrics import Metric, TermInfo
 from jaxbert.core.sharding import replicated, single_device_mesh
+from jaxbert.data.policies import POLICIES, Policy
+from jaxbert.data.rows import build_rows
 from jaxbert.errors import InputError
+from jaxbert.evaluate.evaluation import evaluate, lines
 from jaxbert.models.families import FAMILIES, bert
 from jaxbert.models.families.family import Name
 from jaxbert.models.model import Model
-from jaxbert.objectives import OBJECTIVES, Term
-from jaxbert.training.step import build, frozen_tables
+from jaxbert.objectives import OBJECTIVES, Term, masking
+from jaxbert.objectives.vocabulary import frozen_tables
+from jaxbert.run.pretrain import pretrain
+from jaxbert.tasks import TASKS
+from jaxbert.training.optim import OPTIMIZERS
+from jaxbert.training.step import build
 from tests.convert.comparison import published_of
+from tests.tasks import token_targets
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RowLengthConfig(ExtraObjective):
+    """Settings of the toy: a row is long from this share of L on."""
+
+    share: float = 0.5
+
 
 VOCAB, LENGTH, BATCH = 60, 16, 8
 ENCODER = EncoderConfig(
@@ -41,7 +66,7 @@ ENCODER = EncoderConfig(
 CONFIG = RunConfig(
     name="toy",
     encoder=ENCODER,
-    objectives=ObjectivesConfig(next_sentence=None, extra=(ExtraObjective(name="row_length", weight=2.0),)),
+    objectives=ObjectivesConfig(next_sentence=None, extra=(RowLengthConfig(name="row_length", weight=2.0),)),
     data=DataConfig(source="none"),
     evaluation=EvaluationConfig(batch_size=BATCH),
     phases=(PhaseConfig(length=LENGTH, batch_size=BATCH, steps=9, schedule=ScheduleConfig(peak=1e-2, warmup_steps=1)),),
@@ -49,22 +74,27 @@ CONFIG = RunConfig(
 
 
 class RowLength:
-    """A toy: whether a row is longer than half, from the pooled vector's first entry."""
+    """A toy: whether a row is long, from the pooled vector's first entry."""
 
+    config = RowLengthConfig
+    metrics = (Metric("row_length_accuracy", "row-length accuracy", "len"),)
     heads: Mapping[str, Mapping[str, int]] = {"pooler": {}}
-    policies = ("packed", "segment_pair")
 
-    def __init__(self, config: ExtraObjective, encoder: EncoderConfig, *, length: int, slots: int):
-        self.weights: Mapping[str, float] = {"row_length": config.weight}
-        self.half = length // 2
+    def __init__(self, config: RowLengthConfig, encoder: EncoderConfig, *, length: int, slots: int):
+        self.terms = {"row_length": TermInfo(config.weight, "row length")}
+        self.tokens = length * config.share
 
-    def corrupt(self, batch: Any, frozen: Any, key: jax.Array) -> Any:
-        return {**batch, "long": ((batch["group"] > 0).sum(1) > self.half).astype(jnp.float32)}
+    @staticmethod
+    def fits(policy: Policy) -> bool:
+        return True
+
+    def prepare(self, params: Any, frozen: Any, batch: Any, key: jax.Array) -> Any:
+        return {**batch, "long": ((batch["group"] > 0).sum(1) > self.tokens).astype(jnp.float32)}
 
     def denominators(self, batch: Any) -> dict[str, jax.Array]:
         return {"row_length": jnp.ones_like(batch["long"]).sum()}
 
-    def terms(self, model: Model, params: Any, frozen: Any, batch: Any, x_BLD: jax.Array) -> dict[str, Term]:
+    def compute(self, model: Model, params: Any, frozen: Any, batch: Any, x_BLD: jax.Array) -> dict[str, Term]:
         guess_B = model.pooled(params, x_BLD)[:, 0]
         loss = ((guess_B - batch["long"]) ** 2).sum()
         right = ((guess_B > 0.5) == (batch["long"] > 0.5)).sum()
@@ -83,7 +113,8 @@ def test_an_objective_needs_its_class_and_one_line(monkeypatch):
     assert from_json(RunConfig, to_json(CONFIG), "config") == CONFIG
     mesh = single_device_mesh()
     program = build(CONFIG, mesh)
-    assert set(program.weights) == {"masked_lm", "row_length"} and program.model.heads == ("masked_lm", "pooler")
+    assert set(program.task.terms) == {"masked_lm", "row_length"}
+    assert set(program.state["params"]) == {"encoder", "masked_lm", "pooler"}
     with jax.set_mesh(mesh):
         state = program.init(0)
         before = jax.device_get(state["params"])
@@ -99,14 +130,119 @@ def test_an_objective_needs_its_class_and_one_line(monkeypatch):
 
 
 def test_an_objective_that_is_not_registered():
-    with pytest.raises(InputError, match="is not registered"):
+    with pytest.raises(InputError, match="E-CONFIG-NAME"):
         build(CONFIG, single_device_mesh())
 
 
-def test_it_is_set_from_the_command_line():
+def test_it_is_set_from_the_command_line(monkeypatch):
+    """With its own settings, all at once and one by one."""
+    monkeypatch.setitem(OBJECTIVES, "row_length", RowLength)
     plain = dataclasses.replace(CONFIG, objectives=ObjectivesConfig(next_sentence=None))
-    config = apply_overrides(plain, ['objectives.extra=[{"name": "row_length", "weight": 2}]'])
-    assert config.objectives.extra == (ExtraObjective(name="row_length", weight=2.0),)
+    config = apply_overrides(
+        plain,
+        ['objectives.extra=[{"name": "row_length", "weight": 2}]', "objectives.extra.row_length.share=0.25"],
+    )
+    assert config.objectives.extra == (RowLengthConfig(name="row_length", weight=2.0, share=0.25),)
+    with pytest.raises(InputError, match=r"'shar'.*Did you mean share"):
+        apply_overrides(plain, ['objectives.extra=[{"name": "row_length", "shar": 2}]'])
+
+
+def run_of(rows: Path, **changes: Any) -> RunConfig:
+    """A run of three steps on real rows."""
+    phase = PhaseConfig(
+        rows=(RowsSource(path=str(rows)),), length=32, batch_size=8, steps=3,
+        schedule=ScheduleConfig(peak=1e-2, warmup_steps=1),
+    )  # fmt: skip
+    encoder = dataclasses.replace(ENCODER, vocab_size=120, max_positions=32)
+    logging = LoggingConfig(every_steps=1, tensorboard=False)
+    run = dataclasses.replace(CONFIG, encoder=encoder, phases=(phase,), logging=logging)
+    return dataclasses.replace(run, **{"objectives": ObjectivesConfig(next_sentence=None), **changes})
+
+
+def test_an_objective_is_trained_and_evaluated(monkeypatch, small_rows, tmp_path):
+    """By the commands' functions: `evaluate` judges an extra objective as the run itself does."""
+    monkeypatch.setitem(OBJECTIVES, "row_length", RowLength)
+    trained = pretrain(run_of(small_rows, objectives=CONFIG.objectives), tmp_path / "run")
+    found = evaluate(str(tmp_path / "run"))
+    for name in ("loss", "row_length_loss", "row_length_accuracy", "masked_lm_loss"):
+        np.testing.assert_allclose(found[name], trained[f"validation_{name}"], rtol=1e-5)
+    assert any(line.startswith("  row length   loss") and "accuracy" in line for line in lines(found))
+
+
+def test_a_rows_policy_needs_its_file_and_one_line(monkeypatch, small_rows, tmp_path):
+    """Objectives accept it by what it is: pairs, whose label says whether the second segment continues the first."""
+    toy = dataclasses.replace(POLICIES["segment_pair"], cut=lambda *arguments: POLICIES["segment_pair"].cut(*arguments))
+    monkeypatch.setitem(POLICIES, "toy_pair", toy)
+    build_rows(small_rows.parent / "records", tmp_path / "rows", policy="toy_pair", length=32, workers=1, seed=0)
+    config = run_of(tmp_path / "rows", objectives=ObjectivesConfig())
+    check(dataclasses.replace(config, data=dataclasses.replace(config.data, policy="toy_pair")))
+    trained = pretrain(config, tmp_path / "run")
+    assert np.isfinite(trained["validation_next_sentence_loss"])
+    assert evaluate(str(tmp_path / "run"))["next_sentence_loss"] > 0
+    spans = ObjectivesConfig(
+        masked_lm=MaskedLMConfig(scheme="span"),
+        next_sentence=None,
+        span_boundary=SpanBoundaryConfig(max_targets=4, position_size=8),
+    )
+    with pytest.raises(InputError, match=r"full_sentences or .*E-OBJECTIVE-ROWS"):
+        pretrain(dataclasses.replace(config, objectives=spans), tmp_path / "other")
+    assert {name for name, kind in OBJECTIVES.items() if kind.fits(toy)} == {
+        "masked_lm",
+        "next_sentence",
+        "distillation",
+    }
+
+
+def test_a_masking_scheme_needs_its_file_and_one_line(monkeypatch, small_rows, tmp_path):
+    """A toy: the first tokens of a row. It has a table that it makes from counts of the train rows."""
+    seen = []
+
+    def choose_first(candidates: masking.Candidates, config: MaskedLMConfig, key: jax.Array) -> jax.Array:
+        assert candidates.tables["toy"].shape == (120,)
+        order_BL = jnp.cumsum(candidates.maskable_BL, axis=1, dtype=jnp.int32)
+        return candidates.maskable_BL & (order_BL <= candidates.budget_B1)
+
+    def tables(config: MaskedLMConfig, counts: np.ndarray, longest: int) -> dict[str, np.ndarray]:
+        seen.append(counts.sum())
+        return {"toy": counts.astype(np.uint32)}
+
+    monkeypatch.setitem(masking.SCHEMES, "first", masking.Scheme(choose_first, tables=tables, counts=True))
+    config = apply_overrides(run_of(small_rows), ["objectives.masked_lm.scheme=first"])
+    trained = pretrain(config, tmp_path / "run")
+    assert max(seen) > 9000, "the scheme has been given the counts of the train rows"
+    found = evaluate(str(tmp_path / "run"))
+    np.testing.assert_allclose(found["masked_lm_loss"], trained["validation_masked_lm_loss"], rtol=1e-5)
+    with pytest.raises(InputError, match="E-CONFIG-NAME"):
+        check(apply_overrides(run_of(small_rows), ["objectives.masked_lm.scheme=last"]))
+
+
+def test_an_optimizer_needs_one_line(monkeypatch, small_rows, tmp_path):
+    """A toy: AdamW without decay of anything. README asks for its formula in a test too."""
+    toy = dataclasses.replace(OPTIMIZERS["adamw"], decayed=frozenset())
+    monkeypatch.setitem(OPTIMIZERS, "toy", toy)
+    pretrain(apply_overrides(run_of(small_rows), ["optimizer.name=toy"]), tmp_path / "toy")
+    pretrain(apply_overrides(run_of(small_rows), ["optimizer.name=adamw"]), tmp_path / "adamw")
+    one, other = ((tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("toy", "adamw"))
+    # The rate of the first step is 0.
+    first, second = json.loads(one[1]), json.loads(other[1])
+    assert first["loss"] == second["loss"] and first["update_norm"] != second["update_norm"]
+
+
+def test_a_task_needs_its_file_and_one_line(monkeypatch, small_rows, tmp_path):
+    """`tests/tasks` trains three; here one is chosen from the command line, and a wrong setting is named."""
+    monkeypatch.setitem(TASKS, "token_targets", token_targets.KIND)
+    config = apply_overrides(run_of(small_rows), ["task.name=token_targets", "task.period=3"])
+    assert from_json(RunConfig, to_json(config), "config") == config
+    trained = pretrain(config, tmp_path / "run")
+    np.testing.assert_allclose(
+        evaluate(str(tmp_path / "run"))["correlation"], trained["validation_correlation"], rtol=1e-4
+    )
+    with pytest.raises(InputError, match=r"'perod'.*Did you mean period"):
+        apply_overrides(config, ["task.perod=3"])
+    with pytest.raises(InputError, match=r"Did you mean token_targets.*E-CONFIG-NAME"):
+        apply_overrides(config, ["task.name=token_target"])
+    with pytest.raises(InputError, match="E-TASK-CONFIG"):
+        build(dataclasses.replace(config, task=TaskConfig(name="token_targets")), single_device_mesh())
 
 
 def test_a_family_needs_its_file_and_one_line(monkeypatch, tmp_path):

@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 import pytest
 
 from jaxbert.config import DataConfig, PhaseConfig, RunConfig, ScheduleConfig, save_json
+from jaxbert.core.metrics import Metric, to_json
 from jaxbert.errors import InputError
 from jaxbert.observe.report import beside, final_figures, read_run, write_report
 
@@ -19,6 +20,10 @@ CONFIG = RunConfig(
     name="tiny <b>run</b>",
     data=DataConfig(source="sample:aws-docs"),
     phases=(PhaseConfig(name="one", steps=60, batch_size=8, schedule=_SCHEDULE), PhaseConfig(name="two", steps=40)),
+)
+METRICS = (
+    Metric("masked_lm_accuracy", "masked-LM accuracy", "mlm", note="Share of masked tokens."),
+    Metric("closeness", "closeness of twins", "close", "number"),
 )
 
 
@@ -33,7 +38,7 @@ def make_workdir(path, config=CONFIG, *, steps=100, validation=True):
             lines.append({"step": step, "phase": "one", "validation_loss": 5.0 if step == 50 else 6.0,
                           "validation_masked_lm_accuracy": 0.2})  # fmt: skip
     (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 110, "lo')
-    clocks = [{"step": 0, "versions": {"jax": "0.10.2"}, "devices": 1}]
+    clocks = [{"step": 0, "versions": {"jax": "0.10.2"}, "devices": 1, "metrics": to_json(METRICS)}]
     # A resumed run: step 20 is there twice, and the second counts.
     clocks += [{"step": 20, "tokens_per_s": 1.0}, {"step": 20, "tokens_per_s": 500.0, "elapsed_s": 61.0}]
     (path / "telemetry.jsonl").write_text("".join(json.dumps(line) + "\n" for line in clocks))
@@ -93,6 +98,25 @@ def test_one_run(tmp_path):
     assert "#0072b2" not in html.split("</style>")[1]
 
 
+def test_what_the_task_measures_has_its_title_on_the_page(tmp_path):
+    """Titles and forms are those that the run wrote down, of a metric that no file of the report names."""
+    workdir = make_workdir(tmp_path / "run")
+    with (workdir / "metrics.jsonl").open("a") as file:
+        file.write("\n" + json.dumps({"step": 100, "closeness": 0.5, "validation_loss": 1.0,
+                                      "validation_closeness": 0.25}) + "\n")  # fmt: skip
+    html = write_report([workdir])[0].read_text(encoding="utf-8")
+    assert "<h3>Closeness of twins</h3>" in html and "<th>closeness of twins</th>" in html and "0.2500" in html
+    figures = dict(final_figures(read_run(workdir, "run")))
+    assert figures["Closeness of twins, last"] == "0.2500" and figures["Masked-LM accuracy, last"] == "20.00%"
+
+
+def test_a_run_of_an_older_version_has_no_titles(tmp_path):
+    workdir = make_workdir(tmp_path / "run")
+    (workdir / "telemetry.jsonl").write_text(json.dumps({"step": 0, "versions": {"jax": "0.10.2"}}) + "\n")
+    html = write_report([workdir])[0].read_text(encoding="utf-8")
+    assert "<h3>Masked lm accuracy</h3>" in html and "20.00%" in html
+
+
 def test_ids_on_the_page_are_unique_and_found(tmp_path):
     page, _ = write_report([make_workdir(tmp_path / "run")])
     html = page.read_text(encoding="utf-8")
@@ -142,14 +166,14 @@ def test_beside_marks_what_differs_and_leaves_out_what_nobody_has():
 def test_what_is_not_ours_is_not_overwritten(tmp_path):
     workdir = make_workdir(tmp_path / "run")
     (workdir / "report.html").write_text("my own notes")
-    with pytest.raises(InputError, match="no report of ours"):
+    with pytest.raises(InputError, match="E-RUN-REPORT-FOREIGN"):
         write_report([workdir])
     assert (workdir / "report.html").read_text() == "my own notes" and not (workdir / "loss.png").exists()
 
 
 def test_the_same_workdir_twice(tmp_path):
     workdir = make_workdir(tmp_path / "run")
-    with pytest.raises(InputError, match="twice"):
+    with pytest.raises(InputError, match="E-ARGUMENT-TWICE"):
         write_report([workdir, tmp_path / "run" / ".." / "run"])
 
 

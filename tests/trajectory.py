@@ -26,8 +26,9 @@ from jaxbert.config import (
     slots,
 )
 from jaxbert.core.sharding import replicated, single_device_mesh
-from jaxbert.objectives import make_objectives
-from jaxbert.training.step import build, corrupt, frozen_tables
+from jaxbert.objectives import make_objectives, prepare
+from jaxbert.objectives.vocabulary import frozen_tables
+from jaxbert.training.step import build
 
 GOLDEN = Path(__file__).parent / "goldens" / "bert_trajectory.txt"
 STEPS, ROWS, LENGTH, VOCABULARY, SPECIAL = 100, 8, 24, 211, 5
@@ -121,7 +122,7 @@ def peer_inputs() -> Iterator[dict[str, np.ndarray]]:
     now = CONFIG.phases[0]
     objectives = make_objectives(CONFIG.objectives, CONFIG.encoder, length=LENGTH, slots=slots(CONFIG, now))
     tables = {name: jax.numpy.asarray(x) for name, x in frozen_tables(np.arange(VOCABULARY) < SPECIAL, 4).items()}
-    made = jax.jit(lambda batch, key: corrupt(objectives, batch, tables, key))
+    made = jax.jit(lambda batch, key: prepare(objectives, {}, tables, batch, key))
     for step in range(STEPS):
         key = jax.random.fold_in(jax.random.key(CONFIG.seed, impl="threefry2x32"), step)
         clean = rows(step)

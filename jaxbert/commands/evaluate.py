@@ -23,6 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Evaluates the model."""
-    from jaxbert.evaluate.evaluation import evaluate
+    from jaxbert.evaluate.evaluation import evaluate, lines
 
-    return evaluate(args.model, args.data, baselines=args.baselines)
+    found = evaluate(args.model, args.data, baselines=args.baselines)
+    print("\n".join(lines(found)))
+    return found

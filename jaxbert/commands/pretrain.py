@@ -82,18 +82,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _ended(figures: Mapping[str, Any], workdir: str) -> list[str]:
     """Returns the lines that end a run: its figures, and its workdir."""
+    from jaxbert.core.metrics import Metric, from_json
+
     early = " (stopped early)" if figures.get("stopped_early") else ""
     lines = [f"done after step {figures['step']}{early}; everything is in {workdir}"]
     words = []
-    for name, short, form in (
-        ("validation_loss", "loss", "{:.4f}"),
-        ("validation_masked_lm_accuracy", "masked-LM accuracy", "{:.1%}"),
-        ("validation_next_sentence_accuracy", "next-sentence accuracy", "{:.1%}"),
-        ("validation_sentence_order_accuracy", "sentence-order accuracy", "{:.1%}"),
-        ("validation_span_boundary_accuracy", "span-boundary accuracy", "{:.1%}"),
-    ):
-        if isinstance(figures.get(name), (int, float)):
-            words.append(f"{short} {form.format(figures[name])}")
+    for metric in [Metric("loss", "loss", "loss", "number"), *from_json(figures.get("metrics"))]:
+        value = figures.get(f"validation_{metric.name}")
+        if isinstance(value, (int, float)):
+            words.append(f"{metric.title} {metric.text(value)}")
     if words:
         lines.append(f"validation: {', '.join(words)}")
     best = figures.get("best")

@@ -121,7 +121,7 @@ def from_json(kind: Any, value: Any, where: str) -> Any:
         if not isinstance(value, dict):
             raise _mistyped(value, "an object", where)
         kind = variant(kind, value, where)
-        hints = typing.get_type_hints(kind)
+        hints = field_types(kind)
         for key in value:
             if key not in hints:
                 raise unknown_key(key, list(hints), where)
@@ -172,7 +172,14 @@ def variant(kind: Any, values: Mapping[str, Any], where: str) -> Any:
         return kind
     if not isinstance(name, str) or name not in registry.names:
         raise registry.unknown(name, f"{where}.{key}")
-    return registry.entries[name].config
+    found = registry.entries[name].config
+    return found if issubclass(found, kind) else kind
+
+
+def field_types(kind: Any) -> dict[str, Any]:
+    """Returns the types of the fields of a dataclass, by name."""
+    hints = typing.get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
 
 def unknown_key(key: str, known: list[str], where: str) -> InputError:

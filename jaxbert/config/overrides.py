@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 from jaxbert.config import scaling
-from jaxbert.config.io import from_json, unknown_key
+from jaxbert.config.io import field_types, from_json, unknown_key, variant
 from jaxbert.config.registry import did_you_mean
 from jaxbert.config.schema import RunConfig
 from jaxbert.errors import InputError
@@ -110,10 +110,15 @@ def _replace(kind: Any, current: Any, path: list[str], text: str, where: str) ->
             fix="Shorten the key.",
             code="E-SET-KEY",
         )
-    hints = typing.get_type_hints(inner)
+    part = typing.cast(Any, inner)() if current is None else current
+    hints = field_types(type(part))
     if name not in hints:
         raise unknown_key(name, list(hints), where)
-    part = typing.cast(Any, inner)() if current is None else current
+    if name == getattr(inner, "VARIANT_KEY", None) and not rest:
+        # Another name may be another class, which has its own fields and defaults.
+        wanted = variant(inner, {name: text}, where)
+        if wanted is not type(part):
+            return from_json(wanted, {name: text}, where)
     return dataclasses.replace(part, **{name: _replace(hints[name], getattr(part, name), rest, text, where)})
 
 

@@ -228,12 +228,15 @@ class DistillationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ExtraObjective:
-    """An objective that has no field of its own in `ObjectivesConfig`.
+    """An objective that has no field in `ObjectivesConfig`. One with more settings subclasses this.
 
     Attributes:
-      name: key of `jaxbert.objectives.OBJECTIVES`.
-      weight: of its terms in the loss.
+      name: key of `jaxbert.objectives.OBJECTIVES`, which has the class of each objective's settings.
+      weight: weight of its terms in the loss.
     """
+
+    VARIANTS: ClassVar[Registry] = Registry("objective", "jaxbert.objectives", "OBJECTIVES")
+    VARIANT_KEY: ClassVar[str] = "name"
 
     name: str
     weight: float = 1.0

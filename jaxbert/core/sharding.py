@@ -188,14 +188,39 @@ def replicated(mesh: Mesh, tree: Any) -> Any:
     return jax.tree.map(put, tree)
 
 
-def global_batch(mesh: Mesh, read: Any, batch_size: int, fields: Mapping[str, tuple[int, ...]]) -> dict[str, jax.Array]:
+@dataclass(frozen=True)
+class Field:
+    """One field of a batch.
+
+    Attributes:
+      shape: shape of one row; the batch has (B, *shape).
+      dtype: numpy's name of the dtype.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str = "int32"
+
+
+def abstract_batch(mesh: Mesh, batch_size: int, fields: Mapping[str, Field]) -> dict[str, jax.ShapeDtypeStruct]:
+    """Returns the shapes, dtypes and places of the arrays that `global_batch` makes."""
+    return {
+        name: jax.ShapeDtypeStruct(
+            (batch_size, *field.shape),
+            np.dtype(field.dtype),
+            sharding=NamedSharding(mesh, P(BATCH, *(None for _ in field.shape))),
+        )
+        for name, field in fields.items()
+    }
+
+
+def global_batch(mesh: Mesh, read: Any, batch_size: int, fields: Mapping[str, Field]) -> dict[str, jax.Array]:
     """A global batch from what this process's devices hold of it.
 
     Args:
       mesh: the mesh.
       read: `read(lo, hi)` gives the host arrays of rows lo:hi, by field.
       batch_size: B.
-      fields: shape of one row of each field.
+      fields: shape and dtype of each field.
 
     Returns:
       Arrays (B, *shape), batch over (data, fsdp). `read` is called once for each slice that this process holds.
@@ -206,13 +231,9 @@ def global_batch(mesh: Mesh, read: Any, batch_size: int, fields: Mapping[str, tu
         lo, hi, _ = index[0].indices(batch_size)
         if (lo, hi) not in cache:
             cache[lo, hi] = read(lo, hi)
-        return cache[lo, hi][name]
+        return np.asarray(cache[lo, hi][name], fields[name].dtype)
 
     return {
-        name: jax.make_array_from_callback(
-            (batch_size, *shape),
-            NamedSharding(mesh, P(BATCH, *(None for _ in shape))),
-            partial(part, name),
-        )
-        for name, shape in fields.items()
+        name: jax.make_array_from_callback(like.shape, like.sharding, partial(part, name))
+        for name, like in abstract_batch(mesh, batch_size, fields).items()
     }

@@ -1,12 +1,11 @@
 """From rows on disk to batches: random access by index, no iterator and no state. Imports no jax.
 
-Row r of global batch b is a pure function of (rows, seed, b, r): whoever asks for it, in whatever slices and from
-however many processes, gets the same bytes. A process of a multi-host run asks for the slices its devices hold
-(`jax.make_array_from_callback`), and resuming is to ask for the next batch.
+Row r of global batch b is a pure function of (rows, seed, b, r). Its bytes do not depend on the slices in which it is
+read, or on the number of processes. A process of a multi-host run reads the slices that its devices hold
+(`jax.make_array_from_callback`), and a resumed run reads the next batch.
 
-The order has two levels, so that a host touches `window` shards at a time and the disk (or the host's copy of a bucket)
-sees whole shards: each epoch the shards are permuted, consecutive shards of that permutation form windows, and the rows
-of a window are permuted together.
+The order has two levels, so that a host reads from `window` shards at a time. Each epoch permutes the shards.
+Consecutive shards of that permutation form windows, and the rows of a window are permuted together.
 
 Rows are read from array_record directly: one call per shard for all rows asked of it. Grain's `__getitems__` does the
 same behind a new thread pool per call, at two thirds of the speed, and its errors do not name the shard.
@@ -16,7 +15,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from math import lcm
@@ -43,27 +42,30 @@ class Rows:
     It has `len` and integer indexing, so that the data loaders of other libraries can read it.
 
     Attributes:
-      directory, split: what was opened.
-      manifest: as `jaxbert rows` wrote it.
-      hash: of the whole directory's content (the manifest's own).
-      dtype: of one row (`jaxbert.data.rows.row_dtype`).
+      directory, split: the directory and the split that were opened.
+      manifest: content of manifest.json, which `jaxbert rows` wrote.
+      hash: hash of the whole directory's content, from the manifest.
+      dtype: dtype of one row (`jaxbert.data.rows.row_dtype`).
       sizes: int64 [shards], rows in each shard.
       length: L.
       pad_id: the token that fills up rows.
     """
 
     def __init__(self, directory: Path | str, split: str, *, verify: bool = False):
-        """Opens the rows; sizes of shards are always compared with the manifest, their sha256 if `verify`.
+        """Opens the rows. Compares the sizes of shards with the manifest, and their sha256 too if `verify`.
 
         Raises:
-          InputError: no rows there, of another kind, or no such split.
-          Stopped: a shard is missing or damaged; it is named.
+          InputError: the directory has no rows, or no such split.
+          Stopped: a shard is missing or damaged; the message names it.
         """
         self.directory, self.split = Path(directory), split
         self.manifest: dict[str, Any] = shards.read_manifest(self.directory, "rows")
         if split not in self.manifest["splits"]:
             raise InputError(
-                f"no split {split!r}", where=str(directory), fix=f"It has: {', '.join(self.manifest['splits'])}."
+                f"the rows have no split {split!r}",
+                where=str(directory),
+                fix=f"It has: {', '.join(self.manifest['splits'])}.",
+                code="E-ROWS-SPLIT",
             )
         self.hash: str = self.manifest["hash"]
         self.length: int = self.manifest["length"]
@@ -81,7 +83,7 @@ class Rows:
         return int(self._ends[-1]) if len(self._ends) else 0
 
     def __getitem__(self, index: int) -> np.void:
-        """Row `index` as one structured value."""
+        """Returns row `index` as one structured value."""
         return self.read([index])[0]
 
     def require(
@@ -92,24 +94,25 @@ class Rows:
         tokenizer_hash: str | None = None,
         policy: str | None = None,
     ) -> None:
-        """Raises InputError where the rows are not what a run needs: rows of another length, another tokenizer."""
+        """Raises InputError where the rows have another length, vocabulary, tokenizer or policy than a run needs."""
         wanted = {"length": length, "vocab_size": vocab_size, "tokenizer_hash": tokenizer_hash, "policy": policy}
         for key, value in wanted.items():
             if value is not None and self.manifest[key] != value:
-                name = {"length": "rows of length", "tokenizer_hash": "rows of another tokenizer:"}.get(key, key)
+                name = {"tokenizer_hash": "tokenizer", "vocab_size": "vocabulary"}.get(key, key)
                 raise InputError(
-                    f"{name} {_brief(self.manifest[key])} where {_brief(value)} is needed",
+                    f"the rows have the {name} {_brief(self.manifest[key])}, but {_brief(value)} is needed",
                     where=str(self.directory),
                     fix="Name other rows, or make them: `jaxbert rows` for another length or policy, "
                     "`jaxbert prepare` first for another tokenizer.",
+                    code="E-ROWS-OTHER",
                 )
 
     def read(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
-        """Rows `indices` (any order, repeats allowed) as a structured array [n] of `dtype`.
+        """Returns rows `indices` (any order, repeats allowed) as a structured array [n] of `dtype`.
 
         Raises:
-          IndexError: an index outside [0, len).
-          Stopped: a shard cannot be read; it is named.
+          IndexError: an index is outside [0, len).
+          Stopped: a shard cannot be read; the message names it.
         """
         wanted = np.asarray(indices, np.int64)
         if wanted.size and not 0 <= wanted.min() <= wanted.max() < len(self):
@@ -140,36 +143,39 @@ class Rows:
         with self._lock:
             reader = self._readers.pop(shard, None)
             if reader is None:
-                # The options of Grain's reader for random access: no read-ahead, small buffer.
+                # Grain's reader has these options for random access: no read-ahead, small buffer.
                 reader = ArrayRecordReader(
                     str(self.directory / self._infos[shard].file),
                     options="readahead_buffer_size:0",
                     file_reader_buffer_size=32768,
                 )
                 if reader.num_records() != self.sizes[shard]:
-                    raise self._damaged(shard, f"{reader.num_records()} rows where {self.sizes[shard]} are due")
+                    raise self._damaged(
+                        shard, f"{reader.num_records()} rows, but the manifest says {self.sizes[shard]}"
+                    )
             self._readers[shard] = reader
-            # Dropped, not closed: another thread may be reading from it.
+            # The reader is dropped and not closed, because another thread may be reading from it.
             while len(self._readers) > _OPEN_SHARDS:
                 self._readers.popitem(last=False)
             return reader
 
     def _damaged(self, shard: int, detail: str) -> Stopped:
         return Stopped(
-            f"damaged shard of rows: {' '.join(detail.split())[:200]}",
+            f"a shard of rows is damaged: {' '.join(detail.split())[:200]}",
             where=str(self.directory / self._infos[shard].file),
-            fix="Copy this shard again from where it is whole, or make the rows again with `jaxbert rows --overwrite`.",
+            fix="Copy this shard again from a good copy, or make the rows again with `jaxbert rows --overwrite`.",
+            code="E-SHARD-DAMAGED",
         )
 
 
-# Rows in which tokens are counted: shares of even rare tokens are then known to a few per cent.
+# Tokens are counted in this many rows, so that the shares of even rare tokens are known to a few per cent.
 _COUNTED_ROWS = 1 << 17
 
 
 def count_tokens(sources: Sequence[Rows], vocab_size: int, *, limit: int = _COUNTED_ROWS) -> np.ndarray:
-    """How often each token stands in rows, int64 (V,): in all of them, or in `limit` that are evenly spread.
+    """Returns how often each token occurs, int64 (V,), in all rows or in `limit` evenly spread ones.
 
-    A pure function of the rows.
+    The result is a pure function of the rows.
     """
     counts = np.zeros(vocab_size, np.int64)
     for rows in sources:
@@ -182,14 +188,14 @@ def count_tokens(sources: Sequence[Rows], vocab_size: int, *, limit: int = _COUN
 
 
 class Order:
-    """The order in which rows are taken: a permutation of all rows each epoch, another one each epoch, without end.
+    """The endless order of rows: each epoch is another permutation of all rows.
 
-    A pure function of (sizes, seed, window, position). Like a Grain MapDataset, `order[j]` is defined for every
-    j >= 0 and `len` is one epoch's. Memory is that of a window (8 bytes a row).
+    It is a pure function of (sizes, seed, window, position). Like a Grain MapDataset, `order[j]` is defined for every
+    j >= 0, and `len` is the length of one epoch. It needs the memory of a window: 8 bytes per row.
     """
 
     def __init__(self, sizes: Sequence[int] | np.ndarray, *, seed: int | str, window: int):
-        """The order of rows in shards of these sizes.
+        """Makes the order of rows in shards of these sizes.
 
         Args:
           sizes: rows in each shard.
@@ -207,6 +213,7 @@ class Order:
                 f"no order over {self._rows} rows with a window of {window} shards",
                 where="rows",
                 fix="Give rows that are not empty and a window of at least 1.",
+                code="E-ROWS-ORDER",
             )
 
     def __len__(self) -> int:
@@ -216,7 +223,7 @@ class Order:
         return int(self.take(np.array([position]))[0])
 
     def take(self, positions: np.ndarray) -> np.ndarray:
-        """Row indices int64 [n] at `positions` int64 [n], each at least 0."""
+        """Returns the row indices int64 [n] at `positions` int64 [n], each at least 0."""
         positions = np.asarray(positions, np.int64)
         if positions.size and positions.min() < 0:
             raise IndexError(f"position {positions.min()}")
@@ -249,10 +256,10 @@ class Order:
 
 
 class Mixture:
-    """Which source gives the j-th row of the stream, and which of its rows: pure in j, evenly spread.
+    """Assigns each row of the stream to a source and to a row of that source. Pure, and evenly spread.
 
-    Every source has exactly its share in each whole block of `sum(parts)` rows, and is never more than a row per source
-    away from it in between.
+    Every source has exactly its share of each whole block of `sum(parts)` rows. In between it differs from its share
+    by at most one row per source.
     """
 
     def __init__(self, weights: Sequence[float]):
@@ -261,12 +268,12 @@ class Mixture:
         self._totals = np.cumsum(self.parts).tolist()
 
     def assign(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(source, position in that source's own stream), both int64 [n], for stream positions int64 [n]."""
+        """Returns (source, position in that source's stream), both int64 [n], for stream positions int64 [n]."""
         positions = np.asarray(positions, np.int64)
         source = np.zeros_like(positions)
         within = positions.copy()
         open_ = np.ones(positions.shape, bool)
-        # The last source takes its share evenly from the stream, the one before from what is left, and so on.
+        # The last source takes its share evenly from the stream. The one before takes its share of the rest; and so on.
         for last in range(len(self.parts) - 1, 0, -1):
             others, both = self._totals[last - 1], self._totals[last]
             before = _share(within, others, both)
@@ -277,7 +284,7 @@ class Mixture:
         return source, within
 
     def counts(self, rows: int) -> list[int]:
-        """How many of the first `rows` rows of the stream each source gives."""
+        """Returns how many of the first `rows` rows of the stream come from each source."""
         counts = [0] * len(self.parts)
         for last in range(len(self.parts) - 1, 0, -1):
             before = int(_share(np.array(rows), self._totals[last - 1], self._totals[last]))
@@ -295,7 +302,12 @@ def _share(count: np.ndarray, part: int, whole: int) -> np.ndarray:
 
 def _whole_parts(weights: Sequence[float]) -> list[int]:
     if not weights or not all(0 < weight < float("inf") for weight in weights):
-        raise InputError(f"weights {list(weights)}", where="rows", fix="Every source needs a positive weight.")
+        raise InputError(
+            f"the weights are {list(weights)}",
+            where="rows",
+            fix="Give every source a positive weight.",
+            code="E-ROWS-WEIGHT",
+        )
     exact = [Fraction(str(weight)) for weight in weights]
     scale = lcm(*(fraction.denominator for fraction in exact))
     parts = [int(fraction * scale) for fraction in exact]
@@ -310,7 +322,10 @@ def _whole_parts(weights: Sequence[float]) -> list[int]:
         parts = [high - low for low, high in pairwise(cuts)]
     if min(parts) < 1:
         raise InputError(
-            f"weights {list(weights)}", where="rows", fix="Give each source at least a millionth of the sum."
+            f"the weights are {list(weights)}",
+            where="rows",
+            fix="Give each source at least a millionth of the sum.",
+            code="E-ROWS-WEIGHT",
         )
     return parts
 
@@ -318,20 +333,30 @@ def _whole_parts(weights: Sequence[float]) -> list[int]:
 class Batches:
     """The endless stream of training batches over one or several sources of rows."""
 
-    def __init__(self, sources: Sequence[tuple[Rows, float]], *, batch_size: int, seed: int, window: int):
-        """The stream over `sources`.
+    def __init__(
+        self,
+        sources: Sequence[tuple[Rows, float]],
+        *,
+        batch_size: int,
+        seed: int,
+        window: int,
+        collate: Collate | None = None,
+    ):
+        """Makes the stream over `sources`.
 
         Args:
-          sources: (rows, weight): each gives its exact share of the stream and passes through its own epochs.
+          sources: (rows, weight). Each gives its exact share of the stream and passes through its own epochs.
           batch_size: B, rows of a global batch.
-          seed: of the order.
-          window: shards shuffled together.
+          seed: seed of the order.
+          window: number of shards that are shuffled together.
+          collate: makes the fields of a batch of rows, `as_batch` by default.
 
         Raises:
           InputError: sources of different lengths or tokenizers, without rows, or with weights that are not positive.
         """
         self.sources = [rows for rows, _ in sources]
         self.batch_size = batch_size
+        self._collate = collate or as_batch
         self._mixture = Mixture([weight for _, weight in sources])
         first = self.sources[0]
         for rows in self.sources:
@@ -342,7 +367,7 @@ class Batches:
         ]
 
     def rows(self, step: int, lo: int = 0, hi: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """(source, index in it), both int64 [hi - lo], of rows lo:hi of global batch `step`."""
+        """Returns (source, index in it), both int64 [hi - lo], of rows lo:hi of global batch `step`."""
         lo, hi = _span(step, lo, hi, self.batch_size)
         source, within = self._mixture.assign(np.arange(step * self.batch_size + lo, step * self.batch_size + hi))
         index = np.empty_like(within)
@@ -352,32 +377,32 @@ class Batches:
         return source, index
 
     def read(self, step: int, lo: int = 0, hi: int | None = None) -> dict[str, np.ndarray]:
-        """Rows lo:hi of global batch `step`, any integer from 0 on.
+        """Returns rows lo:hi of global batch `step`, any integer from 0 on.
 
         Returns:
-          int32 arrays tokens [n, L], types [n, L], group [n, L] (0 is padding), label [n] (-1 is none).
+          The fields that `collate` makes, each [n, ...]; by default those of `as_batch`.
 
         Raises:
-          Stopped: a damaged shard, named.
+          Stopped: a shard is damaged; the message names it.
         """
         source, index = self.rows(step, lo, hi)
         if len(self.sources) == 1:
-            return as_batch(self.sources[0].read(index))
-        length = self.sources[0].length
-        shapes = {"tokens": (len(index), length), "types": (len(index), length), "group": (len(index), length)}
-        batch = {name: np.empty(shape, np.int32) for name, shape in (shapes | {"label": (len(index),)}).items()}
+            return self._collate(self.sources[0].read(index))
+        batch: dict[str, np.ndarray] = {}
         for number, rows in enumerate(self.sources):
             mine = np.flatnonzero(source == number)
-            for name, values in as_batch(rows.read(index[mine])).items():
+            for name, values in self._collate(rows.read(index[mine])).items():
+                if name not in batch:
+                    batch[name] = np.empty((len(index), *values.shape[1:]), values.dtype)
                 batch[name][mine] = values
         return batch
 
     def origins(self, step: int, lo: int = 0, hi: int | None = None) -> dict[str, np.ndarray]:
-        """Where rows lo:hi of batch `step` come from.
+        """Returns the origins of rows lo:hi of batch `step`.
 
         Returns:
           int64 arrays source [n] (number of the source), row [n] (index in it), and per segment document, offset (first
-          token in the document) and length, each [n, K]; an absent segment has length 0.
+          token in the document) and length, each [n, K]. A segment that is not there has length 0.
         """
         source, index = self.rows(step, lo, hi)
         segments = max(rows.manifest["origins"] for rows in self.sources)
@@ -390,26 +415,32 @@ class Batches:
         return {"source": source, "row": index} | found
 
     def epochs(self, step: int) -> list[float]:
-        """How many times each source has been passed through before batch `step`."""
+        """Returns how many epochs each source has passed through before batch `step`."""
         counts = self._mixture.counts(step * self.batch_size)
         return [count / len(order) for count, order in zip(counts, self._orders, strict=True)]
 
 
 class FixedBatches:
-    """Batches of a validation split: every row once, always the same rows in the same places.
+    """Batches of a validation split: every row once, and always the same rows in the same places.
 
-    Rows follow the order in which they are stored, which policies leave shuffled within a shard. The last batch is
-    filled up with rows of padding (group 0, label -1), which weigh nothing.
+    Rows keep the order in which they are stored, which is shuffled within a shard. The last batch is
+    filled up with rows of padding (group 0, label -1) before they are collated, and a task gives them no weight.
     """
 
-    def __init__(self, rows: Rows, batch_size: int, *, limit: int = 0):
-        """`limit`: at most so many batches, spread over the whole split; 0 takes all.
+    def __init__(self, rows: Rows, batch_size: int, *, limit: int = 0, collate: Collate | None = None):
+        """Chooses the rows of each batch.
+
+        Args:
+          rows: a validation split.
+          batch_size: B.
+          limit: at most so many batches, spread over the whole split; 0 takes all.
+          collate: makes the fields of a batch of rows, `as_batch` by default.
 
         Raises:
           InputError: a split without rows.
         """
         _not_empty(rows)
-        self._rows, self.batch_size = rows, batch_size
+        self._rows, self.batch_size, self._collate = rows, batch_size, collate or as_batch
         batches = -(-len(rows) // batch_size)
         self._chosen = np.arange(batches)
         if 0 < limit < batches:
@@ -419,22 +450,27 @@ class FixedBatches:
         return len(self._chosen)
 
     def read(self, step: int, lo: int = 0, hi: int | None = None) -> dict[str, np.ndarray]:
-        """Rows lo:hi of batch `step` < len, in the form of `Batches.read`."""
+        """Returns rows lo:hi of batch `step` < len, in the form of `Batches.read`."""
         lo, hi = _span(step, lo, hi, self.batch_size)
         first = int(self._chosen[step]) * self.batch_size
         index = np.arange(first + lo, first + hi)
-        batch = as_batch(self._rows.read(index[index < len(self._rows)]))
-        missing = len(index) - len(batch["label"])
-        if missing:
-            fill = {"tokens": self._rows.pad_id, "types": 0, "group": 0, "label": -1}
-            for name, values in batch.items():
-                padding = np.full((missing, *values.shape[1:]), fill[name], np.int32)
-                batch[name] = np.concatenate([values, padding])
-        return batch
+        read = self._rows.read(index[index < len(self._rows)])
+        if len(read) < len(index):
+            padding = np.zeros(len(index) - len(read), read.dtype)
+            padding["tokens"], padding["label"] = self._rows.pad_id, -1
+            read = np.concatenate([read, padding])
+        return self._collate(read)
+
+
+# Makes the fields of a batch, each [n, ...], from n rows as they are stored (a structured array); pure.
+Collate = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
 def as_batch(rows: np.ndarray) -> dict[str, np.ndarray]:
-    """A structured array of rows [n] as int32 arrays: tokens, types, group [n, L] and label [n]."""
+    """Returns a structured array of rows [n] as int32 arrays: tokens, types, group [n, L] and label [n].
+
+    Group 0 is padding; label -1 is no label.
+    """
     return {name: np.ascontiguousarray(rows[name], np.int32) for name in ("tokens", "types", "group", "label")}
 
 
@@ -448,9 +484,10 @@ def _span(step: int, lo: int, hi: int | None, batch_size: int) -> tuple[int, int
 def _not_empty(rows: Rows) -> None:
     if not len(rows):
         raise InputError(
-            f"split {rows.split!r} has no rows",
+            f"the split {rows.split!r} has no rows",
             where=str(rows.directory),
             fix="Prepare a source with more documents, or raise data.validation_fraction.",
+            code="E-ROWS-EMPTY",
         )
 
 

@@ -1,15 +1,13 @@
-"""Evaluation on held-out rows with fixed masks, and what tables of counts would score on the same slots."""
+"""Evaluation on held-out rows with fixed draws: inside a run, and of any model by `jaxbert evaluate`."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -24,27 +22,24 @@ from jaxbert.config import (
     load_json,
     phase_rows,
 )
+from jaxbert.core import metrics as naming
 from jaxbert.core.parameters import Params
 from jaxbert.core.sharding import global_batch, replicated, single_device_mesh
-from jaxbert.data.pipeline import FixedBatches, Rows, count_tokens
+from jaxbert.data.pipeline import FixedBatches, Rows
 from jaxbert.data.staging import local
 from jaxbert.errors import InputError
+from jaxbert.evaluate.baselines import count_baselines
 from jaxbert.models.model import head_sizes
-from jaxbert.objectives import OBJECTIVES, Frozen, Term
+from jaxbert.stores.checkpoint import load_params
 from jaxbert.stores.workdir import workdir_of
+from jaxbert.tasks import kind_of_task
+from jaxbert.tasks.base import Frozen, Term
 from jaxbert.text.tokenizers import Tokenizer
-from jaxbert.training.step import (
-    Program,
-    batch_fields,
-    build,
-    corrupt,
-    evaluation_view,
-    figures,
-    frozen_tables,
-    needs_counts,
-    phase_objectives,
-)
+from jaxbert.training.step import Program, build
 from jaxbert.use.library import Loaded, load
+from jaxbert.use.model_place import find_model
+
+_PRETRAINING = "pretraining"
 
 
 def evaluate_rows(
@@ -57,29 +52,28 @@ def evaluate_rows(
     config: RunConfig,
     moving: Callable[[str, bool], None] = lambda doing, compiling: None,
 ) -> dict[str, float]:
-    """Means over validation rows with fixed masks: "loss" (sum of the weighted terms), and each term's figures.
+    """Returns what the task measures over validation rows with fixed draws, and "loss", the sum of the weighted terms.
 
     Args:
-      program: of the phase whose length the rows have.
+      program: program of the phase whose length the rows have.
       params, frozen: on `mesh`.
       rows: validation splits.
-      mesh: any; the masks are the same bits on each.
-      config: for batch size, number of batches and the objectives' weights.
-      moving: told before each batch, and whether its program may have to be compiled.
+      mesh: any; the draws are the same bits on each.
+      config: gives batch size and number of batches.
+      moving: called before each batch, with its name and whether its program may have to be compiled.
     """
-    batch_size = config.evaluation.batch_size
-    fields = batch_fields(rows[0].length)
+    task, batch_size = program.task, config.evaluation.batch_size
     sums: dict[str, Term] | None = None
     number = 0
     for split in rows:
-        batches = FixedBatches(split, batch_size, limit=config.evaluation.batches)
+        batches = FixedBatches(split, batch_size, limit=config.evaluation.batches, collate=task.collate)
         for index in range(len(batches)):
             moving(f"batch {number} of an evaluation", number == 0)
             batch = global_batch(
                 mesh,
                 lambda lo, hi, index=index, batches=batches: batches.read(index, lo, hi),
                 batch_size,
-                fields,
+                task.fields,
             )
             found = program.evaluate(params, frozen, batch, np.int32(number))
             # Sums in float64 on the host: as exact over a million rows as over ten.
@@ -87,152 +81,204 @@ def evaluate_rows(
             sums = host if sums is None else jax.tree.map(np.add, sums, host)
             number += 1
     assert sums is not None
-    means = {name: float(value) for name, value in figures(sums).items()}
+    measured = {name: float(value) for name, value in task.measure(sums).items()}
     loss = 0.0
     for name in sums:
-        loss += program.weights[name] * means[f"{name}_loss"]
-    return {"loss": loss, **means}
+        loss += task.terms[name].weight * measured[f"{name}_loss"]
+    return {"loss": loss, **measured}
 
 
-# What the terms are called in running text.
-_NAMES = {
-    "masked_lm": "masked LM",
-    "next_sentence": "next sentence",
-    "sentence_order": "sentence order",
-    "span_boundary": "span boundary",
-    "soft_targets": "soft targets",
-}
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """A model to evaluate.
 
-
-def accuracies(found: Mapping[str, Any]) -> list[str]:
-    """For each term of `found` that has an accuracy: "masked LM 36.3%", and so on."""
-    terms = [(name.removesuffix("_accuracy"), value) for name, value in found.items() if name.endswith("_accuracy")]
-    return [f"{_NAMES.get(term, term)} {value:.1%}" for term, value in terms]
-
-
-def vocabulary_tables(config: RunConfig, tokenizer: Tokenizer, rows: Sequence[Rows]) -> dict[str, np.ndarray]:
-    """The vocabulary's tables of `frozen` (`jaxbert.training.step.frozen_tables`) for a run.
-
-    Args:
-      config: the run.
-      tokenizer: of its rows.
-      rows: train splits; tokens are counted in them where the masking goes by how frequent they are.
+    Attributes:
+      place: the directory of the run or of the published model.
+      config: the run that made it; of a published model, one that has its encoder and its objectives.
+      parts: the names of its parts, for example "encoder" and "masked_lm".
+      tokenizer: the tokenizer of its rows.
+      parameters: (program, mesh) -> the parameters as the program takes them.
     """
-    counts = count_tokens(rows, tokenizer.vocab_size) if needs_counts(config) else None
-    return frozen_tables(tokenizer.special, tokenizer.mask_id, tokenizer.word_start, config=config, counts=counts)
+
+    place: Path
+    config: RunConfig
+    parts: Sequence[str]
+    tokenizer: Tokenizer
+    parameters: Callable[[Program, Mesh], Params]
 
 
-def evaluate(
-    model: str, rows: str | None = None, *, baselines: bool = False, note: Callable[[str], None] = print
-) -> dict[str, Any]:
-    """`jaxbert evaluate`: a model's figures on the validation split of some rows.
+def evaluate(model: str, rows: str | None = None, *, baselines: bool = False) -> dict[str, Any]:
+    """Returns a model's losses and metrics on the validation split of some rows; `lines` describes them.
 
     Args:
-      model: MODEL; anything `jaxbert.load` opens that has a masked-LM head.
-      rows: directory, or a URL of one; None takes those that the run was trained on.
+      model: a run of any task, or anything else that `jaxbert.load` opens and that has a masked-LM head.
+      rows: directory, or a URL of one; None takes the rows that the run was trained on.
       baselines: also what a constant guess, a left-bigram table and a two-sided count table, fitted on the rows' train
-        split, score on the same slots.
-      note: is given the lines to show.
+        split, score on the same masked tokens.
 
     Raises:
       InputError: no such model or rows, or rows of another tokenizer.
     """
-    loaded = load(model)
-    place = loaded.path or Path(model)
-    loaded.require("masked_lm")
-    directories = [local(rows)] if rows is not None else trained_rows(place)
+    judged = _judged(model)
+    directories = [local(rows)] if rows is not None else trained_rows(judged.place)
     splits = [Rows(directory, "validation", verify=True) for directory in directories]
     splits = [split for split in splits if len(split)]
     if not splits:
-        raise InputError("no validation rows", where=str(directories[0]), fix="Prepare with --validation-fraction.")
-    tokenizer = loaded.tokenizer
-    if tokenizer is None:
-        raise InputError("has no tokenizer", where=model, fix="Add tokenizer.json or vocab.txt to it.")
+        raise InputError(
+            "there are no validation rows",
+            where=str(directories[0]),
+            fix="Prepare with --validation-fraction.",
+            code="E-EVALUATE-NO-ROWS",
+        )
+    tokenizer = judged.tokenizer
     for split in splits:
-        split.require(length=splits[0].length, vocab_size=loaded.config.vocab_size, tokenizer_hash=tokenizer.hash)
-    config = _evaluation_config(place, loaded, splits[0])
+        split.require(
+            length=splits[0].length, vocab_size=judged.config.encoder.vocab_size, tokenizer_hash=tokenizer.hash
+        )
+    config = _on_one_device(judged, splits[0])
+    if baselines and config.task.name != _PRETRAINING:
+        raise InputError(
+            f"the task {config.task.name} has no masked tokens that tables of counts could guess",
+            where="--baselines",
+            fix="Leave --baselines out.",
+            code="E-EVALUATE-BASELINES",
+        )
     mesh = single_device_mesh()
     program = build(config, mesh)
+    task = program.task
+    for split in splits:
+        task.check_rows(split.manifest, str(split.directory))
     with jax.set_mesh(mesh):
-        counted = _counted_rows(config, place, directories[0])
-        frozen = replicated(mesh, vocabulary_tables(config, tokenizer, counted))
-        params = jax.tree.map(
-            lambda value, like: jax.device_put(value, like.sharding),
-            {name: loaded.params[name] for name in program.state["params"]},
-            program.state["params"],
+        tables = task.tables(tokenizer, lambda: _train_rows(judged.place, directories[0]))
+        found: dict[str, Any] = evaluate_rows(
+            program,
+            judged.parameters(program, mesh),
+            replicated(mesh, tables),
+            splits,
+            mesh,
+            config=config,
         )
-        found: dict[str, Any] = evaluate_rows(program, params, frozen, splits, mesh, config=config)
     used = [FixedBatches(split, config.evaluation.batch_size, limit=config.evaluation.batches) for split in splits]
     found["rows"] = sum(min(len(split), len(part) * part.batch_size) for split, part in zip(splits, used, strict=True))
-    note(
-        f"validation split of {', '.join(map(str, directories))}, {found['rows']} of "
-        f"{sum(map(len, splits))} rows, {config.evaluation.mask_rate:.0%} masked:"
-    )
-    for term in program.weights:
-        line = f"  {_NAMES.get(term, term)}   loss {found[f'{term}_loss']:.4f}"
-        note(line + (f"   accuracy {found[f'{term}_accuracy']:.1%}" if f"{term}_accuracy" in found else ""))
+    found["evaluated"] = {
+        "directories": [str(directory) for directory in directories],
+        "rows_in_all": sum(map(len, splits)),
+        "conditions": task.conditions,
+        "terms": {name: info.title for name, info in task.terms.items()},
+        "metrics": naming.to_json(task.metrics),
+    }
     if baselines:
-        found["baselines"] = count_baselines(config, splits[0].directory, tokenizer, counted)
-        where = f" of {splits[0].directory}" if len(splits) > 1 else ""
-        note(f"what counting scores on the same masked tokens{where}, fitted on the train split:")
-        for name, accuracy in found["baselines"].items():
-            note(f"  {name:<48}{accuracy:6.1%}")
-        note(f"  {'this model':<48}{found['masked_lm_accuracy']:6.1%}")
+        found["baselines"] = count_baselines(config, splits[0].directory, tables)
     return found
 
 
+def lines(found: Mapping[str, Any]) -> list[str]:
+    """Returns what `evaluate` found, as lines for people."""
+    about = found["evaluated"]
+    metrics = naming.from_json(about["metrics"])
+    conditions = f", {about['conditions']}" if about["conditions"] else ""
+    written = [
+        f"validation split of {', '.join(about['directories'])}, {found['rows']} of {about['rows_in_all']} rows"
+        f"{conditions}:"
+    ]
+    for term, title in about["terms"].items():
+        line = f"  {title}   loss {found[f'{term}_loss']:.4f}"
+        for metric in metrics:
+            if metric.name.startswith(f"{term}_"):
+                line += f"   {metric.name.removeprefix(f'{term}_')} {metric.text(found[metric.name])}"
+        written.append(line)
+    of_no_term = [
+        metric for metric in metrics if not any(metric.name.startswith(f"{term}_") for term in about["terms"])
+    ]
+    written += [f"  {metric.title}   {metric.text(found[metric.name])}" for metric in of_no_term]
+    if "baselines" in found:
+        several = len(about["directories"]) > 1
+        where = f" of {about['directories'][0]}" if several else ""
+        written.append(f"what counting scores on the same masked tokens{where}, fitted on the train split:")
+        written += [f"  {name:<48}{accuracy:6.1%}" for name, accuracy in found["baselines"].items()]
+        written.append(f"  {'this model':<48}{found['masked_lm_accuracy']:6.1%}")
+    return written
+
+
+def _run_of(model: Path) -> RunConfig | None:
+    """Returns the config of the run that `model`, a workdir or a checkpoint, belongs to; None for a published model."""
+    try:
+        return load_json(workdir_of(model)[0] / "config.json")
+    except InputError:
+        return None
+
+
+def _judged(model: str) -> Judged:
+    """Opens a model: the parameters of a run of another task directly, everything else through `jaxbert.load`."""
+    place = find_model(model)
+    config = load_json(place.path / "config.json") if place.run else None
+    if config is not None and config.task.name != _PRETRAINING:
+        return Judged(
+            place.path,
+            config,
+            (),
+            Tokenizer.load(place.path / "tokenizer"),
+            lambda program, mesh: load_params(place.path, place.step, program.task.parts, mesh),
+        )
+    loaded = load(model)
+    loaded.require("masked_lm")
+    if loaded.tokenizer is None:
+        raise InputError(
+            "the model has no tokenizer",
+            where=model,
+            fix="Add its tokenizer.json or vocab.txt.",
+            code="E-MODEL-NO-TOKENIZER",
+        )
+    if config is None:
+        config = RunConfig(name="evaluate", objectives=_objectives_of(loaded))
+    config = dataclasses.replace(config, encoder=loaded.config)
+
+    def parameters(program: Program, mesh: Mesh) -> Params:
+        del mesh
+        like = program.state["params"]
+        given = {name: loaded.params[name] for name in like}
+        return jax.tree.map(lambda value, to: jax.device_put(value, to.sharding), given, like)
+
+    return Judged(place.path, config, tuple(loaded.params), loaded.tokenizer, parameters)
+
+
 def trained_rows(model: Path) -> list[Path]:
-    """The directories of rows of the last phase of the run that `model` (a workdir or one checkpoint of it) belongs to.
+    """Returns the directories of rows of the last phase of the run that `model` (a workdir or a checkpoint) belongs to.
 
     Raises:
-      InputError: it is no run, or its rows are gone.
+      InputError: the model is no run, or its rows are gone.
     """
-    workdir, _ = workdir_of(model)
-    path = workdir / "config.json"
-    try:
-        config = load_json(path)
-    except InputError:
+    config = _run_of(model)
+    if config is None:
         raise InputError(
-            "is not a run, so it has no rows of its own", where=str(model), fix="Give --data ROWS."
-        ) from None
-    return [local(directory) for directory, _ in phase_rows(config, config.phases[-1], workdir)]
+            "the model is no run, so it names no rows",
+            where=str(model),
+            fix="Give --data ROWS.",
+            code="E-EVALUATE-NAME-ROWS",
+        )
+    return [local(directory) for directory, _ in phase_rows(config, config.phases[-1], workdir_of(model)[0])]
 
 
-def _counted_rows(config: RunConfig, model: Path, directory: Path) -> list[Rows]:
-    """The train rows in which tokens are counted, where the masking needs it.
+def _train_rows(model: Path, directory: Path) -> list[Rows]:
+    """The train rows for the tables of the task: those of the run's first phase, as the run itself used them.
 
-    Those of the first phase, as the run itself did; of `directory` where `model` is no run, or its rows are gone.
+    Where `model` is no run, or its rows are gone: those of `directory`.
     """
-    if not needs_counts(config):
-        return []
-    workdir, _ = workdir_of(model)
-    try:
-        own = load_json(workdir / "config.json")
-        return [Rows(local(path), "train") for path, _ in phase_rows(own, own.phases[0], workdir)]
-    except InputError:
-        return [Rows(directory, "train")]
+    config = _run_of(model)
+    if config is not None:
+        try:
+            workdir, _ = workdir_of(model)
+            return [Rows(local(path), "train") for path, _ in phase_rows(config, config.phases[0], workdir)]
+        except InputError:
+            pass
+    return [Rows(directory, "train")]
 
 
-def _evaluation_config(model: Path, loaded: Loaded, rows: Rows) -> RunConfig:
-    """A run's own evaluation settings where `model` is one, defaults elsewhere; one device.
-
-    Only the objectives whose heads the model has and that can be judged on these rows; no teacher.
-    """
-    workdir, _ = workdir_of(model)
-    try:
-        config = load_json(workdir / "config.json")
-    except InputError:
-        config = RunConfig(name="evaluate", objectives=_objectives_of(loaded))
-    objectives = dataclasses.replace(config.objectives, distillation=None, extra=())
-    for name in ("next_sentence", "sentence_order", "span_boundary"):
-        fits = rows.manifest["policy"] in OBJECTIVES[name].policies
-        if name not in loaded.params or not fits:
-            dropped: dict[str, Any] = {name: None}
-            objectives = dataclasses.replace(objectives, **dropped)
+def _on_one_device(judged: Judged, rows: Rows) -> RunConfig:
+    """The config of an evaluation: the run's own settings, or the defaults; rows of this length; one device."""
+    config = kind_of_task(judged.config).judged(judged.config, rows.manifest, judged.parts)
     return dataclasses.replace(
         config,
-        encoder=loaded.config,
-        objectives=objectives,
         mesh=dataclasses.replace(config.mesh, data=1, fsdp=1, tensor=1),
         data=dataclasses.replace(config.data, source="rows"),
         phases=(PhaseConfig(length=rows.length, batch_size=config.evaluation.batch_size),),
@@ -246,112 +292,7 @@ def _objectives_of(loaded: Loaded) -> ObjectivesConfig:
     return ObjectivesConfig(
         masked_lm=MaskedLMConfig(scheme="span" if boundary else "token"),
         next_sentence=NextSentenceConfig(),
-        # The same rows cannot be judged by both: it is asked for where the model has its head.
+        # The same rows cannot be judged by both. Sentence order is judged where the model has its head.
         sentence_order=SentenceOrderConfig() if "sentence_order" in loaded.params else None,
         span_boundary=boundary,
     )
-
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Baselines: what counts of neighbours score
-
-
-def count_baselines(
-    config: RunConfig, directory: Path, tokenizer: Tokenizer, counted: Sequence[Rows] = ()
-) -> dict[str, float]:
-    """Accuracy of tables of counts at the masked slots of the validation split.
-
-    "constant guess": the most frequent token. "left bigram": the most frequent successor of the left neighbour.
-    "two-sided counts": the most frequent token between both neighbours; else after the left one; else before the right.
-    Each table answers twice: from the corrupted row, which is what the model sees (a neighbour that is masked stands in
-    no table, so that the next smaller one answers), and from the true neighbours, which the model does not see.
-
-    Args:
-      config: for the fixed masks.
-      directory: rows; tables are fitted on its train split.
-      tokenizer: for special tokens.
-      counted: as in `vocabulary_tables`.
-    """
-    vocab = tokenizer.vocab_size
-    left, right, middle = _triples(Rows(directory, "train"))
-    unigram = np.bincount(middle, minlength=vocab)
-    unigram[tokenizer.special] = 0
-    constant = int(unigram.argmax())
-    after = _best_by_key(left, middle, vocab)
-    before = _best_by_key(right, middle, vocab)
-    between = _best_by_key(left.astype(np.int64) * vocab + right, middle, vocab)
-
-    right_answers: Counter[str] = Counter()
-    total = 0
-    for clean, corrupted, position, label in _validation_slots(config, directory, tokenizer, counted):
-        filled = label >= 0
-        total += int(filled.sum())
-        right_answers["constant guess"] += int(((label == constant) & filled).sum())
-        row = np.arange(len(label))[:, None]
-        for tokens, words in ((corrupted, "seeing what the model sees"), (clean, "seeing the true neighbours")):
-            to_left, to_right = tokens[row, position - 1], tokens[row, position + 1]
-            by_left = _look_up(after, to_left, -1)
-            by_right = _look_up(before, to_right, -1)
-            guess = np.where(by_left >= 0, by_left, constant)
-            right_answers[f"left bigram, {words}"] += int(((label == guess) & filled).sum())
-            both = _look_up(between, to_left.astype(np.int64) * vocab + to_right, -1)
-            guess = np.where(
-                both >= 0, both, np.where(by_left >= 0, by_left, np.where(by_right >= 0, by_right, constant))
-            )
-            right_answers[f"two-sided counts, {words}"] += int(((label == guess) & filled).sum())
-    return {name: count / max(1, total) for name, count in right_answers.items()}
-
-
-def _triples(rows: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(left neighbour, right neighbour, token) of every inner real position of the rows."""
-    lefts, rights, middles = [], [], []
-    for start in range(0, len(rows), 8192):
-        read = rows.read(np.arange(start, min(len(rows), start + 8192)))
-        tokens, real = read["tokens"], read["group"] > 0
-        inner = real[:, 1:-1] & real[:, 2:]
-        lefts.append(tokens[:, :-2][inner])
-        rights.append(tokens[:, 2:][inner])
-        middles.append(tokens[:, 1:-1][inner])
-    return np.concatenate(lefts), np.concatenate(rights), np.concatenate(middles)
-
-
-def _best_by_key(key: np.ndarray, token: np.ndarray, vocab: int) -> tuple[np.ndarray, np.ndarray]:
-    """(keys, most frequent token of each), keys ascending; the lower token where counts tie."""
-    pairs, counts = np.unique(key.astype(np.int64) * vocab + token, return_counts=True)
-    keys, tokens = pairs // vocab, pairs % vocab
-    order = np.lexsort((tokens, -counts, keys))
-    first = np.unique(keys[order], return_index=True)[1]
-    return keys[order][first], tokens[order][first]
-
-
-def _look_up(table: tuple[np.ndarray, np.ndarray], key: np.ndarray, otherwise: int) -> np.ndarray:
-    keys, tokens = table
-    at = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
-    return np.where(keys[at] == key, tokens[at], otherwise)
-
-
-def _validation_slots(
-    config: RunConfig, directory: Path, tokenizer: Tokenizer, counted: Sequence[Rows]
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """Of each fixed batch: tokens and corrupted tokens (B, L), slot positions and labels (B, M), -1 in an empty slot.
-
-    No slot is at an end of its row: those hold [CLS], and [SEP] or padding.
-    """
-    rows = Rows(directory, "validation")
-    view = evaluation_view(config)
-    objectives = phase_objectives(view, PhaseConfig(length=rows.length))
-    tables = vocabulary_tables(config, tokenizer, counted)
-    frozen = {name: jnp.asarray(table) for name, table in tables.items()}
-
-    @jax.jit
-    def masks(batch: Mapping[str, jax.Array], number: Any) -> dict[str, jax.Array]:
-        key = jax.random.fold_in(jax.random.key(config.evaluation.seed, impl="threefry2x32"), number)
-        return corrupt(objectives, dict(batch), frozen, key)
-
-    batches = FixedBatches(rows, config.evaluation.batch_size, limit=config.evaluation.batches)
-    for index in range(len(batches)):
-        batch = batches.read(index)
-        found = jax.device_get(masks(batch, np.int32(index)))
-        label = np.where(found["slot_weight"] > 0, found["labels"], -1)
-        # An empty slot points at position 0, which has no left neighbour; its label keeps it out of every count.
-        yield batch["tokens"], found["tokens"], np.maximum(found["slots"], 1), label

@@ -1,14 +1,18 @@
-"""What an objective is: a corruption of the batch, and terms of the loss from hidden states."""
+"""What an objective is: answers that it adds to a batch, and terms of the loss that it computes from hidden states."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from jaxbert.config import EncoderConfig
+from jaxbert.core.metrics import Metric, TermInfo
 from jaxbert.core.parameters import Params
+from jaxbert.data.policies.segments import Policy
 from jaxbert.models.model import Model
 
 Batch = dict[str, jax.Array]
@@ -17,52 +21,74 @@ Frozen = Mapping[str, Any]
 
 
 class Term(NamedTuple):
-    """A term of the loss over some rows, before division.
+    """A term of the loss over some rows, before it is divided.
 
     Attributes:
-      sum: weighted sum of the per-item losses, float32.
-      weight: sum of the items' weights; over the whole global batch it is the denominator.
-      figures: further sums over the same items ("accuracy": number of right answers), divided likewise for display.
+      sum: weighted sum of the losses of the items, float32.
+      weight: sum of the weights of the items. Over the whole global batch it is the denominator.
+      figures: further sums over the same items, for the metrics; for example "accuracy": the number of right answers.
     """
 
     sum: jax.Array
     weight: jax.Array
-    figures: dict[str, jax.Array]
+    figures: Mapping[str, jax.Array]
 
 
-# Policies whose rows are pairs, and those whose rows are one text, or several that do not see each other.
-PAIRS = ("segment_pair", "ordered_pair", "ordered_pair_mixed")
-SINGLES = ("full_sentences", "doc_sentences", "single_document", "packed")
+def at_least_one(weight: Any) -> Any:
+    """Returns the weight as a denominator: 1 where no item counts. Takes arrays of jax and of numpy."""
+    return np.maximum(weight, 1.0) if isinstance(weight, np.ndarray) else jnp.maximum(weight, 1.0)
+
+
+def means(sums: Mapping[str, Term]) -> dict[str, Any]:
+    """Returns means by name: "masked_lm_loss" and "masked_lm_accuracy" for the term "masked_lm".
+
+    Takes terms in jax arrays, and terms in numpy arrays that were summed over an evaluation.
+    """
+    found: dict[str, Any] = {}
+    for name, term in sums.items():
+        weight = at_least_one(term.weight)
+        found[f"{name}_loss"] = term.sum / weight
+        found |= {f"{name}_{figure}": value / weight for figure, value in term.figures.items()}
+    return found
 
 
 class Objective(Protocol):
     """One objective; see `jaxbert.objectives.OBJECTIVES`.
 
-    Built by its line in `OBJECTIVES` from (its part of `ObjectivesConfig`, the encoder's config, length=L, slots=M).
+    `OBJECTIVES` has the class. An instance is made from (its part of `ObjectivesConfig`, the encoder's config,
+    length=L, slots=M).
 
     Attributes:
-      weights: of its terms in the loss, by the term's name.
+      config: class of its part of `ObjectivesConfig`. An objective without a field there takes `ExtraObjective`, or a
+        subclass of it with more settings.
+      terms: its terms of the loss, by name.
+      metrics: what it measures beside the losses of its terms.
       heads: keys of `jaxbert.models.model.HEADS` that it calls, with the sizes that they take beside the config.
-      policies: rows policies that it can learn from.
     """
 
-    weights: Mapping[str, float]
+    config: ClassVar[type]
+    terms: Mapping[str, TermInfo]
+    metrics: Sequence[Metric]
     heads: Mapping[str, Mapping[str, int]]
-    policies: tuple[str, ...]
 
     def __init__(self, config: Any, encoder: EncoderConfig, *, length: int, slots: int): ...
 
-    def corrupt(self, batch: Batch, frozen: Frozen, key: jax.Array) -> Batch:
-        """The batch with its tokens corrupted and its answers added: pure, the same bits on every mesh.
+    @staticmethod
+    def fits(policy: Policy) -> bool:
+        """Returns whether it can learn from rows of this policy."""
+        ...
 
-        Runs on the whole global batch, before micro-batches are cut.
+    def prepare(self, params: Params, frozen: Frozen, batch: Batch, key: jax.Array) -> Batch:
+        """Returns the batch with changed tokens and with answers added: pure, the same bits on every mesh.
+
+        Runs on the whole global batch, before micro-batches are cut. No gradient flows through it.
         """
         ...
 
     def denominators(self, batch: Batch) -> dict[str, jax.Array]:
-        """Weight of each term over the corrupted global batch, known before the first gradient."""
+        """Returns the weight of each term over the prepared global batch."""
         ...
 
-    def terms(self, model: Model, params: Params, frozen: Frozen, batch: Batch, x_BLD: jax.Array) -> dict[str, Term]:
-        """The terms over a micro-batch, from the encoder's last hidden states."""
+    def compute(self, model: Model, params: Params, frozen: Frozen, batch: Batch, x_BLD: jax.Array) -> dict[str, Term]:
+        """Returns the terms over a micro-batch, from the encoder's last hidden states."""
         ...

@@ -7,16 +7,19 @@ is that objective's own. The teacher's parameters are `frozen["teacher"]`: shard
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from jaxbert.config import DistillationConfig, EncoderConfig
+from jaxbert.core.metrics import Metric, TermInfo
 from jaxbert.core.parameters import Params
+from jaxbert.data.policies.segments import Policy
 from jaxbert.models.layers import take_slots
 from jaxbert.models.model import Model
-from jaxbert.objectives.base import PAIRS, SINGLES, Batch, Frozen, Term
+from jaxbert.objectives.base import Batch, Frozen, Term
 
 
 class Distillation:
@@ -26,12 +29,18 @@ class Distillation:
     last hidden states, mean over the tokens, the student's projected where its width is another.
     """
 
-    policies: tuple[str, ...] = (*PAIRS, *SINGLES)
+    config: ClassVar[type] = DistillationConfig
+    metrics: Sequence[Metric] = ()
 
     def __init__(self, config: DistillationConfig, encoder: EncoderConfig, *, length: int, slots: int):
         del slots
-        self.config = config
-        self.weights: Mapping[str, float] = {"soft_targets": config.soft, "cosine": config.cosine}
+        self.settings = config
+        self.terms: Mapping[str, TermInfo] = {
+            "soft_targets": TermInfo(
+                config.soft, "soft targets", "Divergence from the teacher, times the squared temperature."
+            ),
+            "cosine": TermInfo(config.cosine, "cosine", "1 - cosine of the student's and the teacher's hidden states."),
+        }
         self.teacher = teacher_model(config, encoder)
         self.chunk = min(config.chunk, length)
         width = self.teacher.config.hidden_size
@@ -39,9 +48,15 @@ class Distillation:
         if width != encoder.hidden_size:
             self.heads = {**self.heads, "projection": {"width": width}}
 
-    def corrupt(self, batch: Batch, frozen: Frozen, key: jax.Array) -> Batch:
-        """See `Objective`; the masked LM has corrupted the rows."""
-        del frozen, key
+    @staticmethod
+    def fits(policy: Policy) -> bool:
+        """See `Objective`; the teacher sees any row that the student sees."""
+        del policy
+        return True
+
+    def prepare(self, params: Params, frozen: Frozen, batch: Batch, key: jax.Array) -> Batch:
+        """See `Objective`; the masked LM has masked the rows."""
+        del params, frozen, key
         return batch
 
     def denominators(self, batch: Batch) -> dict[str, jax.Array]:
@@ -49,13 +64,13 @@ class Distillation:
         count = self._weight(batch).sum()
         return {"soft_targets": count, "cosine": count}
 
-    def terms(self, model: Model, params: Params, frozen: Frozen, batch: Batch, x_BLD: jax.Array) -> dict[str, Term]:
+    def compute(self, model: Model, params: Params, frozen: Frozen, batch: Batch, x_BLD: jax.Array) -> dict[str, Term]:
         """See `Objective`."""
         given = jax.lax.stop_gradient(frozen["teacher"])
         t_BLD = jax.lax.stop_gradient(self.teacher.hidden(given, batch, dtype=x_BLD.dtype))
         p_BLD = model.projected(params, x_BLD)
         weight_BS = self._weight(batch)
-        if self.config.over == "masked":
+        if self.settings.over == "masked":
             x_BLD, t_BLD, p_BLD = (take_slots(h, batch["slots"]) for h in (x_BLD, t_BLD, p_BLD))
             soft = (self._soft(model, params, given, x_BLD, t_BLD) * weight_BS).sum()
         else:
@@ -68,14 +83,14 @@ class Distillation:
 
     def _weight(self, batch: Batch) -> jax.Array:
         """1 for each token that counts: float32 (B, L), or (B, M) over the masked ones."""
-        return batch["slot_weight"] if self.config.over == "masked" else (batch["group"] > 0).astype(jnp.float32)
+        return batch["slot_weight"] if self.settings.over == "masked" else (batch["group"] > 0).astype(jnp.float32)
 
     def _soft(self, model: Model, params: Params, given: Params, x_BSD: jax.Array, t_BSD: jax.Array) -> jax.Array:
         """The soft-target loss of each of S tokens, (B, S)."""
-        size, scale = self.teacher.config.vocab_size, 1 / self.config.temperature
+        size, scale = self.teacher.config.vocab_size, 1 / self.settings.temperature
         teacher_BSV = jax.lax.stop_gradient(self.teacher.masked_lm(given, t_BSD))
         student_BSV = model.masked_lm(params, x_BSD)
-        return divergence(teacher_BSV, student_BSV, scale, size) * self.config.temperature**2
+        return divergence(teacher_BSV, student_BSV, scale, size) * self.settings.temperature**2
 
     def _in_chunks(
         self, model: Model, params: Params, given: Params, x_BLD: jax.Array, t_BLD: jax.Array, weight_BL: jax.Array

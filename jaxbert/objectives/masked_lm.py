@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 
 from jaxbert.config import EncoderConfig, MaskedLMConfig
+from jaxbert.core.metrics import Metric, TermInfo
 from jaxbert.core.parameters import Params
 from jaxbert.core.sharding import act, reshard, spec_of
+from jaxbert.data.policies.segments import Policy
 from jaxbert.models.layers import take_slots
 from jaxbert.models.model import Model
 from jaxbert.objectives import masking
-from jaxbert.objectives.base import PAIRS, SINGLES, Batch, Frozen, Term
+from jaxbert.objectives.base import Batch, Frozen, Term
 
 
 class MaskedLM:
@@ -28,17 +30,32 @@ class MaskedLM:
       slots: M.
     """
 
+    config: ClassVar[type] = MaskedLMConfig
+    metrics: Sequence[Metric] = (
+        Metric(
+            "masked_lm_accuracy", "masked-LM accuracy", "mlm", note="Share of masked tokens that the model guesses."
+        ),
+    )
     heads: Mapping[str, Mapping[str, int]] = {"masked_lm": {}}
-    policies: tuple[str, ...] = (*PAIRS, *SINGLES)
 
     def __init__(self, config: MaskedLMConfig, encoder: EncoderConfig, *, length: int, slots: int):
-        self.config = config
-        self.weights: Mapping[str, float] = {"masked_lm": config.weight}
+        self.settings = config
+        self.scheme = masking.SCHEMES[config.scheme]
+        self.terms: Mapping[str, TermInfo] = {
+            "masked_lm": TermInfo(config.weight, "masked LM", "Nats per predicted token, before its weight.")
+        }
         self.vocab_size, self.slots = encoder.vocab_size, slots
         self.budgets = masking.budgets(length, config.rate, slots)
 
-    def corrupt(self, batch: Batch, frozen: Frozen, key: jax.Array) -> Batch:
+    @staticmethod
+    def fits(policy: Policy) -> bool:
+        """See `Objective`; any row has tokens to mask."""
+        del policy
+        return True
+
+    def prepare(self, params: Params, frozen: Frozen, batch: Batch, key: jax.Array) -> Batch:
         """See `Objective`; special tokens count towards the budget and are never chosen."""
+        del params
         choose_key, replace_key = jax.random.split(key)
         tokens_BL, group_BL = batch["tokens"], batch["group"]
         special_BL = frozen["special"].at[tokens_BL].get(out_sharding=act("act_BL"))
@@ -48,19 +65,19 @@ class MaskedLM:
         candidates = masking.Candidates(
             tokens_BL, maskable_BL, group_BL, budget_B[:, None], slots=self.slots, tables=frozen
         )
-        chosen_BL = masking.SCHEMES[self.config.scheme](candidates, self.config, choose_key)
+        chosen_BL = self.scheme.choose(candidates, self.settings, choose_key)
         position_BM, filled_BM = masking.to_slots(chosen_BL, self.slots)
         corrupted_BL = masking.replace(
             tokens_BL,
             position_BM,
             filled_BM,
             replace_key,
-            mask=self.config.mask,
-            random=self.config.random,
+            mask=self.settings.mask,
+            random=self.settings.random,
             mask_id=frozen["mask_id"],
             vocab_size=self.vocab_size,
-            first_BM=_first_of_span(chosen_BL, position_BM) if self.config.scheme == "span" else None,
-            ids_V=None if self.config.random_ids == "vocabulary" else frozen["random_ids"],
+            first_BM=_first_of_span(chosen_BL, position_BM) if self.scheme.replaces_spans else None,
+            ids_V=None if self.settings.random_ids == "vocabulary" else frozen["random_ids"],
         )
         return {
             **batch,
@@ -74,7 +91,7 @@ class MaskedLM:
         """See `Objective`."""
         return {"masked_lm": batch["slot_weight"].sum()}
 
-    def terms(self, model: Model, params: Params, frozen: Frozen, batch: Batch, x_BLD: jax.Array) -> dict[str, Term]:
+    def compute(self, model: Model, params: Params, frozen: Frozen, batch: Batch, x_BLD: jax.Array) -> dict[str, Term]:
         """See `Objective`."""
         del frozen
         z_BMV = model.masked_lm(params, take_slots(x_BLD, batch["slots"]))

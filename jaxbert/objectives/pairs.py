@@ -2,40 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from jaxbert.config import EncoderConfig, NextSentenceConfig, SentenceOrderConfig
+from jaxbert.core.metrics import Metric, TermInfo
 from jaxbert.core.parameters import Params
 from jaxbert.core.sharding import act
+from jaxbert.data.policies.segments import Policy
 from jaxbert.models.model import Model
 from jaxbert.objectives.base import Batch, Frozen, Term
 from jaxbert.objectives.masked_lm import cross_entropy
 from jaxbert.objectives.masking.slots import share
 
+_CHANCE = "Share of pairs that the model judges right; chance is 50%."
+_NATS = "Nats per pair, before its weight."
+
 
 class NextSentence:
     """Label 0: B follows A; 1: B is from another document (google-research/bert run_pretraining.py); -1: no label."""
 
+    config: ClassVar[type] = NextSentenceConfig
+    metrics: Sequence[Metric] = (Metric("next_sentence_accuracy", "next-sentence accuracy", "nsp", note=_CHANCE),)
     heads: Mapping[str, Mapping[str, int]] = {"pooler": {}, "next_sentence": {}}
-    policies: tuple[str, ...] = ("segment_pair",)
 
     def __init__(self, config: NextSentenceConfig, encoder: EncoderConfig, *, length: int, slots: int):
         del encoder, length, slots
-        self.weights: Mapping[str, float] = {"next_sentence": config.weight}
+        self.terms: Mapping[str, TermInfo] = {"next_sentence": TermInfo(config.weight, "next sentence", _NATS)}
 
-    def corrupt(self, batch: Batch, frozen: Frozen, key: jax.Array) -> Batch:
-        """See `Objective`; the rows carry the answer already."""
-        del frozen, key
+    @staticmethod
+    def fits(policy: Policy) -> bool:
+        """See `Objective`; the label must say whether B follows A."""
+        return policy.label == "continuation"
+
+    def prepare(self, params: Params, frozen: Frozen, batch: Batch, key: jax.Array) -> Batch:
+        """See `Objective`; the rows hold the answer already."""
+        del params, frozen, key
         return batch
 
     def denominators(self, batch: Batch) -> dict[str, jax.Array]:
         """See `Objective`."""
         return {"next_sentence": _labelled(batch).sum()}
 
-    def terms(self, model: Model, params: Params, frozen: Frozen, batch: Batch, x_BLD: jax.Array) -> dict[str, Term]:
+    def compute(self, model: Model, params: Params, frozen: Frozen, batch: Batch, x_BLD: jax.Array) -> dict[str, Term]:
         """See `Objective`."""
         del frozen
         return {"next_sentence": _term(model.next_sentence(params, x_BLD), batch)}
@@ -51,19 +63,25 @@ class SentenceOrder:
     Must corrupt before what chooses tokens, because it moves them: its line in `OBJECTIVES` comes first.
     """
 
+    config: ClassVar[type] = SentenceOrderConfig
+    metrics: Sequence[Metric] = (Metric("sentence_order_accuracy", "sentence-order accuracy", "sop", note=_CHANCE),)
     heads: Mapping[str, Mapping[str, int]] = {"pooler": {}, "sentence_order": {}}
-    policies: tuple[str, ...] = ("ordered_pair", "ordered_pair_mixed")
 
     def __init__(self, config: SentenceOrderConfig, encoder: EncoderConfig, *, length: int, slots: int):
         del encoder, length, slots
-        self.config = config
-        self.weights: Mapping[str, float] = {"sentence_order": config.weight}
+        self.settings = config
+        self.terms: Mapping[str, TermInfo] = {"sentence_order": TermInfo(config.weight, "sentence order", _NATS)}
 
-    def corrupt(self, batch: Batch, frozen: Frozen, key: jax.Array) -> Batch:
-        """See `Objective`: swaps a share of the pairs."""
-        del frozen
+    @staticmethod
+    def fits(policy: Policy) -> bool:
+        """See `Objective`; pairs with label 0 must be in their order."""
+        return policy.label == "order"
+
+    def prepare(self, params: Params, frozen: Frozen, batch: Batch, key: jax.Array) -> Batch:
+        """See `Objective`; swaps a share of the pairs."""
+        del params, frozen
         draw_B = jax.random.bits(key, batch["label"].shape, jnp.uint32, out_sharding=act("act_B"))
-        swap_B = (batch["label"] == 0) & (draw_B < share(self.config.swap))
+        swap_B = (batch["label"] == 0) & (draw_B < share(self.settings.swap))
         swapped = swap_segments(batch)
         return {
             **batch,
@@ -76,7 +94,7 @@ class SentenceOrder:
         """See `Objective`."""
         return {"sentence_order": _labelled(batch).sum()}
 
-    def terms(self, model: Model, params: Params, frozen: Frozen, batch: Batch, x_BLD: jax.Array) -> dict[str, Term]:
+    def compute(self, model: Model, params: Params, frozen: Frozen, batch: Batch, x_BLD: jax.Array) -> dict[str, Term]:
         """See `Objective`."""
         del frozen
         return {"sentence_order": _term(model.sentence_order(params, x_BLD), batch)}

@@ -7,18 +7,21 @@ logits it computes; here it is done slot by slot, for the slots that the masked 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from jaxbert.config import EncoderConfig, SpanBoundaryConfig
+from jaxbert.core.metrics import Metric, TermInfo
 from jaxbert.core.parameters import Params
 from jaxbert.core.sharding import act
+from jaxbert.data.policies.segments import Policy
 from jaxbert.models.layers import take_slots
 from jaxbert.models.model import Model
 from jaxbert.objectives import masking
-from jaxbert.objectives.base import SINGLES, Batch, Frozen, Term
+from jaxbert.objectives.base import Batch, Frozen, Term
 from jaxbert.objectives.masked_lm import cross_entropy
 
 
@@ -28,18 +31,35 @@ class SpanBoundary:
     Must corrupt after the masked LM: its line in `OBJECTIVES` comes behind.
     """
 
-    policies: tuple[str, ...] = SINGLES
+    config: ClassVar[type] = SpanBoundaryConfig
+    metrics: Sequence[Metric] = (
+        Metric(
+            "span_boundary_accuracy",
+            "span-boundary accuracy",
+            "sbo",
+            note="Share of tokens that the model guesses from the two tokens around their span.",
+        ),
+    )
 
     def __init__(self, config: SpanBoundaryConfig, encoder: EncoderConfig, *, length: int, slots: int):
         del encoder, length, slots
-        self.config = config
-        self.weights: Mapping[str, float] = {"span_boundary": config.weight}
+        self.settings = config
+        self.terms: Mapping[str, TermInfo] = {
+            "span_boundary": TermInfo(
+                config.weight, "span boundary", "Nats per token, from the tokens around its span."
+            )
+        }
         sizes = {"max_targets": config.max_targets, "position_size": config.position_size}
         self.heads: Mapping[str, Mapping[str, int]] = {"span_boundary": sizes}
 
-    def corrupt(self, batch: Batch, frozen: Frozen, key: jax.Array) -> Batch:
+    @staticmethod
+    def fits(policy: Policy) -> bool:
+        """See `Objective`; SpanBERT's rows are single texts, and no pairs."""
+        return not policy.pairs
+
+    def prepare(self, params: Params, frozen: Frozen, batch: Batch, key: jax.Array) -> Batch:
         """See `Objective`; changes no token. Boundaries are not masked, so they are as they were."""
-        del key
+        del params, key
         position_BM, filled_BM = batch["slots"], batch["slot_weight"] > 0
         group_BL = batch["group"]
         length = group_BL.shape[1]
@@ -56,12 +76,12 @@ class SpanBoundary:
             bounded_BM &= jnp.take_along_axis(text_BL, side_BM, axis=1)
             bounded_BM &= jnp.take_along_axis(group_BL, side_BM, axis=1) == group_BM
         place_BM = position_BM - first_BM
-        counts_BM = bounded_BM & (place_BM < self.config.max_targets)
+        counts_BM = bounded_BM & (place_BM < self.settings.max_targets)
         return {
             **batch,
             "span_left": left_BM,
             "span_right": right_BM,
-            "span_place": jnp.clip(place_BM, 0, self.config.max_targets - 1),
+            "span_place": jnp.clip(place_BM, 0, self.settings.max_targets - 1),
             "span_weight": counts_BM.astype(jnp.float32),
         }
 
@@ -69,7 +89,7 @@ class SpanBoundary:
         """See `Objective`."""
         return {"span_boundary": batch["span_weight"].sum()}
 
-    def terms(self, model: Model, params: Params, frozen: Frozen, batch: Batch, x_BLD: jax.Array) -> dict[str, Term]:
+    def compute(self, model: Model, params: Params, frozen: Frozen, batch: Batch, x_BLD: jax.Array) -> dict[str, Term]:
         """See `Objective`."""
         del frozen
         left_BMD, right_BMD = take_slots(x_BLD, batch["span_left"]), take_slots(x_BLD, batch["span_right"])

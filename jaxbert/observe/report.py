@@ -1,7 +1,8 @@
-"""One self-contained HTML page about one or several runs: curves and tables; and a PNG of each run's loss curve.
+"""Writes one self-contained HTML page about one or several runs, and a PNG of each run's loss curve.
 
-Reads config.json, metrics.jsonl, telemetry.jsonl and, where `jaxbert evaluate --json WORKDIR/evaluation.json` left it,
-evaluation.json. Imports no jax, so that it works anywhere a workdir can be read, also while the run goes on.
+Reads config.json, metrics.jsonl and telemetry.jsonl, and evaluation.json if `jaxbert evaluate --json
+WORKDIR/evaluation.json` wrote it. Imports no jax, so it works on any machine that can read the workdir, also while the
+run goes on. The titles of the numbers are those that the run wrote into telemetry.jsonl.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import re
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jaxbert.config import RunConfig, load_json, phase_at, to_json, total_steps
+from jaxbert.core.metrics import Metric, from_json
 from jaxbert.core.progress import duration
 from jaxbert.errors import InputError
 from jaxbert.observe.flops import MFU_FORMULA
@@ -32,16 +35,16 @@ Points = tuple[list[int], list[float]]
 
 @dataclass(frozen=True)
 class Run:
-    """What a workdir says.
+    """The content of a workdir.
 
     Attributes:
       label: short name, unique on the page.
-      workdir: where it is from.
-      config: of the run.
+      workdir: its directory.
+      config: config of the run.
       metrics: lines of metrics.jsonl.
-      telemetry: lines of telemetry.jsonl; of those with the same step, the last (a resumed run repeats steps).
-      facts: of the last process that ran: versions, devices, peak.
-      evaluation: of evaluation.json, if any.
+      telemetry: lines of telemetry.jsonl. A resumed run repeats steps; of lines with the same step the last counts.
+      facts: facts of the last process that ran: versions, devices, peak, titles of metrics.
+      evaluation: content of evaluation.json, if any.
     """
 
     label: str
@@ -53,7 +56,7 @@ class Run:
     evaluation: dict[str, Any]
 
     def points(self, name: str) -> Points:
-        """(steps, values) of a number in the metrics, or else in the telemetry."""
+        """Returns (steps, values) of a number in the metrics, or else in the telemetry."""
         for lines in (self.metrics, self.telemetry):
             found = [(line["step"], line[name]) for line in lines if _is_number(line.get(name))]
             if found:
@@ -61,7 +64,7 @@ class Run:
         return [], []
 
     def last(self, name: str) -> Any:
-        """The last value of `name` in either file; None if there is none."""
+        """Returns the last value of `name` in either file; None if there is none."""
         for lines in (self.metrics, self.telemetry):
             for line in reversed(lines):
                 if line.get(name) is not None:
@@ -69,7 +72,7 @@ class Run:
         return None
 
     def last_number(self, name: str) -> int | float | None:
-        """The last value of `name` that is a number."""
+        """Returns the last value of `name` that is a number."""
         for lines in (self.metrics, self.telemetry):
             for line in reversed(lines):
                 value: Any = line.get(name)
@@ -78,19 +81,41 @@ class Run:
         return None
 
     @property
+    def measured(self) -> list[Metric]:
+        """What the run's task measures, as the run wrote it down. Runs of older versions did not: see `_guessed`."""
+        return from_json(self.facts.get("metrics")) or _guessed(self.metrics)
+
+    @property
+    def shown(self) -> list[Metric]:
+        """What the run's task measures beside the losses of its terms."""
+        return [metric for metric in self.measured if not metric.name.endswith("_loss")]
+
+    @property
     def steps(self) -> int:
         """Steps that the metrics know of."""
         return max((line["step"] for line in self.metrics), default=0)
 
     @property
     def baselines(self) -> dict[str, float]:
-        """Accuracies of count tables beside the model's masked-LM accuracy."""
+        """Accuracies of count tables, to compare with the first metric of the run."""
         found = self.evaluation.get("baselines")
         return {name: value for name, value in found.items() if _is_number(value)} if isinstance(found, dict) else {}
 
 
+def _guessed(lines: Sequence[dict[str, Any]]) -> list[Metric]:
+    """The metrics in lines of metrics.jsonl, by the form of their names."""
+    names = list(dict.fromkeys(key.removeprefix("validation_") for line in lines for key in line))
+    found = []
+    for name in names:
+        if name.endswith("_accuracy"):
+            found.append(Metric(name, name.replace("_", " "), name))
+        elif name.endswith("_loss"):
+            found.append(Metric(name, name.replace("_", " "), name, "number"))
+    return sorted(found, key=lambda metric: metric.form != "share")
+
+
 def _is_number(value: Any) -> bool:
-    """Whether a JSON value is a number that can be drawn: files that were edited or damaged have anything in them."""
+    """Whether a JSON value is a number that can be drawn. Edited or damaged files may hold anything."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= 1e300
 
 
@@ -98,17 +123,29 @@ def read_run(workdir: Path, label: str) -> Run:
     """Reads a workdir.
 
     Raises:
-      InputError: it is none, or its run has not logged a step yet.
+      InputError: the directory is no workdir, or its run has not logged a step yet.
     """
     if not workdir.is_dir():
-        what = "a file where a workdir is due" if workdir.exists() else "no such workdir"
-        raise InputError(what, where=str(workdir), fix="Give the --workdir of a `jaxbert pretrain`.")
+        what = "the path is a file, but a workdir is needed" if workdir.exists() else "there is no such workdir"
+        raise InputError(
+            what, where=str(workdir), fix="Give the --workdir of a `jaxbert pretrain`.", code="E-WORKDIR-MISSING"
+        )
     if not (workdir / "config.json").is_file():
-        raise InputError("no run's workdir: it has no config.json", where=str(workdir), fix="Give a run's --workdir.")
+        raise InputError(
+            "the directory has no config.json, so it is no run's workdir",
+            where=str(workdir),
+            fix="Give a run's --workdir.",
+            code="E-WORKDIR-MISSING",
+        )
     config = load_json(workdir / "config.json")
     metrics = [line for line in JsonLines.read(workdir / "metrics.jsonl") if isinstance(line.get("step"), int)]
     if not metrics:
-        raise InputError("the run has logged no step yet", where=str(workdir), fix="Wait for its first log line.")
+        raise InputError(
+            "the run has logged no step yet",
+            where=str(workdir),
+            fix="Wait for its first log line.",
+            code="E-RUN-NO-STEP",
+        )
     facts: dict[str, Any] = {}
     by_step: dict[int, dict[str, Any]] = {}
     for line in JsonLines.read(workdir / "telemetry.jsonl"):
@@ -122,7 +159,10 @@ def read_run(workdir: Path, label: str) -> Run:
             found = json.loads((workdir / "evaluation.json").read_text(encoding="utf-8"))
         except (UnicodeDecodeError, json.JSONDecodeError) as error:
             raise InputError(
-                f"unreadable: {error}", where=str(workdir / "evaluation.json"), fix="Write it again, or remove it."
+                f"the file cannot be read: {error}",
+                where=str(workdir / "evaluation.json"),
+                fix="Write it again, or remove it.",
+                code="E-EVALUATE-FILE",
             ) from None
         evaluation = found if isinstance(found, dict) else {}
     telemetry = [by_step[step] for step in sorted(by_step)]
@@ -133,14 +173,20 @@ def write_report(workdirs: Sequence[Path], out: Path | None = None) -> list[Path
     """Writes the page and a PNG of each loss curve, and returns their paths, the page's first.
 
     Args:
-      workdirs: of the runs, beside one another on the page in this order.
-      out: directory for everything; None puts the page into the first workdir and each PNG (loss.png) into its own.
+      workdirs: workdirs of the runs. The page shows them beside one another in this order.
+      out: directory for everything. None puts the page into the first workdir, and each PNG (loss.png) into its own
+        workdir.
 
     Raises:
-      InputError: no run there, or a file of that name that is not a report of ours.
+      InputError: a directory holds no run, or a file of that name is not a report of jaxbert.
     """
     if out is not None and out.exists() and not out.is_dir():
-        raise InputError("a file where a directory is due", where=str(out), fix="Give another --out.")
+        raise InputError(
+            "the path is a file, but a directory is needed",
+            where=str(out),
+            fix="Give another --out.",
+            code="E-ARGUMENT-OUT",
+        )
     labels = _labels(workdirs)
     runs = [read_run(workdir, label) for workdir, label in zip(workdirs, labels, strict=True)]
     targets = [(out or workdirs[0]) / PAGE]
@@ -150,7 +196,12 @@ def write_report(workdirs: Sequence[Path], out: Path | None = None) -> list[Path
     ]
     for path in targets:
         if path.exists() and not _ours(path):
-            raise InputError("is there and is no report of ours", where=str(path), fix="Move it, or give --out DIR.")
+            raise InputError(
+                "a file of this name exists, and jaxbert did not write it",
+                where=str(path),
+                fix="Move it, or give --out DIR.",
+                code="E-RUN-REPORT-FOREIGN",
+            )
     contents = [page(runs).encode("utf-8"), *(loss_png(run) for run in runs)]
     targets[0].parent.mkdir(parents=True, exist_ok=True)
     for path, content in zip(targets, contents, strict=True):
@@ -159,10 +210,10 @@ def write_report(workdirs: Sequence[Path], out: Path | None = None) -> list[Path
 
 
 def _labels(workdirs: Sequence[Path]) -> list[str]:
-    """As few last parts of each path as tell them apart."""
+    """Labels that tell the paths apart: the last parts of each, as few as suffice."""
     paths = [path.resolve() for path in workdirs]
     if len(set(paths)) < len(paths):
-        raise InputError("a workdir is there twice", where="report", fix="Give each once.")
+        raise InputError("a workdir is given twice", where="report", fix="Give each once.", code="E-ARGUMENT-TWICE")
     depth = 1
     while len({path.parts[-depth:] for path in paths}) < len(paths):
         depth += 1
@@ -195,20 +246,31 @@ class Curve:
     form: str = "number"
 
 
-CURVES = (
-    Curve("Loss", "loss", "Sum of the weighted terms, nats; validation has fixed masks and no dropout."),
-    Curve("Masked-LM accuracy", "masked_lm_accuracy", "Share of masked tokens guessed right.", "percent"),
-    Curve("Masked-LM loss", "masked_lm_loss", "Nats a predicted token, before its weight."),
-    Curve("Next-sentence accuracy", "next_sentence_accuracy", "Share of pairs judged right; chance is 50%.", "percent"),
-    Curve("Sentence-order accuracy", "sentence_order_accuracy", "Share of pairs judged right; chance: 50%.", "percent"),
-    Curve("Span-boundary loss", "span_boundary_loss", "Nats a token, from what stands around its span."),
-    Curve("Span-boundary accuracy", "span_boundary_accuracy", "Share of tokens guessed right from there.", "percent"),
-    Curve("Soft-target loss", "soft_targets_loss", "Divergence from the teacher, times the squared temperature."),
-    Curve("Cosine loss", "cosine_loss", "1 - cosine of the student's and the teacher's hidden states."),
-    Curve("Learning rate", "rate", "As the schedule gave it."),
-    Curve("Gradient norm", "grad_norm", "Global norm before clipping, logarithmic.", "log"),
-    Curve("Throughput", "tokens_per_s", "Real tokens a second, padding not counted.", "count"),
+_LOSS = Curve("Loss", "loss", "Sum of the weighted terms, in nats. Validation has fixed masks and no dropout.")
+_ALWAYS = (
+    Curve("Learning rate", "rate", "As the schedule gives it."),
+    Curve("Gradient norm", "grad_norm", "Global norm before clipping, on a logarithmic axis.", "log"),
+    Curve("Throughput", "tokens_per_s", "Real tokens per second; padding is not counted.", "count"),
 )
+
+
+def curves(runs: Sequence[Run]) -> list[Curve]:
+    """Returns the plots of the page: the loss, what the runs' tasks measure, and what every run has."""
+    measured = {metric.name: metric for run in runs for metric in run.measured}
+    return [
+        _LOSS,
+        *(
+            Curve(_title(metric), metric.name, metric.note, "percent" if metric.form == "share" else "number")
+            for metric in measured.values()
+        ),
+        *_ALWAYS,
+    ]
+
+
+def _title(metric: Metric) -> str:
+    """The metric's title with a capital letter: "Masked-LM accuracy"."""
+    return metric.title[:1].upper() + metric.title[1:]
+
 
 # Colours are named, not chosen, in the SVG: these become CSS variables of the page, light or dark. The values serve the
 # PNG: a palette that people with colour-blindness can tell apart (Okabe and Ito, 2008), blue first.
@@ -247,12 +309,13 @@ def _draw(curve: Curve, runs: Sequence[Run], size: tuple[float, float]) -> Any:
             axes.plot(*validation, color=second, linewidth=2, marker="o", markersize=4, label=f"{name}validation")
     if not drawn:
         return None
-    if curve.train == "masked_lm_accuracy":
-        _baselines(axes, runs)
+    compared = len(runs) == 1 and curve.train == _first(runs[0])
+    if compared:
+        _baselines(axes, runs[0])
     _style(axes, curve)
     if axes.get_legend_handles_labels()[0]:
         # The names of the baselines stand on the left.
-        place: Any = "lower right" if curve.train == "masked_lm_accuracy" else "best"
+        place: Any = "lower right" if compared else "best"
         axes.legend(frameon=False, fontsize=9, labelcolor=_INK, loc=place)
     return figure
 
@@ -271,11 +334,14 @@ def _running_mean(values: list[float], half: int) -> list[float]:
     return [statistics.fmean(values[max(0, i - half) : i + half + 1]) for i in range(len(values))]
 
 
-def _baselines(axes: Any, runs: Sequence[Run]) -> None:
-    """Dashed lines: what counting scores. Of one run, because each is of its own rows."""
-    if len(runs) != 1:
-        return
-    for name, accuracy in runs[0].baselines.items():
+def _first(run: Run) -> str:
+    """The name of the first metric of a run: tables of counts are compared with it."""
+    return run.measured[0].name if run.measured else ""
+
+
+def _baselines(axes: Any, run: Run) -> None:
+    """Draws what counting scores as dashed lines. A page about several runs has none, because each has its own rows."""
+    for name, accuracy in run.baselines.items():
         axes.axhline(accuracy, color=_FAINT, linewidth=1, linestyle=(0, (4, 3)))
         axes.annotate(
             f"{name} {accuracy:.1%}",
@@ -354,9 +420,14 @@ def _svg(figure: Any, name: str) -> str:
 
 def loss_png(run: Run) -> bytes:
     """The loss curve of a run as a PNG, for slides and messages."""
-    figure = _draw(CURVES[0], [run], (8, 4.5))
+    figure = _draw(_LOSS, [run], (8, 4.5))
     if figure is None:
-        raise InputError("no loss in the metrics", where=str(run.workdir), fix="Wait for the run's first log line.")
+        raise InputError(
+            "the metrics hold no loss",
+            where=str(run.workdir),
+            fix="Wait for the run's first log line.",
+            code="E-RUN-NO-STEP",
+        )
     axes: Any = figure.axes[0]
     axes.set_title(f"{run.config.name}: loss", loc="left", color=_INK, fontsize=12, fontweight="bold")
     buffer = io.BytesIO()
@@ -392,17 +463,19 @@ def final_figures(run: Run) -> list[tuple[str, str]]:
     def at(value: Any, form: Callable[[Any], str]) -> str:
         return "" if value is None else form(value)
 
-    accuracy: Callable[[Any], str] = "{:.2%}".format
     return [
         ("Steps", f"{done:,} of {total_steps(run.config):,}"),
         ("Rows seen", f"{_rows_seen(run.config, done):,}"),
         ("Training loss", at(run.last_number("loss"), "{:.4f}".format)),
         ("Validation loss, best", at(best, lambda pair: f"{pair[1]:.4f} (step {pair[0]:,})")),
         ("Validation loss, last", at(run.last_number("validation_loss"), "{:.4f}".format)),
-        ("Masked-LM accuracy, last", at(run.last_number("validation_masked_lm_accuracy"), accuracy)),
-        ("Next-sentence accuracy, last", at(run.last_number("validation_next_sentence_accuracy"), accuracy)),
-        ("Sentence-order accuracy, last", at(run.last_number("validation_sentence_order_accuracy"), accuracy)),
-        ("Span-boundary accuracy, last", at(run.last_number("validation_span_boundary_accuracy"), accuracy)),
+        *(
+            (
+                f"{_title(metric)}, last",
+                at(run.last_number(f"validation_{metric.name}"), partial(metric.text, digits=2)),
+            )
+            for metric in run.shown
+        ),
         *((f"Counting: {name}", f"{value:.2%}") for name, value in run.baselines.items()),
         ("Steps skipped (not finite)", at(run.last_number("skipped"), "{:,}".format)),
         ("Time", at(run.last_number("elapsed_s"), duration)),
@@ -450,12 +523,13 @@ def _evaluations(run: Run) -> dict[str, Any]:
     """Every evaluation of a run as a table."""
     lines = [line for line in run.metrics if "validation_loss" in line]
     names = list(dict.fromkeys(key for line in lines for key in line if key.startswith("validation_")))
-    heads = [name.removeprefix("validation_").replace("_", " ").replace("masked lm", "masked-LM") for name in names]
+    known = {f"validation_{metric.name}": metric for metric in run.measured}
+    heads = [known[name].title if name in known else name.removeprefix("validation_") for name in names]
 
     def cell(name: str, value: Any) -> str:
         if not _is_number(value):
             return ""
-        return f"{value:.2%}" if name.endswith("accuracy") else f"{value:.4f}"
+        return known[name].text(value, 2) if name in known else f"{value:.4f}"
 
     rows = [[f"{line['step']:,}", *(cell(name, line.get(name)) for name in names)] for line in lines]
     return {"label": run.label, "heads": ["step", *heads], "rows": rows}
@@ -469,7 +543,7 @@ def page(runs: Sequence[Run]) -> str:
         loader=PackageLoader("jaxbert.observe", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     plots = []
-    for index, curve in enumerate(CURVES):
+    for index, curve in enumerate(curves(runs)):
         figure = _draw(curve, runs, (6.4, 3.4))
         if figure is not None:
             plots.append({"title": curve.title, "note": curve.note, "svg": _svg(figure, f"plot{index}")})
@@ -493,8 +567,7 @@ def _cards(run: Run) -> list[tuple[str, str]]:
     figures = dict(final_figures(run))
     wanted = (
         ("Validation loss, best", "best validation loss"),
-        ("Masked-LM accuracy, last", "masked-LM accuracy"),
-        ("Next-sentence accuracy, last", "next-sentence accuracy"),
+        *((f"{_title(metric)}, last", metric.title) for metric in run.shown[:2]),
         ("Time", "time"),
         ("Throughput, median", "real tokens/s"),
     )

@@ -34,8 +34,9 @@ from jaxbert.models.model import Model
 from jaxbert.objectives.distillation import teacher_model
 from jaxbert.observe.flops import step_flops
 from jaxbert.plan.topologies import Topology
+from jaxbert.tasks.pretraining import make_model, phase_objectives
 from jaxbert.training.optim import trusted
-from jaxbert.training.step import make_model, phase_objectives, specs
+from jaxbert.training.step import specs
 
 # Vector operations an element, forward; the backward pass is counted as the same again.
 _SOFTMAX, _NORM, _GELU = 10.0, 12.0, 15.0

@@ -15,13 +15,13 @@ from jaxbert.config import (
     find_config,
     load_json,
 )
+from jaxbert.data.policies import POLICIES
 from jaxbert.data.shards import read_manifest
 from jaxbert.data.staging import local
 from jaxbert.errors import InputError
 from jaxbert.models.families import FAMILIES
 from jaxbert.models.model import head_sizes
-from jaxbert.objectives import OBJECTIVES, heads_of, make_objectives
-from jaxbert.objectives.base import PAIRS
+from jaxbert.objectives import OBJECTIVES, heads_of, make_objectives, policies_of
 from jaxbert.run.wanted import Wanted
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.use.library import Loaded, load
@@ -135,7 +135,7 @@ def _with_objectives_of(initial: Loaded, config: RunConfig, wanted: RunConfig) -
     beside: dict[str, Any] = {}
     for name in _BESIDE:
         part = getattr(recipe.objectives, name)
-        kept = part is not None and name in initial.params and policies <= set(OBJECTIVES[name].policies)
+        kept = part is not None and name in initial.params and policies <= set(policies_of(OBJECTIVES[name]))
         beside[name] = part if kept else None
     if beside["span_boundary"] is not None:
         beside["span_boundary"] = SpanBoundaryConfig(
@@ -145,7 +145,7 @@ def _with_objectives_of(initial: Loaded, config: RunConfig, wanted: RunConfig) -
     masked = dataclasses.replace(recipe.objectives.masked_lm, weight=1.0)
     objectives = ObjectivesConfig(masked_lm=masked, **beside)
     policy = recipe.data.policy
-    if policy in PAIRS and beside["next_sentence"] is None and beside["sentence_order"] is None:
+    if POLICIES[policy].pairs and beside["next_sentence"] is None and beside["sentence_order"] is None:
         policy = "full_sentences"
     data = dataclasses.replace(config.data, policy=policy)
     if initial.tokenizer is not None:

@@ -26,9 +26,9 @@ from jaxbert.core.parameters import Params, path_of, with_rows
 from jaxbert.errors import InputError
 from jaxbert.models.families import FAMILIES
 from jaxbert.run.inherit import vocab_size_of
+from jaxbert.tasks.pretraining import make_model, phase_objectives
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.text.transfer import transfer
-from jaxbert.training.step import make_model, phase_objectives
 from jaxbert.use.library import Loaded, load
 
 Array = NDArray[Any]

@@ -16,9 +16,8 @@ from jaxbert.core.machine import cores
 from jaxbert.data.pipeline import Rows
 from jaxbert.data.staging import local
 from jaxbert.errors import InputError
-from jaxbert.objectives import check_rows_fit
+from jaxbert.tasks import make_task
 from jaxbert.text.tokenizers import Tokenizer
-from jaxbert.training.step import phase_objectives
 
 _log = logging.getLogger(__name__)
 
@@ -33,14 +32,14 @@ class PhaseRows:
 
 def open_rows(config: RunConfig, phase: PhaseConfig, workdir: Path) -> PhaseRows:
     """Opens the rows of a phase, after a copy from a bucket, and checks length, vocabulary, policy and checksums."""
-    objectives = phase_objectives(config, phase)
+    task = make_task(config, phase)
     train, validation = [], []
     for place, weight in phase_rows(config, phase, workdir):
         directory = local(place)
         for split in ("train", "validation"):
             rows = Rows(directory, split, verify=True)
             rows.require(length=phase.length, vocab_size=config.encoder.vocab_size)
-            check_rows_fit(objectives, rows.manifest["policy"], str(directory))
+            task.check_rows(rows.manifest, str(directory))
             if split == "train":
                 train.append((rows, weight))
             elif len(rows):

@@ -1,4 +1,4 @@
-"""The steps of a run and what happens between them: evaluation, checkpoints, logs."""
+"""The loop over the steps of a run, and the work between steps: evaluations, checkpoints, logs."""
 
 from __future__ import annotations
 
@@ -21,17 +21,16 @@ from jaxbert.config import (
     RunConfig,
     phase_at,
     schedule_start,
-    slots,
     total_steps,
 )
+from jaxbert.core import metrics as naming
 from jaxbert.core.progress import Progress
 from jaxbert.core.sharding import compute_dtype, global_batch
 from jaxbert.data.pipeline import Batches
 from jaxbert.errors import Interrupted, Stopped
-from jaxbert.evaluate.evaluation import accuracies, evaluate_rows
+from jaxbert.evaluate.evaluation import evaluate_rows
 from jaxbert.observe.board import Board
 from jaxbert.observe.energy import energy_meter
-from jaxbert.observe.flops import step_flops
 from jaxbert.observe.lines import JsonLines
 from jaxbert.observe.meter import Meter
 from jaxbert.observe.peaks import mesh_peak
@@ -40,19 +39,17 @@ from jaxbert.run.inputs import PhaseRows
 from jaxbert.run.processes import COMPILE_MINUTES, Watch, agreed
 from jaxbert.run.profile import Profile
 from jaxbert.stores.checkpoint import Checkpoints
-from jaxbert.training.step import Program, batch_fields, hand_over
+from jaxbert.tasks import make_task
+from jaxbert.tasks.base import metrics_of
+from jaxbert.training.step import Program, hand_over
 
 _AHEAD = 2  # batches read ahead of the step
 
 
-# What the terms are called in a line of the log.
-_SHORT = {"masked_lm": "mlm", "next_sentence": "nsp", "sentence_order": "sop", "span_boundary": "sbo"}
-
-
 class Loop:
-    """The steps of a run and what happens between them: evaluation, checkpoints, logs.
+    """The loop over the steps of a run, with evaluations, checkpoints and logs.
 
-    `memory` is what the loop remembers beside the state; it goes into every checkpoint.
+    `memory` holds what the loop remembers beside the state. It goes into every checkpoint.
     """
 
     def __init__(
@@ -92,9 +89,17 @@ class Loop:
             currency=logging.currency,
             carried=Meter.carry(workdir / "telemetry.jsonl", step),
         )
+        task = make_task(config, config.phases[0])
+        self.shown = task.metrics
         self._write(
             self.telemetry,
-            {"step": step, "device": jax.devices()[0].device_kind, **self.meter.facts(), "versions": _versions()},
+            {
+                "step": step,
+                "device": jax.devices()[0].device_kind,
+                **self.meter.facts(),
+                "versions": _versions(),
+                "metrics": naming.to_json(metrics_of(task)),
+            },
         )
 
     def __enter__(self) -> Loop:
@@ -103,7 +108,7 @@ class Loop:
     def __exit__(self, *error: Any) -> None:
         self._moving("the last checkpoint")
         try:
-            # Also when something else went wrong: what was being saved is worth having.
+            # A checkpoint that is being saved is finished also after an error.
             self.checkpoints.wait()
         finally:
             for part in (self.progress, self.board, self.metrics, self.telemetry):
@@ -114,27 +119,24 @@ class Loop:
     def run_phase(
         self, program: Program, phase: int, within: int, state: Any, interrupted: Callable[[], str | None]
     ) -> Any:
-        """The steps of a phase from `within` on; returns the state after them, or after an early stop."""
+        """Runs the steps of a phase from `within` on; returns the state after them, or after an early stop."""
         config, now = self.config, self.config.phases[phase]
+        task = program.task
         batches = Batches(
-            self.rows[phase].train, batch_size=now.batch_size, seed=config.seed, window=config.data.shuffle_window
+            self.rows[phase].train,
+            batch_size=now.batch_size,
+            seed=config.seed,
+            window=config.data.shuffle_window,
+            collate=task.collate,
         )
-        flops = step_flops(
-            config.encoder,
-            length=now.length,
-            slots=slots(config, now),
-            heads=program.model.heads,
-            distillation=config.objectives.distillation,
-        )
-        self.meter.start_phase(flops_per_row=flops, length=now.length)
-        fields = batch_fields(now.length)
+        self.meter.start_phase(flops_per_row=task.flops_per_row, length=now.length)
 
         def read(index: int) -> Any:
-            return global_batch(self.mesh, lambda lo, hi: batches.read(index, lo, hi), now.batch_size, fields)
+            return global_batch(self.mesh, lambda lo, hi: batches.read(index, lo, hi), now.batch_size, task.fields)
 
         if within == 0:
             state = {**state, "opt_state": hand_over(config, state["opt_state"], phase)}
-            # Losses on other rows do not compare: each phase has a best of its own.
+            # Losses on other rows do not compare, so each phase has its own best.
             self.memory |= {"best": None, "evaluations_since_best": 0}
         with Ahead(read, within, now.steps) as ahead:
             for index in range(within, now.steps):
@@ -144,7 +146,7 @@ class Loop:
                 ready = time.perf_counter()
                 self.profile.before_step(self.step + 1)
                 state, metrics = program.step(state, self.frozen, batch)
-                # One step at a time: the next batch is being read meanwhile, and a signal is answered within a step.
+                # This waits for the step. The next batch is read meanwhile, and a signal is answered within a step.
                 real_tokens = int(metrics["real_tokens"])
                 done = time.perf_counter()
                 self.step += 1
@@ -165,11 +167,12 @@ class Loop:
                         f"stopped by {name} after step {self.step}; everything is saved",
                         where=self.name,
                         fix="Repeat the same command to continue.",
+                        code="E-SIGNAL-INTERRUPT",
                     )
         return state
 
     def _moving(self, doing: str, compiling: bool = False) -> None:
-        """Tells the watch what comes now."""
+        """Tells the watch what the run does next."""
         self.watch.moving(doing, self.hang + COMPILE_MINUTES * compiling if self.hang else 0.0)
 
     def _after_step(self, program: Program, phase: int, state: Any, metrics: Any, *, last: bool) -> None:
@@ -184,6 +187,7 @@ class Loop:
                 fix="The checkpoints before are good. Begin again with a lower rate, for example "
                 f"--set phases.{schedule_start(config, phase)}.schedule.peak={_peak(config, phase) / 3:.1e} "
                 "--overwrite.",
+                code="E-RUN-NOT-FINITE",
             )
         every = config.evaluation.every_steps
         improved = False
@@ -200,11 +204,7 @@ class Loop:
         self._write(self.telemetry, clock)
         self.board.scalars(self.step, {**figures, **clock})
         words = [f"loss {figures['loss']:.3f}"]
-        words += [
-            f"{_SHORT.get(name.removesuffix('_accuracy'), name)} {value:.1%}"
-            for name, value in figures.items()
-            if name.endswith("_accuracy")
-        ]
+        words += [f"{one.short} {one.text(figures[one.name])}" for one in self.shown if one.name in figures]
         words.append(f"rate {figures['rate']:.2e}")
         if "tokens_per_s" in clock:
             words.append(f"{clock['tokens_per_s']:,.0f} tok/s")
@@ -213,7 +213,7 @@ class Loop:
         self.progress.update(self.step, "  ".join(words))
 
     def evaluate(self, program: Program, phase: int, state: Any) -> bool:
-        """Evaluates, logs, and decides on early stopping; returns whether this is the best so far."""
+        """Evaluates, logs, and decides on early stopping. Returns whether the loss is the best so far."""
         started = time.perf_counter()
         found = evaluate_rows(
             program,
@@ -234,8 +234,10 @@ class Loop:
         memory["evaluations_since_best"] = 0 if improved else memory["evaluations_since_best"] + 1
         if improved:
             memory["best"] = memory["last_evaluation"]
-        words = f"step {self.step}: validation loss {found['loss']:.4f}, {', '.join(accuracies(found))}"
-        self.progress.note(words + (" (best so far)" if improved else ""))
+        words = [f"loss {found['loss']:.4f}"]
+        words += [f"{one.title} {one.text(found[one.name])}" for one in self.shown if one.name in found]
+        best_yet = " (best so far)" if improved else ""
+        self.progress.note(f"step {self.step}: validation {', '.join(words)}{best_yet}")
         patience = self.config.evaluation.patience
         if patience and memory["evaluations_since_best"] >= patience:
             memory["stopped_early"] = True
@@ -244,7 +246,7 @@ class Loop:
         return improved
 
     def save(self, state: Any) -> None:
-        """Begins to save the state, unless this step is saved already."""
+        """Begins to save the state, unless this step is already saved."""
         if self.step == self.saved_at:
             return
         started = time.perf_counter()
@@ -266,7 +268,7 @@ class Loop:
         self.meter.checkpoint(time.perf_counter() - started)
 
     def summary(self) -> dict[str, Any]:
-        """The figures that `pretrain` returns."""
+        """Returns the figures that `pretrain` returns."""
         evaluation = self.memory["last_evaluation"] or {}
         return {
             "workdir": self.name,
@@ -275,6 +277,7 @@ class Loop:
             "stopped_early": self.memory["stopped_early"],
             **{f"validation_{name}": value for name, value in evaluation.items()},
             "best": self.memory["best"],
+            "metrics": naming.to_json(self.shown),
             "telemetry": self.meter.line(self.step),
         }
 
@@ -284,7 +287,7 @@ class Loop:
 
 
 class Ahead:
-    """Batches read by one thread, a few steps ahead of their use."""
+    """Reads batches in one thread, a few steps ahead of their use."""
 
     def __init__(self, read: Callable[[int], Any], start: int, stop: int):
         self._read, self._next, self._stop = read, start, stop
@@ -295,7 +298,7 @@ class Ahead:
         return self
 
     def get(self, index: int) -> Any:
-        """The batch `index`; the next ones are read meanwhile."""
+        """Returns the batch `index`, and has the next ones read meanwhile."""
         while self._next < min(self._stop, index + 1 + _AHEAD):
             self._waiting[self._next] = self._pool.submit(self._read, self._next)
             self._next += 1
@@ -307,7 +310,7 @@ class Ahead:
 
 @contextmanager
 def signals() -> Iterator[Callable[[], str | None]]:
-    """Gives a function that names the SIGTERM or SIGINT that has come; a second SIGINT interrupts at once."""
+    """Gives a function that returns the name of the SIGTERM or SIGINT that came. A second SIGINT interrupts at once."""
     seen: list[str] = []
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None

@@ -17,7 +17,6 @@ import jax
 from jaxbert.config import RunConfig, load_json, phase_at, total_steps
 from jaxbert.core.sharding import compute_dtype, make_mesh, replicated
 from jaxbert.errors import InputError
-from jaxbert.evaluate.evaluation import vocabulary_tables
 from jaxbert.models.families import check_padding
 from jaxbert.models.model import count_parameters
 from jaxbert.observe.lines import JsonLines
@@ -148,9 +147,9 @@ def _train(asked: Wanted, overwrite: bool, hold: Hold, watch: Watch, profiled: S
             program = build(config, mesh, min(phase, len(config.phases) - 1))
             if leader:
                 (workdir / "parameters.txt").write_text(parameter_table(config), encoding="utf-8")
-            frozen = replicated(mesh, vocabulary_tables(config, tokenizer, [part for part, _ in rows[0].train]))
+            frozen = replicated(mesh, program.task.tables(tokenizer, lambda: [part for part, _ in rows[0].train]))
             if teaching is not None:
-                frozen["teacher"] = frozen_parameters(teaching, program.frozen["teacher"])
+                frozen |= {name: frozen_parameters(teaching, program.frozen[name]) for name in program.task.teachers}
             if step == 0:
                 state = program.init(config.seed)
                 if initial is not None:

@@ -8,14 +8,12 @@ from pathlib import Path
 import jax
 
 from jaxbert.config import RunConfig, check
-from jaxbert.models.families import check_family
-from jaxbert.objectives import check_rows_fit, heads_of
 from jaxbert.plan.layouts import chosen_here
 from jaxbert.run import teacher as teachers
 from jaxbert.run.inherit import inherit
 from jaxbert.run.teacher import Teacher
 from jaxbert.run.wanted import Wanted
-from jaxbert.training.step import phase_objectives
+from jaxbert.tasks import make_task
 from jaxbert.use.library import Loaded
 
 
@@ -47,7 +45,8 @@ def resolve(wanted: Wanted, workdir: Path, *, overwrite: bool = False) -> Resolv
     config, teacher = teachers.resolve(config, workdir)
     config = chosen_here(config, jax.devices())
     check(config, jax.device_count())
-    check_family(config.encoder, heads_of(phase_objectives(config, config.phases[0])))
-    for made_here in (phase for phase in config.phases if not phase.rows):
-        check_rows_fit(phase_objectives(config, made_here), config.data.policy, "data.policy")
+    for phase in config.phases:
+        task = make_task(config, phase)
+        if not phase.rows:
+            task.check_rows({"policy": config.data.policy, "length": phase.length}, "data.policy")
     return Resolved(config, initial, teacher)

@@ -1,4 +1,4 @@
-"""The teacher of a distilled run: found, or trained first; its parameters in `frozen`, and in the student's start."""
+"""The teacher of a distilled run: the run finds it or trains it first, and the student may start from its layers."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _HEAD = "masked_lm"
 
 @dataclasses.dataclass(frozen=True)
 class Teacher:
-    """Where a run's teacher comes from.
+    """The source of a run's teacher.
 
     Attributes:
-      model: MODEL; of one that is trained first, its workdir.
-      run: the run that makes it, where it is trained first.
-      loaded: the model, where it is there already.
+      model: MODEL; the workdir of a teacher that is trained first.
+      run: the config of a teacher that is trained first.
+      loaded: the model, if it exists already.
     """
 
     model: str
@@ -37,12 +37,12 @@ class Teacher:
 
 
 def resolve(config: RunConfig, workdir: Path) -> tuple[RunConfig, Teacher | None]:
-    """`config` with the teacher's encoder in its place, and the teacher; nothing is trained yet.
+    """Returns `config` with the teacher's encoder in its place, and the teacher. Trains nothing.
 
-    A run that makes its rows and names no tokenizer takes the teacher's.
+    A run that makes its rows and names no tokenizer takes that of the teacher.
 
     Raises:
-      InputError: there is no such teacher, or it has no masked-LM head or no tokenizer.
+      InputError: the teacher does not exist, or it has no masked-LM head or no tokenizer.
     """
     distillation = config.objectives.distillation
     if distillation is None or not distillation.teacher:
@@ -63,23 +63,28 @@ def resolve(config: RunConfig, workdir: Path) -> tuple[RunConfig, Teacher | None
         teacher = Teacher(name, loaded=loaded)
     found = dataclasses.replace(distillation, encoder=encoder)
     config = dataclasses.replace(config, objectives=dataclasses.replace(config.objectives, distillation=found))
-    # That of a teacher that is trained first is not there yet; one of the hub has none here.
+    # The tokenizer of a teacher that is trained first does not exist yet. A model of the hub has none on this machine.
     if config.data.source and not config.data.tokenizer and (teacher.run is not None or Tokenizer.present(tokenizer)):
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, tokenizer=str(tokenizer)))
     return config, teacher
 
 
 def load_teacher(name: str) -> Loaded:
-    """The teacher; InputError where it has no masked-LM head or no tokenizer."""
+    """Loads the teacher. Raises InputError where it has no masked-LM head or no tokenizer."""
     loaded = load(name)
     loaded.require(_HEAD)
     if loaded.tokenizer is None:
-        raise InputError("the teacher has no tokenizer", where=name, fix="Copy its tokenizer files beside it.")
+        raise InputError(
+            "the teacher has no tokenizer",
+            where=name,
+            fix="Copy its tokenizer files into its directory.",
+            code="E-MODEL-NO-TOKENIZER",
+        )
     return loaded
 
 
 def fingerprint(params: Params) -> str:
-    """Hex sha256 of all parameters."""
+    """Returns the hex sha256 of all parameters."""
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
         digest.update(f"{jax.tree_util.keystr(path)}{leaf.shape}".encode())
@@ -88,12 +93,12 @@ def fingerprint(params: Params) -> str:
 
 
 def frozen_parameters(teacher: Loaded, like: Any) -> Any:
-    """The teacher's encoder and masked-LM head as `frozen` takes them.
+    """Returns the teacher's encoder and masked-LM head as `frozen` takes them.
 
     Args:
       teacher: the model.
-      like: tree of ShapeDtypeStruct with shardings (`Program.frozen["teacher"]`): bfloat16, the vocabulary padded as
-        the student's is.
+      like: tree of ShapeDtypeStruct with shardings (`Program.frozen["teacher"]`), in bfloat16. Its vocabulary is padded
+        as that of the student.
     """
     given = {name: teacher.params[name] for name in ("encoder", _HEAD)}
 
@@ -105,10 +110,11 @@ def frozen_parameters(teacher: Loaded, like: Any) -> Any:
 
 
 def student_start(config: DistillationConfig, teacher: Loaded, params: Params) -> Params:
-    """`params` of the student with those that start from the teacher's in their place, as host arrays.
+    """Returns `params` of the student, some of them replaced by those of the teacher, as host arrays.
 
-    Word and position embeddings with their LayerNorm (token types where both have them), the chosen layers, and of the
-    masked-LM head the output bias, with `transform` all of it: scripts/extract_distilbert.py of the original.
+    These start from the teacher: word and position embeddings with their LayerNorm (token types where both have them),
+    the chosen layers, and the output bias of the masked-LM head; with `transform` all of that head. The original does
+    so in scripts/extract_distilbert.py.
     """
     theirs = teacher.params
     embeddings = {name: theirs["encoder"]["embeddings"].get(name) for name in params["encoder"]["embeddings"]}
@@ -131,7 +137,7 @@ def student_start(config: DistillationConfig, teacher: Loaded, params: Params) -
 
 
 def _fitting(mine: Any, theirs: Any) -> Any:
-    """Their tree in the shapes of mine; mine where they have none, or one of other shapes (but for padding)."""
+    """Their tree in the shapes of mine; mine where they have none, or other shapes (apart from padding)."""
     if theirs is None:
         return mine
     shapes = [(a.shape[1:], b.shape[1:]) for a, b in zip(jax.tree.leaves(mine), jax.tree.leaves(theirs), strict=True)]
@@ -147,5 +153,6 @@ def check_vocabulary(teacher: Loaded, tokenizer_hash: str) -> None:
         raise InputError(
             "the teacher has another vocabulary than the rows",
             where=f"objectives.distillation.teacher {teacher.source}",
-            fix="Prepare the rows with the teacher's tokenizer, or take a teacher of theirs.",
+            fix="Prepare the rows with the teacher's tokenizer, or take a teacher that has the rows' tokenizer.",
+            code="E-RUN-TEACHER-VOCABULARY",
         )

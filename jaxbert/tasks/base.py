@@ -7,90 +7,42 @@ only through the protocol of this file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import jax
 import numpy as np
 
 from jaxbert.config import PhaseConfig, RunConfig, TaskConfig
+from jaxbert.core.metrics import Metric, TermInfo, loss_metric
 from jaxbert.core.parameters import Params
+from jaxbert.core.sharding import Field
+from jaxbert.data.pipeline import Rows, as_batch
+from jaxbert.objectives.base import Batch, Frozen, Term, at_least_one, means
+from jaxbert.text.tokenizers import Tokenizer
 
-Batch = Mapping[str, jax.Array]
-# What a step reads and does not change: tables of the vocabulary by name, a teacher's parameters.
-Frozen = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Field:
-    """One field of a batch.
-
-    Attributes:
-      shape: of one row; the batch has (B, *shape).
-      dtype: numpy's name of it.
-      fill: the value in rows that fill up the last batch of an evaluation; such rows must weigh nothing.
-    """
-
-    shape: tuple[int, ...]
-    dtype: str = "int32"
-    fill: float = 0
-
-
-class Term(NamedTuple):
-    """A term of the loss over some rows, before it is divided.
-
-    Attributes:
-      sum: weighted sum of the losses of the items, float32.
-      weight: sum of the weights of the items. Over the whole global batch it is the denominator.
-      figures: further sums over the same items, for the metrics; for example "accuracy": the number of right answers.
-    """
-
-    sum: jax.Array
-    weight: jax.Array
-    figures: Mapping[str, jax.Array]
-
-
-@dataclass(frozen=True)
-class TermInfo:
-    """What people and the loss need to know of a term.
-
-    Attributes:
-      weight: of the term in the loss.
-      title: in running text: "masked LM".
-      short: in a line of the log: "mlm".
-    """
-
-    weight: float
-    title: str
-    short: str
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A figure that logs, evaluations and pages show.
-
-    Attributes:
-      name: its key in metrics.jsonl: "masked_lm_accuracy".
-      title: in running text and on pages: "masked LM accuracy".
-      short: in a line of the log: "mlm".
-      form: how it is written: a share as per cent, or a plain number.
-      better: which direction is better.
-    """
-
-    name: str
-    title: str
-    short: str
-    form: Literal["share", "number"] = "share"
-    better: Literal["higher", "lower"] = "higher"
-
-    def text(self, value: float) -> str:
-        """The value as people read it: "36.3%" or "0.1234"."""
-        return f"{value:.1%}" if self.form == "share" else f"{value:.4f}"
+__all__ = [
+    "Batch",
+    "Field",
+    "Frozen",
+    "Metric",
+    "Parts",
+    "RowsTask",
+    "Task",
+    "TaskKind",
+    "Term",
+    "TermInfo",
+    "Together",
+    "at_least_one",
+    "batch_fields",
+    "means",
+    "metrics_of",
+]
 
 
 class Parts(Protocol):
-    """The parameters of a task: how they start, and what their dimensions are called.
+    """Parameters: how they start, and what their dimensions are called. A `jaxbert.models.model.Model` is one.
 
     Attributes:
       names: tree like the parameters, of dimension names (keys of a layout's tables, `jaxbert.core.sharding`).
@@ -99,8 +51,22 @@ class Parts(Protocol):
     names: Params
 
     def init(self, key: jax.Array) -> Params:
-        """Random parameters, float32, born in the layout's places when called under jit and a mesh."""
+        """Returns random parameters, float32, in the layout's places when called under jit and a mesh."""
         ...
+
+
+class Together:
+    """Several `Parts` under one name each: {"generator": ..., "discriminator": ...}. Each draws from its own key."""
+
+    def __init__(self, parts: Mapping[str, Parts]):
+        self.parts = dict(parts)
+        self.names: Params = {name: part.names for name, part in self.parts.items()}
+
+    def init(self, key: jax.Array) -> Params:
+        """See `Parts`."""
+        return {
+            name: part.init(jax.random.fold_in(key, index)) for index, (name, part) in enumerate(self.parts.items())
+        }
 
 
 class Task(Protocol):
@@ -108,36 +74,53 @@ class Task(Protocol):
 
     Attributes:
       terms: the terms of the loss, by name.
-      metrics: what is shown, in this order.
+      metrics: what is shown beside the loss of each term, in this order.
       fields: the fields of a clean batch, as `collate` gives them.
       parts: the parameters.
-      flops_per_row: analytic FLOPs of one row in one training step, forward and backward; MFU is measured by it.
+      teachers: models that teach and do not learn, by their key in `frozen`. Their parameters lie there in bfloat16,
+        in the layout's places, and no checkpoint holds them. The run provides them (`jaxbert.run.teacher`).
+      flops_per_row: analytic FLOPs of one row in one training step, forward and backward. MFU is measured by it.
+      conditions: what an evaluation fixes, in words: "15% masked". May be empty.
     """
 
     terms: Mapping[str, TermInfo]
     metrics: Sequence[Metric]
     fields: Mapping[str, Field]
     parts: Parts
+    teachers: Mapping[str, Parts]
     flops_per_row: float
+    conditions: str
 
     def check_rows(self, manifest: Mapping[str, Any], where: str) -> None:
-        """Raises InputError where the task cannot learn from rows with this manifest."""
+        """Raises InputError where the task cannot learn from rows with this manifest.
+
+        Args:
+          manifest: as `jaxbert rows` wrote it. Of rows that the run will make it has `policy` and `length` only.
+          where: the directory, or the key of the config, for the message.
+        """
         ...
 
     def collate(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Rows as they are stored, a structured array [n], as the fields of a batch, each (n, *shape). Pure."""
+        """Returns the fields of a batch, each (n, *shape), from rows as they are stored, a structured array [n]. Pure.
+
+        Rows that fill up the last batch of an evaluation have group 0 everywhere and label -1. They must weigh nothing.
+        """
         ...
 
-    def tables(self, tokenizer: Any, rows: Sequence[Any]) -> dict[str, np.ndarray]:
-        """The host arrays of `frozen` that follow from the tokenizer and the train rows (`data.pipeline.Rows`)."""
+    def tables(self, tokenizer: Tokenizer, rows: Callable[[], Sequence[Rows]]) -> dict[str, np.ndarray]:
+        """Returns the host arrays of `frozen`. `rows()` opens the train rows, for a task that counts in them."""
         ...
 
     def abstract_tables(self) -> dict[str, jax.ShapeDtypeStruct]:
-        """Shapes and dtypes of `tables`, without a file being read."""
+        """Returns shapes and dtypes of `tables`, without reading a file."""
+        ...
+
+    def real_tokens(self, batch: Batch) -> jax.Array:
+        """Returns the number of tokens in a clean batch that are no padding; throughput counts them."""
         ...
 
     def prepare(self, params: Params, frozen: Frozen, batch: Batch, key: jax.Array) -> Batch:
-        """The global batch with its answers added: masks, swaps, draws. The same bits on every mesh.
+        """Returns the global batch with its answers added: masks, swaps, draws. The same bits on every mesh.
 
         Runs once a step on the whole global batch, before micro-batches are cut. No gradient flows through it, so it
         may run a model on `params` (a generator that replaces tokens).
@@ -145,27 +128,108 @@ class Task(Protocol):
         ...
 
     def denominators(self, batch: Batch) -> dict[str, jax.Array]:
-        """The weight of each term over the prepared global batch, known before the first gradient."""
+        """Returns the weight of each term over the prepared global batch, known before the first gradient."""
         ...
 
     def compute(
         self, params: Params, frozen: Frozen, batch: Batch, *, dropout_key: jax.Array | None, dtype: Any
     ) -> dict[str, Term]:
-        """The terms over a prepared batch or micro-batch. The task runs its encoders itself. Without a key there is
-        no dropout.
+        """Returns the terms over a prepared batch or micro-batch. The task runs its encoders itself.
+
+        Without a `dropout_key` there is no dropout. `dtype` is that of activations and of weights in use.
         """
         ...
 
-    def measure(self, sums: Mapping[str, Term]) -> dict[str, float]:
-        """The metrics and the loss of each term ("masked_lm_loss") from terms that were summed over an evaluation.
+    def measure(self, sums: Mapping[str, Term]) -> dict[str, Any]:
+        """Returns the loss of each term ("masked_lm_loss") and the metrics, from the sums of terms.
 
-        The sums are float64 numpy arrays.
+        The step calls it with the terms of the global batch (jax arrays), and an evaluation with the sums over all its
+        batches (float64 numpy arrays). So it uses operators, and `at_least_one` for denominators. `means` does all for
+        metrics that are means.
         """
         ...
 
     def evaluation(self) -> Task:
-        """The same task as it is evaluated: with fixed masks of evaluation's rate, for example."""
+        """Returns the same task as it is evaluated: with fixed masks of evaluation's rate, for example."""
         ...
+
+
+class RowsTask:
+    """What most tasks have in common: batches are rows as `jaxbert rows` stores them, and metrics are means.
+
+    A subclass sets `terms`, `parts`, and writes `denominators` and `compute`; it may replace everything else.
+    """
+
+    terms: Mapping[str, TermInfo]
+    parts: Parts
+    metrics: Sequence[Metric] = ()
+    teachers: Mapping[str, Parts] = {}
+    flops_per_row = 0.0
+    conditions = ""
+
+    def __init__(self, length: int):
+        """Sets the fields of rows of L tokens."""
+        self.fields: Mapping[str, Field] = batch_fields(length)
+
+    def check_rows(self, manifest: Mapping[str, Any], where: str) -> None:
+        """See `Task`; accepts all rows."""
+        del manifest, where
+
+    def collate(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """See `Task`."""
+        return as_batch(rows)
+
+    def tables(self, tokenizer: Tokenizer, rows: Callable[[], Sequence[Rows]]) -> dict[str, np.ndarray]:
+        """See `Task`; there are none."""
+        del tokenizer, rows
+        return {}
+
+    def abstract_tables(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """See `Task`; there are none."""
+        return {}
+
+    def real_tokens(self, batch: Batch) -> jax.Array:
+        """See `Task`."""
+        return (batch["group"] > 0).sum()
+
+    def prepare(self, params: Params, frozen: Frozen, batch: Batch, key: jax.Array) -> Batch:
+        """See `Task`; the rows hold the answers already."""
+        del params, frozen, key
+        return batch
+
+    def denominators(self, batch: Batch) -> dict[str, jax.Array]:
+        """See `Task`."""
+        raise NotImplementedError
+
+    def compute(
+        self, params: Params, frozen: Frozen, batch: Batch, *, dropout_key: jax.Array | None, dtype: Any
+    ) -> dict[str, Term]:
+        """See `Task`."""
+        raise NotImplementedError
+
+    def measure(self, sums: Mapping[str, Term]) -> dict[str, Any]:
+        """See `Task`."""
+        return means(sums)
+
+    def evaluation(self) -> Task:
+        """See `Task`; an evaluation computes what training does, without dropout."""
+        return self
+
+
+def batch_fields(length: int) -> dict[str, Field]:
+    """Returns the fields that `as_batch` makes of rows of L tokens: tokens, types, group (B, L), label (B,); int32."""
+    row = Field((length,))
+    return {"tokens": row, "types": row, "group": row, "label": Field(())}
+
+
+def metrics_of(task: Task) -> list[Metric]:
+    """Returns all that a task measures: its metrics, then the loss of each term."""
+    return [*task.metrics, *(loss_metric(name, info) for name, info in task.terms.items())]
+
+
+def _as_it_is(config: RunConfig, manifest: Mapping[str, Any], parts: Collection[str]) -> RunConfig:
+    del manifest, parts
+    return config
 
 
 @dataclass(frozen=True)
@@ -175,7 +239,12 @@ class TaskKind:
     Attributes:
       make: (RunConfig, PhaseConfig) -> Task. Touches no file and no device.
       config: the class of `RunConfig.task` that selects it.
+      check: raises InputError at the first rule that a config breaks. Touches no file and no device.
+      judged: (config, manifest of the rows, parts of the parameters that are there) -> the config with which
+        `jaxbert evaluate` judges a model on these rows: without a teacher, and without terms that cannot be judged.
     """
 
     make: Callable[[RunConfig, PhaseConfig], Task]
-    config: type[TaskConfig]
+    config: type[TaskConfig] = TaskConfig
+    check: Callable[[RunConfig], None] = lambda config: None
+    judged: Callable[[RunConfig, Mapping[str, Any], Collection[str]], RunConfig] = _as_it_is

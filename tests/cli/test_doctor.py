@@ -30,10 +30,8 @@ def test_a_missing_package_is_broken_and_named(monkeypatch, capsys):
     assert cli.main(["doctor"]) == 2
     out, err = capsys.readouterr()
     assert "pip install 'no-such-package'" in out and "no backend" in out
-    assert (
-        err
-        == "jaxbert: error: broken: packages, no-such-package, devices, tfds (doctor). Do what the lines above say. [E-DOCTOR-BROKEN]\n"
-    )
+    assert err.startswith("jaxbert: error: broken: packages, no-such-package, devices, tfds (doctor). ")
+    assert err.endswith("[E-DOCTOR-BROKEN]\n")
 
 
 def test_a_backend_that_hangs_does_not_hang_the_doctor(monkeypatch):

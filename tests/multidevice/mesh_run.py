@@ -21,7 +21,9 @@ from jaxbert.config import (
     ScheduleConfig,
 )
 from jaxbert.core.sharding import global_batch, make_mesh, replicated
-from jaxbert.training.step import batch_fields, build, frozen_tables
+from jaxbert.objectives.vocabulary import frozen_tables
+from jaxbert.tasks.base import batch_fields
+from jaxbert.training.step import build
 
 sys.path.append(str(Path(__file__).parents[1] / "objectives"))
 

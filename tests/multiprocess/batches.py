@@ -16,7 +16,7 @@ import numpy as np
 from jaxbert.config import MeshConfig
 from jaxbert.core.sharding import global_batch, make_mesh
 from jaxbert.data.pipeline import Batches, Rows
-from jaxbert.training.step import batch_fields
+from jaxbert.tasks.base import batch_fields
 
 BATCH, STEPS, DEVICES = 16, 5, 4
 

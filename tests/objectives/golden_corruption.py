@@ -13,8 +13,8 @@ import jax
 import numpy as np
 
 from jaxbert.config import EncoderConfig, MaskedLMConfig, MaskingScheme
-from jaxbert.objectives import MaskedLM, masking
-from jaxbert.training.step import corrupt, frozen_tables
+from jaxbert.objectives import MaskedLM, masking, prepare
+from jaxbert.objectives.vocabulary import frozen_tables
 
 GOLDEN: Mapping[MaskingScheme, str] = {
     "token": "afde4983c79c60151cb64bcda558ca3c7e8b5045db7f8abf422e8427d621a0c7",
@@ -71,7 +71,7 @@ def corrupted(batch: Mapping[str, jax.Array], tables: Mapping[str, jax.Array], k
     for scheme, config in CONFIGS.items():
         objective = MaskedLM(config, EncoderConfig(vocab_size=VOCAB), length=LENGTH, slots=SLOTS)
         ids = {} if config.random_ids == "vocabulary" else {"random_ids": tables[config.random_ids]}
-        found[scheme] = corrupt([objective], dict(batch), {**tables, **ids}, key)
+        found[scheme] = prepare([objective], {}, {**tables, **ids}, dict(batch), key)
     return found
 
 

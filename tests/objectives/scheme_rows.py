@@ -10,19 +10,13 @@ import numpy as np
 import reference_masking as reference
 
 from jaxbert.config import (
-    DataConfig,
     EncoderConfig,
     MaskedLMConfig,
     MaskingScheme,
-    ObjectivesConfig,
-    OptimizerConfig,
-    PhaseConfig,
     RandomIds,
-    RunConfig,
-    ScheduleConfig,
 )
-from jaxbert.objectives import MaskedLM
-from jaxbert.training.step import corrupt, frozen_tables
+from jaxbert.objectives import MaskedLM, prepare
+from jaxbert.objectives.vocabulary import frozen_tables
 
 LENGTH, VOCAB = 64, 600
 PAD, UNK, CLS, SEP, MASK, FIRST = 0, 1, 2, 3, 4, 5
@@ -72,21 +66,6 @@ def make_rows(count: int, seed: int = 12) -> dict[str, np.ndarray]:
     return {"tokens": tokens, "types": types, "group": group, "label": np.zeros(count, np.int32)}
 
 
-def run_config(masked: MaskedLMConfig) -> RunConfig:
-    """A run that masks so; the rest says nothing."""
-    schedule = ScheduleConfig(peak=1e-3, warmup_steps=1)
-    return RunConfig(
-        name="rows",
-        encoder=EncoderConfig(
-            vocab_size=VOCAB, hidden_size=8, num_layers=1, num_heads=1, intermediate_size=8, max_positions=LENGTH
-        ),
-        optimizer=OptimizerConfig(name="adamw"),
-        objectives=ObjectivesConfig(masked_lm=masked),
-        data=DataConfig(source="none"),
-        phases=(PhaseConfig(length=LENGTH, batch_size=8, steps=1, schedule=schedule),),
-    )
-
-
 class Setting(NamedTuple):
     """How rows are masked: config, M, and how often each token stands in the corpus."""
 
@@ -98,7 +77,7 @@ class Setting(NamedTuple):
         return MaskedLM(self.config, EncoderConfig(vocab_size=VOCAB), length=LENGTH, slots=self.slots)
 
     def tables(self) -> dict[str, np.ndarray]:
-        return frozen_tables(SPECIAL, MASK, WORD_START, config=run_config(self.config), counts=self.count_V)
+        return frozen_tables(SPECIAL, MASK, WORD_START, masked=self.config, longest=LENGTH, counts=self.count_V)
 
     def id_shares(self) -> np.ndarray:
         """float64 [V]: what a random id is drawn from."""
@@ -116,7 +95,7 @@ class Masked(NamedTuple):
 def mask_rows(rows: dict[str, np.ndarray], setting: Setting, seed: int, part: int) -> Masked:
     """As the training step corrupts them, `part` rows at a time under keys of their own."""
     objective, tables = setting.objective(), setting.tables()
-    program = jax.jit(lambda batch, tables, key: corrupt([objective], batch, tables, key))
+    program = jax.jit(lambda batch, tables, key: prepare([objective], {}, tables, batch, key))
     seen, chosen = rows["tokens"].copy(), np.zeros(rows["tokens"].shape, bool)
     for number, start in enumerate(range(0, len(seen), part)):
         batch = {name: value[start : start + part] for name, value in rows.items()}

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from jaxbert.config import EncoderConfig, MaskedLMConfig
-from jaxbert.objectives import MaskedLM
-from jaxbert.training.step import corrupt, frozen_tables
+from jaxbert.objectives import MaskedLM, prepare
+from jaxbert.objectives.vocabulary import frozen_tables
 
 sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "data")]
 
@@ -56,12 +56,12 @@ def clean() -> dict[str, np.ndarray]:
 def mask(clean: dict[str, np.ndarray], seed: int) -> Masked:
     """All rows as the training step corrupts them; which are chosen is read off the slots."""
     objective = MaskedLM(MaskedLMConfig(), EncoderConfig(vocab_size=VOCAB), length=LENGTH, slots=SLOTS)
-    program = jax.jit(partial(corrupt, [objective]))
+    program = jax.jit(partial(prepare, [objective], {}))
     seen, chosen = clean["tokens"].copy(), np.zeros((len(clean["tokens"]), LENGTH), bool)
     for number, start in enumerate(range(0, len(seen), PART)):
         part = {name: value[start : start + PART] for name, value in clean.items()}
         key = jax.random.fold_in(jax.random.key(seed), number)
-        found = jax.device_get(program(part, frozen_tables(SPECIAL, MASK), key))
+        found = jax.device_get(program(frozen_tables(SPECIAL, MASK), part, key))
         assert found["slots"].shape == (len(part["tokens"]), SLOTS), "the same number of slots in every row"
         filled = found["slot_weight"] > 0
         row, _ = np.nonzero(filled)

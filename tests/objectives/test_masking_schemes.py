@@ -262,7 +262,7 @@ def first_drawn(scheme: MaskingScheme, seed: int) -> np.ndarray:
         slots=1,
         tables=tables,
     )
-    return np.asarray(masking.SCHEMES[scheme](candidates, how.config, jax.random.key(seed)))
+    return np.asarray(masking.SCHEMES[scheme].choose(candidates, how.config, jax.random.key(seed)))
 
 
 LENGTHS = {

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from jaxbert.config import EncoderConfig, SentenceOrderConfig
-from jaxbert.objectives import SentenceOrder
+from jaxbert.objectives import SentenceOrder, prepare
 from jaxbert.objectives.pairs import swap_segments
-from jaxbert.training.step import corrupt
 
 LENGTH, CLS, SEP = 24, 2, 3
 
@@ -58,7 +57,7 @@ def pairs() -> list[tuple[list[int], list[int], int]]:
 @pytest.fixture(scope="module")
 def swapped(pairs) -> dict[str, np.ndarray]:
     objective = SentenceOrder(SentenceOrderConfig(swap=0.4), EncoderConfig(), length=LENGTH, slots=4)
-    program = jax.jit(lambda batch, key: corrupt([objective], batch, {}, key))
+    program = jax.jit(lambda batch, key: prepare([objective], {}, {}, batch, key))
     return jax.device_get(program(stacked([laid_out(*pair) for pair in pairs]), jax.random.key(1)))
 
 

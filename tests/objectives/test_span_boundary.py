@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from jaxbert.config import EncoderConfig, MaskedLMConfig, SpanBoundaryConfig
-from jaxbert.objectives import MaskedLM, SpanBoundary
-from jaxbert.training.step import corrupt
+from jaxbert.objectives import MaskedLM, SpanBoundary, prepare
 
 sys.path.append(str(Path(__file__).parent))
 
@@ -33,7 +32,7 @@ def found(clean) -> dict[str, np.ndarray]:
     """Masked by spans up to 30%, so that many meet; random ids of the whole vocabulary, special ones among them."""
     how = Setting(MaskedLMConfig(scheme="span", rate=0.3), SLOTS, np.ones(VOCAB))
     boundary = SpanBoundary(SpanBoundaryConfig(max_targets=MOST), EncoderConfig(), length=LENGTH, slots=SLOTS)
-    program = jax.jit(lambda batch, tables, key: corrupt([how.objective(), boundary], batch, tables, key))
+    program = jax.jit(lambda batch, tables, key: prepare([how.objective(), boundary], {}, tables, batch, key))
     return jax.device_get(program(clean, how.tables(), jax.random.key(6)))
 
 
@@ -68,7 +67,9 @@ def test_every_slot_has_legal_places_and_the_tokens_are_the_masked_lms(clean, fo
         MaskedLMConfig(scheme="span", rate=0.3), EncoderConfig(vocab_size=VOCAB), length=LENGTH, slots=SLOTS
     )
     tables = Setting(alone.config, SLOTS, np.ones(VOCAB)).tables()
-    without = jax.jit(lambda batch, tables, key: corrupt([alone], batch, tables, key))(clean, tables, jax.random.key(6))
+    without = jax.jit(lambda batch, tables, key: prepare([alone], {}, tables, batch, key))(
+        clean, tables, jax.random.key(6)
+    )
     for name, value in without.items():
         np.testing.assert_array_equal(found[name], value)
 
@@ -84,7 +85,7 @@ def by_hand(text: str, masked: str) -> list[tuple[int, int, int, int]]:
     batch = {"tokens": tokens, "group": group, "slots": padded, "slot_weight": weight}
     batch = jax.tree.map(jnp.asarray, batch)
     tables = {"special": jnp.asarray(SPECIAL)}
-    found = jax.device_get(objective.corrupt(batch, tables, jax.random.key(0)))
+    found = jax.device_get(objective.prepare({}, tables, batch, jax.random.key(0)))
     counts = found["span_weight"][0] > 0
     return list(zip(*(found[name][0][counts].tolist() for name in ("slots", *FIELDS)), strict=True))
 

@@ -101,7 +101,7 @@ def theirs_of(
         extra = {"projection/kernel": kernel.requires_grad_(), "projection/bias": bias.requires_grad_()}
         hidden = hidden @ kernel + bias
     near = torch.nn.CosineEmbeddingLoss(reduction="mean")(hidden, target, torch.ones(len(hidden)).double())
-    (objective.weights["soft_targets"] * soft + objective.weights["cosine"] * near).backward()
+    (objective.terms["soft_targets"].weight * soft + objective.terms["cosine"].weight * near).backward()
     gradients = {name: weight.grad.numpy() for name, weight in (*student.named_parameters(), *extra.items())}
     return Theirs({"soft_targets": soft.item(), "cosine": near.item()}, gradients)
 
@@ -116,11 +116,11 @@ def ours_of(objective: Distillation, params: Params, teacher_params: Params) -> 
 
         def loss(params: Params, teacher: Params) -> tuple[jax.Array, Any]:
             hidden = model.hidden(params, rows, dtype=dtype)
-            terms = objective.terms(model, params, {"teacher": teacher}, rows, hidden)
+            terms = objective.compute(model, params, {"teacher": teacher}, rows, hidden)
             assert terms.keys() == set(TERMS)
             means = {name: term.sum / weight[name] for name, term in terms.items()}
             counted = [term.weight - weight[name] for name, term in terms.items()]
-            return sum(objective.weights[name] * means[name] for name in TERMS), (means, counted)
+            return sum(objective.terms[name].weight * means[name] for name in TERMS), (means, counted)
 
         step = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
         (_, (means, counted)), (gradients, of_teacher) = step(*wide)
@@ -172,7 +172,7 @@ def test_a_float32_run_is_near(tmp_path: Path) -> None:
 
     def terms(params: Params, frozen: Params) -> Any:
         hidden = model.hidden(params, rows)
-        return objective.terms(model, params, frozen, rows, hidden)
+        return objective.compute(model, params, frozen, rows, hidden)
 
     found = jax.jit(terms)(params, {"teacher": teacher_params})
     for name, value in expected.terms.items():

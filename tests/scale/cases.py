@@ -30,7 +30,11 @@ from jaxbert.config import (
     SpanBoundaryConfig,
 )
 from jaxbert.core.sharding import global_batch, make_mesh, replicated
-from jaxbert.training.step import batch_fields, build, corrupt, frozen_tables, phase_objectives
+from jaxbert.objectives import prepare
+from jaxbert.objectives.vocabulary import frozen_tables
+from jaxbert.tasks.base import batch_fields
+from jaxbert.tasks.pretraining import phase_objectives
+from jaxbert.training.step import build
 
 LENGTH, BATCH, VOCAB, STEPS, SPECIAL = 32, 16, 500, 10, 5
 ENCODER = EncoderConfig(
@@ -144,7 +148,9 @@ def run(case: Case, look: bool = False) -> dict[str, Any]:
     program = build(config, mesh)
     special = np.arange(VOCAB) < SPECIAL
     starts = np.arange(VOCAB) % 3 != 0
-    tables = frozen_tables(special, 4, starts, config=config, counts=1000 // np.arange(1, VOCAB + 1))
+    tables = frozen_tables(
+        special, 4, starts, masked=config.objectives.masked_lm, longest=LENGTH, counts=1000 // np.arange(1, VOCAB + 1)
+    )
     figures, seen, judged = [], {}, {}
     with jax.set_mesh(mesh):
         frozen = replicated(mesh, tables)
@@ -157,7 +163,7 @@ def run(case: Case, look: bool = False) -> dict[str, Any]:
                 mesh, lambda lo, hi, rows=rows: {k: v[lo:hi] for k, v in rows.items()}, BATCH, batch_fields(LENGTH)
             )
             if look and number == 0:
-                made = jax.jit(lambda b, t, k: corrupt(phase_objectives(config, config.phases[0]), b, t, k))
+                made = jax.jit(lambda b, t, k: prepare(phase_objectives(config, config.phases[0]), {}, t, b, k))
                 seen = jax.device_get(made(batch, frozen, jax.random.key(3)))
                 judged = jax.device_get(program.evaluate(state["params"], frozen, batch, np.int32(0)))
             state, metrics = program.step(state, frozen, batch)

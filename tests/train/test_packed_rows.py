@@ -23,9 +23,9 @@ from jaxbert.config import (
 from jaxbert.convert.hf import write_hf
 from jaxbert.data.corpus import make_rows
 from jaxbert.data.pipeline import Rows
+from jaxbert.data.policies import POLICIES
 from jaxbert.models.model import Model
-from jaxbert.objectives import OBJECTIVES
-from jaxbert.objectives.base import SINGLES
+from jaxbert.objectives import OBJECTIVES, policies_of
 from jaxbert.run.pretrain import pretrain
 from jaxbert.text.tokenizers import Tokenizer
 
@@ -67,8 +67,11 @@ def test_rows_hold_several_documents(packed: Path) -> None:
 
 
 def test_every_objective_over_single_texts_takes_them() -> None:
-    singles = {name for name, kind in OBJECTIVES.items() if name not in ("next_sentence", "sentence_order")}
-    assert all(set(SINGLES) <= set(OBJECTIVES[name].policies) for name in singles)
+    over_pairs = {"next_sentence", "sentence_order"}
+    singles = {name for name, policy in POLICIES.items() if policy.layout != "pair"}
+    assert "packed" in singles
+    assert all(singles <= set(policies_of(kind)) for name, kind in OBJECTIVES.items() if name not in over_pairs)
+    assert all(singles.isdisjoint(policies_of(OBJECTIVES[name])) for name in over_pairs)
 
 
 @pytest.mark.parametrize("scheme", ["token", "whole_word", "ngram", "span", "frequency"])

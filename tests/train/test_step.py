@@ -16,11 +16,11 @@ from jaxbert.config import (
     PhaseConfig,
     RunConfig,
     ScheduleConfig,
-    slots,
 )
 from jaxbert.core.sharding import replicated, single_device_mesh
-from jaxbert.objectives import make_objectives
-from jaxbert.training.step import build, corrupt, frozen_tables, gradients, hand_over
+from jaxbert.objectives.vocabulary import frozen_tables
+from jaxbert.tasks import make_task
+from jaxbert.training.step import build, gradients, hand_over
 
 LENGTH, BATCH, VOCAB = 16, 8, 100
 ENCODER = EncoderConfig(
@@ -89,19 +89,17 @@ def test_clipping_each_micro_batch_as_googles_cores_do():
 
     mesh = single_device_mesh()
     program = build(CONFIG, mesh)
-    objectives = make_objectives(CONFIG.objectives, ENCODER, length=LENGTH, slots=slots(CONFIG, CONFIG.phases[0]))
+    task = make_task(CONFIG, CONFIG.phases[0])
     key, _ = jax.random.split(jax.random.fold_in(jax.random.key(CONFIG.seed, impl="threefry2x32"), 0))
     with jax.set_mesh(mesh):
         params = program.init(0)["params"]
-        whole = corrupt(objectives, jax.tree.map(jax.numpy.asarray, _batch(0)), _frozen(mesh), key)
+        whole = task.prepare(params, _frozen(mesh), jax.tree.map(jax.numpy.asarray, _batch(0)), key)
     params, whole = jax.device_get((params, whole))
-    denominators = {name: d for part in objectives for name, d in part.denominators(whole).items()}
+    denominators = task.denominators(whole)
     summed, raw = jax.tree.map(np.zeros_like, params), []
     for a in range(accumulation):
         rows = {name: x[a::accumulation] for name, x in whole.items()}
-        share, _ = gradients(
-            program.model, objectives, params, {}, rows, denominators, dropout_key=None, dtype="float32", accumulation=1
-        )
+        share, _ = gradients(task, params, {}, rows, denominators, dropout_key=None, dtype="float32", accumulation=1)
         raw.append(float(optax.global_norm(share)))
         summed = jax.tree.map(lambda s, g: s + g * min(1.0, clip / accumulation / raw[-1]), summed, share)
     assert min(raw) > clip / accumulation, "each share must be cut, or this test shows nothing"
@@ -110,11 +108,42 @@ def test_clipping_each_micro_batch_as_googles_cores_do():
 
 
 def test_loss_is_the_global_mean():
-    """Terms are divided by the weight of the whole batch, not by the mean of the micro-batches' weights."""
-    _, metrics = _run(CONFIG, 1)
-    first = metrics[0]
-    np.testing.assert_allclose(first["loss"], first["masked_lm_loss"] + first["next_sentence_loss"], rtol=1e-6)
-    assert 0 < first["loss"] < 2 * np.log(VOCAB)
+    """Terms are divided by the weight of the whole batch. A mean of the micro-batches' means would be another number.
+
+    Rows a::2 are micro-batch a. Those of micro-batch 0 are full and have labels; those of micro-batch 1 are short, and
+    one of them has a label.
+    """
+    accumulation, length = 2, np.where(np.arange(BATCH) % 2, 4, LENGTH)
+    clean = _batch()
+    group = (np.arange(LENGTH) < length[:, None]).astype(np.int32)
+    clean |= {"group": group, "tokens": np.maximum(clean["tokens"], 5) * group}
+    clean["label"] = np.where(np.arange(BATCH) % 2, np.where(np.arange(BATCH) == 1, 0, -1), 1).astype(np.int32)
+    phase = dataclasses.replace(CONFIG.phases[0], accumulation=accumulation)
+    config = dataclasses.replace(CONFIG, phases=(phase,))
+    mesh = single_device_mesh()
+    program = build(config, mesh)
+    key, _ = jax.random.split(jax.random.fold_in(jax.random.key(config.seed, impl="threefry2x32"), 0))
+    with jax.set_mesh(mesh):
+        state = program.init(0)
+        whole = program.task.prepare(state["params"], _frozen(mesh), jax.tree.map(jax.numpy.asarray, clean), key)
+        parts = [
+            program.task.compute(
+                state["params"], {}, {name: x[a::accumulation] for name, x in whole.items()},
+                dropout_key=None, dtype="float32",
+            )
+            for a in range(accumulation)
+        ]  # fmt: skip
+        parts = jax.device_get(parts)
+        found = jax.device_get(program.step(state, _frozen(mesh), clean)[1])
+    expected = mean_of_means = 0.0
+    for name in ("masked_lm", "next_sentence"):
+        sums, weights = (np.array([getattr(part[name], of) for part in parts]) for of in ("sum", "weight"))
+        assert weights[0] > 1.5 * weights[1] > 0
+        np.testing.assert_allclose(found[f"{name}_loss"], sums.sum() / weights.sum(), rtol=1e-5)
+        expected += sums.sum() / weights.sum()
+        mean_of_means += (sums / weights).mean()
+    np.testing.assert_allclose(found["loss"], expected, rtol=1e-5)
+    assert abs(expected - mean_of_means) > 1e-3 * expected, "both ways must differ, or this test shows nothing"
 
 
 def test_non_finite_step_changes_nothing_and_is_counted():
@@ -143,7 +172,7 @@ def test_non_finite_step_changes_nothing_and_is_counted():
 def test_build_is_abstract_and_says_what_it_takes():
     mesh = single_device_mesh()
     program = build(CONFIG, mesh)
-    step, state, batch = program
+    step, state, batch = program.step, program.state, program.batch
     assert state["params"]["encoder"]["embeddings"]["word"]["table"].shape == (128, 16)
     assert batch["tokens"].shape == (BATCH, LENGTH)
     with jax.set_mesh(mesh):

@@ -15,6 +15,11 @@ from jaxbert.data.draws import Draws
 #   joined    [CLS] s1 [SEP] s2 [SEP] ..., token type 0 everywhere, one attention group;
 #   isolated  [CLS] s1 [SEP] [CLS] s2 [SEP] ..., token type 0 everywhere, an attention group each.
 Arrangement = Literal["pair", "joined", "isolated"]
+# The meaning of a row's label:
+#   none          rows have no label (-1);
+#   continuation  0: B follows A in its document; 1: B comes from elsewhere;
+#   order         0: B follows A, so that training may swap them; 1: the pair counts as one that is out of order.
+Label = Literal["none", "continuation", "order"]
 
 NO_PAIR = -1
 
@@ -70,10 +75,7 @@ class Policy:
       segments: L -> K, the most segments that a row can have.
       sentences: whether it needs documents that are split into sentences.
       drawn: whether it makes random choices. Without them, a second pass would give the rows of the first again.
-      label: the meaning of a row's label, by which objectives choose. "none": rows have no labels (all are -1).
-        "continuation": 0 says that the second segment follows the first, 1 that it comes from another document.
-        "order": 0 says that the segments are in the order of the text, so that a training step may swap them; 1 counts
-        as a pair out of order.
+      label: the meaning of a row's label (`Label`), by which objectives choose their rows.
       shortest: the smallest L that it can work with.
     """
 
@@ -82,7 +84,7 @@ class Policy:
     segments: Callable[[int], int]
     sentences: bool
     drawn: bool
-    label: str = "none"
+    label: Label = "none"
     shortest: int = 8
 
     @property

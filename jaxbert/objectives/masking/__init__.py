@@ -1,8 +1,7 @@
 """Which tokens are predicted, and what stands in their place: decided by random bits, comparisons and whole numbers.
 
 No logarithm, exponential or floating-point transform stands between the bits and a decision, so that the masks are the
-same bits on CPU, GPU and TPU and on every mesh (threefry only). A new scheme is a file here, a line in `SCHEMES` and
-its name in `jaxbert.config.MaskingScheme`.
+same bits on CPU, GPU and TPU and on every mesh (threefry only). A new scheme is a file here and a line in `SCHEMES`.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from jaxbert.config import MaskingScheme
-from jaxbert.objectives.masking.frequency import choose_by_frequency, smoothed_weights
+from jaxbert.objectives.masking.frequency import choose_by_frequency, frequency_tables, smoothed_weights
 from jaxbert.objectives.masking.ngrams import choose_ngrams, choose_words
 from jaxbert.objectives.masking.scheme import Candidates, Scheme
 from jaxbert.objectives.masking.slots import budgets, cumulative, replace, to_slots
@@ -32,9 +31,9 @@ __all__ = [
 ]
 
 SCHEMES: Mapping[MaskingScheme, Scheme] = {
-    "token": choose_tokens,
-    "whole_word": choose_words,
-    "ngram": choose_ngrams,
-    "span": choose_spans,
-    "frequency": choose_by_frequency,
+    "token": Scheme(choose_tokens),
+    "whole_word": Scheme(choose_words),
+    "ngram": Scheme(choose_ngrams),
+    "span": Scheme(choose_spans, replaces_spans=True),
+    "frequency": Scheme(choose_by_frequency, tables=frequency_tables, counts=True),
 }

@@ -26,6 +26,11 @@ def smoothed_weights(count_V: np.ndarray, smoothing: float, length: int) -> np.n
     return np.maximum(np.round(weight / weight.max() * largest), 1).astype(np.uint32)
 
 
+def frequency_tables(config: MaskedLMConfig, counts: np.ndarray, longest: int) -> dict[str, np.ndarray]:
+    """Returns `smoothed`, the weight of each token; see `Scheme.tables`."""
+    return {"smoothed": smoothed_weights(counts, config.smoothing, longest)}
+
+
 def choose_by_frequency(candidates: Candidates, config: MaskedLMConfig, key: jax.Array) -> jax.Array:
     """See `Scheme`; the budget is exact (all of them where fewer are maskable)."""
     del config

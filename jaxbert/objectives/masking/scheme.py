@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -35,8 +36,22 @@ class Candidates(NamedTuple):
     tables: Mapping[str, jax.Array]
 
 
-# (candidates, config, key) -> chosen, bool (B, L): never more than the budget, and none that is not maskable.
-Scheme = Callable[[Candidates, MaskedLMConfig, jax.Array], jax.Array]
+@dataclass(frozen=True)
+class Scheme:
+    """How tokens are chosen; an entry of `jaxbert.objectives.masking.SCHEMES`.
+
+    Attributes:
+      choose: (candidates, config, key) -> chosen, bool (B, L). Chooses at most the budget, and only maskable tokens.
+      tables: (config, counts, L of the longest rows) -> further arrays for `Candidates.tables`, made on the host. The
+        counts say how often each token occurs in the train rows, (V,); they are zeros unless `counts` is set.
+      counts: whether `tables` needs the counts.
+      replaces_spans: whether a run of chosen tokens is replaced as one: all by [MASK], all at random, or none.
+    """
+
+    choose: Callable[[Candidates, MaskedLMConfig, jax.Array], jax.Array]
+    tables: Callable[[MaskedLMConfig, np.ndarray, int], Mapping[str, np.ndarray]] = lambda config, counts, longest: {}
+    counts: bool = False
+    replaces_spans: bool = False
 
 
 def ranks(among_BL: jax.Array, key: jax.Array) -> jax.Array:
