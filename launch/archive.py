@@ -17,6 +17,7 @@ from pathlib import Path
 
 from jaxbert.errors import InputError
 
+_HERE = Path(__file__).resolve().parent
 LOCK = "requirements.lock"
 # 1 January 1980, the earliest time that all archive tools accept, in seconds since 1970.
 _TIME = 315_532_800
@@ -86,7 +87,7 @@ def archive(*, lock: str = "", config: Path | None = None) -> Archive:
 
 def checkout() -> Path:
     """Returns the root of the repository; if jaxbert is not installed from one, the directory above this one."""
-    return Path(__file__).resolve().parent.parent
+    return _HERE.parent
 
 
 def code_hash() -> str:
@@ -100,13 +101,12 @@ def code_hash() -> str:
 def _package() -> Iterator[tuple[str, bytes]]:
     """Yields (path in the archive, content) of every file of the package."""
     import jaxbert.configs
-    import jaxbert.launch
 
     import jaxbert
 
-    roots = {"jaxbert": jaxbert, "jaxbert/configs": jaxbert.configs, "jaxbert/launch": jaxbert.launch}
-    for name, package in roots.items():
-        (root,) = {Path(place).resolve() for place in package.__path__}
+    roots = {"jaxbert": jaxbert.__path__, "jaxbert/configs": jaxbert.configs.__path__, "jaxbert/launch": [_HERE]}
+    for name, places in roots.items():
+        (root,) = {Path(place).resolve() for place in places}
         for path in sorted(root.rglob("*")):
             inside = path.relative_to(root)
             # In an installed package, configs and launch are inside jaxbert. They are packed once, from their roots.
