@@ -18,6 +18,7 @@ from pathlib import Path
 
 from jaxbert.errors import InputError
 
+_HERE = Path(__file__).resolve().parent
 LOCK = "requirements.lock"
 # 1 January 1980, the earliest time that all archive tools accept, in seconds since 1970.
 _TIME = 315_532_800
@@ -87,7 +88,7 @@ def archive(*, lock: str = "", config: Path | None = None) -> Archive:
 
 def checkout() -> Path:
     """Returns the root of the repository; if jaxbert is not installed from one, the directory above this one."""
-    return Path(__file__).resolve().parent.parent
+    return _HERE.parent
 
 
 def code_hash() -> str:

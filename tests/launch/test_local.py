@@ -33,3 +33,38 @@ def test_a_dry_run_prints_and_starts_nothing(tmp_path: Path, capsys):
 def test_bad_input_is_found_before_anything_starts(tmp_path: Path, capsys, more: list[str], said: str):
     assert main(["launch", "local", "smoke", "--workdir", str(tmp_path / "run"), *more]) == 2
     assert said in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("ends", "restarts", "code", "starts"),
+    [
+        ([(0, False)], 5, 0, 1),
+        ([(3, False), (3, False), (0, False)], 5, 0, 3),
+        ([(3, False), (3, False), (3, False)], 2, 3, 3),
+        ([(3, False)], 0, 3, 1),
+        # A signal to the launcher is meant for the run.
+        ([(3, True)], 5, 3, 1),
+        ([(3, False), (4, False)], 5, 4, 2),
+        ([(1, False)], 5, 1, 1),
+        ([(2, False)], 5, 2, 1),
+    ],
+)
+def test_only_exit_3_is_restarted(ends, restarts: int, code: int, starts: int, monkeypatch, tmp_path: Path, capsys):
+    from jaxbert.launch import local
+
+    jobs = []
+
+    def run(job, *, grace_s: float) -> tuple[int, bool]:
+        jobs.append(job)
+        return ends[len(jobs) - 1]
+
+    monkeypatch.setattr(local, "run", run)
+    arguments = ["launch", "local", "smoke", "--workdir", str(tmp_path / "run"), "--processes", "2"]
+    if code:
+        with pytest.raises(SystemExit) as end:
+            main([*arguments, "--restarts", str(restarts)])
+        assert end.value.code == code
+    else:
+        assert main([*arguments, "--restarts", str(restarts)]) == 0
+    assert len(jobs) == starts
+    assert capsys.readouterr().err.count("started again") == starts - 1
