@@ -32,7 +32,8 @@ def test_a_missing_package_is_broken_and_named(monkeypatch, capsys):
     assert "pip install 'no-such-package'" in out and "no backend" in out
     assert (
         err
-        == "jaxbert: error: broken: packages, no-such-package, devices, tfds (doctor). Do what the lines above say. [E-DOCTOR-BROKEN]\n"
+        == "jaxbert: error: broken: packages, no-such-package, devices, tfds (doctor). Do what the lines above say. "
+        "[E-DOCTOR-BROKEN]\n"
     )
 
 

@@ -98,7 +98,7 @@ def test_a_head_that_the_file_has_not_is_never_made_up(published: Path, tmp_path
     for head in ("pooled", "masked_lm", "next_sentence"):
         with pytest.raises(InputError, match=r"has no \w+ head \(heads: none\)"):
             getattr(loaded, head)(loaded.params, hidden)
-    with pytest.raises(InputError, match="no masked_lm head.*E-MODEL-HEAD"):
+    with pytest.raises(InputError, match=r"no masked_lm head.*E-MODEL-HEAD"):
         fill_mask(loaded, ["w0 [MASK]"])
 
 
@@ -268,9 +268,9 @@ def test_a_head_that_is_asked_for_and_not_there_starts_at_random(
     assert whole.params.keys() == jaxbert.load(published).params.keys() and len(caplog.messages) == 2
     jaxbert.load(published, heads=["token_classification"])
     assert "starts at random" in caplog.messages[-1] and caplog.records[-1].levelname == "WARNING"
-    with pytest.raises(InputError, match="'classifier'.*E-MODEL-HEAD"):
+    with pytest.raises(InputError, match=r"'classifier'.*E-MODEL-HEAD"):
         jaxbert.load(published, heads=["classifier"])
-    with pytest.raises(InputError, match="masked_lm.*E-MODEL-CLASSES"):
+    with pytest.raises(InputError, match=r"masked_lm.*E-MODEL-CLASSES"):
         jaxbert.load(published, heads={"masked_lm": 3})
     model.save(tmp_path / "out")
     assert "sequence_classification" in jaxbert.load(tmp_path / "out").params
