@@ -10,6 +10,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from jaxbert.core.machine import cores
+
 # What every side's process is started with. `jaxbert pretrain` asks for huge pages itself; they help the peer as well.
 ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 RESULTS = Path(__file__).parent / "results"
@@ -25,7 +27,7 @@ def machine() -> dict[str, Any]:
 
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "devices": [device.device_kind for device in jax.devices()],
         "system": platform.system(),

@@ -24,7 +24,7 @@ import original
 import row_statistics
 
 from jaxbert.config import EncoderConfig, MaskedLMConfig
-from jaxbert.data.policies import TokenShard
+from jaxbert.data.policies.segments import TokenShard
 from jaxbert.data.records import read_records
 from jaxbert.data.rows import assemble
 from jaxbert.objectives import MaskedLM

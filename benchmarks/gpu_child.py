@@ -147,7 +147,6 @@ PACKED_TOLERANCE = 1e-5
 NOT_NEEDED = [
     "array_record",
     "botocore",
-    "grain",
     "matplotlib",
     "psutil",
     "pyarrow",

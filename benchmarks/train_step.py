@@ -26,6 +26,7 @@ import numpy as np
 from common import ENVIRONMENT, write
 
 from jaxbert.config import DataConfig, PhaseConfig, RunConfig, ScheduleConfig, find_config, slots
+from jaxbert.core.machine import cores
 
 TOLERANCE = 1e-4  # between the losses, as a share
 RATE = 1e-4
@@ -141,7 +142,7 @@ def peer_step(case: Case, directory: Path, bfloat16: bool, compiled: bool) -> Ca
 
     from jaxbert.training.optim import clip_norm
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(cores())
     torch.manual_seed(0)
     config = run_config(case)
     model = peer.make_peer(config.encoder)
@@ -199,7 +200,7 @@ class Side:
 
     def __init__(self, name: str, side: str, directory: str):
         command = [sys.executable, __file__, "--work", side, "--case", name, "--directory", directory]
-        environment = {**os.environ, **ENVIRONMENT, "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0)))}
+        environment = {**os.environ, **ENVIRONMENT, "OMP_NUM_THREADS": str(cores())}
         self.errors = Path(directory) / f"{side}.txt"  # not a pipe: nobody would read it while the side runs
         with self.errors.open("w", encoding="utf-8") as errors:
             self.process = subprocess.Popen(
@@ -277,17 +278,16 @@ def measure(name: str, names: list[str], rounds: int) -> dict[str, Any]:
 
 def settings(rounds: int) -> dict[str, Any]:
     """What was held fixed, for the results."""
-    cores = len(os.sched_getaffinity(0))
     return {
         "rounds": rounds,
         "warm_up_steps": WARM_UP,
-        "environment": {**ENVIRONMENT, "OMP_NUM_THREADS": str(cores)},
+        "environment": {**ENVIRONMENT, "OMP_NUM_THREADS": str(cores())},
         "ours": "jaxbert.training.step.build: corruption, forward, backward, clipping, AdamW; float32; state donated; "
         "the vocabulary projected at the masked slots only",
         "peer": "BertForPreTraining, sdpa attention, train mode; forward, backward, clip_grad_norm_, fused AdamW, "
         "zero_grad(set_to_none=True); no corruption; the vocabulary projected at every position, as it does with "
         "labels; bfloat16 is torch.autocast over the forward pass; compiled is torch.compile(model)",
-        "peer_threads": cores,
+        "peer_threads": cores(),
         "batch": "full rows, uniformly drawn ids, held in memory; the peer's as ours corrupted it once",
         "cases": {
             name: {

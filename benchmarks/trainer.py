@@ -32,6 +32,7 @@ from peer import load_params, make_optimizer, make_peer, peer_batch
 
 from jaxbert.config import PhaseConfig, RunConfig, horizon, load_json, slots
 from jaxbert.convert.read import read_model
+from jaxbert.core.machine import cores
 from jaxbert.core.sharding import replicated, single_device_mesh
 from jaxbert.data.pipeline import Batches, FixedBatches, Rows
 from jaxbert.evaluate.evaluation import evaluate_rows
@@ -155,7 +156,7 @@ def make_trainer(
 
 def train_theirs(config: RunConfig, out: Path) -> None:
     """Trains with Trainer; writes the model and figures.json into `out`."""
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(cores())
     steps = config.phases[0].steps
     started = time.perf_counter()
     data = Prepared(training_batches(config, steps))

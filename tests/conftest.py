@@ -32,7 +32,5 @@ def small_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     paragraphs = [" ".join(sentences[i : i + 9]) for i in range(0, 900, 9)]
     (out / "corpus.txt").write_text("\n\n".join(paragraphs), encoding="utf-8")
     config = DataConfig(source=f"text:{out}/corpus.txt", validation_fraction=0.1)
-    made = make_rows(
-        config, vocab_size=120, lengths=[32], seed=0, out=out, workers=1, sentence_structure=True, note=print
-    )
+    made = make_rows(config, vocab_size=120, lengths=[32], seed=0, out=out, workers=1, sentence_structure=True)
     return made[32]

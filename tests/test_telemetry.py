@@ -12,6 +12,7 @@ import struct
 import pytest
 
 from jaxbert.config import DistillationConfig, EncoderConfig
+from jaxbert.core.progress import Progress, duration
 from jaxbert.observe import telemetry
 from jaxbert.observe.board import Board
 from jaxbert.observe.energy import Estimated, Joined, Rapl
@@ -19,7 +20,6 @@ from jaxbert.observe.flops import step_flops
 from jaxbert.observe.lines import JsonLines
 from jaxbert.observe.meter import Meter, percentile
 from jaxbert.observe.peaks import Peak, measured_matmul, peak_flops
-from jaxbert.observe.progress import Progress, duration
 
 
 class Clock:

@@ -1,1 +1,1 @@
-"""Documents -> token records -> training rows -> batches. Imports no jax (only `pipeline` uses grain)."""
+"""Documents, token records, training rows, batches. Imports no jax."""

@@ -1,11 +1,11 @@
-"""Shards of records and rows made by an Apache Beam pipeline: one machine's function a shard, on many machines.
+"""An Apache Beam pipeline makes the shards of records and rows on many machines, one shard a call.
 
-What goes where: this process reads the source and cuts it into jobs, as it does without Beam (duplicates and the split
-are decided in the order of the whole corpus). Jobs and the files that they need go to `staging`, a directory that every
-worker of the runner reaches: a path on shared storage, or gs://, s3://, hdfs:// as Beam's own filesystems know them.
-A worker makes its shard in a directory of its own and puts it into `staging`; this process fetches it, holds it against
-its sha256, and goes on as if it had made it. So the bytes are those of a local run, and a killed run goes on: what lies
-finished in the output or in `staging` is not made again. `staging` is cleared at the end.
+This process reads the source and cuts it into jobs, as it does without Beam, because duplicates and the split are
+decided in the order of the whole corpus. Jobs and the files that they need go to `staging`, a directory that every
+worker of the runner reaches: a path on shared storage, or gs://, s3://, hdfs:// in Beam's filesystems. A worker makes
+its shard in a temporary directory and puts it into `staging`. This process fetches it, compares its sha256, and goes on
+as if it had made the shard. So the bytes equal those of a local run. A killed run continues: a shard that is finished
+in the output or in `staging` is not made again. `staging` is cleared at the end.
 
 Only this module knows Beam (extra `beam`); workers need jaxbert with that extra at the same version, for example in the
 image that --sdk_container_image names.
@@ -28,20 +28,23 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-import jaxbert.errors
+from jaxbert.core.progress import Progress
 from jaxbert.data import shards
+from jaxbert.data.directory import ShardDirectory
+from jaxbert.data.jobs import Job, MakeShard, pack_error, unpack_error
 from jaxbert.data.shards import ShardInfo
 from jaxbert.errors import CommandError, InputError, Interrupted, Stopped
+from jaxbert.stores.files import replacing
 
 _ANSWER, _JOB, _SHARD, _FILES = ".answer", ".job", ".shard", "files"
 
 
 @dataclass(frozen=True)
 class Beam:
-    """A runner of jobs in the place of processes on this machine.
+    """Runs jobs in a Beam pipeline instead of worker processes on this machine.
 
     Attributes:
-      options: of the pipeline, as on Beam's command line: "--runner=FlinkRunner", "--flink_master=...".
+      options: options of the pipeline, as on Beam's command line: "--runner=FlinkRunner", "--flink_master=...".
       staging: a directory that all workers reach.
     """
 
@@ -50,52 +53,66 @@ class Beam:
 
     @staticmethod
     def of(options: str, staging: str | None) -> Beam:
-        """From the command line.
+        """Returns the runner for the options of the command line.
 
         Raises:
-          InputError: Beam is not installed, no staging, or options that it does not know.
+          InputError: Beam is not installed, there is no staging directory, or Beam does not know an option.
         """
         try:
             from apache_beam.options.pipeline_options import PipelineOptions
             from apache_beam.runners import create_runner
         except ImportError:
             raise InputError(
-                "Apache Beam is not installed", where="--beam", fix='pip install "jaxbert[beam]", in its own venv.'
+                "Apache Beam is not installed",
+                where="--beam",
+                fix='pip install "jaxbert[beam]", in a separate venv.',
+                code="E-BEAM-INSTALL",
             ) from None
         if not staging:
             raise InputError(
-                "no directory that the workers reach", where="--staging", fix="Give one: --staging gs://BUCKET/DIR."
+                "there is no directory that the workers reach",
+                where="--staging",
+                fix="Give one: --staging gs://BUCKET/DIR.",
+                code="E-BEAM-STAGING",
             )
-        # Dashes may be left out: argparse would take "--runner=..." for an option of ours.
+        # The dashes may be left out, because argparse would take "--runner=..." for an option of jaxbert.
         given = [word if word.startswith("-") else f"--{word}" for word in shlex.split(options)]
-        # Beam warns of what it does not know, and goes on.
+        # Beam only warns of options that it does not know.
         known = PipelineOptions(given).get_all_options(drop_default=True)
         for option in given:
             name = option.removeprefix("--").partition("=")[0]
             if option.startswith("--") and name not in known and name.replace("-", "_") not in known:
-                raise InputError(f"Beam knows no option --{name}", where="--beam", fix="See its runner's page.")
+                raise InputError(
+                    f"Beam knows no option --{name}",
+                    where="--beam",
+                    fix="See the documentation of the runner.",
+                    code="E-BEAM-OPTION",
+                )
         try:
             create_runner(known.get("runner") or "DirectRunner")
         except (ValueError, ImportError, AttributeError) as error:
-            raise InputError(f"no such runner: {error}", where="--beam", fix="Give runner=DataflowRunner ...") from None
+            raise InputError(
+                f"no such runner: {error}",
+                where="--beam",
+                fix="Give for example runner=DataflowRunner.",
+                code="E-BEAM-OPTION",
+            ) from None
         return Beam(tuple(given), staging)
 
-    def run(
-        self, function: shards.MakeShard, jobs: Iterable[shards.Job], label: str
-    ) -> Iterator[tuple[str, ShardInfo]]:
-        """(split, shard) of each job, in order, all shards being where the jobs say.
+    def run(self, function: MakeShard, jobs: Iterable[Job], label: str) -> Iterator[tuple[str, ShardInfo]]:
+        """Yields (split, shard) of each job, in order, once the shards are in the directories of the jobs.
 
         Args:
-          function: makes one shard; of a module that can be imported.
-          jobs: read once, and kept in staging.
-          label: for the lines that are printed.
+          function: makes one shard. It belongs to a module that can be imported.
+          jobs: is read once, and kept in staging.
+          label: the label of the progress lines.
 
         Raises:
-          CommandError: as raised by `function`; of the first job that did.
+          CommandError: `function` raised it; the error of the first such job.
           Interrupted: the pipeline failed.
         """
         where: _Staging | None = None
-        order: list[shards.Job | tuple[str, ShardInfo]] = []
+        order: list[Job | tuple[str, ShardInfo]] = []
         due: list[str] = []
         for job in jobs:
             made = job.made()
@@ -112,7 +129,7 @@ class Beam:
             return
         if due:
             self._pipeline(partial(_make, root=where.root, function=function), due, label)
-        progress = shards.Progress(label, len(order))
+        progress = Progress(len(order), label=label, unit="shards")
         try:
             for one in order:
                 yield one if isinstance(one, tuple) else where.take(one)
@@ -130,7 +147,7 @@ class Beam:
                 (
                     pipeline
                     | "names" >> beam.Create(list(names))
-                    # Else a runner may take all of them for one bundle.
+                    # Otherwise a runner may put all names into one bundle.
                     | "spread" >> beam.Reshuffle()
                     | label >> beam.Map(function)
                 )
@@ -138,14 +155,15 @@ class Beam:
             raise Interrupted(
                 f"the pipeline failed: {' '.join(str(error).split())[:300]}",
                 where="--beam",
-                fix="See the runner's own log, and run the same command again: what is finished is kept.",
+                fix="See the log of the runner, and run the same command again: it keeps the finished shards.",
+                code="E-BEAM-PIPELINE",
             ) from error
 
 
 class _Staging:
-    """The files of one directory of shards in the making, in a directory that the workers reach."""
+    """The files of one unfinished directory of shards, in a directory that the workers reach."""
 
-    def __init__(self, staging: str, directory: shards.ShardDirectory):
+    def __init__(self, staging: str, directory: ShardDirectory):
         content = json.dumps([directory.kind, directory.arguments], sort_keys=True)
         self.root = f"{staging.rstrip('/')}/{directory.kind}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
         self._sent: set[Path] = set()
@@ -153,7 +171,7 @@ class _Staging:
     def has(self, name: str) -> bool:
         return bool(_files().exists(f"{self.root}/{name}"))
 
-    def put_job(self, job: shards.Job) -> None:
+    def put_job(self, job: Job) -> None:
         needs = tuple(job.needs())
         for path in needs:
             if path not in self._sent:
@@ -162,44 +180,43 @@ class _Staging:
                 self._sent.add(path)
         _write(f"{self.root}/{job.file}{_JOB}", pickle.dumps((job, needs)))
 
-    def take(self, job: shards.Job) -> tuple[str, ShardInfo]:
-        """Fetches a job's shard."""
+    def take(self, job: Job) -> tuple[str, ShardInfo]:
+        """Fetches the shard of a job."""
         kind, value = pickle.loads(_read(f"{self.root}/{job.file}{_ANSWER}"))
         if kind == "command_error":
-            # Not to be found again by the next try.
+            # Remove the answer, so that the next call makes the shard again.
             _files().delete([f"{self.root}/{job.file}{_ANSWER}"])
-            name, what, where, fix = value
-            raise getattr(jaxbert.errors, name)(what, where=where, fix=fix)
+            raise unpack_error(value)
         split, info = value
         place = job.directory.path / job.file
-        arriving = shards.partial_name(place)
+        temporary = shards.partial_name(place)
         try:
-            with _files().open(f"{self.root}/{job.file}{_SHARD}", **_plain()) as source, arriving.open("wb") as file:
+            with (
+                _files().open(f"{self.root}/{job.file}{_SHARD}", **_plain()) as source,
+                replacing(place, temporary=temporary) as file,
+            ):
                 shutil.copyfileobj(source, file)
                 file.flush()
-                os.fsync(file.fileno())
-            if shards.sha256_file(arriving) != info.sha256:
-                raise Stopped(
-                    "the shard is not what the worker made: its sha256 is another",
-                    where=f"{self.root}/{job.file}{_SHARD}",
-                    fix="Remove that directory and run the same command again.",
-                )
-            os.replace(arriving, place)
+                if shards.sha256_file(temporary) != info.sha256:
+                    raise Stopped(
+                        "the shard differs from the one that the worker made (sha256)",
+                        where=f"{self.root}/{job.file}{_SHARD}",
+                        fix="Remove that directory and run the same command again.",
+                        code="E-SHARD-DAMAGED",
+                    )
         except OSError as error:
             raise shards.disk_error(error, place) from error
-        finally:
-            arriving.unlink(missing_ok=True)
         return split, job.directory.finish(info)
 
     def clear(self) -> None:
-        # What is left there does no harm. A bucket has files alone, a disk the folders that held them too.
+        # Files that stay there do no harm. A bucket has only files; a disk also has the folders that held them.
         for place in (f"{self.root}/", self.root):
             with suppress(Exception):
                 _files().delete([place])
 
 
-def _make(name: str, *, root: str, function: shards.MakeShard) -> None:
-    """On a worker: one shard, in a directory that is gone afterwards."""
+def _make(name: str, *, root: str, function: MakeShard) -> None:
+    """Makes one shard, on a worker, in a temporary directory."""
     job, needs = pickle.loads(_read(f"{root}/{name}{_JOB}"))
     with tempfile.TemporaryDirectory(prefix="jaxbert-") as own:
         for path in needs:
@@ -212,13 +229,13 @@ def _make(name: str, *, root: str, function: shards.MakeShard) -> None:
         try:
             made = function(here)
         except CommandError as error:
-            where = error.where.removeprefix(own)
-            answer: tuple[str, Any] = "command_error", (type(error).__name__, error.what, where, error.fix)
+            error.where = error.where.removeprefix(own)
+            answer: tuple[str, Any] = "command_error", pack_error(error)
         else:
             with (here.directory.path / name).open("rb") as file:
                 _put(f"{root}/{name}{_SHARD}", file)
             answer = "result", made
-    # Last: where it is, the shard is.
+    # The answer comes last: if it is there, the shard is there.
     _write(f"{root}/{name}{_ANSWER}", pickle.dumps(answer))
 
 
@@ -233,7 +250,7 @@ def _files() -> Any:
 
 
 def _plain() -> dict[str, Any]:
-    """Beam would unpack a file by the ending of its name."""
+    """Returns the arguments that keep Beam from unpacking a file because of the ending of its name."""
     from apache_beam.io.filesystem import CompressionTypes
 
     return {"mime_type": "application/octet-stream", "compression_type": CompressionTypes.UNCOMPRESSED}
@@ -250,10 +267,10 @@ def _write(path: str, content: bytes) -> None:
 
 
 def _put(path: str, source: IO[bytes]) -> None:
-    """Under a name of its own until all of it is there: a runner may make a shard twice at a time."""
+    """Writes a file under a temporary name first, because a runner may make a shard twice at the same time."""
     arriving = f"{path}.{os.getpid()}-{os.urandom(4).hex()}"
     folder = path.rpartition("/")[0]
-    # Where folders are things of their own, another worker may make them first.
+    # On filesystems with folders, another worker may make the folder first.
     with suppress(OSError):
         _files().mkdirs(folder)
     with _files().create(arriving, **_plain()) as file:

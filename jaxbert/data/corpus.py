@@ -1,11 +1,12 @@
-"""From a source to rows in one call, for runs whose phases name no rows: tokenizer, records, rows, as by the CLI.
+"""Makes rows from a source in one call, for runs whose phases name no rows: tokenizer, records, rows.
 
-Everything is resumable: what is finished is found again, what was interrupted goes on.
+It does what the commands `tokenizer`, `prepare` and `rows` do. A repeated call continues an interrupted one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 from jaxbert.config import DataConfig
@@ -14,6 +15,8 @@ from jaxbert.data.rows import build_rows, check_arguments, check_pairs
 from jaxbert.data.sources import open_source
 from jaxbert.errors import InputError
 from jaxbert.text.tokenizers import Tokenizer, train_tokenizer
+
+_log = logging.getLogger(__name__)
 
 
 def make_rows(
@@ -25,26 +28,24 @@ def make_rows(
     out: Path,
     workers: int,
     sentence_structure: bool,
-    note: Callable[[str], None],
 ) -> dict[int, Path]:
-    """Rows of each length below `out`, made from `config.source`.
+    """Makes rows of each length below `out`, from `config.source`, and logs what it does and finds.
 
     Args:
-      config: source, tokenizer, policy.
+      config: names the source, the tokenizer and the policy.
       vocab_size: V that the model expects.
       lengths: L of the rows to make.
-      seed: of the pairings.
-      out: directory; gets tokenizer/, records/ and rows-POLICY-LENGTH/.
-      workers: processes.
-      sentence_structure: whether the objectives need sentences (documents without any are then named).
-      note: is told what is being done and found.
+      seed: the seed of the pairings.
+      out: the directory that gets tokenizer/, records/ and rows-POLICY-LENGTH/.
+      workers: the number of processes.
+      sentence_structure: whether the objectives need sentences. If so, documents without any are reported.
 
     Returns:
-      The rows' directories by length.
+      The directories of the rows, by length.
 
     Raises:
-      InputError: the source or the tokenizer cannot be used, the vocabulary is not of the size asked for, or rows are
-        asked for that cannot be made.
+      InputError: the source or the tokenizer cannot be used, the vocabulary has another size than `vocab_size`, or the
+        rows cannot be made.
     """
     lengths = list(dict.fromkeys(lengths))
     for length in lengths:
@@ -52,7 +53,7 @@ def make_rows(
     source = open_source(config.source)
     tokenizer_path = Path(config.tokenizer) if config.tokenizer else out / "tokenizer"
     if not config.tokenizer and not (tokenizer_path / "tokenizer.json").is_file():
-        note(f"training a {config.tokenizer_kind} vocabulary of {vocab_size} pieces on {config.source}")
+        _log.info("training a %s vocabulary of %d pieces on %s", config.tokenizer_kind, vocab_size, config.source)
         texts = (
             document.text
             for document in source.documents()
@@ -63,14 +64,15 @@ def make_rows(
     tokenizer = Tokenizer.load(tokenizer_path)
     if tokenizer.vocab_size != vocab_size:
         raise InputError(
-            f"the tokenizer has {tokenizer.vocab_size} pieces, encoder.vocab_size is {vocab_size}",
+            f"the tokenizer has {tokenizer.vocab_size} pieces, but encoder.vocab_size is {vocab_size}",
             where=str(tokenizer_path),
             fix=f"Set encoder.vocab_size={tokenizer.vocab_size}"
             + (", or give more text." if not config.tokenizer else ", or use another tokenizer."),
+            code="E-TOKENIZER-SIZE",
         )
     check_pairs(config.policy, tokenizer)
     records = out / "records"
-    note(f"preparing records of {config.source} with {workers} processes")
+    _log.info("preparing records of %s with %d processes", config.source, workers)
     summary = prepare_records(
         source,
         tokenizer,
@@ -80,7 +82,7 @@ def make_rows(
         sentence_structure=sentence_structure,
     )
     for line in summary.lines():
-        note(line)
+        _log.info("%s", line)
     made = {}
     for length in lengths:
         made[length] = out / f"rows-{config.policy}-{length}"
@@ -95,5 +97,5 @@ def make_rows(
             copies=config.copies,
         )
         for line in rows.lines():
-            note(line)
+            _log.info("%s", line)
     return made

@@ -1,7 +1,7 @@
-"""Random bits that are the same on every machine and under every numpy: raw Philox words, and nothing built on them.
+"""Random numbers that are the same on every machine and with every version of numpy, made from raw Philox words.
 
-numpy promises the raw stream of a bit generator, but not the streams of `Generator`'s methods; what the data rooms
-draw (numbers below n, coins, permutations) is therefore made here, from the raw words.
+numpy promises the raw stream of a bit generator, but not the streams of `Generator`'s methods. So this module makes
+numbers below n, coins and permutations from the raw words.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _BUFFER = 1024
 
 
 def philox(*key: int | str) -> np.random.Philox:
-    """The bit generator that belongs to `key`: a sha256 of its parts, so that no two keys share a stream."""
+    """Returns the bit generator of `key`. A sha256 of the parts seeds it, so that no two keys share a stream."""
     digest = hashlib.sha256("\0".join(f"{type(part).__name__}:{part}" for part in key).encode()).digest()
     return np.random.Philox(key=int.from_bytes(digest[:16], "little"))
 
@@ -25,25 +25,25 @@ def permutation(size: int, *key: int | str) -> np.ndarray:
 
 
 class Draws:
-    """A stream of random numbers that belongs to `key`, for decisions made one by one."""
+    """The stream of random numbers of a key, for decisions made one by one."""
 
     def __init__(self, *key: int | str):
         self._generator = philox(*key)
         self._words: list[int] = []
 
     def word(self) -> int:
-        """64 random bits."""
+        """Returns 64 random bits."""
         if not self._words:
             self._words = self._generator.random_raw(_BUFFER).tolist()
             self._words.reverse()
         return self._words.pop()
 
     def below(self, bound: int) -> int:
-        """An integer in [0, bound), by multiplication and shift (bias below bound / 2^64)."""
+        """Returns an integer in [0, bound), by multiplication and shift (bias below bound / 2^64)."""
         return (self.word() * bound) >> 64
 
     def heads(self, coins: int) -> int:
-        """How many of `coins` fair coins show heads."""
+        """Returns how many of `coins` fair coins show heads."""
         count = 0
         while coins > 64:
             count += self.word().bit_count()

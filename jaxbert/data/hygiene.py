@@ -1,7 +1,7 @@
-"""What a corpus looks like before anything is trained on it: repeats, broken encodings, other languages, no sentences.
+"""Checks of a corpus before training: repeats, broken encodings, other languages, text without sentences.
 
-Most reports of "my BERT does not learn" trace to data. What needs the whole corpus (repeats) is found by the one
-reader, in bounded memory; what needs only a document is counted by the workers.
+Most reports of "my BERT does not learn" trace to data. The one reader finds repeats, which need the whole corpus, in
+bounded memory. The workers count everything that needs only one document.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ import numpy as np
 
 from jaxbert.data.sources.base import Document
 
-# Shorter lines (headings, "Yes.") repeat by nature.
+# Shorter lines (headings, "Yes.") naturally repeat.
 MIN_LINE_CHARS = 20
-# Slots of the tables of hashes, 8 bytes each, filled to a half: 16.8M documents and 8.4M lines.
+# Slots of the tables of hashes, 8 bytes each. Half of them are used: 16.8M documents and 8.4M lines.
 _DOCUMENT_SLOTS = 1 << 25
 _LINE_SLOTS = 1 << 24
-# Documents looked at together, so that numpy has something to do.
+# The number of documents checked together, so that numpy works on whole arrays.
 _BATCH_DOCUMENTS, _BATCH_CHARS = 512, 1 << 20
-# Names given as examples of a finding.
+# The number of names given as examples of a finding.
 _EXAMPLES = 3
 
 
 class HashSet:
-    """A set of 64-bit hashes in a numpy table: open addressing, a batch at a time, bounded.
+    """A set of 64-bit hashes of bounded size, in a numpy table with open addressing. Hashes are added in batches.
 
     Attributes:
-      full: the bound is reached; hashes that are new are no longer kept.
+      full: whether the bound is reached. New hashes are then no longer kept.
     """
 
     def __init__(self, max_slots: int):
@@ -44,7 +44,7 @@ class HashSet:
         return self._count
 
     def add(self, hashes: np.ndarray) -> np.ndarray:
-        """Adds hashes uint64 [n]; bool [n]: which were there before, those earlier in the batch counted."""
+        """Adds hashes uint64 [n]; returns bool [n], whether each was there before, or earlier in the batch."""
         wanted, first = np.unique(np.maximum(hashes, np.uint64(1)), return_index=True)
         while (self._count + len(wanted)) * 2 > len(self._table) and len(self._table) < self._max_slots:
             old = self._table[self._table != 0]
@@ -58,7 +58,7 @@ class HashSet:
         return seen
 
     def _insert(self, hashes: np.ndarray, *, keep: bool) -> np.ndarray:
-        """Which of the distinct `hashes` are there; the others are put there if `keep`."""
+        """Returns which of the distinct `hashes` are in the table, and adds the others if `keep`."""
         mask = np.uint64(len(self._table) - 1)
         present = np.zeros(len(hashes), bool)
         left = np.arange(len(hashes))
@@ -69,7 +69,7 @@ class HashSet:
             present[left[there == mine]] = True
             empty = there == 0
             if keep:
-                # Where several want one slot the last gets it, and the others go on.
+                # If several hashes want one slot, the last one gets it, and the others go on.
                 self._table[at[empty]] = mine[empty]
                 there = self._table[at]
                 settled = there == mine
@@ -81,24 +81,25 @@ class HashSet:
 
 
 def _hashes(texts: Sequence[str]) -> np.ndarray:
-    """uint64 [n]: the first 8 bytes of each text's blake2b."""
+    """Returns uint64 [n]: the blake2b of each text, 8 bytes long."""
     digests = [hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts]
     return np.frombuffer(b"".join(digests), "<u8")
 
 
 def content_hash(text: str) -> int:
-    """A 64-bit number that depends on the text alone."""
+    """Returns a 64-bit number that depends only on the text."""
     return int(_hashes([text])[0])
 
 
 class Repeats:
-    """Finds, and at will removes, exact duplicates among documents and lines, as they stream by.
+    """Finds, and optionally removes, exact duplicates of documents and lines in a stream.
 
     Attributes:
-      documents, lines: that stood in the corpus before (lines of at least `MIN_LINE_CHARS` characters).
-      line_chars: characters in such lines.
-      chars: characters in all documents that were kept.
-      examples: names of the first few duplicate documents.
+      documents: the number of documents that occurred before.
+      lines: the number of lines of at least `MIN_LINE_CHARS` characters that occurred before.
+      line_chars: the number of characters in such lines.
+      chars: the number of characters in all documents that were kept.
+      examples: the names of the first few duplicate documents.
     """
 
     def __init__(self, *, remove_documents: bool, remove_lines: bool):
@@ -108,7 +109,7 @@ class Repeats:
         self._seen_documents, self._seen_lines = HashSet(_DOCUMENT_SLOTS), HashSet(_LINE_SLOTS)
 
     def filter(self, documents: Iterable[Document]) -> Iterator[Document]:
-        """The documents, in order, without what is to be removed."""
+        """Yields the documents, in order, without the duplicates that are to be removed."""
         batch: list[Document] = []
         chars = 0
         for document in documents:
@@ -147,7 +148,7 @@ class Repeats:
         return repeated
 
     def findings(self) -> list[str]:
-        """One line per finding."""
+        """Returns one line for each finding."""
         findings = []
         if self.documents:
             done = "removed" if self.remove_documents else "kept, as asked for"
@@ -166,7 +167,7 @@ class Repeats:
 # ----------------------------------------------------------------------------------------------------------------------
 # One document
 
-# The commonest function words: what a page of a language is full of, and a page of another is not.
+# The most common function words of a language, which fill its pages and are rare in other languages.
 _FUNCTION_WORDS = {
     "da": "og i at det er en til af på for med den ikke som har de et der jeg",
     "de": "der die und in den von zu das mit sich des auf für ist im dem nicht ein eine als auch es an",
@@ -187,16 +188,16 @@ LANGUAGES = {language: frozenset(words.split()) for language, words in _FUNCTION
 _SAMPLE_CHARS = 4000
 _MIN_WORDS = 50
 
-# What UTF-8 looks like after it was taken for Latin-1 or Windows-1252 and encoded again.
+# UTF-8 text gets these characters when it is read as Latin-1 or Windows-1252 and encoded again.
 _MOJIBAKE = ("â€", "Ã©", "Ã¨", "Ã¼", "Ã¶", "Ã¤", "Ã±", "Ã§", "Ã\u00a0", "Â\u00a0", "Ð°", "Ð¾")
-# Beyond this many tokens a sentence, on average, nothing splits the text into sentences.
+# With more tokens per sentence than this, on average, the text is probably not split into sentences.
 _LONG_SENTENCE = 150
 
 
 def guess_language(text: str, language: str) -> str:
-    """`language`, unless the text's function words say clearly that it is another of `LANGUAGES`.
+    """Returns `language`, unless the function words of the text clearly belong to another of `LANGUAGES`.
 
-    A rough test on the first 4000 characters; texts of fewer than 50 words and languages without a list pass.
+    This is a rough test on the first 4000 characters. Texts of fewer than 50 words, and languages without a list, pass.
     """
     words = text[:_SAMPLE_CHARS].lower().split()
     declared = LANGUAGES.get(language.partition("-")[0])
@@ -210,11 +211,14 @@ def guess_language(text: str, language: str) -> str:
 
 @dataclass
 class Counts:
-    """Sums over documents; JSON through `asdict` and `Counts(**value)`.
+    """Sums over documents. `asdict` and `Counts(**value)` convert them to JSON and back.
 
     Attributes:
-      documents, sentences, words (between white space), chars, tokens, unknown (tokens that are [UNK]).
-      other: documents per kind of finding; `examples` are names of the first few.
+      documents, sentences, chars, tokens: their numbers.
+      words: the number of strings between white space.
+      unknown: the number of tokens that are [UNK].
+      other: the number of documents for each kind of finding.
+      examples: the names of the first few documents of each kind of finding.
     """
 
     documents: int = 0
@@ -274,7 +278,7 @@ class Counts:
             examples += more.examples[kind][: _EXAMPLES - len(examples)]
 
     def findings(self, language: str) -> list[str]:
-        """One line per finding."""
+        """Returns one line for each finding."""
         texts = {
             "replacement": "U+FFFD (decoded wrongly before it came here)",
             "mojibake": "UTF-8 that was read as Latin-1 (convert it again from the original)",
@@ -296,18 +300,18 @@ class Counts:
 
 @dataclass(frozen=True)
 class Summary:
-    """What `prepare_records` made of a corpus.
+    """The result of `prepare_records`.
 
     Attributes:
       splits: {"train": Counts, "validation": Counts}.
-      findings: lines, each something to look at.
+      findings: lines that describe possible problems of the corpus.
     """
 
     splits: dict[str, Counts]
     findings: list[str]
 
     def lines(self) -> list[str]:
-        """For printing."""
+        """Returns lines to print."""
         lines = []
         for split, counts in self.splits.items():
             if counts.documents == 0:
@@ -322,10 +326,10 @@ class Summary:
         return lines + [f"look at: {finding}" for finding in self.findings]
 
     def to_json(self) -> dict[str, Any]:
-        """For `--json` and the manifest."""
+        """Returns the values for `--json` and the manifest."""
         return {"splits": {name: asdict(counts) for name, counts in self.splits.items()}, "findings": self.findings}
 
     @staticmethod
     def from_json(value: dict[str, Any]) -> Summary:
-        """What `to_json` gave."""
+        """Returns the summary that `to_json` converted."""
         return Summary({name: Counts(**counts) for name, counts in value["splits"].items()}, list(value["findings"]))

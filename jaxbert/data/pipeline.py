@@ -40,7 +40,7 @@ _PARTS = 1_000_000
 class Rows:
     """One split of a directory of rows. Safe to read from several threads.
 
-    Has `len` and integer indexing, so it is a random-access source for Grain too: `grain.MapDataset.source(rows)`.
+    It has `len` and integer indexing, so that the data loaders of other libraries can read it.
 
     Attributes:
       directory, split: what was opened.

@@ -1,12 +1,12 @@
-"""Documents -> token records: sentence-split, tokenised, in ArrayRecord shards that TFDS opens without TensorFlow.
+"""Makes token records from documents: it splits sentences, tokenises, and writes ArrayRecord shards. Imports no jax.
 
-One reader (this process) cuts the documents into shards; workers split sentences, tokenise and write. What a shard
-holds depends on the source and the arguments alone, so the bytes are the same for any number of workers, and a killed
-run goes on where it was: the reader reads again, finished shards are left alone. Memory: a worker holds one shard's
-text, the reader one more per worker.
+TFDS opens the shards without TensorFlow. This process reads the documents and cuts them into shards; workers split
+sentences, tokenise and write. The content of a shard depends only on the source and the arguments, so the bytes are the
+same for any number of workers. A killed run continues: the reader reads again, and finished shards stay. A worker holds
+the text of one shard in memory, and the reader one more per worker.
 
-A record is one document: `tokens` (no special tokens), `sentence_lengths` (they add up to the tokens), `document` (its
-running number in the split; record number i of a split is document i), `name`.
+A record is one document: `tokens` (without special tokens), `sentence_lengths` (their sum is the number of tokens),
+`document` (its running number in the split; record number i of a split is document i), `name`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,13 @@ from typing import Any
 import numpy as np
 
 from jaxbert.data import shards
+from jaxbert.data.directory import ShardDirectory, open_directory
 from jaxbert.data.hygiene import Counts, Repeats, Summary, content_hash
-from jaxbert.data.shards import ShardDirectory, ShardInfo
+from jaxbert.data.jobs import Runner
+from jaxbert.data.shards import ShardInfo
 from jaxbert.data.sources import Source
 from jaxbert.data.sources.base import Document
+from jaxbert.data.workers import parallel
 from jaxbert.errors import InputError, Stopped
 from jaxbert.text.sentences import check_language, split_sentences
 from jaxbert.text.tokenizers import Tokenizer
@@ -36,7 +39,7 @@ SPLITS = ("train", "validation")
 SHARD_BYTES = 8 << 20
 _FORMAT = 1
 _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}"
-# Sentences tokenised in one call: the library's own objects take some hundred bytes a token.
+# The number of sentences tokenised in one call: the objects of the library take some hundred bytes a token.
 _SENTENCES = 1024
 
 
@@ -46,9 +49,9 @@ class Record:
 
     Attributes:
       tokens: uint16 or uint32 [T].
-      sentence_lengths: uint32 [S], adding up to T.
-      document: running number in its split.
-      name: where it stands in the source.
+      sentence_lengths: uint32 [S]; their sum is T.
+      document: the running number in its split.
+      name: the place of the document in the source.
     """
 
     tokens: np.ndarray
@@ -59,7 +62,7 @@ class Record:
 
 @dataclass(frozen=True)
 class _Job:
-    """One shard to make. `finished`: it is there already, and `documents` is empty."""
+    """One shard to make. If `finished` is set, an earlier call made it, and `documents` is empty."""
 
     directory: ShardDirectory
     split: str
@@ -98,31 +101,31 @@ def prepare_records(
     remove_repeated_lines: bool = False,
     sentence_structure: bool = True,
     overwrite: bool = False,
-    runner: shards.Runner | None = None,
+    runner: Runner | None = None,
 ) -> Summary:
     """Makes a directory of records: shards, TFDS's metadata, manifest.json, and the tokenizer beside them.
 
-    Repeating a call resumes it, or finds it done. Bytes do not depend on `workers`.
+    A repeated call continues an interrupted one. The bytes do not depend on `workers`.
 
     Args:
-      source: of the documents.
-      tokenizer: saved as `out`/tokenizer.
+      source: gives the documents.
+      tokenizer: is saved as `out`/tokenizer.
       out: the directory to make.
-      workers: processes.
-      shard_bytes: UTF-8 bytes of text a shard; one has at least two documents where the source has them.
-      language: ISO 639 code, of the sentence splitter.
-      validation_fraction: share of documents held out, chosen by a hash of their text (duplicates stay together); at
-        least two documents where the source has four. Sources with splits of their own ignore it.
-      remove_duplicates: leave exact duplicates of documents out.
-      remove_repeated_lines: leave lines out that stood in the corpus before.
-      sentence_structure: name documents without it (for next sentence prediction).
-      overwrite: replace records made with other arguments, or with damaged shards.
-      runner: makes the shards elsewhere, in the place of `workers`.
+      workers: the number of processes.
+      shard_bytes: UTF-8 bytes of text in a shard. A shard has at least two documents if the source has them.
+      language: ISO 639 code for the sentence splitter.
+      validation_fraction: the share of documents held out, chosen by a hash of the text, so that duplicates stay
+        together; at least two documents if the source has four. Ignored for sources that have a validation split.
+      remove_duplicates: whether to leave out exact duplicates of documents.
+      remove_repeated_lines: whether to leave out lines that occurred earlier in the corpus.
+      sentence_structure: whether to report documents without sentences (for next sentence prediction).
+      overwrite: whether to replace records made with other arguments, or with damaged shards.
+      runner: the runner that makes the shards: Apache Beam, or None for `workers` local processes.
 
     Raises:
-      InputError: arguments out of range, `out` holds something else, or the source turns out unusable: then nothing
-        that this call began stays, and what it was to replace is back.
-      Interrupted: the disk is full, a worker died, or the source could not be read for now; the same call continues.
+      InputError: an argument is out of range, `out` holds something else, or the source cannot be used. Then everything
+        that this call began is removed, and the directory that it was to replace is restored.
+      Interrupted: the disk is full, a worker died, or the source cannot be read now; the same call continues.
     """
     out = Path(out)
     _check_arguments(workers, shard_bytes, language, validation_fraction)
@@ -139,7 +142,7 @@ def prepare_records(
         "remove_repeated_lines": remove_repeated_lines,
         "sentence_structure": sentence_structure,
     }
-    directory = shards.open_directory(out, "records", arguments, overwrite=overwrite)
+    directory = open_directory(out, "records", arguments, overwrite=overwrite)
     if directory.done and overwrite and directory.damaged():
         directory = directory.begin()
     if directory.done:
@@ -157,14 +160,16 @@ def prepare_records(
     try:
         tokenizer.save(out / "tokenizer")
         if runner is None:
-            results = shards.parallel(function, jobs, workers, label="prepare", describe=describe)
+            results = parallel(function, jobs, workers, label="prepare", describe=describe)
         else:
             results = runner.run(function, jobs, "prepare")
         for split, info in results:
             infos[split].append(info)
             totals[split].merge(Counts(**info.statistics))
         if not totals["train"].tokens:
-            raise InputError("no text in the source", where=source.spec, fix="Give one that has some.")
+            raise InputError(
+                "the source has no text", where=source.spec, fix="Give one that has text.", code="E-SOURCE-EMPTY"
+            )
     except InputError:
         directory.discard()
         raise
@@ -194,17 +199,27 @@ def prepare_records(
 def _check_arguments(workers: int, shard_bytes: int, language: str, validation_fraction: float) -> None:
     check_language(language)
     if workers < 1:
-        raise InputError(f"{workers} workers", where="--workers", fix="Take 1 or more.")
+        raise InputError(
+            f"the number of workers is {workers}", where="--workers", fix="Take 1 or more.", code="E-RECORDS-ARGUMENT"
+        )
     if shard_bytes < 1:
-        raise InputError(f"shards of {shard_bytes} bytes", where="shard_bytes", fix="Take 1 or more.")
+        raise InputError(
+            f"the size of a shard is {shard_bytes} bytes",
+            where="shard_bytes",
+            fix="Take 1 or more.",
+            code="E-RECORDS-ARGUMENT",
+        )
     if not 0 <= validation_fraction < 1:
         raise InputError(
-            f"a validation fraction of {validation_fraction}", where="--validation-fraction", fix="Take one in [0, 1)."
+            f"the validation fraction is {validation_fraction}",
+            where="--validation-fraction",
+            fix="Take a number from 0 up to, but not including, 1.",
+            code="E-RECORDS-ARGUMENT",
         )
 
 
 def _hash(arguments: dict[str, Any], infos: dict[str, list[ShardInfo]]) -> str:
-    """Hex sha256 of what the records are; not of where they come from, if the bytes are the same."""
+    """Returns a sha256 of the records, in hexadecimal. Equal bytes of different sources have the same hash."""
     made = {
         "tokenizer_hash": arguments["tokenizer_hash"],
         "splits": {split: [info.sha256 for info in parts] for split, parts in infos.items()},
@@ -219,14 +234,15 @@ def _hash(arguments: dict[str, Any], infos: dict[str, list[ShardInfo]]) -> str:
 class _Cutter:
     """Collects the documents of one split and cuts them into shards.
 
-    A full shard waits until two more documents are there: otherwise the last one joins it, and is not alone in its own.
+    A full shard waits until two more documents have come. If only one comes, it joins the shard, so that no shard has a
+    single document.
     """
 
     def __init__(self, directory: ShardDirectory, split: str, shard_bytes: int):
         self.directory, self.split, self.shard_bytes = directory, split, shard_bytes
         self.documents: list[Document] = []
         self.bytes = self.shard = self.first = 0
-        self.full: int | None = None  # So many documents are a shard.
+        self.full: int | None = None  # The number of documents in the next shard.
 
     def add(self, document: Document) -> None:
         self.documents.append(document)
@@ -238,7 +254,7 @@ class _Cutter:
         return self.full is not None and len(self.documents) >= self.full + 2
 
     def cut(self, count: int | None) -> _Job:
-        """The shard of the first `count` documents, or of all."""
+        """Returns the job for the first `count` documents, or for all."""
         ours, rest = (self.documents, []) if count is None else (self.documents[:count], self.documents[count:])
         finished = self.directory.finished(shard_name(self.split, self.shard))
         documents = [] if finished else [(document.name, document.text) for document in ours]
@@ -252,23 +268,23 @@ class _Cutter:
 
 
 def shard_name(split: str, shard: int) -> str:
-    """File name of a shard of records."""
+    """Returns the file name of a shard of records."""
     return f"records-{split}.array_record-{shard:05d}"
 
 
 def split_of(document: Document, validation_fraction: float) -> str:
-    """The document's own split, "train" or "validation", or else one drawn by a hash of its text.
+    """Returns the split of a document, "train" or "validation": the source's choice, or one by a hash of its text.
 
-    `prepare_records` follows it, but for sources so small that the hash holds out fewer than two documents: then the
-    last ones of train are held out too. A vocabulary is to be trained on what is "train" here.
+    `prepare_records` follows it, except for sources so small that the hash holds out fewer than two documents: then the
+    last documents of train are held out too. A vocabulary is trained only on documents that are "train" here.
 
     Args:
-      document: as the source gives it.
-      validation_fraction: share of documents held out, in [0, 1).
+      document: the document as the source gives it.
+      validation_fraction: the share of documents held out, in [0, 1).
     """
     if document.split is not None:
         return document.split
-    # A hash of what the set of seen documents does not use, or the two would be entangled.
+    # The prefix makes this hash independent of the one that finds duplicates.
     held_out = content_hash("split\0" + document.text) < int(validation_fraction * 2**64)
     return "validation" if held_out else "train"
 
@@ -285,7 +301,7 @@ def _jobs(
     choose = False
 
     def drawn() -> Iterator[Document]:
-        # Before lines are removed: `split_of` goes by the text that the source gives.
+        # Draw before lines are removed: `split_of` hashes the text that the source gives.
         nonlocal choose
         for document in documents:
             choose = choose or (document.split is None and validation_fraction > 0)
@@ -297,7 +313,7 @@ def _jobs(
         if cutter.ready():
             yield cutter.cut(cutter.full)
     if choose and validation.first == 0:
-        # So few documents that the hash held out none or one: the last ones of train go, as long as train keeps two.
+        # The hash held out none or one of few documents. Hold out the last of train too, as long as train keeps two.
         while len(validation.documents) < 2 and len(train.documents) + train.first > 2 and len(train.documents) > 1:
             validation.add(train.documents.pop())
     for cutter in cutters.values():
@@ -315,7 +331,7 @@ def _tokenizer(directory: Path) -> Tokenizer:
 
 
 def _write(job: _Job, *, language: str, sentence_structure: bool) -> tuple[str, ShardInfo]:
-    """Makes one shard; (split, its info with the statistics of its documents)."""
+    """Makes one shard and returns (split, its info with the statistics of its documents)."""
     made = job.made()
     if made is not None:
         return made
@@ -341,9 +357,9 @@ def _write(job: _Job, *, language: str, sentence_structure: bool) -> tuple[str, 
 
 
 def tokenise(text: str, tokenizer: Tokenizer, language: str) -> tuple[np.ndarray, np.ndarray]:
-    """(tokens [T] of `token_dtype`, sentence lengths uint32 [S]) of a text; sentences without tokens are left out.
+    """Returns (tokens [T] of `token_dtype`, sentence lengths uint32 [S]) of a text, without empty sentences.
 
-    The tokens are those of the running text, the sentences set apart by one space.
+    The tokens are those of the running text with one space between sentences.
     """
     sentences = split_sentences(text, language)
     if tokenizer.joint:
@@ -363,13 +379,13 @@ def tokenise(text: str, tokenizer: Tokenizer, language: str) -> tuple[np.ndarray
 
 
 def token_dtype(vocab_size: int) -> np.dtype[Any]:
-    """uint16, or uint32 for vocabularies of more than 65,536."""
+    """Returns uint16, or uint32 for vocabularies of more than 65,536 pieces."""
     return np.dtype(np.uint32 if vocab_size > 65536 else np.uint16)
 
 
 @functools.lru_cache(maxsize=4)
 def features(vocab_size: int) -> Any:
-    """The record format as TFDS features."""
+    """Returns the record format as TFDS features."""
     import tensorflow_datasets as tfds
 
     return tfds.features.FeaturesDict(
@@ -383,11 +399,11 @@ def features(vocab_size: int) -> Any:
 
 
 def serialize(record: Record, vocab_size: int) -> bytes:
-    """A record as TFDS reads it."""
+    """Returns a record in the bytes that TFDS reads."""
     from tensorflow_datasets.proto import tf_example_pb2
 
     serialized = features(vocab_size).serialize_example(asdict(record))
-    # The features are a protobuf map, whose order is another in every process unless one asks for a fixed one.
+    # The features are a protobuf map, whose order differs between processes unless it is asked to be fixed.
     example = tf_example_pb2.Example.FromString(serialized)
     return bytes(example.SerializeToString(deterministic=True))
 
@@ -432,13 +448,13 @@ def read_records(directory: Path | str, split: str, shard: int) -> Iterator[Reco
     """Yields the documents of one shard, in order.
 
     Args:
-      directory: of records.
+      directory: a directory of records.
       split: "train" or "validation".
-      shard: 0 .. number of shards - 1.
+      shard: a number from 0 to the number of shards - 1.
 
     Raises:
-      InputError: no such directory, split or shard.
-      Stopped: the shard is damaged, by its sha256 or in itself; the line names it.
+      InputError: there is no such directory, split or shard.
+      Stopped: the shard is damaged. The message names it.
     """
     from array_record.python.array_record_module import ArrayRecordReader
 
@@ -447,7 +463,10 @@ def read_records(directory: Path | str, split: str, shard: int) -> Iterator[Reco
     entries = manifest["splits"].get(split, [])
     if not 0 <= shard < len(entries):
         raise InputError(
-            f"no shard {shard} of split {split!r}", where=str(directory), fix=f"It has {len(entries)}, from 0."
+            f"there is no shard {shard} of split {split!r}",
+            where=str(directory),
+            fix=f"The split has {len(entries)} shards, counted from 0.",
+            code="E-RECORDS-SHARD",
         )
     info = ShardInfo.from_json(entries[shard])
     shards.verify_shard(directory, info)
@@ -456,9 +475,10 @@ def read_records(directory: Path | str, split: str, shard: int) -> Iterator[Reco
     reader = ArrayRecordReader(str(path))
     if reader.num_records() != info.count:
         raise Stopped(
-            f"damaged shard: {reader.num_records()} records where {info.count} are due",
+            f"damaged shard: it has {reader.num_records()} records, but the manifest says {info.count}",
             where=str(path),
             fix="Make the records again with --overwrite.",
+            code="E-SHARD-DAMAGED",
         )
     for _ in range(info.count):
         value = decode(reader.read())

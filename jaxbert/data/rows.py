@@ -1,9 +1,9 @@
-"""Records -> training rows: fixed-length raw records in shards with a manifest. Imports no jax.
+"""Makes training rows from records: fixed-length raw records in shards with a manifest. Imports no jax.
 
-A row is segments of documents between [CLS] and [SEP], as its policy lays them out, and padding, with what a model
-needs to read it and where it came from; no masks, because masking is dynamic. One shard of records gives one shard of
-rows per copy: what it holds is a pure function of (records, policy, length, short rows, seed, split, shard, copy),
-whatever the number of workers, and memory is bounded by a shard.
+A row has segments of documents between [CLS] and [SEP], arranged by its policy, and padding. It also holds token types,
+attention groups, a label and the origins of the segments, but no masks, because the training step draws them. One shard
+of records gives one shard of rows per copy. Its content is a pure function of (records, policy, length, short rows,
+seed, split, shard, copy) for any number of workers, and memory is bounded by a shard.
 """
 
 from __future__ import annotations
@@ -18,28 +18,32 @@ from typing import Any
 import numpy as np
 
 from jaxbert.data import shards
+from jaxbert.data.directory import ShardDirectory, open_directory
 from jaxbert.data.draws import Draws, permutation
-from jaxbert.data.policies import POLICIES, Arrangement, Segments, TokenShard
+from jaxbert.data.jobs import Runner
+from jaxbert.data.policies import POLICIES
+from jaxbert.data.policies.segments import Arrangement, Segments, TokenShard
 from jaxbert.data.records import read_records, shard_name
+from jaxbert.data.workers import parallel
 from jaxbert.errors import InputError, Stopped
 from jaxbert.text.tokenizers import Tokenizer
 
-# Rows put together at once: enough to spend the time in numpy, little enough to stay in cache.
+# The number of rows assembled at once: enough for numpy to be fast, and few enough to stay in the cache.
 _BLOCK = 2048
 _COUNTS = (
     *("documents", "sentences", "tokens", "rows", "next", "random"),
     *("unpaired", "positions", "truncated", "oversized"),
 )
-# Of policies without pairs besides.
+# Further counts of policies without pairs.
 _MORE_COUNTS = ("segments", "cut")
 _MAX_LENGTH = 65535
 
 
 def row_dtype(length: int, vocab_size: int, origins: int) -> np.dtype[Any]:
-    """One row as it lies on disk: little-endian, packed.
+    """Returns the format of one row on the disk: little-endian, packed.
 
     tokens u2 (u4 when V > 65536) [L]; types u1 [L]; group u1 [L] (attention group, from 1 along the row: 0 padding);
-    label i1 (0 the second segment follows the first, 1 it is from elsewhere, -1 no pair); origins [K] of document u4
+    label i1 (0: the second segment follows the first, 1: it is from elsewhere, -1: no pair); origins [K] of document u4
     (running number in its split), offset u4 (the segment's first token, counted in its document), length u2 (tokens;
     0: no such segment, nor any behind it).
     """
@@ -56,16 +60,17 @@ def row_dtype(length: int, vocab_size: int, origins: int) -> np.dtype[Any]:
 
 @dataclass(frozen=True)
 class RowsSummary:
-    """What `build_rows` made. Counts are sums over splits and copies.
+    """The result of `build_rows`. Counts are sums over splits and copies.
 
     Attributes:
-      policy, length: as asked for.
-      rows: by split.
-      hash: of the rows directory.
-      statistics: by split: documents, sentences, tokens (of one pass each, summed over copies); rows, of these next,
-        random, unpaired; positions (not padding); truncated (tokens), oversized (sentences longer than a row); of
-        policies without pairs segments (documents of a row, each counted) and cut (cuts inside a sentence); the rates
-        filled, random_rate, truncated_rate.
+      policy: the policy that was asked for.
+      length: the length that was asked for.
+      rows: the number of rows, by split.
+      hash: the hash of the directory of rows.
+      statistics: by split: documents, sentences and tokens (each the sum over the copies); rows, and among them next,
+        random and unpaired; positions (without padding); truncated (tokens); oversized (sentences longer than a row);
+        for policies without pairs also segments (documents in rows) and cut (cuts inside a sentence); and the rates
+        filled, random_rate and truncated_rate.
     """
 
     policy: str
@@ -75,7 +80,7 @@ class RowsSummary:
     statistics: dict[str, dict[str, float]]
 
     def lines(self) -> list[str]:
-        """For printing."""
+        """Returns lines to print."""
         known = POLICIES[self.policy]
         segments = {"isolated": "groups", "joined": "documents"}.get(known.arrangement, "")
         lines = []
@@ -101,7 +106,7 @@ class RowsSummary:
         return lines
 
     def to_json(self) -> dict[str, Any]:
-        """For `--json` and the manifest."""
+        """Returns the values for `--json` and the manifest."""
         return {
             "policy": self.policy,
             "length": self.length,
@@ -113,13 +118,13 @@ class RowsSummary:
 
 @dataclass(frozen=True)
 class _Job:
-    """One shard of rows to make; picklable, for worker processes."""
+    """One shard of rows to make. It is picklable, for worker processes."""
 
     records: Path
     split: str
     shard: int
     copy: int
-    directory: shards.ShardDirectory
+    directory: ShardDirectory
     file: str
     policy: str
     length: int
@@ -156,45 +161,49 @@ def build_rows(
     short_rows: float = 0.1,
     copies: int = 1,
     overwrite: bool = False,
-    runner: shards.Runner | None = None,
+    runner: Runner | None = None,
 ) -> RowsSummary:
     """Makes a directory of rows from a directory of records: shards, manifest.json, and the tokenizer beside them.
 
-    Repeating a call resumes it: finished shards are kept. Bytes do not depend on `workers`.
+    A repeated call continues an interrupted one: finished shards are kept. The bytes do not depend on `workers`.
 
     Args:
-      records: from `jaxbert prepare`.
+      records: a directory that `jaxbert prepare` made.
       out: the directory to make.
       policy: a key of `POLICIES`.
-      length: L, tokens a row, special tokens counted.
-      workers: processes.
-      seed: of every random choice here.
-      short_rows: of pairs: probability, per document, of a target length drawn at random (google-research/bert: 0.1);
-        other policies have no short rows and ignore it.
-      copies: passes over the train split with other choices (the original's dupe_factor); validation has one. One only
-        where a policy has no random choices: masks are dynamic, so every epoch is another copy.
-      overwrite: replace rows made with other arguments; of rows made with these, replace damaged shards.
-      runner: makes the shards elsewhere, in the place of `workers`.
+      length: L, the number of tokens in a row, with special tokens.
+      workers: the number of processes.
+      seed: the seed of every random choice here.
+      short_rows: the probability, per document, that pairs get a target length drawn at random (google-research/bert:
+        0.1). Policies without pairs ignore it.
+      copies: the number of passes over the train split, each with other random choices (dupe_factor in
+        google-research/bert); validation has one. A policy without random choices allows one only: the training step
+        draws masks anew, so that every epoch is another copy.
+      overwrite: whether to replace rows made with other arguments, and damaged shards of rows made with these.
+      runner: the runner that makes the shards: Apache Beam, or None for `workers` local processes.
 
     Raises:
-      InputError: no records there, a tokenizer that does not match them, arguments out of range, or `out` holds rows
-        made with other arguments (and not `overwrite`).
-      Stopped: a damaged shard of records, named.
+      InputError: there are no records, the tokenizer does not match them, an argument is out of range, or `out` holds
+        rows made with other arguments and `overwrite` is off.
+      Stopped: a shard of records is damaged. The message names it.
       Interrupted: the disk is full; the same call continues.
     """
     records, out = Path(records), Path(out)
     check_arguments(policy, length, copies, short_rows)
     known = POLICIES[policy]
     if workers < 1:
-        raise InputError(f"workers is {workers}", where="rows", fix="Take 1 or more.")
+        raise InputError(
+            f"the number of workers is {workers}", where="rows", fix="Take 1 or more.", code="E-ROWS-ARGUMENT"
+        )
     manifest = shards.read_manifest(records, "records")
     tokenizer = Tokenizer.load(records / "tokenizer")
     if tokenizer.hash != manifest["tokenizer_hash"]:
         raise InputError(
-            f"the tokenizer (hash {tokenizer.hash[:12]}) is not the one these records were made with "
+            f"the tokenizer (hash {tokenizer.hash[:12]}) differs from the one that made these records "
             f"({manifest['tokenizer_hash'][:12]})",
             where=str(records / "tokenizer"),
             fix="Put the right files back, or run `jaxbert prepare` again.",
+            code="E-ROWS-TOKENIZER",
         )
     check_pairs(policy, tokenizer)
     arguments = {
@@ -202,11 +211,11 @@ def build_rows(
         "policy": policy,
         "length": length,
         "seed": seed,
-        # Where it means nothing, rows made with another value are the same rows.
+        # Policies that ignore it give the same rows for any value.
         "short_rows": float(short_rows) if known.pairs else 0.0,
         "copies": copies,
     }
-    directory = shards.open_directory(out, "rows", arguments, overwrite=overwrite)
+    directory = open_directory(out, "rows", arguments, overwrite=overwrite)
     jobs = []
     for split, entries in manifest["splits"].items():
         passes = copies if split == "train" else 1
@@ -239,7 +248,7 @@ def build_rows(
     splits: dict[str, list[shards.ShardInfo]] = {split: [] for split in manifest["splits"]}
     try:
         if runner is None:
-            results = shards.parallel(_make_shard, jobs, workers, label="rows", total=len(jobs))
+            results = parallel(_make_shard, jobs, workers, label="rows", total=len(jobs))
         else:
             results = runner.run(_make_shard, jobs, "rows")
         for split, info in results:
@@ -263,7 +272,7 @@ def build_rows(
     }
     entries = {split: [info.to_json() for info in infos] for split, infos in splits.items()}
     fields["hash"] = canonical_hash({"kind": "rows", "arguments": directory.arguments, "splits": entries, **fields})
-    # For the card of a model; the hash is of what decides on the rows.
+    # The card of a model shows it. The hash leaves it out, because it does not change the rows.
     fields["provenance"] = {
         "source": manifest["arguments"]["source"]["spec"],
         "licence": manifest.get("licence", ""),
@@ -272,7 +281,7 @@ def build_rows(
 
 
 def canonical_hash(manifest: dict[str, Any]) -> str:
-    """sha256 of a manifest's canonical JSON, without `hash` and `provenance`: it covers every shard's sha256."""
+    """Returns the sha256 of a manifest's canonical JSON without `hash` and `provenance`. It covers every shard."""
     content = {key: value for key, value in manifest.items() if key not in ("hash", "provenance")}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -288,7 +297,7 @@ def _summary(manifest: dict[str, Any]) -> RowsSummary:
 
 
 def _make_shard(job: _Job) -> tuple[str, shards.ShardInfo]:
-    """Worker: one shard of rows, unless an earlier call finished it."""
+    """Makes one shard of rows, in a worker, unless an earlier call finished it."""
     return job.made() or (job.split, job.directory.finish(_write(job)))
 
 
@@ -299,7 +308,7 @@ def _write(job: _Job) -> shards.ShardInfo:
 
 
 def _repair(made: dict[str, Any], jobs: list[_Job], workers: int) -> None:
-    """Makes those shards of finished rows again that are damaged: their bytes are a function of the same arguments."""
+    """Makes the damaged shards of finished rows again: the same arguments give the same bytes."""
     infos = {entry["file"]: shards.ShardInfo.from_json(entry) for part in made["splits"].values() for entry in part}
     damaged = []
     for job in jobs:
@@ -307,17 +316,18 @@ def _repair(made: dict[str, Any], jobs: list[_Job], workers: int) -> None:
             shards.verify_shard(job.directory.path, infos[job.file])
         except Stopped:
             damaged.append(job)
-    for info in shards.parallel(_write, damaged, workers, label="damaged rows" if damaged else "", total=len(damaged)):
+    for info in parallel(_write, damaged, workers, label="damaged rows" if damaged else "", total=len(damaged)):
         if info.sha256 != infos[info.file].sha256:
             raise Stopped(
-                "the shard came out different from what the manifest says",
+                "the shard that was made again differs from the manifest",
                 where=str(jobs[0].directory.path / info.file),
                 fix="Remove the directory and make the rows again.",
+                code="E-SHARD-DAMAGED",
             )
 
 
 def _load_shard(job: _Job) -> TokenShard:
-    """All documents of a records shard end to end; documents without tokens and empty sentences are left out."""
+    """Returns all documents of a shard of records, end to end, without empty documents and empty sentences."""
     tokens: list[np.ndarray] = []
     lengths: list[np.ndarray] = []
     names: list[int] = []
@@ -352,10 +362,10 @@ def assemble(
     pad_id: int,
     arrangement: Arrangement = "pair",
 ) -> np.ndarray:
-    """Segments as rows [n] of `row_dtype`, laid out as `arrangement` says, and padding.
+    """Returns the segments as rows [n] of `row_dtype`, arranged as `arrangement` says and padded.
 
-    Of a pair, the k-th segment and its [SEP] have type k, [CLS] has type 0 (google-research/bert
-    create_pretraining_data.py); all other types are 0.
+    In a pair, the k-th segment and its [SEP] have type k, and [CLS] has type 0 (google-research/bert
+    create_pretraining_data.py). All other types are 0.
     """
     count, width = segments.starts.shape
     rows = np.zeros(count, row_dtype(length, vocab_size, width))
@@ -387,7 +397,7 @@ def assemble(
     used = np.arange(length) < (ahead - row_starts)[:, None]
     rows["tokens"] = flat.reshape(count, length)
     rows["types"] = types.reshape(count, length)
-    # An attention group goes from one [CLS] to the next.
+    # An attention group reaches from one [CLS] to the next.
     groups = (
         np.cumsum(begins.reshape(count, length), axis=1, dtype=np.uint8) if arrangement == "isolated" else np.uint8(1)
     )
@@ -403,7 +413,7 @@ def assemble(
 
 
 def _cut(job: _Job) -> tuple[TokenShard, Segments]:
-    """The rows of a job as spans, in the order in which they are stored: shuffled, so that any stretch is a sample."""
+    """Returns the rows of a job as spans, in their stored order: shuffled, so that any stretch of rows is a sample."""
     shard = _load_shard(job)
     key = (job.seed, job.split, job.shard, job.copy)
     segments = POLICIES[job.policy].cut(shard, job.length, job.short_rows, Draws(job.policy, *key))
@@ -422,7 +432,7 @@ def _select(segments: Segments, chosen: np.ndarray | slice) -> Segments:
 
 
 def _encode(job: _Job, shard: TokenShard, segments: Segments) -> Iterator[bytes]:
-    """Rows as bytes, a block at a time."""
+    """Yields rows as bytes, and assembles them a block at a time."""
     for start in range(0, len(segments.labels), _BLOCK):
         rows = assemble(
             shard,
@@ -439,7 +449,7 @@ def _encode(job: _Job, shard: TokenShard, segments: Segments) -> Iterator[bytes]
 
 
 def _count(shard: TokenShard, segments: Segments, arrangement: Arrangement) -> dict[str, int]:
-    """What one pass over one shard adds to the statistics."""
+    """Returns the counts that one pass over one shard adds to the statistics."""
     present = int((segments.lengths > 0).sum())
     counts = {
         "documents": len(shard.names),
@@ -468,41 +478,55 @@ def _summed(counts: list[dict[str, int]], length: int, arrangement: Arrangement)
 
 
 def check_pairs(policy: str, tokenizer: Tokenizer) -> None:
-    """Raises InputError for rows of pairs under a tokenizer whose pairs look otherwise: <s> A </s></s> B </s>."""
+    """Raises InputError if the policy makes pairs, but the tokenizer arranges pairs as <s> A </s></s> B </s>."""
     if POLICIES[policy].pairs and (tokenizer.pair_separators, tokenizer.pair_types) != (1, True):
         raise InputError(
-            f"rows of policy {policy} are [CLS] A [SEP] B [SEP] with token types, pairs of a {tokenizer.kind} "
-            "tokenizer are not",
+            f"policy {policy} makes rows [CLS] A [SEP] B [SEP] with token types, but a {tokenizer.kind} tokenizer "
+            "arranges pairs differently",
             where="rows",
-            fix="Take a policy of single texts (full_sentences, packed, ...), or a wordpiece or unigram tokenizer.",
+            fix=f"Take a policy of single texts ({', '.join(_unpaired())}), or another kind of tokenizer.",
+            code="E-ROWS-PAIRS",
         )
 
 
+def _unpaired() -> list[str]:
+    return [name for name, policy in POLICIES.items() if not policy.pairs]
+
+
 def check_arguments(policy: str, length: int, copies: int, short_rows: float) -> None:
-    """Checks what `build_rows` is asked for, so that it can be done before records are made.
+    """Checks arguments of `build_rows`, before records are made.
 
     Args:
       policy, length, copies, short_rows: as in `build_rows`.
 
     Raises:
-      InputError: an unknown policy, a number out of range, or several copies of what would be the same rows.
+      InputError: the policy is unknown, a number is out of range, or all of several copies would be equal.
     """
-
-    def require(condition: bool, what: str, fix: str) -> None:
-        if not condition:
-            raise InputError(what, where="rows", fix=fix)
-
-    require(policy in POLICIES, f"no rows policy {policy!r}", f"Known: {', '.join(POLICIES)}.")
+    if policy not in POLICIES:
+        raise InputError(
+            f"no rows policy {policy!r}", where="rows", fix=f"Known: {', '.join(POLICIES)}.", code="E-ROWS-POLICY"
+        )
     known = POLICIES[policy]
-    require(
-        known.shortest <= length <= _MAX_LENGTH,
-        f"length is {length}",
-        f"Take one from {known.shortest} to {_MAX_LENGTH} ({policy}).",
-    )
-    require(0 <= short_rows <= 1, f"the probability of short rows is {short_rows}", "Take one from 0 to 1.")
-    require(copies >= 1, f"copies is {copies}", "Take 1 or more.")
-    require(
-        copies == 1 or known.drawn,
-        f"{copies} copies of rows of policy {policy}, which has no random choices: all would be the same",
-        "Take 1: masks are drawn anew in every epoch.",
-    )
+    if not known.shortest <= length <= _MAX_LENGTH:
+        raise InputError(
+            f"length is {length}",
+            where="rows",
+            fix=f"Take one from {known.shortest} to {_MAX_LENGTH} ({policy}).",
+            code="E-ROWS-LENGTH",
+        )
+    if not 0 <= short_rows <= 1:
+        raise InputError(
+            f"the probability of short rows is {short_rows}",
+            where="rows",
+            fix="Take one from 0 to 1.",
+            code="E-ROWS-ARGUMENT",
+        )
+    if copies < 1:
+        raise InputError(f"copies is {copies}", where="rows", fix="Take 1 or more.", code="E-ROWS-ARGUMENT")
+    if copies > 1 and not known.drawn:
+        raise InputError(
+            f"policy {policy} makes no random choices, so that all {copies} copies would be equal",
+            where="rows",
+            fix="Take 1: training draws masks anew in every epoch.",
+            code="E-ROWS-COPIES",
+        )

@@ -1,10 +1,11 @@
-"""Rows that lie in a bucket: copied to this machine before a run reads them, each file held against its sha256.
+"""Copies rows from a bucket to this machine before a run reads them, and checks each file's sha256.
 
-Rows are read one by one in an order of their own, which a bucket is slow at; so each machine gets a copy, once. It lies
-below `JAXBERT_CACHE` (else `XDG_CACHE_HOME`/jaxbert, ~/.cache/jaxbert) under the rows' own hash: the same rows are
-found again wherever they came from. Several processes on one machine take turns; a killed copy goes on where it was.
+A run reads rows one by one in a random order, which is slow in a bucket; so each machine makes one copy. The copy is
+below `JAXBERT_CACHE` (else `XDG_CACHE_HOME`/jaxbert, else ~/.cache/jaxbert) in a directory named by the hash of the
+rows: the same rows are found again wherever they came from. Several processes on one machine take turns. A killed copy
+continues where it was.
 
-URLs are fsspec's: gs:// with the extra `gcs`, and whatever else is installed.
+URLs are those of fsspec: gs:// needs the extra `gcs`; other filesystems need their packages.
 """
 
 from __future__ import annotations
@@ -15,22 +16,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from jaxbert.core.progress import Progress
 from jaxbert.data import shards
 from jaxbert.data.rows import canonical_hash
 from jaxbert.errors import InputError, Stopped
 from jaxbert.stores.storage import Bucket, cache_directory, is_remote
 
-# Copies made or found by this process: a run opens its rows more than once.
+# The copies that this process has made or found, because a run opens its rows more than once.
 _local: dict[str, Path] = {}
 
 
 def local(path: str | Path) -> Path:
-    """The directory of rows itself, or of its copy on this machine, which is made here.
+    """Returns the directory of rows, or for a URL the directory of the copy on this machine, after making it.
 
     Raises:
-      InputError: no rows there, or no way to get at them.
+      InputError: there are no rows, or they cannot be reached.
       Interrupted: the network or the disk failed; the same call continues.
-      Stopped: a file is not what the manifest says of it.
+      Stopped: a file differs from the manifest.
     """
     url = str(path).rstrip("/")
     if not is_remote(url):
@@ -50,12 +52,15 @@ def _staged(url: str) -> Path:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"no place for a copy: {error.strerror}", where=str(out), fix="Set JAXBERT_CACHE to a directory."
+            f"cannot make a directory for the copy: {error.strerror}",
+            where=str(out),
+            fix="Set JAXBERT_CACHE to a directory that you may write.",
+            code="E-ROWS-CACHE",
         ) from None
     with _alone(out.with_name(f"{out.name}.lock")):
         if (out / shards.MANIFEST).is_file():
             return out
-        progress = shards.Progress(f"copying {url}", len(made), "shards")
+        progress = Progress(len(made), label=f"copying {url}", unit="shards")
         try:
             for info in made:
                 if not _there(out, info):
@@ -68,7 +73,7 @@ def _staged(url: str) -> Path:
                     bucket.fetch(f"tokenizer/{name}", out / "tokenizer" / name)
         finally:
             progress.close()
-        # Last: where it is, all is.
+        # The manifest comes last: if it is there, everything is there.
         shards.write_json(out / shards.MANIFEST, manifest)
     return out
 
@@ -80,12 +85,22 @@ def _manifest(bucket: Bucket) -> dict[str, Any]:
         right = manifest["kind"] == "rows" and manifest["hash"] == canonical_hash(manifest)
     except FileNotFoundError:
         raise InputError(
-            f"not a directory of rows: no {shards.MANIFEST}", where=url, fix="Copy the --out of `jaxbert rows` there."
+            f"not a directory of rows: it has no {shards.MANIFEST}",
+            where=url,
+            fix="Copy the --out of `jaxbert rows` there.",
+            code="E-ROWS-MANIFEST",
         ) from None
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"unusable manifest ({error})", where=url, fix="Copy the rows there again.") from None
+        raise InputError(
+            f"unusable manifest ({error})", where=url, fix="Copy the rows there again.", code="E-ROWS-MANIFEST"
+        ) from None
     if not right:
-        raise InputError("not a manifest of rows, or a damaged one", where=url, fix="Copy the rows there again.")
+        raise InputError(
+            "the manifest is damaged, or not one of rows",
+            where=url,
+            fix="Copy the rows there again.",
+            code="E-ROWS-MANIFEST",
+        )
     return dict(manifest)
 
 
@@ -102,7 +117,9 @@ def _verify(out: Path, info: shards.ShardInfo, url: str) -> None:
         shards.verify_shard(out, info)
     except Stopped as error:
         (out / info.file).unlink(missing_ok=True)
-        raise Stopped(error.what, where=f"{url}/{info.file}", fix="Copy the rows there again.") from None
+        raise Stopped(
+            error.what, where=f"{url}/{info.file}", fix="Copy the rows there again.", code="E-SHARD-DAMAGED"
+        ) from None
 
 
 @contextmanager
@@ -110,14 +127,19 @@ def _reading(url: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise InputError(f"not all of the rows are there: {error}", where=url, fix="Copy them there again.") from None
+        raise InputError(
+            f"a file of the rows is missing: {error}",
+            where=url,
+            fix="Copy the rows there again.",
+            code="E-ROWS-MISSING",
+        ) from None
     except OSError as error:
         raise shards.disk_error(error, cache_directory()) from None
 
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Only one process of this machine at a time."""
+    """Lets only one process of this machine into the block at a time."""
     import fcntl
 
     with path.open("w") as file:

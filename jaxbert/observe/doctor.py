@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from jaxbert.core.machine import cores
+
 State = Literal["works", "absent", "broken"]
 
 # What the system cannot do without, by module name; versions are those of the distributions.
@@ -26,7 +28,6 @@ NEEDED = {
     "flax": "flax",
     "optax": "optax",
     "orbax.checkpoint": "orbax-checkpoint",
-    "grain": "grain",
     "array_record.python.array_record_module": "array-record",
     "tensorflow_datasets": "tensorflow-datasets",
     "etils": "etils",
@@ -120,14 +121,10 @@ def lines(findings: list[Finding]) -> list[str]:
 
 def _python() -> Iterable[Finding]:
     version = platform.python_version()
-    says = f"{version} on {platform.system()} {platform.machine()}, {_cores()} cores"
+    says = f"{version} on {platform.system()} {platform.machine()}, {cores()} cores"
     good = sys.version_info >= (3, 11)
     yield Finding("python", "works" if good else "broken", says, "" if good else "Install Python 3.11 or later.")
     yield Finding("jaxbert", "works", f"{_version('jaxbert') or 'not installed'}, from {Path(__file__).parent}")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _version(distribution: str) -> str | None:

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from jaxbert.stores.files import replacing
+
 
 class JsonLines:
     """A file of one JSON object a line, appended to and flushed line by line.
@@ -56,15 +58,11 @@ class JsonLines:
         """
         if not path.is_file():
             return
-        temporary = path.with_name(path.name + ".cut")
-        with path.open(encoding="utf-8", errors="replace") as old, temporary.open("w", encoding="utf-8") as new:
+        with path.open(encoding="utf-8", errors="replace") as old, replacing(path, "w", suffix=".cut") as new:
             for line in old:
                 values = _parse(line)
                 if values is not None and values.get("step", step) <= step:
                     new.write(line)
-            new.flush()
-            os.fsync(new.fileno())
-        os.replace(temporary, path)
 
 
 def _parse(line: str) -> dict[str, Any] | None:

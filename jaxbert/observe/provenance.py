@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert.config import PhaseConfig, RunConfig, load_json, phase_rows, schedule_start
+from jaxbert.core.progress import duration
 from jaxbert.data.shards import read_manifest as read_shards_manifest
 from jaxbert.data.staging import local
 from jaxbert.errors import InputError, Interrupted
 from jaxbert.observe.lines import JsonLines
-from jaxbert.observe.progress import duration
 from jaxbert.stores.steps import read_manifest
 
 _LICENCE = "Licence of the data:"

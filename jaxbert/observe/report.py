@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert.config import RunConfig, load_json, phase_at, to_json, total_steps
+from jaxbert.core.progress import duration
 from jaxbert.errors import InputError
 from jaxbert.observe.flops import MFU_FORMULA
 from jaxbert.observe.lines import JsonLines
-from jaxbert.observe.progress import duration
+from jaxbert.stores.files import write_whole
 
 PAGE, PNG = "report.html", "loss.png"
 _MARK = "jaxbert report"
@@ -153,12 +154,7 @@ def write_report(workdirs: Sequence[Path], out: Path | None = None) -> list[Path
     contents = [page(runs).encode("utf-8"), *(loss_png(run) for run in runs)]
     targets[0].parent.mkdir(parents=True, exist_ok=True)
     for path, content in zip(targets, contents, strict=True):
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            partial.write_bytes(content)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_whole(path, content, temporary=path.with_name(f".{path.name}.{os.getpid()}"))
     return targets
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from jaxbert.config import RunConfig
-from jaxbert.observe.progress import duration
+from jaxbert.core.progress import duration
 from jaxbert.plan.compile import Collective
 from jaxbert.plan.layouts import Candidate, sizes_of
 from jaxbert.plan.planner import PhasePlan, Plan

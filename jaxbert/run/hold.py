@@ -23,6 +23,7 @@ from jaxbert.config import (
 from jaxbert.errors import CommandError, InputError
 from jaxbert.run.processes import Watch, wait_for_all
 from jaxbert.run.teacher import TRAINED_FIRST
+from jaxbert.stores.files import arriving
 from jaxbert.stores.lease import Lease
 from jaxbert.stores.mirror import Mirror
 from jaxbert.stores.storage import is_remote, storage
@@ -158,9 +159,9 @@ def begun(config: RunConfig, workdir: Path, resuming: bool, leader: bool, hold: 
 
 
 def _write_config(config: RunConfig, workdir: Path) -> None:
-    temporary = workdir / "config.json.tmp"
-    save_json(config, temporary)
-    os.replace(temporary, workdir / "config.json")
+    path = workdir / "config.json"
+    with arriving(path, path.with_name("config.json.tmp")) as temporary:
+        save_json(config, temporary)
 
 
 def _move(source: Path, target: Path) -> None:

@@ -69,7 +69,6 @@ def make_run_rows(config: RunConfig, lengths: list[int], workdir: Path, tokenize
         out=workdir / "data",
         workers=cores(),
         sentence_structure=config.objectives.next_sentence is not None or config.objectives.sentence_order is not None,
-        note=_log.info,
     )
 
 

@@ -24,6 +24,7 @@ from jaxbert.config import (
     slots,
     total_steps,
 )
+from jaxbert.core.progress import Progress
 from jaxbert.core.sharding import compute_dtype, global_batch
 from jaxbert.data.pipeline import Batches
 from jaxbert.errors import Interrupted, Stopped
@@ -34,7 +35,6 @@ from jaxbert.observe.flops import step_flops
 from jaxbert.observe.lines import JsonLines
 from jaxbert.observe.meter import Meter
 from jaxbert.observe.peaks import mesh_peak
-from jaxbert.observe.progress import Progress
 from jaxbert.run.hold import Hold
 from jaxbert.run.inputs import PhaseRows
 from jaxbert.run.processes import COMPILE_MINUTES, Watch, agreed
@@ -340,7 +340,6 @@ def _versions() -> dict[str, str]:
         "flax",
         "optax",
         "orbax-checkpoint",
-        "grain",
         "tokenizers",
         "sentencepiece",
         "numpy",

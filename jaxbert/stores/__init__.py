@@ -1,1 +1,1 @@
-"""What lies on a disk or in a bucket: files, leases, workdirs, checkpoints."""
+"""Storage on a disk or in a bucket: files, leases, workdirs, checkpoints."""

@@ -24,9 +24,9 @@ def replacing(
     Args:
       path: the file to make or to replace. Its directory must exist.
       mode: "wb" or "w"; text is UTF-8.
-      suffix: what is added to the file's name while it is being written.
-      temporary: the whole path of the temporary file, where a suffix is not enough: several processes that may write
-        `path` at the same time need different names.
+      suffix: the ending of the temporary file's name.
+      temporary: the path of the temporary file, if a suffix is not enough: processes that may write `path` at the same
+        time need different names.
     """
     temporary = temporary or path.with_name(path.name + suffix)
     with arriving(path, temporary), temporary.open(mode, encoding=None if "b" in mode else "utf-8") as file:
@@ -63,8 +63,10 @@ def write_whole(path: Path, content: str | bytes, *, temporary: Path | None = No
 
 
 def disk_is_full(error: BaseException) -> bool:
-    """Whether `error` says that the disk or the quota is full, in its number or (libraries below us) in its words."""
-    if isinstance(error, OSError) and error.errno in _FULL:
-        return True
-    words = ("no space left", "disk quota exceeded", "enospc")
-    return not isinstance(error, OSError) and any(word in str(error).lower() for word in words)
+    """Whether `error` says that the disk or the quota is full: by its number, or without one by its words.
+
+    Libraries written in other languages give the message of the system without its number.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in _FULL
+    return any(word in str(error).lower() for word in ("no space left", "disk quota exceeded", "enospc"))

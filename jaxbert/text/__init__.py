@@ -1,1 +1,1 @@
-"""Tokenizers and sentence splitting: text in, ids out. Imports no jax."""
+"""Tokenizers and the splitting of text into sentences. Imports no jax."""

@@ -1,7 +1,8 @@
-"""Text -> sentences by rules that depend on the language, over the `sentencex` library (Wikimedia, some 300 languages).
+"""Splits text into sentences by the rules of its language, with the `sentencex` library (Wikimedia, some 300
+languages).
 
-A line break always ends a sentence. A language the library has no rules for is split by those of its nearest relative
-that has some, in the end English.
+A line break always ends a sentence. For a language without rules, the library uses those of its nearest relative, and
+in the end those of English.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ _TAG = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 
 
 def split_sentences(text: str, language: str = "en") -> list[str]:
-    """Sentences of `text` in order, without the white space around them, none empty.
+    """Returns the sentences of `text` in order, without white space around them. No sentence is empty.
 
-    Joined, they hold every character of the text but white space.
+    Together they hold every character of the text but white space.
 
     Args:
       text: any text.
@@ -37,8 +38,11 @@ def split_sentences(text: str, language: str = "en") -> list[str]:
 
 
 def check_language(language: str) -> None:
-    """Raises InputError where `language` is not an ISO 639 code."""
+    """Raises InputError if `language` is not an ISO 639 code."""
     if not _TAG.fullmatch(language):
         raise InputError(
-            f"{language!r} is not a language code", where="--language", fix='Give an ISO 639 code such as "en" or "de".'
+            f"{language!r} is not a language code",
+            where="--language",
+            fix='Give an ISO 639 code such as "en" or "de".',
+            code="E-RECORDS-LANGUAGE",
         )

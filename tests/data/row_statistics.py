@@ -9,7 +9,8 @@ import numpy as np
 from original import Document, one_pass
 
 from jaxbert.data.draws import Draws
-from jaxbert.data.policies import POLICIES, TokenShard
+from jaxbert.data.policies import POLICIES
+from jaxbert.data.policies.segments import TokenShard
 
 BINS = 16
 GROUPS = 32

@@ -18,7 +18,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from jaxbert.data.policies import TokenShard
+from jaxbert.data.policies.segments import TokenShard
 from jaxbert.data.records import tokenise
 from jaxbert.data.rows import assemble
 from jaxbert.data.sources.sample import AwsDocsSource

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from jaxbert.data.draws import Draws
-from jaxbert.data.policies import POLICIES, Segments, TokenShard
+from jaxbert.data.policies import POLICIES
+from jaxbert.data.policies.segments import Segments, TokenShard
 from jaxbert.data.records import tokenise
 from jaxbert.data.sources.sample import AwsDocsSource
 from jaxbert.text.tokenizers import Tokenizer

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from jaxbert.data.draws import Draws, permutation
-from jaxbert.data.policies import POLICIES, Segments, TokenShard
+from jaxbert.data.policies import POLICIES
+from jaxbert.data.policies.segments import Segments, TokenShard
 
 CUT = POLICIES["segment_pair"].cut
 

@@ -16,15 +16,9 @@ import pytest
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
 from jaxbert.data import shards
-from jaxbert.data.shards import (
-    ShardDirectory,
-    ShardInfo,
-    open_directory,
-    parallel,
-    read_manifest,
-    verify_shard,
-    write_shard,
-)
+from jaxbert.data.directory import ShardDirectory, open_directory
+from jaxbert.data.shards import ShardInfo, read_manifest, verify_shard, write_shard
+from jaxbert.data.workers import parallel
 from jaxbert.errors import InputError, Interrupted, Stopped
 
 
@@ -76,8 +70,8 @@ def test_a_full_disk_leaves_no_partial_file(tmp_path: Path, monkeypatch: pytest.
     def full(_: int) -> None:
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(shards.os, "fsync", full)
-    with pytest.raises(Interrupted, match="the disk is full") as caught:
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(Interrupted, match="E-DISK-FULL") as caught:
         write_shard(tmp_path / "a", [b"x"])
     assert listing(tmp_path) == [] and caught.value.exit_code == 3
 
@@ -95,7 +89,7 @@ def test_damage_is_found_and_named(tmp_path: Path, damage: str) -> None:
         path.write_bytes(data[:-1])
     else:
         path.unlink()
-    with pytest.raises(Stopped, match=r"damaged shard.*a\.array_record-00003") as caught:
+    with pytest.raises(Stopped, match=r"a\.array_record-00003.*E-SHARD-DAMAGED") as caught:
         verify_shard(tmp_path, info)
     assert caught.value.exit_code == 4
 
@@ -121,7 +115,7 @@ def test_a_directory_is_made_resumed_and_found(tmp_path: Path) -> None:
     (out / ".rows-train.array_record-00001.99.partial").write_bytes(b"left by a kill")
     (out / "rows-train.array_record-00009").write_bytes(b"of nobody")
 
-    with pytest.raises(InputError, match="unfinished rows"):
+    with pytest.raises(InputError, match="E-SHARD-UNFINISHED"):
         read_manifest(out, "rows")
     again = pickle.loads(pickle.dumps(open_directory(out, "rows", {"length": 128})))
     found = again.finished(info.file)
@@ -145,16 +139,16 @@ def test_other_arguments_overwrite_only_when_told(tmp_path: Path) -> None:
     make(out, length=128, seed=1)
     before = {name: (out / name).read_bytes() for name in listing(out)}
     for finished in (True, False):
-        with pytest.raises(InputError, match=r"other arguments are there \(different: length"):
+        with pytest.raises(InputError, match=r"different: length.*E-SHARD-ARGUMENTS"):
             open_directory(out, "rows", {"length": 256, "seed": 1})
-        with pytest.raises(InputError, match="holds no records"):
+        with pytest.raises(InputError, match="E-SHARD-FOREIGN"):
             open_directory(out, "records", {"length": 256}, overwrite=True)
         if finished:
             assert {name: (out / name).read_bytes() for name in listing(out)} == before
         directory = open_directory(out, "rows", {"length": 128, "seed": 2 + finished}, overwrite=True)
         assert not directory.done and not list(out.glob("rows-*"))
         assert {name: (out / ".previous" / name).read_bytes() for name in before} == before
-        with pytest.raises(InputError, match="unfinished rows"):
+        with pytest.raises(InputError, match="E-SHARD-UNFINISHED"):
             read_manifest(out, "rows")
     info = write_shard(out / "rows-train.array_record-00000", [b"other"])
     directory.commit({"train": [info]}, {})
@@ -239,7 +233,7 @@ def test_files_of_others_are_refused_never_deleted(tmp_path: Path) -> None:
         (out / name).parent.mkdir(exist_ok=True)
         (out / name).write_text("precious")
         before = {name: (out / name).read_bytes() for name in listing(out) if (out / name).is_file()}
-        with pytest.raises(InputError, match="not of these rows") as caught:
+        with pytest.raises(InputError, match="E-SHARD-FOREIGN") as caught:
             open_directory(out, "rows", {"seed": 2}, overwrite=True)
         assert Path(caught.value.where) in (out / name, (out / name).parent)
         assert {name: (out / name).read_bytes() for name in listing(out) if (out / name).is_file()} == before
@@ -254,9 +248,9 @@ def test_directories_of_others_are_never_touched(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("x")
     for overwrite in (False, True):
-        with pytest.raises(InputError, match="not empty"):
+        with pytest.raises(InputError, match="E-SHARD-FOREIGN"):
             open_directory(tmp_path / "mine", "rows", {}, overwrite=overwrite)
-    with pytest.raises(InputError, match="a file where a directory is due"):
+    with pytest.raises(InputError, match="E-SHARD-PLACE"):
         open_directory(tmp_path / "mine" / "thesis.tex" / "rows", "rows", {})
     assert listing(tmp_path) == ["mine", "mine/thesis.tex"]
     # A kill right after making the directory leaves this; it is ours.
@@ -282,13 +276,13 @@ def test_manifests_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     make(tmp_path / "rows")
     table = [
-        ("absent", "rows", "no such directory of rows"),
-        ("file", "rows", "a file where a directory is due"),
-        ("empty", "rows", "no manifest.json"),
-        ("broken", "rows", "unusable manifest"),
-        ("list", "rows", "unusable manifest"),
-        ("kindless", "rows", "unusable manifest"),
-        ("rows", "records", "a directory of rows where one of records is due"),
+        ("absent", "rows", "E-SHARD-MISSING"),
+        ("file", "rows", "E-SHARD-MISSING"),
+        ("empty", "rows", "E-SHARD-MANIFEST"),
+        ("broken", "rows", "E-SHARD-MANIFEST"),
+        ("list", "rows", "E-SHARD-MANIFEST"),
+        ("kindless", "rows", "E-SHARD-MANIFEST"),
+        ("rows", "records", "E-SHARD-KIND"),
     ]
     for name, kind, what in table:
         with pytest.raises(InputError, match=what) as caught:
@@ -312,7 +306,7 @@ def test_work_is_spread_over_processes_that_import_little() -> None:
     pids = set(parallel(eval, jobs, 2))
     assert len(pids) == 2 and os.getpid() not in pids
     (modules,) = parallel(eval, ["set(__import__('sys').modules)"], 2)
-    assert not {"jax", "jaxlib", "tensorflow", "grain"} & modules
+    assert not {"jax", "jaxlib", "tensorflow"} & modules
     (threads,) = parallel(eval, ["__import__('os').environ['RAYON_NUM_THREADS']"], 2)
     assert threads == "1"
 
@@ -342,11 +336,13 @@ def test_jobs_are_read_only_as_fast_as_they_are_worked_off(tmp_path: Path) -> No
 
 def test_errors_of_workers_arrive() -> None:
     # A CommandError keeps its kind and its parts; everything else comes with its traceback.
-    code = "(_ for _ in ()).throw(__import__('jaxbert.errors').errors.Stopped('bad', where='shard 3', fix='Mend it.'))"
+    parts = "'bad', where='shard 3', fix='Mend it.', code='E-TEST-BAD'"
+    code = f"(_ for _ in ()).throw(__import__('jaxbert.errors').errors.Stopped({parts}))"
     for workers in (1, 2):
-        with pytest.raises(Stopped, match="bad") as caught:
+        with pytest.raises(Stopped, match="E-TEST-BAD") as caught:
             list(parallel(eval, ["1", code, "2"], workers))
         assert (caught.value.what, caught.value.where, caught.value.fix) == ("bad", "shard 3", "Mend it.")
+        assert caught.value.code == "E-TEST-BAD"
     with pytest.raises(RuntimeError, match="ZeroDivisionError"):
         list(parallel(eval, ["1", "1/0", "2", "3", "4", "5"], 2))
 
@@ -361,7 +357,7 @@ def test_results_before_an_error_are_not_lost() -> None:
 
 def test_a_dead_worker_is_an_interruption() -> None:
     kill = "__import__('os').kill(__import__('os').getpid(), 9)"
-    with pytest.raises(Interrupted, match=r"a worker process died \(SIGKILL\)"):
+    with pytest.raises(Interrupted, match=r"SIGKILL.*E-PROCESS-WORKER"):
         list(parallel(eval, ["1", kill, "2"], 2))
 
 
@@ -390,7 +386,7 @@ def test_functions_of_the_main_module_are_refused() -> None:
 SCRIPT = """
 # No `if __name__ == "__main__"` guard, as people write scripts; and it must run once only.
 print("once")
-from jaxbert.data.shards import parallel
+from jaxbert.data.workers import parallel
 print(sum(parallel(abs, range(-3, 0), 2, label="counting")))
 """
 

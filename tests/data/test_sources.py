@@ -45,11 +45,11 @@ def test_every_kind_says_what_it_lacks() -> None:
     for kind in SOURCES:
         with pytest.raises(InputError):
             open_source(f"{kind}:/no/such/thing")
-        with pytest.raises(InputError, match="nothing behind"):
+        with pytest.raises(InputError, match="E-SOURCE-KIND"):
             open_source(f"{kind}:")
-    with pytest.raises(InputError, match=r"unknown kind of source 'txt'.*Did you mean text\?"):
+    with pytest.raises(InputError, match=r"'txt'.*Did you mean text\?.*E-SOURCE-KIND"):
         open_source("txt:a.txt")
-    with pytest.raises(InputError, match="no kind of source"):
+    with pytest.raises(InputError, match="E-SOURCE-KIND"):
         open_source("novel.txt")
 
 
@@ -72,7 +72,7 @@ def test_boundaries_of_text(tmp_path: Path) -> None:
     path.write_text(TEXT, encoding="utf-8")
     assert texts(f"text:{path}#file") == ["First line.\nSecond line.\nAnother document: é."]
     assert texts(f"text:{path}#line") == ["First line.", "Second line.", "Another document: é."]
-    with pytest.raises(InputError, match="Did you mean line"):
+    with pytest.raises(InputError, match=r"Did you mean line.*E-SOURCE-OPTION"):
         open_source(f"text:{path}#lines")
     odd = tmp_path / "a#b.txt"
     odd.write_text("x\n")
@@ -117,12 +117,12 @@ def test_parquet(tmp_path: Path) -> None:
     pq.write_table(pa.table({"body": [*rows, None, "  "], "id": range(602)}), tmp_path / "a.parquet", row_group_size=70)
     found = list(open_source(f"parquet:{tmp_path}/*.parquet#body").documents())
     assert [document.text for document in found] == rows and found[9].name == "a.parquet:10"
-    with pytest.raises(InputError, match=r"no column 'text'.*Columns there: body, id"):
+    with pytest.raises(InputError, match=r"'text'.*body, id.*E-SOURCE-FIELD"):
         open_source(f"parquet:{tmp_path}/a.parquet")
-    with pytest.raises(InputError, match="holds int64, not text"):
+    with pytest.raises(InputError, match=r"int64.*E-SOURCE-FIELD"):
         open_source(f"parquet:{tmp_path}/a.parquet#id")
     (tmp_path / "b.parquet").write_bytes(b"PAR1 no it is not")
-    with pytest.raises(InputError, match=r"not a usable Parquet file.*b\.parquet"):
+    with pytest.raises(InputError, match=r"b\.parquet.*E-SOURCE-DAMAGED"):
         open_source(f"parquet:{tmp_path}/*.parquet#body")
 
 
@@ -153,9 +153,9 @@ def test_tfds(tmp_path: Path) -> None:
     found = list(open_source(f"tfds:{tmp_path}/made/1.0.0#body").documents())
     assert [document.split for document in found] == ["train"] * 300 + ["validation"]
     assert found[7] == Document("train:7", "text é 7", "train") and found[-1].text == "held out"
-    with pytest.raises(InputError, match=r"no feature 'text'.*body"):
+    with pytest.raises(InputError, match=r"'text'.*body.*E-SOURCE-FIELD"):
         open_source(f"tfds:{tmp_path}/made/1.0.0")
-    with pytest.raises(InputError, match=r"feature 'n' holds \w+, not text"):
+    with pytest.raises(InputError, match=r"'n'.*E-SOURCE-FIELD"):
         list(open_source(f"tfds:{tmp_path}/made/1.0.0#n").documents())
     make_tfds(tmp_path / "one" / "1.0.0", {"train": ["a", "b"]})
     assert {document.split for document in open_source(f"tfds:{tmp_path}/one/1.0.0#body").documents()} == {None}
@@ -181,10 +181,10 @@ def test_hf(monkeypatch: pytest.MonkeyPatch) -> None:
         ("three", "validation"),
     ]
     assert asked == [("org/name", "config.en", True)] and source.describe()["revision"] == "abc"
-    with pytest.raises(InputError, match=r"no column 'text'.*body"):
+    with pytest.raises(InputError, match=r"'text'.*body.*E-SOURCE-FIELD"):
         open_source("hf:org/name")
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(InputError, match=r"not installed.*jaxbert\[hf\]"):
+    with pytest.raises(InputError, match=r"jaxbert\[hf\].*E-SOURCE-INSTALL"):
         open_source("hf:org/name")
 
 
@@ -232,10 +232,11 @@ def test_hf_network_errors_are_interruptions(
     monkeypatch.setitem(sys.modules, "datasets", module)
     documents = open_source("hf:name").documents()
     assert [next(documents).text, next(documents).text] == ["one", "lone \N{REPLACEMENT CHARACTER} surrogate"]
-    with pytest.raises(kind, match="hf:name train:2"):
+    code = "E-SOURCE-NETWORK" if kind is Interrupted else "E-SOURCE-DATASET"
+    with pytest.raises(kind, match=f"hf:name train:2.*{code}"):
         next(documents)
     module.load_dataset_builder = unreachable
-    with pytest.raises(kind, match="cannot open the dataset"):
+    with pytest.raises(kind, match=code):
         open_source("hf:name")
 
 
@@ -257,7 +258,7 @@ def test_a_failing_disk_is_an_interruption(tmp_path: Path, monkeypatch: pytest.M
         (errno.ENAMETOOLONG, InputError),
         (None, InputError),
     ):
-        with pytest.raises(kind, match=r"a\.txt"), base.reading(path):
+        with pytest.raises(kind, match=r"a\.txt.*E-SOURCE-(READ|FILE)"), base.reading(path):
             raise OSError(code, "failed") if code else OSError("Invalid data stream")
 
 
@@ -302,7 +303,7 @@ def test_sample_takes_each_string_once_and_train_goes_first(few_services: Path) 
     )
     assert list(open_source("sample:aws-docs").documents())[-1] == Document("alpha", "New.\nShared.", "validation")
     (few_services / "alpha" / "2021-01-01" / "service-2.json").write_text("{")
-    with pytest.raises(InputError, match="damaged file of botocore"):
+    with pytest.raises(InputError, match="E-SOURCE-DAMAGED"):
         list(open_source("sample:aws-docs").documents())
 
 
@@ -315,7 +316,7 @@ def test_sample_of_the_installed_botocore() -> None:
     assert len(services) > 300 and 0.06 < held_out / len(services) < 0.14
     first = next(iter(source.documents()))
     assert len(first.text) > 1000 and "<p>" not in first.text
-    with pytest.raises(InputError, match=r"Known: aws-docs"):
+    with pytest.raises(InputError, match=r"Known: aws-docs.*E-SOURCE-KIND"):
         open_source("sample:wikipedia")
 
 
@@ -338,16 +339,16 @@ def test_the_hash_follows_the_content(tmp_path: Path) -> None:
 
 
 BAD_TEXT: dict[str, tuple[bytes, str]] = {
-    "latin.txt": ("fine\ncafé\n".encode("latin-1"), "0xe9 in line 2"),
-    "utf16.txt": ("text\n".encode("utf-16"), "UTF-16"),
-    "binary.txt": (b"\0\1\2\3", "NUL"),
-    "empty.txt": (b"", "empty"),
-    "plain.gz": (b"not packed at all", "damaged or mislabelled"),
-    "plain.bz2": (b"not packed at all", "unreadable|damaged"),
-    "plain.xz": (b"not packed at all", "damaged or mislabelled"),
-    "plain.zst": (b"not packed at all", "damaged or mislabelled"),
-    "cut.gz": (gzip.compress(os.urandom(1000))[:500], "damaged or mislabelled"),
-    "cut.xz": (lzma.compress(os.urandom(1000))[:500], "damaged or mislabelled"),
+    "latin.txt": ("fine\ncafé\n".encode("latin-1"), "0xe9 in line 2.*E-SOURCE-ENCODING"),
+    "utf16.txt": ("text\n".encode("utf-16"), "E-SOURCE-ENCODING"),
+    "binary.txt": (b"\0\1\2\3", "E-SOURCE-ENCODING"),
+    "empty.txt": (b"", "E-SOURCE-EMPTY"),
+    "plain.gz": (b"not packed at all", "E-SOURCE-DAMAGED"),
+    "plain.bz2": (b"not packed at all", "E-SOURCE-(DAMAGED|FILE)"),
+    "plain.xz": (b"not packed at all", "E-SOURCE-DAMAGED"),
+    "plain.zst": (b"not packed at all", "E-SOURCE-DAMAGED"),
+    "cut.gz": (gzip.compress(os.urandom(1000))[:500], "E-SOURCE-DAMAGED"),
+    "cut.xz": (lzma.compress(os.urandom(1000))[:500], "E-SOURCE-DAMAGED"),
 }
 
 
@@ -363,16 +364,16 @@ def test_bad_text_files_are_refused_when_opened(tmp_path: Path, name: str) -> No
 def test_bad_bytes_far_into_a_file_are_refused_when_read(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"good line\n" * 20_000 + b"bad \xff line\n")
-    with pytest.raises(InputError, match="0xff in line 20001"):
+    with pytest.raises(InputError, match=r"0xff in line 20001.*E-SOURCE-ENCODING"):
         list(open_source(f"text:{path}").documents())
 
 
 BAD_JSONL = [
-    ("{", r"not JSON"),
-    ("[1]", "not a JSON object"),
-    ('{"txet": "a"}', r"no field 'text'.*Did you mean txet"),
-    ('{"text": 3}', "is 3, not text"),
-    ('{"text": null}', "is null, not text"),
+    ("{", "E-SOURCE-FIELD"),
+    ("[1]", "E-SOURCE-FIELD"),
+    ('{"txet": "a"}', r"'text'.*Did you mean txet.*E-SOURCE-FIELD"),
+    ('{"text": 3}', "3.*E-SOURCE-FIELD"),
+    ('{"text": null}', "null.*E-SOURCE-FIELD"),
 ]
 
 
@@ -389,9 +390,9 @@ def test_bad_json_lines(tmp_path: Path, line: str, what: str) -> None:
 
 
 def test_paths_that_are_no_files(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no file matches"):
+    with pytest.raises(InputError, match="E-SOURCE-FILE"):
         open_source(f"text:{tmp_path}/*.txt")
-    with pytest.raises(InputError, match=r"a directory where a file is due.*/\*\*/\*"):
+    with pytest.raises(InputError, match=r"/\*\*/\*.*E-SOURCE-FILE"):
         open_source(f"text:{tmp_path}")
 
 
@@ -415,5 +416,5 @@ def test_files_that_one_may_not_read() -> None:
         path = directory / "secret.txt"
         path.write_text("text\n")
         path.chmod(0)
-        with pytest.raises(InputError, match=r"no permission to read.*secret\.txt"):
+        with pytest.raises(InputError, match=r"secret\.txt.*E-SOURCE-PERMISSION"):
             open_source(f"text:{path}")

@@ -94,4 +94,4 @@ def test_the_lock_files_of_machines_agree_with_the_tested_one(kind: str, package
         name: version for name, version in tested.items() if name in there
     }
     assert package in there and "gcsfs" in there and "pytest" not in there
-    assert {"jax", "flax", "optax", "orbax-checkpoint", "grain", "tokenizers"} <= there.keys()
+    assert {"jax", "flax", "optax", "orbax-checkpoint", "array-record", "tokenizers"} <= there.keys()

@@ -13,7 +13,7 @@ import transformers
 
 from jaxbert.data.sources import open_source
 from jaxbert.text.sentences import split_sentences
-from jaxbert.text.tokenizers import KINDS, REGISTRY, train_tokenizer
+from jaxbert.text.tokenizers import REGISTRY, train_tokenizer
 
 MODEL_TYPES = {"wordpiece": "bert", "bpe": "roberta", "unigram": "albert"}
 
@@ -42,7 +42,7 @@ def sentences() -> list[str]:
 
 
 @pytest.mark.parametrize("lowercase", [False, True])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", tuple(REGISTRY))
 @pytest.mark.parametrize("beside_a_model", [False, True])
 def test_auto_tokenizer_gives_our_ids(kind: str, lowercase: bool, beside_a_model: bool, tmp_path: Path) -> None:
     if lowercase and REGISTRY[kind].keeps_case:

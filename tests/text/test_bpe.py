@@ -64,7 +64,7 @@ def test_uncased_is_refused_before_the_text_is_read() -> None:
         raise AssertionError("read")
         yield ""
 
-    with pytest.raises(InputError, match="keeps upper case") as caught:
+    with pytest.raises(InputError, match="E-TOKENIZER-CASE") as caught:
         train_tokenizer("bpe", texts(), vocab_size=300, lowercase=True)
     assert "data.lowercase=false" in caught.value.fix
 
@@ -112,7 +112,7 @@ def test_fillers_that_a_vocabulary_leaves_out(tmp_path: Path) -> None:
     (tmp_path / "vocab.json").write_text(json.dumps(ids | {"other": 1000}), encoding="utf-8")
     assert Tokenizer.load(tmp_path).vocab == [*tokenizer.vocab, "other"]
     (tmp_path / "vocab.json").write_text(json.dumps(ids | {"other": 1003}), encoding="utf-8")
-    with pytest.raises(InputError, match=r"0 \.\. V-1"):
+    with pytest.raises(InputError, match="E-TOKENIZER-FILE"):
         Tokenizer.load(tmp_path)  # The fillers' names are taken.
 
 
@@ -122,16 +122,16 @@ def test_files_that_are_not_roberta_s(tmp_path: Path) -> None:
     good = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
     pre_tokenizer, model = good["pre_tokenizer"], good["model"]
     table: list[tuple[dict[str, Any], str]] = [
-        ({"normalizer": {"type": "NFC"}}, "another kind"),
-        ({"pre_tokenizer": {"type": "Metaspace"}}, "another kind"),
-        ({"pre_tokenizer": pre_tokenizer | {"add_prefix_space": True}}, "another kind"),
-        ({"pre_tokenizer": pre_tokenizer | {"use_regex": False}}, "another kind"),
-        ({"model": model | {"continuing_subword_prefix": "##"}}, "another kind"),
-        ({"model": model | {"merges": ["a b c"]}}, "not a merge"),
-        ({"model": model | {"merges": ["zz qq"]}}, "lacks 3 pieces"),
-        ({"model": model | {"vocab": {"a": 7}}}, "0 .. V-1"),
-        ({"added_tokens": None}, "unusable"),
-        ({"model": model | {"merges": ["a"]}}, "not a merge"),
+        ({"normalizer": {"type": "NFC"}}, "E-TOKENIZER-KIND"),
+        ({"pre_tokenizer": {"type": "Metaspace"}}, "E-TOKENIZER-KIND"),
+        ({"pre_tokenizer": pre_tokenizer | {"add_prefix_space": True}}, "E-TOKENIZER-KIND"),
+        ({"pre_tokenizer": pre_tokenizer | {"use_regex": False}}, "E-TOKENIZER-KIND"),
+        ({"model": model | {"continuing_subword_prefix": "##"}}, "E-TOKENIZER-KIND"),
+        ({"model": model | {"merges": ["a b c"]}}, "not a merge.*E-TOKENIZER-FILE"),
+        ({"model": model | {"merges": ["zz qq"]}}, "lacks 3 pieces.*E-TOKENIZER-VOCABULARY"),
+        ({"model": model | {"vocab": {"a": 7}}}, "0 .. V-1.*E-TOKENIZER-FILE"),
+        ({"added_tokens": None}, "E-TOKENIZER-FILE"),
+        ({"model": model | {"merges": ["a"]}}, "not a merge.*E-TOKENIZER-FILE"),
     ]
     for change, what in table:
         (tmp_path / "tokenizer.json").write_text(json.dumps(good | change), encoding="utf-8")
@@ -145,5 +145,5 @@ def test_files_that_are_not_roberta_s(tmp_path: Path) -> None:
     assert Tokenizer.load(tmp_path).hash == tokenizer.hash
     (tmp_path / "tokenizer.json").unlink()
     (tmp_path / "vocab.json").write_text(json.dumps({"a": "b"}), encoding="utf-8")
-    with pytest.raises(InputError, match=r"0 \.\. V-1"):
+    with pytest.raises(InputError, match="E-TOKENIZER-FILE"):
         Tokenizer.load(tmp_path)

@@ -29,5 +29,5 @@ def test_sentences(language: str, text: str, count: int) -> None:
 
 def test_a_language_must_be_a_code() -> None:
     for language in ("", "english language", "EN_us", "../x"):
-        with pytest.raises(InputError, match="language code"):
+        with pytest.raises(InputError, match="E-RECORDS-LANGUAGE"):
             split_sentences("Text.", language)

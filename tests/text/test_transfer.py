@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tokenizers as rust
 
-from jaxbert.text.tokenizers import SPECIALS, Normalisation, Tokenizer, train_tokenizer
+from jaxbert.text.tokenizers import Tokenizer, train_tokenizer
 from jaxbert.text.tokenizers.bpe import SPECIALS as BPE_SPECIALS
 from jaxbert.text.tokenizers.bpe import ByteLevelBPE
-from jaxbert.text.tokenizers.wordpiece import WordPiece
-from jaxbert.text.transfer import meaning, splitter, transfer
+from jaxbert.text.tokenizers.wordpiece import SPECIALS, Normalisation, WordPiece
+from jaxbert.text.transfer import transfer
 
 TEXT = ["the cat walks over the river and the dog sees the cats walking; 3 dogs, (the) river-side. " * 40]
 
@@ -84,11 +84,11 @@ def test_marks_of_other_kinds_mean_the_same(unigram):
     assert whole["Ġthe"] == ["▁the"] and whole["<s>"] == ["[CLS]"]
     # Half a character has no text that another kind could know; the same kind knows the byte.
     half = rust.pre_tokenizers.ByteLevel(add_prefix_space=False).pre_tokenize_str("ü")[0][0][0]
-    assert meaning(bytes_, half) == (None, half) and whole[half] == [] and found(bytes_, bytes_)[half] == [half]
+    assert bytes_.meaning(half) == (None, half) and whole[half] == [] and found(bytes_, bytes_)[half] == [half]
 
 
 def test_a_unigram_model_splits_inside_words_without_its_mark(unigram):
-    split = splitter(unigram)
+    split = unigram.splitter()
     begins, goes_on = ([unigram.token(index) for index in split(starts, "walks")] for starts in (True, False))
     assert begins[0].startswith("▁") and not any(piece.startswith("▁") for piece in goes_on)
     assert "".join(goes_on) == "walks" == "".join(begins).removeprefix("▁")

@@ -35,7 +35,6 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
         out=out,
         workers=1,
         sentence_structure=True,
-        note=lambda line: None,
     )
     return out
 

@@ -287,7 +287,6 @@ def place(tiny, tiny_config, tmp_path_factory) -> Path:
         out=at / "other",
         workers=1,
         sentence_structure=True,
-        note=lambda line: None,
     )
     shutil.copytree(at / "rows-segment_pair-32", at / "swapped")
     shutil.rmtree(at / "swapped/tokenizer")

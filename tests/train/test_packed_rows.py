@@ -53,7 +53,6 @@ def packed(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         out=out,
         workers=1,
         sentence_structure=False,
-        note=lambda line: None,
     )
     return made[32]
 

@@ -1,26 +1,26 @@
-"""Rows policies, one file each: a new one is a file here and a line in `POLICIES`."""
+"""Rows policies, one file each. To add one: a file here that defines `POLICY`, and a line in `POLICIES`."""
 
 from __future__ import annotations
 
-from jaxbert.data.policies import (
-    doc_sentences,
-    full_sentences,
-    ordered_pair,
-    ordered_pair_mixed,
-    packed,
-    segment_pair,
-    single_document,
+from typing import TYPE_CHECKING
+
+from jaxbert.core.tables import Table
+
+if TYPE_CHECKING:
+    from jaxbert.data.policies.segments import Policy
+
+# By the name that `--policy` and `data.policy` give.
+POLICIES: Table[Policy] = Table(
+    "POLICY",
+    {
+        "segment_pair": "jaxbert.data.policies.segment_pair",
+        "ordered_pair": "jaxbert.data.policies.ordered_pair",
+        "ordered_pair_mixed": "jaxbert.data.policies.ordered_pair_mixed",
+        "full_sentences": "jaxbert.data.policies.full_sentences",
+        "doc_sentences": "jaxbert.data.policies.doc_sentences",
+        "single_document": "jaxbert.data.policies.single_document",
+        "packed": "jaxbert.data.policies.packed",
+    },
 )
-from jaxbert.data.policies.segments import Arrangement, Policy, Segments, TokenShard
 
-POLICIES: dict[str, Policy] = {
-    "segment_pair": segment_pair.POLICY,
-    "ordered_pair": ordered_pair.POLICY,
-    "ordered_pair_mixed": ordered_pair_mixed.POLICY,
-    "full_sentences": full_sentences.POLICY,
-    "doc_sentences": doc_sentences.POLICY,
-    "single_document": single_document.POLICY,
-    "packed": packed.POLICY,
-}
-
-__all__ = ["POLICIES", "Arrangement", "Policy", "Segments", "TokenShard"]
+__all__ = ["POLICIES"]

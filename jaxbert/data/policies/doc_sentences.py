@@ -1,7 +1,8 @@
 """`doc_sentences`: RoBERTa's DOC-SENTENCES, [CLS] sentences of one document [SEP].
 
-As `full_sentences`, but a document's end ends the row (Liu et al. 2019, arXiv:1907.11692, section 4.2). The paper makes
-batches larger where rows are shorter; here a batch has a fixed number of rows, and their ends are padding.
+It differs from `full_sentences` in one point: the end of a document ends the row (Liu et al. 2019, arXiv:1907.11692,
+section 4.2). The paper makes batches larger when rows are shorter. Here a batch has a fixed number of rows, and their
+ends are padding.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from jaxbert.data.policies.segments import Policy, Segments, TokenShard
 
 
 def cut_doc_sentences(shard: TokenShard, length: int, short_rows: float, draws: Draws) -> Segments:
-    """One pass over `shard`; nothing is drawn, no row is short."""
+    """Cuts one pass over `shard`. Nothing is drawn, and no row is short."""
     return cut_sentences(shard, length, width=1)
 
 

@@ -1,14 +1,15 @@
 """`full_sentences`: RoBERTa's FULL-SENTENCES, [CLS] end of document 1 [SEP] start of document 2 [SEP].
 
-Whole sentences in the order of the text, as many as fit into L, across the ends of documents, with one more separator
-between documents (Liu et al. 2019, arXiv:1907.11692, section 4.2). One attention group, token type 0.
+A row has as many whole sentences as fit into L, in the order of the text and across the ends of documents, with one
+more separator between documents (Liu et al. 2019, arXiv:1907.11692, section 4.2). It has one attention group and token
+type 0.
 
-Against fairseq (break mode `complete` of token_block_utils_fast.pyx):
-  - Where a sentence is longer than a row, fairseq makes one oversized block of it. Here rows have one length, so it
-    begins a row and is cut into pieces that fill rows; its last piece is followed by what follows the sentence. Nothing
-    is lost; such sentences are counted as oversized, the cuts as cut.
-  - fairseq ends every line of its files with a separator, here one stands between documents only, as the paper says.
-  - A row has at most `most_segments(L)` documents; the next one begins the next row.
+Differences from fairseq (break mode `complete` of token_block_utils_fast.pyx):
+  - fairseq makes one oversized block of a sentence that is longer than a row. Here all rows have one length: such a
+    sentence begins a row and is cut into pieces that fill rows, and the next sentence follows its last piece. Nothing
+    is lost; such sentences are counted as oversized, and the cuts as cut.
+  - fairseq ends every line of its files with a separator. Here a separator is between documents only, as in the paper.
+  - A row has at most `most_segments(L)` documents. The next document begins the next row.
   - Rows do not cross the ends of records shards, so that memory is bounded by a shard.
 """
 
@@ -20,7 +21,7 @@ from jaxbert.data.policies.whole_sentences import SPECIALS, divided, documents_o
 
 
 def cut_sentences(shard: TokenShard, length: int, width: int) -> Segments:
-    """One pass over `shard` with at most `width` documents a row; nothing is drawn.
+    """Cuts one pass over `shard` with at most `width` documents a row. Nothing is drawn.
 
     Args:
       shard: documents with sentence boundaries.
@@ -35,7 +36,7 @@ def cut_sentences(shard: TokenShard, length: int, width: int) -> Segments:
 
 
 def cut_full_sentences(shard: TokenShard, length: int, short_rows: float, draws: Draws) -> Segments:
-    """One pass over `shard`; nothing is drawn, no row is short."""
+    """Cuts one pass over `shard`. Nothing is drawn, and no row is short."""
     return cut_sentences(shard, length, most_segments(length))
 
 

@@ -1,15 +1,16 @@
-"""`packed`: several documents a row, isolated from each other: [CLS] document [SEP] [CLS] document [SEP] ...
+"""`packed`: rows of several documents that are isolated from each other: [CLS] document [SEP] [CLS] document [SEP] ...
 
-Each has an attention group of its own, 1 to G along the row, and its positions begin at 0 (the encoder restarts them
-where the group changes). Documents that fit into a row stay whole. Longer ones are cut into pieces that fill a row: at
-a sentence boundary where that leaves at most 2% of the row empty, else inside a sentence (counted as cut). A piece that
-fills a row has it alone. What is left, the ends of long documents and short documents, is put together by best-fit
-decreasing: longest first, each into the fullest row that has room for it, of several the one that was last added to
-(Johnson et al. 1974, SIAM J. Comput. 3(4)).
+Each document has a separate attention group, 1 to G along the row, and its positions begin at 0, because the encoder
+restarts them where the group changes. Documents that fit into a row stay whole. Longer ones are cut into pieces that
+fill a row: at a sentence boundary if that leaves at most 2% of the row empty, else inside a sentence (counted as cut).
+A piece that fills a row is alone in it. The rest, ends of long documents and short documents, is packed by best-fit
+decreasing: the longest first, each into the fullest row that has room for it, and of several such rows into the one
+  that
+was added to last (Johnson et al. 1974, SIAM J. Comput. 3(4)).
 
-Pieces of one document therefore never meet in a row, where they would be next to each other and not see each other:
-all but the last fill a row each. Documents of more than half a row can leave their rows emptier than 2%: no other
-document may fit, and they are not cut.
+So two pieces of one document are never in the same row, where they would be neighbours that cannot see each other: all
+pieces but the last fill a row each. A document of more than half a row can leave its row emptier than 2%, because no
+other document may fit, and documents that fit are not cut.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ from jaxbert.data.draws import Draws
 from jaxbert.data.policies.segments import Policy, Segments, TokenShard, most_segments, unpaired
 
 SPECIALS = 2
-# Share of a row that may stay empty where a long document is cut at a sentence boundary.
+# The share of a row that may stay empty if a long document is cut at a sentence boundary.
 _EMPTY = 0.02
 
 
 def cut_packed(shard: TokenShard, length: int, short_rows: float, draws: Draws) -> Segments:
-    """One pass over `shard`; nothing is drawn, no row is short.
+    """Cuts one pass over `shard`. Nothing is drawn, and no row is short.
 
     Args:
-      shard: documents; boundaries of sentences are used where there are any.
+      shard: documents. Boundaries of sentences are used if there are any.
       length: L, at least 3.
-      short_rows, draws: not used.
+      short_rows, draws: are not used.
     """
     room = length - SPECIALS
     filling, rest, cut = _pieces(shard, room, int(length * _EMPTY))
@@ -45,18 +46,20 @@ def cut_packed(shard: TokenShard, length: int, short_rows: float, draws: Draws) 
 
 
 def _pieces(shard: TokenShard, room: int, empty: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """(pieces that fill a row, the rest, cuts inside a sentence); pieces int64 [P, 3] of first token, tokens, document.
+    """Returns (pieces that fill a row, the rest, cuts inside a sentence).
+
+    Pieces are int64 [P, 3]: first token, number of tokens, document.
 
     Args:
       shard: documents.
       room: the most tokens in a piece.
-      empty: how many fewer a piece that fills a row may have.
+      empty: how many tokens fewer a piece that fills a row may have.
     """
     bounds = shard.sentences[shard.documents]
     starts, ends = bounds[:-1].copy(), bounds[1:]
     filling = []
     cut = 0
-    # One piece off every document that is still too long, until none is.
+    # Take one piece off every document that is still too long, until none is.
     long = np.flatnonzero(ends - starts > room)
     while len(long):
         at = starts[long] + room
@@ -72,15 +75,15 @@ def _pieces(shard: TokenShard, room: int, empty: int) -> tuple[np.ndarray, np.nd
 
 
 def _best_fit(sizes: np.ndarray, length: int, most: int) -> np.ndarray:
-    """The row [P] that each piece goes to, by best-fit decreasing; rows are numbered from 0 as they are opened.
+    """Returns the number of the row of each piece, int64 [P], by best-fit decreasing. Rows are numbered as they open.
 
-    Rows lie in stacks by the space that is left in them, and the bits of one number say which stacks hold any: the
-    fullest row with room for a piece is found without a search, whatever the number of rows.
+    Rows are kept in stacks by the space that is left in them, and the bits of one number say which stacks are not
+    empty. So the fullest row with room for a piece is found without a search, for any number of rows.
 
     Args:
-      sizes: int64 [P], with special tokens, each at most `length`.
+      sizes: int64 [P], tokens with special tokens, each at most `length`.
       length: L.
-      most: pieces a row at the most.
+      most: the most pieces in a row.
     """
     rows = np.zeros(len(sizes), np.int64)
     order = np.argsort(-sizes, kind="stable")
@@ -100,7 +103,7 @@ def _best_fit(sizes: np.ndarray, length: int, most: int) -> np.ndarray:
             row, free = len(held), length - size
             held.append(1)
         rows[piece] = row
-        # Less than [CLS], one token and [SEP] is no room.
+        # [CLS], one token and [SEP] need three places.
         if free > SPECIALS and held[row] < most:
             stacks[free].append(row)
             open_ |= 1 << free

@@ -1,18 +1,18 @@
-"""Two segments a row, [CLS] A [SEP] B [SEP]: what the pair policies share.
+"""Rows of two segments, [CLS] A [SEP] B [SEP]: the part that the pair policies share.
 
 The algorithm is create_instances_from_document of google-research/bert create_pretraining_data.py, which
 google-research/albert has taken over: sentences of one document are gathered up to a target length (L - 3, or for a
-share of the documents a number drawn from [2, L - 3], once a pass); a random number of them is A; then B is the rest,
-or sentences of another document, and the rest goes back to be used again. What exceeds L - 3 is dropped token by token
-from the longer segment, front or back by a fair coin. Here only boundaries are handled, and the drops are counted.
+share of the documents a number drawn from [2, L - 3], once a pass); a random number of them becomes A; then B is the
+rest, or sentences of another document, and in that case the rest is used again. Tokens beyond L - 3 are dropped one by
+one from the longer segment, at its front or back by a fair coin. This module handles boundaries only.
 
 Three departures:
-  - The other document is one of the same shard, so that memory is bounded by a shard (the original holds the corpus).
-  - The original gives up after ten draws of the same document and takes it, so that a true continuation can be labelled
-    random. Here the next document of the shard is taken; and where a shard has one document only, a sentence of it that
-    neither overlaps nor follows A. Where there is none, B is the true continuation; and where there is none either, the
-    row has no B and label -1.
-  - What truncation drops is counted.
+  - The other document comes from the same shard, so that memory is bounded by a shard (the original holds the corpus).
+  - After ten draws of the same document the original takes it, so that a true continuation can be labelled random. Here
+    the next document of the shard is taken. If the shard has one document only, B is a sentence of it that neither
+    overlaps nor follows A; without such a sentence, B is the true continuation; and without a continuation, the row has
+    no B and label -1.
+  - Dropped tokens are counted.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ SPECIALS = 3
 DOCUMENT_TRIES = 10
 NEXT, RANDOM = 0, 1
 
-# When B comes from elsewhere: half the time and whenever A is all that was gathered; only then; never.
+# B comes from elsewhere: half the time and whenever A is all that was gathered; only in the latter case; never.
 Elsewhere = Literal["half", "alone", "never"]
 
 
 def cut_pairs(shard: TokenShard, length: int, short_rows: float, draws: Draws, elsewhere: Elsewhere) -> Segments:
-    """One pass over `shard`; pure in its arguments and the state of `draws`.
+    """Cuts one pass over `shard`; a pure function of its arguments and the state of `draws`.
 
     Args:
       shard: documents with sentence boundaries.
-      length: L; at least 5, so that A, B and three special tokens fit.
-      short_rows: probability, per document, that its target length is drawn at random (the original: 0.1).
-      draws: the stream of this (seed, split, shard, copy).
-      elsewhere: when B comes from elsewhere.
+      length: L, at least 5, so that A, B and three special tokens fit.
+      short_rows: the probability, per document, that its target length is drawn at random (the original: 0.1).
+      draws: the random stream of this (seed, split, shard, copy).
+      elsewhere: says when B comes from elsewhere.
     """
     room = length - SPECIALS
-    # Python lists: the loop below reads single boundaries, which numpy does ten times slower.
+    # Python lists, because the loop below reads single boundaries, which is ten times slower in numpy.
     bounds: list[int] = shard.sentences.tolist()
     documents: list[int] = shard.documents.tolist()
     short = round(short_rows * 2**64)
@@ -99,7 +99,7 @@ def cut_pairs(shard: TokenShard, length: int, short_rows: float, draws: Draws, e
 def _elsewhere(
     bounds: list[int], documents: list[int], document: int, begin: int, middle: int, wanted: int, draws: Draws
 ) -> tuple[int, int, int] | None:
-    """Sentences that do not follow sentences begin:middle of `document`: (their document, first, last + 1), or None."""
+    """Returns (document, first, last + 1) of sentences that do not follow begin:middle of `document`, or None."""
     count = len(documents) - 1
     if count > 1:
         for _ in range(DOCUMENT_TRIES):
@@ -125,7 +125,7 @@ def _elsewhere(
 
 
 def _shares(a_length: int, b_length: int, room: int) -> tuple[int, int]:
-    """What is left of A and B when tokens are dropped from the longer (from B when equal) until they fill `room`."""
+    """Returns the lengths of A and B after tokens are dropped from the longer (B if equal) until they fit `room`."""
     if a_length <= room - room // 2:
         return a_length, room - a_length
     if b_length <= room // 2:

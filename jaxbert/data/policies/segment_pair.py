@@ -1,7 +1,8 @@
 """`segment_pair`: BERT's rows for next sentence prediction, [CLS] A [SEP] B [SEP].
 
-B is what follows A (label 0), or, half the time and always when A is all that was gathered, sentences of another
-document (label 1): google-research/bert create_pretraining_data.py, with the departures named in `pairs`.
+B is the text that follows A (label 0), or sentences of another document (label 1). The latter happens half the time,
+and always when A is all that was gathered: google-research/bert create_pretraining_data.py, with the departures named
+in `pairs`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from jaxbert.data.policies.segments import Policy, Segments, TokenShard
 
 
 def cut_segment_pairs(shard: TokenShard, length: int, short_rows: float, draws: Draws) -> Segments:
-    """One pass over `shard`; see `cut_pairs`."""
+    """Cuts one pass over `shard`; see `cut_pairs`."""
     return cut_pairs(shard, length, short_rows, draws, elsewhere="half")
 
 
@@ -22,5 +23,5 @@ POLICY = Policy(
     segments=lambda length: 2,
     sentences=True,
     drawn=True,
-    label="next_sentence",
+    label="continuation",
 )

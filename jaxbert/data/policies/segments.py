@@ -1,4 +1,4 @@
-"""What a rows policy takes and gives: sentence and document boundaries in, spans of tokens out."""
+"""The contract of a rows policy: it takes boundaries of sentences and documents, and returns spans of tokens."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TokenShard:
       tokens: u2 or u4 [T], all tokens of all documents.
       sentences: int64 [S + 1], ascending: sentence s is tokens[sentences[s]:sentences[s + 1]], never empty.
       documents: int64 [D + 1], ascending: document d has sentences documents[d]:documents[d + 1], never none.
-      names: int64 [D], each document's running number within its split.
+      names: int64 [D], the running number of each document within its split.
     """
 
     tokens: np.ndarray
@@ -42,12 +42,13 @@ class Segments:
 
     Attributes:
       starts: int64 [n, K], first token of each segment in `TokenShard.tokens`.
-      lengths: int64 [n, K]; the first is never empty, and behind an empty one all are.
-      documents: int64 [n, K], the index in the shard of the document that each segment comes from.
-      labels: int64 [n], pair label: 0 the second segment follows the first, 1 it is from elsewhere, -1 no pair.
-      truncated: tokens of this pass that are in no row as text of their own document.
-      oversized: sentences that are longer than a row has room for.
-      cut: cuts inside a sentence: its tokens on either side are in different rows.
+      lengths: int64 [n, K], tokens in each segment. The first is never empty; after an empty one all are empty.
+      documents: int64 [n, K], the index in the shard of the document of each segment.
+      labels: int64 [n], the label of the pair. 0: the second segment follows the first; 1: it is from elsewhere; -1:
+        there is no pair.
+      truncated: the number of tokens that this pass puts into no row, except as the random segment of another document.
+      oversized: the number of sentences that do not fit into a row.
+      cut: the number of cuts inside a sentence, which put its tokens into different rows.
     """
 
     starts: np.ndarray
@@ -66,12 +67,13 @@ class Policy:
     Attributes:
       cut: (shard, L, probability of a short row, draws) -> Segments; pure. Only pairs have short rows.
       arrangement: how the segments of a row are arranged.
-      segments: L -> K, the most segments a row can have.
-      sentences: whether it needs documents with sentence structure.
+      segments: L -> K, the most segments that a row can have.
+      sentences: whether it needs documents that are split into sentences.
       drawn: whether it makes random choices. Without them, a second pass would give the rows of the first again.
-      label: what the label of a row means: "next_sentence" (0: the second segment follows the first, 1: it comes from
-        another document), "sentence_order" (0: both segments are in the order of the text, so that a training step may
-        swap them; 1: the second segment comes from another document), or "" for rows without labels (all are -1).
+      label: the meaning of a row's label, by which objectives choose. "none": rows have no labels (all are -1).
+        "continuation": 0 says that the second segment follows the first, 1 that it comes from another document.
+        "order": 0 says that the segments are in the order of the text, so that a training step may swap them; 1 counts
+        as a pair out of order.
       shortest: the smallest L that it can work with.
     """
 
@@ -80,7 +82,7 @@ class Policy:
     segments: Callable[[int], int]
     sentences: bool
     drawn: bool
-    label: str = ""
+    label: str = "none"
     shortest: int = 8
 
     @property
@@ -90,10 +92,10 @@ class Policy:
 
 
 def most_segments(length: int) -> int:
-    """K of policies that put several documents into a row of `length` tokens: one per 16 tokens, from 2 to 32.
+    """Returns K for policies that put several documents into a row: one per 16 tokens of `length`, from 2 to 32.
 
-    Origins of 10 bytes each on disk are then at most a sixth of a row of 4 bytes a token. Documents of fewer than 16
-    tokens on the average do not fill such a row; rows of them would teach little.
+    An origin takes 10 bytes on the disk, so that origins take at most a sixth of a row with 4 bytes a token. Documents
+    of fewer than 16 tokens on average do not fill such a row, but would teach little.
     """
     return max(2, min(32, length // 16))
 
@@ -101,11 +103,12 @@ def most_segments(length: int) -> int:
 def unpaired(
     pieces: np.ndarray, rows: np.ndarray, width: int, *, truncated: int = 0, oversized: int = 0, cut: int = 0
 ) -> Segments:
-    """Rows without pairs, from pieces of text and the numbers of the rows that they are in.
+    """Returns rows without pairs, from pieces of text and the number of each piece's row.
 
     Args:
-      pieces: int64 [P, 3]: first token, tokens (at least 1), document.
-      rows: int64 [P], from 0 without a gap, `width` of each at the most. A row has its pieces in the order of the text.
+      pieces: int64 [P, 3]: first token, number of tokens (at least 1), document.
+      rows: int64 [P], the numbers of the rows, from 0 without a gap, each at most `width` times. A row has its pieces
+        in the order of the text.
       width: K.
       truncated, oversized, cut: as in `Segments`.
     """

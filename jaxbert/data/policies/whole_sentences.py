@@ -1,4 +1,4 @@
-"""Rows of whole sentences in the order of the text: what the policies without pairs share."""
+"""Rows of whole sentences in the order of the text: the part that policies without pairs share."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ SPECIALS = 2
 
 
 def divided(shard: TokenShard, room: int) -> tuple[np.ndarray, np.ndarray]:
-    """`shard.sentences` and `shard.documents` after sentences of more than `room` tokens are cut into pieces.
+    """Returns `shard.sentences` and `shard.documents` after sentences of more than `room` tokens are cut into pieces.
 
-    A piece has `room` tokens, but for the last one of a sentence.
+    Every piece has `room` tokens, except the last piece of a sentence.
     """
     lengths = np.diff(shard.sentences)
     counts = -(-lengths // room)
@@ -28,16 +28,16 @@ def divided(shard: TokenShard, room: int) -> tuple[np.ndarray, np.ndarray]:
 def gather(
     sentences: np.ndarray, runs: Iterable[tuple[int, int, int]], room: int, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fills rows with whole sentences, one after the other, each with as many as fit.
+    """Fills rows with whole sentences, one row after the other, each with as many as fit.
 
     Args:
-      sentences: int64 [S + 1], boundaries; none of those in `runs` has more than `room` tokens.
-      runs: (document, first sentence, last + 1), in the order of the text; empty ones are passed over.
-      room: tokens a row, of text and of the separators between runs.
-      width: the most runs in a row; with 1, a run's end ends the row.
+      sentences: int64 [S + 1], boundaries. No sentence in `runs` has more than `room` tokens.
+      runs: (document, first sentence, last + 1), in the order of the text; empty runs are skipped.
+      room: the tokens of a row for text and for the separators between runs.
+      width: the most runs in a row. With 1, the end of a run ends the row.
 
     Returns:
-      pieces int64 [P, 3] of first token, tokens, document; int64 [P], the number of the row that each is in.
+      Pieces int64 [P, 3] of first token, number of tokens, document; and int64 [P], the number of each piece's row.
     """
     bounds: list[int] = sentences.tolist()
     pieces: list[tuple[int, int, int]] = []
@@ -47,7 +47,7 @@ def gather(
         while begin < last:
             if inside == width:
                 row, inside, free = row + 1, 0, room
-            # A separator stands between two runs of a row.
+            # A separator is between two runs of a row.
             fits = free - (inside > 0)
             end = bisect_right(bounds, bounds[begin] + fits, begin, last + 1) - 1
             if end > begin:
@@ -61,6 +61,6 @@ def gather(
 
 
 def documents_of(documents: np.ndarray) -> Iterable[tuple[int, int, int]]:
-    """All documents as runs for `gather`; `documents` as in `TokenShard`."""
+    """Returns all documents as runs for `gather`. `documents` is as in `TokenShard`."""
     ends: list[int] = documents.tolist()
     return zip(range(len(ends) - 1), ends[:-1], ends[1:], strict=True)

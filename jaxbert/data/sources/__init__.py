@@ -1,6 +1,6 @@
-"""Where documents come from: one file per kind, one line each in `SOURCES`.
+"""Sources of documents. To add one: a file here with a function that opens it, and a line in `SOURCES`.
 
-SOURCE is one string, `KIND:REST`; what REST may be is the docstring of the kind's module.
+SOURCE is one string, `KIND:REST`. The docstring of the kind's module describes REST.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from jaxbert.data.sources import hf, jsonl, parquet, sample, text, tfds
 from jaxbert.data.sources.base import Document, Source
 from jaxbert.errors import InputError
 
-# Kind -> what opens REST. Opening checks all that can be known without reading everything; it raises InputError.
+# The function that opens REST, by kind. It checks all that can be known without reading everything, and raises
+# InputError.
 SOURCES: dict[str, Callable[[str], Source]] = {
     "text": text.open_rest,
     "jsonl": jsonl.open_rest,
@@ -29,17 +30,23 @@ def open_source(spec: str) -> Source:
     """Opens a SOURCE string.
 
     Raises:
-      InputError: no such kind, or nothing usable there.
+      InputError: there is no such kind, or the source cannot be used.
     """
     kind, colon, rest = spec.partition(":")
     kinds = list(SOURCES)
     if not colon or kind not in SOURCES:
-        what = f"unknown kind of source {kind!r}" if colon else "no kind of source before a colon"
+        what = f"unknown kind of source {kind!r}" if colon else "the source begins with no kind and colon"
         raise InputError(
             what,
             where=spec,
             fix=f"{did_you_mean(kind, kinds)}Known: {', '.join(kinds)}; for example text:books/*.txt.",
+            code="E-SOURCE-KIND",
         )
     if not rest:
-        raise InputError(f"nothing behind {kind}:", where=spec, fix="For example text:books/*.txt, sample:aws-docs.")
+        raise InputError(
+            f"nothing follows {kind}:",
+            where=spec,
+            fix="For example text:books/*.txt, sample:aws-docs.",
+            code="E-SOURCE-KIND",
+        )
     return SOURCES[kind](rest)

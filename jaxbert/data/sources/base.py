@@ -1,4 +1,4 @@
-"""What all sources share: documents, and files that may be compressed."""
+"""Documents, and reading of files that may be compressed: the parts that all sources share."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ import zstandard
 
 from jaxbert.errors import InputError, Interrupted
 
-# A longer document comes in parts, so that memory stays bounded whatever a file holds.
+# A longer document is divided into parts, so that memory stays bounded for any file.
 MAX_DOCUMENT_BYTES = 4 << 20
 _HEAD = 1 << 16
 _SURROGATE = re.compile("[\ud800-\udfff]")
-# What is wrong with a path; any other errno (EIO, ESTALE, ETIMEDOUT, ...) is the system's and may pass.
+# These say that the path is wrong. Any other errno (EIO, ESTALE, ETIMEDOUT, ...) may pass.
 _WRONG_PATH = frozenset({errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL, errno.ENXIO, errno.ENODEV})
 
 
@@ -38,9 +38,9 @@ class Document:
     r"""One document.
 
     Attributes:
-      name: where it stands, for people: "novel.txt:123", a service's name.
-      text: its lines, with "\n" between them.
-      split: "train" or "validation" where the source has splits of its own, else None.
+      name: the place of the document in the source, for people: "novel.txt:123", or the name of a service.
+      text: the lines of the document, with "\n" between them.
+      split: "train" or "validation" if the source has splits, else None.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Source(abc.ABC):
 
     Attributes:
       spec: the SOURCE string.
-      licence: of the documents, where the source states it; else "".
+      licence: the licence of the documents if the source states it, else "".
     """
 
     spec: str
@@ -61,20 +61,20 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def documents(self) -> Iterator[Document]:
-        """Reads from the start, as a stream.
+        """Yields the documents from the start, as a stream.
 
         Raises:
-          InputError: what only reading can tell (not UTF-8, a missing field, damaged compression).
+          InputError: a mistake that only reading shows: not UTF-8, a missing field, damaged compression.
           Interrupted: the disk or the network failed.
         """
 
     @abc.abstractmethod
     def describe(self) -> dict[str, Any]:
-        """JSON that changes when the documents do: the spec, files with sizes and sha256, versions of packages."""
+        """Returns JSON that changes with the documents: the spec, files with sizes and sha256, versions of packages."""
 
     @functools.cached_property
     def hash(self) -> str:
-        """Hex sha256 of `describe()`."""
+        """The sha256 of `describe()`, in hexadecimal."""
         return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()
 
 
@@ -82,7 +82,7 @@ class FileSource(Source):
     """A source that is a list of files.
 
     Attributes:
-      files: sorted, each with the name that documents get from it (its path below what all files have in common).
+      files: sorted (name, path). The name is the path below the directory that all files share; documents carry it.
     """
 
     def __init__(self, spec: str, pattern: str):
@@ -104,35 +104,40 @@ class FileSource(Source):
 
 
 def split_option(rest: str) -> tuple[str, str]:
-    """("GLOB", "option") of "GLOB#option"; the option is "" where there is none."""
+    """Returns ("GLOB", "option") for "GLOB#option". The option is "" if there is none."""
     pattern, _, option = rest.rpartition("#") if "#" in rest else (rest, "", "")
     return pattern, option
 
 
 def find_files(pattern: str, spec: str) -> list[tuple[str, Path]]:
-    """Files of a glob pattern (`**` is any depth), sorted, as (name, path); each is there, readable and not empty.
+    """Returns the files of a glob pattern (`**` is any depth), sorted, as (name, path); all are readable and not empty.
 
     Raises:
-      InputError: no file, a directory, an empty or unreadable file.
+      InputError: no file matches, only directories match, or a file is empty or cannot be read.
     """
     pattern = os.path.expanduser(pattern)
-    # A file whose name has a bracket in it is that file, not a pattern.
+    # The name of an existing file is not a pattern, even with a bracket in it.
     found = [pattern] if os.path.lexists(pattern) else glob.glob(pattern, recursive=True)
     paths = sorted(Path(path) for path in found)
     if not paths:
-        raise InputError("no file matches", where=spec, fix="Check the path; quote a pattern in the shell.")
+        raise InputError(
+            "no file matches", where=spec, fix="Check the path; quote a pattern in the shell.", code="E-SOURCE-FILE"
+        )
     directories = [path for path in paths if path.is_dir()]
     if len(directories) == len(paths):
         raise InputError(
-            "a directory where a file is due",
+            "this is a directory, but a file is needed",
             where=str(directories[0]),
             fix=f"Give the files in it: {spec.partition(':')[0]}:{directories[0]}/**/*.",
+            code="E-SOURCE-FILE",
         )
     paths = [path for path in paths if not path.is_dir()]
     for path in paths:
         with reading(path):
             if path.stat().st_size == 0:
-                raise InputError("the file is empty", where=str(path), fix="Remove it or narrow the pattern.")
+                raise InputError(
+                    "the file is empty", where=str(path), fix="Remove it or narrow the pattern.", code="E-SOURCE-EMPTY"
+                )
             with path.open("rb"):
                 pass
     if len(paths) == 1:
@@ -143,18 +148,25 @@ def find_files(pattern: str, spec: str) -> list[tuple[str, Path]]:
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turns what can go wrong while reading a file into InputError, or Interrupted where it is not the file's fault."""
+    """Turns errors of reading into InputError, or into Interrupted if the file is not at fault."""
     try:
         yield
     except FileNotFoundError:
-        raise InputError("no such file", where=str(path), fix="Check the path.") from None
+        raise InputError("no such file", where=str(path), fix="Check the path.", code="E-SOURCE-FILE") from None
     except IsADirectoryError:
-        raise InputError("a directory where a file is due", where=str(path), fix="Give a file.") from None
+        raise InputError(
+            "this is a directory, but a file is needed", where=str(path), fix="Give a file.", code="E-SOURCE-FILE"
+        ) from None
     except PermissionError:
-        raise InputError("no permission to read", where=str(path), fix="Change its mode or owner.") from None
+        raise InputError(
+            "no permission to read", where=str(path), fix="Change its mode or owner.", code="E-SOURCE-PERMISSION"
+        ) from None
     except (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, gzip.BadGzipFile) as error:
         raise InputError(
-            f"damaged or mislabelled {path.suffix} file ({error})", where=str(path), fix="Copy or pack it again."
+            f"damaged or mislabelled {path.suffix} file ({error})",
+            where=str(path),
+            fix="Copy or pack it again.",
+            code="E-SOURCE-DAMAGED",
         ) from None
     except OSError as error:
         # bz2 says "Invalid data stream" in a bare OSError.
@@ -162,13 +174,16 @@ def reading(path: Path) -> Iterator[None]:
             raise Interrupted(
                 f"reading failed: {error.strerror}",
                 where=str(path),
-                fix="Check the disk or its mount, and run the same command again: what is finished is kept.",
+                fix="Check the disk or its mount, and run the same command again: it keeps the finished shards.",
+                code="E-SOURCE-READ",
             ) from error
-        raise InputError(f"unreadable: {error}", where=str(path), fix="Copy the file again.") from None
+        raise InputError(
+            f"the file cannot be read: {error}", where=str(path), fix="Copy the file again.", code="E-SOURCE-FILE"
+        ) from None
 
 
 def open_bytes(path: Path) -> IO[bytes]:
-    """Opens a file for reading, unpacking .gz, .bz2, .xz and .zst on the way."""
+    """Opens a file for reading, and unpacks .gz, .bz2, .xz and .zst."""
     match path.suffix.lower():
         case ".gz":
             return io.BufferedReader(gzip.open(path, "rb"))  # type: ignore[arg-type]
@@ -187,12 +202,12 @@ def open_bytes(path: Path) -> IO[bytes]:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    r"""(number from 1, line without its end) of a UTF-8 text file; "\r\n" and a byte order mark are understood.
+    r"""Yields (number from 1, line without its end) of a UTF-8 text file. It accepts "\r\n" and a byte order mark.
 
-    A line of more than `MAX_DOCUMENT_BYTES` comes in pieces, cut at spaces, all under its number.
+    A line of more than `MAX_DOCUMENT_BYTES` is divided into pieces at spaces; all pieces have its number.
 
     Raises:
-      InputError: not UTF-8 (naming the line), unreadable, or damaged compression.
+      InputError: the file is not UTF-8 (the message names the line), cannot be read, or its compression is damaged.
     """
     with reading(path), open_bytes(path) as file:
         number, rest, first = 1, b"", True
@@ -213,7 +228,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _boundary(data: bytes) -> int:
-    """Largest cut that splits no UTF-8 character."""
+    """Returns the largest cut that splits no UTF-8 character."""
     cut = len(data)
     while cut > len(data) - 4 and data[cut - 1] & 0xC0 == 0x80:
         cut -= 1
@@ -228,47 +243,58 @@ def _decode(data: bytes, path: Path, number: int) -> str:
             f"not UTF-8: byte 0x{data[error.start]:02x} in line {number}",
             where=str(path),
             fix="Convert it, for example iconv -f WINDOWS-1252 -t UTF-8.",
+            code="E-SOURCE-ENCODING",
         ) from None
     return text.rstrip("\r\n")
 
 
 def _refuse_utf16(data: bytes, path: Path) -> None:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise InputError("UTF-16, not UTF-8", where=str(path), fix="Convert it: iconv -f UTF-16 -t UTF-8.")
+        raise InputError(
+            "the file is UTF-16, not UTF-8",
+            where=str(path),
+            fix="Convert it: iconv -f UTF-16 -t UTF-8.",
+            code="E-SOURCE-ENCODING",
+        )
 
 
 def check_head(path: Path) -> None:
-    """Reads a file's beginning, so that most wrong files are found before anything is made.
+    """Reads the beginning of a file, so that most wrong files are found before anything is made.
 
     Raises:
-      InputError: not UTF-8, binary, or compressed otherwise than its name says.
+      InputError: the file is not UTF-8, is binary, or its compression does not match its name.
     """
     with reading(path), open_bytes(path) as file:
         head = file.read(_HEAD)
     _refuse_utf16(head, path)
     if b"\0" in head:
-        raise InputError("not a text file: it holds NUL bytes", where=str(path), fix="Give UTF-8 text files.")
+        raise InputError(
+            "not a text file: it holds NUL bytes",
+            where=str(path),
+            fix="Give UTF-8 text files.",
+            code="E-SOURCE-ENCODING",
+        )
     try:
         head.decode("utf-8")
     except UnicodeDecodeError as error:
-        # A character that the end of the head cuts in two is none of the file's faults.
+        # The end of the head may cut a character in two, which is not a fault of the file.
         if len(head) < _HEAD or error.start < len(head) - 4:
             _decode(head, path, head.count(b"\n", 0, error.start) + 1)
 
 
 def without_surrogates(text: str) -> str:
-    """The text with U+FFFD for each lone surrogate: JSON can write them, UTF-8 and tokenizers cannot."""
+    """Returns the text with U+FFFD for each lone surrogate, which JSON can write, but UTF-8 and tokenizers cannot."""
     try:
-        text.encode()  # Much faster than the search, and hardly ever in vain.
+        text.encode()  # Much faster than the search, and it hardly ever fails.
         return text
     except UnicodeEncodeError:
         return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def bounded(name: str, text: str, split: str | None = None) -> Iterator[Document]:
-    """A document, in parts where it is longer than `MAX_DOCUMENT_BYTES` (as characters), cut at line ends or spaces.
+    """Yields a document, or its parts if it has more than `MAX_DOCUMENT_BYTES` characters, cut at line ends or spaces.
 
-    Lone surrogates, which no UTF-8 can hold, become U+FFFD.
+    Lone surrogates, which UTF-8 cannot hold, become U+FFFD.
     """
     text = without_surrogates(text)
     if len(text) <= MAX_DOCUMENT_BYTES:

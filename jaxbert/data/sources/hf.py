@@ -1,7 +1,8 @@
-"""`hf:NAME[:CONFIG][#column]`: a dataset of the Hugging Face hub, streamed. Needs the extra: pip install 'jaxbert[hf]'.
+"""`hf:NAME[:CONFIG][#column]`: a dataset of the Hugging Face hub, streamed. It needs: pip install 'jaxbert[hf]'.
 
-One row, one document; its text is in `column` ("text" by default). Split `train` is train; `validation` (or else
-`test`) is validation. Other splits are not read. NAME may be a local directory that the `datasets` library understands.
+Each row is one document, with its text in `column` ("text" by default). The split `train` is train, and `validation`
+(or else `test`) is validation. Other splits are not read. NAME may be a local directory that the `datasets` library
+understands.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from jaxbert.config import did_you_mean
 from jaxbert.data.sources.base import Document, Source, bounded, split_option
 from jaxbert.errors import CommandError, InputError, Interrupted
 
-# What the `datasets` library talks to the hub with, in one version or another.
+# The packages that versions of the `datasets` library use to talk to the hub.
 _NETWORK = frozenset({"requests", "urllib3", "httpx", "httpcore", "aiohttp", "http", "ssl", "fsspec"})
-# Of the statuses 4xx, those that pass: timeout, locked, too early, too many requests.
+# The statuses 4xx that may pass: timeout, locked, too early, too many requests.
 _PASSING = frozenset({408, 423, 425, 429})
 
 
@@ -28,25 +29,27 @@ class HfSource(Source):
         try:
             self.builder = datasets.load_dataset_builder(name, config)
             self.streams = datasets.load_dataset(name, config, streaming=True)
-        except Exception as error:  # Of many libraries below: network, permission, unknown name or config.
+        except Exception as error:  # Many libraries raise here: network, permission, unknown name or config.
             raise _failure(error, "cannot open the dataset", spec) from error
         splits = list(self.streams)
         if "train" not in splits:
-            raise InputError("no split 'train'", where=spec, fix=f"Splits there: {', '.join(splits)}.")
+            raise InputError(
+                "no split 'train'", where=spec, fix=f"Splits there: {', '.join(splits)}.", code="E-SOURCE-SPLIT"
+            )
         held_out = next((split for split in ("validation", "test") if split in splits), None)
         self.splits: dict[str, str | None] = {"train": "train", held_out: "validation"} if held_out else {"train": None}
         columns = list(next(_rows(self.streams["train"], f"{spec} train"), {column: ""}))
         if column not in columns:
             fix = f"{did_you_mean(column, columns)}Columns there: {', '.join(columns)}; give hf:NAME#column."
-            raise InputError(f"no column {column!r}", where=spec, fix=fix)
+            raise InputError(f"no column {column!r}", where=spec, fix=fix, code="E-SOURCE-FIELD")
 
     @property
     def licence(self) -> str:  # type: ignore[override]
-        """What the dataset's card states."""
+        """The licence that the card of the dataset states."""
         return str(self.builder.info.license or "")
 
     def describe(self) -> dict[str, Any]:
-        """See `Source`: the builder's hash stands for the files' revision."""
+        """See `Source`. The hash of the builder identifies the revision of the files."""
         info = self.builder.info
         return {
             "spec": self.spec,
@@ -64,12 +67,14 @@ class HfSource(Source):
                     continue
                 if not isinstance(text, str):
                     what = f"column {self.column!r} holds {type(text).__name__}, not text"
-                    raise InputError(what, where=f"{self.spec} {name}:{index}", fix="Give another column.")
+                    raise InputError(
+                        what, where=f"{self.spec} {name}:{index}", fix="Give another column.", code="E-SOURCE-FIELD"
+                    )
                 yield from bounded(f"{name}:{index}", text, split)
 
 
 def _rows(stream: Any, where: str) -> Iterator[dict[str, Any]]:
-    """The rows of a stream; what goes wrong below is told as one of ours."""
+    """Yields the rows of a stream, and turns errors of the libraries into ours."""
     rows, index = None, 0
     while True:
         try:
@@ -77,24 +82,29 @@ def _rows(stream: Any, where: str) -> Iterator[dict[str, Any]]:
             row = next(rows)
         except StopIteration:
             return
-        except Exception as error:  # Of many libraries below.
+        except Exception as error:  # Many libraries raise here.
             raise _failure(error, "cannot read on", f"{where}:{index}") from error
         yield row
         index += 1
 
 
 def _failure(error: Exception, what: str, where: str) -> CommandError:
-    """Interrupted where the network or the system failed, which passes; else InputError."""
+    """Returns Interrupted if the network or the system failed, which may pass, else InputError."""
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     status = getattr(getattr(error, "response", None), "status_code", None) or getattr(error, "status", None)
     refused = isinstance(status, int) and 400 <= status < 500 and status not in _PASSING
     lasting = refused or isinstance(error, (FileNotFoundError, PermissionError))
     network = any(kind.__module__.partition(".")[0] in _NETWORK for kind in type(error).__mro__)
-    # OSError: ConnectionError and TimeoutError are of it.
+    # ConnectionError and TimeoutError are OSErrors.
     if not lasting and (network or isinstance(error, OSError)):
-        fix = "Check the network and run the same command again: what is finished is kept."
-        return Interrupted(f"{what} ({reason})", where=where, fix=fix)
-    return InputError(f"{what} ({reason})", where=where, fix="Check name, config (hf:NAME:CONFIG) and access.")
+        fix = "Check the network and run the same command again: it keeps the finished shards."
+        return Interrupted(f"{what} ({reason})", where=where, fix=fix, code="E-SOURCE-NETWORK")
+    return InputError(
+        f"{what} ({reason})",
+        where=where,
+        fix="Check name, config (hf:NAME:CONFIG) and access.",
+        code="E-SOURCE-DATASET",
+    )
 
 
 def _datasets(spec: str) -> Any:
@@ -102,13 +112,16 @@ def _datasets(spec: str) -> Any:
         import datasets
     except ImportError:
         raise InputError(
-            "the `datasets` library is not installed", where=spec, fix="pip install 'jaxbert[hf]'."
+            "the `datasets` library is not installed",
+            where=spec,
+            fix="pip install 'jaxbert[hf]'.",
+            code="E-SOURCE-INSTALL",
         ) from None
     return datasets
 
 
 def open_rest(rest: str) -> HfSource:
-    """Opens what stands behind `hf:`."""
+    """Opens the source `hf:REST`."""
     name, column = split_option(rest)
     name, _, config = name.partition(":")
     return HfSource(f"hf:{rest}", name, config or None, column or "text")

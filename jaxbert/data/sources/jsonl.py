@@ -1,4 +1,4 @@
-"""`jsonl:GLOB[#field]`: one JSON object a line, one document each; its text is in `field` ("text" by default)."""
+"""`jsonl:GLOB[#field]`: each line is a JSON object and one document, with its text in `field` ("text" by default)."""
 
 from __future__ import annotations
 
@@ -50,25 +50,31 @@ class JsonlSource(FileSource):
                 f"not UTF-8: byte 0x{line[error.start]:02x}",
                 where=where,
                 fix="Convert it, for example iconv -f WINDOWS-1252 -t UTF-8.",
+                code="E-SOURCE-ENCODING",
             ) from None
         except ValueError as error:
-            raise InputError(f"not JSON: {error}", where=where, fix="Give one JSON object a line.") from None
+            raise InputError(
+                f"not JSON: {error}", where=where, fix="Give one JSON object a line.", code="E-SOURCE-FIELD"
+            ) from None
         if not isinstance(value, dict):
-            raise InputError("not a JSON object", where=where, fix='Give lines such as {"text": "..."}.')
+            raise InputError(
+                "not a JSON object", where=where, fix='Give lines such as {"text": "..."}.', code="E-SOURCE-FIELD"
+            )
         if self.field not in value:
             fix = f"{did_you_mean(self.field, list(value))}Fields there: {', '.join(value)}; give jsonl:GLOB#field."
-            raise InputError(f"no field {self.field!r}", where=where, fix=fix)
+            raise InputError(f"no field {self.field!r}", where=where, fix=fix, code="E-SOURCE-FIELD")
         text = value[self.field]
         if not isinstance(text, str):
             raise InputError(
                 f"field {self.field!r} is {json.dumps(text)[:40]}, not text",
                 where=where,
                 fix="Remove or mend the line.",
+                code="E-SOURCE-FIELD",
             )
         return text
 
 
 def open_rest(rest: str) -> JsonlSource:
-    """Opens what stands behind `jsonl:`."""
+    """Opens the source `jsonl:REST`."""
     pattern, field = split_option(rest)
     return JsonlSource(f"jsonl:{rest}", pattern, field or "text")

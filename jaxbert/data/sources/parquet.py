@@ -1,6 +1,6 @@
-"""`parquet:GLOB[#column]`: one row, one document; its text is in `column` ("text" by default).
+"""`parquet:GLOB[#column]`: each row is one document, with its text in `column` ("text" by default).
 
-Empty cells are left out.
+Rows with an empty cell are left out.
 """
 
 from __future__ import annotations
@@ -34,17 +34,25 @@ class ParquetSource(FileSource):
                 file = pyarrow.parquet.ParquetFile(path)
             except pyarrow.ArrowInvalid as error:
                 what = f"not a usable Parquet file ({str(error).splitlines()[0]})"
-                raise InputError(what, where=str(path), fix="Copy the file again.") from None
+                raise InputError(what, where=str(path), fix="Copy the file again.", code="E-SOURCE-DAMAGED") from None
         schema = file.schema_arrow
         if self.column not in schema.names:
             fix = f"{did_you_mean(self.column, schema.names)}Columns there: {', '.join(schema.names)}; "
-            raise InputError(f"no column {self.column!r}", where=str(path), fix=f"{fix}give parquet:GLOB#column.")
+            raise InputError(
+                f"no column {self.column!r}",
+                where=str(path),
+                fix=f"{fix}give parquet:GLOB#column.",
+                code="E-SOURCE-FIELD",
+            )
         kind = schema.field(self.column).type
         if pyarrow.types.is_dictionary(kind):
             kind = kind.value_type
         if not (pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)):
             raise InputError(
-                f"column {self.column!r} holds {kind}, not text", where=str(path), fix="Give another column."
+                f"column {self.column!r} holds {kind}, not text",
+                where=str(path),
+                fix="Give another column.",
+                code="E-SOURCE-FIELD",
             )
         return file
 
@@ -63,7 +71,9 @@ class ParquetSource(FileSource):
                         texts = [] if batch is None else _texts(batch.column(0))
                     except (pyarrow.ArrowException, UnicodeDecodeError) as error:
                         what = f"damaged near row {row} ({str(error).splitlines()[0]})"
-                        raise InputError(what, where=str(path), fix="Copy the file again.") from None
+                        raise InputError(
+                            what, where=str(path), fix="Copy the file again.", code="E-SOURCE-DAMAGED"
+                        ) from None
                     if batch is None:
                         break
                     for text in texts:
@@ -73,7 +83,7 @@ class ParquetSource(FileSource):
 
 
 def _texts(column: Any) -> list[str | None]:
-    """The cells of a column of strings. Writers that do not check leave lone surrogates, which `bounded` mends."""
+    """Returns the cells of a column of strings. They may hold lone surrogates, which `bounded` replaces."""
     import pyarrow
 
     try:
@@ -86,6 +96,6 @@ def _texts(column: Any) -> list[str | None]:
 
 
 def open_rest(rest: str) -> ParquetSource:
-    """Opens what stands behind `parquet:`."""
+    """Opens the source `parquet:REST`."""
     pattern, column = split_option(rest)
     return ParquetSource(f"parquet:{rest}", pattern, column or "text")

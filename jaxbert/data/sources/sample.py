@@ -1,8 +1,9 @@
-"""`sample:aws-docs`: the English documentation strings that the botocore wheel carries (Apache-2.0), no download.
+"""`sample:aws-docs`: the English documentation strings in the botocore wheel (Apache-2.0), without a download.
 
-One service, one document: the newest version's strings in the order of its file, HTML stripped, each string once in the
-whole corpus. About a tenth of the services, drawn by a seeded hash of their names, are validation; strings that also
-stand in train are removed from them. requirements.txt pins botocore exactly: another version is another corpus.
+Each service is one document: the strings of its newest version in the order of the file, without HTML, and each string
+once in the whole corpus. About a tenth of the services, drawn by a seeded hash of their names, are validation; strings
+that also occur in train are removed from them. requirements.txt pins botocore exactly, because another version is
+another corpus.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _SEED = 0
 _VALIDATION = 0.1
 _FILES = ("service-2.json.gz", "service-2.json")
 
-# Tags that end a line of text; all others stand inside one.
+# Tags that end a line of text. All other tags are inside a line.
 _BLOCK = re.compile(
     r"</?(?:p|div|br|ul|ol|li|dl|dt|dd|table|thead|tbody|tr|td|th|pre|note|important|h[1-6]|section|examples?)\b[^>]*/?>",
     re.IGNORECASE,
@@ -45,18 +46,25 @@ class AwsDocsSource(Source):
         self.spec = spec
         found = importlib.util.find_spec("botocore")
         if found is None or not found.submodule_search_locations:
-            raise InputError("botocore is not installed", where=spec, fix="pip install -r requirements.txt.")
+            raise InputError(
+                "botocore is not installed", where=spec, fix="pip install -r requirements.txt.", code="E-SOURCE-INSTALL"
+            )
         self.root = Path(next(iter(found.submodule_search_locations))) / "data"
         if not self.root.is_dir():
-            raise InputError("botocore has no data", where=str(self.root), fix="pip install -r requirements.txt.")
+            raise InputError(
+                "botocore has no data",
+                where=str(self.root),
+                fix="pip install -r requirements.txt.",
+                code="E-SOURCE-INSTALL",
+            )
 
     def describe(self) -> dict[str, Any]:
-        """See `Source`: the wheel's version stands for its files."""
+        """See `Source`. The version of the wheel identifies its files."""
         version = importlib.metadata.version("botocore")
         return {"spec": self.spec, "botocore": version, "seed": _SEED, "validation": _VALIDATION}
 
     def documents(self) -> Iterator[Document]:
-        """See `Source`: first all of train, then validation."""
+        """See `Source`. All of train comes first, then validation."""
         services = sorted(path.name for path in self.root.iterdir() if path.is_dir())
         seen: set[bytes] = set()
         for split in ("train", "validation"):
@@ -78,19 +86,22 @@ def _split(service: str) -> str:
 
 
 def _strings(file: Path, seen: set[bytes]) -> Iterator[str]:
-    """The strings of one service that are not in `seen` (digests), which grows."""
+    """Yields the strings of one service whose digests are not in `seen`, and adds them to it."""
     try:
         with reading(file):
             data = file.read_bytes()
         value = json.loads(gzip.decompress(data) if file.suffix == ".gz" else data)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(
-            f"damaged file of botocore ({error})", where=str(file), fix="pip install --force-reinstall botocore."
+            f"damaged file of botocore ({error})",
+            where=str(file),
+            fix="pip install --force-reinstall botocore.",
+            code="E-SOURCE-DAMAGED",
         ) from None
     found: list[str] = []
     _documentation(value, found)
     for raw in found:
-        # Most repeats are repeats before stripping too, and stripping is what takes the time.
+        # Most repeats are equal before HTML is removed too, and removing it takes most of the time.
         if _new(raw, seen) and (text := strip_html(raw)) and _new(text, seen, b"text"):
             yield text
 
@@ -118,7 +129,7 @@ def _documentation(value: dict[str, Any], found: list[str]) -> None:
 
 
 def strip_html(text: str) -> str:
-    """Text without its tags: what a browser shows, a block (paragraph, list item, cell) a line."""
+    """Returns text without its tags, as a browser shows it, with each block (paragraph, list item, cell) on a line."""
     text = " ".join(text.split())
     if "<" in text:
         text = _TAG.sub("", _BLOCK.sub("\n", _COMMENT.sub(" ", text)))
@@ -129,7 +140,9 @@ def strip_html(text: str) -> str:
 
 
 def open_rest(rest: str) -> AwsDocsSource:
-    """Opens what stands behind `sample:`."""
+    """Opens the source `sample:REST`."""
     if rest not in NAMES:
-        raise InputError(f"no sample named {rest!r}", where=f"sample:{rest}", fix=f"Known: {', '.join(NAMES)}.")
+        raise InputError(
+            f"no sample named {rest!r}", where=f"sample:{rest}", fix=f"Known: {', '.join(NAMES)}.", code="E-SOURCE-KIND"
+        )
     return AwsDocsSource(f"sample:{rest}")

@@ -1,7 +1,7 @@
 """`text:GLOB[#file|#line]`: UTF-8 text files.
 
-A document ends at a blank line; with `#file` a whole file is one document, with `#line` every line is one. Line breaks
-inside a document end a sentence: text should have a paragraph or a sentence a line, not be wrapped.
+A document ends at a blank line. With `#file` each file is a document, with `#line` each line is one. A line break
+inside a document ends a sentence: the text should have a paragraph or a sentence on each line, and not be wrapped.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class TextSource(FileSource):
             check_head(path)
 
     def documents(self) -> Iterator[Document]:
-        """See `Source`. A document longer than `MAX_DOCUMENT_BYTES` comes in parts."""
+        """See `Source`. A document longer than `MAX_DOCUMENT_BYTES` is divided into parts."""
         for name, path in self.files:
             yield from self._file(name, path)
 
@@ -48,12 +48,12 @@ class TextSource(FileSource):
 
 
 def open_rest(rest: str) -> TextSource:
-    """Opens what stands behind `text:`."""
+    """Opens the source `text:REST`."""
     pattern, option = split_option(rest)
     if option not in ("", "file", "line"):
         if "/" in option or "." in option:  # A "#" in a file's name.
             pattern, option = rest, ""
         else:
-            fix = f"{did_you_mean(option, ['file', 'line'])}Known: #file, #line; none: documents end at blank lines."
-            raise InputError(f"unknown option #{option}", where=f"text:{rest}", fix=fix)
+            fix = f"{did_you_mean(option, ['file', 'line'])}Known: #file, #line; without, documents end at blank lines."
+            raise InputError(f"unknown option #{option}", where=f"text:{rest}", fix=fix, code="E-SOURCE-OPTION")
     return TextSource(f"text:{rest}", pattern, option or "blank")

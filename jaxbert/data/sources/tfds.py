@@ -1,8 +1,8 @@
 """`tfds:NAME[/CONFIG][#feature]` or `tfds:DIRECTORY[#feature]`: a prepared TFDS dataset with random access.
 
-One example, one document; its text is in `feature` ("text" by default). The dataset is looked for in TFDS's data
-directory (TFDS_DATA_DIR, ~/tensorflow_datasets), in the formats that open without TensorFlow (array_record, parquet).
-Split `train` is train; `validation` (or else `test`) is validation. Other splits are not read.
+Each example is one document, with its text in `feature` ("text" by default). The dataset must be in TFDS's data
+directory (TFDS_DATA_DIR, ~/tensorflow_datasets), in a format that opens without TensorFlow (array_record, parquet). The
+split `train` is train, and `validation` (or else `test`) is validation. Other splits are not read.
 """
 
 from __future__ import annotations
@@ -27,22 +27,24 @@ class TfdsSource(Source):
         features = list(self.builder.info.features or {})
         if feature not in features:
             fix = f"{did_you_mean(feature, features)}Features there: {', '.join(features)}; give tfds:NAME#feature."
-            raise InputError(f"no feature {feature!r}", where=spec, fix=fix)
+            raise InputError(f"no feature {feature!r}", where=spec, fix=fix, code="E-SOURCE-FIELD")
         splits = self.builder.info.splits
         held_out = "validation" if "validation" in splits else "test" if "test" in splits else None
-        # Where the dataset has no second split, documents are held out as for any other source.
+        # If the dataset has no second split, documents are held out as for any other source.
         self.splits = {"train": "train", held_out: "validation"} if held_out else {"train": None}
         if "train" not in splits:
-            raise InputError("no split 'train'", where=spec, fix=f"Splits there: {', '.join(splits)}.")
+            raise InputError(
+                "no split 'train'", where=spec, fix=f"Splits there: {', '.join(splits)}.", code="E-SOURCE-SPLIT"
+            )
 
     @property
     def licence(self) -> str:  # type: ignore[override]
-        """What the catalogue states of redistribution."""
+        """The licence that the catalogue states for redistribution."""
         stated = self.builder.info.redistribution_info
         return str(getattr(stated, "license", None) or "")
 
     def describe(self) -> dict[str, Any]:
-        """See `Source`: the dataset's full name and the sizes of its shards."""
+        """See `Source`. It holds the full name of the dataset and the sizes of its shards."""
         info = self.builder.info
         splits = {
             name: {"shard_lengths": list(info.splits[name].shard_lengths), "bytes": info.splits[name].num_bytes}
@@ -66,11 +68,14 @@ class TfdsSource(Source):
                 return value.decode("utf-8")
         except UnicodeDecodeError as error:
             raise InputError(
-                f"not UTF-8 at byte {error.start}", where=f"{self.spec} {where}", fix="Give another feature."
+                f"not UTF-8 at byte {error.start}",
+                where=f"{self.spec} {where}",
+                fix="Give another feature.",
+                code="E-SOURCE-ENCODING",
             ) from None
         if not isinstance(value, str):
             what = f"feature {self.feature!r} holds {type(value).__name__}, not text"
-            raise InputError(what, where=f"{self.spec} {where}", fix="Give another feature.")
+            raise InputError(what, where=f"{self.spec} {where}", fix="Give another feature.", code="E-SOURCE-FIELD")
         return value
 
 
@@ -83,19 +88,20 @@ def _builder(name: str, spec: str) -> Any:
         else:
             builder = tfds.builder(name, try_gcs=False)
         if not builder.info.splits:
-            raise FileNotFoundError("it is not prepared here")
+            raise FileNotFoundError("it is not prepared on this machine")
         builder.as_data_source(split=next(iter(builder.info.splits)))
-    except Exception as error:  # TFDS raises many kinds, of which several need TensorFlow to be told apart.
+    except Exception as error:  # TFDS raises many kinds of errors. Several of their classes need TensorFlow.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
             f"no prepared TFDS dataset ({reason})",
             where=spec,
-            fix=f"Where TensorFlow is, `tfds build {name} --file_format=array_record`; then set TFDS_DATA_DIR.",
+            fix=f"Run `tfds build {name} --file_format=array_record` where TensorFlow is installed; set TFDS_DATA_DIR.",
+            code="E-SOURCE-DATASET",
         ) from None
     return builder
 
 
 def open_rest(rest: str) -> TfdsSource:
-    """Opens what stands behind `tfds:`."""
+    """Opens the source `tfds:REST`."""
     name, feature = split_option(rest)
     return TfdsSource(f"tfds:{rest}", name, feature or "text")

@@ -1,9 +1,8 @@
-"""What every tokenizer is: a vocabulary, the way from text to its ids, and files that we and others open."""
+"""The tokenizer class that all kinds share: a vocabulary, encoding, and files that we and others open."""
 
 from __future__ import annotations
 
 import abc
-import errno
 import functools
 import hashlib
 import json
@@ -13,10 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-import numpy as np
-
 from jaxbert.errors import InputError, Interrupted
+from jaxbert.stores.files import disk_is_full, write_whole
 from jaxbert.stores.workdir import workdir_of
+from jaxbert.text.tokenizers.registry import REGISTRY
+
+# The meaning of a piece: (whether a word begins with it, its text). It is (None, the piece itself) for a piece without
+# a text, for example a byte that is not a character.
+Meaning = tuple[bool | None, str]
 
 
 class Specials(NamedTuple):
@@ -30,23 +33,24 @@ class Specials(NamedTuple):
 
 
 class Tokenizer(abc.ABC):
-    """A vocabulary and the way from text to its ids.
+    """A vocabulary, and the encoding of texts as ids.
 
     Attributes:
-      kind: a key of `KINDS`.
-      joint: what goes in front of a sentence that is not the first of its document, so that a text tokenised sentence
-        by sentence gives what the running text gives, its sentences set apart by one space.
-      pair_separators: separators between the two segments of a pair: [CLS] A [SEP] B [SEP] has 1,
-        <s> A </s></s> B </s> has 2.
-      pair_types: the second segment has token type 1; else every token has 0.
-      specials: names of the special tokens.
+      kind: a key of `REGISTRY`.
+      joint: the string before every sentence but the first of a document, so that tokenising sentence by sentence gives
+        the tokens of the running text with one space between sentences.
+      pair_separators: the number of separators between the segments of a pair: 1 in [CLS] A [SEP] B [SEP], 2 in
+        <s> A </s></s> B </s>.
+      pair_types: whether the second segment has token type 1; otherwise every token has type 0.
+      specials: the names of the special tokens.
       vocab: pieces, by id.
       vocab_size: V.
-      lowercase: texts are lower-cased.
-      pad_id, unk_id, cls_id, sep_id, mask_id: of the special tokens.
-      word_start: bool [V], the piece begins a word.
-      special: bool [V], `specials` but the unknown token: what masking never chooses.
-      hash: hex sha256 of all that decides on ids (not of the files' layout, which changes between libraries).
+      lowercase: whether texts are lower-cased.
+      pad_id, unk_id, cls_id, sep_id, mask_id: the ids of the special tokens.
+      word_start: bool [V], whether the piece begins a word.
+      special: bool [V], the special tokens but the unknown one, which masking never chooses.
+      hash: sha256, in hexadecimal, of everything that decides the ids. The layout of files, which changes between
+        libraries, is not in it.
     """
 
     kind: ClassVar[str]
@@ -62,22 +66,25 @@ class Tokenizer(abc.ABC):
 
         Args:
           vocab: pieces, by id.
-          lowercase: as the attribute.
-          starts_word: of a piece that is no special token: as `word_start`.
-          where: named in an error.
-          fix: likewise.
+          lowercase: see the attribute.
+          starts_word: returns whether a piece begins a word; it is not asked about special tokens.
+          where: the file that an error names.
+          fix: the advice that an error gives.
 
         Raises:
-          InputError: a special token is missing, or a piece stands twice.
+          InputError: a special token is missing, or a piece occurs twice.
         """
+        # Deferred: the command line reads the names of the kinds, and does without numpy.
+        import numpy as np
+
         self.vocab = list(vocab)
         self.vocab_size = len(self.vocab)
         self.lowercase = lowercase
         self._ids = {piece: index for index, piece in enumerate(self.vocab)}
         missing = [token for token in self.specials if token not in self._ids]
         if missing or len(self._ids) != self.vocab_size:
-            what = f"the vocabulary lacks {', '.join(missing)}" if missing else "a piece stands twice in the vocabulary"
-            raise InputError(what, where=where or "vocabulary", fix=fix)
+            what = f"the vocabulary lacks {', '.join(missing)}" if missing else "a piece occurs twice in the vocabulary"
+            raise InputError(what, where=where or "vocabulary", fix=fix, code="E-TOKENIZER-VOCABULARY")
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (self._ids[token] for token in self.specials)
         self.special = np.zeros(self.vocab_size, bool)
         self.special[[self.pad_id, self.cls_id, self.sep_id, self.mask_id]] = True
@@ -94,111 +101,122 @@ class Tokenizer(abc.ABC):
 
     @abc.abstractmethod
     def _decides(self) -> dict[str, Any]:
-        """All that decides on ids, as JSON has it."""
+        """Returns everything that decides the ids, as JSON values."""
 
     @abc.abstractmethod
     def _files(self) -> dict[str, str | bytes]:
-        """What `save` writes, by name; the last one last, so that it is there only when the others are."""
+        """Returns the content of the files that `save` writes, by name, in the order of writing."""
 
     @abc.abstractmethod
     def encode_batch(self, texts: Sequence[str], *, special_tokens: bool = False) -> list[list[int]]:
-        """Ids of each text, nothing added around them.
+        """Returns the ids of each text, without special tokens around them.
 
         Args:
-          texts: any number.
-          special_tokens: whether "[MASK]" and its like in a text are the special tokens, as Hugging Face's call has it,
-            or characters like any others.
+          texts: any number of texts.
+          special_tokens: whether "[MASK]" and the like in a text stand for special tokens, as in Hugging Face's call.
+            Otherwise they are ordinary characters.
         """
 
     @abc.abstractmethod
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of ids, special tokens shown."""
+        """Returns the text of ids, with the names of special tokens."""
 
     def encode(self, text: str, *, special_tokens: bool = False) -> list[int]:
-        """Ids of one text; see `encode_batch`."""
+        """Returns the ids of one text; see `encode_batch`."""
         return self.encode_batch([text], special_tokens=special_tokens)[0]
 
+    def meaning(self, piece: str) -> Meaning:
+        """Returns the meaning of a piece, in terms that all kinds share; see `Meaning`."""
+        return bool(self.word_start[self.id(piece)]), piece
+
+    def splitter(self) -> Callable[[bool, str], list[int]]:
+        """Returns a function (whether a word begins with the text, text) -> ids of its pieces, with unknown ones."""
+        return lambda starts, text: self.encode(f" {text}" if starts else text)
+
     def token(self, index: int) -> str:
-        """The piece with this id."""
+        """Returns the piece with this id."""
         return self.vocab[int(index)]
 
     def id(self, token: str) -> int:
-        """The id of this piece, that of the unknown token where there is none."""
+        """Returns the id of this piece, or the id of the unknown token if there is no such piece."""
         return self._ids.get(token, self.unk_id)
 
     def save(self, directory: Path | str) -> None:
-        """Writes the tokenizer's files, tokenizer.json among them, which is there only when all the others are.
+        """Writes the tokenizer's files. tokenizer.json comes last, so that it exists only when all others do.
 
-        Hugging Face's AutoTokenizer and `load` open the directory.
+        `load` and Hugging Face's AutoTokenizer open the directory.
 
         Raises:
-          InputError: it cannot be written.
+          InputError: the directory cannot be written.
           Interrupted: the disk is full.
         """
         directory = Path(directory)
         try:
             directory.mkdir(parents=True, exist_ok=True)
             for name, content in self._files().items():
-                partial = directory / f".{name}.{os.getpid()}.partial"
-                try:
-                    partial.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
-                    os.replace(partial, directory / name)
-                finally:
-                    partial.unlink(missing_ok=True)
+                write_whole(directory / name, content, temporary=directory / f".{name}.{os.getpid()}.partial")
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if disk_is_full(error):
                 raise Interrupted(
-                    "the disk is full", where=str(directory), fix="Free some space and run the same command again."
+                    "the disk is full",
+                    where=str(directory),
+                    fix="Free some space and run the same command again.",
+                    code="E-DISK-FULL",
                 ) from error
             raise InputError(
-                f"cannot write there: {error.strerror}", where=str(directory), fix="Give another directory."
+                f"the tokenizer cannot be written: {error.strerror}",
+                where=str(directory),
+                fix="Give another directory.",
+                code="E-TOKENIZER-WRITE",
             ) from None
 
     @staticmethod
     def load(directory: Path | str) -> Tokenizer:
         """Opens a tokenizer of any kind.
 
-        Which kind it is its files say: tokenizer.json by its model, else vocab.json with merges.txt (byte-level BPE),
-        vocab.txt (WordPiece), spiece.model, spm.model or 30k-clean.model (unigram).
+        The files decide the kind: the model in tokenizer.json, else vocab.json with merges.txt (byte-level BPE),
+        vocab.txt (WordPiece), or spiece.model, spm.model or 30k-clean.model (unigram).
 
         Raises:
-          InputError: missing, unreadable, or of a kind that is none of `KINDS`.
+          InputError: it is missing, cannot be read, or belongs to a kind that is not in `REGISTRY`.
         """
-        # Deferred: the registry is above the kinds, and they are above this.
-        from jaxbert.text.tokenizers import REGISTRY
-
         directory = Path(directory)
         if not directory.is_dir():
-            what = "a file where a tokenizer's directory is due" if directory.exists() else "no such tokenizer"
-            raise InputError(what, where=str(directory), fix="Give the --out of `jaxbert tokenizer`.")
+            there = directory.exists()
+            raise InputError(
+                "this is a file, but the directory of a tokenizer is needed" if there else "no such tokenizer",
+                where=str(directory),
+                fix="Give the --out of `jaxbert tokenizer`.",
+                code="E-TOKENIZER-MISSING",
+            )
         model = _model_type(directory / "tokenizer.json")
         for kind in REGISTRY.values():
             if model == kind.model or (model is None and kind.found(directory)):
                 return kind.load(directory)
         if model is not None:
             raise InputError(
-                f"a tokenizer of another kind ({model})",
+                f"this is a tokenizer of another kind ({model})",
                 where=str(directory / "tokenizer.json"),
                 fix=f"Known kinds: {', '.join(REGISTRY)}.",
+                code="E-TOKENIZER-KIND",
             )
         files = " nor ".join(" with ".join(names) for kind in REGISTRY.values() for names in kind.files)
         raise InputError(
-            f"neither tokenizer.json nor {files} is there",
+            f"the directory has neither tokenizer.json nor {files}",
             where=str(directory),
             fix="Give the --out of `jaxbert tokenizer`, or a Hugging Face directory.",
+            code="E-TOKENIZER-MISSING",
         )
 
     @staticmethod
     def present(directory: Path | str) -> bool:
-        """Whether the files of some tokenizer are in `directory`; whether they are sound `load` says."""
-        from jaxbert.text.tokenizers import REGISTRY
-
+        """Whether `directory` holds the files of a tokenizer. Only `load` checks their content."""
         directory = Path(directory)
         return (directory / "tokenizer.json").is_file() or any(kind.found(directory) for kind in REGISTRY.values())
 
     @staticmethod
     def place(model: Path | str) -> Path:
-        """Where the tokenizer of a MODEL lies: in tokenizer/ of a run, else, also if none is there, in `model`."""
+        """Returns the directory of a MODEL's tokenizer: tokenizer/ of a run, else `model`, even without a tokenizer."""
         path = Path(model)
         workdir, _ = workdir_of(path)
         return next((place for place in (path, workdir / "tokenizer") if Tokenizer.present(place)), path)
@@ -206,14 +224,14 @@ class Tokenizer(abc.ABC):
 
 @dataclass(frozen=True)
 class Kind:
-    """How tokenizers of one kind are made and found.
+    """The functions and files of one kind of tokenizer.
 
     Attributes:
       train: (texts, *, vocab_size, lowercase) -> tokenizer; see `train_tokenizer`.
-      load: opens a directory that is of this kind.
-      model: the type of its model in tokenizer.json.
-      files: each a set of files that make a tokenizer of this kind where there is no tokenizer.json.
-      keeps_case: it has no uncased normalisation.
+      load: opens a directory of this kind.
+      model: the type of the model in tokenizer.json.
+      files: sets of files. A directory without tokenizer.json that holds one of the sets is of this kind.
+      keeps_case: whether the kind has no uncased normalisation.
     """
 
     train: Callable[..., Tokenizer]
@@ -223,52 +241,74 @@ class Kind:
     keeps_case: bool = False
 
     def found(self, directory: Path) -> bool:
-        """Whether one of `files` is whole in `directory`."""
+        """Whether `directory` holds all files of one of the sets in `files`."""
         return any(all((directory / name).exists() for name in names) for names in self.files)
 
 
 def _model_type(path: Path) -> str | None:
-    """The type of the model in a tokenizer.json; None where there is no such file.
+    """Returns the type of the model in a tokenizer.json, or None if there is no such file.
 
-    Files of older libraries do not say it: a model with merges is BPE, a list of pieces with scores unigram.
+    Files of older libraries do not state it: a model with merges is BPE, and a list of pieces with scores is unigram.
     """
     if not path.exists():
         return None
     model = read_json(path).get("model")
     if not isinstance(model, dict):
-        raise InputError("unusable tokenizer (no model in it)", where=str(path), fix="Copy the file again.")
+        raise InputError(
+            "unusable tokenizer (it has no model)", where=str(path), fix="Copy the file again.", code="E-TOKENIZER-FILE"
+        )
     guess = "BPE" if "merges" in model else "Unigram" if isinstance(model.get("vocab"), list) else "WordPiece"
     return str(model.get("type", guess))
 
 
 def read_text(path: Path) -> str:
-    """A file's text; InputError where it is unreadable or not UTF-8."""
+    """Returns the text of a file. Raises InputError if it cannot be read or is not UTF-8."""
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(f"not UTF-8 at byte {error.start}", where=str(path), fix="Copy the file again.") from None
+        raise InputError(
+            f"not UTF-8 at byte {error.start}", where=str(path), fix="Copy the file again.", code="E-TOKENIZER-FILE"
+        ) from None
     except OSError as error:
-        raise InputError(f"unreadable: {error.strerror}", where=str(path), fix="Check the file and its mode.") from None
+        raise InputError(
+            f"the file cannot be read: {error.strerror}",
+            where=str(path),
+            fix="Check the file and its mode.",
+            code="E-TOKENIZER-FILE",
+        ) from None
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A file's JSON object; InputError where it is none."""
+    """Returns the JSON object in a file. Raises InputError if there is none."""
     try:
         return dict(json.loads(read_text(path)))
     except RecursionError:
-        raise InputError("not JSON: nests too deep", where=str(path), fix="Copy the file again.") from None
+        raise InputError(
+            "not JSON: it is nested too deeply", where=str(path), fix="Copy the file again.", code="E-TOKENIZER-FILE"
+        ) from None
     except (ValueError, TypeError) as error:
-        raise InputError(f"not JSON: {error}", where=str(path), fix="Copy the file again.") from None
+        raise InputError(
+            f"not JSON: {error}", where=str(path), fix="Copy the file again.", code="E-TOKENIZER-FILE"
+        ) from None
 
 
 def to_json(value: Any) -> str:
-    """How our small files write JSON."""
+    """Returns JSON in the format of our small files."""
     return json.dumps(value, indent=2, sort_keys=True) + "\n"
 
 
 def in_order(ids: dict[str, int], path: Path) -> list[str]:
-    """Pieces by id; InputError unless the ids are 0 .. V-1, each once."""
+    """Returns the pieces by id. Raises InputError unless the ids are 0 .. V-1, each once."""
     pieces = sorted(ids, key=lambda piece: ids[piece])
     if [ids[piece] for piece in pieces] != list(range(len(pieces))):
-        raise InputError("ids are not 0 .. V-1, each once", where=str(path), fix="Copy the file again.")
+        raise InputError(
+            "ids are not 0 .. V-1, each once", where=str(path), fix="Copy the file again.", code="E-TOKENIZER-FILE"
+        )
     return pieces
+
+
+def stands_apart(text: str) -> bool:
+    """Whether WordPiece makes each character of `text` a separate word: no letters or digits, or ideographs only."""
+    return bool(text) and all(
+        not char.isalnum() or "\u4e00" <= char <= "\u9fff" or "\u3400" <= char <= "\u4dbf" for char in text
+    )

@@ -1,11 +1,11 @@
-"""SentencePiece unigram as ALBERT has it, over the `sentencepiece` library.
+"""ALBERT's SentencePiece unigram, with the `sentencepiece` library.
 
-Normalisation is that of google-research/albert (tokenization.py `preprocess_text`): white space collapsed, NFKD,
-combining marks out, lower case; cased (Hugging Face's `keep_accents`): white space collapsed, no more. Then comes
-SentencePiece's nmt_nfkc: the model's own table where it has one, as published models do; models trained here have none,
-and the Rust library's does it, because the two libraries do not read such a table alike (Hangul, marks after half-width
-letters), and tokenizer.json must give the same ids. Pieces that end in a digit and a comma are split again
-(`encode_pieces`). The vocabulary is laid out as in ALBERT's README: <pad> 0, <unk> 1, [CLS] 2, [SEP] 3, [MASK] 4.
+Normalisation is that of google-research/albert (tokenization.py `preprocess_text`): white space is collapsed, then
+NFKD, combining marks removed, lower case. Cased (Hugging Face's `keep_accents`) only collapses white space. Then comes
+SentencePiece's nmt_nfkc. Published models bring a table for it. Models trained here have no table, and the Rust library
+normalises, because the two libraries read such a table differently (Hangul, marks after half-width letters) and
+tokenizer.json must give the same ids. Pieces that end in a digit and a comma are split again (`encode_pieces`). The
+vocabulary is arranged as in ALBERT's README: <pad> 0, <unk> 1, [CLS] 2, [SEP] 3, [MASK] 4.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import io
 import re
 import string
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,14 +27,14 @@ import tokenizers as rust
 from sentencepiece import sentencepiece_model_pb2
 
 from jaxbert.errors import InputError
-from jaxbert.text.tokenizers.base import Specials, Tokenizer, read_json, to_json
+from jaxbert.text.tokenizers.base import Kind, Meaning, Specials, Tokenizer, read_json, to_json
 from jaxbert.text.tokenizers.words import Remembered, count_words
 
-# The descriptors are made when the module is loaded: no type checker sees them.
+# The descriptors are made when the module is loaded, so that no type checker sees them.
 _proto: Any = sentencepiece_model_pb2
 
 SPECIALS = Specials(pad="<pad>", unk="<unk>", cls="[CLS]", sep="[SEP]", mask="[MASK]")
-# The last is that of google-research/albert's own archives.
+# The last name is the one in google-research/albert's archives.
 FILES = ("spiece.model", "spm.model", "30k-clean.model")
 _SPACE = "\u2581"
 
@@ -49,34 +49,34 @@ _PUNCTUATION = frozenset(string.punctuation) - frozenset("'<=>") | {"\u20ac", "\
 _CONTROLS = re.compile(r"[\x0b\x1c-\x1f]")
 _INNER = frozenset(string.ascii_letters) | _PUNCTUATION
 
-# Training. Between a digit and a comma no piece is learned across; the character is a private one.
+# Training. No piece may reach from a digit to a comma: this private character separates them.
 _BREAK = "\ue000"
 _DIGIT_COMMA = re.compile(r"(?<=\d),")
 _MAX_WORD_CHARS = 100
-# Copies of words shown in search of pieces: suffix arrays take some 20 bytes a character.
+# The most copies of words shown to the trainer: suffix arrays take about 20 bytes a character.
 _SEED_WORDS = 2_000_000
 _COPIES_A_LINE = 4
-# The sums over words are cut among the threads: their number decides on the last bits, so it is fixed.
+# The sums over words are divided among the threads. Their number decides the last bits, so it is fixed.
 _THREADS = 4
 
-# In the Rust model a piece that SentencePiece never gives is one that costs too much (there are no types of pieces).
+# The Rust model has no types of pieces: a piece that SentencePiece never gives gets this score instead.
 _NEVER = -1e4
 
 
 @dataclass(frozen=True)
 class Normalisation:
-    """What is done to a text before the model; names are Hugging Face's (AlbertTokenizer).
+    """The changes of a text before the model. The names are Hugging Face's (AlbertTokenizer).
 
     Attributes:
-      lowercase: lower case, letter by letter (a final sigma is none).
-      keep_accents: neither NFKD nor combining marks out.
+      lowercase: whether letters become lower case, one by one (without a rule for the final sigma).
+      keep_accents: whether to leave out NFKD and the removal of combining marks.
     """
 
     lowercase: bool = True
     keep_accents: bool = False
 
     def build(self, *, nfkc: bool) -> Any:
-        """The Rust object, without the collapsing of white space; with SentencePiece's nmt_nfkc or without."""
+        """Returns the Rust normaliser, with SentencePiece's nmt_nfkc or without. It does not collapse white space."""
         parts: list[Any] = []
         if not self.keep_accents:
             parts += [rust.normalizers.NFKD(), rust.normalizers.Replace(rust.Regex(_combining()), "")]
@@ -91,12 +91,12 @@ class Unigram(Tokenizer):
     """SentencePiece unigram.
 
     A word starts by ALBERT's rule (`_is_start_piece_sp`): at a piece that begins with the space mark or "<", is
-    punctuation, or has a character that is neither an ASCII letter nor punctuation, so at every number and every
-    foreign letter. The space mark alone is a start, too: what follows it belongs to it, unless it starts a word itself,
-    such as a number or a bracket.
+    punctuation, or has a character that is neither an ASCII letter nor punctuation, and so at every number and every
+    foreign letter. The space mark alone also starts a word. The next piece belongs to that word, unless it starts a
+    word too, as a number or a bracket does.
 
     Attributes: those of `Tokenizer`, and
-      normalisation: done before the model.
+      normalisation: the changes of a text before the model.
       model: SentencePiece's ModelProto, serialized.
     """
 
@@ -104,18 +104,25 @@ class Unigram(Tokenizer):
     specials = SPECIALS
 
     def __init__(self, model: bytes, normalisation: Normalisation, *, where: str = ""):
-        """Raises InputError when `model` is no unigram model with ALBERT's special tokens; `where` is named in it."""
+        """Raises InputError, which names `where`, if `model` is not a unigram model with ALBERT's special tokens."""
         fix = "Give the spiece.model of an ALBERT tokenizer."
         parsed = _proto.ModelProto()
         try:
             parsed.ParseFromString(model)
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         except Exception as error:
-            # Of the library's and protobuf's own types, which differ between their versions.
-            raise InputError(f"no SentencePiece model ({error})", where=where or "model", fix=fix) from None
+            # The library and protobuf raise types that differ between their versions.
+            raise InputError(
+                f"this is not a SentencePiece model ({error})", where=where or "model", fix=fix, code="E-TOKENIZER-FILE"
+            ) from None
         spec = parsed.trainer_spec
         if spec.model_type != spec.UNIGRAM or spec.treat_whitespace_as_suffix:
-            raise InputError("a SentencePiece model of another kind than unigram", where=where or "model", fix=fix)
+            raise InputError(
+                "this is a SentencePiece model of another kind than unigram",
+                where=where or "model",
+                fix=fix,
+                code="E-TOKENIZER-KIND",
+            )
         super().__init__(
             [piece.piece for piece in parsed.pieces],
             lowercase=normalisation.lowercase,
@@ -128,14 +135,14 @@ class Unigram(Tokenizer):
         self._parsed = parsed
         self._normalizer = normalisation.build(nfkc=not parsed.normalizer_spec.precompiled_charsmap)
         self._again = {index: self._split_again(piece) for index, piece in enumerate(self.vocab) if _ends(piece)}
-        # No piece reaches across a space, and normalisation does not either.
+        # Neither a piece nor the normalisation reaches across a space.
         self._remembered = Remembered(self._encode_words)
         self._names = re.compile(f"({'|'.join(map(re.escape, SPECIALS))})")
 
     def _split_again(self, piece: str) -> list[int]:
-        """Ids of a piece that ends in a digit and a comma: the number's, and the comma's.
+        """Returns the ids of the number and of the comma, for a piece that ends in a digit and a comma.
 
-        The number is tokenised as a word of its own; the space mark that this puts in front goes where the piece had
+        The number is tokenised as a separate word. This puts a space mark before it, which is removed if the piece had
         none.
         """
         pieces = self._processor.encode(piece[:-1].replace(_SPACE, ""), out_type=str)
@@ -150,6 +157,19 @@ class Unigram(Tokenizer):
             if again and not again.keys().isdisjoint(ids):
                 ids = [new for index in ids for new in again.get(index, [index])]
             yield ids
+
+    def meaning(self, piece: str) -> Meaning:
+        """See `Tokenizer`."""
+        return piece.startswith(_SPACE), piece.removeprefix(_SPACE)
+
+    def splitter(self) -> Callable[[bool, str], list[int]]:
+        """See `Tokenizer`."""
+        # The same tokenizer, for texts that do not begin a word.
+        model = _proto.ModelProto()
+        model.ParseFromString(self.model)
+        model.normalizer_spec.add_dummy_prefix = False
+        inside = Unigram(model.SerializeToString(), self.normalisation)
+        return lambda starts, text: (self if starts else inside).encode(text)
 
     def _decides(self) -> dict[str, Any]:
         spec = self._parsed.normalizer_spec
@@ -167,7 +187,7 @@ class Unigram(Tokenizer):
         """See `Tokenizer`."""
         if not special_tokens:
             return self._remembered([_split(text) for text in texts])
-        # Between names of special tokens a text is as if it stood alone.
+        # The parts between names of special tokens are encoded like separate texts.
         split = [self._names.split(text) for text in texts]
         between = iter(self._remembered([_split(part) for parts in split for part in parts[::2]]))
         found = []
@@ -183,7 +203,7 @@ class Unigram(Tokenizer):
         return "".join(self.vocab[int(index)] for index in ids).replace(_SPACE, " ").strip()
 
     def _rust(self) -> Any:
-        """The same tokenizer in the Rust library, for those who open tokenizer.json."""
+        """Returns the same tokenizer in the Rust library, for programs that open tokenizer.json."""
         types = _proto.ModelProto.SentencePiece
         scores = []
         for piece in self._parsed.pieces:
@@ -191,7 +211,7 @@ class Unigram(Tokenizer):
             if piece.type in (types.CONTROL, types.UNUSED):
                 score = _NEVER
             elif _ends(piece.piece):
-                # Hugging Face's way to have such pieces split (convert_slow_tokenizer.py AlbertConverter).
+                # Hugging Face has such pieces split by a low score (convert_slow_tokenizer.py AlbertConverter).
                 score -= 100
             scores.append((piece.piece, score))
         tokenizer = rust.Tokenizer(rust.models.Unigram(scores, unk_id=self.unk_id, byte_fallback=False))
@@ -226,8 +246,8 @@ class Unigram(Tokenizer):
             "mask_token": SPECIALS.mask,
         }
         config = {
-            # Not AlbertTokenizer: transformers 5 builds that one anew, with a normaliser of its own (quotation marks
-            # replaced, vowel signs of Indic and Thai letters removed), where this class takes tokenizer.json as it is.
+            # Not AlbertTokenizer: transformers 5 builds it anew with another normaliser, which replaces quotation marks
+            # and removes vowel signs of Indic and Thai letters. This class takes tokenizer.json as it is.
             "tokenizer_class": "PreTrainedTokenizerFast",
             "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
             "do_lower_case": self.normalisation.lowercase,
@@ -246,14 +266,15 @@ def load(directory: Path) -> Unigram:
     """Opens a directory with a SentencePiece model (and tokenizer_config.json's `do_lower_case`, `keep_accents`).
 
     Raises:
-      InputError: unreadable, or not ALBERT's unigram.
+      InputError: the files cannot be read, or they are not ALBERT's unigram.
     """
     path = next((directory / name for name in FILES if (directory / name).exists()), None)
     if path is None:
         raise InputError(
-            "a unigram tokenizer without its SentencePiece model",
+            "this unigram tokenizer lacks its SentencePiece model",
             where=str(directory),
             fix=f"Copy {FILES[0]} beside tokenizer.json.",
+            code="E-TOKENIZER-MISSING",
         )
     config_path = directory / "tokenizer_config.json"
     config = read_json(config_path) if config_path.exists() else {}
@@ -263,13 +284,18 @@ def load(directory: Path) -> Unigram:
     try:
         model = path.read_bytes()
     except OSError as error:
-        raise InputError(f"unreadable: {error.strerror}", where=str(path), fix="Check the file and its mode.") from None
+        raise InputError(
+            f"the file cannot be read: {error.strerror}",
+            where=str(path),
+            fix="Check the file and its mode.",
+            code="E-TOKENIZER-FILE",
+        ) from None
     return Unigram(model, normalisation, where=str(path))
 
 
 @functools.cache
 def _combining() -> str:
-    """A regular expression for one combining mark: of a combining class other than 0, which most vowel signs have."""
+    """Returns a regular expression for a combining mark: its class is not 0, which is the class of most vowel signs."""
     ranges: list[list[int]] = []
     for code in range(0x110000):
         if unicodedata.combining(chr(code)):
@@ -281,12 +307,12 @@ def _combining() -> str:
 
 
 def _split(text: str) -> list[str]:
-    """Words: what white space sets apart; without the five control characters of Python's that nmt_nfkc drops."""
+    """Returns the words between white space, without the five control characters of Python's that nmt_nfkc drops."""
     return _CONTROLS.sub("", text).split()
 
 
 def _normalise(word: str, normalizer: Any, normalisation: Normalisation) -> str:
-    # Nearly all words need no trip to Rust and back.
+    # Nearly all words need no call of the Rust library.
     if word.isascii() and word.isprintable():
         return word.lower() if normalisation.lowercase else word
     return str(normalizer.normalize_str(word))
@@ -307,24 +333,26 @@ def _starts_word(piece: str) -> bool:
 
 
 def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool) -> Unigram:
-    """Learns a vocabulary; see `jaxbert.text.tokenizers.train_tokenizer`.
+    """Trains a vocabulary; see `jaxbert.text.tokenizers.train_tokenizer`.
 
-    Unlike the original's, it has no pieces that end in a digit and a comma: they would never be used.
+    Unlike the original, it learns no pieces that end in a digit and a comma, because they would never be used.
 
     Args:
-      texts: read once, counted as words. Pieces are sought in as many copies of each word as there is room for, at
-        least two; the probabilities are learned from the counts.
-      vocab_size: V: special tokens, ALBERT's own symbols, pieces, then <unused 0>, ... where the text does not give
-        enough (no text can spell these: no piece has a space in it).
-      lowercase: ALBERT's uncased normalisation; else accents are kept too.
+      texts: is read once. Only the counts of words are kept. The trainer searches pieces in as many copies of each word
+        as there is room for, at least two, and learns the probabilities from the counts.
+      vocab_size: V: special tokens, ALBERT's symbols, pieces, and <unused 0>, ... if the text does not give enough. No
+        text contains these, because no piece has a space in it.
+      lowercase: whether to use ALBERT's uncased normalisation. Otherwise accents are kept too.
 
     Raises:
-      InputError: no text, or a vocabulary too small for the characters of the text.
+      InputError: there is no text, or the vocabulary is too small for the characters of the text.
     """
     normalisation = Normalisation(lowercase=lowercase, keep_accents=not lowercase)
     words = _words(count_words(texts, _split), normalisation)
     if not words:
-        raise InputError("no words to learn from", where="SOURCE", fix="Give a source that has text.")
+        raise InputError(
+            "no words to learn from", where="SOURCE", fix="Give a source that has text.", code="E-TOKENIZER-TEXT"
+        )
     least = len(SPECIALS) + len(_OWN_SYMBOLS) + 1
     made = io.BytesIO()
     try:
@@ -362,6 +390,7 @@ def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool) -> Unigram:
             f"{vocab_size} pieces are fewer than the characters of the text and {len(SPECIALS)} special tokens",
             where="--vocab-size",
             fix=f"Give at least {least}.",
+            code="E-TOKENIZER-SMALL",
         )
     for number in range(vocab_size - len(model.pieces)):
         model.pieces.add(piece=f"<unused {number}>", score=0.0, type=_proto.ModelProto.SentencePiece.UNUSED)
@@ -370,7 +399,7 @@ def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool) -> Unigram:
 
 
 def _words(raw: Mapping[str, int], normalisation: Normalisation) -> dict[str, int]:
-    """The same, normalised. Sorted."""
+    """Returns the counts of the normalised words, sorted."""
     normalizer = normalisation.build(nfkc=True)
     words: collections.Counter[str] = collections.Counter()
     for word, count in raw.items():
@@ -380,10 +409,10 @@ def _words(raw: Mapping[str, int], normalisation: Normalisation) -> dict[str, in
 
 
 def _lines(words: Mapping[str, int]) -> Iterator[str]:
-    """Lines for the trainer: copies of a word, and how often each stands for itself.
+    """Yields lines for the trainer: copies of a word, and a weight for each copy.
 
-    Two copies at the least where the word was seen twice: what stands once makes no piece. Few to a line, because long
-    repetitions cost the trainer the square of their length.
+    A word that was seen twice gets at least two copies, because a single occurrence makes no piece. A line has few
+    copies, because the trainer takes the square of the length of a repetition.
     """
     scale = max(1, -(-sum(words.values()) // _SEED_WORDS))
     for word, count in words.items():
@@ -393,3 +422,6 @@ def _lines(words: Mapping[str, int]) -> Iterator[str]:
             here, weight = min(copies, _COPIES_A_LINE), max(1, round(left / copies))
             yield f"{' '.join([shown] * here)}\t{weight}"
             copies, left = copies - here, left - here * weight
+
+
+KIND = Kind(train, load, model="Unigram", files=tuple((name,) for name in FILES))

@@ -1,15 +1,15 @@
-"""WordPiece as BERT has it, over the Rust `tokenizers` library.
+"""BERT's WordPiece, with the Rust library `tokenizers`.
 
-Normalisation and ids are those of the published files (google-research/bert tokenization.py as Hugging Face's
-BertTokenizer has it): control characters out, CJK characters apart, uncased: NFD without accents, then lower case;
-cased: neither. Words of more than 100 characters are [UNK] (the original says 200, the published files 100).
+Normalisation and ids are those of the published files (google-research/bert tokenization.py, and Hugging Face's
+BertTokenizer): control characters are removed and CJK characters are separated. Uncased also means NFD without accents
+and lower case. Words of more than 100 characters are [UNK] (the original says 200, the published files 100).
 """
 
 from __future__ import annotations
 
 import collections
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,21 +17,31 @@ from typing import Any
 import tokenizers as rust
 
 from jaxbert.errors import InputError
-from jaxbert.text.tokenizers.base import Specials, Tokenizer, in_order, read_json, read_text, to_json
+from jaxbert.text.tokenizers.base import (
+    Kind,
+    Meaning,
+    Specials,
+    Tokenizer,
+    in_order,
+    read_json,
+    read_text,
+    stands_apart,
+    to_json,
+)
 from jaxbert.text.tokenizers.words import Remembered, count_words, scaled, shown
 
 PAD, UNK, CLS, SEP, MASK = SPECIALS = Specials("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 MAX_WORD_CHARS = 100
 _PREFIX = "##"
 
-# Training. As in Hugging Face's trainers: so many single characters at most, and no merge seen but once.
+# Training, as in Hugging Face's trainers: the most single characters, and the least count of a merge.
 _ALPHABET = 1000
 _MIN_FREQUENCY = 2
 
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Settings of BERT's normaliser. `strip_accents` None: as `lowercase` says."""
+    """Settings of BERT's normaliser. `strip_accents` None follows `lowercase`."""
 
     lowercase: bool = True
     clean_text: bool = True
@@ -39,7 +49,7 @@ class Normalisation:
     strip_accents: bool | None = None
 
     def build(self) -> Any:
-        """The Rust object."""
+        """Returns the normaliser of the Rust library."""
         return rust.normalizers.BertNormalizer(**asdict(self))
 
 
@@ -49,7 +59,7 @@ class WordPiece(Tokenizer):
     A word starts at a piece without the mark "##".
 
     Attributes: those of `Tokenizer`, and
-      normalisation: BERT's.
+      normalisation: the settings of BERT's normaliser.
       max_word_chars: longer words are [UNK].
     """
 
@@ -64,7 +74,7 @@ class WordPiece(Tokenizer):
         max_word_chars: int = MAX_WORD_CHARS,
         where: str = "",
     ):
-        """Raises InputError when a special token is missing or a piece stands twice; `where` is named in it."""
+        """Raises InputError, which names `where`, if a special token is missing or a piece occurs twice."""
         super().__init__(
             vocab,
             lowercase=normalisation.lowercase,
@@ -75,10 +85,10 @@ class WordPiece(Tokenizer):
         self.normalisation = normalisation
         self.max_word_chars = max_word_chars
         self._rust = self._build()
-        # In running text the characters "[MASK]" are text: only where asked for are they the special token.
+        # The characters "[MASK]" in a text are text, unless the caller asks for special tokens.
         self._literal = self._build()
         self._literal.encode_special_tokens = True
-        # Nothing in BERT's normalisation or WordPiece reaches across a space.
+        # Neither BERT's normalisation nor a piece reaches across a space.
         self._remembered = Remembered(
             lambda words: [
                 encoding.ids for encoding in self._literal.encode_batch_fast(words, add_special_tokens=False)
@@ -98,6 +108,29 @@ class WordPiece(Tokenizer):
         )
         tokenizer.add_special_tokens([rust.AddedToken(token, special=True, normalized=False) for token in SPECIALS])
         return tokenizer
+
+    def meaning(self, piece: str) -> Meaning:
+        """See `Tokenizer`."""
+        inside = piece.startswith(_PREFIX) and piece != _PREFIX
+        return (False, piece.removeprefix(_PREFIX)) if inside else (True, piece)
+
+    def splitter(self) -> Callable[[bool, str], list[int]]:
+        """See `Tokenizer`."""
+        # In this second tokenizer, the pieces that continue a word begin a word.
+        marked = [piece for piece in self.vocab if piece.startswith(_PREFIX) and piece != _PREFIX]
+        known = {*SPECIALS, *marked}
+        bare = [piece for piece in (piece.removeprefix(_PREFIX) for piece in marked) if piece not in known]
+        inside = WordPiece([*SPECIALS, *bare, *marked], self.normalisation, max_word_chars=self.max_word_chars)
+        old_ids = [self.id(piece) for piece in (*SPECIALS, *(_PREFIX + piece for piece in bare), *marked)]
+        normalizer, pre_tokenizer = self.normalisation.build(), rust.pre_tokenizers.BertPreTokenizer()
+
+        def split(starts: bool, text: str) -> list[int]:
+            words = [word for word, _ in pre_tokenizer.pre_tokenize_str(normalizer.normalize_str(text))]
+            if starts or not words or stands_apart(words[0]):
+                return self.encode(" ".join(words))
+            return [old_ids[index] for index in inside.encode(words[0])] + self.encode(" ".join(words[1:]))
+
+        return split
 
     def _decides(self) -> dict[str, Any]:
         return {
@@ -137,10 +170,10 @@ class WordPiece(Tokenizer):
 def load(directory: Path) -> WordPiece:
     """Opens a directory with tokenizer.json, or with vocab.txt (and tokenizer_config.json's `do_lower_case`).
 
-    Google's archives and old ones have vocab.txt alone: a vocabulary with capitals is a cased one.
+    Google's archives and old ones have only vocab.txt: a vocabulary with capitals is then cased.
 
     Raises:
-      InputError: unreadable, or not BERT's WordPiece.
+      InputError: the files cannot be read, or they are not BERT's WordPiece.
     """
     if (directory / "tokenizer.json").exists():
         return _from_tokenizer_json(directory / "tokenizer.json")
@@ -157,9 +190,10 @@ def _from_tokenizer_json(path: Path) -> WordPiece:
             or model["continuing_subword_prefix"] != _PREFIX
         ):
             raise InputError(
-                f"a tokenizer of another kind ({', '.join(kinds)})",
+                f"this is a tokenizer of another kind ({', '.join(kinds)})",
                 where=str(path),
-                fix="WordPiece is read with BERT's normalisation only.",
+                fix="Give a WordPiece tokenizer with BERT's normalisation.",
+                code="E-TOKENIZER-KIND",
             )
         vocab: dict[str, int] = {**model["vocab"], **{entry["content"]: entry["id"] for entry in value["added_tokens"]}}
         pieces = in_order(vocab, path)
@@ -171,7 +205,9 @@ def _from_tokenizer_json(path: Path) -> WordPiece:
         )
         max_word_chars = int(model["max_input_chars_per_word"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise InputError(f"unusable tokenizer ({error!r})", where=str(path), fix="Copy the file again.") from None
+        raise InputError(
+            f"unusable tokenizer ({error!r})", where=str(path), fix="Copy the file again.", code="E-TOKENIZER-FILE"
+        ) from None
     return WordPiece(pieces, normalisation, max_word_chars=max_word_chars, where=str(path))
 
 
@@ -179,7 +215,7 @@ def _from_vocab(directory: Path) -> WordPiece:
     path, config_path = directory / "vocab.txt", directory / "tokenizer_config.json"
     config = read_json(config_path) if config_path.exists() else {}
     pieces = read_text(path).removesuffix("\n").split("\n")
-    # But for special and unused tokens, which are written in capitals in any vocabulary.
+    # Special and unused tokens are in capitals in any vocabulary, so they do not count.
     capitals = any(re.search("[A-Z]", piece) for piece in pieces if not re.fullmatch(r"\[.*\]\r?", piece))
     normalisation = Normalisation(
         lowercase=bool(config.get("do_lower_case", not capitals)),
@@ -194,25 +230,27 @@ def _from_vocab(directory: Path) -> WordPiece:
 
 
 def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool) -> WordPiece:
-    """Learns a vocabulary; see `jaxbert.text.tokenizers.train_tokenizer`.
+    """Trains a vocabulary; see `jaxbert.text.tokenizers.train_tokenizer`.
 
-    The Rust trainer numbers the pieces "##x" in the order in which a hash map hands out words, and breaks ties between
-    merges by these numbers: two runs differ. So all single characters are given to it as special tokens, in our order,
-    and words are counted here.
+    The Rust trainer numbers the pieces "##x" in the order of a hash map, and breaks ties between merges by these
+    numbers, so that two runs differ. So this function counts the words, and gives the trainer all single characters as
+    special tokens in a fixed order.
 
     Args:
-      texts: read once; a text is only ever a bag of words here, so memory is that of the distinct words.
-      vocab_size: V. [PAD] is 0, then [UNK] [CLS] [SEP] [MASK]; where the text does not give enough pieces, the last
+      texts: is read once. Only the counts of words are kept.
+      vocab_size: V. [PAD] is 0, then come [UNK] [CLS] [SEP] [MASK]. If the text does not give enough pieces, the last
         are [unused0], [unused1], ...
-      lowercase: BERT's uncased normalisation.
+      lowercase: whether to use BERT's uncased normalisation.
 
     Raises:
-      InputError: no text, or a vocabulary too small for the characters of the text.
+      InputError: there is no text, or the vocabulary is too small for the characters of the text.
     """
     normalisation = Normalisation(lowercase=lowercase)
     words = _words(count_words(texts), normalisation)
     if not words:
-        raise InputError("no words to learn from", where="SOURCE", fix="Give a source that has text.")
+        raise InputError(
+            "no words to learn from", where="SOURCE", fix="Give a source that has text.", code="E-TOKENIZER-TEXT"
+        )
     starts: collections.Counter[str] = collections.Counter()
     inner: collections.Counter[str] = collections.Counter()
     for word, count in words.items():
@@ -221,7 +259,7 @@ def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool) -> WordPiec
             inner[char] += count
     frequency = starts + inner
     alphabet = set(sorted(frequency, key=lambda char: (-frequency[char], char))[:_ALPHABET])
-    # Words with a character outside the alphabet are [UNK] later and teach nothing now.
+    # Words with a character outside the alphabet will be [UNK], and teach the trainer nothing.
     words = {word: count for word, count in words.items() if alphabet.issuperset(word)}
     singles = sorted(alphabet) + [_PREFIX + char for char in sorted(alphabet & inner.keys())]
     if len(SPECIALS) + len(singles) > vocab_size:
@@ -230,6 +268,7 @@ def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool) -> WordPiec
             f"{len(SPECIALS)} special tokens",
             where="--vocab-size",
             fix=f"Give at least {len(SPECIALS) + len(singles)}.",
+            code="E-TOKENIZER-SMALL",
         )
     trained = _train(words, [*SPECIALS, *singles], vocab_size)
     vocab = [*SPECIALS, *singles, *trained]
@@ -239,11 +278,11 @@ def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool) -> WordPiec
 
 
 def _words(raw: dict[str, int], normalisation: Normalisation) -> dict[str, int]:
-    """The same, normalised and with punctuation split off: what WordPiece gets to see. Sorted."""
+    """Returns the counts of the normalised words that WordPiece sees, without punctuation, sorted."""
     normalizer, pre_tokenizer = normalisation.build(), rust.pre_tokenizers.BertPreTokenizer()
     words: collections.Counter[str] = collections.Counter()
     for string, count in raw.items():
-        # Plain words, nearly all, need no trip to Rust and back.
+        # Nearly all words are plain and need no call of the Rust library.
         if string.isascii() and string.isalnum():
             words[string.lower() if normalisation.lowercase else string] += count
             continue
@@ -253,7 +292,7 @@ def _words(raw: dict[str, int], normalisation: Normalisation) -> dict[str, int]:
 
 
 def _train(words: dict[str, int], given: list[str], vocab_size: int) -> list[str]:
-    """Pieces beyond `given`, in the order they were learned."""
+    """Returns the pieces beyond `given`, in the order in which they were learned."""
     tokenizer = rust.Tokenizer(rust.models.WordPiece(unk_token=UNK))
     tokenizer.pre_tokenizer = rust.pre_tokenizers.WhitespaceSplit()
     trainer = rust.trainers.WordPieceTrainer(
@@ -267,3 +306,6 @@ def _train(words: dict[str, int], given: list[str], vocab_size: int) -> list[str
     vocab: dict[str, int] = tokenizer.get_vocab()
     known = set(given)
     return sorted((piece for piece in vocab if piece not in known), key=lambda piece: vocab[piece])
+
+
+KIND = Kind(train, load, model="WordPiece", files=(("vocab.txt",),))

@@ -1,20 +1,20 @@
-"""Words, which all kinds share: counted for training in bounded memory, and their ids remembered."""
+"""Counts words for training in bounded memory, and remembers the ids of words. All kinds use it."""
 
 from __future__ import annotations
 
 import collections
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-# Distinct words kept while counting; beyond it those seen once are forgotten. About 2 GB at the worst.
+# The most distinct words kept while counting (at most about 2 GB). Beyond it, words seen once are forgotten.
 _MAX_WORDS = 10_000_000
-# Words shown to a trainer; beyond it all counts are scaled down together, and what rounds to 0 is left out.
+# The most words shown to a trainer. Beyond it, all counts are scaled down, and those that round to 0 are left out.
 _MAX_SHOWN = 200_000_000
-# Characters of words whose ids are remembered; some 15 bytes each, all told.
+# The most characters of words whose ids are remembered, at about 15 bytes each.
 _REMEMBERED_CHARS = 2_000_000
 
 
 def count_words(texts: Iterable[str], split: Callable[[str], Sequence[str]] = str.split) -> dict[str, int]:
-    """How often each string that `split` cuts the texts into stands in them; by default what white space sets apart."""
+    """Returns how often each string that `split` gives occurs in the texts. By default, white space separates them."""
     words: collections.Counter[str] = collections.Counter()
     for text in texts:
         words.update(split(text))
@@ -26,13 +26,13 @@ def count_words(texts: Iterable[str], split: Callable[[str], Sequence[str]] = st
 
 
 def scaled(words: Mapping[str, int], most: int | None = None) -> dict[str, int]:
-    """The same words, sorted, their counts scaled down together to `most` words in all (by default `_MAX_SHOWN`)."""
+    """Returns the words, sorted, with counts scaled down to `most` words in total (by default `_MAX_SHOWN`)."""
     scale = max(1, -(-sum(words.values()) // (_MAX_SHOWN if most is None else most)))
     return {word: shown for word, count in sorted(words.items()) if (shown := (count + scale // 2) // scale)}
 
 
 def shown(words: Mapping[str, int]) -> Iterator[str]:
-    """Texts in which each word stands as often as it was counted."""
+    """Yields texts in which each word occurs as often as its count."""
     piece = 4096
     for word, count in words.items():
         for start in range(0, count, piece):
@@ -40,23 +40,23 @@ def shown(words: Mapping[str, int]) -> Iterator[str]:
 
 
 class Remembered:
-    """Ids of words, each tokenised once: right where nothing in a tokenizer reaches across the space between words.
+    """Remembers the ids of words, so that each word is tokenised once. Looking a word up takes a tenth of the time.
 
-    Looking a word up takes a tenth of the time.
+    This is correct for a tokenizer in which no piece and no normalisation reaches across the space between words.
     """
 
     def __init__(self, encode: Callable[[list[str]], Iterable[list[int]]]):
-        """`encode` gives the ids of each of the words."""
+        """`encode` returns the ids of each word."""
         self._encode = encode
         self._known: dict[str, list[int]] = {}
         self._chars = 0
 
     def __call__(self, texts: Sequence[Sequence[str]]) -> list[list[int]]:
-        """Ids of each text, given as its words."""
+        """Returns the ids of each text, which is given as its words."""
         if self._chars > _REMEMBERED_CHARS:
             self._known, self._chars = {}, 0
         known = self._known
-        # Not `- known.keys()`, which walks through all that are known, at every call.
+        # `- known.keys()` would walk through all known words at every call.
         new = list(set().union(*texts).difference(known))
         if new:
             known.update(zip(new, self._encode(new), strict=True))

@@ -1,0 +1,309 @@
+"""A directory of shards that is made in parallel and can be resumed. Imports no jax.
+
+An unfinished directory holds `.progress/arguments.json` (the arguments that decide its bytes) and one
+`.progress/<shard>.json` for each finished shard. When all shards are there, `manifest.json` is written and `.progress`
+is removed. A directory that is being replaced waits in `.previous`: it is brought back if the input turns out wrong,
+and removed when the new manifest is written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from jaxbert.data.shards import (
+    MANIFEST,
+    PARTIAL,
+    PREVIOUS,
+    PROGRESS,
+    ShardInfo,
+    disk_error,
+    read_manifest,
+    verify_shard,
+    write_json,
+)
+from jaxbert.errors import InputError, Stopped
+from jaxbert.text.tokenizers.registry import REGISTRY
+
+_ARGUMENTS = "arguments.json"
+# Such a directory also holds the metadata of TFDS, and the files of the tokenizer (Tokenizer.save).
+_BESIDES = frozenset({MANIFEST, PROGRESS, PREVIOUS, "features.json", "dataset_info.json", "tokenizer"})
+_TOKENIZER = frozenset({"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"})
+
+
+@dataclass(frozen=True)
+class ShardDirectory:
+    """A directory of shards, unfinished or finished. It is picklable, because workers get it in their jobs.
+
+    Attributes:
+      path: the directory.
+      kind: "records" or "rows".
+      arguments: JSON values: everything that the bytes depend on.
+      created: the topmost directory that this call made, if it made one.
+      begun: whether this call began the directory; otherwise an earlier call did.
+    """
+
+    path: Path
+    kind: str
+    arguments: dict[str, Any]
+    created: Path | None = None
+    begun: bool = False
+
+    @property
+    def done(self) -> bool:
+        """Whether the manifest is written, so that nothing is left to make."""
+        return (self.path / MANIFEST).is_file() and not (self.path / PROGRESS).exists()
+
+    def begin(self) -> ShardDirectory:
+        """Moves the content of the directory to `.previous`, notes the arguments, and returns the directory as begun.
+
+        Raises:
+          InputError: it cannot be written, or it holds files that jaxbert did not make; then nothing is touched.
+          Interrupted: the disk is full.
+        """
+        try:
+            if self.path.exists():
+                foreign = _foreign(self.path, self.kind)
+                if foreign is not None:
+                    raise InputError(
+                        f"the directory to replace holds a file that does not belong to these {self.kind}",
+                        where=str(foreign),
+                        fix="Move it away, or give another --out.",
+                        code="E-SHARD-FOREIGN",
+                    )
+                if (self.path / PREVIOUS).exists():
+                    _clear(self.path, self.kind)
+                else:
+                    _set_aside(self.path)
+            (self.path / PROGRESS).mkdir(parents=True, exist_ok=True)
+            write_json(self.path / PROGRESS / _ARGUMENTS, {"kind": self.kind, "arguments": self.arguments})
+        except PermissionError:
+            raise InputError(
+                "no permission to write", where=str(self.path), fix="Give another --out.", code="E-SHARD-PERMISSION"
+            ) from None
+        except OSError as error:
+            raise disk_error(error, self.path) from error
+        return replace(self, begun=True)
+
+    def make(self) -> None:
+        """Makes the bare directory, on a machine that did not begin it."""
+        (self.path / PROGRESS).mkdir(parents=True, exist_ok=True)
+
+    def damaged(self) -> list[ShardInfo]:
+        """Returns the shards of the finished directory whose bytes differ from the manifest."""
+        damaged = []
+        for entries in read_manifest(self.path, self.kind)["splits"].values():
+            for info in map(ShardInfo.from_json, entries):
+                try:
+                    verify_shard(self.path, info)
+                except Stopped:
+                    damaged.append(info)
+        return damaged
+
+    def finished(self, file: str) -> ShardInfo | None:
+        """Returns the shard `file` if an earlier call finished it and its bytes are unchanged, else None."""
+        try:
+            info = ShardInfo.from_json(json.loads((self.path / PROGRESS / f"{file}.json").read_text(encoding="utf-8")))
+            verify_shard(self.path, info)
+        except (OSError, ValueError, KeyError, TypeError, Stopped):
+            return None
+        return info
+
+    def finish(self, info: ShardInfo) -> ShardInfo:
+        """Notes that a shard is finished, and its statistics. A later call finds it with `finished`."""
+        write_json(self.path / PROGRESS / f"{info.file}.json", {**info.to_json(), "statistics": info.statistics})
+        return info
+
+    def commit(self, splits: dict[str, list[ShardInfo]], fields: dict[str, Any]) -> dict[str, Any]:
+        """Writes the manifest, removes shards that it does not name and the replaced directory, and returns it.
+
+        The manifest has kind, arguments, splits {name: [{file, count, bytes, sha256}]}, and `fields`.
+        """
+        manifest = {
+            "kind": self.kind,
+            "arguments": self.arguments,
+            "splits": {split: [info.to_json() for info in infos] for split, infos in splits.items()},
+            **fields,
+        }
+        keep = {info.file for infos in splits.values() for info in infos}
+        _remove_partials(self.path)
+        for path in self.path.iterdir():
+            if _is_shard(path.name, self.kind) and path.name not in keep:
+                path.unlink()
+        write_json(self.path / MANIFEST, manifest)
+        # Each is renamed before it is removed: a directory with half of its notes would look unfinished. `.previous`
+        # goes first, because without notes beside it, it would be brought back.
+        for name in (PREVIOUS, PROGRESS):
+            if (self.path / name).exists():
+                leftover = self.path / f"{name}.{os.getpid()}{PARTIAL}"
+                os.replace(self.path / name, leftover)
+                shutil.rmtree(leftover)
+        # Read it from the disk, so that a first call and a repeated one return equal values.
+        return read_manifest(self.path, self.kind)
+
+    def discard(self) -> None:
+        """Undoes `begin` for an input that turns out wrong: removes what this call began, and restores `.previous`.
+
+        A directory that an earlier call began stays, because the next call continues from its finished shards.
+        """
+        if not self.begun:
+            return
+        _clear(self.path, self.kind)
+        _bring_back(self.path)
+        if self.created is not None:
+            with contextlib.suppress(OSError):
+                for directory in (self.path, *self.path.parents):
+                    directory.rmdir()
+                    if directory == self.created:
+                        break
+
+
+def open_directory(path: Path, kind: str, arguments: dict[str, Any], *, overwrite: bool = False) -> ShardDirectory:
+    """Begins a directory of shards, or returns the one that the same arguments began or finished.
+
+    Args:
+      path: the directory. It is made with its parents if it does not exist.
+      kind: "records" or "rows".
+      arguments: JSON values: everything that the bytes depend on (not the number of workers).
+      overwrite: whether to replace a directory that other arguments made. The old one waits in `.previous` until the
+        new one is finished; a call with the old arguments and `overwrite` brings it back before that.
+
+    Raises:
+      InputError: `path` holds something else, or it cannot be written.
+    """
+    arguments = json.loads(json.dumps(arguments))
+    parent = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if not parent.is_dir():
+        raise InputError(
+            "this is a file, but a directory is needed",
+            where=str(parent),
+            fix="Give another --out.",
+            code="E-SHARD-PLACE",
+        )
+    if not os.access(parent, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise InputError(
+            "no permission to write",
+            where=str(parent),
+            fix="Give another --out, or change its mode.",
+            code="E-SHARD-PERMISSION",
+        )
+    missing = [directory for directory in (path, *path.parents) if not directory.exists()]
+    directory = ShardDirectory(path, kind, arguments, missing[-1] if missing else None)
+    if not missing and (path / PREVIOUS).is_dir():
+        # An earlier call was killed while it moved files to `.previous` or back.
+        if not any((path / PREVIOUS).iterdir()):
+            (path / PREVIOUS).rmdir()
+        elif not (path / PROGRESS / _ARGUMENTS).exists():
+            _bring_back(path)
+    if not missing and not _blank(path):
+        found_kind, found = _found(path)
+        if found_kind is None or found_kind != kind:
+            raise InputError(
+                f"the directory is not empty, and it holds no {kind}",
+                where=str(path),
+                fix="Give another --out.",
+                code="E-SHARD-FOREIGN",
+            )
+        if found == arguments:
+            _remove_partials(path)
+            return directory
+        if not overwrite:
+            changed = sorted(key for key in found.keys() | arguments.keys() if found.get(key) != arguments.get(key))
+            raise InputError(
+                f"the directory holds {kind} made with other arguments (different: {', '.join(changed)})",
+                where=str(path),
+                fix="Give another --out, or --overwrite to replace them.",
+                code="E-SHARD-ARGUMENTS",
+            )
+        if _found(path / PREVIOUS) == (kind, arguments):
+            _clear(path, kind)
+            _bring_back(path)
+            return directory
+    return directory.begin()
+
+
+def _found(path: Path) -> tuple[str | None, dict[str, Any]]:
+    """Returns (kind, arguments) of the directory `path`, or (None, {}) if jaxbert did not make it."""
+    for file in (path / PROGRESS / _ARGUMENTS, path / MANIFEST):
+        try:
+            value = json.loads(file.read_text(encoding="utf-8"))
+            return str(value["kind"]), dict(value["arguments"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return None, {}
+
+
+def _blank(path: Path) -> bool:
+    """Whether the directory is empty, or was begun and killed before its arguments were written."""
+    return {child.name for child in path.iterdir()} <= {PROGRESS} and not (path / PROGRESS / _ARGUMENTS).exists()
+
+
+def _remove_partials(path: Path) -> None:
+    """Removes the temporary files of killed processes. A process that still lives fails, because its file is gone."""
+    for entry in list(path.rglob(f".*{PARTIAL}")):
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink(missing_ok=True)
+
+
+def _is_shard(name: str, kind: str) -> bool:
+    return re.fullmatch(rf"{kind}-\w+\.array_record-\d+(-of-\d+)?", name) is not None
+
+
+def _is_partial(name: str) -> bool:
+    return name.startswith(".") and name.endswith(PARTIAL)
+
+
+def _foreign(path: Path, kind: str) -> Path | None:
+    """Returns a file in a directory of `kind` that jaxbert did not make, or None."""
+    for child in sorted(path.iterdir()):
+        if not (child.name in _BESIDES or _is_shard(child.name, kind) or _is_partial(child.name)):
+            return child
+    if (path / "tokenizer").is_dir():
+        ours = _TOKENIZER.union(*(names for kind in REGISTRY.values() for names in kind.files))
+        for child in sorted((path / "tokenizer").iterdir()):
+            if child.name not in ours and not _is_partial(child.name):
+                return child
+    return None
+
+
+def _clear(path: Path, kind: str) -> None:
+    """Removes our files but `.previous`, the notes last, so that a killed call leaves a directory we recognise."""
+    for child in sorted(path.iterdir(), key=lambda child: (child.name == PROGRESS, child.name == MANIFEST)):
+        if child.name == PREVIOUS or not (
+            child.name in _BESIDES or _is_shard(child.name, kind) or _is_partial(child.name)
+        ):
+            continue
+        if child.is_dir() and not child.is_symlink():
+            shutil.rmtree(child)
+        else:
+            child.unlink()
+
+
+def _set_aside(path: Path) -> None:
+    """Moves everything to `.previous`, manifest and notes first: a half-moved directory must not look finished."""
+    children = sorted(path.iterdir(), key=lambda child: (child.name != PROGRESS, child.name != MANIFEST))
+    if [child.name for child in children] in ([], [PROGRESS]):
+        return  # Nothing to keep.
+    (path / PREVIOUS).mkdir()
+    for child in children:
+        os.replace(child, path / PREVIOUS / child.name)
+
+
+def _bring_back(path: Path) -> None:
+    """Undoes a complete or interrupted `_set_aside`, in the opposite order."""
+    previous = path / PREVIOUS
+    if not previous.is_dir():
+        return
+    if (path / PROGRESS).is_dir():
+        shutil.rmtree(path / PROGRESS)
+    for child in sorted(previous.iterdir(), key=lambda child: (child.name == PROGRESS, child.name == MANIFEST)):
+        os.replace(child, path / child.name)
+    previous.rmdir()
