@@ -1,21 +1,25 @@
-"""Starting runs somewhere: one file a target, pure functions that say what would be done, and one place that does it.
+"""`jaxbert launch`: starts a run on this machine, or sends it to an engine that has the chips.
 
-To add a target: a file with a class as `jaxbert.launch.job.Target` has it, and a line here. `local` is apart: it runs
-processes to their end instead of handing a job over.
+Each engine is one file with a class that derives from `job.Target`. Its functions are pure: they describe files and
+commands. `submit` writes those files and runs those commands, after the user has agreed.
+
+To add a target, add its file and a line in `TARGETS`. `local` is not in the table, because it runs processes to their
+end instead of handing a job to an engine.
+
+This directory is installed as `jaxbert.launch`. Its modules import each other relatively, so that the type checker can
+read it where it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from .gce_tpu import GceTpu
+from .gke import Gke
+from .job import Target
+from .queued_resource import QueuedResource
+from .skypilot import SkyPilot
+from .slurm import Slurm
 
-from jaxbert.launch.gce_tpu import GceTpu
-from jaxbert.launch.gke import Gke
-from jaxbert.launch.job import Target
-from jaxbert.launch.queued_resource import QueuedResource
-from jaxbert.launch.skypilot import SkyPilot
-from jaxbert.launch.slurm import Slurm
-
-TARGETS: Mapping[str, Target] = {
+TARGETS: dict[str, Target] = {
     target.name: target for target in (Slurm(), Gke(), QueuedResource(), GceTpu(), SkyPilot())
 }
 

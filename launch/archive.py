@@ -1,8 +1,8 @@
-"""The code as one file that is called by its own sha256: what runs is what was submitted.
+"""Packs the code into one file whose name is its sha256, so that a job runs the code that was submitted.
 
-It unpacks to a directory for PYTHONPATH: the package as installed (configs and launch inside), its metadata, the lock
-file of the environment that it is to run in, and the config, where that is a file. The bytes depend on nothing else:
-the same code is the same archive, whoever makes it and when.
+The archive unpacks to a directory for PYTHONPATH. It holds the package as installed (with configs and launch inside),
+the package's metadata, the lock file of the environment, and the config if CONFIG is a file. Its bytes depend on these
+files only, and not on the machine or the time.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from pathlib import Path
 
 from jaxbert.errors import InputError
 
+_HERE = Path(__file__).resolve().parent
 LOCK = "requirements.lock"
-# 1 January 1980: the earliest that all tools know.
+# 1 January 1980, the earliest time that all archive tools accept, in seconds since 1970.
 _TIME = 315_532_800
-# What an environment is for -> the end of its lock file's name.
+# Kind of chip -> the end of the name of its lock file.
 ENVIRONMENTS: Mapping[str, str] = {"tpu": "-tpu", "gpu": "-cuda"}
 
 
@@ -29,11 +30,11 @@ class Archive:
     """A gzipped tar file.
 
     Attributes:
-      content: its bytes.
-      sha256: of them, in hexadecimal.
-      files: how many are in it.
-      lock: the lock file's name; empty where it has none.
-      config: what `jaxbert pretrain` is given as CONFIG, below the unpacked directory; empty where CONFIG is a name.
+      content: the bytes.
+      sha256: the hash of the bytes, in hexadecimal.
+      files: the number of files inside.
+      lock: the name of the lock file in the checkout; "" if there is none inside.
+      config: the path of the config inside, which `jaxbert pretrain` gets as CONFIG; "" if CONFIG is a name.
     """
 
     content: bytes
@@ -44,19 +45,19 @@ class Archive:
 
     @property
     def name(self) -> str:
-        """Its file name."""
+        """The file name."""
         return f"jaxbert-{self.sha256}.tar.gz"
 
 
 def archive(*, lock: str = "", config: Path | None = None) -> Archive:
-    """The archive of this very code.
+    """Returns the archive of the code that is running.
 
     Args:
-      lock: name of a lock file of the checkout, such as "requirements-lock-3.13-tpu.txt".
-      config: a config file that goes with it.
+      lock: the name of a lock file of the checkout, such as "requirements-lock-3.13-tpu.txt"; "" for none.
+      config: a config file to add.
 
     Raises:
-      InputError: the lock file is not there: jaxbert is not installed from a checkout.
+      InputError: the lock file is missing, because jaxbert is not installed from a checkout.
     """
     files = dict(_package())
     name = ""
@@ -64,13 +65,14 @@ def archive(*, lock: str = "", config: Path | None = None) -> Archive:
         path = checkout() / lock
         if not path.is_file():
             raise InputError(
-                "no lock file, so the environment there would be another one",
+                "the lock file, which fixes the environment of the job, does not exist",
                 where=str(path),
                 fix="Install jaxbert from its repository (pip install -e .) and launch from there.",
+                code="E-LAUNCH-LOCK-FILE",
             )
         files[LOCK] = path.read_bytes()
     if config is not None:
-        # Not by its own name, which may be anything.
+        # The file gets a fixed name, because its own name may contain any characters.
         name = f"config{config.suffix if config.suffix in ('.py', '.json') else '.py'}"
         files[name] = config.read_bytes()
     packed = io.BytesIO()
@@ -84,12 +86,12 @@ def archive(*, lock: str = "", config: Path | None = None) -> Archive:
 
 
 def checkout() -> Path:
-    """The repository that this code lies in; its parent where it is installed elsewhere."""
-    return Path(__file__).resolve().parent.parent
+    """Returns the root of the repository; if jaxbert is not installed from one, the directory above this one."""
+    return _HERE.parent
 
 
 def code_hash() -> str:
-    """Changes with any file of the package."""
+    """Returns a hash that changes with any file of the package."""
     digest = hashlib.sha256()
     for name, content in sorted(_package()):
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
@@ -97,18 +99,17 @@ def code_hash() -> str:
 
 
 def _package() -> Iterator[tuple[str, bytes]]:
-    """(path in the archive, content) of everything installed."""
+    """Yields (path in the archive, content) of every file of the package."""
     import jaxbert.configs
-    import jaxbert.launch
 
     import jaxbert
 
-    roots = {"jaxbert": jaxbert, "jaxbert/configs": jaxbert.configs, "jaxbert/launch": jaxbert.launch}
-    for name, package in roots.items():
-        (root,) = {Path(place).resolve() for place in package.__path__}
+    roots = {"jaxbert": jaxbert.__path__, "jaxbert/configs": jaxbert.configs.__path__, "jaxbert/launch": [_HERE]}
+    for name, places in roots.items():
+        (root,) = {Path(place).resolve() for place in places}
         for path in sorted(root.rglob("*")):
             inside = path.relative_to(root)
-            # Of an installed package, configs and launch lie in it: each counts once, by its own root.
+            # In an installed package, configs and launch are inside jaxbert. They are packed once, from their roots.
             nested = name == "jaxbert" and inside.parts[0] in ("configs", "launch")
             hidden = any(part.startswith(".") or part == "__pycache__" for part in inside.parts)
             if path.is_file() and not nested and not hidden and path.suffix != ".pyc":
@@ -119,7 +120,7 @@ def _package() -> Iterator[tuple[str, bytes]]:
 
 
 def jaxbert_version() -> str:
-    """Of the installed package."""
+    """Returns the version of the installed package."""
     from importlib.metadata import version
 
     return version("jaxbert")

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# A bare machine: makes the environment of the lock file, unpacks the code that was submitted, trains, and starts again
-# where it was interrupted. Runs at every start of every machine of the job; does nothing twice.
+# Runs on a bare machine, at every start of every machine of the job. It installs the environment of the lock file,
+# unpacks the code that was submitted, and trains. After an interruption it trains again. It does no step twice.
 # shellcheck disable=SC2154
 set -uo pipefail
 
@@ -41,7 +41,7 @@ environment() {
   local uv=$home/uv/bin/uv
   python3 -m pip --version >/dev/null 2>&1 || patiently apt-get install -y -qq python3-pip || return 2
   [ -x "$uv" ] || patiently python3 -m pip install --quiet --target "$home/uv" "uv==$uv_version" || return 2
-  # Nothing but what the lock file names, in the versions that it names.
+  # --no-deps installs exactly the packages and versions of the lock file.
   patiently "$uv" venv --quiet --clear --python "$python_version" "$(dirname "$(dirname "$python")")" &&
     patiently "$uv" pip install --quiet --python "$python" --no-deps --requirement "$lock" &&
     touch "$(dirname "$python")/.installed" || return 2
@@ -65,7 +65,7 @@ train() {
   wait "$child"
 }
 
-# Process 0 runs on worker 0 of slice 0. Its log can be read in the bucket, also when the machines are gone.
+# Process 0 runs on worker 0 of slice 0. Each log is copied to the bucket, where it remains when the machines are gone.
 worker=$(curl -sf -H 'Metadata-Flavor: Google' "$metadata/agent-worker-number")
 slice=$(curl -sf -H 'Metadata-Flavor: Google' "$metadata/tpu-env" | sed -n "s/^MEGASCALE_SLICE_ID: *'\?\([0-9]*\).*/\1/p")
 worker=${worker:-0} slice=${slice:-0}
@@ -81,19 +81,19 @@ code=$home/code-$sha256
 while :; do
   unpack && environment && secrets && train
   status=$?
-  # Killed: as good as interrupted.
+  # A process that a signal has killed was interrupted.
   [ "$status" -gt 128 ] && status=3
   if [ "$status" -ne 3 ] || [ -n "$told" ] || [ "$again" -ge "$restarts" ]; then break; fi
   again=$((again + 1))
-  say "interrupted: started again, $again of $restarts"
+  say "the run was interrupted: started again, $again of $restarts"
   sleep "$((again < 10 ? again * ${JAXBERT_PATIENCE_S:-15} : 150))"
 done
 say "ended with $status"
 kill "$showing" 2>/dev/null
-show || say "the log could not be copied; it is here: $log"
+show || say "the log could not be copied to the bucket; it is on this machine: $log"
 
-# The machines cost money until they are gone. Process 0 is the last to write, and removes them; not where this machine is
-# being taken away, which the same command mends.
+# The machines cost money until they are removed. Process 0 writes last, so its machine removes them. It does not when it
+# was told to end, because then the provider takes the machine, and the same command continues the run.
 if [ -z "$told" ] && [ "$worker" = 0 ] && [ "$slice" = 0 ]; then
   sleep "${JAXBERT_LINGER_S:-60}"
   say "removing the machines"

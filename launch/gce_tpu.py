@@ -1,58 +1,66 @@
-"""TPUs as machines of Compute Engine: a workload policy, an instance template, a managed instance group."""
+"""TPUs as machines of Compute Engine, with a workload policy, an instance template and a managed instance group."""
 
 from __future__ import annotations
 
 import hashlib
 from argparse import ArgumentParser, Namespace
-
-from jaxbert.launch import google, machines
-from jaxbert.launch.job import Command, Control, Request, Submission
-from jaxbert.launch.names import checked
+from collections.abc import Mapping
 
 from jaxbert.errors import InputError
 
-# cloud.google.com/compute/docs/tpus: the image that has TPU drivers; its own boot disk of 10 GB holds no environment.
+from . import google, machines
+from .job import Command, Control, Request, Submission, Target
+
+# The image with TPU drivers (cloud.google.com/compute/docs/tpus). Its default disk of 10 GB is too small for the
+# environment.
 _FAMILY, _PROJECT, _DISK = "ubuntu-accel-2204-amd64-tpu-v5e-v5p-v6e", "ubuntu-os-accelerator-images", "200GB"
 
 
-class GceTpu:
+class GceTpu(Target):
     """See `jaxbert.launch.job.Target`."""
 
     name = "gce-tpu"
     summary = "TPUs as a managed instance group of Compute Engine (v5p, v6e)"
     kinds = ("tpu",)
-    remembered = ("project", "zone", "network", "subnetwork")
+    example = "--topology v6e:4x4 --project my-project --zone us-east5-a"
+    programs = google.GCLOUD
+    names: Mapping[str, str] = {**google.NAMES, "reservation": "network"}
+    remembered: Mapping[str, type] = {"project": str, "zone": str}
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """See `Target`."""
         google.add_arguments(parser)
-        parser.add_argument("--reservation", metavar="NAME", help="take the machines from it")
-
-    def check(self, options: Namespace) -> None:
-        """See `Target`."""
-        google.check(options)
-        if getattr(options, "reservation", None) is not None:
-            checked(options.reservation, "network", "--reservation")
+        parser.add_argument("--reservation", metavar="NAME", help="take the machines from this reservation")
 
     def submission(self, request: Request) -> Submission:
         """See `Target`."""
-        place, options, name = request.topology, request.options, request.name
-        assert place is not None
+        place, options, name = request.place, request.options, request.name
         if not machines.TPUS[place.chip.name].compute_engine:
             raise InputError(
-                f"Compute Engine has no {place.chip.name}", where=f"--topology {place.name}", fix="Take gke."
+                f"Compute Engine has no {place.chip.name}",
+                where=f"--topology {place.name}",
+                fix="Use the target gke.",
+                code="E-LAUNCH-TOPOLOGY",
             )
         if place.slices > 1:
             raise InputError(
-                "groups of Compute Engine do not know of each other", where="--slices", fix="Take gke for several."
+                "Compute Engine cannot join several slices",
+                where="--slices",
+                fix="Use the target gke.",
+                code="E-LAUNCH-SLICES",
             )
         if request.spot and options.reservation:
-            raise InputError("one of the two", where="--spot --reservation", fix="Leave one out.")
+            raise InputError(
+                "these options exclude each other",
+                where="--spot --reservation",
+                fix="Remove one.",
+                code="E-LAUNCH-OPTIONS",
+            )
         hosts, kind = machines.hosts(place), machines.machine_type(place)
         control = self.control(name, options)
         archive, upload = google.upload(request)
         startup = google.startup(request, control.stop[0].arguments)
-        # Templates do not change: another script is another template.
+        # A template cannot be changed. So its name holds the hash of the script.
         template = f"{name}-{hashlib.sha256(startup.content).hexdigest()[:8]}"
         project, where = f"--project={options.project}", google.here(options)
         compute = ("gcloud", "compute")
@@ -68,7 +76,7 @@ class GceTpu:
                         "--type=HIGH_THROUGHPUT",
                         f"--accelerator-topology={machines.shape(place)}",
                     ),
-                    does=f"a policy that makes {hosts} machines one slice",
+                    does=f"create the policy that joins {hosts} machines to one slice",
                     unless=(*compute, "resource-policies", "describe", *named),
                 )
             )
@@ -88,13 +96,13 @@ class GceTpu:
                     ),
                     *([f"--service-account={options.service_account}"] if options.service_account else []),
                     *google.network(options, "--subnet"),
-                    # Where a subnetwork is named, gcloud wants its region.
+                    # gcloud requires the region of a subnetwork.
                     *([policy] if options.subnetwork else []),
                     f"--scopes={google.SCOPE}",
                     f"--labels={google.labels(request)}",
                     f"--metadata-from-file=startup-script={startup.path}",
                 ),
-                does="what a machine is",
+                does="create the template of a machine",
                 unless=(*compute, "instance-templates", "describe", template, project),
             )
         )
@@ -114,7 +122,7 @@ class GceTpu:
                     ),
                     "--default-action-on-vm-failure=do-nothing",
                 ),
-                does="the machines, all or none",
+                does="create the machines, all or none",
             )
         )
         tier = "spot" if request.spot else "reserved" if options.reservation else "on demand"
@@ -125,10 +133,10 @@ class GceTpu:
                 f"{request.workdir}/launch/{archive.path.name}: the code",
             ),
             where=f"project {options.project}, zone {options.zone}",
-            resumes=f"exit 3: started again on the machine, {request.restarts} times at most; after a preemption: "
-            "`jaxbert launch stop`, then the same command again; 1, 2 and 4 end it",
-            ends="the first machine removes the group when the run ends, however it ends; template and policy cost "
-            "nothing, and stay until `jaxbert launch stop`",
+            resumes=f"exit 3: restarted on the same machines, {request.restarts} times at most; preemption: "
+            "`jaxbert launch stop`, then repeat the same command; exit 1, 2 and 4 end the run",
+            ends="the first machine removes the group when the run ends, even if it fails; the template and the policy "
+            "cost nothing and stay",
             files=(archive, startup),
             commands=tuple(commands),
         )
@@ -139,8 +147,13 @@ class GceTpu:
         group = (*compute, "instance-groups", "managed")
         project = f"--project={options.project}"
         if follow:
-            # Machines of a group have names with random ends, and any of them may be the first.
-            raise InputError("of a group only as it was a minute ago", where="--follow", fix="Leave it out.")
+            # The names of a group's machines end in random letters, so no name is known to be the first machine's.
+            raise InputError(
+                "the log of a group can be read from the bucket only, where it is copied each minute",
+                where="--follow",
+                fix="Remove it.",
+                code="E-LAUNCH-OPTIONS",
+            )
         return Control(
             status=(
                 Command((*group, "describe", name, *where)),

@@ -1,78 +1,78 @@
-"""GKE: a JobSet of one Job a slice, queued by Kueue; the way to TPUs that Google recommends."""
+"""A JobSet in Google Kubernetes Engine, queued by Kueue, with one Job for each slice. Google recommends it for TPUs."""
 
 from __future__ import annotations
 
 import base64
 import re
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
-from jaxbert.launch import machines
-from jaxbert.launch.job import Command, Control, File, Request, Submission
-from jaxbert.launch.manifest import documents
-from jaxbert.launch.names import checked
-
 from jaxbert.errors import InputError
-from jaxbert.stores.storage import is_remote
 
-# A ConfigMap may have 1 MiB (kubernetes.io/docs/concepts/configuration/configmap).
+from . import machines
+from .job import Command, Control, File, Request, Submission, Target
+from .manifest import documents
+
+# A ConfigMap may hold 1 MiB (kubernetes.io/docs/concepts/configuration/configmap).
 _MOST_BYTES = 1_000_000
 _POD = Path(__file__).with_name("gke_pod.sh")
 _PORT = 8476
-# Seconds between SIGTERM and SIGKILL; of spot nodes GKE gives less (15 to 25).
+# Seconds between SIGTERM and SIGKILL. On spot nodes GKE gives 15 to 25 seconds only.
 _GRACE_S = 120
 
 
-class Gke:
+class Gke(Target):
     """See `jaxbert.launch.job.Target`."""
 
     name = "gke"
-    summary = "a JobSet on a Kubernetes cluster of Google's, queued by Kueue"
+    summary = "a JobSet on a cluster of Google Kubernetes Engine, queued by Kueue"
     kinds = ("tpu", "gpu")
-    remembered = ("context", "namespace")
+    example = "--topology v5e:4x4 --queue tpu --image us-docker.pkg.dev/my-project/jaxbert/tpu:1"
+    programs: Mapping[str, str] = {"kubectl": "Install kubectl."}
+    names: Mapping[str, str] = {
+        "image": "image",
+        "queue": "dns",
+        "context": "context",
+        "namespace": "dns",
+        "service_account": "dns",
+        "priority_class": "dns",
+    }
+    remembered: Mapping[str, type | UnionType] = {"context": str | None, "namespace": str}
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """See `Target`."""
-        parser.add_argument("--image", required=True, help="made by launch/Containerfile from the lock file")
-        parser.add_argument("--queue", required=True, help="Kueue's local queue")
-        parser.add_argument("--context", metavar="NAME", help="of kubectl (default: the current one)")
-        parser.add_argument("--namespace", default="default", help="default: %(default)s")
         parser.add_argument(
-            "--service-account", metavar="NAME", help="of Kubernetes, that may read and write the bucket"
+            "--image", required=True, help="the image that launch/Containerfile makes from the lock file"
         )
-        parser.add_argument("--priority-class", metavar="NAME", help="Kueue's WorkloadPriorityClass")
-
-    def check(self, options: Namespace) -> None:
-        """See `Target`."""
-        for option, kind in (
-            ("image", "image"),
-            ("queue", "dns"),
-            ("context", "context"),
-            ("namespace", "dns"),
-            ("service_account", "dns"),
-            ("priority_class", "dns"),
-        ):
-            if getattr(options, option, None) is not None:
-                checked(getattr(options, option), kind, f"--{option.replace('_', '-')}")
+        parser.add_argument("--queue", required=True, help="the local queue of Kueue")
+        parser.add_argument("--context", metavar="NAME", help="kubectl's context (default: the current one)")
+        parser.add_argument("--namespace", default="default", help="namespace in the cluster (default: %(default)s)")
+        parser.add_argument(
+            "--service-account", metavar="NAME", help="a service account of Kubernetes with access to the bucket"
+        )
+        parser.add_argument("--priority-class", metavar="NAME", help="a WorkloadPriorityClass of Kueue")
 
     def submission(self, request: Request) -> Submission:
         """See `Target`."""
-        options, place = request.options, request.topology
-        assert place is not None
+        options, place = request.options, request.place
         if len(request.archive.content) * 4 / 3 > _MOST_BYTES:
             raise InputError(
-                f"the code has {len(request.archive.content):,} bytes packed, a ConfigMap takes 750,000",
+                f"the packed code has {len(request.archive.content):,} bytes, and a ConfigMap takes 750,000",
                 where=request.archive.name,
                 fix="Remove large files from the package's directories.",
-            )
-        if not is_remote(request.workdir):
-            raise InputError(
-                "the pods share no disk", where=f"--workdir {request.workdir}", fix="Give gs://BUCKET/PATH."
+                code="E-LAUNCH-CODE-SIZE",
             )
         for name, reference in request.secrets.items():
             if "/" not in reference:
-                raise InputError("it is a key of a Secret", where=f"--secret {name}", fix=f"Write {name}=SECRET/KEY.")
+                raise InputError(
+                    "a secret of this target is a key of a Kubernetes Secret",
+                    where=f"--secret {name}",
+                    fix=f"Write {name}=SECRET/KEY.",
+                    code="E-LAUNCH-SECRET",
+                )
         chips = machines.chips_per_host(place)
         code = request.folder / "code.yaml"
         job = request.folder / "jobset.yaml"
@@ -86,16 +86,16 @@ class Gke:
                 f"ConfigMap {_code_name(request)}: the code",
             ),
             where=f"{queued}, context {options.context or '(the current one)'}",
-            resumes=f"exit 3, preemption or a lost node: all pods anew, {request.restarts} times at most; "
-            "1, 2 and 4 end it",
-            ends="pods end with the run, and their nodes go back to the pool; the JobSet stays for a day to be read",
+            resumes=f"exit 3, preemption or a lost node: all pods restart, {request.restarts} times at most; "
+            "exit 1, 2 and 4 end the run",
+            ends="the pods end with the run, and their nodes go back to the pool; the JobSet can be read for a day",
             files=(
                 File(code, documents(self._code(request))),
                 File(job, documents(self.jobset(request))),
             ),
             commands=(
-                Command((*_kubectl(options), "apply", "--server-side", f"--filename={code}"), does="the code"),
-                Command((*_kubectl(options), "create", f"--filename={job}"), does="the job"),
+                Command((*_kubectl(options), "apply", "--server-side", f"--filename={code}"), does="create the code"),
+                Command((*_kubectl(options), "create", f"--filename={job}"), does="create the job"),
             ),
         )
 
@@ -113,20 +113,19 @@ class Gke:
         }
 
     def jobset(self, request: Request) -> dict[str, Any]:
-        """The JobSet (jobset.x-k8s.io/v1alpha2)."""
-        place, options = request.topology, request.options
-        assert place is not None
+        """Returns the JobSet (jobset.x-k8s.io/v1alpha2)."""
+        place, options = request.place, request.options
         pods = machines.hosts(place)
         labels = {"app.kubernetes.io/name": "jaxbert", "kueue.x-k8s.io/queue-name": options.queue}
         if options.priority_class:
             labels["kueue.x-k8s.io/priority-class"] = options.priority_class
-        # One Job a node pool: a slice is a node pool of its own.
+        # Each Job gets a node pool alone, because a node pool is one slice.
         annotations = {"alpha.jobset.sigs.k8s.io/exclusive-topology": "cloud.google.com/gke-nodepool"}
         job = {
             "parallelism": pods,
             "completions": pods,
             "completionMode": "Indexed",
-            # Any pod that fails fails the slice, and with it the JobSet, which starts all anew.
+            # When a pod fails, its Job fails, and with it the JobSet, which then restarts all pods.
             "backoffLimit": 0,
             "podFailurePolicy": {
                 "rules": [
@@ -154,7 +153,7 @@ class Gke:
                 "ttlSecondsAfterFinished": 86_400,
                 "failurePolicy": {
                     "maxRestarts": request.restarts,
-                    # A rule's name may have no hyphen.
+                    # A rule's name must not contain a hyphen.
                     "rules": [
                         {
                             "name": "repeatingDoesNotHelp",
@@ -169,8 +168,7 @@ class Gke:
         }
 
     def _pod(self, request: Request) -> dict[str, Any]:
-        place, options = request.topology, request.options
-        assert place is not None
+        place, options = request.place, request.options
         pods, tpu = machines.hosts(place), place.chip.kind == "tpu"
         resource = "google.com/tpu" if tpu else "nvidia.com/gpu"
         if tpu:
@@ -220,13 +218,12 @@ class Gke:
         if options.service_account:
             pod["serviceAccountName"] = options.service_account
         if tpu and place.slices > 1:
-            # Between slices the host's own network is the fast one.
+            # The host network is the fast one between slices.
             pod |= {"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"}
         return pod
 
     def _environment(self, request: Request, pods: int) -> list[dict[str, Any]]:
-        place = request.topology
-        assert place is not None
+        place = request.place
         first = f"{request.name}-run-0-0.{request.name}"
         index = {"fieldRef": {"fieldPath": "metadata.labels['jobset.sigs.k8s.io/job-index']"}}
         found: list[dict[str, Any]] = [
@@ -235,7 +232,7 @@ class Gke:
             {"name": "PYTHONUNBUFFERED", "value": "1"},
         ]
         if place.chip.kind == "gpu":
-            # GPUs have nobody else to tell them who their peers are. TPUs have GKE.
+            # GKE tells TPU hosts about each other, but not hosts with GPUs.
             found += [
                 {"name": "JAXBERT_COORDINATOR", "value": f"{first}:{_PORT}"},
                 {"name": "JAXBERT_PROCESSES", "value": str(pods * place.slices)},
@@ -260,7 +257,7 @@ class Gke:
         first = f"{mine},jobset.sigs.k8s.io/job-index=0,batch.kubernetes.io/job-completion-index=0"
         return Control(
             status=(
-                # One that is not there is an error: this may be another cluster.
+                # A missing JobSet is an error here, because the context may be that of another cluster.
                 Command((*kubectl, "get", "jobset", name)),
                 Command((*kubectl, "get", "pods", f"--selector={mine}", "--output=wide")),
             ),
@@ -282,5 +279,5 @@ def _kubectl(options: Namespace) -> tuple[str, ...]:
 
 
 def _expandable(text: str) -> str:
-    """`text` as Kubernetes leaves it alone: in commands and arguments it expands $(NAME), and makes one $ of two."""
+    """Escapes `text` for commands and arguments, where Kubernetes expands $(NAME) and turns $$ into $."""
     return re.sub(r"\$(?=[$(])", "$$", text)

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# What a pod runs. Values come as environment variables and arguments, never as text of this script.
+# Runs in a pod. All values come as environment variables and arguments, and none is a part of this text.
 set -eu
 code=/tmp/jaxbert
 mkdir -p "$code"
@@ -9,7 +9,7 @@ echo "$JAXBERT_CODE_SHA256  /jaxbert/code.tar.gz" | sha256sum -c - >/dev/null ||
 }
 tar -xzf /jaxbert/code.tar.gz -C "$code"
 cmp -s /opt/jaxbert/requirements.lock "$code/requirements.lock" || {
-  echo "jaxbert: error: the image was not made from the lock file that was submitted. Build it again." >&2
+  echo "jaxbert: error: the image was made from another lock file than the job's. Build it again." >&2
   exit 2
 }
 if [ -n "${JAXBERT_COORDINATOR:-}" ]; then
@@ -18,5 +18,5 @@ if [ -n "${JAXBERT_COORDINATOR:-}" ]; then
 fi
 export PYTHONPATH="$code"
 cd /tmp
-# exec: the kubelet's SIGTERM reaches Python, which saves and ends with 3.
+# With exec, the kubelet's SIGTERM reaches Python, which saves a checkpoint and ends with 3.
 exec python3 -P -m jaxbert pretrain "$@"

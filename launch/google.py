@@ -1,84 +1,84 @@
-"""What the targets on Google Cloud's own machines share: options, where the code goes, the script that starts them."""
+"""The parts that the targets on Google Cloud's machines share: options, the upload of the code, the startup script."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
-from jaxbert.launch.job import Command, File, Request
-from jaxbert.launch.names import checked
-from jaxbert.launch.scripts import script
-
 from jaxbert.errors import InputError
 
-# Of the environment on the machines: the Python of the lock file, and what installs it.
+from .job import Command, File, Request
+from .scripts import script
+
+# The Python of the lock files, and the version of uv that installs it on the machines.
 PYTHON, UV = "3.13", "0.13.9"
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
-_NAMED = {
+# Program -> how to install it.
+GCLOUD = {"gcloud": "Install the Google Cloud CLI."}
+# Option -> kind of name.
+NAMES = {
     "project": "project",
     "zone": "zone",
     "network": "network",
     "subnetwork": "network",
     "service_account": "account",
+    "labels": "label",
 }
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Adds the options."""
-    parser.add_argument("--project", required=True, metavar="P", help="of Google Cloud")
+    """Adds the options of Google Cloud."""
+    parser.add_argument("--project", required=True, metavar="P", help="the project of Google Cloud")
     parser.add_argument("--zone", required=True, metavar="Z", help="for example us-east5-a")
-    parser.add_argument("--network", metavar="N", help="default: the project's default network")
-    parser.add_argument("--subnetwork", metavar="N", help="of it")
-    parser.add_argument("--service-account", metavar="EMAIL", help="that the machines act as; it may use the bucket")
-    parser.add_argument("--labels", nargs="+", default=[], metavar="K=V", help="of what is created, for the bill")
-
-
-def check(options: Namespace) -> None:
-    """Raises InputError where an option cannot be what it is."""
-    for option, kind in _NAMED.items():
-        if getattr(options, option, None) is not None:
-            checked(getattr(options, option), kind, f"--{option.replace('_', '-')}")
-    for label in getattr(options, "labels", []):
-        checked(label, "label", "--labels")
+    parser.add_argument("--network", metavar="N", help="the machines' network (default: the project's default network)")
+    parser.add_argument("--subnetwork", metavar="N", help="the subnetwork of the network")
+    parser.add_argument(
+        "--service-account", metavar="EMAIL", help="the account of the machines; it must have access to the bucket"
+    )
+    parser.add_argument("--labels", nargs="+", default=[], metavar="K=V", help="labels of everything that is created")
 
 
 def here(options: Namespace) -> tuple[str, ...]:
-    """The options that say where."""
+    """Returns gcloud's options for the project and the zone."""
     return (f"--project={options.project}", f"--zone={options.zone}")
 
 
 def region(options: Namespace) -> str:
-    """Of the zone."""
+    """Returns the region of the zone."""
     return str(options.zone.rpartition("-")[0])
 
 
 def network(options: Namespace, subnetwork: str) -> tuple[str, ...]:
-    """The options about the network; Compute Engine and the TPU API call a subnetwork differently."""
+    """Returns gcloud's options for the network. `subnetwork` is the name of that option, which differs between APIs."""
     found = [f"--network={options.network}"] if options.network else []
     return (*found, *([f"{subnetwork}={options.subnetwork}"] if options.subnetwork else []))
 
 
 def labels(request: Request) -> str:
-    """As --labels takes them."""
+    """Returns the labels as gcloud's --labels takes them."""
     return ",".join([f"jaxbert-job={request.name}", *request.options.labels])
 
 
 def upload(request: Request) -> tuple[File, Command]:
-    """The code, and the command that brings it to the bucket, once: its name is its hash."""
-    _in_bucket(request)
+    """Returns the file of the code, and the command that copies it to the bucket unless it is there already."""
     file = File(request.folder / request.archive.name, request.archive.content)
     there = _archive(request)
     return file, Command(
         ("gcloud", "storage", "cp", "--no-clobber", f"--project={request.options.project}", str(file.path), there),
-        does="the code",
+        does="copy the code",
     )
 
 
 def startup(request: Request, remove: Sequence[str]) -> File:
-    """The script that every machine runs when it starts; `remove` is the command that ends the bill."""
+    """Returns the script that every machine runs when it starts. `remove` is the command that removes the machines."""
     for name, reference in request.secrets.items():
         if not reference or "/" in reference:
-            raise InputError("it is one of Secret Manager's", where=f"--secret {name}", fix=f"Write {name}=SECRET.")
+            raise InputError(
+                "a secret of this target is one of Secret Manager",
+                where=f"--secret {name}",
+                fix=f"Write {name}=SECRET.",
+                code="E-LAUNCH-SECRET",
+            )
     config = request.archive.config
     arguments = list(request.arguments)
     if config:
@@ -101,15 +101,18 @@ def startup(request: Request, remove: Sequence[str]) -> File:
     )
     path = request.folder / "startup.sh"
     if {",", "^", "="} & set(str(path)):
-        # gcloud takes a list of KEY=FILE.
+        # gcloud's option takes a list of KEY=FILE and would split this path.
         raise InputError(
-            "gcloud cannot be given this path", where=str(path), fix="Set XDG_STATE_HOME to one without , ^ and =."
+            "gcloud cannot take a path with one of , ^ =",
+            where=str(path),
+            fix="Set XDG_STATE_HOME to a path without these characters.",
+            code="E-LAUNCH-PATH",
         )
     return File(path, text.encode())
 
 
 def logs(options: Namespace) -> Command:
-    """What the first machine has said: it copies its log to the bucket every minute, and at the end."""
+    """Returns the command that shows the first machine's log, which is copied to the bucket each minute."""
     return Command(
         ("gcloud", "storage", "cat", f"--project={options.project}", f"{options.workdir}/logs/worker-0-0.log")
     )
@@ -117,10 +120,3 @@ def logs(options: Namespace) -> Command:
 
 def _archive(request: Request) -> str:
     return f"{request.workdir}/launch/{request.archive.name}"
-
-
-def _in_bucket(request: Request) -> None:
-    if not request.workdir.startswith("gs://"):
-        raise InputError(
-            "the machines share no disk", where=f"--workdir {request.workdir}", fix="Give gs://BUCKET/PATH."
-        )

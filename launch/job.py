@@ -1,30 +1,32 @@
-"""What a target is asked for, and what it answers: files, commands, and words for the one screen."""
+"""The contract of a target: the request that it gets, and the files and commands that it answers with."""
 
 from __future__ import annotations
 
 import shlex
+from abc import ABC, abstractmethod
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
-
-from jaxbert.launch.archive import Archive
+from types import UnionType
 
 from jaxbert.plan.topologies import Topology
+
+from .archive import Archive
+from .names import checked
 
 
 @dataclass(frozen=True)
 class Command:
-    """One process.
+    """A command that starts one process.
 
     Attributes:
       arguments: the program and its arguments.
-      environment: what is set beside this process's own environment.
-      log: where its output goes; None: to the terminal.
-      does: what it is for, in a few words.
-      unless: a command that says whether it is needed: where this one succeeds, `arguments` is left out.
-      optional: it may fail: what it removes or stops may be gone already.
+      environment: variables that are set in addition to this process's environment.
+      log: the file that gets the output; None: the terminal gets it.
+      does: what the command does, in a few words.
+      unless: a command that runs first. If it succeeds, `arguments` is not run.
+      optional: whether the command may fail, because the thing that it removes or stops may be gone already.
     """
 
     arguments: tuple[str, ...]
@@ -35,7 +37,7 @@ class Command:
     optional: bool = False
 
     def line(self) -> str:
-        """As a shell takes it."""
+        """Returns the command as a shell takes it."""
         settings = [f"{name}={shlex.quote(value)}" for name, value in self.environment.items()]
         end = [] if self.log is None else [">", shlex.quote(str(self.log)), "2>&1"]
         line = " ".join([*settings, shlex.join(self.arguments), *end])
@@ -46,22 +48,23 @@ class Command:
 
 @dataclass(frozen=True)
 class Job:
-    """Processes of this machine that belong together: where one fails, all are stopped. The first's output is shown."""
+    """Processes of one run on this machine. When one fails, all are stopped. The terminal shows the first's output."""
 
     commands: tuple[Command, ...]
 
     def lines(self) -> list[str]:
-        """One line a process."""
+        """Returns one line for each process."""
         return [command.line() for command in self.commands]
 
 
 @dataclass(frozen=True)
 class File:
-    """Something that is written on this machine before the first command runs.
+    """A file that is written on this machine before the first command runs.
 
     Attributes:
-      path: where.
-      content: what; the archive of the code is shown by its hash alone.
+      path: where it is written.
+      content: its bytes.
+      executable: whether it gets the mode of a program.
     """
 
     path: Path
@@ -70,26 +73,26 @@ class File:
 
     @property
     def is_text(self) -> bool:
-        """Whether it can be shown."""
+        """Whether the content can be shown on a terminal."""
         return b"\0" not in self.content
 
 
 @dataclass(frozen=True)
 class Request:
-    """A run that is to be sent somewhere; everything in it has been checked.
+    """A run that the user wants to send to a target. Every value has been checked.
 
     Attributes:
-      arguments: of `jaxbert pretrain`, without --workdir.
+      arguments: the arguments of `jaxbert pretrain`, without --workdir.
       workdir: a directory or a URL.
-      name: of the job, where engines have names: lower-case letters, digits, hyphens.
-      config: name of the run's config.
-      topology: slices of chips, or machines with GPUs; None where the target may go without.
-      archive: the code, and the config where it is a file.
-      folder: where the files of this submission go, on this machine.
-      spot: capacity that may be taken away.
-      restarts: how often an interrupted run (exit 3, preemption, lost machine) is started again.
-      secrets: name of an environment variable -> where the engine finds its value; "": in this machine's environment.
-      options: the target's own.
+      name: the name of the job: lower-case letters, digits and hyphens.
+      config: the name of the run's config.
+      topology: slices of TPU chips, or machines with GPUs; None if the target works without --topology.
+      archive: the code, together with the config if CONFIG is a file.
+      folder: the directory of this machine where the target puts the files of this submission.
+      spot: whether to take capacity that the provider may take away.
+      restarts: how many times the engine restarts a run that was interrupted (exit 3, preemption, lost machine).
+      secrets: name of an environment variable -> where the engine finds its value; "" for this machine's environment.
+      options: the target's own options.
     """
 
     arguments: tuple[str, ...]
@@ -104,18 +107,24 @@ class Request:
     secrets: Mapping[str, str]
     options: Namespace
 
+    @property
+    def place(self) -> Topology:
+        """The topology, for a target that always needs one."""
+        assert self.topology is not None
+        return self.topology
+
 
 @dataclass(frozen=True)
 class Submission:
-    """What a target would do. Nothing has been done.
+    """The files and commands that submit a job, and the words that describe it to the user.
 
     Attributes:
-      creates: a line for each thing that will be there afterwards.
-      where: project, zone, cluster, partition.
-      resumes: how the run goes on after an interruption, and what ends it for good.
-      ends: what is left when the run is done, and what it goes on costing.
-      files: written here first.
-      commands: run then, in this order.
+      creates: a line for each thing that the commands create.
+      where: the project, zone, cluster or partition.
+      resumes: how the run continues after an interruption, and which exit codes end it.
+      ends: what remains after the run has ended, and whether it still costs money.
+      files: the files to write first.
+      commands: the commands to run then, in this order.
     """
 
     creates: tuple[str, ...]
@@ -128,40 +137,67 @@ class Submission:
 
 @dataclass(frozen=True)
 class Control:
-    """The commands that ask for a job, show its output and end it."""
+    """The commands that show the state of a job, show its output, and end it."""
 
     status: tuple[Command, ...]
     logs: tuple[Command, ...]
     stop: tuple[Command, ...]
 
 
-class Target(Protocol):
-    """One engine: pure functions, except that none of them runs anything.
+class Target(ABC):
+    """An engine that takes jobs. Its functions describe what to do and do nothing themselves.
 
     Attributes:
-      name: as the user says it.
-      summary: of --help.
-      kinds: of chips that it can be asked for, and None where it needs no topology.
-      remembered: names of the options that `control` needs, kept with the record of a launch.
+      name: the word that the user types for TARGET.
+      summary: the line of --help.
+      kinds: the kinds of chips ("tpu", "gpu") that it offers. With None among them, --topology is optional. Such a
+        target must share the disk, because a topology chooses the lock file.
+      example: the options that it needs for bert_base, shown by --help. Tests and docs/launch.md use them too.
+      shares_disk: whether its machines see this machine's disk. If so, the workdir must be a directory, and the job
+        takes its inputs and its Python environment from the disk. If not, the workdir and the inputs must be in a
+        bucket, and the environment comes from a lock file.
+      programs: program -> how to install it.
+      names: option -> the kind of name (`names.KINDS`) that its value, or each of its values, must be.
+      remembered: option -> type; the options that `control` needs. A record of the launch keeps them.
     """
 
     name: str
     summary: str
     kinds: tuple[str | None, ...]
-    remembered: Sequence[str]
+    example: str
+    shares_disk: bool = False
+    programs: Mapping[str, str] = {}
+    names: Mapping[str, str] = {}
+    remembered: Mapping[str, type | UnionType] = {}
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
-        """Adds the target's own options."""
+    def add_arguments(self, parser: ArgumentParser) -> None:  # noqa: B027 (a target may have no options)
+        """Adds the target's own options to its parser."""
 
     def check(self, options: Namespace) -> None:
-        """Raises InputError where an option cannot be what it is; also of options read back from a record."""
+        """Raises InputError for an option with a value that the engine would refuse or misread.
 
+        Args:
+          options: all of the target's options, or the remembered ones alone, which a record may have changed.
+        """
+        for option, kind in self.names.items():
+            given = getattr(options, option, None)
+            for value in given if isinstance(given, list) else [] if given is None else [given]:
+                checked(value, kind, f"--{option.replace('_', '-')}")
+
+    @abstractmethod
     def submission(self, request: Request) -> Submission:
-        """What it would do.
+        """Returns the files and commands that submit the request.
 
         Raises:
-          InputError: the target cannot honour the request.
+          InputError: the target cannot do what the request asks.
         """
 
+    @abstractmethod
     def control(self, name: str, options: Namespace, *, follow: bool = False) -> Control:
-        """How to ask for the job `name`, submitted with `options`."""
+        """Returns the commands for the job `name`.
+
+        Args:
+          name: the job's name.
+          options: the remembered options, and `workdir`.
+          follow: whether `logs` keeps showing new output.
+        """

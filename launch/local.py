@@ -1,38 +1,88 @@
-"""N processes on this machine: a run of several hosts in small, or one process a GPU."""
+"""`jaxbert launch local`: several processes on this machine, as a small run of several hosts, or one process a GPU."""
 
 from __future__ import annotations
 
+import logging
+import math
 import socket
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxbert.launch.job import Command, Job
-
-from jaxbert.errors import InputError
+from jaxbert.errors import InputError, Interrupted
 from jaxbert.run.processes import COORDINATOR, DEVICES, PROCESS_ID, PROCESSES, SUPERVISED
 from jaxbert.stores.mirror import Mirror
 from jaxbert.stores.storage import is_remote
+
+from .job import Command, Job
+from .running import run
+
+_log = logging.getLogger(__name__)
+
+
+def launch_locally(args: Namespace, arguments: Sequence[str]) -> int:
+    """Runs processes on this machine to their end, and restarts them after exit 3 as often as --restarts says.
+
+    Args:
+      args: the parsed arguments of `jaxbert launch local`.
+      arguments: the arguments of `jaxbert pretrain`.
+
+    Returns:
+      The exit code of the run.
+
+    Raises:
+      InputError: an argument is wrong. Nothing has been started.
+    """
+    if args.topology is not None:
+        raise InputError(
+            "local runs on this machine's own devices and takes no topology",
+            where=f"--topology {args.topology}",
+            fix="Remove it, or choose another TARGET.",
+            code="E-LAUNCH-TOPOLOGY",
+        )
+    if not 0 <= args.grace < math.inf:
+        raise InputError(
+            f"the value is {args.grace}", where="--grace", fix="Give 0 seconds or more.", code="E-LAUNCH-NUMBER"
+        )
+    if args.restarts < 0:
+        raise InputError(
+            f"the value is {args.restarts}", where="--restarts", fix="Give 0 or more.", code="E-LAUNCH-NUMBER"
+        )
+    again = 0
+    while True:
+        # Each start takes a new port, because the old one may not be free yet.
+        job = local(args.processes, arguments, args.workdir, devices=args.devices)
+        if args.dry_run:
+            print("\n".join(job.lines()))
+            return 0
+        code, signalled = run(job, grace_s=args.grace)
+        # A signal to this process was meant for the whole run, so the run is not restarted.
+        if code != Interrupted.exit_code or signalled or again == args.restarts:
+            return code
+        again += 1
+        _log.info("jaxbert: the run was interrupted: started again, %d of %d", again, args.restarts)
 
 
 def local(
     processes: int, arguments: Sequence[str], workdir: str, *, devices: int | None = None, port: int | None = None
 ) -> Job:
-    """The commands of a run of so many processes.
+    """Returns the commands of a run of several processes.
 
     Args:
-      processes: N.
-      arguments: of `jaxbert pretrain`.
-      workdir: logs go to `logs/process-I.log` in it; of one in a bucket, to the directory of this machine for it.
-      devices: of each process; all of the machine's where it is not given (one, on a CPU).
-      port: of process 0's coordinator; a free one by default.
+      processes: the number of processes.
+      arguments: the arguments of `jaxbert pretrain`.
+      workdir: where the run is. Logs go to `logs/process-I.log` in it. If it is in a bucket, they go to the directory
+        that this machine keeps for it.
+      devices: the number of devices of each process; None for all of the machine's (one, on a CPU).
+      port: the port of process 0's coordinator; None for one that is free.
 
     Raises:
-      InputError: fewer than one process or device.
+      InputError: a number is less than 1.
     """
     for name, value in (("--processes", processes), ("--devices", 1 if devices is None else devices)):
         if value < 1:
-            raise InputError(f"it is {value}", where=name, fix="Take 1 or more.")
+            raise InputError(f"the value is {value}", where=name, fix="Give 1 or more.", code="E-LAUNCH-NUMBER")
     port = free_port() if port is None else port
     logs = (Mirror(workdir).path.parent if is_remote(workdir) else Path(workdir)) / "logs"
     common = {COORDINATOR: f"localhost:{port}", PROCESSES: str(processes), SUPERVISED: "1"}
@@ -51,7 +101,7 @@ def local(
 
 
 def free_port() -> int:
-    """A port that nothing listens on now."""
+    """Returns a port that no process listens on now."""
     with socket.socket() as one:
         one.bind(("localhost", 0))
         return int(one.getsockname()[1])

@@ -1,4 +1,4 @@
-"""YAML that says what was meant: a library writes it, text of several lines as a block, for people to read."""
+"""Writes YAML with a library, so that every value is quoted right. Text of several lines becomes a readable block."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 import yaml
 
 
-class _Dumper(yaml.SafeDumper):
-    """With our way of writing text, and everything written out where it belongs."""
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # PyYAML has no types.
+    """A dumper that writes no references (&a, *a) and writes text of several lines as a block."""
 
     def ignore_aliases(self, data: Any) -> bool:
         """See yaml.Dumper."""
         return True
 
 
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+def _text(dumper: Any, text: str) -> Any:
     lines = text.split("\n")
-    # What YAML's blocks would lose or change stays in quotes: signs that do not print, spaces at the end of a line.
+    # A YAML block would change characters that do not print and spaces at the end of a line: such text is quoted.
     block = len(lines) > 1 and all(line.isascii() and f"{line}x".isprintable() for line in lines)
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if block else None)
 
@@ -26,5 +26,6 @@ _Dumper.add_representer(str, _text)
 
 
 def documents(*found: dict[str, Any]) -> bytes:
-    """One file of these documents."""
-    return yaml.dump_all(found, Dumper=_Dumper, sort_keys=False, width=10_000, allow_unicode=False).encode()
+    """Returns one YAML file with these documents."""
+    text: str = yaml.dump_all(found, Dumper=_Dumper, sort_keys=False, width=10_000, allow_unicode=False)
+    return text.encode()

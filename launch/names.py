@@ -1,7 +1,7 @@
-"""What users may call things. A name that a command, a manifest or a script will hold is checked before it gets there.
+"""The names that users may give. Each is checked before a command, a manifest or a script holds it.
 
-Quoting keeps a string in its place; these checks keep out what an engine would refuse, or read otherwise than meant: an
-option where a name is due (`--project=...`), a pattern of Slurm's, a second line.
+Quoting keeps a string in one piece. These checks refuse strings that an engine would refuse or misread: a value that
+begins with a hyphen and looks like an option, one of Slurm's filename patterns, a second line.
 """
 
 from __future__ import annotations
@@ -9,14 +9,16 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 from jaxbert.errors import InputError
+from jaxbert.stores.storage import is_remote
 
-# kind: (pattern of the whole, an example). Sources: Kubernetes' RFC 1123 labels; Google Cloud's naming pages of
+# kind: (pattern of the whole name, an example). Sources: Kubernetes' RFC 1123 labels; Google Cloud's naming pages of
 # projects, zones, networks, service accounts, labels and buckets; Slurm's names are letters, digits and a few signs.
 _DNS = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 KINDS: Mapping[str, tuple[str, str]] = {
-    # With what engines append to it, below 63.
+    # Engines append to it, and the result must be shorter than 63 characters.
     "job": (r"[a-z]([-a-z0-9]{0,37}[a-z0-9])?", "bert-base-1"),
     "dns": (_DNS, "my-queue"),
     "project": (r"([a-z0-9.-]{1,60}:)?[a-z][-a-z0-9]{4,28}[a-z0-9]", "my-project"),
@@ -41,34 +43,57 @@ KINDS: Mapping[str, tuple[str, str]] = {
 
 
 def checked(value: str, kind: str, where: str) -> str:
-    """`value`, which is one of `kind`.
+    """Returns `value` if it is a name of `kind`.
 
     Raises:
       InputError: it is not.
     """
     pattern, example = KINDS[kind]
     if not re.fullmatch(pattern, value):
-        raise InputError(f"{value!r} is no name of that kind", where=where, fix=f"Write for example {example}.")
+        raise InputError(
+            f"{value!r} is not a valid value", where=where, fix=f"Write for example {example}.", code="E-LAUNCH-NAME"
+        )
     return value
 
 
 def plain(value: str, where: str) -> str:
-    """`value`, which is text that a command line can hold: no NUL, no lone surrogate.
+    """Returns `value` if a command line can hold it: it has no NUL and no lone surrogate.
 
     Raises:
-      InputError: it is not.
+      InputError: a command line cannot hold it.
     """
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
-        raise InputError(f"{value!r} is not UTF-8", where=where, fix="Give it in UTF-8.") from None
+        raise InputError(
+            f"{value!r} is not UTF-8", where=where, fix="Write it in UTF-8.", code="E-LAUNCH-TEXT"
+        ) from None
     if "\0" in value:
-        raise InputError(f"{value!r} has a NUL in it", where=where, fix="Leave it out.")
+        raise InputError(f"{value!r} contains a NUL character", where=where, fix="Remove it.", code="E-LAUNCH-TEXT")
     return value
 
 
+def workdir(value: str) -> str:
+    """Returns --workdir as a URL without its last slash, or as an absolute path.
+
+    Raises:
+      InputError: no directory and no bucket can have this name.
+    """
+    plain(value, "--workdir")
+    if is_remote(value):
+        return checked(value.rstrip("/"), "url", "--workdir")
+    if any(not sign.isprintable() for sign in value):
+        raise InputError(
+            f"{value!r} contains characters that do not print",
+            where="--workdir",
+            fix="Choose another DIR.",
+            code="E-LAUNCH-TEXT",
+        )
+    return str(Path(value).absolute())
+
+
 def job_name(config: str, workdir: str) -> str:
-    """What a job is called where the user does not say: the same for the same workdir, so that there are never two."""
+    """Returns the name of a job without --name. It depends on the workdir, so that a workdir has one job only."""
     digest = hashlib.sha256(workdir.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     word = re.sub(r"[^a-z0-9]+", "-", config.lower()).strip("-")[:28].strip("-")
     return f"{word if word[:1].isalpha() else f'run-{word}'.strip('-')}-{digest}"

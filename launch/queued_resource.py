@@ -1,48 +1,53 @@
-"""TPU VMs by a queued resource of the Cloud TPU API: v5e, v5p and v6e, as long as that API lives."""
+"""TPU VMs from a queued resource of the Cloud TPU API: v5e, v5p and v6e. Google calls that API legacy."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-
-from jaxbert.launch import google, machines
-from jaxbert.launch.job import Command, Control, Request, Submission
-from jaxbert.launch.names import checked
+from collections.abc import Mapping
 
 from jaxbert.errors import InputError
 
+from . import google, machines
+from .job import Command, Control, Request, Submission, Target
 
-class QueuedResource:
+
+class QueuedResource(Target):
     """See `jaxbert.launch.job.Target`."""
 
     name = "queued-resource"
-    summary = "TPU VMs that the Cloud TPU API gives when there are some (v5e, v5p, v6e)"
+    summary = "TPU VMs that the Cloud TPU API grants when it has some (v5e, v5p, v6e)"
     kinds = ("tpu",)
-    remembered = ("project", "zone", "slices")
+    example = "--topology v5e:4x4 --project my-project --zone us-east5-a"
+    programs = google.GCLOUD
+    names: Mapping[str, str] = {**google.NAMES, "valid_until_duration": "duration", "runtime_version": "word"}
+    remembered: Mapping[str, type] = {"project": str, "zone": str, "slices": int}
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """See `Target`."""
         google.add_arguments(parser)
-        parser.add_argument("--valid-until-duration", metavar="T", help="give the request up after so long, as 6h")
-        parser.add_argument("--reserved", action="store_true", help="from a reservation")
-        parser.add_argument("--runtime-version", metavar="V", help="of the machines (default: the chip's own)")
         parser.add_argument(
-            "--internal-ips", action="store_true", help="no public addresses; the network needs Cloud NAT"
+            "--valid-until-duration", metavar="T", help="give up the request after this time, for example 6h"
         )
-
-    def check(self, options: Namespace) -> None:
-        """See `Target`."""
-        google.check(options)
-        if getattr(options, "valid_until_duration", None) is not None:
-            checked(options.valid_until_duration, "duration", "--valid-until-duration")
-        if getattr(options, "runtime_version", None) is not None:
-            checked(options.runtime_version, "word", "--runtime-version")
+        parser.add_argument("--reserved", action="store_true", help="take the machines from a reservation")
+        parser.add_argument(
+            "--runtime-version", metavar="V", help="software of the machines (default: the usual one of the chip)"
+        )
+        parser.add_argument(
+            "--internal-ips",
+            action="store_true",
+            help="give the machines no public address; the network then needs Cloud NAT",
+        )
 
     def submission(self, request: Request) -> Submission:
         """See `Target`."""
-        place, options, name = request.topology, request.options, request.name
-        assert place is not None
+        place, options, name = request.place, request.options, request.name
         if request.spot and options.reserved:
-            raise InputError("one of the two", where="--spot --reserved", fix="Leave one out.")
+            raise InputError(
+                "these options exclude each other",
+                where="--spot --reserved",
+                fix="Remove one.",
+                code="E-LAUNCH-OPTIONS",
+            )
         control = self.control(name, Namespace(**{**vars(options), "slices": place.slices}))
         (remove,) = control.stop
         archive, upload = google.upload(request)
@@ -67,7 +72,7 @@ class QueuedResource:
                 f"--metadata-from-file=startup-script={startup.path}",
                 *("--async", "--quiet"),
             ),
-            does="ask for the machines",
+            does="request the machines",
         )
         return Submission(
             creates=(
@@ -75,16 +80,16 @@ class QueuedResource:
                 f"{request.workdir}/launch/{archive.path.name}: the code",
             ),
             where=f"project {options.project}, zone {options.zone}",
-            resumes=f"exit 3: started again on the machine, {request.restarts} times at most; after a preemption: the "
-            "same command again; 1, 2 and 4 end it",
-            ends="the first machine removes the queued resource when the run ends, however it ends",
+            resumes=f"exit 3: restarted on the same machines, {request.restarts} times at most; preemption: repeat the "
+            "same command; exit 1, 2 and 4 end the run",
+            ends="the first machine removes the queued resource when the run ends, even if it fails",
             files=(archive, startup),
             commands=(
                 upload,
-                # Without --force this removes only one that has no machines any more.
+                # Without --force this removes a queued resource only if it has no machines any more.
                 Command(
                     (*base, "delete", name, *google.here(options), "--quiet"),
-                    does="remove what a preemption has left of an earlier one",
+                    does="remove an earlier queued resource that has lost its machines",
                     optional=True,
                 ),
                 create,

@@ -1,75 +1,166 @@
-"""What was launched for which workdir, so that `launch status`, `logs` and `stop` need only the workdir.
+"""Records of launches, so that `jaxbert launch status`, `logs` and `stop` need the workdir only.
 
-A record has names and options, never commands: those are made anew, from options that are checked again, so that
-whoever may write a workdir cannot say what runs on the machine of whoever asks for its status.
+A record holds names and options, and no commands. The target makes the commands again from options that are checked
+again. So a person who can write to a workdir cannot choose what runs on the machine of a person who asks for its
+status.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 from argparse import Namespace
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 from jaxbert.errors import InputError
+from jaxbert.stores.files import write_whole
 from jaxbert.stores.storage import is_remote
 
 _NAME = "job.json"
 
 
+@dataclass(frozen=True)
+class Record:
+    """One launch.
+
+    Attributes:
+      workdir: where the run is.
+      target: the name of the target.
+      name: the name of the job.
+      options: the target's options, as the record has them: not checked.
+    """
+
+    workdir: str
+    target: str
+    name: str
+    options: Mapping[str, Any]
+
+    def checked_options(self, remembered: Mapping[str, type | UnionType]) -> Namespace:
+        """Returns the remembered options and the workdir.
+
+        Raises:
+          InputError: an option is missing, or its value has the wrong type.
+        """
+        found: dict[str, Any] = {}
+        for option, kind in remembered.items():
+            value = self.options.get(option)
+            if not isinstance(value, kind):
+                raise _damaged(self.workdir, f"its option {option} is {value!r}")
+            found[option] = value
+        return Namespace(**found, workdir=self.workdir)
+
+
+@contextmanager
+def permitted(path: Path) -> Iterator[None]:
+    """Raises InputError in place of an OSError that says that the user may not read or write `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        raise InputError(
+            "there is no permission to read or write this file of a launch",
+            where=str(path),
+            fix="Change its mode or owner, or set XDG_STATE_HOME to another directory.",
+            code="E-LAUNCH-PERMISSION",
+        ) from None
+
+
 def state_directory() -> Path:
-    """Where this machine keeps what it launched: `XDG_STATE_HOME`/jaxbert, ~/.local/state/jaxbert."""
+    """Returns the directory of this machine's records: `XDG_STATE_HOME`/jaxbert, else ~/.local/state/jaxbert."""
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "jaxbert"
 
 
 def folder(workdir: str) -> Path:
-    """Of this machine's files of the job of a workdir."""
+    """Returns the directory of this machine that holds the files of a workdir's job."""
     return state_directory() / "launches" / hashlib.sha256(workdir.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def write(workdir: str, target: str, name: str, options: Mapping[str, Any]) -> None:
-    """Remembers a launch: here, and on a disk in the workdir too."""
+    """Writes the record of a launch on this machine, and also into a workdir that is on a disk."""
     content = json.dumps({"workdir": workdir, "target": target, "name": name, "options": options}, indent=1) + "\n"
     places = [folder(workdir)] if is_remote(workdir) else [folder(workdir), Path(workdir) / "launch"]
     for place in places:
-        place.mkdir(parents=True, exist_ok=True)
-        (place / _NAME).write_text(content, encoding="utf-8")
+        with permitted(place / _NAME):
+            place.mkdir(parents=True, exist_ok=True)
+            write_whole(place / _NAME, content)
 
 
 def sent(workdir: str) -> tuple[str, ...]:
-    """The command that leaves the record in a bucket."""
+    """Returns the command that copies this machine's record into a workdir in a bucket."""
     return ("gcloud", "storage", "cp", str(folder(workdir) / _NAME), f"{workdir}/launch/{_NAME}")
 
 
-def read(workdir: str) -> tuple[str, str, Namespace]:
-    """(target, name, options) of the launch of `workdir`: of this machine, else as the workdir itself has it.
+def read(workdir: str) -> Record:
+    """Returns the record of the launch of `workdir`: this machine's, else the one in the workdir.
 
     Raises:
-      InputError: nothing is known of one.
+      InputError: there is no record, or it is damaged.
     """
-    content = ""
-    with suppress(OSError):
-        content = (folder(workdir) / _NAME).read_text(encoding="utf-8")
-    if not content and is_remote(workdir):
-        with suppress(OSError):
-            command = ("gcloud", "storage", "cat", f"{workdir}/launch/{_NAME}")
-            content = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    elif not content:
-        with suppress(OSError):
-            content = (Path(workdir) / "launch" / _NAME).read_text(encoding="utf-8")
-    if not content:
+    content = _content(folder(workdir) / _NAME)
+    if content is None:
+        content = _from_bucket(workdir) if is_remote(workdir) else _content(Path(workdir) / "launch" / _NAME)
+    if content is None:
         raise InputError(
-            "nothing was launched for it", where=f"--workdir {workdir}", fix="Give the --workdir of a launch."
+            "no launch of this workdir is known",
+            where=f"--workdir {workdir}",
+            fix="Give the --workdir of a launch.",
+            code="E-LAUNCH-UNKNOWN",
         )
     try:
         found = json.loads(content)
-        return str(found["target"]), str(found["name"]), Namespace(**{**found["options"], "workdir": workdir})
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, RecursionError) as error:
+        raise _damaged(workdir, f"it is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise _damaged(workdir, "it is not a JSON object")
+    for key, kind in (("target", str), ("name", str), ("options", dict)):
+        if not isinstance(found.get(key), kind):
+            raise _damaged(workdir, f"its {key} is {found.get(key)!r}")
+    return Record(workdir, found["target"], found["name"], found["options"])
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        with permitted(path):
+            return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _from_bucket(workdir: str) -> bytes:
+    url = f"{workdir}/launch/{_NAME}"
+    if shutil.which("gcloud") is None:
         raise InputError(
-            f"unreadable record of a launch: {error}", where=workdir, fix="Ask the engine itself."
-        ) from None
+            "this machine has no record of the launch, and gcloud, which reads the bucket, is not on PATH",
+            where=f"--workdir {workdir}",
+            fix="Install the Google Cloud CLI, or ask on the machine that launched.",
+            code="E-LAUNCH-PROGRAM",
+        )
+    done = subprocess.run(("gcloud", "storage", "cat", url), capture_output=True, check=False)
+    if done.returncode or not done.stdout:
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        raise InputError(
+            f"no launch of this workdir is known: gcloud cannot read the record{f' ({lines[-1]})' if lines else ''}",
+            where=url,
+            fix="Give the --workdir of a launch, or correct what gcloud reports.",
+            code="E-LAUNCH-UNKNOWN",
+        )
+    return done.stdout
+
+
+def _damaged(workdir: str, why: str) -> InputError:
+    return InputError(
+        f"the record of this launch cannot be used: {why}",
+        where=workdir,
+        fix="Use the engine's own commands.",
+        code="E-LAUNCH-RECORD",
+    )

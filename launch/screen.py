@@ -1,4 +1,4 @@
-"""The one screen before anything is sent, and all that --dry-run shows."""
+"""The screen that the user sees before anything is sent, and everything that --dry-run shows."""
 
 from __future__ import annotations
 
@@ -7,24 +7,31 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from jaxbert.launch import planning
-from jaxbert.launch.archive import jaxbert_version
-from jaxbert.launch.job import Request, Submission
+from .archive import jaxbert_version
+from .job import Request, Submission, Target
 
 _WIDTH = 100
 _INDENT = 12
 
 
 def lines(
-    request: Request, submission: Submission, target: str, figures: Mapping[str, Any] | None, remembered: bool
+    request: Request, submission: Submission, target: Target, figures: Mapping[str, Any] | None, remembered: bool
 ) -> list[str]:
-    """What will be created, where, what it costs, how it resumes, how to watch and how to stop it."""
+    """Returns the lines of the screen: what is created where, what it costs, how it resumes, how to watch and stop it.
+
+    Args:
+      request: what the user wants.
+      submission: the target's answer.
+      target: the engine.
+      figures: the figures of `jaxbert plan --json`; None if nothing was planned.
+      remembered: whether an earlier launch made the figures.
+    """
     place = request.topology
     where = f" on {place.name}" if place is not None else ""
     many = f", {place.slices} slices" if place is not None and place.slices > 1 else ""
     workdir = shlex.quote(request.workdir)
     archive = request.archive
-    lock = f"; environment: {archive.lock}" if archive.lock else "; environment: this one"
+    lock = f"; environment: {archive.lock}" if archive.lock else "; environment: this machine's"
     rows: list[tuple[str, str]] = [
         *(("creates" if index == 0 else "", line) for index, line in enumerate(submission.creates)),
         ("where", submission.where),
@@ -32,28 +39,48 @@ def lines(
         ("code", f"jaxbert {jaxbert_version()}, {archive.files} files, sha256 {archive.sha256[:16]}{lock}"),
     ]
     if figures is not None:
-        rows += planning.lines(figures, spot=request.spot)
+        rows += _plan(figures, spot=request.spot)
         if remembered:
-            rows.append(("", "(planned before, for the same config, topology and code)"))
+            rows.append(("", "(planned before for the same config, topology and code)"))
     else:
-        rows.append(("costs", "not known: no --topology was given, so that nothing was planned"))
+        rows.append(("costs", "not known, because without --topology nothing is planned"))
     if request.secrets:
         rows.append(("secrets", ", ".join(request.secrets) + ", by reference"))
     rows += [
-        ("resumes", f"{submission.resumes}. It goes on from the last checkpoint in the workdir"),
+        ("resumes", f"{submission.resumes}. It continues from the last checkpoint in the workdir"),
         ("ends", submission.ends),
         ("watch", f"jaxbert launch status --workdir {workdir}"),
         ("", f"jaxbert launch logs --workdir {workdir}"),
         ("stop", f"jaxbert launch stop --workdir {workdir}"),
     ]
-    found = [f"{request.config}{where}{many}, by {target}, as {request.name}"]
+    found = [f"{request.config}{where}{many}, by {target.name}, as {request.name}"]
     for word, text in rows:
         found += _row(word, text)
     return found
 
 
+def _plan(figures: Mapping[str, Any], *, spot: bool) -> list[tuple[str, str]]:
+    """Returns the rows (word, text) of a plan."""
+    bill, price, chips = figures["bill"], figures["price"], figures["chips"]
+    used = max(sum(phase["memory_bytes"].values()) for phase in figures["phases"])
+    cheaper = "; spot costs less" if spot else ""
+    an_hour = f"{price['per_hour'] * chips:,.2f} {price['currency']} an hour"
+    return [
+        ("fits", f"{used / 2**30:.1f} GiB of {figures['hbm_bytes'] / 2**30:.1f} GiB a chip, by {figures['judged_by']}"),
+        ("takes", f"{_time(bill['hours'])} without interruptions, {bill['chip_hours']:,.0f} chip-hours"),
+        ("costs", f"{an_hour}, {bill['money']:,.0f} {bill['currency']} in all, at {price['per_hour']:.2f} a chip-hour"),
+        ("", f"({price['source']}{cheaper})"),
+    ]
+
+
+def _time(hours: float) -> str:
+    if hours < 1:
+        return f"{hours * 60:.0f} minutes"
+    return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"
+
+
 def _row(word: str, text: str) -> list[str]:
-    # Commands stay on one line, to be copied.
+    # A command stays on one line, so that it can be copied.
     wrapped = (
         [text]
         if text.startswith("jaxbert launch")
@@ -63,7 +90,7 @@ def _row(word: str, text: str) -> list[str]:
 
 
 def everything(submission: Submission) -> list[str]:
-    """Every file and command, as they would be."""
+    """Returns the lines of every file and command of a submission."""
     found = ["", "files:"]
     for file in submission.files:
         if file.is_text and len(file.content) < 100_000:

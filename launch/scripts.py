@@ -1,6 +1,6 @@
-"""Shell scripts: a head of quoted values, then a body from a file that holds no user's word.
+"""Makes shell scripts: a head that sets variables to quoted values, then a body from a file of this directory.
 
-The bodies (*.sh here) are plain files, so that they can be read and checked as they are.
+The bodies (*.sh) contain no text from the user. So they are plain files, which shellcheck reads as they are.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ Value = str | int | Sequence[str]
 
 
 def script(body: str, values: Mapping[str, Value], *, shell: str = "/bin/bash") -> str:
-    """The script `body` (a file name here) with its variables set.
+    """Returns the script `body` with its variables set.
 
     Args:
-      body: of a file of this directory.
-      values: shell variables; a sequence becomes an array.
-      shell: of the first line.
+      body: the name of a file of this directory.
+      values: shell variables. A sequence becomes an array.
+      shell: the interpreter in the first line.
     """
-    # Values stay in single quotes, and the body may use some of them only.
+    # shellcheck: values are in single quotes, and a body may use only some of the variables.
     head = [f"#!{shell}", "# Written by `jaxbert launch`.", "# shellcheck disable=SC2016,SC2034"]
     text = (_HERE / body).read_text(encoding="utf-8")
     return "\n".join([*head, *map(_set, values.items()), text.removeprefix("# shellcheck shell=bash\n")])

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# On each node: one process of the run, with all of the node's devices.
+# Runs on each node: one process of the run, with all devices of the node.
 # shellcheck disable=SC2154
 set -u
 export PYTHONPATH=$HOME/.jaxbert/code-$sha256 PYTHONUNBUFFERED=1

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# On each node, once: unpacks the code that was submitted and makes the environment of its lock file.
+# Runs once on each node. It unpacks the code that was submitted and installs the environment of the lock file.
 # shellcheck disable=SC2154
 set -euo pipefail
 home=$HOME/.jaxbert
@@ -19,7 +19,7 @@ environment=$home/env-$(sha256sum "$code/requirements.lock" | cut -c1-16)
 if [ ! -e "$environment/.installed" ]; then
   python3 -m pip install --quiet --target "$home/uv" "uv==$uv_version"
   "$home/uv/bin/uv" venv --quiet --clear --python "$python_version" "$environment"
-  # Nothing but what the lock file names, in the versions that it names.
+  # --no-deps installs exactly the packages and versions of the lock file.
   "$home/uv/bin/uv" pip install --quiet --python "$environment/bin/python" --no-deps --requirement "$code/requirements.lock"
   touch "$environment/.installed"
 fi

@@ -1,55 +1,63 @@
-"""SkyPilot: a managed job on any cloud that it reaches, which it moves where capacity is."""
+"""A managed job of SkyPilot, which moves the job between clouds and regions to where there is capacity."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from typing import Any
 
-from jaxbert.launch import google, machines
-from jaxbert.launch.job import Command, Control, File, Request, Submission
-from jaxbert.launch.manifest import documents
-from jaxbert.launch.names import checked
-from jaxbert.launch.scripts import script
-
 from jaxbert.errors import InputError
-from jaxbert.stores.storage import is_remote
+
+from . import google, machines
+from .job import Command, Control, File, Request, Submission, Target
+from .manifest import documents
+from .scripts import script
 
 
-class SkyPilot:
+class SkyPilot(Target):
     """See `jaxbert.launch.job.Target`."""
 
     name = "skypilot"
-    summary = "a managed job of SkyPilot's, on any cloud's GPUs or TPUs"
+    summary = "a managed job of SkyPilot, on GPUs or TPUs of any cloud"
     kinds = ("gpu", "tpu")
-    remembered = ()
+    example = "--topology h100:8"
+    programs: Mapping[str, str] = {"sky": "Install SkyPilot in a separate environment: pipx install skypilot."}
+    names: Mapping[str, str] = {"infra": "cloud"}
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """See `Target`."""
         parser.add_argument(
-            "--infra", metavar="CLOUD", help="cloud[/region[/zone]] (default: the cheapest that has it)"
+            "--infra", metavar="CLOUD", help="CLOUD[/REGION[/ZONE]] (default: the cheapest that has the chips)"
         )
-        parser.add_argument("--disk-size", type=int, default=256, metavar="GB", help="of each node (default: 256)")
+        parser.add_argument("--disk-size", type=int, default=256, metavar="GB", help="disk of each node (default: 256)")
 
     def check(self, options: Namespace) -> None:
         """See `Target`."""
-        if getattr(options, "infra", None) is not None:
-            checked(options.infra, "cloud", "--infra")
+        super().check(options)
         if getattr(options, "disk_size", 1) < 1:
-            raise InputError(f"it is {options.disk_size}", where="--disk-size", fix="Take 100 or more.")
+            raise InputError(
+                f"the value is {options.disk_size}",
+                where="--disk-size",
+                fix="Give 100 GB or more.",
+                code="E-LAUNCH-NUMBER",
+            )
 
     def submission(self, request: Request) -> Submission:
         """See `Target`."""
-        place = request.topology
-        assert place is not None
-        if not is_remote(request.workdir):
-            raise InputError(
-                "the nodes share no disk", where=f"--workdir {request.workdir}", fix="Give gs://BUCKET/PATH."
-            )
+        place = request.place
         if place.chip.kind == "tpu" and place.slices > 1:
-            raise InputError("SkyPilot has one slice a job", where="--slices", fix="Take gke for several.")
+            raise InputError(
+                "SkyPilot gives one TPU slice to a job",
+                where="--slices",
+                fix="Use the target gke.",
+                code="E-LAUNCH-SLICES",
+            )
         if any(reference for reference in request.secrets.values()):
             raise InputError(
-                "of SkyPilot only by its name", where="--secret", fix="Write --secret NAME; it is taken from here."
+                "SkyPilot takes a secret from this machine's environment, by its name only",
+                where="--secret",
+                fix="Write --secret NAME.",
+                code="E-LAUNCH-SECRET",
             )
         archive = File(request.folder / request.archive.name, request.archive.content)
         task = File(request.folder / "task.yaml", documents(self.task(request)))
@@ -57,12 +65,10 @@ class SkyPilot:
         what = machines.accelerator_type(place) if tpu else f"{place.slices} x {place.slice_chips} {place.chip.name}"
         secrets = [word for name in request.secrets for word in ("--secret", name)]
         return Submission(
-            creates=(
-                f"managed job {request.name}: {what}{' (spot)' if request.spot else ''}, and a controller for it",
-            ),
-            where=f"{request.options.infra or 'the cheapest cloud that has it'}, as SkyPilot is set up here",
-            resumes="exit 3, a preemption or a lost node: moved to where there is capacity, as often as it happens "
-            "(SkyPilot does not count them); 1, 2 and 4 end it",
+            creates=(f"managed job {request.name}: {what}{' (spot)' if request.spot else ''}, and its controller",),
+            where=f"{request.options.infra or 'the cheapest cloud that has the chips'}, by SkyPilot as set up here",
+            resumes="exit 3, preemption or a lost node: moved to where there is capacity, as often as needed "
+            "(SkyPilot does not count); exit 1, 2 and 4 end the run",
             ends="SkyPilot removes the machines when the run ends; its controller stops by itself",
             files=(archive, task),
             commands=(
@@ -74,9 +80,8 @@ class SkyPilot:
         )
 
     def task(self, request: Request) -> dict[str, Any]:
-        """SkyPilot's description of the job."""
-        place, options, archive = request.topology, request.options, request.archive
-        assert place is not None
+        """Returns the task, SkyPilot's description of a job."""
+        place, options, archive = request.place, request.options, request.archive
         tpu = place.chip.kind == "tpu"
         if tpu:
             resources: dict[str, Any] = {
@@ -98,7 +103,7 @@ class SkyPilot:
         setup = script(
             "sky_setup.sh", {"sha256": archive.sha256, "python_version": google.PYTHON, "uv_version": google.UV}
         )
-        # On a slice each host is told by the TPU who its peers are.
+        # On a TPU slice, jax learns the other hosts from the TPU.
         more = ["--distributed"] if tpu else []
         run = script(
             "sky_run.sh",

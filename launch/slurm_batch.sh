@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The batch script: unpacks the code, runs the tasks, and starts the job again where they were interrupted.
+# The batch script. It unpacks the code, runs the tasks, and requeues the job when they were interrupted.
 # shellcheck disable=SC2154
 set -uo pipefail
 
@@ -10,7 +10,7 @@ exec >>"$logs/slurm-$SLURM_JOB_ID.log" 2>&1
 again=${SLURM_RESTART_COUNT:-0}
 echo "job $SLURM_JOB_ID on ${SLURM_JOB_NODELIST:-?}, restart $again of $restarts"
 
-# What runs is what was submitted.
+# The job runs the code that was submitted.
 code=$folder/code-$sha256
 if [ ! -d "$code" ]; then
   printf '%s  %s\n' "$sha256" "$folder/$archive" | sha256sum --check --status || {
@@ -22,14 +22,14 @@ if [ ! -d "$code" ]; then
 fi
 export PYTHONPATH=$code
 
-# Slurm tells this shell to end where the job was cancelled or is requeued from outside: then it is not ours to requeue.
+# Slurm sends SIGTERM to this shell when somebody cancels or requeues the job. Then this script must not requeue it.
 told=
 trap 'told=1' TERM
 rm -f "$state"/*
 srun --export=ALL --kill-on-bad-exit=0 bash "$task" "$state"
 code=$?
 
-# srun's is the highest of all; which of them repeating cannot help is looked up in each.
+# srun returns the highest exit code of all tasks. Each task's own code says whether a restart can help.
 worst=
 for bad in 1 4 2; do
   for file in "$state"/*; do
@@ -42,14 +42,14 @@ if [ "$code" -eq 0 ] || [ -n "$worst" ]; then
   exit "${worst:-0}"
 fi
 if [ -n "$told" ]; then
-  echo "job $SLURM_JOB_ID was told to end; the same command continues"
+  echo "job $SLURM_JOB_ID was told to end; the same command continues the run"
 elif [ "$again" -ge "$restarts" ]; then
-  echo "job $SLURM_JOB_ID was interrupted once more, and has been started again $again times; the same command continues"
+  echo "job $SLURM_JOB_ID was interrupted again after $again restarts; the same command continues the run"
 else
   echo "job $SLURM_JOB_ID was interrupted (srun: $code): it is started again"
-  # Slurm ends this shell for it. One that ends by itself meanwhile is a job that has failed, and stays so.
+  # To requeue the job, Slurm ends this shell. A shell that ends earlier by itself would count as a failed job.
   trap - TERM
   scontrol requeue "$SLURM_JOB_ID" && sleep 300
-  echo "job $SLURM_JOB_ID could not be requeued; the same command continues"
+  echo "job $SLURM_JOB_ID could not be requeued; the same command continues the run"
 fi
 exit 3

@@ -1,11 +1,12 @@
 # shellcheck shell=bash
-# One task: `jaxbert pretrain`, which finds its peers in Slurm's environment. Argument: the directory for exit codes.
+# Runs one task: `jaxbert pretrain`, which finds the other tasks by Slurm's variables. Argument: a directory for exit
+# codes.
 # shellcheck disable=SC2154
 set -u
 
 "$python" -P -m jaxbert pretrain "${arguments[@]}" --distributed >>"$workdir/logs/process-$SLURM_PROCID.log" 2>&1 &
 child=$!
-# SIGTERM reaches Python, which saves and ends with 3; this shell stays to say so.
+# This shell passes SIGTERM on to Python, which saves a checkpoint and ends with 3, and then reports that code.
 trap 'kill -TERM "$child" 2>/dev/null' TERM
 while kill -0 "$child" 2>/dev/null; do wait "$child"; done
 wait "$child"

@@ -41,10 +41,17 @@ def imports(name: str, path: Path, known: dict[str, Path]) -> set[str]:
             continue
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names if alias.name in known}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "jaxbert":
-            for alias in node.names:
-                inner = f"{node.module}.{alias.name}"
-                found.add(inner if inner in known else str(node.module))
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            if node.level:
+                # Relative: launch/ is read by the type checker where it is, below another name.
+                package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+                package = package.rsplit(".", node.level - 1)[0] if node.level > 1 else package
+                module = f"{package}.{module}".rstrip(".")
+            if module.split(".")[0] == "jaxbert":
+                for alias in node.names:
+                    inner = f"{module}.{alias.name}"
+                    found.add(inner if inner in known else module)
     return found - {name, "jaxbert"}
 
 

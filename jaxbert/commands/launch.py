@@ -14,17 +14,22 @@ EPILOG = "Before anything is sent you see what it takes and costs, and are asked
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describes the command line."""
-    from jaxbert.launch import TARGETS, command
+    from jaxbert.launch import TARGETS
+    from jaxbert.launch import arguments as launching
 
-    command.add_arguments(parser, TARGETS, add_run_arguments)
+    launching.add_arguments(parser, TARGETS, add_run_arguments)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Launches a run, or shows or ends one that was launched."""
-    from jaxbert.launch import TARGETS, command
+    from jaxbert.launch import TARGETS
+    from jaxbert.launch.arguments import CONTROLS
+    from jaxbert.launch.control import control
+    from jaxbert.launch.local import launch_locally
+    from jaxbert.launch.submit import submit
 
-    if args.target in command.CONTROLS:
-        return command.control(args.target, TARGETS, args)
+    if args.target in CONTROLS:
+        return control(args.target, TARGETS, args)
     from jaxbert.config import find_config
     from jaxbert.run.wanted import wanted
 
@@ -33,13 +38,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         find_config(args.config), data=args.data, init=args.init, tokenizer=args.tokenizer, settings=args.set
     )
     if args.target != "local":
-        return command.launch(TARGETS[args.target], args, asked.config, words_of(args, workdir=False), _note)
-    code = command.launch_locally(args, words_of(args))
+        return submit(TARGETS[args.target], args, asked.config, words_of(args, workdir=False))
+    code = launch_locally(args, words_of(args))
     if code:
         write_figures(args.json, {"exit_code": code})
         sys.exit(code)
     return {"exit_code": code}
-
-
-def _note(line: str) -> None:
-    print(line, file=sys.stderr)

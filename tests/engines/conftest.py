@@ -1,4 +1,4 @@
-"""Real tools, and the targets' files and commands for them. What is missing here fails with what installs it."""
+"""Fixtures for the tests with real tools. A test fails with a way to install the tool if it is missing."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ INSTALL = {
 
 @pytest.fixture(scope="session")
 def tool() -> Callable[[str], str]:
-    """Where a program is."""
+    """Returns a function that finds a program on PATH."""
 
     def find(name: str) -> str:
         found = shutil.which(name)
         if found is None:
-            pytest.fail(f"there is no {name} here: {INSTALL[name]}", pytrace=False)
+            pytest.fail(f"{name} is not on PATH: {INSTALL[name]}", pytrace=False)
         return found
 
     return find
@@ -39,19 +39,19 @@ def tool() -> Callable[[str], str]:
 
 @pytest.fixture(scope="session")
 def engines() -> Path:
-    """The Python of the environment that SkyPilot lives in: `make test-launch` makes it."""
+    """Returns the Python of SkyPilot's environment, which `make test-launch` makes."""
     path = Path(__file__).parents[2] / ".venv-engines" / "bin" / "python"
     if not path.is_file():
-        pytest.fail(f"there is no {path}: make test-launch", pytrace=False)
+        pytest.fail(f"{path} does not exist: run make test-launch", pytrace=False)
     return path
 
 
 @pytest.fixture
 def rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
-    """What `jaxbert launch` would send for bert_base: its JSON, with its files written where it says."""
+    """Returns a function that launches bert_base without an engine, writes the files, and returns the figures."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("JAXBERT_CACHE", str(tmp_path / "cache"))
-    # Programs that do nothing: the files are written, and nothing goes anywhere.
+    # These programs do nothing, so that the files are written and nothing is sent.
     place = tmp_path / "nothing"
     place.mkdir()
     for name in ("gcloud", "kubectl", "sky", "sbatch"):
@@ -70,6 +70,6 @@ def rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., d
 
 @pytest.fixture(scope="session")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment of a Slurm of two nodes on this machine."""
+    """Runs a Slurm of two nodes on this machine. Returns the environment for its commands."""
     with cluster(tmp_path_factory.mktemp("slurm")) as environment:
         yield environment

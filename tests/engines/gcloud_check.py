@@ -1,8 +1,9 @@
-"""Check gcloud command lines with gcloud's own argument parser: no credentials, no network, no command is run.
+"""Checks gcloud command lines with gcloud's own argument parser, without credentials and without the network.
 
-`check(argv)` checks one command and `check_all(argvs)` many in one process of gcloud's bundled Python (a tenth of a
-second a command after a second's start). `execute(argv)` runs the real gcloud without credentials, which says the same
-(exit code 2: the parser refused; 1 with "active account": the parser accepted) at a second a command.
+`check(argv)` checks one command. `check_all(argvs)` checks many in one process of gcloud's bundled Python, which takes
+a second to start and a tenth of a second for each command. `execute(argv)` runs the real gcloud without credentials,
+which takes a second for each command: exit code 2 means that the parser refused the command, and exit code 1 with
+"active account" means that it accepted it.
 """
 
 import json
@@ -13,7 +14,8 @@ import subprocess
 import sys
 import tempfile
 
-# Runs in gcloud's Python: parses each argument list as calliope's CLI.Execute does, and stops before the command runs.
+# This program runs in gcloud's Python. It parses each argument list as calliope's CLI.Execute does, and stops before
+# the command runs.
 _DRIVER = r"""
 import contextlib, io, json, sys
 root = sys.argv[1]
@@ -60,7 +62,7 @@ json.dump(answers, sys.stdout)
 
 
 def environment(config: pathlib.Path) -> dict[str, str]:
-    """gcloud's environment: a throw-away configuration, no prompt, no usage report, no look for updates or metadata."""
+    """Returns an environment for gcloud with a temporary configuration, without prompts, reports or look-ups."""
     ours = {
         name: value
         for name, value in os.environ.items()
@@ -80,7 +82,7 @@ def environment(config: pathlib.Path) -> dict[str, str]:
 
 
 def sdk_root() -> pathlib.Path:
-    """The Cloud SDK's directory."""
+    """Returns the directory of the Cloud SDK."""
     gcloud = shutil.which("gcloud")
     if gcloud is None:
         raise FileNotFoundError("gcloud is not on PATH")
@@ -88,13 +90,13 @@ def sdk_root() -> pathlib.Path:
 
 
 def sdk_python(root: pathlib.Path) -> str:
-    """The Python gcloud runs with: the bundled one where there is one."""
+    """Returns the Python of gcloud: the bundled one if it exists."""
     bundled = root / "platform" / "bundledpythonunix" / "bin" / "python3"
     return str(bundled) if bundled.exists() else sys.executable
 
 
 def check_all(argvs: list[list[str]], timeout: float = 120) -> list[str | None]:
-    """For each command (with or without the leading "gcloud"): None if gcloud's parser takes it, else its complaint."""
+    """Returns for each command (with or without "gcloud") None if gcloud's parser accepts it, else its complaint."""
     root = sdk_root()
     bare = [argv[1:] if argv[:1] == ["gcloud"] else argv for argv in argvs]
     with tempfile.TemporaryDirectory(prefix="gcloud-check-") as config:
@@ -108,12 +110,12 @@ def check_all(argvs: list[list[str]], timeout: float = 120) -> list[str | None]:
 
 
 def check(argv: list[str]) -> str | None:
-    """None if gcloud's parser takes the command, else its complaint."""
+    """Returns None if gcloud's parser accepts the command, else its complaint."""
     return check_all([argv])[0]
 
 
 def execute(argv: list[str], timeout: float = 60) -> str | None:
-    """As check, from the real gcloud run without credentials: None if it stopped at the missing account."""
+    """Runs gcloud without credentials. Returns None if it stopped at the missing account, else its complaint."""
     bare = argv[1:] if argv[:1] == ["gcloud"] else argv
     with tempfile.TemporaryDirectory(prefix="gcloud-check-") as config:
         env = environment(pathlib.Path(config))

@@ -46,7 +46,7 @@ OBJECT_META: dict[str, Any] = {
 
 
 def strict(node: dict[str, Any]) -> dict[str, Any]:
-    """A structural OpenAPI v3 schema as a JSON schema that refuses unknown fields."""
+    """Returns a structural OpenAPI v3 schema as a JSON schema that refuses unknown fields."""
     schema = dict(node)
     if "properties" in schema:
         schema["properties"] = {name: strict(child) for name, child in schema["properties"].items()}
@@ -61,7 +61,7 @@ def strict(node: dict[str, Any]) -> dict[str, Any]:
     if schema.get("x-kubernetes-int-or-string"):
         schema.pop("type", None)
         schema.setdefault("anyOf", [{"type": "integer"}, {"type": "string"}])
-        if "pattern" in schema:  # A number has no pattern: that of a quantity is for its written form.
+        if "pattern" in schema:  # The pattern of a quantity is for strings, not for numbers.
             schema["anyOf"] = [{"type": "integer"}, {"type": "string", "pattern": schema.pop("pattern")}]
     if schema.get("format") in INT_RANGES:
         low, high = INT_RANGES[schema["format"]]
@@ -75,7 +75,7 @@ def strict(node: dict[str, Any]) -> dict[str, Any]:
 
 @functools.cache
 def validator() -> jsonschema.protocols.Validator:
-    """The strict validator of a whole JobSet manifest."""
+    """Returns the strict validator of a whole JobSet manifest."""
     schema = strict(json.loads(SCHEMA.read_text()))
     schema["properties"]["metadata"] = OBJECT_META
     schema["properties"]["apiVersion"] = {"const": "jobset.x-k8s.io/v1alpha2"}
@@ -85,7 +85,7 @@ def validator() -> jsonschema.protocols.Validator:
 
 
 def duplicates(node: Any, schema: Any, path: str) -> Iterator[str]:
-    """List entries with equal map keys (x-kubernetes-list-map-keys), such as two environment variables of one name."""
+    """Yields list entries with equal map keys (x-kubernetes-list-map-keys), as two variables of one name."""
     if isinstance(node, dict) and isinstance(schema, dict):
         for name, child in schema.get("properties", {}).items():
             if name in node:
@@ -95,7 +95,7 @@ def duplicates(node: Any, schema: Any, path: str) -> Iterator[str]:
         seen: set[tuple[Any, ...]] = set()
         for index, item in enumerate(node):
             if keys and isinstance(item, dict):
-                # A port's protocol, say, has a default.
+                # A key may have a default, for example a port's protocol.
                 fields = schema["items"].get("properties", {})
                 key = tuple(item.get(name, fields.get(name, {}).get("default")) for name in keys)
                 if key in seen:
@@ -105,26 +105,26 @@ def duplicates(node: Any, schema: Any, path: str) -> Iterator[str]:
 
 
 def label_problems(metadata: dict[str, Any], path: str) -> Iterator[str]:
-    """Labels and annotations with keys or values that Kubernetes refuses."""
+    """Yields labels and annotations with keys or values that Kubernetes refuses."""
     for kind in ("labels", "annotations"):
         for key, value in (metadata.get(kind) or {}).items():
             prefix, _, name = key.rpartition("/")
             if len(name) > 63 or not LABEL_NAME.match(name) or (prefix and not DNS_SUBDOMAIN.match(prefix)):
-                yield f"{path}.{kind}: {key!r} is no qualified name"
+                yield f"{path}.{kind}: {key!r} is not a qualified name"
             if kind == "labels" and (len(value) > 63 or not LABEL_VALUE.match(value)):
-                yield f"{path}.labels: {value!r} (of {key}) is no label value"
+                yield f"{path}.labels: {value!r} (of {key}) is not a label value"
 
 
 def name_problems(name: str, what: str, path: str) -> Iterator[str]:
-    """A name that is no DNS label (RFC 1035), or too long for one."""
+    """Yields a name that is not a DNS label (RFC 1035), or is too long for one."""
     if not DNS_LABEL.match(name):
-        yield f"{path}: {what} {name!r} is no DNS label"
+        yield f"{path}: {what} {name!r} is not a DNS label"
     if len(name) > 63:
         yield f"{path}: {what} {name!r} has {len(name)} characters, more than 63"
 
 
 def job_problems(job: dict[str, Any], path: str) -> Iterator[str]:
-    """What batch/v1 would refuse of a replicated job's template, when the controller creates the job."""
+    """Yields the parts of a replicated job's template that batch/v1 would refuse, when a job is created from it."""
     pod = job.get("template", {}).get("spec", {})
     restart = pod.get("restartPolicy", "OnFailure")  # The webhook's default.
     if restart not in ("Never", "OnFailure"):
@@ -171,7 +171,7 @@ def job_problems(job: dict[str, Any], path: str) -> Iterator[str]:
 
 
 def policy_problems(spec: dict[str, Any], names: set[str]) -> Iterator[str]:
-    """What the controller's webhook would refuse of the failure and success policies."""
+    """Yields the parts of the failure and success policies that the controller's webhook would refuse."""
     seen: set[str] = set()
     policy = spec.get("failurePolicy") or {}
     if policy.get("restartStrategy") == "InPlaceRestart":
@@ -193,7 +193,7 @@ def policy_problems(spec: dict[str, Any], names: set[str]) -> Iterator[str]:
 
 
 def admission_problems(document: dict[str, Any]) -> Iterator[str]:
-    """What the controller's webhook, or the API server for the objects the controller creates, would refuse."""
+    """Yields the parts that the controller's webhook would refuse, or the API server for the controller's objects."""
     spec = document["spec"]
     jobset = document["metadata"].get("name", "")
     yield from name_problems(jobset, "the name", "$.metadata.name")
@@ -226,7 +226,7 @@ def admission_problems(document: dict[str, Any]) -> Iterator[str]:
 
 
 def problems(document: dict[str, Any]) -> list[str]:
-    """What an API server with the JobSet controller would refuse of a manifest, one line each."""
+    """Returns a line for each part of a manifest that an API server with the JobSet controller would refuse."""
     check = validator()
     found = [f"{error.json_path}: {error.message[:400]}" for error in check.iter_errors(document)]
     if found:

@@ -1,4 +1,4 @@
-"""Parse manifests with kubectl, without a cluster.
+"""Parses manifests with kubectl, without a cluster.
 
 `kubectl label --local -o json` reads a file of any kind, custom resources included, through kubectl's own decoder and
 prints the objects, with no request. It checks that each has an apiVersion and a kind, but not their schema.
@@ -16,7 +16,7 @@ LABEL = "kubectl-check"
 
 
 def parse(manifest_text: str, timeout: float = 60) -> list[dict[str, Any]]:
-    """The documents of a manifest as kubectl reads them; ValueError, with what kubectl says, if it refuses it."""
+    """Returns the documents of a manifest as kubectl reads them; raises ValueError with kubectl's complaint."""
     with tempfile.TemporaryDirectory(prefix="kubectl-check-") as home:
         config = pathlib.Path(home, "config")
         config.write_text("apiVersion: v1\nkind: Config\n")
@@ -33,7 +33,7 @@ def parse(manifest_text: str, timeout: float = 60) -> list[dict[str, Any]]:
         text = text[end:].lstrip()
     if not documents:
         raise ValueError("kubectl: no document")
-    for document in documents:  # Take back the label that kubectl had to set.
+    for document in documents:  # Remove the label that kubectl had to set.
         labels = document["metadata"]["labels"]
         del labels[LABEL]
         if not labels:

@@ -1,9 +1,9 @@
-"""Whether SkyPilot accepts task files: `HOME=DIRECTORY python sky_check.py TASK.yaml ...`, with SkyPilot's Python.
+"""Checks task files with SkyPilot: `HOME=DIRECTORY python sky_check.py TASK.yaml ...`, with SkyPilot's Python.
 
-Exit code 0 if it does, else 1 with SkyPilot's complaint. Reads and validates the file as `sky jobs launch` does before
-its request to the API server, and as the server does on it. Nothing is sent, and nothing is written but under HOME.
-File mounts must exist. SkyPilot looks accelerators up in a catalog that it downloads: in its place, CATALOG, some rows
-like those of github.com/skypilot-org/skypilot-catalog, so an accelerator, region or zone outside it is refused.
+The exit code is 0 if SkyPilot accepts the files, else 1 with its complaint. The program reads and validates a file as
+`sky jobs launch` does before its request to the API server, and as the server does. It sends nothing, and writes only
+under HOME. File mounts must exist. SkyPilot downloads a catalog of accelerators; this program replaces it by a few rows
+like those of github.com/skypilot-org/skypilot-catalog, so an accelerator, region or zone that they lack is refused.
 """
 
 import os
@@ -12,7 +12,7 @@ import socket
 import sys
 from typing import Any
 
-# Read when sky is imported.
+# sky reads these variables when it is imported.
 os.environ.update(SKYPILOT_DISABLE_USAGE_COLLECTION="1", IS_SKYPILOT_SERVER="true")
 
 TPUS = {  # Sizes and zones by generation.
@@ -31,7 +31,7 @@ GPUS = {  # Machine type, CPUs, memory, and GPUs, by accelerator.
 
 
 def catalog() -> dict[str, str]:
-    """The catalog's files: path and text."""
+    """Returns the files of the catalog: path -> text."""
     names = "".join(f"{name},\"['GCP', 'AWS']\"\n" for name in GPUS)
     names += "".join(f"tpu-{name},['GCP']\n" for name in TPUS)
     rows = "InstanceType,vCPUs,MemoryGiB,AcceleratorName,AcceleratorCount,GpuInfo,Region,AvailabilityZone,Price,"
@@ -58,18 +58,18 @@ def catalog() -> dict[str, str]:
 
 
 def refuse(*_: Any, **__: Any) -> None:
-    """In place of what opens connections."""
+    """Replaces the functions that open connections."""
     raise OSError("sky_check makes no connection")
 
 
 def _checked(sky: Any, gcp_catalog: Any, registry: Any, path: str) -> int:
-    """1, and the complaint, where SkyPilot refuses the file."""
+    """Returns 0, or 1 with a complaint on stderr if SkyPilot refuses the file."""
     try:
         task = sky.Task.from_yaml(path)
         task.validate()
         for resources in task.resources:
             for name, count in (resources.accelerators or {}).items():
-                # Validation does not ask for the accelerator itself: launching would, when it looks for a machine.
+                # Validation does not look the accelerator up. A launch does, when it looks for a machine.
                 regions = gcp_catalog.get_region_zones_for_accelerators(name, count, resources.use_spot)
                 zones = {zone.name: region.name for region in regions for zone in region.zones}
                 if str(resources.cloud) == "GCP" and not any(
@@ -101,7 +101,7 @@ def main(paths: list[str]) -> int:
         from sky.server import plugins
         from sky.utils import registry
 
-        # As on a server that has loaded its plug-ins: an unknown field of job_recovery is an error.
+        # On a server that has loaded its plug-ins, an unknown field of job_recovery is an error.
         plugins.plugins_loaded = lambda: True
         from sky.jobs import recovery_strategy  # noqa: F401  (registers the strategies)
 

@@ -1,4 +1,4 @@
-"""A real Slurm on loopback, for tests: one controller and two nodes, all of them processes of this machine.
+"""Runs a real Slurm on this machine for tests: one controller and two nodes, all on loopback.
 
     from slurm_cluster import cluster
 
@@ -36,11 +36,11 @@ NODES = ("127.0.0.1", "127.0.0.2")
 
 _DAEMONS = ("munged", "slurmctld", "slurmd")
 _CLIENTS = ("sbatch", "scancel", "scontrol", "sinfo", "squeue", "srun")
-# Debian has the daemons in /usr/sbin, which the PATH of an ordinary user lacks.
+# On Debian the daemons are in /usr/sbin, which is not on the PATH of an ordinary user.
 _PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin"])
-# What the environment of the test run says about the cluster that it runs on is not true of this one.
+# If the test runs on a cluster, these variables describe that cluster and must not reach this one.
 _FOREIGN = ("SLURM_", "SLURMD_", "SLURMCTLD_", "SBATCH_", "SRUN_", "SALLOC_", "SCANCEL_", "SQUEUE_", "SINFO_")
-# A Unix socket's path has room for 107 bytes. The longest one below `root` is that of a job's step:
+# The path of a Unix socket has at most 107 bytes. The longest one below `root` is that of a job's step:
 # spool/127.0.0.1/127.0.0.1_<job>.<step>, where the batch script's step is number 4294967291.
 _LONGEST_ROOT = 107 - len("/spool/127.0.0.1/127.0.0.1_999999.4294967291")
 
@@ -50,7 +50,7 @@ SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={controller_port}
 SlurmUser={user}
 SlurmdUser={user}
-# jax.distributed.initialize() derives its port from the job's number: clusters side by side must not share one.
+# jax.distributed.initialize() derives its port from the job's number. So two clusters must not share a number.
 FirstJobId={controller_port}
 AuthType=auth/munge
 CredType=cred/munge
@@ -81,7 +81,7 @@ JobRequeue=1
 
 SchedulerType=sched/backfill
 SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
-# A job has its nodes to itself: two jobs that both want both nodes compete for them.
+# A job has its nodes alone, so that two jobs of two nodes compete for them.
 SelectType=select/linear
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
@@ -124,7 +124,7 @@ def cluster(
         ]))
         # fmt: on
         _wait_until(lambda: (root / "munge.sock").is_socket(), root, {"munged": munged})
-        # Jobs that still run end without notice, once the daemons that could start more of them are gone.
+        # When the daemons have ended, which could start more jobs, the remaining jobs are killed.
         stack.callback(_kill_leftovers, root)
         daemons = {"munged": munged}
         daemons["slurmctld"] = stack.enter_context(_daemon(root, env, "slurmctld", ["slurmctld", "-D"]))
@@ -136,7 +136,7 @@ def cluster(
 
 
 def _require_programs() -> None:
-    """Fails the test where a program of Slurm's or of munge's is missing."""
+    """Fails the test if a program of Slurm or munge is missing."""
     missing = [program for program in (*_DAEMONS, *_CLIENTS) if shutil.which(program, path=_PATH) is None]
     if missing:
         pytest.fail(f"{', '.join(missing)}: not found; install Slurm: apt-get install slurm-wlm", pytrace=False)
@@ -170,7 +170,7 @@ def _write_configuration(root: Path, grace_time: int, kill_wait: int, requeue_de
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on just now."""
+    """Returns ports that no process listens on now."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
@@ -180,9 +180,9 @@ def _free_ports(count: int) -> list[int]:
 
 @contextlib.contextmanager
 def _daemon(root: Path, env: Mapping[str, str], name: str, command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs a daemon in the foreground, its output in `root`/`name`.log, and stops it by its process id."""
+    """Runs a daemon in the foreground with its output in `root`/`name`.log, and stops it by its process id."""
     with open(root / f"{name}.log", "ab") as log:
-        # A session of its own: a Ctrl-C is for the test run, which then stops the daemons in their order.
+        # In a new session a daemon does not get Ctrl-C. The test run gets it and stops the daemons in their order.
         process = subprocess.Popen(
             command, env=env, cwd=root, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
@@ -213,7 +213,7 @@ def _wait_until(
 
 
 def _client(env: Mapping[str, str], *command: str) -> str:
-    """What a client command prints; nothing where it fails, or takes longer than it does once the cluster is up."""
+    """Returns the output of a client command; "" if it fails, or takes longer than on a cluster that is up."""
     try:
         done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
     except subprocess.TimeoutExpired:
@@ -222,7 +222,7 @@ def _client(env: Mapping[str, str], *command: str) -> str:
 
 
 def _idle(env: Mapping[str, str]) -> bool:
-    """Whether every node can take a job."""
+    """Returns whether every node can take a job."""
     states = _client(env, "sinfo", "--noheader", "--Node", "--partition=low", "--format=%T").split()
     return states == ["idle"] * len(NODES)
 
@@ -238,7 +238,7 @@ def _kill_leftovers(root: Path, timeout: float = 10) -> None:
 
 
 def _leftovers(root: Path) -> list[int]:
-    """The processes of this cluster's jobs, and Slurm's own processes that look after them."""
+    """Returns the processes of this cluster's jobs, and Slurm's own processes that watch them."""
     configuration = f"SLURM_CONF={root}/slurm.conf".encode()
     found = []
     for process in Path("/proc").glob("[0-9]*"):
@@ -248,7 +248,7 @@ def _leftovers(root: Path) -> list[int]:
             variables = (process / "environ").read_bytes().split(b"\0")
         except OSError:  # ended meanwhile, or another user's
             continue
-        # slurmstepd keeps slurmd's directory, and writes its title over its environment.
+        # slurmstepd runs in slurmd's directory, and overwrites its environment with its title.
         steps = program == "slurmstepd" and directory == root
         if steps or (configuration in variables and any(each.startswith(b"SLURM_JOB_ID=") for each in variables)):
             found.append(int(process.name))

@@ -1,4 +1,4 @@
-"""gcloud's parser, kubectl, JobSet's published schema, SkyPilot and shellcheck on what targets write."""
+"""Checks the targets' commands and files with gcloud's parser, kubectl, JobSet's schema, SkyPilot and shellcheck."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.launch.conftest import BUCKET
 
 HERE = Path(__file__).parent
 LAUNCH = HERE.parents[1] / "launch"
-# Fits one chip.
+# Settings with which bert_base fits one chip.
 SMALL = ("--set", "phases.0.batch_size=16", "phases.1.batch_size=16")
 GOOGLE = {
     "queued-resource": [
@@ -48,7 +48,7 @@ GOOGLE = {
 
 
 def commands_of(target: str, sent: dict[str, Any]) -> list[list[str]]:
-    """Every gcloud command of a launch: of submitting, asking and stopping."""
+    """Returns every gcloud command of a launch: those that submit, show and stop it."""
     found = []
     for line in sent["commands"]:
         words, one = shlex.split(line), []
@@ -58,8 +58,9 @@ def commands_of(target: str, sent: dict[str, Any]) -> list[list[str]]:
                 one = []
             else:
                 one.append(word)
-    kind, name, options = records.read(BUCKET)
-    assert kind == target
+    record = records.read(BUCKET)
+    assert record.target == target
+    name, options = record.name, record.checked_options(TARGETS[target].remembered)
     for follow in (False, True) if target == "queued-resource" else (False,):
         control = TARGETS[target].control(name, options, follow=follow)
         found += [list(command.arguments) for command in (*control.status, *control.logs, *control.stop)]
@@ -73,7 +74,7 @@ def test_gcloud_takes_every_command(tool: Callable[[str], str], rendered: Callab
     for target, cases in GOOGLE.items():
         for more in cases:
             commands += commands_of(target, rendered(target, *more))
-    # What the scripts call on the machines.
+    # The scripts run these commands on the machines.
     secret = ["gcloud", "secrets", "versions", "access", "latest", "--secret=a", "--project=my-project"]
     commands += [secret, ["gcloud", "storage", "cp", "gs://b/a.tar.gz", "/opt/a.tar.gz"]]
     assert len(commands) > 50 and all(command[0] == "gcloud" for command in commands)
@@ -176,9 +177,10 @@ def sky(engines: Path, files: list[Path], home: Path) -> subprocess.CompletedPro
 
 
 def test_skypilot_knows_its_commands(engines: Path, rendered: Callable[..., dict[str, Any]], tmp_path: Path):
-    """Its own parser on what submits, shows and ends."""
+    """SkyPilot's own parser accepts the commands that submit, show and end a job."""
     sent = rendered("skypilot", "--secret", "HF_TOKEN")
-    _, name, options = records.read(BUCKET)
+    record = records.read(BUCKET)
+    name, options = record.name, record.checked_options(TARGETS["skypilot"].remembered)
     commands = [shlex.split(line) for line in sent["commands"]]
     for follow in (False, True):
         control = TARGETS["skypilot"].control(name, options, follow=follow)
@@ -221,7 +223,6 @@ def test_shellcheck_finds_nothing(tool: Callable[[str], str], rendered: Callable
                 scripts[f"{target}-{Path(file).name}"] = Path(file).read_text()
     task = yaml.safe_load(Path(rendered("skypilot", *evil)["files"][-1]).read_text())
     scripts |= {"setup.sh": task["setup"], "run.sh": task["run"]}
-    # Python's, for a shell: the pod's script is one word of a manifest, the others are files.
     for name, text in scripts.items():
         path = tmp_path / name
         path.write_text(text)
@@ -229,8 +230,8 @@ def test_shellcheck_finds_nothing(tool: Callable[[str], str], rendered: Callable
         assert done.returncode == 0, done.stdout
 
 
-def test_the_image_is_made_from_files_that_are_there():
-    """No engine builds it here: what the recipe copies is there, and what it calls is what the scripts expect."""
+def test_the_image_is_made_from_files_that_exist():
+    """The test builds no image. It checks the files that the recipe copies and the names that scripts expect."""
     text = (LAUNCH / "Containerfile").read_text()
     for lock in ("requirements-lock-3.13-tpu.txt", "requirements-lock-3.13-cuda.txt"):
         assert lock in text and (LAUNCH.parent / lock).is_file()

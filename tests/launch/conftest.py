@@ -1,4 +1,4 @@
-"""What launchers are tested with: targets' arguments, a plan that is there already, programs that only write down."""
+"""Fixtures of the tests of `launch`: arguments, a plan that exists already, programs that only record their calls."""
 
 from __future__ import annotations
 
@@ -10,23 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jaxbert.launch import TARGETS
 from jaxbert.launch.archive import archive
 
 from jaxbert.commands.main import main
 
-# Of each target: what bert_base needs there.
 BUCKET = "gs://my-bucket/runs/base"
 ROWS = ("--data", "seq128:gs://my-bucket/rows-128", "seq512:gs://my-bucket/rows-512")
 GOOGLE = ("--project", "my-project", "--zone", "us-east5-a")
-TARGETS: dict[str, tuple[str, ...]] = {
-    "slurm": ("--topology", "h100:8"),
-    "gke": ("--topology", "v5e:4x4", "--image", "us-docker.pkg.dev/my-project/jaxbert/tpu:1", "--queue", "tpu"),
-    "queued-resource": ("--topology", "v5e:4x4", *GOOGLE),
-    "gce-tpu": ("--topology", "v6e:4x4", *GOOGLE),
-    "skypilot": ("--topology", "h100:8"),
-}
-# Writes its arguments down, each ended by NUL, their number before them; then does as the first file of answers says
-# whose name is a part of the command.
+# Records the number of its arguments, its name and its arguments, each ended by NUL. Then it looks for a file of
+# answers whose name is a part of the command, prints the file, and exits with the code in the file's suffix.
 _RECORDER = """#!/bin/bash
 printf '%s\\0' "$#" "${0##*/}" "$@" >>"$RECORDED"
 words="${0##*/} $*"
@@ -44,27 +37,27 @@ _archive = functools.cache(archive)
 
 
 def arguments(target: str, tmp_path: Path, *more: str) -> list[str]:
-    """Of `jaxbert launch` for bert_base."""
-    workdir = str(tmp_path / "run") if target == "slurm" else BUCKET
-    return ["launch", target, "bert_base", "--workdir", workdir, *ROWS, *TARGETS[target], *more]
+    """Returns the arguments of `jaxbert launch` for bert_base, with the target's own example."""
+    workdir = str(tmp_path / "run") if TARGETS[target].shares_disk else BUCKET
+    return ["launch", target, "bert_base", "--workdir", workdir, *ROWS, *TARGETS[target].example.split(), *more]
 
 
 def task_of(files: Mapping[str, Any]) -> Any:
-    """Slurm's script of a task, which is called by its hash."""
+    """Returns Slurm's script of a task. Its name holds its hash."""
     return next(file for name, file in files.items() if name.startswith("task-"))
 
 
 @pytest.fixture(autouse=True)
 def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the user's is read or written."""
+    """Keeps the tests away from the user's files."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("JAXBERT_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture
 def planned(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
-    """Plans are not made anew for every test; what was asked for."""
-    from jaxbert.launch import command, planning
+    """Replaces the plan and the packing of the code by ready ones. Returns a list of what was planned."""
+    from jaxbert.launch import planning, submit
 
     figures = {
         "chips": 16,
@@ -75,8 +68,7 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
         "price": {"per_hour": 1.2, "currency": "USD", "source": "a list"},
     }
     asked: list[tuple] = []
-    # Nor is the same code packed again and again.
-    monkeypatch.setattr(command, "archive", _archive)
+    monkeypatch.setattr(submit, "archive", _archive)
 
     def plan(config, arguments, place, **more):
         asked.append((config.name, place.name, place.slices))
@@ -88,10 +80,10 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
 
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[list[str]]]:
-    """gcloud, kubectl and the others on PATH, which write down how they are called; gives what they wrote."""
+    """Puts programs on PATH that record their calls, for all programs of all targets. Returns a reader of the calls."""
     place = tmp_path / "programs"
     place.mkdir()
-    for name in ("gcloud", "kubectl", "sbatch", "squeue", "scancel", "sky"):
+    for name in {"gcloud"}.union(*(target.programs for target in TARGETS.values())):
         program = place / name
         program.write_text(_RECORDER)
         program.chmod(program.stat().st_mode | stat.S_IEXEC)
@@ -114,7 +106,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], li
 
 @pytest.fixture
 def answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Lets the programs answer: a part of the command, the exit code, what is printed."""
+    """Lets a program answer. The arguments are a part of its command, the exit code, and the text that it prints."""
     place = tmp_path / "answers"
     place.mkdir()
     monkeypatch.setenv("ANSWERS", str(place))
@@ -127,7 +119,7 @@ def answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Non
 
 @pytest.fixture
 def launch(tmp_path: Path, planned: list[tuple], capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
-    """Runs `jaxbert launch` for bert_base on a target; gives the exit code and all that was said."""
+    """Runs `jaxbert launch` for bert_base on a target. Returns the exit code and the output."""
 
     def run(target: str, *more: str, base: Sequence[str] | None = None) -> tuple[int, str]:
         capsys.readouterr()

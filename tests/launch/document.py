@@ -1,7 +1,7 @@
-"""Writes the dry runs that docs/launch.md shows (`python -m tests.launch.document`); test_document.py holds it to them.
+"""Writes the dry runs of docs/launch.md: `python -m tests.launch.document`. A new target gets a new section.
 
-What differs from machine to machine, and with every change of the code, is written as a sign: hashes, sizes, ports,
-paths. Of scripts only the head is shown, with the values of this job: the rest is a file of launch/.
+The page shows placeholders for everything that differs between machines or changes with the code: hashes, sizes,
+ports, paths. It shows the head of each script with this job's values. The body is a file of launch/.
 """
 
 from __future__ import annotations
@@ -16,31 +16,39 @@ import tempfile
 from pathlib import Path
 from unittest import mock
 
+from jaxbert.launch import TARGETS
+
 from jaxbert.commands.main import main
 
 PAGE = Path(__file__).parents[2] / "docs" / "launch.md"
 _GS = "--workdir gs://my-bucket/base --data seq128:gs://my-bucket/rows-128 seq512:gs://my-bucket/rows-512"
-_DISK = "--data seq128:/shared/rows-128 seq512:/shared/rows-512"
-_PLACE = "--project my-project --zone us-east5-a"
-COMMANDS = {
-    "local": f"launch local bert_base --workdir /shared/base {_DISK} --processes 2 --dry-run",
-    "slurm": f"launch slurm bert_base --workdir /shared/base {_DISK} --topology h100:8 --slices 2 --partition gpu "
-    "--time 1-00:00:00 --analytic --dry-run",
-    "gke": f"launch gke bert_base {_GS} --topology v5e:4x4 --queue tpu "
-    "--image us-docker.pkg.dev/my-project/jaxbert/tpu:1 --spot --analytic --dry-run",
-    "queued-resource": f"launch queued-resource bert_base {_GS} --topology v5e:4x4 {_PLACE} --spot --analytic "
-    "--dry-run",
-    "gce-tpu": f"launch gce-tpu bert_base {_GS} --topology v6e:4x4 {_PLACE} --spot --analytic --dry-run",
-    "skypilot": f"launch skypilot bert_base {_GS} --topology h100:8 --slices 2 --spot --secret HF_TOKEN --analytic "
-    "--dry-run",
+_DISK = "--workdir /shared/base --data seq128:/shared/rows-128 seq512:/shared/rows-512"
+# Options that the page shows in addition to a target's own example.
+_MORE = {
+    "slurm": "--slices 2 --partition gpu --time 1-00:00:00",
+    "gke": "--spot",
+    "queued-resource": "--spot",
+    "gce-tpu": "--spot",
+    "skypilot": "--slices 2 --spot --secret HF_TOKEN",
 }
+# The last section of the page. New sections go before it.
+_LAST = "\n## What was tested"
+
+
+def command(target: str) -> str:
+    """Returns the command whose dry run the page shows for `target`."""
+    if target == "local":
+        return f"launch local bert_base {_DISK} --processes 2 --dry-run"
+    where = _DISK if TARGETS[target].shares_disk else _GS
+    words = ["launch", target, "bert_base", where, TARGETS[target].example, _MORE.get(target, "")]
+    return " ".join([*filter(None, words), "--analytic", "--dry-run"])
 
 
 def output(command: str) -> str:
-    """What it prints, with signs for what differs."""
+    """Returns what the command prints, with placeholders."""
     said = io.StringIO()
     with tempfile.TemporaryDirectory() as place:
-        # What a shell has told jax is none of the page's.
+        # The page must not depend on settings of jax in this shell.
         own = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         settings = {**own, "XDG_STATE_HOME": f"{place}/state", "JAXBERT_CACHE": f"{place}/cache", "LANG": "C.UTF-8"}
         with (
@@ -50,9 +58,9 @@ def output(command: str) -> str:
         ):
             assert main(shlex.split(command)) == 0
         text = said.getvalue().replace(f"{place}/state", "~/.local/state")
-    # Hashes, whole or cut to 16 or 12 digits. Names of jobs have 8, and are the same everywhere.
+    # Hashes, whole or cut to 16 or 12 digits. The hash in a job's name has 8 digits and is the same everywhere.
     text = re.sub(r"\b[0-9a-f]{12}(?:[0-9a-f]{4})?(?:[0-9a-f]{48})?\b", "CODE", text)
-    # So many has an instance template's, after its job's name.
+    # The hash in the name of an instance template has 8 digits too, and follows the job's name.
     text = re.sub(r"(-[0-9a-f]{8}-)[0-9a-f]{8}\b", r"\1CODE", text)
     text = re.sub(r"\d+ files, sha256", "N files, sha256", text)
     text = re.sub(r"\([\d,]+ bytes\)", "(N bytes)", text).replace(sys.executable, "python")
@@ -62,20 +70,22 @@ def output(command: str) -> str:
     return _without_bodies(text)
 
 
+def beginnings() -> dict[str, str]:
+    """Returns the name of each script body of launch/ and its first comment, by which a page or a test finds it."""
+    found = {}
+    for path in sorted((Path(__file__).parents[2] / "launch").glob("*.sh")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        found[path.name] = next(line for line in lines if not line.startswith("# shellcheck"))
+    return found
+
+
 def _without_bodies(text: str) -> str:
-    """Scripts up to where the file of launch/ begins."""
-    begins = {
-        "# The batch script:": "slurm_batch.sh",
-        "# One task:": "slurm_task.sh",
-        "# A bare machine:": "bootstrap.sh",
-        "# On each node, once:": "sky_setup.sh",
-        "# On each node: one": "sky_run.sh",
-        "# What a pod runs.": "gke_pod.sh",
-    }
+    """Cuts each script where the file of launch/ begins."""
+    begins = {line: name for name, line in beginnings().items()}
     found, skipping = [], ""
     for line in text.splitlines():
         here = line.strip()
-        name = next((name for start, name in begins.items() if here.startswith(start)), "")
+        name = begins.get(here, "")
         if name:
             indent = line[: len(line) - len(line.lstrip())]
             found.append(f"{indent}... (launch/{name})")
@@ -97,19 +107,24 @@ def _without_bodies(text: str) -> str:
 
 
 def block(target: str) -> str:
-    """Of the page: the command and what it prints."""
-    command = COMMANDS[target]
+    """Returns the command and its output as the page shows them."""
     shown = re.sub(
-        r" (?=--(?:data|topology|project|queue|image|spot|processes|partition)\b)", " \\\n      ", f"jaxbert {command}"
+        r" (?=--(?:data|topology|project|queue|image|spot|processes|partition)\b)",
+        " \\\n      ",
+        f"jaxbert {command(target)}",
     )
-    lines = [f"    {line}".rstrip() for line in output(command).splitlines()]
+    lines = [f"    {line}".rstrip() for line in output(command(target)).splitlines()]
     return "\n".join([f"    $ {shown}", *lines])
 
 
 def written(page: str) -> str:
-    """The page with every block as it is now."""
-    for target in COMMANDS:
+    """Returns the page with every block brought up to date, and a section for each target that had none."""
+    for target in ("local", *TARGETS):
         begin, end = f"<!-- dry run: {target} -->\n", f"<!-- end: {target} -->"
+        if begin not in page:
+            title, summary = target.replace("-", " ").capitalize(), TARGETS[target].summary
+            section = f"\n## {title}\n\n{summary[0].upper()}{summary[1:]}.\n\n{begin}{end}\n"
+            page = page.replace(_LAST, f"{section}{_LAST}")
         head, _, rest = page.partition(begin)
         _, _, tail = rest.partition(end)
         page = f"{head}{begin}\n{block(target)}\n\n{end}{tail}"

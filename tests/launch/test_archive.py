@@ -1,4 +1,4 @@
-"""The code as one file: the same for the same code, whole, and enough to run from."""
+"""The archive of the code: equal for equal code, complete, and enough to run from."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_what_is_unpacked_runs_and_nothing_else_of_ours(tmp_path: Path):
     )
     assert run.returncode == 0 and "--partition" in run.stdout
     assert (place / "requirements.lock").is_file() and not list(place.rglob("*.pyc"))
-    # From the code that came, another archive of the same code.
+    # The unpacked code makes the same archive again.
     again = subprocess.run(
         [sys.executable, "-P", "-c", "from jaxbert.launch.archive import archive; print(archive().sha256)"],
         env=environment,
@@ -70,7 +70,7 @@ def test_what_is_unpacked_runs_and_nothing_else_of_ours(tmp_path: Path):
 
 def test_without_the_lock_file_it_is_not_made(monkeypatch, tmp_path: Path):
     monkeypatch.setattr(archives, "checkout", lambda: tmp_path)
-    with pytest.raises(InputError, match="no lock file"):
+    with pytest.raises(InputError, match="E-LAUNCH-LOCK-FILE"):
         archive(lock="requirements-lock-3.13-tpu.txt")
 
 

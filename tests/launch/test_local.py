@@ -1,4 +1,4 @@
-"""`jaxbert launch local`: what is printed and refused before anything starts. Real runs: tests/multiprocess."""
+"""`jaxbert launch local` before anything starts: dry runs and refusals. tests/multiprocess has real runs."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ def test_a_dry_run_prints_and_starts_nothing(tmp_path: Path, capsys):
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--processes", "0"], "--processes"),
-        (["--processes", "2", "--devices", "0"], "--devices"),
+        (["--processes", "0"], "E-LAUNCH-NUMBER"),
+        (["--processes", "2", "--devices", "0"], "E-LAUNCH-NUMBER"),
+        (["--processes", "2", "--grace", "-1"], "E-LAUNCH-NUMBER"),
+        (["--processes", "2", "--restarts", "-1"], "E-LAUNCH-NUMBER"),
         (["--processes", "2", "--set", "phases.0.steps=0"], "steps"),
     ],
 )

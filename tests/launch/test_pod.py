@@ -1,4 +1,4 @@
-"""The script of a pod, run here: its places moved into a directory, its Python one that says how it was called."""
+"""Runs the script of a pod here: its paths are moved into a directory, and its Python records how it was called."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ mv "$SAID.part" "$SAID"
 
 @pytest.fixture
 def pod(tmp_path: Path):
-    """Starts the script with arguments and an environment; gives the process and where Python writes its call."""
+    """Starts the script. Returns the process, and the file where Python records its call."""
     made = archive(lock="requirements-lock-3.13-tpu.txt")
     (tmp_path / "jaxbert").mkdir()
     (tmp_path / "jaxbert/code.tar.gz").write_bytes(made.content)
@@ -88,7 +88,7 @@ def test_sigterm_reaches_python(pod):
     while not said.exists():
         assert time.monotonic() < end
         time.sleep(0.05)
-    # No shell between: the process that the kubelet knows is Python.
+    # The process that the kubelet knows is Python itself, with no shell between.
     assert words(said)[3] == str(process.pid)
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 3 and said.read_text().endswith("told\n")

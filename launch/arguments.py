@@ -1,0 +1,96 @@
+"""The arguments of `jaxbert launch`: a parser for each target, and one each for status, logs and stop."""
+
+from __future__ import annotations
+
+from argparse import SUPPRESS, ArgumentParser
+from collections.abc import Callable, Mapping
+
+from .job import Target
+
+CONTROLS = {
+    "status": "show the state of a job",
+    "logs": "show the output of a job's first process",
+    "stop": "end a job; the same launch command continues the run",
+}
+_RESTARTS = 50
+
+
+def add_arguments(
+    parser: ArgumentParser, targets: Mapping[str, Target], pretrain_arguments: Callable[[ArgumentParser], None]
+) -> None:
+    """Adds a parser for `local`, for each target, and for status, logs and stop."""
+    words = parser.add_subparsers(dest="target", metavar="TARGET", required=True, parser_class=type(parser))
+
+    def added(name: str, summary: str, epilog: str = "") -> ArgumentParser:
+        return words.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", epilog=epilog)
+
+    _local(added("local", "processes on this machine"), pretrain_arguments)
+    for name, target in targets.items():
+        example = f"Example: jaxbert launch {name} bert_base --workdir DIR --data ROWS {target.example}".rstrip()
+        one = added(name, target.summary, example)
+        pretrain_arguments(one)
+        _common(one, needed=None not in target.kinds)
+        target.add_arguments(one)
+    for name, summary in CONTROLS.items():
+        one = added(name, summary)
+        one.add_argument("--workdir", required=True, metavar="DIR", help="the --workdir of the launch")
+        one.add_argument("--dry-run", action="store_true", help="print the commands and run nothing")
+        if name == "logs":
+            one.add_argument("--follow", action="store_true", help="keep showing new output")
+        _json(one)
+
+
+def _local(one: ArgumentParser, pretrain_arguments: Callable[[ArgumentParser], None]) -> None:
+    pretrain_arguments(one)
+    one.add_argument("--processes", type=int, required=True, metavar="N", help="number of processes")
+    one.add_argument("--devices", type=int, metavar="D", help="devices of each process: CPU devices, or GPUs")
+    one.add_argument(
+        "--grace",
+        type=float,
+        default=20.0,
+        metavar="S",
+        help="after a process has failed, seconds until the others are stopped (default: %(default)s)",
+    )
+    one.add_argument(
+        "--restarts",
+        type=int,
+        default=0,
+        metavar="N",
+        help="restart the run at most N times after exit 3 (default: %(default)s)",
+    )
+    one.add_argument("--topology", metavar="CHIP:SLICE", help="for the other targets only")
+    one.add_argument("--dry-run", action="store_true", help="print the commands and run nothing")
+    _json(one)
+
+
+def _common(one: ArgumentParser, needed: bool) -> None:
+    one.add_argument("--topology", required=needed, metavar="CHIP:SLICE", help="for example v5p:2x2x4, h100:8")
+    one.add_argument(
+        "--slices", type=int, default=1, metavar="N", help="number of slices, or of machines with GPUs (default: 1)"
+    )
+    one.add_argument("--spot", action="store_true", help="take cheaper capacity that the provider may take away")
+    one.add_argument("--name", metavar="NAME", help="name of the job (default: made from CONFIG and the workdir)")
+    one.add_argument(
+        "--restarts",
+        type=int,
+        default=_RESTARTS,
+        metavar="N",
+        help="restart the run at most N times after an interruption (default: %(default)s)",
+    )
+    one.add_argument(
+        "--secret",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME[=WHERE]",
+        help="pass an environment variable to the run by reference; its value is not written into any file",
+    )
+    one.add_argument("--analytic", action="store_true", help="plan with the model, without the chip's compiler")
+    one.add_argument("--price", type=float, metavar="X", help="price of a chip-hour (default: the list price)")
+    one.add_argument("--yes", action="store_true", help="submit without asking")
+    one.add_argument("--dry-run", action="store_true", help="print every command and file, and send nothing")
+    _json(one)
+
+
+def _json(one: ArgumentParser) -> None:
+    one.add_argument("--json", metavar="FILE", default=SUPPRESS, help="also write the figures to FILE")

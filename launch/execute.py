@@ -1,0 +1,72 @@
+"""Runs the commands of an engine, one after the other."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+
+from jaxbert.errors import InputError, Interrupted
+
+from .job import Command
+
+_log = logging.getLogger(__name__)
+
+
+def need(programs: Sequence[str], known: Mapping[str, str]) -> None:
+    """Checks that the programs are on PATH.
+
+    Args:
+      programs: the names.
+      known: program -> how to install it.
+
+    Raises:
+      InputError: a program is missing.
+    """
+    for program in programs:
+        if shutil.which(program) is None:
+            raise InputError(
+                f"{program} is not on PATH",
+                where="jaxbert launch",
+                fix=known.get(program, "Run this command on a machine that has it."),
+                code="E-LAUNCH-PROGRAM",
+            )
+
+
+def execute(command: Command, known: Mapping[str, str], done: Sequence[str] = ()) -> None:
+    """Runs a command and waits for its end.
+
+    Args:
+      command: what to run.
+      known: program -> how to install it.
+      done: what earlier commands of the same submission have done, for the message of a failure.
+
+    Raises:
+      InputError: the program is missing.
+      Interrupted: the command failed, and it is not optional.
+    """
+    need([command.arguments[0]], known)
+    if command.unless:
+        asked = subprocess.run(command.unless, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        if asked.returncode == 0:
+            return
+    _log.info("+ %s", command.line())
+    quiet = subprocess.DEVNULL if command.optional else None
+    try:
+        code = subprocess.run(command.arguments, stdin=subprocess.DEVNULL, stderr=quiet, check=False).returncode
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "interrupted",
+            where=command.line(),
+            fix="`jaxbert launch status` shows what exists.",
+            code="E-LAUNCH-INTERRUPTED",
+        ) from None
+    if code and not command.optional:
+        before = f" These steps are done: {', '.join(done)}." if done else ""
+        raise Interrupted(
+            f"{command.arguments[0]} failed with exit code {code}",
+            where=command.line(),
+            fix=f"Correct what it reports, and repeat the same command.{before}",
+            code="E-LAUNCH-COMMAND",
+        )

@@ -1,0 +1,237 @@
+"""`jaxbert launch TARGET`: checks the request, plans it, shows it, asks the user, and sends it."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import subprocess
+import sys
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxbert.config import RunConfig
+from jaxbert.errors import InputError
+from jaxbert.plan.topologies import Topology, topology
+from jaxbert.stores.files import write_whole
+from jaxbert.stores.storage import is_remote
+
+from . import names, planning, records, screen
+from .archive import ENVIRONMENTS, Archive, archive
+from .execute import execute, need
+from .google import PYTHON
+from .job import Request, Submission, Target
+
+_log = logging.getLogger(__name__)
+
+# The kinds of sources that read files of this machine.
+_LOCAL_SOURCES = ("text:", "jsonl:", "parquet:")
+
+
+def submit(target: Target, args: Namespace, config: RunConfig, arguments: Sequence[str]) -> dict[str, Any]:
+    """Sends a run to a target.
+
+    Args:
+      target: the engine.
+      args: the parsed arguments of `jaxbert launch TARGET`.
+      config: the run's config, resolved and checked.
+      arguments: the arguments of `jaxbert pretrain`, without --workdir.
+
+    Returns:
+      What was sent, and the figures of the plan.
+
+    Raises:
+      InputError: the target cannot do what is asked, or the run does not fit. Nothing has been sent.
+      Interrupted: a command of the engine failed. The message names it, and the steps before it.
+    """
+    target.check(args)
+    request = _request(target, args, config, arguments)
+    submission = target.submission(request)
+    figures: Mapping[str, Any] | None = None
+    remembered = False
+    if request.topology is not None:
+        wanted = [args.config, *(["--set", *args.set] if args.set else [])]
+        figures, remembered = planning.plan(config, wanted, request.topology, analytic=args.analytic, price=args.price)
+    for line in screen.lines(request, submission, target, figures, remembered):
+        print(line)
+    if args.dry_run:
+        print("\n".join(screen.everything(submission)))
+    else:
+        _confirm(args)
+        _send(submission, request, target)
+    return {
+        "target": target.name,
+        "name": request.name,
+        "sent": not args.dry_run,
+        "code_sha256": request.archive.sha256,
+        "creates": submission.creates,
+        "commands": [command.line() for command in submission.commands],
+        "files": [str(file.path) for file in submission.files],
+        "plan": figures,
+    }
+
+
+def _request(target: Target, args: Namespace, config: RunConfig, arguments: Sequence[str]) -> Request:
+    """Returns the request, with every value checked."""
+    place = _place(target, args)
+    args.workdir = names.workdir(args.workdir)
+    _check_workdir(target, args.workdir)
+    if not target.shares_disk:
+        _check_inputs_can_be_reached(args, config)
+    if args.restarts < 0:
+        raise InputError(
+            f"the value is {args.restarts}", where="--restarts", fix="Give 0 or more.", code="E-LAUNCH-NUMBER"
+        )
+    return Request(
+        arguments=tuple(names.plain(word, "jaxbert launch") for word in arguments),
+        workdir=args.workdir,
+        name=names.checked(args.name, "job", "--name") if args.name else names.job_name(config.name, args.workdir),
+        config=config.name,
+        topology=place,
+        archive=_archive(target, place, args),
+        folder=records.folder(args.workdir),
+        spot=args.spot,
+        restarts=args.restarts,
+        secrets=_secrets(args.secret),
+        options=args,
+    )
+
+
+def _place(target: Target, args: Namespace) -> Topology | None:
+    if args.topology is None:
+        return None
+    place = topology(args.topology, args.slices)
+    if place.chip.kind not in target.kinds:
+        kinds = " and ".join(kind for kind in target.kinds if kind)
+        raise InputError(
+            f"{target.name} offers chips of kind {kinds}, and {place.chip.name} is a {place.chip.kind}",
+            where=f"--topology {args.topology}",
+            fix="Choose another TARGET or topology.",
+            code="E-LAUNCH-TOPOLOGY",
+        )
+    return place
+
+
+def _check_workdir(target: Target, workdir: str) -> None:
+    if target.shares_disk == is_remote(workdir):
+        raise InputError(
+            "the workdir must be on the disk that the machines share"
+            if target.shares_disk
+            else "the machines share no disk, so the workdir must be in a bucket",
+            where=f"--workdir {workdir}",
+            fix="Give a directory." if target.shares_disk else "Give gs://BUCKET/PATH.",
+            code="E-LAUNCH-WORKDIR",
+        )
+
+
+def _check_inputs_can_be_reached(args: Namespace, config: RunConfig) -> None:
+    """Raises InputError for an input that is a file of this machine, which the job's machines cannot read."""
+    distillation = config.objectives.distillation
+    for where, value in (
+        ("--init", args.init or config.init),
+        ("--tokenizer", args.tokenizer or config.data.tokenizer),
+        ("objectives.distillation.teacher", distillation.teacher if distillation is not None else ""),
+    ):
+        if value and not value.startswith("hf:"):
+            raise InputError(
+                "the path is on this machine, and the job runs on another one",
+                where=f"{where} {value}",
+                fix="Give hf:NAME, or choose a TARGET that shares this machine's disk.",
+                code="E-LAUNCH-LOCAL-INPUT",
+            )
+    for phase in config.phases:
+        for source in phase.rows:
+            if not is_remote(source.path):
+                raise InputError(
+                    "these rows are on this machine, and the job runs on another one",
+                    where=f"phase {phase.name}: {source.path}",
+                    fix="Copy them (gcloud storage cp -r ROWS gs://BUCKET/...) and give --data gs://BUCKET/...",
+                    code="E-LAUNCH-LOCAL-INPUT",
+                )
+        if not phase.rows and config.data.source.startswith(_LOCAL_SOURCES):
+            raise InputError(
+                "this text is on this machine, and the job runs on another one",
+                where=f"data.source={config.data.source}",
+                fix="Make rows from it (jaxbert prepare), copy them to a bucket, and give --data gs://BUCKET/...",
+                code="E-LAUNCH-LOCAL-INPUT",
+            )
+
+
+def _archive(target: Target, place: Topology | None, args: Namespace) -> Archive:
+    """Returns the code, with the lock file of an environment unless the job uses this machine's environment."""
+    config = Path(args.config) if Path(args.config).suffix in (".py", ".json") else None
+    if target.shares_disk or place is None:
+        return archive(config=config)
+    return archive(lock=f"requirements-lock-{PYTHON}{ENVIRONMENTS[place.chip.kind]}.txt", config=config)
+
+
+def _secrets(given: Sequence[str]) -> dict[str, str]:
+    """Returns name -> reference, from words NAME=WHERE or NAME."""
+    found = {}
+    for text in given:
+        name, _, where = text.partition("=")
+        names.checked(name, "variable", "--secret")
+        found[name] = names.checked(where, "secret", f"--secret {name}") if where else ""
+    return found
+
+
+def _confirm(args: Namespace) -> None:
+    """Asks the user; raises InputError unless the answer is yes."""
+    if args.yes:
+        return
+    if not sys.stdin.isatty():
+        raise InputError(
+            "the command cannot ask, because its input is not a terminal",
+            where="jaxbert launch",
+            fix="Give --yes to submit, or --dry-run to look.",
+            code="E-LAUNCH-NOT-CONFIRMED",
+        )
+    try:
+        answer = input("Submit it? [y/N] ")
+    except EOFError:
+        answer = ""
+    if answer.strip().lower() not in ("y", "yes"):
+        raise InputError(
+            "nothing was submitted",
+            where="jaxbert launch",
+            fix="Answer y, or give --yes.",
+            code="E-LAUNCH-NOT-CONFIRMED",
+        )
+
+
+def _send(submission: Submission, request: Request, target: Target) -> None:
+    """Writes the files and the record, and runs the commands."""
+    need([command.arguments[0] for command in submission.commands], target.programs)
+    for file in submission.files:
+        with records.permitted(file.path):
+            file.path.parent.mkdir(parents=True, exist_ok=True)
+            if not (file.path.is_file() and file.path.read_bytes() == file.content):
+                write_whole(file.path, file.content)
+            if file.executable:
+                file.path.chmod(0o755)
+    # The record is written before the first command, so that `launch stop` can remove what a failed command leaves.
+    remembered = {name: getattr(request.options, name) for name in target.remembered}
+    records.write(request.workdir, target.name, request.name, remembered)
+    done: list[str] = []
+    for command in submission.commands:
+        execute(command, target.programs, done)
+        done.append(command.does)
+    if is_remote(request.workdir):
+        _copy_record(request.workdir)
+    print(f"sent. Watch it: jaxbert launch status --workdir {request.workdir}")
+
+
+def _copy_record(workdir: str) -> None:
+    """Copies the record into the bucket for other machines; warns if that fails, because the job itself was sent."""
+    why = "gcloud is not on PATH"
+    if shutil.which("gcloud"):
+        done = subprocess.run(records.sent(workdir), stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        if not done.returncode:
+            return
+        why = done.stderr.decode(errors="replace").strip() or f"gcloud failed with exit code {done.returncode}"
+    _log.warning(
+        "The record of this launch was not copied to %s, so only this machine can show and stop the job: %s",
+        workdir,
+        why,
+    )
