@@ -71,7 +71,7 @@ def test_one_that_lives_is_left_alone(tmp_path: Path, elsewhere: None):
         first.storage.renew(first._name, first._content())
 
     time.meanwhile = beat
-    with pytest.raises(InputError, match="E-LEASE-HELD"):
+    with pytest.raises(InputError, match="E-LEASE-TAKEN"):
         lease(tmp_path, time).wait()
     assert 3 * PERIOD <= time.now - 1000 <= 3.5 * PERIOD
     first.check()
@@ -139,7 +139,7 @@ def test_on_this_machine_its_file_lock_tells(tmp_path: Path, lives: bool | None,
     first.take()
     stop(first)
     if seconds is None:
-        with pytest.raises(InputError, match="E-LEASE-HELD"):
+        with pytest.raises(InputError, match="E-LEASE-TAKEN"):
             lease(tmp_path, time).wait(lambda: lives)
         assert time.now == 1000
     else:
@@ -184,7 +184,7 @@ def test_one_that_looked_long_ago_comes_too_late(tmp_path: Path):
     disk.create(f"{DIRECTORY}/000001", b"killed")
     now = Lease(Disk(tmp_path), PERIOD, _after=1)
     now.take()
-    with pytest.raises(InputError, match="E-LEASE-HELD"):
+    with pytest.raises(InputError, match="E-LEASE-TAKEN"):
         late.take()
     now.check()
     now.release()

@@ -1,4 +1,4 @@
-"""What follows from a config: sizes, steps, phases, where rows lie."""
+"""Quantities that follow from a config: sizes, steps, phases, the directories of rows."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from jaxbert.config.schema import MeshConfig, PhaseConfig, RunConfig
 
 
 def mesh_shape(mesh: MeshConfig, devices: int) -> tuple[int, int, int]:
-    """(data, fsdp, tensor) over `devices` devices."""
+    """Returns (data, fsdp, tensor) for a number of devices."""
     data = devices // (mesh.fsdp * mesh.tensor) if mesh.data == -1 else mesh.data
     return data, mesh.fsdp, mesh.tensor
 
 
 def slots(config: RunConfig, phase: PhaseConfig) -> int:
-    """M of a phase: prediction slots a row."""
+    """Returns M of a phase, the prediction slots a row."""
     masked = config.objectives.masked_lm
     return phase.slots or max(1, round((masked.rate if masked else 0.0) * phase.length))
 
 
 def phase_rows(config: RunConfig, phase: PhaseConfig, workdir: Path) -> list[tuple[str | Path, float]]:
-    """(directory or URL, weight) of the rows of a phase: those it names, or those made in the workdir."""
+    """Returns (directory or URL, weight) of the rows of a phase: those it names, or those made in the workdir."""
     if phase.rows:
         return [(source.path, source.weight) for source in phase.rows]
     return [(workdir / "data" / f"rows-{config.data.policy}-{phase.length}", 1.0)]
 
 
 def schedule_start(config: RunConfig, index: int) -> int:
-    """Index of the phase whose schedule phase `index` runs under."""
+    """Returns the index of the phase whose schedule phase `index` follows."""
     while config.phases[index].schedule is None:
         index -= 1
     return index
 
 
 def horizon(config: RunConfig, index: int) -> int:
-    """Steps over which the schedule of phase `index` decays: its own phase and those that continue it."""
+    """Returns the steps over which the schedule of phase `index` decays: its phase and those that continue it."""
     start = schedule_start(config, index)
     schedule = config.phases[start].schedule
     assert schedule is not None
@@ -49,12 +49,12 @@ def horizon(config: RunConfig, index: int) -> int:
 
 
 def total_steps(config: RunConfig) -> int:
-    """Steps of all phases."""
+    """Returns the number of steps of all phases."""
     return sum(phase.steps for phase in config.phases)
 
 
 def phase_at(config: RunConfig, step: int) -> tuple[int, int]:
-    """(phase, step within it) of global step `step`; past the end: (number of phases, 0)."""
+    """Returns (phase, step within it) of a global step; past the end (number of phases, 0)."""
     for index, phase in enumerate(config.phases):
         if step < phase.steps:
             return index, step

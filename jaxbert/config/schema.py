@@ -1,4 +1,4 @@
-"""What a run is: frozen dataclasses. A run is a `RunConfig`; every part of the system takes its own part of it.
+"""The config of a run, as frozen dataclasses. A run is a `RunConfig`, and each part of the system takes one part of it.
 
 Shape letters of the whole repository: B batch, L sequence, D hidden, E embedding, H heads, K head dim, F feed-forward,
 V vocabulary, M masked slots, N layers, A micro-batches.
@@ -132,20 +132,20 @@ class MaskedLMConfig:
     """Masked language modelling (google-research/bert create_pretraining_data.py, but dynamic).
 
     Attributes:
-      weight: of this term in the loss.
-      scheme: which tokens are chosen; `jaxbert.objectives.masking.SCHEMES` has them all: `token` uniform (BERT,
-        RoBERTa), `whole_word`, `ngram` of whole words (ALBERT), `span` of whole words (SpanBERT), `frequency` rare
-        tokens more often (DistilBERT).
-      rate: share of a row's tokens (special tokens counted, never chosen) to predict; at least one a row.
-      mask: share of the chosen that become [MASK].
-      random: share of the chosen that become a randomly drawn id; the rest stays.
-      random_ids: what such an id is drawn from: the whole `vocabulary` uniformly (BERT, ALBERT, DistilBERT), the
+      weight: weight of this term in the loss.
+      scheme: how tokens are chosen, a key of `jaxbert.objectives.masking.SCHEMES`: `token` uniform (BERT, RoBERTa),
+        `whole_word`, `ngram` of whole words (ALBERT), `span` of whole words (SpanBERT), `frequency` rare tokens more
+        often (DistilBERT).
+      rate: share of a row's tokens to predict, at least one a row. Special tokens count but are never chosen.
+      mask: share of the chosen tokens that become [MASK].
+      random: share of the chosen tokens that become a randomly drawn id. The rest keep their ids.
+      random_ids: the ids from which that id is drawn: the whole `vocabulary` uniformly (BERT, ALBERT, DistilBERT), the
         `ordinary` tokens uniformly, without the special ones (RoBERTa), or as often as in the `corpus` (SpanBERT).
-      word_cap: the most pieces a word has; what is longer counts as several (scripts that write no spaces).
-      max_ngram: of `ngram`: words of the longest; a length n has probability proportional to 1/n.
-      span_p, max_span: of `span`: lengths in words are geometric with this parameter, cut at so many and renormalised
-        (0.2 and 10: mean 3.8).
-      smoothing: of `frequency`: a token is drawn with probability proportional to count^-smoothing.
+      word_cap: the most pieces of a word. A longer word counts as several (scripts without spaces have such words).
+      max_ngram: for `ngram`: words of the longest n-gram; a length n has probability proportional to 1/n.
+      span_p, max_span: for `span`: lengths in words are geometric with parameter span_p, cut at max_span words and
+        renormalised (0.2 and 10: mean 3.8).
+      smoothing: for `frequency`: a token is drawn with probability proportional to count^-smoothing.
     """
 
     weight: float = 1.0
@@ -163,18 +163,18 @@ class MaskedLMConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class NextSentenceConfig:
-    """Next sentence prediction: label 0: B follows A, 1: it does not (google-research/bert run_pretraining.py)."""
+    """Next sentence prediction (google-research/bert run_pretraining.py). Label 0: B follows A; 1: B is random."""
 
     weight: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class SentenceOrderConfig:
-    """Sentence order prediction (ALBERT): label 0: A and B are in their order, 1: they are swapped.
+    """Sentence order prediction (ALBERT). Label 0: A and B are in their order; 1: they are swapped.
 
     Attributes:
-      weight: of this term in the loss.
-      swap: share of the pairs that are swapped, drawn anew at each visit.
+      weight: weight of this term in the loss.
+      swap: share of the pairs that are swapped. It is drawn anew at each visit.
     """
 
     weight: float = 1.0
@@ -186,10 +186,10 @@ class SpanBoundaryConfig:
     """The span-boundary objective (SpanBERT): a masked token from the two tokens around its span, and its place in it.
 
     Attributes:
-      weight: of this term in the loss.
-      max_targets: only the first so many tokens of a span are predicted (facebookresearch/SpanBERT: 20; its published
-        command says 15).
-      position_size: width of the embedding of the place in the span (200 there, whatever its flag says).
+      weight: weight of this term in the loss.
+      max_targets: number of tokens of a span that are predicted, from its first one (facebookresearch/SpanBERT: 20; its
+        published command says 15).
+      position_size: width of the embedding of the place in the span (that repository uses 200 and ignores its flag).
     """
 
     weight: float = 1.0
@@ -202,17 +202,17 @@ class DistillationConfig:
     """Distillation from a teacher that sees the same corrupted rows (DistilBERT: Sanh et al. 2019, and its code).
 
     Attributes:
-      teacher: MODEL of the same vocabulary, of any family; or `config:NAME`: the run of that config on the same source,
-        which is trained first, in WORKDIR-teacher.
-      encoder: the teacher's, as found there; set when the run begins.
+      teacher: MODEL of the same vocabulary, of any family; or `config:NAME`, which first trains the run of that config
+        on the same source, in WORKDIR-teacher.
+      encoder: the teacher's encoder. The run sets it when it begins.
       soft: weight of the soft targets: KL(teacher || student) of the distributions at `temperature`, times its square.
       cosine: weight of 1 - cosine of the last hidden states; a student of another width is projected to the teacher's.
-      temperature: of the soft targets.
-      over: the tokens that both count: `all` real ones, as in the original by default, or the `masked` ones.
-      layers: the teacher's layers from which the student's start, counted from 0, one each; none: a random start.
-        Embeddings and the output bias come from the teacher too.
-      transform: start the masked-LM head's transform from the teacher's as well (the original's --vocab_transform).
-      chunk: positions of a row whose logits exist at once, (B, chunk, V).
+      temperature: temperature of the soft targets.
+      over: the tokens that both terms count: `all` real ones, the original's default, or the `masked` ones.
+      layers: the teacher's layers from which the student's layers start, one each, counted from 0. Without any, the
+        student starts at random. With them, embeddings and output bias come from the teacher too.
+      transform: start the masked-LM head's transform from the teacher's too (the original's --vocab_transform).
+      chunk: positions of a row whose logits are in memory at once, (B, chunk, V).
     """
 
     teacher: str = ""
@@ -285,18 +285,18 @@ class ScheduleConfig:
     """The learning rate as a function of the step.
 
     Attributes:
-      kind: what follows the warm-up: `linear` falls to `end`; `polynomial` falls as (1 - t)^power (NVIDIA's LAMB: 0.5);
+      kind: after the warm-up, `linear` falls to `end`; `polynomial` falls as (1 - t)^power (NVIDIA's LAMB: 0.5);
         `wsd` (warm-up, stable, decay) stays at the peak and falls over the last `decay_steps`, as (1 - t)^power;
         `inverse_sqrt` falls as sqrt(warm-up / step), without end; `constant` stays.
       peak: rate at the end of the warm-up.
       warmup_steps: linear rise from 0.
       end: rate at the last step.
       total_steps: the horizon of the decay; 0 takes the steps of the phase (and of those that continue its schedule).
-      decay_from: of `linear` and `polynomial`. `zero`: the decay runs from step 0 and the warm-up overrides it, with a
+      decay_from: for `linear` and `polynomial`. `zero`: the decay runs from step 0 and the warm-up overrides it, with a
         jump where it ends (google-research/bert optimization.py, NVIDIA schedulers.py); `warmup`: the decay starts at
         the peak.
-      power: of `polynomial` and `wsd`.
-      decay_steps: of `wsd`.
+      power: for `polynomial` and `wsd`.
+      decay_steps: for `wsd`: the last steps, in which the rate falls.
       first_step: the count at the first update: 0, whose rate is 0 in a warm-up (google-research/bert), or 1 (NVIDIA).
     """
 
@@ -321,17 +321,17 @@ class RowsSource:
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseConfig:
-    """A stretch of the run with one kind of batch.
+    """A part of the run with one kind of batch.
 
     Attributes:
-      rows: where its batches come from; empty: made from `DataConfig.source`, in the workdir.
+      rows: directories or URLs of its rows; if empty, the run makes rows from `DataConfig.source` in the workdir.
       length: L of its rows.
       batch_size: B, rows of a global batch over all devices and micro-batches.
       steps: optimizer steps.
       accumulation: micro-batches a step; must divide B.
       slots: M, prediction slots a row; 0 takes round(rate x L).
       schedule: None continues the previous phase's schedule.
-      moments: what the hand-over does to the optimizer's moments and its own step count (a first phase ignores it).
+      moments: the optimizer's moments and step count at the start of the phase (a first phase ignores it).
     """
 
     name: str = "main"
@@ -347,17 +347,17 @@ class PhaseConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """How rows are made when a phase names none: `jaxbert tokenizer`, `prepare` and `rows` with these arguments.
+    """The arguments of `jaxbert tokenizer`, `prepare` and `rows` for a phase that names no rows.
 
     Attributes:
       source: SOURCE string (see README); empty: every phase must name its rows.
-      tokenizer: a directory; empty: the initial model's, or one is trained on the source's train split, to
-        `EncoderConfig.vocab_size` pieces.
-      tokenizer_kind: of a trained one.
-      lowercase: of a trained one: BERT's uncased normalisation.
-      policy: rows policy; checked against what the objectives ask for.
-      validation_fraction: share of documents held out, chosen by hash (sources with a split of their own ignore it).
-      short_rows: of pairs: probability that a row's target length is drawn at random (classic: 0.1).
+      tokenizer: a directory. If empty, the run takes the initial model's tokenizer, or trains one with
+        `EncoderConfig.vocab_size` pieces on the source's train split.
+      tokenizer_kind: kind of a trained tokenizer.
+      lowercase: whether a trained tokenizer has BERT's uncased normalisation.
+      policy: rows policy. Each objective checks that it can learn from such rows.
+      validation_fraction: share of documents held out, chosen by hash (sources that have splits ignore it).
+      short_rows: for pairs: probability that a row's target length is drawn at random (classic: 0.1).
       copies: passes over the corpus with other pairings (the original's dupe_factor; masks are dynamic anyway).
       shuffle_window: shards that are shuffled together (the second level of the order).
     """
@@ -375,12 +375,12 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class MeshConfig:
-    """Devices as (data, fsdp, tensor), and how arrays lie on them. -1 on `data`: all that is left.
+    """The mesh of devices, (data, fsdp, tensor), and the layout of arrays on it. `data` -1 takes all devices left.
 
     Attributes:
       layout: `replicated`; `zero1` (moments sharded over `fsdp`); `fsdp` (parameters too); `fsdp_tensor` (heads,
-        feed-forward and vocabulary over `tensor` too); `auto`: the fastest of those that fit, as `jaxbert plan` has it,
-        with `fsdp` and `tensor` where they are left at 1.
+        feed-forward and vocabulary over `tensor` too); `auto`: the fastest one that fits by `jaxbert plan`, which also
+        chooses `fsdp` and `tensor` where they are 1.
     """
 
     data: int = -1
@@ -393,8 +393,8 @@ class MeshConfig:
 class NumericsConfig:
     """Attributes:
     dtype: of activations and of weights in use; `auto` is bfloat16 on TPU and GPU, float32 on CPU. Parameters, softmax,
-      LayerNorm, loss and optimizer are float32 always.
-    deterministic: ask the GPU compiler for deterministic kernels (the bitwise promise needs it there).
+      LayerNorm, loss and optimizer are always float32.
+    deterministic: ask XLA for deterministic kernels on a GPU. A resumed run gives the same bits there only with them.
     """
 
     dtype: Dtype = "auto"
@@ -404,9 +404,9 @@ class NumericsConfig:
 @dataclass(frozen=True, kw_only=True)
 class CheckpointConfig:
     """Attributes:
-    every_steps: how often (also at the end of each phase, of the run, and on SIGTERM and SIGINT).
-    keep: newest verified steps that stay; at least 3, so that a damaged one leaves a good one behind it.
-    keep_best: the step with the lowest validation loss stays too.
+    every_steps: steps between checkpoints. The end of a phase, SIGTERM and SIGINT also make one.
+    keep: number of the newest steps to keep; at least 3, so that a good one is left when one is damaged.
+    keep_best: also keep the step with the lowest validation loss.
     """
 
     every_steps: int = 1000
@@ -417,13 +417,13 @@ class CheckpointConfig:
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
     """Attributes:
-    every_steps: 0 evaluates only at the end of the run.
-    batch_size: rows a batch; fixed, because the fixed masks belong to (batch, row).
-    batches: at most so many; 0 takes the whole validation split.
-    mask_rate: share of tokens masked in evaluation, whatever training masks, so that runs compare.
-    masking: how they are chosen: as in `training`, or by `token` (then runs of different schemes compare).
-    seed: of the fixed masks.
-    patience: stop early after so many evaluations without a lower loss; 0 never does.
+    every_steps: steps between evaluations; 0 evaluates only at the end of the run.
+    batch_size: rows a batch. It is fixed, because the fixed masks belong to (batch, row).
+    batches: at most this many batches; 0 takes the whole validation split.
+    mask_rate: share of tokens masked in evaluation. It does not follow training, so that runs compare.
+    masking: choose these tokens as in `training`, or by `token`, so that runs of different schemes compare.
+    seed: seed of the fixed masks.
+    patience: stop early after this many evaluations without a lower loss; 0 never stops early.
     """
 
     every_steps: int = 1000
@@ -438,10 +438,10 @@ class EvaluationConfig:
 @dataclass(frozen=True, kw_only=True)
 class LoggingConfig:
     """Attributes:
-    every_steps: how often a line is written to metrics.jsonl, telemetry.jsonl and the terminal.
+    every_steps: steps between lines in metrics.jsonl, telemetry.jsonl and on the terminal.
     tensorboard: also write event files.
-    price_per_hour: of the whole mesh, in `currency`; 0 leaves money out.
-    watts: assumed power of the whole machine where no meter is readable; labelled estimated; 0 leaves it out.
+    price_per_hour: price of the whole mesh, in `currency`; 0 leaves money out.
+    watts: power of the whole machine where no meter can be read. Its figures are labelled estimated; 0 leaves it out.
     """
 
     every_steps: int = 50
@@ -454,9 +454,10 @@ class LoggingConfig:
 @dataclass(frozen=True, kw_only=True)
 class GuardConfig:
     """Attributes:
-    max_skipped: so many non-finite steps in a row end the run with exit 4.
-    hang_minutes: a step, a batch of an evaluation or a checkpoint that takes longer ends the process with exit 3: a
-      collective whose other side has gone would wait for ever. Half an hour more where a step is compiled; 0: never.
+    max_skipped: this many non-finite steps in a row end the run with exit 4.
+    hang_minutes: a step, a batch of an evaluation or a checkpoint that takes longer ends the process with exit 3,
+      because a collective waits for ever when its other side has gone. A step that is compiled has half an hour more.
+      0 sets no limit.
     """
 
     max_skipped: int = 10
@@ -468,15 +469,15 @@ class RunConfig:
     """One pretraining run: phases in one workdir.
 
     Attributes:
-      name: for people.
-      init: MODEL whose parameters the run starts from (`--init`); empty starts at random.
-      inherit: what the config takes from that model when the run begins, before `--set`
-        (`jaxbert.run.initial.inherit`): its `encoder`, or `all`: the objectives that its family pretrains with, the
-        rows' policy and lengths too. The config that the run saves is complete and says `nothing`.
-      init_vocabulary: `same`: the rows are of the initial model's vocabulary. `new` (`--tokenizer`): of another, whose
-        embeddings start from the old ones (`jaxbert.text.transfer`).
-      init_positions: where the encoder has more positions than the initial model: `refuse`; `tile` its table again
-        and again, as Longformer did (Beltagy et al. 2020, section 5); or `interpolate` it linearly.
+      name: a name for people.
+      init: MODEL whose parameters the run starts from (`--init`). If empty, the run starts at random.
+      inherit: the part of the config that comes from that model when the run begins, before `--set`
+        (`jaxbert.run.inherit`): its `encoder`, or `all`, which adds the objectives of its family's pretraining and the
+        policy and lengths of the rows. The config that the run saves is complete and says `nothing`.
+      init_vocabulary: `same`: the rows have the initial model's vocabulary. `new` (`--tokenizer`): they have another
+        one, whose embeddings start from the old ones (`jaxbert.text.transfer`).
+      init_positions: the start of positions that the initial model lacks: `refuse` the run; `tile` the model's table
+        again and again, as Longformer did (Beltagy et al. 2020, section 5); or `interpolate` it linearly.
     """
 
     name: str

@@ -279,7 +279,7 @@ def _taken(owner: Owner | None, place: str) -> InputError:
         f"another process ({owner or 'unknown'}) is training here",
         where=place,
         fix="Wait for it, or stop it first.",
-        code="E-LEASE-HELD",
+        code="E-LEASE-TAKEN",
     )
 
 

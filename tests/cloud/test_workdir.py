@@ -110,7 +110,7 @@ def test_another_run_is_not_replaced(bucket: str, rows: Path, capsys: pytest.Cap
     assert main(arguments(url, rows, "phases.0.steps=2", "seed=9")) == 2
     assert url in capsys.readouterr().err
     assert main([*arguments(url, rows, "phases.0.steps=2", "seed=9"), "--overwrite"]) == 2
-    assert "not replaced" in capsys.readouterr().err
+    assert "E-WORKDIR-OTHER-RUN" in capsys.readouterr().err
     assert Bucket(url).files() == before
 
 

@@ -145,7 +145,7 @@ def test_spanberts_archive_with_heads(tmp_path: Path, described: bool) -> None:
         del published["model_type"], published["architectures"]
     (tmp_path / "config.json").write_text(json.dumps(published))
 
-    loaded = jaxbert.load(tmp_path, note=silent)
+    loaded = jaxbert.load(tmp_path)
     assert tuple(loaded.params) == ("encoder", *heads)
     same(loaded.params, params)
     hidden = loaded.encode(loaded.params, jnp.ones((2, 7), jnp.int32))

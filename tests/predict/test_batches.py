@@ -11,7 +11,7 @@ import pytest
 
 from jaxbert.errors import InputError
 from jaxbert.use import batches
-from jaxbert.use.batches import Batch, check_limits, choose_widths, dispatch, pack, windows
+from jaxbert.use.batches import Packed, check_limits, choose_widths, dispatch, pack, windows
 from jaxbert.use.library import Loaded
 
 PAD = 0
@@ -24,7 +24,7 @@ def some_ids(number: int, longest: int, seed: int = 0) -> list[list[int]]:
     return [rng.integers(1, 1000, length).tolist() for length in lengths]
 
 
-def unpacked(packed: list[Batch], number: int) -> list[list[int]]:
+def unpacked(packed: list[Packed], number: int) -> list[list[int]]:
     """The texts in batches, by index; fails where one stands there twice."""
     found: dict[int, list[int]] = {}
     for batch in packed:
@@ -119,22 +119,24 @@ def test_dispatch_gives_results_in_order_a_thread_a_shape() -> None:
     assert len({batch.shape for batch in packed}) > 1
     where: dict[tuple[int, int], set[int]] = {}
 
-    def compute(batch: Batch) -> Batch:
+    def compute(batch: Packed) -> Packed:
         where.setdefault(batch.shape, set()).add(threading.get_ident())
         return batch
 
     assert all(found is batch for found, batch in zip(dispatch(packed, compute), packed, strict=True))
     assert {len(threads) for threads in where.values()} == {1}
 
-    def fails(batch: Batch) -> None:
+    def fails(batch: Packed) -> None:
         raise KeyError("of the thread")
 
     with pytest.raises(KeyError, match="of the thread"):
         dispatch(packed, fails)
 
 
-@pytest.mark.parametrize(("length", "tokens", "where"), [(2, 1, "max length"), (151, 1, "max length"), (3, 0, "batch")])
-def test_limits(model: Loaded, length: int, tokens: int, where: str) -> None:
+@pytest.mark.parametrize(
+    ("length", "tokens", "code"), [(2, 1, "E-EMBED-LENGTH"), (151, 1, "E-EMBED-LENGTH"), (3, 0, "E-EMBED-BATCH")]
+)
+def test_limits(model: Loaded, length: int, tokens: int, code: str) -> None:
     assert check_limits(model, None, 7) == (150, 7)
-    with pytest.raises(InputError, match=where):
+    with pytest.raises(InputError, match=code):
         check_limits(model, length, tokens)

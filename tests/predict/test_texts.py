@@ -58,7 +58,7 @@ def test_standard_input() -> None:
     [
         ("nowhere", None, "no such file"),
         ("nowhere.jsonl", None, "no file matches"),
-        ("a.txt#text", b"a", "#text on a file that is no .jsonl"),
+        ("a.txt#text", b"a", "#text.*E-SOURCE-OPTION"),
         ("a.txt", b"\xff\xfea", "UTF-16"),
         ("a.gz", b"not packed", "damaged or mislabelled"),
         ("a.jsonl", b"no json\n", "not JSON"),

@@ -40,7 +40,7 @@ BAD: dict[str, tuple[Callable[[Path], list[str]], Words]] = {
     ),
     "a file where a directory is due": (
         lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/empty.txt"],
-        ["empty.txt", "directory"],
+        ["empty.txt", "E-WORKDIR-FILE"],
     ),
     "no tokenizer there": (
         lambda at: ["prepare", f"text:{at}/corpus.txt", "--tokenizer", f"{at}/folder", "--out", f"{at}/new"],
@@ -93,15 +93,15 @@ BAD: dict[str, tuple[Callable[[Path], list[str]], Words]] = {
     ),
     "a workdir of something else": (
         lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/records"],
-        ["records", "no run's workdir"],
+        ["records", "E-WORKDIR-FOREIGN"],
     ),
     "a workdir of something else, with --overwrite": (
         lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/records", "--overwrite"],
-        ["records", "no run's workdir"],
+        ["records", "E-WORKDIR-FOREIGN"],
     ),
     "a workdir of another run": (
         lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/old"],
-        ["old", "seed: 9 -> 0"],
+        ["old", "seed: 9 -> 0", "E-WORKDIR-OTHER-RUN"],
     ),
     "no source": (
         lambda at: [
@@ -119,11 +119,11 @@ BAD: dict[str, tuple[Callable[[Path], list[str]], Words]] = {
     ),
     "rows inside the workdir that is replaced": (
         lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/old", "--overwrite", "--data", f"{at}/old/data"],
-        ["old/data", "replace"],
+        ["old/data", "E-WORKDIR-INPUT"],
     ),
     "rows with another tokenizer beside them": (
         lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--data", f"{at}/swapped"],
-        ["swapped", "tokenizer"],
+        ["swapped", "E-ROWS-TOKENIZER"],
     ),
     "an initial model of another size": (
         lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--init", f"{at}/folder"],
@@ -181,9 +181,9 @@ BAD: dict[str, tuple[Callable[[Path], list[str]], Words]] = {
     ),
     "a student without a teacher": (
         lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "objectives.distillation=default"],
-        ["no teacher", "distillation.teacher"],
+        ["E-CONFIG-RULE", "distillation.teacher"],
     ),
-    "a teacher that is not there": (lambda at: distilled(at, f"{at}/nothing"), ["nothing", "no such model"]),
+    "a teacher that is not there": (lambda at: distilled(at, f"{at}/nothing"), ["nothing", "E-MODEL-MISSING"]),
     "a teacher of a vocabulary of another size": (
         lambda at: distilled(at, f"{at}/teacher", "encoder.vocab_size=190"),
         ["vocabulary", "190"],
@@ -194,7 +194,7 @@ BAD: dict[str, tuple[Callable[[Path], list[str]], Words]] = {
     ),
     "a teacher to be trained, and rows that are there": (
         lambda at: distilled(at, f"config:{at}/first.json", rows=f"{at}/rows-segment_pair-32"),
-        ["trained first", "rows-segment_pair-32"],
+        ["E-RUN-TEACHER-VOCABULARY", "rows-segment_pair-32"],
     ),
     "an unknown config of a teacher": (lambda at: distilled(at, "config:bert_tinny"), ["bert_tinny", "bert_tiny"]),
     "a head that the family has no place for": (
@@ -240,11 +240,11 @@ BAD: dict[str, tuple[Callable[[Path], list[str]], Words]] = {
     ),
     "a layer too many": (
         lambda at: distilled(at, f"{at}/teacher", "objectives.distillation.layers=[0,1,1]"),
-        ["3 layers", "2 of the student"],
+        ["3 layers", "2 of the student", "E-CONFIG-RULE"],
     ),
     "layers of another width": (
         lambda at: distilled(at, f"{at}/teacher", "objectives.distillation.layers=[0,1]", "encoder.hidden_size=16"),
-        ["hidden_size is 16", "layers=[]"],
+        ["hidden_size is 16", "layers=[]", "E-CONFIG-RULE"],
     ),
     "one token type for pairs": (
         lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "encoder.type_vocab_size=1"],
@@ -252,7 +252,7 @@ BAD: dict[str, tuple[Callable[[Path], list[str]], Words]] = {
     ),
     "no permission": (
         lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/locked/new"],
-        ["permission", "locked"],
+        ["E-WORKDIR-PERMISSION", "locked"],
     ),
     "no such model": (lambda at: ["evaluate", f"{at}/nothing"], ["nothing"]),
     "a model without checkpoints": (lambda at: ["fill-mask", f"{at}/folder", "a [MASK]"], ["folder"]),

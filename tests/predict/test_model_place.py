@@ -1,0 +1,97 @@
+"""MODEL in every place: directories, runs, and URLs, here of fsspec's filesystem in memory. Buckets: tests/cloud."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+
+import jaxbert
+from jaxbert.config import RunConfig, save_json
+from jaxbert.errors import InputError
+from jaxbert.stores.steps import write_manifest
+from jaxbert.use.library import Loaded
+from jaxbert.use.model_place import ModelPlace, find_model, local_copy
+
+
+@pytest.fixture
+def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of an empty bucket."""
+    monkeypatch.setenv("JAXBERT_CACHE", str(tmp_path / "cache"))
+    files = fsspec.filesystem("memory")
+    yield "memory://bucket"
+    files.rm("/bucket", recursive=True)
+
+
+def put(place: Path, url: str) -> None:
+    fsspec.filesystem("memory").put(f"{place}/", f"{url.removeprefix('memory:/')}/", recursive=True)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A workdir with three checkpoints that hold nothing but a file; the first is the best."""
+    workdir = tmp_path / "run"
+    for step, loss in ((10, 1.0), (20, 2.0), (30, None)):
+        (workdir / "checkpoints" / str(step)).mkdir(parents=True)
+        (workdir / "checkpoints" / str(step) / "array").write_bytes(b"x" * step)
+        write_manifest(workdir, step, {"validation_loss": loss})
+    save_json(RunConfig(name="run"), workdir / "config.json")
+    return workdir
+
+
+def test_directories(directory: Path, run: Path) -> None:
+    assert find_model(directory) == ModelPlace(str(directory), directory, run=False)
+    assert find_model(str(run)) == ModelPlace(str(run), run, run=True)
+    assert find_model(run / "checkpoints" / "20") == ModelPlace(str(run / "checkpoints/20"), run, run=True, step=20)
+
+
+def test_what_is_no_model(run: Path, tmp_path: Path) -> None:
+    (run / "checkpoints" / "newest").mkdir()
+    (tmp_path / "empty").mkdir()
+    for place, code in (
+        (run / "checkpoints" / "99", "E-MODEL-MISSING"),
+        (run / "checkpoints" / "newest", "E-MODEL-STEP"),
+        (tmp_path / "empty", "E-MODEL-NONE"),
+        (tmp_path / "nowhere", "E-MODEL-MISSING"),
+    ):
+        with pytest.raises(InputError, match=code):
+            find_model(place)
+
+
+def test_a_published_model_at_a_url_is_loaded(directory: Path, url: str, model: Loaded) -> None:
+    put(directory, f"{url}/model")
+    loaded = jaxbert.load(f"{url}/model")
+    assert loaded.source == f"{url}/model" and loaded.step is None and loaded.path is not None
+    batch = model.batch(["w1 w2 [MASK]"])
+    np.testing.assert_allclose(
+        loaded.encode(loaded.params, **batch), model.encode(model.params, **batch), rtol=1e-5, atol=1e-6
+    )
+    # A second call finds the copy, and what has changed since.
+    fsspec.filesystem("memory").rm_file("/bucket/model/vocab.txt")
+    fsspec.filesystem("memory").rm_file("/bucket/model/tokenizer.json")
+    assert jaxbert.load(f"{url}/model/").tokenizer is None
+
+
+def test_a_run_at_a_url_brings_its_best_and_newest_checkpoint_or_the_one_that_is_named(run: Path, url: str) -> None:
+    put(run, f"{url}/run")
+
+    def steps(place: Path) -> list[str]:
+        return sorted(path.parent.name for path in place.glob("checkpoints/*/array"))
+
+    found = find_model(f"{url}/run")
+    assert (found.run, found.step, steps(found.path)) == (True, None, ["10", "30"])
+    assert sorted(path.parent.name for path in found.path.glob("checkpoints/*/manifest.json")) == ["10", "30"]
+    named = find_model(f"{url}/run/checkpoints/20")
+    assert (named.run, named.step, named.path) == (True, 20, found.path) and "20" in steps(named.path)
+    assert (named.path / "checkpoints/20/array").read_bytes() == b"x" * 20
+
+
+def test_nothing_at_a_url(url: str) -> None:
+    fsspec.filesystem("memory").pipe_file("/bucket/other", b"x")
+    with pytest.raises(InputError, match="E-MODEL-URL"):
+        local_copy(f"{url}/nothing")
+    with pytest.raises(InputError, match="E-MODEL-URL"):
+        jaxbert.load(f"{url}/nothing")
