@@ -447,6 +447,13 @@ def _load_run(name: str, workdir: Path, step: int | None) -> Loaded:
     from jaxbert.stores.checkpoint import default_step, load_params
 
     config = load_json(workdir / "config.json")
+    if config.task.name != "pretraining":
+        raise InputError(
+            f"the run learned the task {config.task.name}, whose parameters are not an encoder with heads",
+            where=name,
+            fix="Give a run of the task pretraining; `jaxbert evaluate` and `jaxbert report` take runs of any task.",
+            code="E-MODEL-TASK",
+        )
     heads = heads_of(make_objectives(config.objectives, config.encoder, length=config.phases[0].length, slots=1))
     mesh = single_device_mesh()
     step = default_step(workdir) if step is None else step
