@@ -48,6 +48,7 @@ from jaxbert.run.pretrain import pretrain
 from jaxbert.tasks import TASKS
 from jaxbert.training.optim import OPTIMIZERS
 from jaxbert.training.step import build
+from jaxbert.use.library import load
 from tests.convert.comparison import published_of
 from tests.tasks import token_targets
 
@@ -237,6 +238,8 @@ def test_a_task_needs_its_file_and_one_line(monkeypatch, small_rows, tmp_path):
     np.testing.assert_allclose(
         evaluate(str(tmp_path / "run"))["correlation"], trained["validation_correlation"], rtol=1e-4
     )
+    with pytest.raises(InputError, match="E-MODEL-TASK"):
+        load(tmp_path / "run")
     with pytest.raises(InputError, match=r"'perod'.*Did you mean period"):
         apply_overrides(config, ["task.perod=3"])
     with pytest.raises(InputError, match=r"Did you mean token_targets.*E-CONFIG-NAME"):

@@ -1,7 +1,8 @@
-"""Distillation: soft targets and hidden states of a teacher that sees the same corrupted rows (DistilBERT).
+"""Distillation: soft targets and hidden states of a teacher that sees the same masked rows (DistilBERT).
 
-Sanh et al. 2019, and the code in Hugging Face's examples/research_projects/distillation. Its third term, the masked LM,
-is that objective's own. The teacher's parameters are `frozen["teacher"]`: sharded, bfloat16, never checkpointed.
+Sources: Sanh et al. 2019, and the code in Hugging Face's examples/research_projects/distillation. The third term there,
+the masked LM, is an objective by itself here. `frozen["teacher"]` holds the teacher's parameters: sharded, bfloat16,
+never checkpointed.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from jaxbert.objectives.base import Batch, Frozen, Term
 class Distillation:
     """Terms `soft_targets` and `cosine`, over all real tokens or over the masked ones.
 
-    soft_targets: T^2 KL(softmax(teacher / T) || softmax(student / T)), mean over the tokens. cosine: 1 - cosine of the
-    last hidden states, mean over the tokens, the student's projected where its width is another.
+    soft_targets: T^2 KL(softmax(teacher / T) || softmax(student / T)), mean over the tokens.
+    cosine: 1 - cosine of the last hidden states, mean over the tokens. A student of another width than the teacher is
+    projected to the teacher's width.
     """
 
     config: ClassVar[type] = DistillationConfig
@@ -86,7 +88,7 @@ class Distillation:
         return batch["slot_weight"] if self.settings.over == "masked" else (batch["group"] > 0).astype(jnp.float32)
 
     def _soft(self, model: Model, params: Params, given: Params, x_BSD: jax.Array, t_BSD: jax.Array) -> jax.Array:
-        """The soft-target loss of each of S tokens, (B, S)."""
+        """Returns the soft-target loss of each of S tokens, (B, S)."""
         size, scale = self.teacher.config.vocab_size, 1 / self.settings.temperature
         teacher_BSV = jax.lax.stop_gradient(self.teacher.masked_lm(given, t_BSD))
         student_BSV = model.masked_lm(params, x_BSD)
@@ -95,7 +97,7 @@ class Distillation:
     def _in_chunks(
         self, model: Model, params: Params, given: Params, x_BLD: jax.Array, t_BLD: jax.Array, weight_BL: jax.Array
     ) -> jax.Array:
-        """Sum of the soft-target loss over all positions, a stretch of them at a time: (B, chunk, V) is the largest."""
+        """Returns the sum of the soft-target loss over all positions. Computes one stretch at a time: (B, chunk, V)."""
 
         @jax.checkpoint
         def stretch(x_BSD: jax.Array, t_BSD: jax.Array, weight_BS: jax.Array) -> jax.Array:
@@ -109,7 +111,7 @@ class Distillation:
         return jax.lax.scan(body, zero, parts)[0]
 
     def _cut(self, values: jax.Array) -> jax.Array:
-        """(B, L, ...) as (L / chunk, B, chunk, ...), the last stretch filled up with 0, whose weight is 0."""
+        """Returns (B, L, ...) as (L / chunk, B, chunk, ...). Zeros, whose weight is 0, fill up the last stretch."""
         rows, length, *rest = values.shape
         missing = -length % self.chunk
         values = jnp.pad(values, [(0, 0), (0, missing), *((0, 0) for _ in rest)])
@@ -117,14 +119,14 @@ class Distillation:
 
 
 def teacher_model(config: DistillationConfig, student: EncoderConfig) -> Model:
-    """The teacher's functions; its vocabulary is padded as the student's is."""
+    """Returns the teacher's model, with the vocabulary padded as that of the student."""
     if config.encoder is None:
-        raise ValueError("the teacher's encoder is not known yet: see jaxbert.run.teacher.resolve")
+        raise ValueError("the teacher's encoder is not known yet: call jaxbert.run.teacher.resolve first")
     return Model(dataclasses.replace(config.encoder, vocab_multiple=student.vocab_multiple), ("masked_lm",))
 
 
 def divergence(p_BSV: jax.Array, q_BSV: jax.Array, scale: float, size: int) -> jax.Array:
-    """KL(softmax(scale p) || softmax(scale q)) over the first `size` of the vocabulary, (B, S)."""
+    """Returns KL(softmax(scale p) || softmax(scale q)) over the first `size` entries of the vocabulary, (B, S)."""
     real_V = jnp.arange(p_BSV.shape[-1]) < size
     log_p_BSV, log_q_BSV = _log_softmax(p_BSV * scale, real_V), _log_softmax(q_BSV * scale, real_V)
     terms_BSV = jnp.exp(log_p_BSV) * (log_p_BSV - log_q_BSV)
@@ -132,7 +134,7 @@ def divergence(p_BSV: jax.Array, q_BSV: jax.Array, scale: float, size: int) -> j
 
 
 def _log_softmax(z_BSV: jax.Array, real_V: jax.Array) -> jax.Array:
-    """Over the real entries; 0 at the others."""
+    """Returns the log softmax over the real entries, and 0 at the others."""
     z_BSV = jnp.where(real_V, z_BSV, -jnp.inf)
     top_BS1 = jax.lax.stop_gradient(z_BSV.max(-1, keepdims=True))
     log_sum_BS1 = jnp.log(jnp.exp(z_BSV - top_BS1).sum(-1, keepdims=True)) + top_BS1
@@ -140,7 +142,7 @@ def _log_softmax(z_BSV: jax.Array, real_V: jax.Array) -> jax.Array:
 
 
 def cosine(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Cosine over the last axis, in float32 at the least."""
+    """Returns the cosine over the last axis, in float32 or wider."""
     wide = jnp.promote_types(a.dtype, jnp.float32)
     a, b = a.astype(wide), b.astype(wide)
     norms = jnp.sqrt((a * a).sum(-1) * (b * b).sum(-1))

@@ -1,4 +1,4 @@
-"""Masked language modelling: a fixed number of slots a row, gathered before the vocabulary projection."""
+"""Masked language modelling: a fixed number of slots per row, gathered before the vocabulary projection."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from jaxbert.objectives.base import Batch, Frozen, Term
 
 
 class MaskedLM:
-    """Adds `slots`, `labels` and `slot_weight`, each (B, M), to the batch and corrupts its tokens.
+    """Adds `slots`, `labels` and `slot_weight`, each (B, M), to the batch and masks its tokens.
 
     Args:
       config: rate and replacement.
-      encoder: for the vocabulary size.
+      encoder: gives the vocabulary size.
       length: L of the rows.
       slots: M.
     """
@@ -103,7 +103,7 @@ class MaskedLM:
 
 
 def _first_of_span(chosen_BL: jax.Array, position_BM: jax.Array) -> jax.Array:
-    """The slot of the first token of each slot's span: slots ascend, and all tokens of a span have one."""
+    """The slot of the first token of each slot's span. Slots ascend, and every token of a span has one."""
     first_BM = jnp.take_along_axis(masking.runs(chosen_BL)[0], position_BM, axis=1)
     slot_M = jnp.arange(position_BM.shape[1], dtype=jnp.int32)
     return jnp.maximum(slot_M - (position_BM - first_BM), 0)
@@ -111,9 +111,9 @@ def _first_of_span(chosen_BL: jax.Array, position_BM: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def cross_entropy(z: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """-log softmax(z)[label] and whether the label has the highest logit, both of shape z.shape[:-1].
+    """Returns -log softmax(z)[label] and whether the label has the highest logit, both of shape z.shape[:-1].
 
-    Reductions over the last axis and comparisons only, so that it may be sharded (a gather along it may not).
+    It uses only comparisons and reductions over the last axis, so that axis may be sharded. A gather could not be.
     """
     return _cross_entropy_forward(z, label)[0]
 
@@ -131,7 +131,7 @@ def _cross_entropy_backward(saved: Any, cotangents: Any) -> tuple[jax.Array, Non
 
 
 def _is_label(z: jax.Array, label: jax.Array) -> jax.Array:
-    """Bool of z's shape, laid out as z is: made whole, it would be gathered along a sharded vocabulary."""
+    """Bool of z's shape in z's layout. Without the layout it would be gathered along a sharded vocabulary."""
     index_V = jnp.arange(z.shape[-1])
     found = spec_of(z)
     if found is not None:

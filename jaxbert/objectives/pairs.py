@@ -1,4 +1,4 @@
-"""Objectives over a pair of segments, from the pooled vector: next sentence, sentence order."""
+"""Objectives that classify a pair of segments from the pooled vector: next sentence, sentence order."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ class NextSentence:
 class SentenceOrder:
     """Label 0: A and B are in their order; 1: they are swapped; -1: no label (ALBERT: Lan et al. 2020).
 
-    Which pairs are swapped is drawn anew at each visit, not once on disk. Rows of policy `ordered_pair` are pure; those
-    of `ordered_pair_mixed` have label 1 already where B is from another document, as in google-research/albert
-    create_pretraining_data.py, and stay as they are.
+    The swaps are drawn anew at each visit, and not once on disk. Rows of the policy `ordered_pair` all have label 0 or
+    -1. Rows of `ordered_pair_mixed` have label 1 where B is from another document, as in google-research/albert
+    create_pretraining_data.py, and these rows are not swapped.
 
-    Must corrupt before what chooses tokens, because it moves them: its line in `OBJECTIVES` comes first.
+    It moves tokens, so its line in `OBJECTIVES` comes before objectives that choose tokens.
     """
 
     config: ClassVar[type] = SentenceOrderConfig
@@ -101,9 +101,9 @@ class SentenceOrder:
 
 
 def swap_segments(batch: Batch) -> Batch:
-    """[CLS] A [SEP] B [SEP] as [CLS] B [SEP] A [SEP]: tokens and types, each (B, L).
+    """Returns tokens and types, each (B, L), of [CLS] B [SEP] A [SEP] for rows [CLS] A [SEP] B [SEP].
 
-    Every segment takes the separator behind it along. B is what has type 1.
+    Each segment keeps the separator behind it. B consists of the tokens of type 1.
     """
     real_BL, types_BL = batch["group"] > 0, batch["types"]
     b_B1 = (real_BL & (types_BL == 1)).sum(axis=1, keepdims=True, dtype=jnp.int32)

@@ -1,8 +1,8 @@
-"""The span-boundary objective: each token of a masked span from the two tokens around it (SpanBERT: Joshi et al. 2020).
+"""The span-boundary objective predicts each token of a masked span from the two tokens around it.
 
-A span is a run of masked tokens; spans that meet are one. A span whose neighbour is no text (a special token, padding,
-another group) has no boundary and is not predicted. The original gathers spans and pads each to 20 tokens, all of whose
-logits it computes; here it is done slot by slot, for the slots that the masked LM has.
+Source: SpanBERT (Joshi et al. 2020). A span is a run of masked tokens; spans that touch are one span. A span whose
+neighbour is no text (a special token, padding, another group) has no boundary and is not predicted. The original
+gathers spans, pads each to 20 tokens and computes all their logits. Here each slot of the masked LM is predicted.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from jaxbert.objectives.masked_lm import cross_entropy
 class SpanBoundary:
     """Adds `span_left`, `span_right`, `span_place` and `span_weight`, each (B, M), beside the masked LM's slots.
 
-    Must corrupt after the masked LM: its line in `OBJECTIVES` comes behind.
+    It prepares the batch after the masked LM, so its line in `OBJECTIVES` comes later.
     """
 
     config: ClassVar[type] = SpanBoundaryConfig

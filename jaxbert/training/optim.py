@@ -1,8 +1,8 @@
 """Optimizers and learning rates, composed from optax parts.
 
-An optimizer here gives the direction of a step; the step applies the rate. All of them are Adam with differences,
- so each is a line in `OPTIMIZERS`. Which parameters are decayed and which have a trust ratio goes by the
-kinds of `jaxbert.core.parameters`.
+An optimizer gives the direction of a step, and the step applies the rate. All are Adam with differences, so each is a
+line in `OPTIMIZERS`. The kinds of `jaxbert.core.parameters` decide which parameters are decayed and which have a
+trust ratio.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NONE: frozenset[ParameterKind] = frozenset()
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """What sets an optimizer of Adam's kin apart.
+    """The differences between an optimizer and Adam.
 
     With m and v the moments, w the parameter, d the weight decay:
 
@@ -120,23 +120,23 @@ def trust_ratio_per_layer(kinds: Collection[ParameterKind]) -> optax.GradientTra
 
 
 def clip_norm(config: OptimizerConfig) -> float:
-    """The bound of the gradient's global norm: the config's, or the variant's own; 0: none."""
+    """Returns the bound of the gradient's global norm: that of the config, or else of the variant; 0: no bound."""
     return OPTIMIZERS[config.name].clip_norm if config.clip_norm is None else config.clip_norm
 
 
 def trusted(config: OptimizerConfig) -> frozenset[ParameterKind]:
-    """Kinds of parameter with a trust ratio."""
+    """Returns the kinds of parameter with a trust ratio."""
     variant = OPTIMIZERS[config.name]
     return _NONE if variant.trusted_if_decayed and config.weight_decay == 0 else variant.trusted
 
 
 def decayed(config: OptimizerConfig) -> frozenset[ParameterKind]:
-    """Kinds of parameter with weight decay."""
+    """Returns the kinds of parameter with weight decay."""
     return OPTIMIZERS[config.name].decayed if config.weight_decay else _NONE
 
 
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
-    """The optimizer's direction: params <- params - rate x direction.
+    """Returns the optimizer's direction: params <- params - rate x direction.
 
     With `clip_scope="micro_batch"` the step has clipped the gradients already.
     """
@@ -153,7 +153,7 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
 
 
 def make_schedule(config: ScheduleConfig, horizon: int) -> Callable[[jax.Array], jax.Array]:
-    """The learning rate, float32 (float64 under x64), as a function of the number of steps done since it began.
+    """Returns the learning rate, float32 (float64 under x64), as a function of the number of steps done since it began.
 
     Args:
       config: its shape.

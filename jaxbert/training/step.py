@@ -234,7 +234,7 @@ def _strided(x: jax.Array, accumulation: int) -> jax.Array:
 
 
 def specs(names: Params, table: Mapping[str, P]) -> Any:
-    """Tree of specs from a tree of dimension names; what lies under `layers` is stacked over N."""
+    """Returns a tree of specs from a tree of dimension names. Parameters under `layers` are stacked over N."""
 
     def one(path: tuple[Any, ...], name: str) -> P:
         return P(None, *table[name]) if is_stacked(path_of(path)) else table[name]
@@ -243,7 +243,7 @@ def specs(names: Params, table: Mapping[str, P]) -> Any:
 
 
 def parameter_table(config: RunConfig) -> str:
-    """One line a parameter: path, shape, spec at rest, whether it is decayed, and over what it has a trust ratio."""
+    """Returns a table with a line for each parameter: path, shape, spec at rest, decay, extent of the trust ratio."""
     layout = LAYOUTS[config.mesh.layout]
     parts = make_task(config, config.phases[0]).parts
     shapes = jax.eval_shape(lambda: parts.init(jax.random.key(0)))
@@ -269,12 +269,12 @@ def parameter_table(config: RunConfig) -> str:
 
 
 def place(tree: Any, to: Any) -> Any:
-    """Each leaf of `tree` in the spec of the same leaf of `to`."""
+    """Returns each leaf of `tree` in the spec of the same leaf of `to`."""
     return jax.tree.map(jax.sharding.reshard, tree, to) if explicit_mesh() else tree
 
 
 def hand_over(config: RunConfig, optimizer_state: Any, phase: int) -> Any:
-    """The optimizer's state as phase `phase` takes it over, by its `moments`."""
+    """Returns the optimizer's state with which phase `phase` begins, by its `moments`."""
     moments = config.phases[phase].moments
     if phase == 0 or moments == "keep":
         return optimizer_state

@@ -439,6 +439,13 @@ def _load_run(place: ModelPlace) -> Loaded:
 
     workdir = place.path
     config = load_json(workdir / "config.json")
+    if config.task.name != "pretraining":
+        raise InputError(
+            f"the run learned the task {config.task.name}, whose parameters are not an encoder with heads",
+            where=name,
+            fix="Give a run of the task pretraining; `jaxbert evaluate` and `jaxbert report` take runs of any task.",
+            code="E-MODEL-TASK",
+        )
     heads = heads_of(make_objectives(config.objectives, config.encoder, length=config.phases[0].length, slots=1))
     mesh = single_device_mesh()
     step = default_step(workdir) if place.step is None else place.step

@@ -1,7 +1,7 @@
-"""Which tokens are predicted, and what stands in their place: decided by random bits, comparisons and whole numbers.
+"""Chooses the tokens to predict and their replacements by random bits, comparisons and whole numbers.
 
-No logarithm, exponential or floating-point transform stands between the bits and a decision, so that the masks are the
-same bits on CPU, GPU and TPU and on every mesh (threefry only). A new scheme is a file here and a line in `SCHEMES`.
+No logarithm, exponential or other floating-point function takes part in a decision. So the masks are the same bits on
+CPU, GPU and TPU and on every mesh (threefry only). A new scheme is a file here and a line in `SCHEMES`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""`frequency`: rare tokens more often, p proportional to count^-0.7 (DistilBERT, after XLM).
+"""`frequency` chooses rare tokens more often, p proportional to count^-0.7 (DistilBERT, after XLM).
 
-Tokens are drawn one after the other without replacement, each with probability proportional to its weight among those
-that are left, in whole-number arithmetic. The original draws ceil(0.15 x tokens) of a whole batch at once; here each
-row has its own budget, so that every row has the same number of slots.
+Tokens are drawn one after the other without replacement, in whole-number arithmetic. Each is drawn with probability
+proportional to its weight among the tokens that are left. The original draws ceil(0.15 x tokens) of a whole batch at
+once. Here each row has a budget, so that every row has the same number of slots.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from jaxbert.objectives.masking.scheme import Candidates
 
 
 def smoothed_weights(count_V: np.ndarray, smoothing: float, length: int) -> np.ndarray:
-    """uint32 (V,): weights proportional to max(count, 1)^-smoothing, so that L of them add up in 32 bits; on the host.
+    """Returns uint32 (V,) on the host: weights proportional to max(count, 1)^-smoothing. L of them add up in 32 bits.
 
-    A token so frequent that its weight would round to 0 has 1.
+    A very frequent token, whose weight would round to 0, has weight 1.
     """
     weight = np.maximum(np.asarray(count_V, np.float64), 1) ** -smoothing
     largest = (2**32 - 1) // length
@@ -56,7 +56,7 @@ def choose_by_frequency(candidates: Candidates, config: MaskedLMConfig, key: jax
 
 
 def _high_product(a: jax.Array, b: jax.Array) -> jax.Array:
-    """The upper 32 bits of the 64 of a x b: for random bits `a` a number below b."""
+    """The upper 32 of the 64 bits of a x b. For random bits `a` this is a random number below b."""
     low = np.uint32(0xFFFF)
     a_low, a_high, b_low, b_high = a & low, a >> 16, b & low, b >> 16
     carried = ((a_low * b_low) >> 16) + a_high * b_low

@@ -1,4 +1,4 @@
-"""`whole_word` and `ngram`: whole words, one by one or up to three in a row (google-research/albert).
+"""`whole_word` and `ngram` choose whole words, one by one or up to three in a row (google-research/albert).
 
 The originals go through the words in random order. At each they draw a length of n words with probability proportional
 to 1/n; they shorten it while it would pass the budget; and they leave it out where even one word would, or where a word
@@ -64,7 +64,7 @@ def choose_ngrams(candidates: Candidates, config: MaskedLMConfig, key: jax.Array
 
 
 def _lengths(ends: list[jax.Array], draw_BL: jax.Array) -> jax.Array:
-    """n of each word's n-gram, int32 (B, L): probability proportional to 1/n among the lengths that are there."""
+    """n of each word's n-gram, int32 (B, L): probability proportional to 1/n among the possible lengths."""
     there_BL = sum((longer > shorter).astype(jnp.int32) for shorter, longer in itertools.pairwise(ends))
     n_BL = jnp.ones_like(draw_BL, jnp.int32)
     for most in range(2, len(ends) + 1):

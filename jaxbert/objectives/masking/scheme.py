@@ -1,4 +1,4 @@
-"""What a masking scheme takes and gives."""
+"""The contract of a masking scheme: its input, and what it chooses."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Candidates(NamedTuple):
     """A global batch to choose from.
 
     Attributes:
-      tokens_BL: clean.
-      maskable_BL: bool, may be chosen: text, no special token, no padding.
+      tokens_BL: clean tokens.
+      maskable_BL: bool, whether a token may be chosen: it is text, and neither a special token nor padding.
       group_BL: attention groups.
       budget_B1: int32, tokens to choose in each row.
       slots: M, the largest budget there can be.
-      tables: `frozen`: word_start bool (V,), and what the scheme asks for.
+      tables: `frozen`: word_start bool (V,), and the tables of the scheme.
     """
 
     tokens_BL: jax.Array
@@ -55,9 +55,9 @@ class Scheme:
 
 
 def ranks(among_BL: jax.Array, key: jax.Array) -> jax.Array:
-    """A random order of the entries of each row that are `among`: uint32, all different; `LAST` for the others.
+    """Returns a random order of the entries of each row that are `among`: uint32, all different; `LAST` elsewhere.
 
-    A random rank above the position: ranks may tie, keys cannot.
+    A key is a random rank with the position in its lower bits. Ranks may tie, keys cannot.
     """
     length = among_BL.shape[1]
     bits = (length - 1).bit_length()
@@ -68,5 +68,5 @@ def ranks(among_BL: jax.Array, key: jax.Array) -> jax.Array:
 
 
 def at_rank(rank_B1: jax.Array, length: int) -> jax.Array:
-    """Positions, int32 (B, 1), that `ranks` put into these keys."""
+    """Returns the positions, int32 (B, 1), that `ranks` put into these keys."""
     return (rank_B1 & np.uint32((1 << (length - 1).bit_length()) - 1)).astype(jnp.int32)

@@ -1,4 +1,4 @@
-"""From chosen tokens to prediction slots, and what stands in the place of the chosen."""
+"""Turns chosen tokens into prediction slots, and replaces the chosen tokens."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from jaxbert.core.sharding import act
 
 
 def budgets(length: int, rate: float, slots: int) -> np.ndarray:
-    """Number of tokens to predict in a row of n real ones, n = 0..L: min(M, max(1, round(rate n))), 0 for an empty row.
+    """Returns the number of tokens to predict in a row of n real tokens, n = 0..L: min(M, max(1, round(rate n))).
 
-    Python's own rounding, as in google-research/bert create_pretraining_data.py; a table, so that no device rounds.
+    An empty row has 0.
+    Python rounds, as in google-research/bert create_pretraining_data.py. The table keeps devices from rounding.
 
     Returns:
       int32 (L + 1,).
@@ -21,7 +22,7 @@ def budgets(length: int, rate: float, slots: int) -> np.ndarray:
 
 
 def to_slots(chosen_BL: jax.Array, slots: int) -> tuple[jax.Array, jax.Array]:
-    """Positions of the chosen tokens in ascending order, (B, M) int32, and which slots are filled, (B, M) bool.
+    """Returns positions of the chosen tokens in ascending order, (B, M) int32, and which slots are filled, (B, M) bool.
 
     An empty slot holds position 0. No row may have more than M chosen.
     """
@@ -45,16 +46,17 @@ def replace(
     first_BM: jax.Array | None = None,
     ids_V: jax.Array | None = None,
 ) -> jax.Array:
-    """The tokens with each filled slot's turned into [MASK] (share `mask`), a random id (share `random`) or left.
+    """Returns the tokens with those of filled slots turned into [MASK] (share `mask`), a random id (share `random`), or
+    left as they are.
 
     Args:
-      tokens_BL: before.
+      tokens_BL: clean tokens.
       position_BM, filled_BM: the slots.
-      key: of the draws.
+      key: key of the draws.
       mask, random: the shares.
-      mask_id: of [MASK].
+      mask_id: id of [MASK].
       vocab_size: V.
-      first_BM: the slot that decides for each slot: the first one of its span; by default each for itself.
+      first_BM: the slot whose draw decides for each slot: the first slot of its span; by default the slot itself.
       ids_V: cumulative shares of the ids, times 2^32, from which a random id is drawn (`cumulative`); by default
         uniformly over the whole vocabulary, special tokens included, as in google-research/bert.
     """
@@ -75,15 +77,15 @@ def replace(
 
 
 def cumulative(weight_V: np.ndarray) -> np.ndarray:
-    """uint32 (V,): below the v-th entry lies the share of the ids 0 .. v in all weight, times 2^32 - 1; on the host."""
+    """Returns uint32 (V,) on the host: entry v is the share of ids 0 .. v in the whole weight, times 2^32 - 1."""
     total = np.cumsum(np.asarray(weight_V, np.float64))
     return np.floor(total / total[-1] * (2**32 - 1)).astype(np.uint32)
 
 
 def _search(cumulative_V: jax.Array, draw_BM: jax.Array) -> jax.Array:
-    """The id under whose share each draw falls: the number of entries at or below it, by bisection.
+    """The id in whose share each draw falls: the number of entries at or below the draw, by bisection.
 
-    The highest draw counts as the one below: it would be the last id, which may have no share.
+    The highest draw counts as the one below it. It would give the last id, which may have no share.
     """
     size = cumulative_V.shape[0]
     draw_BM = jnp.minimum(draw_BM, np.uint32(2**32 - 2))
@@ -98,5 +100,5 @@ def _search(cumulative_V: jax.Array, draw_BM: jax.Array) -> jax.Array:
 
 
 def share(probability: float) -> np.uint32:
-    """Threshold below which a share `probability` of the 32-bit integers lie."""
+    """Returns the threshold that a share `probability` of the 32-bit integers lie below."""
     return np.uint32(min(round(probability * 2**32), 2**32 - 1))

@@ -1,4 +1,4 @@
-"""`span`: spans of whole words with geometric lengths, to an exact budget (facebookresearch/SpanBERT masking.py).
+"""`span` chooses spans of whole words of geometric lengths, to an exact budget (facebookresearch/SpanBERT masking.py).
 
 The original draws a length of 1 to 10 words, p(l) proportional to 0.2 x 0.8^(l-1) (mean 3.8: renormalised; clipping
 would give 4.46), and a token that is not chosen yet; from the begin of its word on it takes l words, or as many as
@@ -22,7 +22,7 @@ from jaxbert.objectives.masking.words import ends_of_words, words
 
 
 def span_probabilities(p: float, longest: int) -> np.ndarray:
-    """Of lengths 1 .. longest, in words: geometric, renormalised; float64 (longest,)."""
+    """Returns the probabilities of lengths 1 .. longest, in words: geometric, renormalised; float64 (longest,)."""
     weight = p * (1 - p) ** np.arange(longest)
     return np.asarray(weight / weight.sum())
 
@@ -59,7 +59,7 @@ def choose_spans(candidates: Candidates, config: MaskedLMConfig, key: jax.Array)
 
 
 def runs(chosen_BL: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(first, last) position, int32 (B, L), of the run of chosen tokens that each chosen token is in."""
+    """Returns the (first, last) position, int32 (B, L), of the run of chosen tokens that each chosen token is in."""
     length = chosen_BL.shape[1]
     index_L = jnp.arange(length, dtype=jnp.int32)
     begins_BL = chosen_BL & ~(jnp.roll(chosen_BL, 1, axis=1) & (index_L > 0))

@@ -1,4 +1,4 @@
-"""`token`: single tokens, uniformly without replacement (BERT, RoBERTa)."""
+"""`token` chooses single tokens, uniformly without replacement (BERT, RoBERTa)."""
 
 from __future__ import annotations
 
