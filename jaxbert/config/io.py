@@ -107,6 +107,8 @@ def from_json(kind: Any, value: Any, where: str) -> Any:
         if not isinstance(value, dict):
             raise _mistyped(value, "an object", where)
         kind = variant(kind, value, where)
+        if hasattr(kind, "upgraded"):
+            value = kind.upgraded(value)
         hints = typing.get_type_hints(kind)
         for key in value:
             if key not in hints:
@@ -150,7 +152,7 @@ def variant(kind: Any, values: Mapping[str, Any], where: str) -> Any:
     default = next(field.default for field in dataclasses.fields(kind) if field.name == key)
     name = values.get(key, default)
     if name == default:
-        return kind
+        return getattr(kind, "VARIANT_DEFAULT", kind)
     if not isinstance(name, str) or name not in registry.names:
         raise InputError(
             f"no {registry.what} is called {name!r}",

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from jaxbert.config import RunConfig, did_you_mean, from_json, scaling, unknown_key
+from jaxbert.config.io import variant
 from jaxbert.errors import InputError
 
 _TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
@@ -58,11 +59,18 @@ def _replace(kind: Any, current: Any, path: list[str], text: str, where: str) ->
         )
     if not dataclasses.is_dataclass(inner):
         raise InputError(f"{name!r} is looked for inside a plain value", where=where, fix="Shorten the key.")
-    hints = typing.get_type_hints(inner)
+    made = variant(inner, {}, where) if current is None else type(current)
+    hints = typing.get_type_hints(made)
     if name not in hints:
         raise unknown_key(name, list(hints), where)
-    part = typing.cast(Any, inner)() if current is None else current
-    return dataclasses.replace(part, **{name: _replace(hints[name], getattr(part, name), rest, text, where)})
+    part = typing.cast(Any, made)() if current is None else current
+    value = _replace(hints[name], getattr(part, name), rest, text, where)
+    if name == getattr(made, "VARIANT_KEY", None):
+        # Another name may have another class: it takes the fields that both have.
+        made = variant(inner, {name: value}, where)
+        shared = {field.name for field in dataclasses.fields(made)} & {field.name for field in dataclasses.fields(part)}
+        part = made(**{field: getattr(part, field) for field in shared})
+    return dataclasses.replace(part, **{name: value})
 
 
 def _elements(items: tuple[Any, ...], name: str, where: str) -> list[int]:

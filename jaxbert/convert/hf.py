@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from jaxbert.config import EncoderConfig
 from jaxbert.convert import safetensors_files
 from jaxbert.convert.gate import Verdict, judge
-from jaxbert.convert.names import export_tensors, task_of
+from jaxbert.convert.names import check_heads, export_tensors, task_of
 from jaxbert.convert.read import CONFIG, NAMED, Labels, describe
 from jaxbert.convert.tensors import np_dtype
 from jaxbert.core.parameters import Params
@@ -132,6 +132,7 @@ def _check(directory: Path, config: EncoderConfig, params: Params, tokenizer: To
     if dtype not in DTYPES:
         raise InputError(f"{dtype!r} is no type to write", where=where, fix=f"Known: {', '.join(DTYPES)}.")
     task_of(FAMILIES[config.family], params)
+    check_heads(config, (part for part in params if part != "encoder"), where)
     if tokenizer is not None and tokenizer.vocab_size > config.vocab_size:
         raise InputError(
             f"the tokenizer has {tokenizer.vocab_size} pieces, the model {config.vocab_size}",

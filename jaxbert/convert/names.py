@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from math import prod
 from typing import Any
@@ -17,13 +18,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxbert.config import EncoderConfig
+from jaxbert.config import EncoderBase
 from jaxbert.convert.tensors import FLOATS, Array, Shape, Tensor, Tensors, np_dtype
 from jaxbert.core.parameters import Params
 from jaxbert.errors import InputError
-from jaxbert.models.families import FAMILIES
+from jaxbert.models.families import FAMILIES, families_with
 from jaxbert.models.families.family import Family, Form, Name
-from jaxbert.models.model import HEADS, ON_POOLER, HeadSizes, Model
+from jaxbert.models.model import HEADS, HeadSizes, Model, on_pooler
 
 # Form -> (published shape of an array of ours, our array as published). The way back is `_ours`.
 _FORMS: Mapping[Form, tuple[Callable[[Shape], Shape], Callable[[Array], Array]]] = {
@@ -47,7 +48,7 @@ def warn(text: str) -> None:
     warnings.warn(text, stacklevel=4)
 
 
-def name_map(config: EncoderConfig, task: str | None = None) -> tuple[Name, ...]:
+def name_map(config: EncoderBase, task: str | None = None) -> tuple[Name, ...]:
     """The names of a family's pretraining classes, or with a `task` those of its class."""
     family = FAMILIES[config.family]
     names = family.names(config)
@@ -72,13 +73,38 @@ def task_of(family: Family, heads: Iterable[str]) -> str | None:
     return found[0] if found else None
 
 
+def check_heads(config: EncoderBase, heads: Iterable[str], where: str) -> None:
+    """Raises InputError where the family's files have no place for a head, or hold another pooler.
+
+    A run may train such a head: only a file must not lose it in silence.
+    """
+    family = FAMILIES[config.family]
+    for head in heads:
+        names = family.tasks[head].names if head in family.tasks else family.names(config)
+        if not any(name.part == head for name in names):
+            able = ", ".join(families_with(head)) or "none"
+            raise InputError(
+                f"a {config.family} model's files have no place for the head {head} (families that have one: {able})",
+                where=where,
+                fix=f"Write the model without it: --drop {head}, or load(..., drop=[{head!r}]).",
+                code="E-EXPORT-HEAD",
+            )
+        if head == "pooler" and config.pooler != family.pooler:
+            raise InputError(
+                f"the model's pooler has {config.pooler}, that of a {config.family} model's files {family.pooler}",
+                where=where,
+                fix="Write the model without its pooler, and without the heads that read it: --drop.",
+                code="E-EXPORT-POOLER",
+            )
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # From a file's tensors
 
 
 def import_params(
     tensors: Tensors,
-    config: EncoderConfig,
+    config: EncoderBase,
     where: str,
     *,
     task: str | None = None,
@@ -123,7 +149,7 @@ def import_params(
     # A tied copy of the encoder's in a file is no sign of the encoder: the whole of it is needed anyway.
     heads = tuple(head for head in HEADS if any(parts.get(head, ())))
     for head in heads:
-        if head in ON_POOLER and "pooler" not in heads:
+        if on_pooler(head) and "pooler" not in heads:
             what = head.replace("_", "-")
             raise InputError(
                 f"has a {what} head but no pooler", where=where, fix="Give a file with both, or with neither."
@@ -193,7 +219,7 @@ def _resolve(tensors: Iterable[str], family: Family, known: Iterable[Name], wher
     return there
 
 
-def _leave_out_unused(there: dict[str, str], config: EncoderConfig, names: Sequence[Name], note: Note) -> None:
+def _leave_out_unused(there: dict[str, str], config: EncoderBase, names: Sequence[Name], note: Note) -> None:
     """Removes what a task's class does not read, as the pooler that older files keep beside RoBERTa's classifier."""
     used = {name.theirs for name in names}
     unused = {name.theirs for name in FAMILIES[config.family].names(config)} - used
@@ -205,7 +231,7 @@ def _leave_out_unused(there: dict[str, str], config: EncoderConfig, names: Seque
 
 
 def _reject_unmapped(
-    there: Mapping[str, str], config: EncoderConfig, wanted: Mapping[Name, list[tuple[str, ...]]], where: str
+    there: Mapping[str, str], config: EncoderBase, wanted: Mapping[Name, list[tuple[str, ...]]], where: str
 ) -> None:
     known = {copy for published in wanted.values() for copies in published for copy in copies}
     unknown = [name for full, name in there.items() if full not in known]
@@ -233,16 +259,20 @@ def _head_sizes(
     wanted: Mapping[Name, list[tuple[str, ...]]],
     heads: Iterable[str],
 ) -> HeadSizes:
-    """Sizes that a head has beside the encoder's: those of its tensors in the file."""
-    sizes: dict[str, dict[str, int]] = {}
+    """Returns the sizes that heads have beside the encoder's config, from the shapes of their tensors in the file."""
+    found: dict[str, Params] = {head: {} for head in heads}
     for name, (copies, *_) in wanted.items():
-        if name.part not in heads or copies[0] not in there:
+        # A head of pretraining tells as many classes apart as its objective has.
+        fixed = name.part in HEADS and HEADS[name.part].classes > 0 and name.part not in TASKS
+        if name.part not in found or fixed or copies[0] not in there or name.form not in ("same", "linear"):
             continue
         shape = tensors[there[copies[0]]].shape
-        if name.ours == "span_boundary/place/table" and len(shape) == 2:
-            sizes["span_boundary"] = {"max_targets": shape[0], "position_size": shape[1]}
-        elif name.ours == f"{name.part}/dense/kernel" and name.part in TASKS and len(shape) == 2:
-            sizes[name.part] = {"labels": shape[0]}
+        _insert(found, name.ours, np.broadcast_to(np.float32(0), shape if name.form == "same" else shape[::-1]))
+    sizes: dict[str, Mapping[str, int]] = {}
+    for head, params in found.items():
+        # Where tensors are missing or have other dimensions, the shapes are checked against the usual sizes.
+        with suppress(KeyError, ValueError, IndexError):
+            sizes[head] = HEADS[head].sizes(params)
     return sizes
 
 
@@ -252,7 +282,7 @@ def _check_header(
     copies: tuple[str, ...],
     name: Name,
     shape: Shape,
-    config: EncoderConfig,
+    config: EncoderBase,
     where: str,
 ) -> list[str]:
     """The file's names of those copies of a parameter that are there; their headers are as they must be."""
@@ -286,7 +316,7 @@ def _is_padding(rows: int, vocab_size: int) -> bool:
 
 
 def _check_padding(
-    tensors: Tensors, plan: Iterable[tuple[Name, int, list[str]]], config: EncoderConfig, where: str, note: Note
+    tensors: Tensors, plan: Iterable[tuple[Name, int, list[str]]], config: EncoderBase, where: str, note: Note
 ) -> None:
     """A vocabulary is padded in all of its tensors alike, or one of them belongs to another model."""
     rows = {copy: tensors[copy].shape[0] for name, _, present in plan if name.vocabulary for copy in present}
@@ -304,9 +334,7 @@ def _check_padding(
         note(f"the vocabulary is padded from {config.vocab_size} to {count} rows there; the padding is left out")
 
 
-def _read(
-    tensors: Tensors, present: Sequence[str], name: Name, config: EncoderConfig, shape: Shape, where: str
-) -> Array:
+def _read(tensors: Tensors, present: Sequence[str], name: Name, config: EncoderBase, shape: Shape, where: str) -> Array:
     """One parameter in our `shape`, from whichever of its copies are there; they must agree to the last bit."""
 
     def read(copy: str) -> Array:
@@ -347,7 +375,7 @@ def _ours(published: Array, form: Form, shape: Shape) -> Array:
 # To a file's tensors
 
 
-def export_tensors(params: Params, config: EncoderConfig, dtype: str = "float32") -> dict[str, Tensor]:
+def export_tensors(params: Params, config: EncoderBase, dtype: str = "float32") -> dict[str, Tensor]:
     """The published tensors of `params`, by name, each made when it is read.
 
     Layers are unstacked, the vocabulary's padding is cut, tied copies are left out. An encoder without a head that
@@ -362,6 +390,7 @@ def export_tensors(params: Params, config: EncoderConfig, dtype: str = "float32"
     leaves = _flatten(params)
     heads = tuple(part for part in params if part != "encoder")
     names = name_map(config, task_of(family, heads))
+    check_heads(config, heads, "heads")
     _check_covered(leaves, names, heads)
     bare = set(heads) <= {"pooler"}
     prefix = family.prefix if bare else ""
@@ -391,12 +420,12 @@ def export_tensors(params: Params, config: EncoderConfig, dtype: str = "float32"
     return tensors
 
 
-def export_params(params: Params, config: EncoderConfig, dtype: Any = "float32") -> dict[str, Array]:
+def export_params(params: Params, config: EncoderBase, dtype: Any = "float32") -> dict[str, Array]:
     """The published tensors of `params` (or of what is shaped like them: gradients) as arrays; see `export_tensors`."""
     return {name: tensor.read() for name, tensor in export_tensors(params, config, np.dtype(dtype).name).items()}
 
 
-def _published(name: Name, config: EncoderConfig, family: Family, bare: bool) -> list[tuple[str, ...]]:
+def _published(name: Name, config: EncoderBase, family: Family, bare: bool) -> list[tuple[str, ...]]:
     """Published names of `name`: for each layer (or once), the tensor and its tied copies."""
     layers = range(config.distinct_layers) if "{layer}" in name.theirs else (0,)
     prefix = family.prefix if bare else ""

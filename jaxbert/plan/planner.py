@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jaxbert.config import LayoutName, PhaseConfig, RunConfig, check, check_slices, find_config, mesh_shape
+from jaxbert.config import PhaseConfig, RunConfig, check, check_slices, find_config, mesh_shape
+from jaxbert.core.sharding import LAYOUTS
 from jaxbert.errors import InputError
 from jaxbert.plan import compile as compiler
 from jaxbert.plan.compile import Compiled
@@ -189,13 +190,12 @@ def all_layouts(
     Raises:
       InputError: no layout goes with config and topology.
     """
-    names: tuple[LayoutName, ...] = ("replicated", "zero1", "fsdp", "fsdp_tensor")
     plans: list[Plan] = []
     refused: dict[str, InputError] = {}
-    for name in names:
+    for name, layout in LAYOUTS.items():
         mesh = dataclasses.replace(config.mesh, layout=name)
         changed = dataclasses.replace(config, mesh=mesh)
-        suits = name == "replicated" or mesh.fsdp > 1 or (name == "fsdp_tensor" and mesh.tensor > 1)
+        suits = not layout.axes or any(getattr(mesh, axis) > 1 for axis in layout.axes)
         try:
             if not suits:
                 given = dataclasses.replace(changed, mesh=dataclasses.replace(mesh, layout="replicated"))

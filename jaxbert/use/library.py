@@ -14,6 +14,7 @@ import functools
 import json
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -29,7 +30,7 @@ from jaxbert.convert.names import TASKS
 from jaxbert.convert.read import FORMATS, Labels, is_published, read_model
 from jaxbert.core.parameters import Params
 from jaxbert.errors import InputError
-from jaxbert.models.model import HEADS, ON_POOLER, Model, head_sizes
+from jaxbert.models.model import HEADS, Model, head_sizes, on_pooler
 from jaxbert.text.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
@@ -342,7 +343,7 @@ def load(
     else:
         loaded = _load_published(name, path, drop, note)
     if loaded.step is not None and drop:
-        raise InputError("a run's tensors are all its own", where=name, fix="Leave out --drop.")
+        _drop_heads(loaded, drop)
     return _with_heads(loaded, heads, seed, note)
 
 
@@ -385,20 +386,19 @@ def _with_heads(loaded: Loaded, heads: Iterable[str] | Mapping[str, int], seed: 
     names = [heads] if isinstance(heads, str) else heads
     asked = dict(names) if isinstance(names, Mapping) else dict.fromkeys(names, 0)
     for head, classes in asked.items():
-        if head not in HEADS or head == "projection":
-            known = ", ".join(name for name in HEADS if name != "projection")
+        if head not in HEADS or not HEADS[head].published:
+            known = ", ".join(name for name in HEADS if HEADS[name].published)
             raise InputError(f"no head is called {head!r}", where=loaded.source, fix=f"Known: {known}.")
         has = head_sizes(loaded.params).get(head, {}).get("labels")
         if classes and (head not in TASKS or has not in (None, classes)):
             what = f"has {has} classes" if head in TASKS else "has no classes of its own to choose"
             raise InputError(f"the head {head} {what}", where=loaded.source, fix="Leave the number out.")
     missing = [head for head in asked if head not in loaded.params]
-    if "pooler" not in loaded.params and "pooler" not in missing and set(missing) & set(ON_POOLER):
+    if "pooler" not in loaded.params and "pooler" not in missing and any(map(on_pooler, missing)):
         missing.append("pooler")
     if not missing:
         return loaded
-    usual = {"multiple_choice": 1}
-    sizes = {head: {"labels": asked.get(head) or usual.get(head, 2)} for head in missing if head in TASKS}
+    sizes = {head: {"labels": asked.get(head) or HEADS[head].classes} for head in missing if head in TASKS}
     # In the order of HEADS, as files give them.
     fresh = jax.jit(Model(loaded.config, [head for head in HEADS if head in missing], sizes=sizes).init)(
         jax.random.key(seed)
@@ -421,6 +421,22 @@ def _with_heads(loaded: Loaded, heads: Iterable[str] | Mapping[str, int], seed: 
 
 def _warn(text: str) -> None:
     warnings.warn(text, stacklevel=3)
+
+
+def _drop_heads(loaded: Loaded, drop: Sequence[str]) -> None:
+    """Removes heads of a run that a file may have no place for. `drop`: shell patterns of their names."""
+    heads = loaded.model.heads
+    for pattern in drop:
+        if not any(fnmatchcase(head, pattern) for head in heads):
+            raise InputError(
+                f"the run has no head {pattern!r}",
+                where=loaded.source,
+                fix=f"Leave out --drop, or name one of its heads: {', '.join(heads)}.",
+                code="E-ARGUMENT-DROP",
+            )
+    left = [head for head in heads if not any(fnmatchcase(head, pattern) for pattern in drop)]
+    loaded.params = {part: loaded.params[part] for part in ("encoder", *left)}
+    loaded.model = Model(loaded.config, left, sizes=head_sizes(loaded.params))
 
 
 def _is_run(config: Path) -> bool:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from jaxbert.config import Activation, EncoderConfig
+from jaxbert.config import Activation, EncoderBase, EncoderConfig, PoolerActivation
 from jaxbert.errors import InputError
+
+if TYPE_CHECKING:
+    from jaxbert.models.base import Encoder
 
 # How one of our arrays is written in a published file:
 #   same             the same shape
@@ -56,6 +59,13 @@ class Task:
     names: tuple[Name, ...]
 
 
+def post_ln() -> type[Encoder]:
+    """Returns the encoder of BERT, RoBERTa, ALBERT, SpanBERT and DistilBERT."""
+    from jaxbert.models.encoder import PostLN
+
+    return PostLN
+
+
 @dataclass(frozen=True, kw_only=True)
 class Family:
     """A family of encoders.
@@ -68,7 +78,9 @@ class Family:
       names: the name map of an encoder with this config, and of every pretraining head.
       tasks: by name of the head, what the published class of a task has beside. Their names overlap ("classifier"), so
         that a file is read by its class.
-      pooler: what the pooler ends with.
+      config: the class of its configs.
+      encoder: gives the class of its encoder. It is a function, so that a name map can be read without jax.
+      pooler: the activation of the pooler that its files hold; a config with another one is not written.
       prefix: what the encoder's published names start with where heads stand beside it; a bare encoder leaves it out.
       only: what the family's files can hold, by field of `EncoderConfig`; a field that is not named may be anything.
       zeros: published tensors that hold nothing but 0 and have no parameter here, with their shapes.
@@ -85,7 +97,9 @@ class Family:
     names: Callable[[EncoderConfig], tuple[Name, ...]]
     prefix: str
     tasks: Mapping[str, Task] = field(default_factory=dict)
-    pooler: Literal["tanh", "relu"] = "tanh"
+    config: type[EncoderBase] = EncoderConfig
+    encoder: Callable[[], type[Encoder]] = post_ln
+    pooler: PoolerActivation = "tanh"
     only: Mapping[str, Callable[[Any], bool]] = field(default_factory=dict)
     zeros: Callable[[EncoderConfig], Mapping[str, tuple[int, ...]]] = lambda config: {}
     pads_before_positions: bool = False
