@@ -389,7 +389,6 @@ def plan(args: argparse.Namespace) -> dict[str, Any]:
         searching=args.search,
         table=args.table,
         settings=" ".join(args.set),
-        note=_note,
     )
     if error is not None:
         _write_json(args.json, figures)

@@ -8,7 +8,7 @@ shapes and types is found from the headers, before any memory is asked for.
 
 from __future__ import annotations
 
-import warnings
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
@@ -40,12 +40,7 @@ _PADDING = 1024
 # Heads of tasks, of any family.
 TASKS = frozenset(task for family in FAMILIES.values() for task in family.tasks)
 
-Note = Callable[[str], None]
-
-
-def warn(text: str) -> None:
-    """What is said where the caller does not say how."""
-    warnings.warn(text, stacklevel=4)
+_log = logging.getLogger(__name__)
 
 
 def name_map(config: EncoderBase, task: str | None = None) -> tuple[Name, ...]:
@@ -68,7 +63,10 @@ def task_of(family: Family, heads: Iterable[str]) -> str | None:
     found = [head for head in heads if head in family.tasks]
     if len(found) > 1:
         raise InputError(
-            f"no published class has both {found[0]} and {found[1]}", where="heads", fix="Save a model of one of them."
+            f"no published class has both {found[0]} and {found[1]}",
+            where="heads",
+            fix="Save a model of one of them.",
+            code="E-EXPORT-TASKS",
         )
     return found[0] if found else None
 
@@ -109,7 +107,6 @@ def import_params(
     *,
     task: str | None = None,
     drop: Sequence[str] = (),
-    note: Note = warn,
 ) -> tuple[Params, tuple[str, ...]]:
     """Parameters from a file's tensors.
 
@@ -119,7 +116,6 @@ def import_params(
       where: the file or directory, for errors.
       task: the head that the file's class has, where it is one of `Family.tasks`.
       drop: shell patterns of published names that are to be left out.
-      note: takes a line about what was left out.
 
     Returns:
       (parameters, names of the heads): float32 numpy arrays, layers stacked, the vocabulary padded with zeros to
@@ -131,16 +127,17 @@ def import_params(
     """
     family = FAMILIES[config.family]
     names = name_map(config, task)
-    tensors = _without(tensors, drop, where, note)
+    tensors = _without(tensors, drop, where)
     if config.distinct_layers > len(tensors):
         raise InputError(
             f"has {len(tensors)} tensors, which cannot be {config.distinct_layers} layers",
             where=where,
             fix="Give the config that belongs to this file.",
+            code="E-CONVERT-LAYERS",
         )
     there = _resolve(tensors, family, family.names(config), where)
     wanted = {name: _published(name, config, family, bare=False) for name in names}
-    _leave_out_unused(there, config, names, note)
+    _leave_out_unused(there, config, names)
     _reject_unmapped(there, config, wanted, where)
 
     parts: dict[str, list[bool]] = {}
@@ -152,7 +149,10 @@ def import_params(
         if on_pooler(head) and "pooler" not in heads:
             what = head.replace("_", "-")
             raise InputError(
-                f"has a {what} head but no pooler", where=where, fix="Give a file with both, or with neither."
+                f"has a {what} head but no pooler",
+                where=where,
+                fix="Give a file with both, or with neither.",
+                code="E-CONVERT-POOLER",
             )
     sizes = _head_sizes(tensors, there, wanted, heads)
     shapes = _flatten(jax.eval_shape(Model(config, heads, sizes=sizes).init, jax.random.key(0)))
@@ -167,7 +167,7 @@ def import_params(
         for layer, copies in enumerate(published):
             present = _check_header(tensors, there, copies, name, shape, config, where)
             plan.append((name, layer, present))
-    _check_padding(tensors, plan, config, where, note)
+    _check_padding(tensors, plan, config, where)
 
     params: Params = {}
     results: dict[str, Array] = {}
@@ -182,14 +182,19 @@ def import_params(
     return {part: params[part] for part in ("encoder", *heads)}, heads
 
 
-def _without(tensors: Tensors, drop: Sequence[str], where: str, note: Note) -> dict[str, Tensor]:
+def _without(tensors: Tensors, drop: Sequence[str], where: str) -> dict[str, Tensor]:
     """`tensors` but for those that a pattern of `drop` fits."""
     for pattern in drop:
         if not any(fnmatchcase(name, pattern) for name in tensors):
-            raise InputError(f"no tensor is called {pattern!r}", where=where, fix="Check the pattern of --drop.")
+            raise InputError(
+                f"no tensor is called {pattern!r}",
+                where=where,
+                fix="Check the pattern of --drop.",
+                code="E-CONVERT-DROP",
+            )
     left = {name: tensor for name, tensor in tensors.items() if not any(fnmatchcase(name, p) for p in drop)}
     if len(left) < len(tensors):
-        note(f"left out as asked: {', '.join(name for name in tensors if name not in left)}")
+        _log.warning(f"left out as asked: {', '.join(name for name in tensors if name not in left)}")
     return left
 
 
@@ -213,19 +218,22 @@ def _resolve(tensors: Iterable[str], family: Family, known: Iterable[Name], wher
             continue
         if full in there:
             raise InputError(
-                f"tensors {there[full]!r} and {whole!r} are the same parameter", where=where, fix="Remove one of them."
+                f"tensors {there[full]!r} and {whole!r} are the same parameter",
+                where=where,
+                fix="Remove one of them.",
+                code="E-CONVERT-DUPLICATE",
             )
         there[full] = whole
     return there
 
 
-def _leave_out_unused(there: dict[str, str], config: EncoderBase, names: Sequence[Name], note: Note) -> None:
+def _leave_out_unused(there: dict[str, str], config: EncoderBase, names: Sequence[Name]) -> None:
     """Removes what a task's class does not read, as the pooler that older files keep beside RoBERTa's classifier."""
     used = {name.theirs for name in names}
     unused = {name.theirs for name in FAMILIES[config.family].names(config)} - used
     found = [full for full in there if full in unused]
     if found:
-        note(f"not used by the class of the file, and left out: {', '.join(sorted(found))}")
+        _log.warning(f"not used by the class of the file, and left out: {', '.join(sorted(found))}")
     for full in found:
         del there[full]
 
@@ -250,6 +258,7 @@ def _reject_unmapped(
         f"(heads that are known here: {heads})",
         where=where,
         fix=fix,
+        code="E-CONVERT-UNKNOWN",
     )
 
 
@@ -288,7 +297,9 @@ def _check_header(
     """The file's names of those copies of a parameter that are there; their headers are as they must be."""
     present = [there[copy] for copy in copies if copy in there]
     if not present:
-        raise InputError(f"tensor {copies[0]!r} is missing", where=where, fix="Give a file that is whole.")
+        raise InputError(
+            f"tensor {copies[0]!r} is missing", where=where, fix="Give a file that is whole.", code="E-CONVERT-MISSING"
+        )
     if name.vocabulary:
         shape = (config.vocab_size, *shape[1:])
     expected = _FORMS[name.form][0](shape)
@@ -299,6 +310,7 @@ def _check_header(
                 f"tensor {copy!r} is of {tensor.dtype}, not of floats",
                 where=where,
                 fix="Give a file of float16, bfloat16 or float32 weights.",
+                code="E-CONVERT-TYPE",
             )
         beyond = name.vocabulary and len(tensor.shape) == len(expected) and tensor.shape[1:] == expected[1:]
         padded = beyond and _is_padding(tensor.shape[0], expected[0])
@@ -307,6 +319,7 @@ def _check_header(
                 f"tensor {copy!r} has shape {list(tensor.shape)}, its config asks for {list(expected)}",
                 where=where,
                 fix="Give the config.json that belongs to this file.",
+                code="E-CONVERT-SHAPE",
             )
     return present
 
@@ -316,7 +329,7 @@ def _is_padding(rows: int, vocab_size: int) -> bool:
 
 
 def _check_padding(
-    tensors: Tensors, plan: Iterable[tuple[Name, int, list[str]]], config: EncoderBase, where: str, note: Note
+    tensors: Tensors, plan: Iterable[tuple[Name, int, list[str]]], config: EncoderBase, where: str
 ) -> None:
     """A vocabulary is padded in all of its tensors alike, or one of them belongs to another model."""
     rows = {copy: tensors[copy].shape[0] for name, _, present in plan if name.vocabulary for copy in present}
@@ -328,10 +341,13 @@ def _check_padding(
             f"tensor {copy!r} has shape {shape}, its config asks for {[config.vocab_size, *shape[1:]]}",
             where=where,
             fix="Give the config.json that belongs to this file.",
+            code="E-CONVERT-SHAPE",
         )
     if longer:
         count = max(longer.values())
-        note(f"the vocabulary is padded from {config.vocab_size} to {count} rows there; the padding is left out")
+        _log.warning(
+            f"the vocabulary is padded from {config.vocab_size} to {count} rows there; the padding is left out"
+        )
 
 
 def _read(tensors: Tensors, present: Sequence[str], name: Name, config: EncoderBase, shape: Shape, where: str) -> Array:
@@ -340,7 +356,12 @@ def _read(tensors: Tensors, present: Sequence[str], name: Name, config: EncoderB
     def read(copy: str) -> Array:
         array = tensors[copy].read()
         if array.shape != tensors[copy].shape:
-            raise InputError(f"tensor {copy!r} is not what its header says", where=where, fix="Copy the file again.")
+            raise InputError(
+                f"tensor {copy!r} is not what its header says",
+                where=where,
+                fix="Copy the file again.",
+                code="E-CONVERT-DAMAGED",
+            )
         if name.vocabulary:
             array = array[: config.vocab_size]
         with np.errstate(over="ignore"):
@@ -351,6 +372,7 @@ def _read(tensors: Tensors, present: Sequence[str], name: Name, config: EncoderB
                 f"tensor {copy!r} has {count:,} of {array.size:,} values that are not finite",
                 where=where,
                 fix="Give a checkpoint from before the run diverged, or copy the file again.",
+                code="E-CONVERT-NOT-FINITE",
             )
         return array
 
@@ -362,6 +384,7 @@ def _read(tensors: Tensors, present: Sequence[str], name: Name, config: EncoderB
                 f"tensors {first!r} and {other!r} differ, but they are tied",
                 where=where,
                 fix="Only models with tied embeddings can be loaded.",
+                code="E-CONVERT-TIED",
             )
     return _ours(array, name.form, shape)
 

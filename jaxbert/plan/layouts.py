@@ -115,6 +115,7 @@ def natural(config: RunConfig, topology: Topology, layout: LayoutName) -> MeshCo
             f"no mesh of layout {layout} goes with {config.name}",
             where=topology.name,
             fix="tensor needs heads and a padded vocabulary (128 x tensor) that it divides; batches must divide too.",
+            code="E-PLAN-LAYOUT",
         )
     return min(found, key=lambda one: (not one.fits, one.seconds)).config.mesh
 
@@ -148,7 +149,9 @@ def resolved(config: RunConfig, topology: Topology) -> RunConfig:
     found = _legal(config, topology, wanted)
     if not found:
         check(dataclasses.replace(config, mesh=dataclasses.replace(given, layout="fsdp_tensor")), topology.chips)
-        raise InputError("no layout goes with it", where=topology.name, fix="Name one: --set mesh.layout=fsdp.")
+        raise InputError(
+            "no layout goes with it", where=topology.name, fix="Name one: --set mesh.layout=fsdp.", code="E-PLAN-LAYOUT"
+        )
     best = min(found, key=lambda one: (not one.fits, one.seconds if one.fits else one.memory))
     return best.config
 

@@ -293,7 +293,9 @@ def topology(text: str, slices: int = 1) -> Topology:
     if chip is None:
         near = difflib.get_close_matches(name.lower(), CHIPS, n=1, cutoff=0.3)
         hint = f"Did you mean {near[0]}? " if near else ""
-        raise InputError(f"no chip {name!r}", where=f"--topology {text}", fix=f"{hint}Known: {known}.")
+        raise InputError(
+            f"no chip {name!r}", where=f"--topology {text}", fix=f"{hint}Known: {known}.", code="E-PLAN-CHIP"
+        )
     sold = SLICES[chip.name]
     try:
         shape = tuple(int(side) for side in sides.lower().split("x"))
@@ -302,21 +304,26 @@ def topology(text: str, slices: int = 1) -> Topology:
             f"{sides!r} is no shape",
             where=f"--topology {text}",
             fix=f"Write for example {chip.name}:{sold[len(sold) // 2]}.",
+            code="E-PLAN-SLICE",
         ) from None
     found = next((one for one in sold if sides_of(one) == shape), None)
     if found is None:
         raise InputError(
-            f"no slice of {sides} is sold", where=f"--topology {text}", fix=f"Near it: {', '.join(_near(chip, shape))}."
+            f"no slice of {sides} is sold",
+            where=f"--topology {text}",
+            fix=f"Near it: {', '.join(_near(chip, shape))}.",
+            code="E-PLAN-SLICE",
         )
     made = Topology(chip, shape, slices)
     if slices < 1:
-        raise InputError(f"it is {slices}", where="--slices", fix="Take 1 or more.")
+        raise InputError(f"it is {slices}", where="--slices", fix="Take 1 or more.", code="E-PLAN-SLICES")
     most = chip.most_chips
     if most and slices > 1 and made.chips > most:
         raise InputError(
             f"{slices} x {made.slice_chips} chips are {made.chips}; one program spans at most {most:,}",
             where="--slices",
             fix=f"Take at most {most // made.slice_chips}.",
+            code="E-PLAN-SLICES",
         )
     return made
 

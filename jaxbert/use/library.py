@@ -432,7 +432,7 @@ def _drop_heads(loaded: Loaded, drop: Sequence[str]) -> None:
                 f"the run has no head {pattern!r}",
                 where=loaded.source,
                 fix=f"Leave out --drop, or name one of its heads: {', '.join(heads)}.",
-                code="E-ARGUMENT-DROP",
+                code="E-MODEL-DROP",
             )
     left = [head for head in heads if not any(fnmatchcase(head, pattern) for pattern in drop)]
     loaded.params = {part: loaded.params[part] for part in ("encoder", *left)}
