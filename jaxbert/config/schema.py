@@ -61,6 +61,7 @@ class EncoderBase:
       vocab_multiple: the embedding table is padded to a multiple of this; the padding's logits are masked.
       hidden_size: D.
       num_layers: N.
+      num_heads: H, of the attention.
       max_positions: how many positions the encoder knows; no row of the data may be longer than `longest_row`.
       activation: `gelu_tanh` as in Google's BERT and ALBERT, `gelu_erf` as in the others and in Hugging Face's BERT.
       layer_norm_epsilon: added to the variance.
@@ -80,6 +81,7 @@ class EncoderBase:
     vocab_multiple: int = 128
     hidden_size: int = 768
     num_layers: int = 12
+    num_heads: int = 12
     max_positions: int = 512
     activation: Activation = "gelu_tanh"
     layer_norm_epsilon: float = 1e-12
@@ -135,7 +137,7 @@ class EncoderBase:
 
     def problems(self) -> Iterator[Problem]:
         """The rules that the config breaks, in the order in which a user should mend them."""
-        for name in ("vocab_size", "vocab_multiple", "hidden_size", "num_layers"):
+        for name in ("vocab_size", "vocab_multiple", "hidden_size", "num_layers", "num_heads"):
             if getattr(self, name) < 1:
                 yield Problem(name, f"is {getattr(self, name)}", "Take 1 or more.")
         if self.initializer_range <= 0:
@@ -161,7 +163,6 @@ class EncoderConfig(EncoderBase):
         (ALBERT's factorised embeddings); 0: E is D, without a projection.
       layer_groups: G; 0: every layer has weights of its own; else layers share them in G groups of N / G consecutive
         ones (ALBERT: 1).
-      num_heads: H; must divide D.
       intermediate_size: F.
       max_positions: rows of the position table.
       position_offset: the first token's position; padding has the one before (fairseq: 2, of 514 rows; all are kept).
@@ -177,7 +178,6 @@ class EncoderConfig(EncoderBase):
 
     embedding_size: int = 0
     layer_groups: int = 0
-    num_heads: int = 12
     intermediate_size: int = 3072
     position_offset: int = 0  # type: ignore[misc]  # A field in the place of the base's property.
     type_vocab_size: int = 2  # type: ignore[misc]
@@ -222,9 +222,8 @@ class EncoderConfig(EncoderBase):
     def problems(self) -> Iterator[Problem]:
         """See `EncoderBase`."""
         yield from super().problems()
-        for name in ("num_heads", "intermediate_size"):
-            if getattr(self, name) < 1:
-                yield Problem(name, f"is {getattr(self, name)}", "Take 1 or more.")
+        if self.intermediate_size < 1:
+            yield Problem("intermediate_size", f"is {self.intermediate_size}", "Take 1 or more.")
         if self.num_heads >= 1 and self.hidden_size % self.num_heads:
             yield Problem(
                 "num_heads",
