@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jaxbert.config import EncoderConfig
+from jaxbert.config import EncoderBase
 from jaxbert.convert import flax_msgpack, google, safetensors_files, torch_bin
 from jaxbert.convert.names import import_params
 from jaxbert.convert.tensors import FLOATS, Tensor, read_json
@@ -91,7 +91,7 @@ class Description:
       labels: of the classes, where it names them.
     """
 
-    config: EncoderConfig
+    config: EncoderBase
     task: str | None = None
     labels: Labels | None = None
 
@@ -108,7 +108,7 @@ class Published:
       format: `Format.name`.
     """
 
-    config: EncoderConfig
+    config: EncoderBase
     params: Params
     labels: Labels | None = None
     dtype: str = "float32"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from jaxbert.config import EncoderConfig, ObjectivesConfig, did_you_mean
+from jaxbert.config import EncoderBase, ObjectivesConfig, did_you_mean
 from jaxbert.errors import InputError
 from jaxbert.objectives.base import Batch, Frozen, Objective, Term
 from jaxbert.objectives.distillation import Distillation
@@ -38,7 +38,7 @@ OBJECTIVES: Mapping[str, type[Objective]] = {
 }
 
 
-def make_objectives(config: ObjectivesConfig, encoder: EncoderConfig, *, length: int, slots: int) -> list[Objective]:
+def make_objectives(config: ObjectivesConfig, encoder: EncoderBase, *, length: int, slots: int) -> list[Objective]:
     """The objectives that `config` asks for, in the order of the dict, for rows of L tokens with M slots.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 
-from jaxbert.config import EncoderConfig
+from jaxbert.config import EncoderBase
 from jaxbert.core.parameters import Params
 from jaxbert.models.model import Model
 
@@ -50,7 +50,7 @@ class Objective(Protocol):
     heads: Mapping[str, Mapping[str, int]]
     policies: tuple[str, ...]
 
-    def __init__(self, config: Any, encoder: EncoderConfig, *, length: int, slots: int): ...
+    def __init__(self, config: Any, encoder: EncoderBase, *, length: int, slots: int): ...
 
     def corrupt(self, batch: Batch, frozen: Frozen, key: jax.Array) -> Batch:
         """The batch with its tokens corrupted and its answers added: pure, the same bits on every mesh.

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from jaxbert.config import DistillationConfig, EncoderConfig
+from jaxbert.config import DistillationConfig, EncoderBase
 from jaxbert.core.parameters import Params
 from jaxbert.models.layers import take_slots
 from jaxbert.models.model import Model
@@ -28,7 +28,7 @@ class Distillation:
 
     policies: tuple[str, ...] = (*PAIRS, *SINGLES)
 
-    def __init__(self, config: DistillationConfig, encoder: EncoderConfig, *, length: int, slots: int):
+    def __init__(self, config: DistillationConfig, encoder: EncoderBase, *, length: int, slots: int):
         del slots
         self.config = config
         self.weights: Mapping[str, float] = {"soft_targets": config.soft, "cosine": config.cosine}
@@ -101,7 +101,7 @@ class Distillation:
         return jnp.moveaxis(values.reshape(rows, -1, self.chunk, *rest), 1, 0)
 
 
-def teacher_model(config: DistillationConfig, student: EncoderConfig) -> Model:
+def teacher_model(config: DistillationConfig, student: EncoderBase) -> Model:
     """The teacher's functions; its vocabulary is padded as the student's is."""
     if config.encoder is None:
         raise ValueError("the teacher's encoder is not known yet: see jaxbert.run.teacher.resolve")

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 
-from jaxbert.config import EncoderConfig, MaskedLMConfig
+from jaxbert.config import EncoderBase, MaskedLMConfig
 from jaxbert.core.parameters import Params
 from jaxbert.core.sharding import act, reshard, spec_of
 from jaxbert.models.layers import take_slots
@@ -31,7 +31,7 @@ class MaskedLM:
     heads: Mapping[str, Mapping[str, int]] = {"masked_lm": {}}
     policies: tuple[str, ...] = (*PAIRS, *SINGLES)
 
-    def __init__(self, config: MaskedLMConfig, encoder: EncoderConfig, *, length: int, slots: int):
+    def __init__(self, config: MaskedLMConfig, encoder: EncoderBase, *, length: int, slots: int):
         self.config = config
         self.weights: Mapping[str, float] = {"masked_lm": config.weight}
         self.vocab_size, self.slots = encoder.vocab_size, slots

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from jaxbert.config import EncoderConfig, NextSentenceConfig, SentenceOrderConfig
+from jaxbert.config import EncoderBase, NextSentenceConfig, SentenceOrderConfig
 from jaxbert.core.parameters import Params
 from jaxbert.core.sharding import act
 from jaxbert.models.model import Model
@@ -22,7 +22,7 @@ class NextSentence:
     heads: Mapping[str, Mapping[str, int]] = {"pooler": {}, "next_sentence": {}}
     policies: tuple[str, ...] = ("segment_pair",)
 
-    def __init__(self, config: NextSentenceConfig, encoder: EncoderConfig, *, length: int, slots: int):
+    def __init__(self, config: NextSentenceConfig, encoder: EncoderBase, *, length: int, slots: int):
         del encoder, length, slots
         self.weights: Mapping[str, float] = {"next_sentence": config.weight}
 
@@ -54,7 +54,7 @@ class SentenceOrder:
     heads: Mapping[str, Mapping[str, int]] = {"pooler": {}, "sentence_order": {}}
     policies: tuple[str, ...] = ("ordered_pair", "ordered_pair_mixed")
 
-    def __init__(self, config: SentenceOrderConfig, encoder: EncoderConfig, *, length: int, slots: int):
+    def __init__(self, config: SentenceOrderConfig, encoder: EncoderBase, *, length: int, slots: int):
         del encoder, length, slots
         self.config = config
         self.weights: Mapping[str, float] = {"sentence_order": config.weight}

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from jaxbert.config import EncoderConfig, SpanBoundaryConfig
+from jaxbert.config import EncoderBase, SpanBoundaryConfig
 from jaxbert.core.parameters import Params
 from jaxbert.core.sharding import act
 from jaxbert.models.layers import take_slots
@@ -30,7 +30,7 @@ class SpanBoundary:
 
     policies: tuple[str, ...] = SINGLES
 
-    def __init__(self, config: SpanBoundaryConfig, encoder: EncoderConfig, *, length: int, slots: int):
+    def __init__(self, config: SpanBoundaryConfig, encoder: EncoderBase, *, length: int, slots: int):
         del encoder, length, slots
         self.config = config
         self.weights: Mapping[str, float] = {"span_boundary": config.weight}

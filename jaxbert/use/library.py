@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxbert.config import EncoderConfig, load_json
+from jaxbert.config import EncoderBase, load_json
 from jaxbert.convert import sentence_transformers
 from jaxbert.convert.hf import Written, write_hf
 from jaxbert.convert.names import TASKS
@@ -73,7 +73,7 @@ class Loaded:
     def __init__(
         self,
         source: str,
-        config: EncoderConfig,
+        config: EncoderBase,
         params: Params,
         tokenizer: Tokenizer | None,
         *,
