@@ -21,6 +21,7 @@ import jax
 from jaxbert.config import (
     DistillationConfig,
     EncoderBase,
+    EncoderConfig,
     LayoutName,
     MeshConfig,
     PhaseConfig,
@@ -383,6 +384,9 @@ class _Step:
         distillation = self.config.objectives.distillation
         assert distillation is not None
         teacher = teacher_model(distillation, self.encoder).config
+        if isinstance(teacher, EncoderConfig) and isinstance(self.encoder, EncoderConfig):
+            # The plan counts the teacher's attention with the student's kernel.
+            teacher = dataclasses.replace(teacher, attention=self.encoder.attention)
         for op in encoder_of(teacher).cost(teacher).layer(self.batch, train=False):
             yield op.times(teacher.num_layers)
         positions = self.rows * (self.slots if distillation.over == "masked" else self.phase.length)
