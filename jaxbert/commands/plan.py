@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from typing import Any
 
 from jaxbert.commands.arguments import CONFIG, add_set
@@ -68,13 +67,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         searching=args.search,
         table=args.table,
         settings=" ".join(args.set),
-        note=_note,
     )
     if error is not None:
         write_figures(args.json, figures)
         raise error
     return figures
-
-
-def _note(line: str) -> None:
-    print(line, file=sys.stderr)

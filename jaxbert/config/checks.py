@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from typing import Any
 
 from jaxbert.config.derived import horizon, mesh_shape
 from jaxbert.config.io import variant
 from jaxbert.config.registry import Registry
-from jaxbert.config.schema import DistillationConfig, OptimizerConfig, RunConfig, ScheduleConfig, TaskConfig
+from jaxbert.config.schema import (
+    DistillationConfig,
+    EncoderBase,
+    OptimizerConfig,
+    RunConfig,
+    ScheduleConfig,
+    TaskConfig,
+)
 from jaxbert.errors import InputError
 
 
@@ -21,38 +29,10 @@ def check(config: RunConfig, devices: int | None = None) -> None:
       devices: number of devices of the mesh. If it is known, the mesh and the batches are checked against it.
     """
     check_names(config)
-    encoder = config.encoder
-    _positive(encoder, "encoder", "vocab_size vocab_multiple hidden_size num_layers num_heads intermediate_size")
-    _require(
-        encoder.hidden_size % encoder.num_heads == 0,
-        f"hidden_size {encoder.hidden_size} is not a multiple of num_heads {encoder.num_heads}",
-        "encoder.num_heads",
-        "Choose a number of heads that divides the hidden size.",
-    )
-    _require(encoder.embedding_size >= 0, "is negative", "encoder.embedding_size", "0 takes hidden_size.")
-    _require(
-        encoder.layer_groups >= 0 and (encoder.layer_groups == 0 or encoder.num_layers % encoder.layer_groups == 0),
-        f"{encoder.layer_groups} groups do not divide {encoder.num_layers} layers",
-        "encoder.layer_groups",
-        "Choose a number that does; 0: no sharing.",
-    )
-    _require(
-        0 <= encoder.position_offset < encoder.max_positions,
-        f"is {encoder.position_offset} of {encoder.max_positions} positions",
-        "encoder.position_offset",
-        "Take one in 0 .. max_positions - 1.",
-    )
-    for name in ("dropout", "attention_dropout"):
-        rate = getattr(encoder, name)
-        _require(0 <= rate < 1, f"is {rate}", f"encoder.{name}", "Take a share in [0, 1).")
-    _require(
-        encoder.attention == "reference" or encoder.attention_dropout == 0,
-        f"fused attention has no dropout on the probabilities, and attention_dropout is {encoder.attention_dropout}",
-        "encoder.attention",
-        "Set encoder.attention_dropout=0 (another model than the paper's), or keep encoder.attention=reference.",
-    )
-    _require(encoder.initializer_range > 0, "is not positive", "encoder.initializer_range", "Take one above 0.")
-    _require(encoder.type_vocab_size >= 0, "is negative", "encoder.type_vocab_size", "0: no token types.")
+    for problem in config.encoder.problems():
+        raise InputError(
+            f"encoder.{problem.field}: {problem.what}", where="config", fix=problem.fix, code="E-CONFIG-ENCODER"
+        )
     _range(0 <= config.seed < 2**31, config.seed, "seed", "Take one in 0 .. 2147483647.")
     _require(bool(config.phases), "a run needs at least one phase", "phases", "Add a PhaseConfig.")
     TaskConfig.VARIANTS.entries[config.task.name].check(config)
@@ -169,15 +149,8 @@ def _check_distillation(config: RunConfig, distillation: DistillationConfig) -> 
             f"{where}.layers",
             f"Take numbers from 0 to {teacher.num_layers - 1}.",
         )
-    for name in (
-        "hidden_size",
-        "embedding_width",
-        "num_heads",
-        "intermediate_size",
-        "max_positions",
-        "position_offset",
-    ):
-        mine, other = getattr(student, name), getattr(teacher, name)
+    for name in student.of_layers:
+        mine, other = getattr(student, name), getattr(teacher, name, None)
         _require(
             not distillation.layers or mine == other,
             f"the student's {name} is {mine} and the teacher's is {other}, so the teacher's layers do not fit",
@@ -286,22 +259,17 @@ def _check_mesh(config: RunConfig, devices: int | None) -> None:
     mesh = config.mesh
     _positive(mesh, "mesh", "fsdp tensor")
     _range(mesh.data == -1 or mesh.data >= 1, mesh.data, "mesh.data", "Take 1 or more, or -1 for all that is left.")
-    _require(
-        config.encoder.num_heads % mesh.tensor == 0,
-        f"tensor {mesh.tensor} does not divide num_heads {config.encoder.num_heads}",
-        "mesh.tensor",
-        "Choose one that does.",
-    )
+    sizes = {"fsdp": mesh.fsdp, "tensor": mesh.tensor}
     _require(
         mesh.tensor == 1 or config.encoder.padded_vocab_size % (128 * mesh.tensor) == 0,
         f"the padded vocabulary of {config.encoder.padded_vocab_size} is not a multiple of 128 x tensor {mesh.tensor}",
         "encoder.vocab_multiple",
         f"Set it to {128 * mesh.tensor}.",
     )
-    for name in ("hidden_size", "embedding_width", "intermediate_size"):
+    for name, axes in config.encoder.sharded.items():
         size = getattr(config.encoder, name)
         _require(
-            size % (mesh.fsdp * (mesh.tensor if name == "intermediate_size" else 1)) == 0,
+            size % math.prod(sizes[axis] for axis in axes) == 0,
             f"the mesh (fsdp {mesh.fsdp}, tensor {mesh.tensor}) does not divide {name} {size}",
             "mesh",
             "Choose one that does.",
@@ -338,12 +306,19 @@ def _meshes(config: RunConfig, devices: int) -> str:
     found = [
         (abs(fsdp - mesh.fsdp) + abs(tensor - mesh.tensor), fsdp, tensor)
         for fsdp in range(1, devices + 1)
-        if devices % fsdp == 0 and encoder.hidden_size % fsdp == 0 and encoder.embedding_width % fsdp == 0
         for tensor in range(1, devices // fsdp + 1)
-        if devices % (fsdp * tensor) == 0 and encoder.num_heads % tensor == 0
+        if devices % (fsdp * tensor) == 0 and divides(encoder, fsdp, tensor)
     ]
     return ", ".join(
         f"data {devices // (fsdp * tensor)} x fsdp {fsdp} x tensor {tensor}" for _, fsdp, tensor in sorted(found)[:3]
+    )
+
+
+def divides(encoder: EncoderBase, fsdp: int, tensor: int) -> bool:
+    """Whether mesh axes of these sizes divide every size of the encoder that they shard."""
+    sizes = {"fsdp": fsdp, "tensor": tensor}
+    return all(
+        getattr(encoder, name) % math.prod(sizes[axis] for axis in axes) == 0 for name, axes in encoder.sharded.items()
     )
 
 

@@ -121,6 +121,8 @@ def from_json(kind: Any, value: Any, where: str) -> Any:
         if not isinstance(value, dict):
             raise _mistyped(value, "an object", where)
         kind = variant(kind, value, where)
+        if hasattr(kind, "upgraded"):
+            value = kind.upgraded(value)
         hints = field_types(kind)
         for key in value:
             if key not in hints:
@@ -169,7 +171,7 @@ def variant(kind: Any, values: Mapping[str, Any], where: str) -> Any:
     default = next(field.default for field in dataclasses.fields(kind) if field.name == key)
     name = values.get(key, default)
     if name == default:
-        return kind
+        return getattr(kind, "VARIANT_DEFAULT", kind)
     if not isinstance(name, str) or name not in registry.names:
         raise registry.unknown(name, f"{where}.{key}")
     found = registry.entries[name].config

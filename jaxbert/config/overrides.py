@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 from jaxbert.config import scaling
-from jaxbert.config.io import field_types, from_json, unknown_key, variant
+from jaxbert.config.io import field_types, from_json, to_json, unknown_key, variant
 from jaxbert.config.registry import did_you_mean
 from jaxbert.config.schema import RunConfig
 from jaxbert.errors import InputError
@@ -110,16 +110,20 @@ def _replace(kind: Any, current: Any, path: list[str], text: str, where: str) ->
             fix="Shorten the key.",
             code="E-SET-KEY",
         )
-    part = typing.cast(Any, inner)() if current is None else current
-    hints = field_types(type(part))
+    made = variant(inner, {}, where) if current is None else type(current)
+    hints = field_types(made)
     if name not in hints:
         raise unknown_key(name, list(hints), where)
-    if name == getattr(inner, "VARIANT_KEY", None) and not rest:
-        # Another name may be another class, which has its own fields and defaults.
-        wanted = variant(inner, {name: text}, where)
-        if wanted is not type(part):
-            return from_json(wanted, {name: text}, where)
-    return dataclasses.replace(part, **{name: _replace(hints[name], getattr(part, name), rest, text, where)})
+    part = typing.cast(Any, made)() if current is None else current
+    value = _replace(hints[name], getattr(part, name), rest, text, where)
+    if name == getattr(made, "VARIANT_KEY", None):
+        # Another name may have another class: it takes the fields that both have.
+        made = variant(inner, {name: value}, where)
+        if made is not type(part):
+            given = to_json(part)
+            shared = {field: given[field] for field in field_types(made) if field in given}
+            part = from_json(made, {**shared, name: value}, where)
+    return dataclasses.replace(part, **{name: value})
 
 
 def _elements(items: tuple[Any, ...], name: str, where: str) -> list[int]:

@@ -6,8 +6,9 @@ V vocabulary, M masked slots, N layers, A micro-batches.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from jaxbert.config.registry import Registry
 
@@ -16,6 +17,9 @@ Remat = Literal["none", "dots", "full"]
 AttentionName = Literal["reference", "fused"]
 Initializer = Literal["truncated_normal", "normal"]
 PositionInit = Literal["normal", "sinusoidal"]
+PoolerActivation = Literal["tanh", "relu"]
+_FAMILIES = Registry("family", "jaxbert.models.families", "FAMILIES")
+FamilyName = Annotated[str, _FAMILIES]
 LayoutName = Annotated[str, Registry("layout", "jaxbert.core.sharding", "LAYOUTS", also=("auto",))]
 ScheduleKind = Literal["linear", "polynomial", "wsd", "inverse_sqrt", "constant"]
 OptimizerName = Annotated[str, Registry("optimizer", "jaxbert.training.optim", "OPTIMIZERS")]
@@ -29,66 +33,158 @@ InitVocabulary = Literal["same", "new"]
 InitPositions = Literal["refuse", "tile", "interpolate"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class EncoderConfig:
-    """The shape of a post-LN encoder; the defaults are BERT-base (google-research/bert modeling.py).
+class Problem(NamedTuple):
+    """A rule that a part of a config breaks.
 
     Attributes:
-      family: key of `jaxbert.models.families.FAMILIES`: whose files the model is read from and written to.
+      field: the field to change.
+      what: what is wrong with it.
+      fix: what to set instead.
+    """
+
+    field: str
+    what: str
+    fix: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderBase:
+    """What every encoder's config has: the part that heads, data, planner and files read.
+
+    Each architecture has a subclass with the fields that only it knows. `jaxbert.models.families.FAMILIES` says which:
+    its entry of the name `family` holds the config's class and the encoder that it describes.
+
+    Attributes:
+      family: key of `jaxbert.models.families.FAMILIES`: the architecture, and the files that the model is read from and
+        written to. It decides nothing that the other fields decide.
       vocab_size: V, as the tokenizer has it; checked against the tokenizer before training.
       vocab_multiple: the embedding table is padded to a multiple of this; the padding's logits are masked.
       hidden_size: D.
-      embedding_size: E, of the tables and the masked-LM head's last layer, projected to D behind the embeddings
-        (ALBERT's factorised embeddings); 0: E is D, without a projection.
       num_layers: N.
-      layer_groups: G; 0: every layer has weights of its own; else layers share them in G groups of N / G consecutive
-        ones (ALBERT: 1).
-      num_heads: H; must divide D.
-      intermediate_size: F.
-      max_positions: rows of the position table; no row of the data may be longer than those from `position_offset` on.
-      position_offset: the first token's position; padding has the one before (fairseq: 2, of 514 rows; all are kept).
-      type_vocab_size: rows of the token-type table; 0: there are no token types.
+      num_heads: H, of the attention.
+      max_positions: how many positions the encoder knows; no row of the data may be longer than `longest_row`.
       activation: `gelu_tanh` as in Google's BERT and ALBERT, `gelu_erf` as in the others and in Hugging Face's BERT.
       layer_norm_epsilon: added to the variance.
-      dropout: after embeddings, attention output and feed-forward.
-      attention_dropout: on attention probabilities.
-      attention: `reference`, the only one with dropout on the probabilities; or `fused`: the platform's own kernel
-        (splash on TPU for rows of a multiple of 128 tokens, cuDNN's on GPU), which is faster and needs less memory, and
-        the reference where there is none.
+      pooler: the activation of the pooler, the head upon the first token: `tanh`, or `relu` (DistilBERT's classes).
       initializer_range: standard deviation of the initial weights.
       initializer: `truncated_normal` in the convention of TensorFlow's `truncated_normal_initializer` (cut at two
         deviations, not rescaled afterwards: BERT, ALBERT), or `normal` (RoBERTa, SpanBERT, DistilBERT).
-      position_init: how the learned position table starts: `normal`, or `sinusoidal` (sines and cosines scaled to the
-        same standard deviation; lets small models find their neighbours early).
       remat: what the backward pass computes again: nothing, all but matrix products, or every layer.
     """
 
-    family: str = "bert"
+    VARIANTS: ClassVar[Registry] = _FAMILIES
+    VARIANT_KEY: ClassVar[str] = "family"
+    VARIANT_DEFAULT: ClassVar[type[EncoderBase]]
+
+    family: FamilyName = "bert"
     vocab_size: int = 30522
     vocab_multiple: int = 128
     hidden_size: int = 768
-    embedding_size: int = 0
     num_layers: int = 12
-    layer_groups: int = 0
     num_heads: int = 12
-    intermediate_size: int = 3072
     max_positions: int = 512
-    position_offset: int = 0
-    type_vocab_size: int = 2
     activation: Activation = "gelu_tanh"
     layer_norm_epsilon: float = 1e-12
-    dropout: float = 0.1
-    attention_dropout: float = 0.1
-    attention: AttentionName = "reference"
+    pooler: PoolerActivation = "tanh"
     initializer_range: float = 0.02
     initializer: Initializer = "truncated_normal"
-    position_init: PositionInit = "normal"
     remat: Remat = "none"
 
     @property
     def padded_vocab_size(self) -> int:
         """Rows of the embedding table: `vocab_size` rounded up to a multiple of `vocab_multiple`."""
         return -(-self.vocab_size // self.vocab_multiple) * self.vocab_multiple
+
+    @property
+    def embedding_width(self) -> int:
+        """E, the width of the word table: D, unless the architecture has another."""
+        return self.hidden_size
+
+    @property
+    def distinct_layers(self) -> int:
+        """The number of layers with weights of their own: N, unless layers share them."""
+        return self.num_layers
+
+    @property
+    def shares_layers(self) -> bool:
+        """Whether layers share weights."""
+        return False
+
+    @property
+    def position_offset(self) -> int:
+        """The position of the first token: 0, unless the architecture has another."""
+        return 0
+
+    @property
+    def type_vocab_size(self) -> int:
+        """The number of token types: 0, unless the architecture has them."""
+        return 0
+
+    @property
+    def longest_row(self) -> int:
+        """The most tokens that a row, or a group of a packed row, may have."""
+        return self.max_positions - self.position_offset
+
+    @property
+    def sharded(self) -> Mapping[str, tuple[str, ...]]:
+        """The fields (or properties) whose size mesh axes must divide, with those axes."""
+        return {"hidden_size": ("fsdp",), "embedding_width": ("fsdp",)}
+
+    @property
+    def of_layers(self) -> tuple[str, ...]:
+        """The fields (or properties) that must be equal where one model's layers start from another's."""
+        return ("hidden_size", "embedding_width", "max_positions", "position_offset")
+
+    def problems(self) -> Iterator[Problem]:
+        """The rules that the config breaks, in the order in which a user should mend them."""
+        for name in ("vocab_size", "vocab_multiple", "hidden_size", "num_layers", "num_heads"):
+            if getattr(self, name) < 1:
+                yield Problem(name, f"is {getattr(self, name)}", "Take 1 or more.")
+        if self.initializer_range <= 0:
+            yield Problem("initializer_range", "is not positive", "Take one above 0.")
+
+    @classmethod
+    def upgraded(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Returns the values of a saved config, completed where an older version did not write a field.
+
+        Before the field `pooler`, a DistilBERT's pooler had ReLU and every other one tanh.
+        """
+        if "pooler" not in values and values.get("family") == "distilbert":
+            return {**values, "pooler": "relu"}
+        return values
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig(EncoderBase):
+    """The shape of a post-LN encoder; the defaults are BERT-base (google-research/bert modeling.py).
+
+    Attributes:
+      embedding_size: E, of the tables and the masked-LM head's last layer, projected to D behind the embeddings
+        (ALBERT's factorised embeddings); 0: E is D, without a projection.
+      layer_groups: G; 0: every layer has weights of its own; else layers share them in G groups of N / G consecutive
+        ones (ALBERT: 1).
+      intermediate_size: F.
+      max_positions: rows of the position table.
+      position_offset: the first token's position; padding has the one before (fairseq: 2, of 514 rows; all are kept).
+      type_vocab_size: rows of the token-type table; 0: there are no token types.
+      dropout: after embeddings, attention output and feed-forward.
+      attention_dropout: on attention probabilities.
+      attention: `reference`, the only one with dropout on the probabilities; or `fused`: the platform's own kernel
+        (splash on TPU for rows of a multiple of 128 tokens, cuDNN's on GPU), which is faster and needs less memory, and
+        the reference where there is none.
+      position_init: how the learned position table starts: `normal`, or `sinusoidal` (sines and cosines scaled to the
+        same standard deviation; lets small models find their neighbours early).
+    """
+
+    embedding_size: int = 0
+    layer_groups: int = 0
+    intermediate_size: int = 3072
+    position_offset: int = 0  # type: ignore[misc]  # A field in the place of the base's property.
+    type_vocab_size: int = 2  # type: ignore[misc]
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    attention: AttentionName = "reference"
+    position_init: PositionInit = "normal"
 
     @property
     def head_dim(self) -> int:
@@ -102,13 +198,68 @@ class EncoderConfig:
 
     @property
     def distinct_layers(self) -> int:
-        """Layers with weights of their own: N, or G where layers share them."""
+        """The number of layers with weights of their own: N, or G where layers share them."""
         return self.layer_groups or self.num_layers
 
     @property
-    def longest_row(self) -> int:
-        """The most tokens that a row, or a group of a packed row, may have."""
-        return self.max_positions - self.position_offset
+    def shares_layers(self) -> bool:
+        """Whether layers share weights; with as many groups as layers they are gathered by group all the same."""
+        return self.layer_groups > 0
+
+    @property
+    def sharded(self) -> Mapping[str, tuple[str, ...]]:
+        """See `EncoderBase`."""
+        return {"num_heads": ("tensor",), **super().sharded, "intermediate_size": ("fsdp", "tensor")}
+
+    @property
+    def of_layers(self) -> tuple[str, ...]:
+        """See `EncoderBase`."""
+        return (
+            *("hidden_size", "embedding_width", "num_heads", "intermediate_size"),
+            *("max_positions", "position_offset"),
+        )
+
+    def problems(self) -> Iterator[Problem]:
+        """See `EncoderBase`."""
+        yield from super().problems()
+        if self.intermediate_size < 1:
+            yield Problem("intermediate_size", f"is {self.intermediate_size}", "Take 1 or more.")
+        if self.num_heads >= 1 and self.hidden_size % self.num_heads:
+            yield Problem(
+                "num_heads",
+                f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}",
+                "Choose a number of heads that divides the hidden size.",
+            )
+        if self.embedding_size < 0:
+            yield Problem("embedding_size", "is negative", "0 takes hidden_size.")
+        if self.layer_groups < 0 or (self.layer_groups and self.num_layers % self.layer_groups):
+            yield Problem(
+                "layer_groups",
+                f"{self.layer_groups} groups do not divide {self.num_layers} layers",
+                "Choose a number that does; with 0, layers share no weights.",
+            )
+        if not 0 <= self.position_offset < self.max_positions:
+            yield Problem(
+                "position_offset",
+                f"is {self.position_offset} of {self.max_positions} positions",
+                "Take one in 0 .. max_positions - 1.",
+            )
+        for name in ("dropout", "attention_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                yield Problem(name, f"is {getattr(self, name)}", "Take a share in [0, 1).")
+        if self.attention != "reference" and self.attention_dropout:
+            yield Problem(
+                "attention",
+                "fused attention has no dropout on the probabilities, and attention_dropout is "
+                f"{self.attention_dropout}",
+                "Set encoder.attention_dropout=0 (another model than the paper's), or keep "
+                "encoder.attention=reference.",
+            )
+        if self.type_vocab_size < 0:
+            yield Problem("type_vocab_size", "is negative", "With 0 there are no token types.")
+
+
+EncoderBase.VARIANT_DEFAULT = EncoderConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,7 +367,7 @@ class DistillationConfig:
     """
 
     teacher: str = ""
-    encoder: EncoderConfig | None = None
+    encoder: EncoderBase | None = None
     soft: float = 5.0
     cosine: float = 1.0
     temperature: float = 2.0
@@ -485,7 +636,7 @@ class RunConfig:
     inherit: Inherit = "nothing"
     init_vocabulary: InitVocabulary = "same"
     init_positions: InitPositions = "refuse"
-    encoder: EncoderConfig = EncoderConfig()
+    encoder: EncoderBase = EncoderConfig()
     task: TaskConfig = TaskConfig()
     objectives: ObjectivesConfig = ObjectivesConfig()
     optimizer: OptimizerConfig = OptimizerConfig()

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxbert.config import EncoderConfig
+from jaxbert.config import EncoderBase
 from jaxbert.convert.gate import Verdict
 from jaxbert.core.parameters import Params
 from jaxbert.models.model import count_parameters
@@ -40,7 +40,7 @@ _PIPELINES = {
 
 def render(
     name: str,
-    config: EncoderConfig,
+    config: EncoderBase,
     params: Params,
     tokenizer: Tokenizer | None,
     origin: Any,

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbert.config import EncoderConfig
+from jaxbert.config import EncoderBase
 from jaxbert.convert.read import read_model
 from jaxbert.convert.tensors import np_dtype
 from jaxbert.core.parameters import Params
@@ -86,7 +86,7 @@ class Verdict:
 
 
 def judge(
-    directory: Path, config: EncoderConfig, params: Params, tokenizer: Tokenizer | None, dtype: str = "float32"
+    directory: Path, config: EncoderBase, params: Params, tokenizer: Tokenizer | None, dtype: str = "float32"
 ) -> Verdict:
     """Compares the model that was written to `directory` with `params`.
 
@@ -139,7 +139,7 @@ def _sortable(value: float) -> float:
     return value if np.isfinite(value) else np.inf
 
 
-def _batch(config: EncoderConfig, tokenizer: Tokenizer | None) -> tuple[dict[str, np.ndarray], str]:
+def _batch(config: EncoderBase, tokenizer: Tokenizer | None) -> tuple[dict[str, np.ndarray], str]:
     """Rows to compare on, and what they are."""
     limit = min(_LENGTH, config.longest_row)
     rows, text = [], "real sentences"
@@ -167,7 +167,7 @@ def _batch(config: EncoderConfig, tokenizer: Tokenizer | None) -> tuple[dict[str
     return {"tokens": tokens, "types": np.zeros_like(tokens), "group": group}, text
 
 
-def _computed(config: EncoderConfig, params: Params, batch: Mapping[str, np.ndarray]) -> Outputs:
+def _computed(config: EncoderBase, params: Params, batch: Mapping[str, np.ndarray]) -> Outputs:
     """Every output of a model, on the host."""
     heads = tuple(sorted(part for part in params if part != "encoder"))
     sizes = tuple((head, tuple(sorted(of_head.items()))) for head, of_head in sorted(head_sizes(params).items()))
@@ -176,7 +176,7 @@ def _computed(config: EncoderConfig, params: Params, batch: Mapping[str, np.ndar
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _outputs(
-    config: EncoderConfig,
+    config: EncoderBase,
     heads: tuple[str, ...],
     sizes: tuple[tuple[str, tuple[tuple[str, int], ...]], ...],
     params: Params,
@@ -224,7 +224,7 @@ def _distance(theirs: np.ndarray, ours: np.ndarray) -> float:
 # transformers
 
 
-def _through_transformers(directory: Path, config: EncoderConfig, batch: Mapping[str, np.ndarray]) -> Outputs | None:
+def _through_transformers(directory: Path, config: EncoderBase, batch: Mapping[str, np.ndarray]) -> Outputs | None:
     """What the class that config.json names computes; None where transformers or torch is not installed."""
     try:
         import torch

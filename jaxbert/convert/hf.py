@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError
 
-from jaxbert.config import EncoderConfig
+from jaxbert.config import EncoderBase
 from jaxbert.convert import safetensors_files
 from jaxbert.convert.gate import Verdict, judge
-from jaxbert.convert.names import export_tensors, task_of
+from jaxbert.convert.names import check_heads, export_tensors, task_of
 from jaxbert.convert.read import CONFIG, NAMED, Labels, describe
 from jaxbert.convert.tensors import np_dtype
 from jaxbert.core.parameters import Params
@@ -51,7 +51,7 @@ class Written:
 
 def write_hf(
     directory: str | Path,
-    config: EncoderConfig,
+    config: EncoderBase,
     params: Params,
     tokenizer: Tokenizer | None = None,
     overwrite: bool = False,
@@ -127,11 +127,12 @@ def check_target(directory: Path, overwrite: bool) -> None:
         raise InputError("holds no exported model", where=str(directory), fix="Only a model is overwritten: move it.")
 
 
-def _check(directory: Path, config: EncoderConfig, params: Params, tokenizer: Tokenizer | None, dtype: str) -> None:
+def _check(directory: Path, config: EncoderBase, params: Params, tokenizer: Tokenizer | None, dtype: str) -> None:
     where = str(directory)
     if dtype not in DTYPES:
         raise InputError(f"{dtype!r} is no type to write", where=where, fix=f"Known: {', '.join(DTYPES)}.")
     task_of(FAMILIES[config.family], params)
+    check_heads(config, (part for part in params if part != "encoder"), where)
     if tokenizer is not None and tokenizer.vocab_size > config.vocab_size:
         raise InputError(
             f"the tokenizer has {tokenizer.vocab_size} pieces, the model {config.vocab_size}",
@@ -143,7 +144,7 @@ def _check(directory: Path, config: EncoderConfig, params: Params, tokenizer: To
 
 
 def published_config(
-    config: EncoderConfig, params: Params, tokenizer: Tokenizer | None, labels: Labels | None, dtype: str
+    config: EncoderBase, params: Params, tokenizer: Tokenizer | None, labels: Labels | None, dtype: str
 ) -> dict[str, Any]:
     """config.json of the smallest class of transformers that has all the heads that it knows."""
     family = FAMILIES[config.family]
@@ -166,7 +167,7 @@ def published_config(
 
 def _write(
     directory: Path,
-    config: EncoderConfig,
+    config: EncoderBase,
     params: Params,
     tokenizer: Tokenizer | None,
     labels: Labels | None,
@@ -181,7 +182,7 @@ def _write(
 
 def _check_written(
     directory: Path,
-    config: EncoderConfig,
+    config: EncoderBase,
     params: Params,
     tokenizer: Tokenizer | None,
     labels: Labels | None,

@@ -8,8 +8,9 @@ shapes and types is found from the headers, before any memory is asked for.
 
 from __future__ import annotations
 
-import warnings
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from math import prod
 from typing import Any
@@ -17,13 +18,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxbert.config import EncoderConfig
+from jaxbert.config import EncoderBase
 from jaxbert.convert.tensors import FLOATS, Array, Shape, Tensor, Tensors, np_dtype
 from jaxbert.core.parameters import Params
 from jaxbert.errors import InputError
-from jaxbert.models.families import FAMILIES
+from jaxbert.models.families import FAMILIES, families_with
 from jaxbert.models.families.family import Family, Form, Name
-from jaxbert.models.model import HEADS, ON_POOLER, HeadSizes, Model
+from jaxbert.models.model import HEADS, HeadSizes, Model, on_pooler
 
 # Form -> (published shape of an array of ours, our array as published). The way back is `_ours`.
 _FORMS: Mapping[Form, tuple[Callable[[Shape], Shape], Callable[[Array], Array]]] = {
@@ -39,15 +40,10 @@ _PADDING = 1024
 # Heads of tasks, of any family.
 TASKS = frozenset(task for family in FAMILIES.values() for task in family.tasks)
 
-Note = Callable[[str], None]
+_log = logging.getLogger(__name__)
 
 
-def warn(text: str) -> None:
-    """What is said where the caller does not say how."""
-    warnings.warn(text, stacklevel=4)
-
-
-def name_map(config: EncoderConfig, task: str | None = None) -> tuple[Name, ...]:
+def name_map(config: EncoderBase, task: str | None = None) -> tuple[Name, ...]:
     """The names of a family's pretraining classes, or with a `task` those of its class."""
     family = FAMILIES[config.family]
     names = family.names(config)
@@ -67,9 +63,37 @@ def task_of(family: Family, heads: Iterable[str]) -> str | None:
     found = [head for head in heads if head in family.tasks]
     if len(found) > 1:
         raise InputError(
-            f"no published class has both {found[0]} and {found[1]}", where="heads", fix="Save a model of one of them."
+            f"no published class has both {found[0]} and {found[1]}",
+            where="heads",
+            fix="Save a model of one of them.",
+            code="E-EXPORT-TASKS",
         )
     return found[0] if found else None
+
+
+def check_heads(config: EncoderBase, heads: Iterable[str], where: str) -> None:
+    """Raises InputError where the family's files have no place for a head, or hold another pooler.
+
+    A run may train such a head: only a file must not lose it in silence.
+    """
+    family = FAMILIES[config.family]
+    for head in heads:
+        names = family.tasks[head].names if head in family.tasks else family.names(config)
+        if not any(name.part == head for name in names):
+            able = ", ".join(families_with(head)) or "none"
+            raise InputError(
+                f"a {config.family} model's files have no place for the head {head} (families that have one: {able})",
+                where=where,
+                fix=f"Write the model without it: --drop {head}, or load(..., drop=[{head!r}]).",
+                code="E-EXPORT-HEAD",
+            )
+        if head == "pooler" and config.pooler != family.pooler:
+            raise InputError(
+                f"the model's pooler has {config.pooler}, that of a {config.family} model's files {family.pooler}",
+                where=where,
+                fix="Write the model without its pooler, and without the heads that read it: --drop.",
+                code="E-EXPORT-POOLER",
+            )
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -78,12 +102,11 @@ def task_of(family: Family, heads: Iterable[str]) -> str | None:
 
 def import_params(
     tensors: Tensors,
-    config: EncoderConfig,
+    config: EncoderBase,
     where: str,
     *,
     task: str | None = None,
     drop: Sequence[str] = (),
-    note: Note = warn,
 ) -> tuple[Params, tuple[str, ...]]:
     """Parameters from a file's tensors.
 
@@ -93,7 +116,6 @@ def import_params(
       where: the file or directory, for errors.
       task: the head that the file's class has, where it is one of `Family.tasks`.
       drop: shell patterns of published names that are to be left out.
-      note: takes a line about what was left out.
 
     Returns:
       (parameters, names of the heads): float32 numpy arrays, layers stacked, the vocabulary padded with zeros to
@@ -105,16 +127,17 @@ def import_params(
     """
     family = FAMILIES[config.family]
     names = name_map(config, task)
-    tensors = _without(tensors, drop, where, note)
+    tensors = _without(tensors, drop, where)
     if config.distinct_layers > len(tensors):
         raise InputError(
             f"has {len(tensors)} tensors, which cannot be {config.distinct_layers} layers",
             where=where,
             fix="Give the config that belongs to this file.",
+            code="E-CONVERT-LAYERS",
         )
     there = _resolve(tensors, family, family.names(config), where)
     wanted = {name: _published(name, config, family, bare=False) for name in names}
-    _leave_out_unused(there, config, names, note)
+    _leave_out_unused(there, config, names)
     _reject_unmapped(there, config, wanted, where)
 
     parts: dict[str, list[bool]] = {}
@@ -123,10 +146,13 @@ def import_params(
     # A tied copy of the encoder's in a file is no sign of the encoder: the whole of it is needed anyway.
     heads = tuple(head for head in HEADS if any(parts.get(head, ())))
     for head in heads:
-        if head in ON_POOLER and "pooler" not in heads:
+        if on_pooler(head) and "pooler" not in heads:
             what = head.replace("_", "-")
             raise InputError(
-                f"has a {what} head but no pooler", where=where, fix="Give a file with both, or with neither."
+                f"has a {what} head but no pooler",
+                where=where,
+                fix="Give a file with both, or with neither.",
+                code="E-CONVERT-POOLER",
             )
     sizes = _head_sizes(tensors, there, wanted, heads)
     shapes = _flatten(jax.eval_shape(Model(config, heads, sizes=sizes).init, jax.random.key(0)))
@@ -141,7 +167,7 @@ def import_params(
         for layer, copies in enumerate(published):
             present = _check_header(tensors, there, copies, name, shape, config, where)
             plan.append((name, layer, present))
-    _check_padding(tensors, plan, config, where, note)
+    _check_padding(tensors, plan, config, where)
 
     params: Params = {}
     results: dict[str, Array] = {}
@@ -156,14 +182,19 @@ def import_params(
     return {part: params[part] for part in ("encoder", *heads)}, heads
 
 
-def _without(tensors: Tensors, drop: Sequence[str], where: str, note: Note) -> dict[str, Tensor]:
+def _without(tensors: Tensors, drop: Sequence[str], where: str) -> dict[str, Tensor]:
     """`tensors` but for those that a pattern of `drop` fits."""
     for pattern in drop:
         if not any(fnmatchcase(name, pattern) for name in tensors):
-            raise InputError(f"no tensor is called {pattern!r}", where=where, fix="Check the pattern of --drop.")
+            raise InputError(
+                f"no tensor is called {pattern!r}",
+                where=where,
+                fix="Check the pattern of --drop.",
+                code="E-CONVERT-DROP",
+            )
     left = {name: tensor for name, tensor in tensors.items() if not any(fnmatchcase(name, p) for p in drop)}
     if len(left) < len(tensors):
-        note(f"left out as asked: {', '.join(name for name in tensors if name not in left)}")
+        _log.warning(f"left out as asked: {', '.join(name for name in tensors if name not in left)}")
     return left
 
 
@@ -187,25 +218,28 @@ def _resolve(tensors: Iterable[str], family: Family, known: Iterable[Name], wher
             continue
         if full in there:
             raise InputError(
-                f"tensors {there[full]!r} and {whole!r} are the same parameter", where=where, fix="Remove one of them."
+                f"tensors {there[full]!r} and {whole!r} are the same parameter",
+                where=where,
+                fix="Remove one of them.",
+                code="E-CONVERT-DUPLICATE",
             )
         there[full] = whole
     return there
 
 
-def _leave_out_unused(there: dict[str, str], config: EncoderConfig, names: Sequence[Name], note: Note) -> None:
+def _leave_out_unused(there: dict[str, str], config: EncoderBase, names: Sequence[Name]) -> None:
     """Removes what a task's class does not read, as the pooler that older files keep beside RoBERTa's classifier."""
     used = {name.theirs for name in names}
     unused = {name.theirs for name in FAMILIES[config.family].names(config)} - used
     found = [full for full in there if full in unused]
     if found:
-        note(f"not used by the class of the file, and left out: {', '.join(sorted(found))}")
+        _log.warning(f"not used by the class of the file, and left out: {', '.join(sorted(found))}")
     for full in found:
         del there[full]
 
 
 def _reject_unmapped(
-    there: Mapping[str, str], config: EncoderConfig, wanted: Mapping[Name, list[tuple[str, ...]]], where: str
+    there: Mapping[str, str], config: EncoderBase, wanted: Mapping[Name, list[tuple[str, ...]]], where: str
 ) -> None:
     known = {copy for published in wanted.values() for copies in published for copy in copies}
     unknown = [name for full, name in there.items() if full not in known]
@@ -224,6 +258,7 @@ def _reject_unmapped(
         f"(heads that are known here: {heads})",
         where=where,
         fix=fix,
+        code="E-CONVERT-UNKNOWN",
     )
 
 
@@ -233,16 +268,20 @@ def _head_sizes(
     wanted: Mapping[Name, list[tuple[str, ...]]],
     heads: Iterable[str],
 ) -> HeadSizes:
-    """Sizes that a head has beside the encoder's: those of its tensors in the file."""
-    sizes: dict[str, dict[str, int]] = {}
+    """Returns the sizes that heads have beside the encoder's config, from the shapes of their tensors in the file."""
+    found: dict[str, Params] = {head: {} for head in heads}
     for name, (copies, *_) in wanted.items():
-        if name.part not in heads or copies[0] not in there:
+        # A head of pretraining tells as many classes apart as its objective has.
+        fixed = name.part in HEADS and HEADS[name.part].classes > 0 and name.part not in TASKS
+        if name.part not in found or fixed or copies[0] not in there or name.form not in ("same", "linear"):
             continue
         shape = tensors[there[copies[0]]].shape
-        if name.ours == "span_boundary/place/table" and len(shape) == 2:
-            sizes["span_boundary"] = {"max_targets": shape[0], "position_size": shape[1]}
-        elif name.ours == f"{name.part}/dense/kernel" and name.part in TASKS and len(shape) == 2:
-            sizes[name.part] = {"labels": shape[0]}
+        _insert(found, name.ours, np.broadcast_to(np.float32(0), shape if name.form == "same" else shape[::-1]))
+    sizes: dict[str, Mapping[str, int]] = {}
+    for head, params in found.items():
+        # Where tensors are missing or have other dimensions, the shapes are checked against the usual sizes.
+        with suppress(KeyError, ValueError, IndexError):
+            sizes[head] = HEADS[head].sizes(params)
     return sizes
 
 
@@ -252,13 +291,15 @@ def _check_header(
     copies: tuple[str, ...],
     name: Name,
     shape: Shape,
-    config: EncoderConfig,
+    config: EncoderBase,
     where: str,
 ) -> list[str]:
     """The file's names of those copies of a parameter that are there; their headers are as they must be."""
     present = [there[copy] for copy in copies if copy in there]
     if not present:
-        raise InputError(f"tensor {copies[0]!r} is missing", where=where, fix="Give a file that is whole.")
+        raise InputError(
+            f"tensor {copies[0]!r} is missing", where=where, fix="Give a file that is whole.", code="E-CONVERT-MISSING"
+        )
     if name.vocabulary:
         shape = (config.vocab_size, *shape[1:])
     expected = _FORMS[name.form][0](shape)
@@ -269,6 +310,7 @@ def _check_header(
                 f"tensor {copy!r} is of {tensor.dtype}, not of floats",
                 where=where,
                 fix="Give a file of float16, bfloat16 or float32 weights.",
+                code="E-CONVERT-TYPE",
             )
         beyond = name.vocabulary and len(tensor.shape) == len(expected) and tensor.shape[1:] == expected[1:]
         padded = beyond and _is_padding(tensor.shape[0], expected[0])
@@ -277,6 +319,7 @@ def _check_header(
                 f"tensor {copy!r} has shape {list(tensor.shape)}, its config asks for {list(expected)}",
                 where=where,
                 fix="Give the config.json that belongs to this file.",
+                code="E-CONVERT-SHAPE",
             )
     return present
 
@@ -286,7 +329,7 @@ def _is_padding(rows: int, vocab_size: int) -> bool:
 
 
 def _check_padding(
-    tensors: Tensors, plan: Iterable[tuple[Name, int, list[str]]], config: EncoderConfig, where: str, note: Note
+    tensors: Tensors, plan: Iterable[tuple[Name, int, list[str]]], config: EncoderBase, where: str
 ) -> None:
     """A vocabulary is padded in all of its tensors alike, or one of them belongs to another model."""
     rows = {copy: tensors[copy].shape[0] for name, _, present in plan if name.vocabulary for copy in present}
@@ -298,21 +341,27 @@ def _check_padding(
             f"tensor {copy!r} has shape {shape}, its config asks for {[config.vocab_size, *shape[1:]]}",
             where=where,
             fix="Give the config.json that belongs to this file.",
+            code="E-CONVERT-SHAPE",
         )
     if longer:
         count = max(longer.values())
-        note(f"the vocabulary is padded from {config.vocab_size} to {count} rows there; the padding is left out")
+        _log.warning(
+            f"the vocabulary is padded from {config.vocab_size} to {count} rows there; the padding is left out"
+        )
 
 
-def _read(
-    tensors: Tensors, present: Sequence[str], name: Name, config: EncoderConfig, shape: Shape, where: str
-) -> Array:
+def _read(tensors: Tensors, present: Sequence[str], name: Name, config: EncoderBase, shape: Shape, where: str) -> Array:
     """One parameter in our `shape`, from whichever of its copies are there; they must agree to the last bit."""
 
     def read(copy: str) -> Array:
         array = tensors[copy].read()
         if array.shape != tensors[copy].shape:
-            raise InputError(f"tensor {copy!r} is not what its header says", where=where, fix="Copy the file again.")
+            raise InputError(
+                f"tensor {copy!r} is not what its header says",
+                where=where,
+                fix="Copy the file again.",
+                code="E-CONVERT-DAMAGED",
+            )
         if name.vocabulary:
             array = array[: config.vocab_size]
         with np.errstate(over="ignore"):
@@ -323,6 +372,7 @@ def _read(
                 f"tensor {copy!r} has {count:,} of {array.size:,} values that are not finite",
                 where=where,
                 fix="Give a checkpoint from before the run diverged, or copy the file again.",
+                code="E-CONVERT-NOT-FINITE",
             )
         return array
 
@@ -334,6 +384,7 @@ def _read(
                 f"tensors {first!r} and {other!r} differ, but they are tied",
                 where=where,
                 fix="Only models with tied embeddings can be loaded.",
+                code="E-CONVERT-TIED",
             )
     return _ours(array, name.form, shape)
 
@@ -347,7 +398,7 @@ def _ours(published: Array, form: Form, shape: Shape) -> Array:
 # To a file's tensors
 
 
-def export_tensors(params: Params, config: EncoderConfig, dtype: str = "float32") -> dict[str, Tensor]:
+def export_tensors(params: Params, config: EncoderBase, dtype: str = "float32") -> dict[str, Tensor]:
     """The published tensors of `params`, by name, each made when it is read.
 
     Layers are unstacked, the vocabulary's padding is cut, tied copies are left out. An encoder without a head that
@@ -362,6 +413,7 @@ def export_tensors(params: Params, config: EncoderConfig, dtype: str = "float32"
     leaves = _flatten(params)
     heads = tuple(part for part in params if part != "encoder")
     names = name_map(config, task_of(family, heads))
+    check_heads(config, heads, "heads")
     _check_covered(leaves, names, heads)
     bare = set(heads) <= {"pooler"}
     prefix = family.prefix if bare else ""
@@ -391,12 +443,12 @@ def export_tensors(params: Params, config: EncoderConfig, dtype: str = "float32"
     return tensors
 
 
-def export_params(params: Params, config: EncoderConfig, dtype: Any = "float32") -> dict[str, Array]:
+def export_params(params: Params, config: EncoderBase, dtype: Any = "float32") -> dict[str, Array]:
     """The published tensors of `params` (or of what is shaped like them: gradients) as arrays; see `export_tensors`."""
     return {name: tensor.read() for name, tensor in export_tensors(params, config, np.dtype(dtype).name).items()}
 
 
-def _published(name: Name, config: EncoderConfig, family: Family, bare: bool) -> list[tuple[str, ...]]:
+def _published(name: Name, config: EncoderBase, family: Family, bare: bool) -> list[tuple[str, ...]]:
     """Published names of `name`: for each layer (or once), the tensor and its tied copies."""
     layers = range(config.distinct_layers) if "{layer}" in name.theirs else (0,)
     prefix = family.prefix if bare else ""

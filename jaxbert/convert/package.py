@@ -6,7 +6,7 @@ import importlib.metadata
 from collections.abc import Callable
 from pathlib import Path
 
-from jaxbert.config import EncoderConfig
+from jaxbert.config import EncoderBase
 from jaxbert.convert.card import render
 from jaxbert.convert.gate import Verdict
 from jaxbert.convert.hf import RECEIPT
@@ -20,7 +20,7 @@ CARD, RUN = "README.md", "run.json"
 
 def finisher(
     origin: Provenance,
-    config: EncoderConfig,
+    config: EncoderBase,
     params: Params,
     tokenizer: Tokenizer | None,
     layout: Layout | None,

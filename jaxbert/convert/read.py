@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jaxbert.config import EncoderConfig
+from jaxbert.config import EncoderBase
 from jaxbert.convert import flax_msgpack, google, safetensors_files, torch_bin
-from jaxbert.convert.names import Note, import_params, warn
+from jaxbert.convert.names import import_params
 from jaxbert.convert.tensors import FLOATS, Tensor, read_json
 from jaxbert.core.parameters import Params
 from jaxbert.errors import InputError
@@ -91,7 +91,7 @@ class Description:
       labels: of the classes, where it names them.
     """
 
-    config: EncoderConfig
+    config: EncoderBase
     task: str | None = None
     labels: Labels | None = None
 
@@ -108,7 +108,7 @@ class Published:
       format: `Format.name`.
     """
 
-    config: EncoderConfig
+    config: EncoderBase
     params: Params
     labels: Labels | None = None
     dtype: str = "float32"
@@ -175,7 +175,7 @@ def _labels(published: Mapping[str, Any], where: str) -> Labels | None:
     return Labels(tuple(names[str(index)] for index in range(len(names))), problem)
 
 
-def read_model(directory: str | Path, *, drop: Sequence[str] = (), note: Note = warn) -> Published:
+def read_model(directory: str | Path, *, drop: Sequence[str] = (), note: Any = None) -> Published:
     """Reads a published model.
 
     Args:
@@ -194,7 +194,7 @@ def read_model(directory: str | Path, *, drop: Sequence[str] = (), note: Note = 
         where = str(directory)
         # Google's files do not name a class: the head tells the task.
         task = about.task or (google.task_of(tensors) if form.open_tensors is google.open_tensors else None)
-        params, heads = import_params(tensors, about.config, where, task=task, drop=drop, note=note)
+        params, heads = import_params(tensors, about.config, where, task=task, drop=drop)
         widths = [FLOATS.index(tensor.dtype) for tensor in tensors.values() if tensor.dtype in FLOATS]
         dtype = FLOATS[max(widths)] if len(set(widths)) == 1 else "float32"
     labels = about.labels if set(heads) & set(NAMED) else None

@@ -57,10 +57,16 @@ ACTIVATIONS: Mapping[str, P] = {
 
 @dataclass(frozen=True)
 class Layout:
-    """How parameters and optimizer moments lie at rest: spec by dimension name."""
+    """The places of parameters and optimizer moments at rest: a spec by dimension name."""
 
     parameters: Mapping[str, P]
     optimizer: Mapping[str, P]
+
+    @property
+    def axes(self) -> frozenset[str]:
+        """The mesh axes that it shards anything over."""
+        specs = (*self.parameters.values(), *self.optimizer.values())
+        return frozenset(axis for spec in specs for axis in spec if axis is not None)
 
 
 def _without(table: Mapping[str, P], *axes: str) -> Mapping[str, P]:
@@ -104,11 +110,6 @@ def explicit_mesh() -> bool:
     """Whether the mesh that is set here has our axes in explicit mode."""
     mesh = jax.sharding.get_abstract_mesh()
     return not mesh.empty and mesh.axis_names == AXES and all(kind == AxisType.Explicit for kind in mesh.axis_types)
-
-
-def spec(*axes: Any) -> P | None:
-    """The spec for an `out_sharding=` argument; None where no mesh of ours is set."""
-    return P(*axes) if explicit_mesh() else None
 
 
 def act(name: str) -> P | None:
@@ -170,11 +171,6 @@ def compute_dtype(name: str, on: str | None = None) -> Any:
     if name == "auto":
         name = "float32" if (on or jax.default_backend()) == "cpu" else "bfloat16"
     return jnp.dtype(name)
-
-
-def named(mesh: Mesh, tree: Any) -> Any:
-    """NamedShardings over `mesh` from a tree of arrays or abstract arrays."""
-    return jax.tree.map(lambda x: NamedSharding(mesh, x.sharding.spec), tree)
 
 
 def replicated(mesh: Mesh, tree: Any) -> Any:

@@ -12,6 +12,8 @@ from jaxbert.config import EncoderConfig, Remat
 from jaxbert.core.parameters import Params
 from jaxbert.core.sharding import Layout, act, in_use
 from jaxbert.models.attention import attend, choose
+from jaxbert.models.base import check_length
+from jaxbert.models.cost import PostLNCost
 from jaxbert.models.layers import (
     PRODUCT,
     Dense,
@@ -82,46 +84,57 @@ class Block(nnx.Module):
         """x_BLD after the block."""
         config = self.config
         keys = (None, None, None) if dropout_key is None else tuple(jax.random.split(dropout_key, 3))
-        context_BLHK = attend(
-            self.query(x_BLD),
-            self.key(x_BLD),
-            self.value(x_BLD),
-            group_BL,
-            implementation=choose(config.attention, x_BLD.shape[1], x_BLD.dtype),
-            rate=config.attention_dropout,
-            key=keys[0],
-        )
-        attended_BLD = self.out(context_BLHK, act("act_BLD"))
-        x_BLD = self.attention_norm(x_BLD + dropout(attended_BLD, config.dropout, keys[1]))
-        inner_BLF = gelu(self.up(x_BLD), config.activation)
-        fed_BLD = self.down(inner_BLF, act("act_BLD"))
-        return self.output_norm(x_BLD + dropout(fed_BLD, config.dropout, keys[2]))
+        with jax.named_scope("attention"):
+            context_BLHK = attend(
+                self.query(x_BLD),
+                self.key(x_BLD),
+                self.value(x_BLD),
+                group_BL,
+                implementation=choose(config.attention, x_BLD.shape[1], x_BLD.dtype),
+                rate=config.attention_dropout,
+                key=keys[0],
+            )
+            attended_BLD = self.out(context_BLHK, act("act_BLD"))
+            x_BLD = self.attention_norm(x_BLD + dropout(attended_BLD, config.dropout, keys[1]))
+        with jax.named_scope("feed_forward"):
+            inner_BLF = gelu(self.up(x_BLD), config.activation)
+            fed_BLD = self.down(inner_BLF, act("act_BLD"))
+            return self.output_norm(x_BLD + dropout(fed_BLD, config.dropout, keys[2]))
 
 
-class Encoder:
-    """The encoder's functions over plain parameters {"embeddings": ..., "layers": stacked}.
+class PostLN:
+    """The encoder's functions over plain parameters {"embeddings": ..., "layers": stacked}; see `base.Encoder`.
 
     Layers are stacked over N, or over the groups where layers share their weights.
-
-    Attributes:
-      names: the parameters' dimension names, with the leading one of the stacked ones left out.
     """
 
+    names: Params
+
     def __init__(self, config: EncoderConfig, layout: Layout):
-        self.config = config
+        self.config: Any = config
         self._init_embeddings, self._embed, embedding_names = define(
             lambda rngs: Embeddings(config, layout=layout, rngs=rngs)
         )
         self._init_block, self._block, block_names = define(lambda rngs: Block(config, layout=layout, rngs=rngs))
-        self.names: Params = {"embeddings": embedding_names, "layers": block_names}
+        self.names = {"embeddings": embedding_names, "layers": block_names}
+
+    @staticmethod
+    def cost(config: EncoderConfig) -> PostLNCost:
+        """See `base.Encoder`."""
+        return PostLNCost(config)
 
     def init(self, key: jax.Array) -> Params:
-        """Parameters, float32; call under jit so that they are born sharded."""
+        """See `base.Encoder`."""
         embeddings_key, layers_key = jax.random.split(key)
         keys = jax.random.split(layers_key, self.config.distinct_layers)
         return {"embeddings": self._init_embeddings(embeddings_key), "layers": jax.vmap(self._init_block)(keys)}
 
-    def __call__(
+    def word(self, params: Params, dtype: Any) -> jax.Array:
+        """See `base.Encoder`."""
+        table: jax.Array = in_use(params["embeddings"]["word"], dtype)["table"]
+        return table
+
+    def apply(
         self,
         params: Params,
         tokens_BL: jax.Array,
@@ -132,31 +145,18 @@ class Encoder:
         dtype: Any = jnp.float32,
         all_layers: bool = False,
     ) -> jax.Array:
-        """Hidden states.
-
-        Args:
-          params: from `init`, at rest.
-          tokens_BL: int, ids below `vocab_size`.
-          types_BL: int, token types.
-          group_BL: int, attention groups, 0 for padding; positions restart with each group.
-          dropout_key: none in evaluation.
-          dtype: of activations and of weights in use.
-          all_layers: return the embeddings and every layer's output, (N + 1, B, L, D), not the last alone.
-
-        Returns:
-          Hidden states (B, L, D) of the last layer.
-        """
+        """See `base.Encoder`."""
         config = self.config
-        if tokens_BL.shape[1] > config.longest_row:
-            raise ValueError(f"rows of {tokens_BL.shape[1]} tokens, positions for {config.longest_row}")
+        check_length(config, tokens_BL.shape[1])
         embedding_key, layers_key = (None, None) if dropout_key is None else tuple(jax.random.split(dropout_key))
-        embedded_BLD = self._embed(
-            in_use(params["embeddings"], dtype),
-            tokens_BL,
-            types_BL,
-            positions(group_BL, config.position_offset),
-            embedding_key,
-        ).astype(dtype)
+        with jax.named_scope("embeddings"):
+            embedded_BLD = self._embed(
+                in_use(params["embeddings"], dtype),
+                tokens_BL,
+                types_BL,
+                positions(group_BL, config.position_offset),
+                embedding_key,
+            ).astype(dtype)
         keys = None if layers_key is None else jax.random.split(layers_key, config.num_layers)
 
         def body(x_BLD: jax.Array, layer: tuple[Params, jax.Array | None]) -> tuple[jax.Array, jax.Array | None]:
@@ -175,16 +175,17 @@ class Encoder:
             repeats = config.num_layers // config.layer_groups
             return jax.lax.scan(rematerialised(again, config.remat), x_BLD, group_keys, length=repeats)
 
-        if config.layer_groups:
-            if keys is not None:
-                keys = keys.reshape(config.layer_groups, -1)
-            last_BLD, each_NBLD = jax.lax.scan(group, embedded_BLD, (params["layers"], keys))
-            if each_NBLD is not None:
-                each_NBLD = each_NBLD.reshape(config.num_layers, *each_NBLD.shape[2:])
-        else:
-            last_BLD, each_NBLD = jax.lax.scan(
-                rematerialised(body, config.remat), embedded_BLD, (params["layers"], keys)
-            )
+        with jax.named_scope("layers"):
+            if config.layer_groups:
+                if keys is not None:
+                    keys = keys.reshape(config.layer_groups, -1)
+                last_BLD, each_NBLD = jax.lax.scan(group, embedded_BLD, (params["layers"], keys))
+                if each_NBLD is not None:
+                    each_NBLD = each_NBLD.reshape(config.num_layers, *each_NBLD.shape[2:])
+            else:
+                last_BLD, each_NBLD = jax.lax.scan(
+                    rematerialised(body, config.remat), embedded_BLD, (params["layers"], keys)
+                )
         return last_BLD if each_NBLD is None else jnp.concatenate([embedded_BLD[None], each_NBLD])
 
 

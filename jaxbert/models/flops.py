@@ -1,23 +1,25 @@
-"""The FLOPs of a training step of one encoder with heads."""
+"""The FLOPs of a training step of one encoder with heads. The encoder and each head give their costs."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
-from jaxbert.config import DistillationConfig, EncoderConfig
+from jaxbert.config import DistillationConfig, EncoderBase
+from jaxbert.models.model import HEADS, encoder_of, on_pooler
 
 
 def step_flops(
-    encoder: EncoderConfig,
+    encoder: EncoderBase,
     *,
     length: int,
     slots: int,
     heads: Collection[str],
     distillation: DistillationConfig | None = None,
 ) -> float:
-    """FLOPs of one row in one training step: three times the forward pass (the backward pass is twice the forward).
+    """Returns the FLOPs of one row in one training step: three times those of the forward pass.
 
-    A multiply-add is two FLOPs. Forward, for one row of L tokens with M prediction slots:
+    The backward pass is twice the forward pass, and a multiply-add is two FLOPs. The encoder's `cost` gives the forward
+    pass of a row of L tokens, and each head's `products` those upon it. For the post-LN encoder, M prediction slots:
 
         each of N layers   2 x (4 L D^2 + 2 L D F)     query, key, value, output; feed-forward up and down
                            2 x 2 L^2 D                 attention scores and weighted sum
@@ -28,7 +30,7 @@ def step_flops(
         next_sentence, sentence_order   2 x 2 D
 
     A teacher adds its forward pass once, and the soft targets over all positions both decoders there (the student's
-    three times, as everything of its own).
+    three times, as all of the student's work).
 
     Look-ups, LayerNorm, softmax, GELU, dropout, the optimizer, vocabulary padding and recomputation are not counted.
 
@@ -36,32 +38,21 @@ def step_flops(
       encoder: the shape.
       length: L.
       slots: M.
-      heads: names of the heads the run trains (keys of `jaxbert.models.model.HEADS`); others count nothing.
+      heads: names of the heads that the run trains (keys of `jaxbert.models.model.HEADS`), or their sizes by name.
       distillation: of a student, with its teacher's encoder.
     """
-    size, width, vocabulary = encoder.hidden_size, encoder.embedding_width, encoder.vocab_size
-    madds = _encoder_madds(encoder, length)
-    decoder = size * width + width * vocabulary
-    if "masked_lm" in heads:
-        madds += slots * decoder
-    if "span_boundary" in heads:
-        madds += slots * (2 * size * size + decoder)
-    pairs = [head for head in ("next_sentence", "sentence_order") if head in heads]
-    if "pooler" in heads or pairs:
-        madds += size * size
-    madds += 2 * size * len(pairs)
+    vectors = {"tokens": length, "slots": slots, "rows": 1}
+
+    def head(name: str, config: EncoderBase, counts: Mapping[str, int] = vectors) -> int:
+        sizes = heads.get(name, {}) if isinstance(heads, Mapping) else {}
+        return sum(product.madds(counts[product.over]) for product in HEADS[name].products(config, **sizes))
+
+    names = set(heads) | ({"pooler"} if any(map(on_pooler, heads)) else set())
+    madds = encoder_of(encoder).cost(encoder).forward(length) + sum(head(name, encoder) for name in names)
     teacher = 0
     if distillation is not None and distillation.encoder is not None:
         over = distillation.encoder
-        tokens = slots if distillation.over == "masked" else length
-        madds += tokens * decoder
-        teacher = _encoder_madds(over, length)
-        teacher += tokens * (over.hidden_size * over.embedding_width + over.embedding_width * over.vocab_size)
+        taught = vectors | {"slots": slots if distillation.over == "masked" else length}
+        madds += head("masked_lm", encoder, taught)
+        teacher = encoder_of(over).cost(over).forward(length) + head("masked_lm", over, taught)
     return 3.0 * 2.0 * madds + 2.0 * teacher
-
-
-def _encoder_madds(encoder: EncoderConfig, length: int) -> int:
-    """Multiply-adds of one forward pass over a row of L tokens."""
-    size, inner = encoder.hidden_size, encoder.intermediate_size
-    layer = 4 * length * size * size + 2 * length * size * inner + 2 * length * length * size
-    return encoder.num_layers * layer + length * encoder.embedding_size * size

@@ -1,29 +1,67 @@
-"""What stands on the encoder: pooler, masked LM with the tied decoder, classifiers, span boundary, projection.
+"""The heads upon the encoder: pooler, masked LM with the tied decoder, classifiers, span boundary, projection.
 
-Every head takes (config, layout, rngs) and sizes of its own by keyword, which its objective gives.
+A head is a subclass of `Head` here and a line in `HEADS`. Its objective calls it by its name, and gives the sizes
+that it takes beside the encoder's config.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxbert.config import EncoderConfig
+from jaxbert.config import EncoderBase
+from jaxbert.core.parameters import Params
 from jaxbert.core.sharding import Layout, act
-from jaxbert.models.families import FAMILIES
+from jaxbert.models.cost import Over, Product
 from jaxbert.models.layers import Dense, LayerNorm, Table, affine, constant, gelu, parameter, weights
 
+Sizes = Mapping[str, int]
 
-class Pooler(nnx.Module):
-    """tanh(dense) of the first position, or what the family has in the place of tanh."""
 
-    def __init__(self, config: EncoderConfig, *, layout: Layout, rngs: nnx.Rngs):
+class Head(nnx.Module):
+    """A head. It is made of (config, layout, rngs) and its own sizes by keyword, and called on activations.
+
+    Attributes:
+      reads: "hidden": the caller gives it hidden states; "pooled": `Model.apply_head` gives it the pooled vector.
+      decodes: the word embeddings are its last argument, which `Model.apply_head` gives.
+      classes: `labels` is one of its sizes: how many classes it tells apart, when nobody says; 0: it has no classes.
+      published: files may hold it; a head of use in training only is left out of them.
+    """
+
+    reads: ClassVar[Literal["hidden", "pooled"]] = "hidden"
+    decodes: ClassVar[bool] = False
+    classes: ClassVar[int] = 0
+    published: ClassVar[bool] = True
+
+    @classmethod
+    def sizes(cls, params: Params) -> Sizes:
+        """Returns the sizes that a head with these parameters (or their shapes) has beside the encoder's config."""
+        del params
+        return {}
+
+    @classmethod
+    def products(cls, config: EncoderBase, **sizes: int) -> tuple[Product, ...]:
+        """Returns its matrix products, for plans and MFU."""
+        del config, sizes
+        return ()
+
+
+class Pooler(Head):
+    """tanh(dense) of the first position, or another activation: `EncoderBase.pooler`."""
+
+    def __init__(self, config: EncoderBase, *, layout: Layout, rngs: nnx.Rngs):
         size = config.hidden_size
-        self.activation = {"tanh": jnp.tanh, "relu": jax.nn.relu}[FAMILIES[config.family].pooler]
+        self.activation = {"tanh": jnp.tanh, "relu": jax.nn.relu}[config.pooler]
         self.dense = _dense("bd,de->be", size, size, config, layout, rngs)
+
+    @classmethod
+    def products(cls, config: EncoderBase, **sizes: int) -> tuple[Product, ...]:
+        """See `Head`."""
+        return (Product("rows", config.hidden_size, config.hidden_size),)
 
     def __call__(self, x_BLD: jax.Array) -> jax.Array:
         """Pooled vectors (B, D)."""
@@ -31,10 +69,17 @@ class Pooler(nnx.Module):
         return pooled_BD
 
 
-class MaskedLM(nnx.Module):
+class MaskedLM(Head):
     """dense from D to E, GELU, LayerNorm, then the word embeddings transposed plus a bias of the vocabulary."""
 
-    def __init__(self, config: EncoderConfig, *, layout: Layout, rngs: nnx.Rngs):
+    decodes = True
+
+    @classmethod
+    def products(cls, config: EncoderBase, **sizes: int) -> tuple[Product, ...]:
+        """See `Head`."""
+        return Product("slots", config.hidden_size, config.embedding_width), _decoder(config)
+
+    def __init__(self, config: EncoderBase, *, layout: Layout, rngs: nnx.Rngs):
         width = config.embedding_width
         self.activation = config.activation
         self.dense = _dense("bmd,de->bme", config.hidden_size, width, config, layout, rngs)
@@ -48,12 +93,26 @@ class MaskedLM(nnx.Module):
         return decode(h_BME, word_VE, self.bias[...], self.vocab_size)
 
 
-class Classifier(nnx.Module):
-    """C classes from the pooled vector: next sentence, sentence order (of two), classes of texts, a choice (of one)."""
+class Classifier(Head):
+    """C classes from the pooled vector: next sentence, sentence order (of two), classes of texts."""
 
+    reads: ClassVar[Literal["hidden", "pooled"]] = "pooled"
+    classes = 2
     equation = "bd,dc->bc"
 
-    def __init__(self, config: EncoderConfig, *, layout: Layout, rngs: nnx.Rngs, labels: int = 2):
+    @classmethod
+    def sizes(cls, params: Params) -> Sizes:
+        """See `Head`."""
+        return {"labels": params["dense"]["kernel"].shape[-1]}
+
+    @classmethod
+    def products(cls, config: EncoderBase, **sizes: int) -> tuple[Product, ...]:
+        """See `Head`."""
+        over: Over = "rows" if cls.reads == "pooled" else "tokens"
+        return (Product(over, config.hidden_size, sizes.get("labels", cls.classes), planned=over != "rows"),)
+
+    def __init__(self, config: EncoderBase, *, layout: Layout, rngs: nnx.Rngs, labels: int = 0):
+        labels = labels or self.classes
         self.dense = Dense(
             self.equation,
             (config.hidden_size, labels),
@@ -73,6 +132,7 @@ class Classifier(nnx.Module):
 class TokenClassifier(Classifier):
     """C classes from each hidden state: classes of tokens, start and end of an answer."""
 
+    reads = "hidden"
     equation = "bld,dc->blc"
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -80,7 +140,13 @@ class TokenClassifier(Classifier):
         return self.dense(x, wide=True)
 
 
-class SpanBoundary(nnx.Module):
+class Choice(Classifier):
+    """A score from the pooled vector: rows are the choices of a question, and the caller compares them."""
+
+    classes = 1
+
+
+class SpanBoundary(Head):
     """A token of a span from the two tokens around it and its place (facebookresearch/SpanBERT pretraining).
 
         h0 = [left; right; position of the place]    h = LN(GELU(dense(LN(GELU(dense(h0))))))
@@ -88,9 +154,27 @@ class SpanBoundary(nnx.Module):
     then the word embeddings transposed plus a bias of the vocabulary of its own.
     """
 
+    decodes = True
+
+    @classmethod
+    def sizes(cls, params: Params) -> Sizes:
+        """See `Head`."""
+        targets, width = params["place"]["table"].shape
+        return {"max_targets": targets, "position_size": width}
+
+    @classmethod
+    def products(cls, config: EncoderBase, **sizes: int) -> tuple[Product, ...]:
+        """See `Head`. MFU counts the two boundaries, not the embedding of the place."""
+        size, place = config.hidden_size, sizes.get("position_size", 200)
+        return (
+            Product("slots", 2 * size + place, size, apart=place),
+            Product("slots", size, config.embedding_width),
+            _decoder(config),
+        )
+
     def __init__(
         self,
-        config: EncoderConfig,
+        config: EncoderBase,
         *,
         layout: Layout,
         rngs: nnx.Rngs,
@@ -130,16 +214,33 @@ class SpanBoundary(nnx.Module):
         return decode(h_BME, word_VE, self.bias[...], self.vocab_size)
 
 
-class Projection(nnx.Module):
+class Projection(Head):
     """Hidden states in the width of another model (0: the same): a narrower student beside its teacher."""
 
-    def __init__(self, config: EncoderConfig, *, layout: Layout, rngs: nnx.Rngs, width: int = 0):
+    published = False
+
+    @classmethod
+    def sizes(cls, params: Params) -> Sizes:
+        """See `Head`."""
+        return {"width": params["dense"]["kernel"].shape[-1]}
+
+    @classmethod
+    def products(cls, config: EncoderBase, **sizes: int) -> tuple[Product, ...]:
+        """See `Head`. MFU does not count it."""
+        width = sizes.get("width", 0) or config.hidden_size
+        return (Product("tokens", config.hidden_size, width, counted=False),)
+
+    def __init__(self, config: EncoderBase, *, layout: Layout, rngs: nnx.Rngs, width: int = 0):
         size = config.hidden_size
         self.dense = _dense("bld,de->ble", size, width or size, config, layout, rngs)
 
     def __call__(self, x_BLD: jax.Array) -> jax.Array:
         """x (B, L, width)."""
         return self.dense(x_BLD, act("act_BLD"))
+
+
+def _decoder(config: EncoderBase) -> Product:
+    return Product("slots", config.embedding_width, config.vocab_size, decodes=True)
 
 
 def decode(h_BME: jax.Array, word_VE: jax.Array, bias_V: jax.Array, vocab_size: int) -> jax.Array:
@@ -151,6 +252,22 @@ def decode(h_BME: jax.Array, word_VE: jax.Array, bias_V: jax.Array, vocab_size: 
     return affine(h_BME, word_VE, bias_V, "bmd,vd->bmv", None, wide)
 
 
-def _dense(equation: str, size: int, width: int, config: EncoderConfig, layout: Layout, rngs: nnx.Rngs) -> Any:
+def _dense(equation: str, size: int, width: int, config: EncoderBase, layout: Layout, rngs: nnx.Rngs) -> Any:
     names: dict[str, str] = dict(dims="dense_DD", bias_dims="bias_D")
     return Dense(equation, (size, width), (width,), start=weights(config), layout=layout, rngs=rngs, **names)
+
+
+# Heads by their key in the parameters. The order is fixed: a head's start is drawn from its place in it, so a new head
+# takes the last line.
+HEADS: Mapping[str, type[Head]] = {
+    "pooler": Pooler,
+    "masked_lm": MaskedLM,
+    "next_sentence": Classifier,
+    "sentence_order": Classifier,
+    "span_boundary": SpanBoundary,
+    "projection": Projection,
+    "sequence_classification": Classifier,
+    "token_classification": TokenClassifier,
+    "question_answering": TokenClassifier,
+    "multiple_choice": Choice,
+}

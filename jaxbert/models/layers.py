@@ -17,7 +17,7 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import PartitionSpec as P
 
-from jaxbert.config import Activation, EncoderConfig
+from jaxbert.config import Activation, EncoderBase
 from jaxbert.core.parameters import Params
 from jaxbert.core.sharding import Layout, act, explicit_mesh, spec_of
 
@@ -68,7 +68,7 @@ def normal(deviation: float) -> Initializer:
     return draw
 
 
-def weights(config: EncoderConfig) -> Initializer:
+def weights(config: EncoderBase) -> Initializer:
     """What kernels and tables of an encoder start from."""
     draw = {"truncated_normal": truncated_normal, "normal": normal}[config.initializer]
     return draw(config.initializer_range)

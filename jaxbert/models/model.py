@@ -7,32 +7,29 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
-from jaxbert.config import EncoderConfig
+from jaxbert.config import EncoderBase
 from jaxbert.core.parameters import Params
 from jaxbert.core.sharding import LAYOUTS, Layout, in_use
-from jaxbert.models.encoder import Encoder
-from jaxbert.models.heads import Classifier, MaskedLM, Pooler, Projection, SpanBoundary, TokenClassifier
+from jaxbert.models.base import Encoder
+from jaxbert.models.families import FAMILIES
+from jaxbert.models.heads import HEADS, Head
 from jaxbert.models.layers import define
 
-# Heads by their key in the parameters. The order is fixed: a head's start is drawn from its place in it.
-HEADS: Mapping[str, type[nnx.Module]] = {
-    "pooler": Pooler,
-    "masked_lm": MaskedLM,
-    "next_sentence": Classifier,
-    "sentence_order": Classifier,
-    "span_boundary": SpanBoundary,
-    "projection": Projection,
-    "sequence_classification": Classifier,
-    "token_classification": TokenClassifier,
-    "question_answering": TokenClassifier,
-    "multiple_choice": Classifier,
-}
-# Those that read the pooled vector.
-ON_POOLER = ("next_sentence", "sentence_order", "sequence_classification", "multiple_choice")
-# What some heads take beside the encoder's config, by head.
+__all__ = ["HEADS", "HeadSizes", "Model", "count_parameters", "encoder_of", "head_sizes", "on_pooler"]
+
+# The sizes that some heads take beside the encoder's config, by head.
 HeadSizes = Mapping[str, Mapping[str, int]]
+
+
+def encoder_of(config: EncoderBase) -> type[Encoder]:
+    """Returns the class of the encoder that `config` describes."""
+    return FAMILIES[config.family].encoder()
+
+
+def on_pooler(head: str) -> bool:
+    """Returns whether the head reads the pooled vector, and so needs the head `pooler` beside it."""
+    return HEADS[head].reads == "pooled"
 
 
 class Model:
@@ -41,21 +38,22 @@ class Model:
     Attributes:
       config: the encoder's.
       heads: names of the heads it has.
+      sizes: of those heads that have sizes beside the encoder's config.
       names: tree like the parameters, of dimension names (keys of the layout's tables; stacked leaves leave out N).
     """
 
     def __init__(
         self,
-        config: EncoderConfig,
+        config: EncoderBase,
         heads: Iterable[str],
         layout: Layout = LAYOUTS["fsdp_tensor"],
         sizes: HeadSizes | None = None,
     ):
         self.config = config
         self.heads = tuple(heads)
-        sizes = sizes or {}
-        self.encoder = Encoder(config, layout)
-        self._heads = {name: _define_head(HEADS[name], config, layout, sizes.get(name, {})) for name in self.heads}
+        self.sizes: HeadSizes = {name: dict((sizes or {}).get(name, {})) for name in self.heads}
+        self.encoder: Encoder = encoder_of(config)(config, layout)
+        self._heads = {name: _define_head(HEADS[name], config, layout, self.sizes[name]) for name in self.heads}
         self.names: Params = {"encoder": self.encoder.names, **{name: parts[2] for name, parts in self._heads.items()}}
 
     def init(self, key: jax.Array) -> Params:
@@ -77,8 +75,8 @@ class Model:
         dtype: Any = jnp.float32,
         all_layers: bool = False,
     ) -> jax.Array:
-        """Hidden states (B, L, D) of a batch with `tokens`, `types` and `group`; see `Encoder.__call__`."""
-        return self.encoder(
+        """Hidden states (B, L, D) of a batch with `tokens`, `types` and `group`; see `Encoder.apply`."""
+        return self.encoder.apply(
             params["encoder"],
             batch["tokens"],
             batch["types"],
@@ -88,71 +86,78 @@ class Model:
             all_layers=all_layers,
         )
 
+    def apply_head(self, name: str, params: Params, x: jax.Array, *rest: jax.Array) -> jax.Array:
+        """Returns what the head `name` computes.
+
+        Args:
+          name: of one of `heads`.
+          params: of the model.
+          x: the activations that the head is called on, most often hidden states (B, L, D). So also for a head that
+            reads the pooled vector.
+          rest: further arguments of the head, but for the word embeddings.
+        """
+        kind = HEADS[name]
+        if kind.reads == "pooled":
+            x = self.apply_head("pooler", params, x)
+        if kind.decodes:
+            rest = (*rest, self.encoder.word(params["encoder"], x.dtype))
+        with jax.named_scope(name):
+            result: jax.Array = self._heads[name][1](in_use(params[name], x.dtype), x, *rest)
+        return result
+
     def pooled(self, params: Params, x_BLD: jax.Array) -> jax.Array:
-        """Pooled vectors (B, D)."""
-        return self._apply("pooler", params, x_BLD)
+        """Returns the pooled vectors (B, D)."""
+        return self.apply_head("pooler", params, x_BLD)
 
     def masked_lm(self, params: Params, x_BMD: jax.Array) -> jax.Array:
-        """Logits (B, M, padded V) of hidden states at M positions, float32."""
-        word = in_use(params["encoder"]["embeddings"]["word"], x_BMD.dtype)["table"]
-        return self._apply("masked_lm", params, x_BMD, word)
+        """Returns logits (B, M, padded V) of hidden states at M positions, float32."""
+        return self.apply_head("masked_lm", params, x_BMD)
 
     def next_sentence(self, params: Params, x_BLD: jax.Array) -> jax.Array:
-        """Logits (B, 2): 0 B follows A, 1 B is from elsewhere."""
-        return self._apply("next_sentence", params, self.pooled(params, x_BLD))
+        """Returns logits (B, 2): 0 B follows A, 1 B is from elsewhere."""
+        return self.apply_head("next_sentence", params, x_BLD)
 
     def sentence_order(self, params: Params, x_BLD: jax.Array) -> jax.Array:
-        """Logits (B, 2): 0 A and B are in their order, 1 they are swapped."""
-        return self._apply("sentence_order", params, self.pooled(params, x_BLD))
+        """Returns logits (B, 2): 0 A and B are in their order, 1 they are swapped."""
+        return self.apply_head("sentence_order", params, x_BLD)
 
     def sequence_classification(self, params: Params, x_BLD: jax.Array) -> jax.Array:
-        """Logits (B, C) of the classes of a text."""
-        return self._apply("sequence_classification", params, self.pooled(params, x_BLD))
+        """Returns logits (B, C) of the classes of a text."""
+        return self.apply_head("sequence_classification", params, x_BLD)
 
     def token_classification(self, params: Params, x_BLD: jax.Array) -> jax.Array:
-        """Logits (B, L, C) of the classes of each token."""
-        return self._apply("token_classification", params, x_BLD)
+        """Returns logits (B, L, C) of the classes of each token."""
+        return self.apply_head("token_classification", params, x_BLD)
 
     def question_answering(self, params: Params, x_BLD: jax.Array) -> jax.Array:
-        """Logits (B, L, 2): the answer starts, ends at the token."""
-        return self._apply("question_answering", params, x_BLD)
+        """Returns logits (B, L, 2): the answer starts, ends at the token."""
+        return self.apply_head("question_answering", params, x_BLD)
 
     def multiple_choice(self, params: Params, x_BLD: jax.Array) -> jax.Array:
-        """Logits (B, 1) of rows that are one choice each; choices of a question are compared by the caller."""
-        return self._apply("multiple_choice", params, self.pooled(params, x_BLD))
+        """Returns logits (B, 1) of rows that are one choice each; the caller compares the choices of a question."""
+        return self.apply_head("multiple_choice", params, x_BLD)
 
     def span_boundary(
         self, params: Params, left_BMD: jax.Array, right_BMD: jax.Array, place_BM: jax.Array
     ) -> jax.Array:
-        """Logits (B, M, padded V), float32, of the tokens at `place` in the spans between two tokens each."""
-        word = in_use(params["encoder"]["embeddings"]["word"], left_BMD.dtype)["table"]
-        return self._apply("span_boundary", params, left_BMD, right_BMD, place_BM, word)
+        """Returns logits (B, M, padded V), float32, of the tokens at `place` in the spans between two tokens each."""
+        return self.apply_head("span_boundary", params, left_BMD, right_BMD, place_BM)
 
     def projected(self, params: Params, x_BLD: jax.Array) -> jax.Array:
-        """Hidden states in the width of the projection; as they are where there is none."""
-        return self._apply("projection", params, x_BLD) if "projection" in self.heads else x_BLD
-
-    def _apply(self, name: str, params: Params, x: jax.Array, *rest: jax.Array) -> jax.Array:
-        result: jax.Array = self._heads[name][1](in_use(params[name], x.dtype), x, *rest)
-        return result
+        """Returns hidden states in the width of the projection; as they are where there is none."""
+        return self.apply_head("projection", params, x_BLD) if "projection" in self.heads else x_BLD
 
 
-def _define_head(kind: Any, config: EncoderConfig, layout: Layout, sizes: Mapping[str, int]) -> Any:
-    return define(lambda rngs: kind(config, layout=layout, rngs=rngs, **sizes))
+def _define_head(kind: type[Head], config: EncoderBase, layout: Layout, sizes: Mapping[str, int]) -> Any:
+    return define(lambda rngs: kind(config, layout=layout, rngs=rngs, **sizes))  # type: ignore[call-arg]
 
 
 def head_sizes(params: Params) -> HeadSizes:
-    """What the heads in `params` take beside the encoder's config, from the shapes of their parameters."""
-    sizes: dict[str, dict[str, int]] = {}
-    for head in params:
-        if head == "span_boundary":
-            targets, width = params[head]["place"]["table"].shape
-            sizes[head] = {"max_targets": targets, "position_size": width}
-        elif head in HEADS and issubclass(HEADS[head], Classifier):
-            sizes[head] = {"labels": params[head]["dense"]["kernel"].shape[-1]}
-    return sizes
+    """Returns the sizes that the heads in `params` have beside the encoder's config, from their parameters' shapes."""
+    found = {head: HEADS[head].sizes(params[head]) for head in params if head in HEADS}
+    return {head: sizes for head, sizes in found.items() if sizes}
 
 
 def count_parameters(params: Params) -> int:
-    """Number of entries of all leaves."""
+    """Returns the number of entries of all leaves."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import jax
 from jax.sharding import PartitionSpec as P
 
-from jaxbert.config import EncoderConfig, ObjectivesConfig, did_you_mean
+from jaxbert.config import EncoderBase, ObjectivesConfig, did_you_mean
 from jaxbert.core.parameters import Params
 from jaxbert.core.sharding import BATCH, reshard
 from jaxbert.data.policies import POLICIES
@@ -45,7 +45,7 @@ OBJECTIVES: Mapping[str, type[Objective]] = {
 }
 
 
-def make_objectives(config: ObjectivesConfig, encoder: EncoderConfig, *, length: int, slots: int) -> list[Objective]:
+def make_objectives(config: ObjectivesConfig, encoder: EncoderBase, *, length: int, slots: int) -> list[Objective]:
     """Returns the objectives that `config` asks for, in the order of the dict, for rows of L tokens with M slots.
 
     Raises:

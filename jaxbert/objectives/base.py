@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbert.config import EncoderConfig
+from jaxbert.config import EncoderBase
 from jaxbert.core.metrics import Metric, TermInfo
 from jaxbert.core.parameters import Params
 from jaxbert.data.policies.segments import Policy
@@ -71,7 +71,7 @@ class Objective(Protocol):
     metrics: Sequence[Metric]
     heads: Mapping[str, Mapping[str, int]]
 
-    def __init__(self, config: Any, encoder: EncoderConfig, *, length: int, slots: int): ...
+    def __init__(self, config: Any, encoder: EncoderBase, *, length: int, slots: int): ...
 
     @staticmethod
     def fits(policy: Policy) -> bool:

@@ -14,7 +14,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxbert.config import DistillationConfig, EncoderConfig
+from jaxbert.config import DistillationConfig, EncoderBase
 from jaxbert.core.metrics import Metric, TermInfo
 from jaxbert.core.parameters import Params
 from jaxbert.data.policies.segments import Policy
@@ -34,7 +34,7 @@ class Distillation:
     config: ClassVar[type] = DistillationConfig
     metrics: Sequence[Metric] = ()
 
-    def __init__(self, config: DistillationConfig, encoder: EncoderConfig, *, length: int, slots: int):
+    def __init__(self, config: DistillationConfig, encoder: EncoderBase, *, length: int, slots: int):
         del slots
         self.settings = config
         self.terms: Mapping[str, TermInfo] = {
@@ -118,7 +118,7 @@ class Distillation:
         return jnp.moveaxis(values.reshape(rows, -1, self.chunk, *rest), 1, 0)
 
 
-def teacher_model(config: DistillationConfig, student: EncoderConfig) -> Model:
+def teacher_model(config: DistillationConfig, student: EncoderBase) -> Model:
     """Returns the teacher's model, with the vocabulary padded as that of the student."""
     if config.encoder is None:
         raise ValueError("the teacher's encoder is not known yet: call jaxbert.run.teacher.resolve first")

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 
-from jaxbert.config import EncoderConfig, MaskedLMConfig
+from jaxbert.config import EncoderBase, MaskedLMConfig
 from jaxbert.core.metrics import Metric, TermInfo
 from jaxbert.core.parameters import Params
 from jaxbert.core.sharding import act, reshard, spec_of
@@ -38,7 +38,7 @@ class MaskedLM:
     )
     heads: Mapping[str, Mapping[str, int]] = {"masked_lm": {}}
 
-    def __init__(self, config: MaskedLMConfig, encoder: EncoderConfig, *, length: int, slots: int):
+    def __init__(self, config: MaskedLMConfig, encoder: EncoderBase, *, length: int, slots: int):
         self.settings = config
         self.scheme = masking.SCHEMES[config.scheme]
         self.terms: Mapping[str, TermInfo] = {

@@ -8,7 +8,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxbert.config import EncoderConfig, NextSentenceConfig, SentenceOrderConfig
+from jaxbert.config import EncoderBase, NextSentenceConfig, SentenceOrderConfig
 from jaxbert.core.metrics import Metric, TermInfo
 from jaxbert.core.parameters import Params
 from jaxbert.core.sharding import act
@@ -29,7 +29,7 @@ class NextSentence:
     metrics: Sequence[Metric] = (Metric("next_sentence_accuracy", "next-sentence accuracy", "nsp", note=_CHANCE),)
     heads: Mapping[str, Mapping[str, int]] = {"pooler": {}, "next_sentence": {}}
 
-    def __init__(self, config: NextSentenceConfig, encoder: EncoderConfig, *, length: int, slots: int):
+    def __init__(self, config: NextSentenceConfig, encoder: EncoderBase, *, length: int, slots: int):
         del encoder, length, slots
         self.terms: Mapping[str, TermInfo] = {"next_sentence": TermInfo(config.weight, "next sentence", _NATS)}
 
@@ -67,7 +67,7 @@ class SentenceOrder:
     metrics: Sequence[Metric] = (Metric("sentence_order_accuracy", "sentence-order accuracy", "sop", note=_CHANCE),)
     heads: Mapping[str, Mapping[str, int]] = {"pooler": {}, "sentence_order": {}}
 
-    def __init__(self, config: SentenceOrderConfig, encoder: EncoderConfig, *, length: int, slots: int):
+    def __init__(self, config: SentenceOrderConfig, encoder: EncoderBase, *, length: int, slots: int):
         del encoder, length, slots
         self.settings = config
         self.terms: Mapping[str, TermInfo] = {"sentence_order": TermInfo(config.weight, "sentence order", _NATS)}

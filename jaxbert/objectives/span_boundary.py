@@ -13,7 +13,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxbert.config import EncoderConfig, SpanBoundaryConfig
+from jaxbert.config import EncoderBase, SpanBoundaryConfig
 from jaxbert.core.metrics import Metric, TermInfo
 from jaxbert.core.parameters import Params
 from jaxbert.core.sharding import act
@@ -41,7 +41,7 @@ class SpanBoundary:
         ),
     )
 
-    def __init__(self, config: SpanBoundaryConfig, encoder: EncoderConfig, *, length: int, slots: int):
+    def __init__(self, config: SpanBoundaryConfig, encoder: EncoderBase, *, length: int, slots: int):
         del encoder, length, slots
         self.settings = config
         self.terms: Mapping[str, TermInfo] = {

@@ -28,7 +28,6 @@ def run(
     table: bool = False,
     settings: str = "",
     say: Callable[[str], None] = print,
-    note: Callable[[str], None] = lambda line: None,
 ) -> tuple[dict[str, Any], InputError | None]:
     """Plans and prints.
 
@@ -42,13 +41,12 @@ def run(
       table: print a row of the README's table alone.
       settings: what `--set` changed, for that row.
       say: prints a line of the result.
-      note: prints a line about the work.
 
     Returns:
       (the figures, the error where the config does not fit).
     """
     if layouts:
-        plans, refused = all_layouts(config, place, grid=grid, compiled=compiled, note=note)
+        plans, refused = all_layouts(config, place, grid=grid, compiled=compiled)
         for line in [
             *layout_lines(plans),
             *(f"{name:<12}{error.what}: {error.fix}" for name, error in refused.items()),
@@ -57,12 +55,12 @@ def run(
         figures: dict[str, Any] = {"layouts": [to_json(one) for one in plans]}
         fitting = [one for one in plans if one.fits]
         return figures, None if fitting else _too_large(config, plans[-1])
-    made = plan(config, place, grid=grid, compiled=compiled, note=note)
+    made = plan(config, place, grid=grid, compiled=compiled)
     for line in [*TABLE_HEAD, table_row(made, settings)] if table else lines(made):
         say(line)
     figures = to_json(made)
     if searching:
-        figures["search"] = _search(config, place, grid, compiled, say, note)
+        figures["search"] = _search(config, place, grid, compiled, say)
     return figures, None if made.fits else _too_large(config, made)
 
 
@@ -72,15 +70,12 @@ def _search(
     grid: float,
     compiled: bool,
     say: Callable[[str], None],
-    note: Callable[[str], None],
 ) -> list[Mapping[str, Any]]:
     """Ranks by the model, compiles the best and prints; the JSON of those listed."""
     given = prepared(config, place)[0]
     found = search(given, place)[:_LISTED]
     compiling = compiled and place.chip.kind == "tpu" and available() is not None
-    judged = [
-        plan(one.config, place, grid=grid, compiled=True, note=note) for one in (found[:SEARCHED] if compiling else [])
-    ]
+    judged = [plan(one.config, place, grid=grid, compiled=True) for one in (found[:SEARCHED] if compiling else [])]
     say("")
     say("what else could be done, the fastest first:")
     for line in search_lines(found, given, judged):
@@ -112,6 +107,7 @@ def _too_large(config: RunConfig, made: Plan) -> InputError:
         f"{made.topology.chip.hbm / GIB:.2f} GiB",
         where=f"{config.name} on {made.topology.name}",
         fix=fix,
+        code="E-PLAN-MEMORY",
     )
 
 

@@ -176,6 +176,7 @@ def _refused(message: str, seconds: float, topology: Topology, arguments: float)
         f"libtpu cannot compile the step: {first}",
         where=topology.name,
         fix=f"Give it the libtpu that belongs to this jax: {INSTALL}.",
+        code="E-PLAN-COMPILE",
     )
 
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from jaxbert.models.cost import Op
 from jaxbert.plan.topologies import Topology
-from jaxbert.plan.work import Op, Transfer, Work
+from jaxbert.plan.work import Transfer, Work
 
 
 @dataclass(frozen=True)

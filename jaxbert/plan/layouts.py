@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jaxbert.config import LayoutName, MeshConfig, Remat, RunConfig, check, mesh_shape
-from jaxbert.core.sharding import AXES, compute_dtype
+from jaxbert.config import LayoutName, MeshConfig, Remat, RunConfig, check, divides, mesh_shape
+from jaxbert.core.sharding import AXES, LAYOUTS, compute_dtype
 from jaxbert.errors import InputError
 from jaxbert.plan.cost import StepTime, step_time
 from jaxbert.plan.topologies import CHIPS, SLICES, Chip, Topology, sides_of
@@ -22,17 +22,6 @@ from jaxbert.plan.work import Work, work
 # A program that the analytic model puts above this share of HBM is taken as one that does not fit: the model is within
 # 15% of the compiler's figures (docs/results.md).
 SAFE = 0.85
-# Chips by what jax calls them.
-_KINDS = {
-    "TPU v5 lite": "v5e",
-    "TPU v5e": "v5e",
-    "TPU v5": "v5p",
-    "TPU v5p": "v5p",
-    "TPU v6 lite": "v6e",
-    "TPU v6e": "v6e",
-    "H100": "h100",
-    "H200": "h200",
-}
 
 
 @dataclass(frozen=True)
@@ -96,18 +85,18 @@ def matmul_share(config: RunConfig, chip: Chip) -> float:
 
 
 def meshes(config: RunConfig, topology: Topology) -> Iterator[MeshConfig]:
-    """Layouts with the meshes that they are of use on: fsdp and tensor inside a slice, powers of two."""
-    encoder = config.encoder
-    yield MeshConfig(layout="replicated")
-    for fsdp in _powers(topology.slice_chips):
-        if fsdp > 1 and encoder.hidden_size % fsdp == 0 and encoder.embedding_width % fsdp == 0:
-            yield MeshConfig(layout="zero1", fsdp=fsdp)
-            yield MeshConfig(layout="fsdp", fsdp=fsdp)
-    for tensor in _powers(min(8, topology.slice_chips)):
-        if tensor == 1 or encoder.num_heads % tensor or encoder.padded_vocab_size % (128 * tensor):
-            continue
-        for fsdp in _powers(topology.slice_chips // tensor):
-            yield MeshConfig(layout="fsdp_tensor", fsdp=fsdp, tensor=tensor)
+    """Gives each layout on the meshes that it can use: fsdp and tensor are powers of two, inside a slice."""
+    by_axes: dict[frozenset[str], list[str]] = {}
+    for name, layout in LAYOUTS.items():
+        by_axes.setdefault(layout.axes, []).append(name)
+    for axes, names in by_axes.items():
+        for tensor in _powers(min(8, topology.slice_chips))[1:] if "tensor" in axes else [1]:
+            for fsdp in _powers(topology.slice_chips // tensor) if "fsdp" in axes else [1]:
+                if axes == {"fsdp"} and fsdp == 1:
+                    continue
+                if divides(config.encoder, fsdp, tensor):
+                    for name in names:
+                        yield MeshConfig(layout=name, fsdp=fsdp, tensor=tensor)
 
 
 def _powers(most: int) -> list[int]:
@@ -126,6 +115,7 @@ def natural(config: RunConfig, topology: Topology, layout: LayoutName) -> MeshCo
             f"no mesh of layout {layout} goes with {config.name}",
             where=topology.name,
             fix="tensor needs heads and a padded vocabulary (128 x tensor) that it divides; batches must divide too.",
+            code="E-PLAN-LAYOUT",
         )
     return min(found, key=lambda one: (not one.fits, one.seconds)).config.mesh
 
@@ -159,7 +149,9 @@ def resolved(config: RunConfig, topology: Topology) -> RunConfig:
     found = _legal(config, topology, wanted)
     if not found:
         check(dataclasses.replace(config, mesh=dataclasses.replace(given, layout="fsdp_tensor")), topology.chips)
-        raise InputError("no layout goes with it", where=topology.name, fix="Name one: --set mesh.layout=fsdp.")
+        raise InputError(
+            "no layout goes with it", where=topology.name, fix="Name one: --set mesh.layout=fsdp.", code="E-PLAN-LAYOUT"
+        )
     best = min(found, key=lambda one: (not one.fits, one.seconds if one.fits else one.memory))
     return best.config
 
@@ -201,7 +193,8 @@ def _accumulations(config: RunConfig, topology: Topology) -> Iterator[tuple[int,
 def topology_of(devices: Sequence[Any]) -> Topology | None:
     """The topology of devices that are here, as far as jax tells; None where the table has no such chip."""
     kind = devices[0].device_kind
-    name = next((ours for theirs, ours in sorted(_KINDS.items(), reverse=True) if theirs in kind), None)
+    kinds = {theirs: name for name, chip in CHIPS.items() for theirs in chip.device_kinds}
+    name = next((ours for theirs, ours in sorted(kinds.items(), reverse=True) if theirs in kind), None)
     if name is None:
         return None
     slices = len({getattr(device, "slice_index", None) for device in devices})

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import logging
 from dataclasses import dataclass
 
-from jaxbert.config import LayoutName, PhaseConfig, RunConfig, check, check_slices, find_config, mesh_shape
+from jaxbert.config import PhaseConfig, RunConfig, check, check_slices, find_config, mesh_shape
+from jaxbert.core.sharding import LAYOUTS
 from jaxbert.errors import InputError
 from jaxbert.plan import compile as compiler
 from jaxbert.plan.compile import Compiled
@@ -15,6 +16,7 @@ from jaxbert.plan.layouts import Candidate, judge, natural, resolved, search
 from jaxbert.plan.topologies import Topology
 from jaxbert.plan.work import Work
 
+_log = logging.getLogger(__name__)
 # What the largest compiled candidates of a search cost is a minute each.
 SEARCHED = 3
 _CONFIG = "config:"
@@ -125,6 +127,7 @@ def _teacher(name: str) -> tuple[RunConfig, str]:
         f"of what shape the teacher {name!r} is is not known here: plan reads no file",
         where="objectives.distillation.teacher",
         fix="Name a config of its shape: --set objectives.distillation.teacher=config:bert_base.",
+        code="E-PLAN-TEACHER",
     )
 
 
@@ -134,7 +137,6 @@ def plan(
     *,
     grid: float,
     compiled: bool = True,
-    note: Callable[[str], None] = lambda line: None,
 ) -> Plan:
     """What `config` takes on `topology`.
 
@@ -143,7 +145,6 @@ def plan(
       topology: where.
       grid: grams of CO2 equivalent a kWh.
       compiled: ask the chip's compiler, where it is here.
-      note: told what is being done, as it takes a minute.
 
     Raises:
       InputError: config and topology do not go together; whether memory is enough is no error here: see `Plan.fits`.
@@ -154,7 +155,7 @@ def plan(
     words: list[Compiled | None] = [None] * len(config.phases)
     if judged_by.startswith("libtpu "):
         for index, phase in enumerate(config.phases):
-            note(f"compiling the step of phase {phase.name} for {topology.chips} x {topology.chip.name} ...")
+            _log.info(f"compiling the step of phase {phase.name} for {topology.chips} x {topology.chip.name} ...")
             words[index] = compiler.compile_step(config, topology, index)
     phases = tuple(map(PhasePlan, config.phases, candidate.works, candidate.times, words))
     evaluating = sum(_evaluation_seconds(config, one) for one in phases)
@@ -182,25 +183,24 @@ def _evaluation_seconds(config: RunConfig, one: PhasePlan) -> float:
 
 
 def all_layouts(
-    config: RunConfig, topology: Topology, *, grid: float, compiled: bool, note: Callable[[str], None]
+    config: RunConfig, topology: Topology, *, grid: float, compiled: bool
 ) -> tuple[list[Plan], dict[str, InputError]]:
     """A plan for each layout, on the config's mesh where it has one, else on the best; and why the others have none.
 
     Raises:
       InputError: no layout goes with config and topology.
     """
-    names: tuple[LayoutName, ...] = ("replicated", "zero1", "fsdp", "fsdp_tensor")
     plans: list[Plan] = []
     refused: dict[str, InputError] = {}
-    for name in names:
+    for name, layout in LAYOUTS.items():
         mesh = dataclasses.replace(config.mesh, layout=name)
         changed = dataclasses.replace(config, mesh=mesh)
-        suits = name == "replicated" or mesh.fsdp > 1 or (name == "fsdp_tensor" and mesh.tensor > 1)
+        suits = not layout.axes or any(getattr(mesh, axis) > 1 for axis in layout.axes)
         try:
             if not suits:
                 given = dataclasses.replace(changed, mesh=dataclasses.replace(mesh, layout="replicated"))
                 changed = dataclasses.replace(changed, mesh=natural(prepared(given, topology)[0], topology, name))
-            plans.append(plan(changed, topology, grid=grid, compiled=compiled, note=note))
+            plans.append(plan(changed, topology, grid=grid, compiled=compiled))
         except InputError as error:
             refused[name] = error
     if not plans:

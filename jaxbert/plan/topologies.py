@@ -1,14 +1,15 @@
 """The accelerators that can be had: what a chip does, in which slices it is sold, what it costs. Imports no jax.
 
-libtpu compiles for shapes that nobody sells, so the table of slices is our own. Every figure has its source beside it;
-`plan` prints those it used. Prices and watts are the ones to check before money is spent: both can be given anew.
+libtpu compiles for shapes that nobody sells, so the table of slices is our own. Every figure has its source beside it,
+but for peaks, which `jaxbert.observe.peaks` has; `plan` prints those it used. Prices and watts are the ones to check
+before money is spent: both can be given anew.
 
 Where the figures are from:
-  TPU: cloud.google.com/tpu/docs/v5e, v5p, v6e (peak, HBM, interconnect, slices, chips a host), read in November 2026.
+  TPU: cloud.google.com/tpu/docs/v5e, v5p, v6e (HBM, interconnect, slices, chips a host), read in November 2026.
     HBM is what libtpu lets a program have (its compiler refuses more), not what the package has. A link has its share
     of the published bidirectional bandwidth of a chip, half of it each way. Vector operations: lanes x arithmetic units
     x clock, derived from the published peak and jax-ml.github.io/scaling-book; nobody publishes the figure.
-  GPU: NVIDIA's data sheets of H100 SXM and H200 SXM (peak without sparsity, HBM, NVLink); 400 Gbit/s of network a GPU
+  GPU: NVIDIA's data sheets of H100 SXM and H200 SXM (HBM, NVLink); 400 Gbit/s of network a GPU
     as in NVIDIA's HGX reference design. Usable HBM: 92% of the published, the rest is the driver's and the allocator's.
 """
 
@@ -19,8 +20,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import permutations
+from typing import Any
 
 from jaxbert.errors import InputError
+from jaxbert.observe.peaks import peak_flops
 
 GIB = 2**30
 
@@ -66,6 +69,7 @@ class Chip:
     Attributes:
       name: as in `--topology`.
       kind: "tpu", "gpu" or "cpu".
+      device_kinds: words that jax's name of the device has in it; `jaxbert.observe.peaks` has the peaks of the first.
       flops: peak of bfloat16 matrix products, FLOP/s.
       vector: peak of everything that is no matrix product, operations/s.
       hbm: bytes a program can have.
@@ -78,6 +82,9 @@ class Chip:
       price, power: what it costs and draws.
       float32: peak of float32 matrix products relative to `flops`.
       gather: bytes/s of table look-ups and their scattered gradients; 0: as fast as other memory.
+      ring: chips of a side that closes to a ring; 0: the chip has no torus.
+      cubes: a slice is a torus from one cube on, every side of it then a ring.
+      most_chips: that one program over several slices spans; 0: no limit is known.
     """
 
     name: str
@@ -95,6 +102,17 @@ class Chip:
     power: Power
     float32: float = 1.0
     gather: float = 0.0
+    ring: int = 0
+    cubes: bool = False
+    most_chips: int = 0
+    device_kinds: tuple[str, ...] = ()
+
+
+def _peaks(device_kinds: tuple[str, ...]) -> dict[str, Any]:
+    """The fields of a chip that the table of peaks decides."""
+    bfloat16, float32 = (peak_flops(device_kinds[0], dtype) for dtype in ("bfloat16", "float32"))
+    assert bfloat16 is not None and float32 is not None, device_kinds
+    return {"device_kinds": device_kinds, "flops": bfloat16, "float32": float32 / bfloat16}
 
 
 _GOOGLE = "Google Cloud, on demand, US regions, list price as last seen 2025"
@@ -112,7 +130,7 @@ CHIPS: Mapping[str, Chip] = {
     "v5e": Chip(
         name="v5e",
         kind="tpu",
-        flops=197e12,
+        **_peaks(("TPU v5 lite", "TPU v5e")),
         vector=6.1e12,
         hbm=15.75 * GIB,
         hbm_bandwidth=819e9,
@@ -123,11 +141,12 @@ CHIPS: Mapping[str, Chip] = {
         chips_per_host=4,
         price=Price(1.20, _GOOGLE),
         power=Power(250, 170, 350, _NO_TPU_WATTS, 1.10, _GOOGLE_PUE),
+        ring=16,
     ),
     "v5p": Chip(
         name="v5p",
         kind="tpu",
-        flops=459e12,
+        **_peaks(("TPU v5", "TPU v5p")),
         vector=14e12,
         hbm=95.7 * GIB,
         hbm_bandwidth=2765e9,
@@ -138,11 +157,14 @@ CHIPS: Mapping[str, Chip] = {
         chips_per_host=4,
         price=Price(4.20, _GOOGLE),
         power=Power(500, 350, 700, _NO_TPU_WATTS, 1.10, _GOOGLE_PUE),
+        ring=4,
+        cubes=True,
+        most_chips=18_432,  # One program over several slices: cloud.google.com/tpu/docs/v5p, multislice.
     ),
     "v6e": Chip(
         name="v6e",
         kind="tpu",
-        flops=918e12,
+        **_peaks(("TPU v6 lite", "TPU v6e")),
         vector=7.2e12,
         hbm=31.25 * GIB,
         hbm_bandwidth=1638e9,
@@ -153,11 +175,12 @@ CHIPS: Mapping[str, Chip] = {
         chips_per_host=4,
         price=Price(2.70, _GOOGLE),
         power=Power(350, 250, 500, _NO_TPU_WATTS, 1.10, _GOOGLE_PUE),
+        ring=16,
     ),
     "h100": Chip(
         name="h100",
         kind="gpu",
-        flops=989.4e12,
+        **_peaks(("H100",)),
         vector=67e12,
         hbm=0.92 * 80e9,
         hbm_bandwidth=3350e9,
@@ -168,12 +191,11 @@ CHIPS: Mapping[str, Chip] = {
         chips_per_host=8,
         price=Price(4.92, _AWS),
         power=Power(840, 700, 1000, _MLPERF, 1.25, _GPU_PUE),
-        float32=0.5,
     ),
     "h200": Chip(
         name="h200",
         kind="gpu",
-        flops=989.4e12,
+        **_peaks(("H200",)),
         vector=67e12,
         hbm=0.92 * 141e9,
         hbm_bandwidth=4800e9,
@@ -184,7 +206,6 @@ CHIPS: Mapping[str, Chip] = {
         chips_per_host=8,
         price=Price(5.41, _AWS),
         power=Power(840, 700, 1000, _MLPERF, 1.25, _GPU_PUE),
-        float32=0.5,
     ),
 }
 
@@ -200,10 +221,6 @@ SLICES: Mapping[str, tuple[str, ...]] = {
     "h100": ("1", "2", "4", "8"),
     "h200": ("1", "2", "4", "8"),
 }
-# A side of the full length of a pod closes to a ring; on v5p every slice from one cube on is a torus.
-_RING: Mapping[str, int] = {"v5e": 16, "v6e": 16, "v5p": 4}
-# One program over several slices: up to so many chips (cloud.google.com/tpu/docs/v5p, multislice).
-_MOST_CHIPS: Mapping[str, int] = {"v5p": 18_432}
 
 
 @dataclass(frozen=True)
@@ -256,10 +273,10 @@ class Topology:
                     break
                 product, taken = product * side, taken + 1
             if product == size and taken:
-                ring = _RING[self.chip.name]
-                closed = all(side >= ring for side in order[:taken]) and (
-                    self.chip.name != "v5p" or min(self.shape) >= ring
-                )
+                ring = self.chip.ring
+                closed = ring > 0 and all(side >= ring for side in order[:taken])
+                if self.chip.cubes:
+                    closed = closed and min(self.shape) >= ring
                 return taken, closed
         return 1, False
 
@@ -276,7 +293,9 @@ def topology(text: str, slices: int = 1) -> Topology:
     if chip is None:
         near = difflib.get_close_matches(name.lower(), CHIPS, n=1, cutoff=0.3)
         hint = f"Did you mean {near[0]}? " if near else ""
-        raise InputError(f"no chip {name!r}", where=f"--topology {text}", fix=f"{hint}Known: {known}.")
+        raise InputError(
+            f"no chip {name!r}", where=f"--topology {text}", fix=f"{hint}Known: {known}.", code="E-PLAN-CHIP"
+        )
     sold = SLICES[chip.name]
     try:
         shape = tuple(int(side) for side in sides.lower().split("x"))
@@ -285,21 +304,26 @@ def topology(text: str, slices: int = 1) -> Topology:
             f"{sides!r} is no shape",
             where=f"--topology {text}",
             fix=f"Write for example {chip.name}:{sold[len(sold) // 2]}.",
+            code="E-PLAN-SLICE",
         ) from None
     found = next((one for one in sold if sides_of(one) == shape), None)
     if found is None:
         raise InputError(
-            f"no slice of {sides} is sold", where=f"--topology {text}", fix=f"Near it: {', '.join(_near(chip, shape))}."
+            f"no slice of {sides} is sold",
+            where=f"--topology {text}",
+            fix=f"Near it: {', '.join(_near(chip, shape))}.",
+            code="E-PLAN-SLICE",
         )
     made = Topology(chip, shape, slices)
     if slices < 1:
-        raise InputError(f"it is {slices}", where="--slices", fix="Take 1 or more.")
-    most = _MOST_CHIPS.get(chip.name)
-    if most is not None and slices > 1 and made.chips > most:
+        raise InputError(f"it is {slices}", where="--slices", fix="Take 1 or more.", code="E-PLAN-SLICES")
+    most = chip.most_chips
+    if most and slices > 1 and made.chips > most:
         raise InputError(
             f"{slices} x {made.slice_chips} chips are {made.chips}; one program spans at most {most:,}",
             where="--slices",
             fix=f"Take at most {most // made.slice_chips}.",
+            code="E-PLAN-SLICES",
         )
     return made
 

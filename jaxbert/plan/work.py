@@ -20,6 +20,7 @@ import jax
 
 from jaxbert.config import (
     DistillationConfig,
+    EncoderBase,
     EncoderConfig,
     LayoutName,
     MeshConfig,
@@ -30,7 +31,8 @@ from jaxbert.config import (
 )
 from jaxbert.core.parameters import ParameterKind, is_stacked, kind_of, path_of
 from jaxbert.core.sharding import LAYOUTS, compute_dtype
-from jaxbert.models.model import Model
+from jaxbert.models.cost import MicroBatch, Op, dense_op
+from jaxbert.models.model import HEADS, Model, encoder_of
 from jaxbert.objectives.distillation import teacher_model
 from jaxbert.observe.flops import step_flops
 from jaxbert.plan.topologies import Topology
@@ -38,11 +40,6 @@ from jaxbert.tasks.pretraining import make_model, phase_objectives
 from jaxbert.training.optim import trusted
 from jaxbert.training.step import specs
 
-# Vector operations an element, forward; the backward pass is counted as the same again.
-_SOFTMAX, _NORM, _GELU = 10.0, 12.0, 15.0
-# A 16-bit draw for dropout: threefry2x32 makes 64 bits in 20 rounds of an add, a rotation (3) and an exclusive or, and
-# five key injections.
-_DRAW = (20 * 5 + 5 * 3) / 4
 # Optimizer bytes a parameter element, float32: read gradient, parameter, two moments; write the last three; the norm of
 # the gradient; old and new once more, for the step that is not taken when something is not finite.
 _ADAM_BYTES, _TRUST_BYTES = 4.0 * (4 + 3 + 1 + 3), 4.0 * 3
@@ -67,27 +64,6 @@ class Parameter:
     stacked: bool
     axes: tuple[str, ...]
     moment_axes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Op:
-    """A piece of the step's work that stands by itself.
-
-    Attributes:
-      name: of its kind.
-      flops: of matrix products.
-      vector: of all else.
-      bytes: read and written in HBM.
-      count: how often it runs in a step.
-      gathers: its bytes are read by index.
-    """
-
-    name: str
-    flops: float = 0.0
-    vector: float = 0.0
-    bytes: float = 0.0
-    count: float = 1.0
-    gathers: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,7 +106,7 @@ class Work:
     """A step of one phase.
 
     Attributes:
-      model_flops: of the whole mesh, by `telemetry.step_flops`: what MFU is measured by.
+      model_flops: of the whole mesh, by `jaxbert.observe.flops.step_flops`: what MFU is measured by.
       ops: what a device does.
       transfers: what it sends.
       memory: what it holds, by the analytic model.
@@ -163,10 +139,14 @@ class Work:
 
 def parameters_of(config: RunConfig, phase: PhaseConfig) -> tuple[Parameter, ...]:
     """Every parameter of the run's model, in the config's layout."""
-    # Neither depends on what is left out here: a search asks for the same ones again and again.
+    return _parameters(*_plain(config, phase))
+
+
+def _plain(config: RunConfig, phase: PhaseConfig) -> tuple[RunConfig, PhaseConfig]:
+    """Leaves out all that the model does not depend on: a search asks for the same models again and again."""
     encoder = dataclasses.replace(config.encoder, remat="none")
     mesh = MeshConfig(layout=config.mesh.layout)
-    return _parameters(
+    return (
         RunConfig(name="", encoder=encoder, objectives=config.objectives, mesh=mesh),
         dataclasses.replace(phase, accumulation=1, batch_size=1, steps=1, schedule=None),
     )
@@ -174,12 +154,17 @@ def parameters_of(config: RunConfig, phase: PhaseConfig) -> tuple[Parameter, ...
 
 @lru_cache(maxsize=256)
 def _parameters(config: RunConfig, phase: PhaseConfig) -> tuple[Parameter, ...]:
-    return _listed(make_model(config, phase_objectives(config, phase)), config.mesh.layout)
+    return _listed(_model(config, phase), config.mesh.layout)
+
+
+@lru_cache(maxsize=256)
+def _model(config: RunConfig, phase: PhaseConfig) -> Model:
+    return make_model(config, phase_objectives(config, phase))
 
 
 @lru_cache(maxsize=32)
 def _teachers_parameters(
-    distillation: DistillationConfig, student: EncoderConfig, layout: LayoutName
+    distillation: DistillationConfig, student: EncoderBase, layout: LayoutName
 ) -> tuple[Parameter, ...]:
     return _listed(teacher_model(distillation, student), layout)
 
@@ -220,20 +205,19 @@ class _Step:
         self.config, self.encoder, self.phase = config, config.encoder, phase
         self.data, self.fsdp, self.tensor = mesh_shape(config.mesh, topology.chips)
         self.layout = config.mesh.layout
-        # Heads, feed-forward and vocabulary are split over `tensor` in one layout only.
-        self.split = self.tensor if self.layout == "fsdp_tensor" else 1
+        self.split = self.tensor if "tensor" in LAYOUTS[self.layout].axes else 1
         self.sizes = {"data": self.data, "fsdp": self.fsdp, "tensor": self.tensor}
         self.width = compute_dtype(config.numerics.dtype, topology.chip.kind).itemsize
-        self.kind = topology.chip.kind
         self.accumulation = phase.accumulation
-        self.rows = phase.batch_size / (self.data * self.fsdp * phase.accumulation)
-        self.tokens = self.rows * phase.length
-        self.slots = slots(config, phase)
-        self.parameters = parameters_of(config, phase)
-        self.heads = {path.path.split("/")[0] for path in self.parameters} - {"encoder"}
-        self.fused = config.encoder.attention == "fused" and (
-            (self.kind == "tpu" and phase.length % 128 == 0) or (self.kind == "gpu" and self.width == 2)
+        rows = phase.batch_size / (self.data * self.fsdp * phase.accumulation)
+        self.batch = MicroBatch(
+            rows, phase.length, slots(config, phase), self.width, self.split, platform=topology.chip.kind
         )
+        self.rows, self.tokens, self.slots = rows, self.batch.tokens, self.batch.slots
+        self.parameters = parameters_of(config, phase)
+        self.heads = _model(*_plain(config, phase)).sizes
+        self.decoders = sum(HEADS[head].decodes for head in self.heads)
+        self.cost = encoder_of(self.encoder).cost(self.encoder)
 
     # --- Sizes of what lies where ------------------------------------------------------------------------------------
 
@@ -259,12 +243,9 @@ class _Step:
         The word table is used by the embeddings and by each decoder; shared layers by every layer of their group.
         """
         if p.path == "encoder/embeddings/word/table":
-            decoders = len(self.heads & {"masked_lm", "span_boundary"})
             distilled = self.config.objectives.distillation is not None
-            return 1 + decoders + int(distilled)
-        if p.stacked and self.encoder.layer_groups:
-            return self.encoder.num_layers // self.encoder.layer_groups
-        return 1
+            return 1 + self.decoders + int(distilled)
+        return self.encoder.num_layers // self.encoder.distinct_layers if p.stacked else 1
 
     def teachers_parameters(self) -> tuple[Parameter, ...]:
         """The teacher's, in the run's layout."""
@@ -287,7 +268,7 @@ class _Step:
             return
         for stacked, what in ((True, "layers' weights"), (False, "tables' and heads' weights")):
             chosen = [p for p in self.parameters if p.stacked == stacked and "fsdp" in p.axes]
-            again = 2 if stacked and self.encoder.remat != "none" and not self.encoder.layer_groups else 1
+            again = 2 if stacked and self.encoder.remat != "none" and not self.encoder.shares_layers else 1
             size = sum(math.prod(self.in_use(p)) for p in chosen)
             layers = self.encoder.distinct_layers if stacked else 1
             if size:
@@ -325,24 +306,32 @@ class _Step:
             yield Transfer("updated parameters", "all-gather", ("fsdp",), size, len(split))
 
     def _across_heads(self) -> Iterator[Transfer]:
-        """Activations summed over `tensor`: two a layer forward, four backward; embeddings; the vocabulary's sums."""
+        """Activations summed over `tensor`: each layer's, forward and backward; embeddings; the vocabulary's sums."""
         if self.split == 1:
             return
         encoder, axes = self.encoder, ("tensor",)
         again = 1 + (encoder.remat != "none")
         layers = encoder.num_layers * self.accumulation
         hidden = self.tokens * encoder.hidden_size * self.width
+        forward, backward = self.cost.sums
         yield Transfer(
-            "attention and feed-forward outputs", "all-reduce", axes, 2 * hidden * layers * again, 2 * layers
+            "attention and feed-forward outputs",
+            "all-reduce",
+            axes,
+            forward * hidden * layers * again,
+            forward * layers,
         )
-        yield Transfer("gradients of their inputs", "all-reduce", axes, 4 * hidden * layers, 4 * layers)
+        yield Transfer("gradients of their inputs", "all-reduce", axes, backward * hidden * layers, backward * layers)
         embedded = self.tokens * encoder.embedding_width * self.width
         yield Transfer("embeddings", "all-reduce", axes, embedded * self.accumulation, self.accumulation)
         # The slots' hidden gradients, and three sums a slot for each loss over the vocabulary.
         slot = self.rows * self.slots * (encoder.embedding_width * self.width + 3 * 4)
-        decoders = len(self.heads & {"masked_lm", "span_boundary"})
         yield Transfer(
-            "sums over the vocabulary", "all-reduce", axes, slot * decoders * self.accumulation, 4 * self.accumulation
+            "sums over the vocabulary",
+            "all-reduce",
+            axes,
+            slot * self.decoders * self.accumulation,
+            4 * self.accumulation,
         )
 
     # --- What is computed --------------------------------------------------------------------------------------------
@@ -350,13 +339,13 @@ class _Step:
     def ops(self) -> Iterator[Op]:
         """What a device computes in a step."""
         encoder = self.encoder
-        for op in self._layer_ops(encoder, self.split):
-            yield _scaled(op, encoder.num_layers * self.accumulation)
+        for op in self.cost.layer(self.batch):
+            yield op.times(encoder.num_layers * self.accumulation)
         for op in self._ends():
-            yield _scaled(op, self.accumulation)
+            yield op.times(self.accumulation)
         if self.config.objectives.distillation is not None:
             for op in self._teaching():
-                yield _scaled(op, self.accumulation)
+                yield op.times(self.accumulation)
         moved, trust = self.moments(), bool(trusted(self.config.optimizer))
         yield Op(
             "optimizer",
@@ -369,76 +358,25 @@ class _Step:
         if self.accumulation > 1:
             yield Op("sum of micro-batches", bytes=12 * self.resting(), count=self.accumulation)
 
-    def _layer_ops(self, encoder: EncoderConfig, split: int, *, train: bool = True) -> Iterator[Op]:
-        """One layer on one micro-batch: forward, backward and what is computed again."""
-        tokens, length, width = self.tokens, self.phase.length, self.width
-        size, inner = encoder.hidden_size, encoder.intermediate_size
-        again = train and encoder.remat == "full"
-        attended_again = train and encoder.remat != "none"
-        projections = 3 + again if train else 1
-
-        def product(name: str, into: float, out: float) -> Op:
-            weights, moved = into * out * width, tokens * (into + out) * width
-            return Op(name, flops=2 * tokens * into * out * projections, bytes=(weights + moved) * projections, count=1)
-
-        yield _scaled(product("projections", size, size / split), 3)
-        yield product("projections", size / split, size)
-        yield product("feed-forward", size, inner / split)
-        yield product("feed-forward", inner / split, size)
-
-        scores = tokens * length * (encoder.num_heads / split)
-        pair = 2 * tokens * length * size / split
-        moved = 4 * tokens * size / split * width
-        dropped = train and encoder.attention_dropout > 0
-        passes = (1 + train + attended_again) if train else 1
-        vector = scores * (_SOFTMAX * passes + _DRAW * dropped * (1 + attended_again))
-        if self.fused:
-            # Scores again in the backward pass; splash makes dq and dk, dv in two passes that each do so.
-            times = (2 + 7 + 2 * attended_again) if train else 2
-            yield Op("attention", flops=pair * times, vector=vector, bytes=moved * 3)
-        else:
-            times = (2 * 3 + 2 * attended_again) if train else 2
-            # Written and read: scores, probabilities (float32 and rounded), with a mask where some are dropped.
-            held = scores * (2 * width + 4 + (width + 1) * dropped) * (2 * passes)
-            yield Op("attention products", flops=pair * times, bytes=moved * 3 + scores * width * times)
-            yield Op("softmax", vector=vector, bytes=held)
-
-        both = passes if train else 1
-        elements = tokens * size * 2
-        draws = _DRAW * (encoder.dropout > 0) * train
-        yield Op("norms", vector=elements * (_NORM * both + draws * (1 + again)), bytes=elements * width * 5 * both)
-        hidden = tokens * inner / split
-        yield Op("gelu", vector=hidden * _GELU * (both + train), bytes=hidden * width * 3 * both)
-
     def _ends(self) -> Iterator[Op]:
         """Embeddings, heads and losses."""
-        encoder, tokens, width = self.encoder, self.tokens, self.width
-        vectors = tokens * encoder.embedding_width
-        table = encoder.padded_vocab_size / self.split * encoder.embedding_width
-        yield Op("embeddings", vector=vectors * 3 * _NORM, bytes=vectors * width * 8)
-        yield Op("lookups", bytes=vectors * (width + 4) * 3 + table * 4, gathers=True)
-        if encoder.embedding_size:
-            yield _product("projection", tokens, encoder.embedding_size, encoder.hidden_size, width)
-        boundary = self.config.objectives.span_boundary
-        for head in sorted(self.heads & {"masked_lm", "span_boundary"}):
-            slots = self.rows * self.slots
-            into = encoder.hidden_size
-            if head == "span_boundary" and boundary is not None:
-                wide = 2 * encoder.hidden_size + boundary.position_size
-                yield _product("heads", slots, wide, encoder.hidden_size, width)
-            yield _product("heads", slots, into, encoder.embedding_width, width)
-            yield from self._decoder(slots)
-        if "pooler" in self.heads:
-            yield _product("heads", self.rows, encoder.hidden_size, encoder.hidden_size, width)
-        if "projection" in self.heads:
-            yield _product("heads", tokens, encoder.hidden_size, encoder.hidden_size, width)
+        yield from self.cost.embeddings(self.batch)
+        for head, sizes in sorted(self.heads.items()):
+            for product in HEADS[head].products(self.encoder, **sizes):
+                vectors = self.batch.vectors(product.over)
+                if not product.planned:
+                    continue
+                if product.decodes:
+                    yield from self._decoder(vectors)
+                else:
+                    yield dense_op("heads", vectors, product.into, product.out, self.width)
         # Corruption: keys, one sort, a gather; some 200 operations a token.
-        yield Op("masking", vector=tokens * 200, bytes=tokens * 4 * 20)
+        yield Op("masking", vector=self.tokens * 200, bytes=self.tokens * 4 * 20)
 
     def _decoder(self, positions: float, *, train: bool = True) -> Iterator[Op]:
         encoder, width = self.encoder, self.width
         vocabulary = encoder.padded_vocab_size / self.split
-        yield _product("decoder", positions, encoder.embedding_width, vocabulary, width, train=train)
+        yield dense_op("decoder", positions, encoder.embedding_width, vocabulary, width, train=train)
         logits = positions * vocabulary
         yield Op("loss", vector=logits * 12, bytes=logits * 4 * (6 if train else 2))
 
@@ -447,8 +385,11 @@ class _Step:
         distillation = self.config.objectives.distillation
         assert distillation is not None
         teacher = teacher_model(distillation, self.encoder).config
-        for op in self._layer_ops(teacher, self.split, train=False):
-            yield _scaled(op, teacher.num_layers)
+        if isinstance(teacher, EncoderConfig) and isinstance(self.encoder, EncoderConfig):
+            # The plan counts the teacher's attention with the student's kernel.
+            teacher = dataclasses.replace(teacher, attention=self.encoder.attention)
+        for op in encoder_of(teacher).cost(teacher).layer(self.batch, train=False):
+            yield op.times(teacher.num_layers)
         positions = self.rows * (self.slots if distillation.over == "masked" else self.phase.length)
         yield from self._decoder(positions)
         yield from self._decoder(positions, train=False)
@@ -462,12 +403,12 @@ class _Step:
         gradients = 4.0 * self.resting() * (1 if self.accumulation > 1 else 0)
         stacked = sum(math.prod(self.in_use(p)) for p in self.parameters if p.stacked)
         tables = sum(math.prod(self.in_use(p)) for p in self.parameters if not p.stacked)
-        layer = self._saved(encoder, "none")
+        layer = self.cost.saved(self.batch, "none")
         if encoder.remat == "none":
             saved = encoder.num_layers * layer
             copies = stacked if width < 4 or self.fsdp > 1 else 0.0
         else:
-            saved = encoder.num_layers * self._saved(encoder, encoder.remat) + layer
+            saved = encoder.num_layers * self.cost.saved(self.batch, encoder.remat) + layer
             # The stack, cast before the loop over layers, some of it in both orders; and two layers gathered.
             cast = sum(
                 math.prod(self.in_use(p)) * self._share(tuple(axis for axis in p.axes if axis == "fsdp"))
@@ -489,28 +430,6 @@ class _Step:
             other=other,
         )
 
-    def _saved(self, encoder: EncoderConfig, remat: str) -> float:
-        """Bytes that the forward pass of one layer leaves for the backward pass."""
-        tokens, width = self.tokens, self.width
-        size, inner = encoder.hidden_size, encoder.intermediate_size / self.split
-        split_size = size / self.split
-        if remat == "full":
-            return tokens * size * width
-        products = tokens * (3 * split_size + 3 * size + inner) * width
-        if remat == "dots":
-            return products + 1.5 * tokens * size * width
-        scores = tokens * self.phase.length * encoder.num_heads / self.split
-        dropped = encoder.attention_dropout > 0
-        if self.fused:
-            # Queries, keys, values and outputs again as the kernel takes them, heads padded to a TPU's 128 lanes.
-            padded = max(1.0, 128 / encoder.head_dim) if self.kind == "tpu" else 1.0
-            held = tokens * split_size * width * (4 * padded + 4)
-        else:
-            held = scores * (4 + width + (width + 1) * dropped)
-        masks = 2 * tokens * size * (encoder.dropout > 0)
-        norms = 2 * tokens * size * 4 + 2 * tokens * size * width
-        return products + held + masks + norms + tokens * split_size * width
-
     def work(self) -> Work:
         """All of it."""
         config, phase = self.config, self.phase
@@ -529,13 +448,3 @@ class _Step:
             tokens=phase.batch_size * phase.length,
             parameters=sum(p.elements for p in self.parameters),
         )
-
-
-def _scaled(op: Op, times: float) -> Op:
-    return Op(op.name, op.flops, op.vector, op.bytes, op.count * times, op.gathers)
-
-
-def _product(name: str, rows: float, into: float, out: float, width: int, *, train: bool = True) -> Op:
-    """A dense layer on `rows` vectors: forward, and both products of the backward pass."""
-    passes = 3 if train else 1
-    return Op(name, flops=2 * rows * into * out * passes, bytes=(into * out + rows * (into + out)) * width * passes)

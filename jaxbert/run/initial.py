@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxbert.config import (
-    EncoderConfig,
+    EncoderBase,
     InitPositions,
     RunConfig,
 )
@@ -86,7 +86,7 @@ def load_initial(config: RunConfig, initial: Loaded | None = None) -> Loaded:
     return initial
 
 
-def _check_encoder(mine: EncoderConfig, other: EncoderConfig, where: str) -> None:
+def _check_encoder(mine: EncoderBase, other: EncoderBase, where: str) -> None:
     free = _FREE | _FITTED
     if FAMILIES[mine.family].model_type == FAMILIES[other.family].model_type:
         free = free | {"family"}  # SpanBERT's files are BERT's.
@@ -105,7 +105,7 @@ def _check_encoder(mine: EncoderConfig, other: EncoderConfig, where: str) -> Non
         )
 
 
-def _check_positions(mine: EncoderConfig, other: EncoderConfig, how: InitPositions, where: str) -> None:
+def _check_positions(mine: EncoderBase, other: EncoderBase, how: InitPositions, where: str) -> None:
     if mine.max_positions > other.max_positions and how == "refuse":
         raise InputError(
             f"encoder.max_positions is {mine.max_positions}, the initial model has {other.max_positions}",
@@ -260,7 +260,7 @@ def resized_positions(table: Array, rows: int, offset: int, how: InitPositions) 
     Args:
       table: the model's.
       rows: the number of rows. With fewer rows, the first are kept.
-      offset: `EncoderConfig.position_offset`.
+      offset: `EncoderBase.position_offset`.
       how: with more rows: `tile` repeats the rest, `interpolate` stretches it: ends on ends, linear between.
     """
     if rows <= len(table):
@@ -275,7 +275,7 @@ def resized_positions(table: Array, rows: int, offset: int, how: InitPositions) 
     return np.concatenate([kept, used[below] * (1 - share) + used[above] * share])
 
 
-def _vocabulary(encoder: EncoderConfig) -> set[str]:
+def _vocabulary(encoder: EncoderBase) -> set[str]:
     """Returns the paths of the parameters whose first axis is the vocabulary."""
     return {name.ours for name in FAMILIES[encoder.family].names(encoder) if name.vocabulary}
 

@@ -251,7 +251,7 @@ def parameter_table(config: RunConfig) -> str:
     lines = [("parameter", "shape", "spec", "decay", "trust ratio")]
     for (keys, leaf), spec in zip(jax.tree_util.tree_flatten_with_path(shapes)[0], resting, strict=True):
         path = path_of(keys)
-        each = "each group of layers" if config.encoder.layer_groups else "each layer"
+        each = "each group of layers" if config.encoder.shares_layers else "each layer"
         ratio = each if is_stacked(path) else "whole"
         lines.append(
             (

@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -21,14 +22,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxbert.config import EncoderConfig, load_json
+from jaxbert.config import EncoderBase, load_json
 from jaxbert.convert import sentence_transformers
 from jaxbert.convert.hf import Written, write_hf
 from jaxbert.convert.names import TASKS
 from jaxbert.convert.read import Labels, read_model
 from jaxbert.core.parameters import Params
 from jaxbert.errors import InputError
-from jaxbert.models.model import HEADS, ON_POOLER, Model, head_sizes
+from jaxbert.models.model import HEADS, Model, head_sizes, on_pooler
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.use.model_place import ModelPlace, find_model
 
@@ -72,7 +73,7 @@ class Loaded:
     def __init__(
         self,
         source: str,
-        config: EncoderConfig,
+        config: EncoderBase,
         params: Params,
         tokenizer: Tokenizer | None,
         *,
@@ -340,14 +341,9 @@ def load(
       Interrupted: the network failed; the same call continues.
     """
     place = find_model(model)
-    if place.run and drop:
-        raise InputError(
-            "jaxbert wrote this checkpoint itself, so --drop does not apply to it",
-            where=place.name,
-            fix="Leave out --drop.",
-            code="E-MODEL-DROP",
-        )
     loaded = _load_run(place) if place.run else _load_published(place, drop)
+    if place.run and drop:
+        _drop_heads(loaded, drop)
     return _with_heads(loaded, heads, seed)
 
 
@@ -392,8 +388,8 @@ def _with_heads(loaded: Loaded, heads: Iterable[str] | Mapping[str, int], seed: 
     names = [heads] if isinstance(heads, str) else heads
     asked = dict(names) if isinstance(names, Mapping) else dict.fromkeys(names, 0)
     for head, classes in asked.items():
-        if head not in HEADS or head == "projection":
-            known = ", ".join(name for name in HEADS if name != "projection")
+        if head not in HEADS or not HEADS[head].published:
+            known = ", ".join(name for name in HEADS if HEADS[name].published)
             raise InputError(
                 f"no head is called {head!r}", where=loaded.source, fix=f"Known: {known}.", code="E-MODEL-HEAD"
             )
@@ -404,12 +400,11 @@ def _with_heads(loaded: Loaded, heads: Iterable[str] | Mapping[str, int], seed: 
                 f"the head {head} {what}", where=loaded.source, fix="Leave the number out.", code="E-MODEL-CLASSES"
             )
     missing = [head for head in asked if head not in loaded.params]
-    if "pooler" not in loaded.params and "pooler" not in missing and set(missing) & set(ON_POOLER):
+    if "pooler" not in loaded.params and "pooler" not in missing and any(map(on_pooler, missing)):
         missing.append("pooler")
     if not missing:
         return loaded
-    usual = {"multiple_choice": 1}
-    sizes = {head: {"labels": asked.get(head) or usual.get(head, 2)} for head in missing if head in TASKS}
+    sizes = {head: {"labels": asked.get(head) or HEADS[head].classes} for head in missing if head in TASKS}
     # In the order of HEADS, like the heads of files.
     fresh = jax.jit(Model(loaded.config, [head for head in HEADS if head in missing], sizes=sizes).init)(
         jax.random.key(seed)
@@ -430,6 +425,22 @@ def _with_heads(loaded: Loaded, heads: Iterable[str] | Mapping[str, int], seed: 
     )
 
 
+def _drop_heads(loaded: Loaded, drop: Sequence[str]) -> None:
+    """Removes heads of a run that a file may have no place for. `drop`: shell patterns of their names."""
+    heads = loaded.model.heads
+    for pattern in drop:
+        if not any(fnmatchcase(head, pattern) for head in heads):
+            raise InputError(
+                f"the run has no head {pattern!r}",
+                where=loaded.source,
+                fix=f"Leave out --drop, or name one of its heads: {', '.join(heads)}.",
+                code="E-MODEL-DROP",
+            )
+    left = [head for head in heads if not any(fnmatchcase(head, pattern) for pattern in drop)]
+    loaded.params = {part: loaded.params[part] for part in ("encoder", *left)}
+    loaded.model = Model(loaded.config, left, sizes=head_sizes(loaded.params))
+
+
 def _load_run(place: ModelPlace) -> Loaded:
     # These imports bring Orbax, which a published model does without.
     from jaxbert.core.sharding import single_device_mesh
@@ -442,7 +453,7 @@ def _load_run(place: ModelPlace) -> Loaded:
     if config.task.name != "pretraining":
         raise InputError(
             f"the run learned the task {config.task.name}, whose parameters are not an encoder with heads",
-            where=name,
+            where=place.name,
             fix="Give a run of the task pretraining; `jaxbert evaluate` and `jaxbert report` take runs of any task.",
             code="E-MODEL-TASK",
         )

@@ -22,7 +22,7 @@ from jaxbert.convert.read import read_model
 from jaxbert.convert.safetensors_files import write_tensors
 from jaxbert.convert.tensors import of_array
 from jaxbert.models.families import FAMILIES
-from jaxbert.models.model import HEADS, ON_POOLER, Model
+from jaxbert.models.model import HEADS, Model, on_pooler
 from tests.models.odd import ODD, random_params
 
 ROOT = Path(__file__).parents[2]
@@ -64,7 +64,7 @@ def test_hugging_face_in_and_out(tmp_path: Path, part: str, family: str, there: 
     if not there:
         return
     heads = () if part == "encoder" else (part,)
-    if part in ON_POOLER and any(name.part == "pooler" for name in name_map(config, task)):
+    if part in HEADS and on_pooler(part) and any(name.part == "pooler" for name in name_map(config, task)):
         heads = ("pooler", part)
     sizes = {task: {"labels": {"multiple_choice": 1, "question_answering": 2}.get(task, 3)}} if task else {}
     params = random_params(Model(config, heads, sizes=sizes))

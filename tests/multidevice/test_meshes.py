@@ -33,3 +33,15 @@ def test_a_step_is_compiled_once(runs):
 
 def test_state_is_sharded_at_rest(runs):
     assert runs["2x2x2"]["bytes"] < 0.3 * runs["1"]["bytes"]
+
+
+def test_a_toy_architecture_trains_in_every_layout(on_eight_devices):
+    """Losses are those of one device; parameters lie as the layout says: (2 layers, D 64, F 128)."""
+    found = on_eight_devices("rotary_run.py")
+    expected = found.pop("one")["losses"]
+    assert expected[-1] < expected[0]
+    for one in found.values():
+        np.testing.assert_allclose(one["losses"], expected, rtol=1e-6)
+    shards = {name: one["shard"] for name, one in found.items()}
+    whole = [2, 64, 128]
+    assert shards == {"replicated": whole, "zero1": whole, "fsdp": [2, 16, 128], "fsdp_tensor": [2, 32, 64]}

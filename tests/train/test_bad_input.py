@@ -204,13 +204,6 @@ BAD: dict[str, tuple[Callable[[Path], list[str]], Words]] = {
         ],
         ["distilbert"],
     ),
-    "a sentence order that the family has no place for": (
-        lambda at: [
-            *("pretrain", f"{at}/run.py", "--workdir", f"{at}/new"),
-            *("--set", "objectives.next_sentence=none", "objectives.sentence_order=default"),
-        ],
-        ["sentence_order", "albert"],
-    ),
     "a padding that is not before the first position": (
         lambda at: [
             *("pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "encoder.family=roberta"),

@@ -89,6 +89,7 @@ def from_published(published: Mapping[str, Any], where: str) -> EncoderConfig:
             f"num_hidden_groups {groups} does not divide num_hidden_layers {layers}",
             where=where,
             fix="Check the config.",
+            code="E-MODEL-PUBLISHED",
         )
     activation = read_activation(published, "hidden_act", "gelu_new", where)
     return EncoderConfig(family="albert", activation=activation, **values)

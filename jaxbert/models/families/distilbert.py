@@ -35,6 +35,7 @@ def shape(layers: int, hidden: int) -> EncoderConfig:
         family="distilbert",
         type_vocab_size=0,
         activation="gelu_erf",
+        pooler="relu",
         initializer="normal",
     )
 
@@ -73,6 +74,7 @@ def from_published(published: Mapping[str, Any], where: str) -> EncoderConfig:
         activation=activation,
         type_vocab_size=0,
         layer_norm_epsilon=EPSILON,
+        pooler="relu",
         initializer="normal",
         **values,
     )

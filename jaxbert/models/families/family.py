@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from jaxbert.config import Activation, EncoderConfig
+from jaxbert.config import Activation, EncoderBase, EncoderConfig, PoolerActivation
 from jaxbert.errors import InputError
+
+if TYPE_CHECKING:
+    from jaxbert.models.base import Encoder
 
 # How one of our arrays is written in a published file:
 #   same             the same shape
@@ -56,6 +59,13 @@ class Task:
     names: tuple[Name, ...]
 
 
+def post_ln() -> type[Encoder]:
+    """Returns the encoder of BERT, RoBERTa, ALBERT, SpanBERT and DistilBERT."""
+    from jaxbert.models.encoder import PostLN
+
+    return PostLN
+
+
 @dataclass(frozen=True, kw_only=True)
 class Family:
     """A family of encoders.
@@ -68,7 +78,9 @@ class Family:
       names: the name map of an encoder with this config, and of every pretraining head.
       tasks: by name of the head, what the published class of a task has beside. Their names overlap ("classifier"), so
         that a file is read by its class.
-      pooler: what the pooler ends with.
+      config: the class of its configs.
+      encoder: gives the class of its encoder. It is a function, so that a name map can be read without jax.
+      pooler: the activation of the pooler that its files hold; a config with another one is not written.
       prefix: what the encoder's published names start with where heads stand beside it; a bare encoder leaves it out.
       only: what the family's files can hold, by field of `EncoderConfig`; a field that is not named may be anything.
       zeros: published tensors that hold nothing but 0 and have no parameter here, with their shapes.
@@ -78,16 +90,18 @@ class Family:
       ignored: published names that hold no parameter.
     """
 
-    presets: Mapping[str, EncoderConfig]
+    presets: Mapping[str, EncoderBase]
     model_type: str
-    from_published: Callable[[Mapping[str, Any], str], EncoderConfig]
-    to_published: Callable[[EncoderConfig, tuple[str, ...]], dict[str, Any]]
-    names: Callable[[EncoderConfig], tuple[Name, ...]]
+    from_published: Callable[[Mapping[str, Any], str], EncoderBase]
+    to_published: Callable[[Any, tuple[str, ...]], dict[str, Any]]
+    names: Callable[[Any], tuple[Name, ...]]
     prefix: str
     tasks: Mapping[str, Task] = field(default_factory=dict)
-    pooler: Literal["tanh", "relu"] = "tanh"
+    config: type[EncoderBase] = EncoderConfig
+    encoder: Callable[[], type[Encoder]] = post_ln
+    pooler: PoolerActivation = "tanh"
     only: Mapping[str, Callable[[Any], bool]] = field(default_factory=dict)
-    zeros: Callable[[EncoderConfig], Mapping[str, tuple[int, ...]]] = lambda config: {}
+    zeros: Callable[[Any], Mapping[str, tuple[int, ...]]] = lambda config: {}
     pads_before_positions: bool = False
     wrappers: tuple[str, ...] = ("module.",)
     old_names: Mapping[str, str] = field(default_factory=dict)
@@ -138,7 +152,10 @@ def read_fields(
     for key, allowed in only.items():
         if published.get(key) not in allowed:
             raise InputError(
-                f"{key} is {published[key]!r}", where=where, fix=f"Only {allowed[0]!r} can be loaded for this family."
+                f"{key} is {published[key]!r}",
+                where=where,
+                fix=f"Only {allowed[0]!r} can be loaded for this family.",
+                code="E-MODEL-PUBLISHED",
             )
     values: dict[str, Any] = {}
     for name, (key, default) in fields.items():
@@ -147,16 +164,24 @@ def read_fields(
         right = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
         if not right or not (1 if whole else 0) <= value < _LARGEST:
             kind = "a positive whole number below 2^31" if whole else "a number of at least 0"
-            raise InputError(f"{key} is {value!r}, not {kind}", where=where, fix="Check the config.")
+            raise InputError(
+                f"{key} is {value!r}, not {kind}", where=where, fix="Check the config.", code="E-MODEL-PUBLISHED"
+            )
         values[name] = type(default)(value)
     for name in ("dropout", "attention_dropout"):
         if not values.get(name, 0) < 1:
-            raise InputError(f"{fields[name][0]} is {values[name]}, not below 1", where=where, fix="Check the config.")
+            raise InputError(
+                f"{fields[name][0]} is {values[name]}, not below 1",
+                where=where,
+                fix="Check the config.",
+                code="E-MODEL-PUBLISHED",
+            )
     if values["num_layers"] > _MOST_LAYERS:
         raise InputError(
             f"{fields['num_layers'][0]} is {values['num_layers']}, more than {_MOST_LAYERS:,}",
             where=where,
             fix="Check the config.",
+            code="E-MODEL-PUBLISHED",
         )
     if values["hidden_size"] % values["num_heads"]:
         raise InputError(
@@ -164,6 +189,7 @@ def read_fields(
             f"{values['hidden_size']}",
             where=where,
             fix="Check the config.",
+            code="E-MODEL-PUBLISHED",
         )
     return values
 
@@ -172,7 +198,9 @@ def read_activation(published: Mapping[str, Any], key: str, default: str, where:
     """The GELU that a published config names; InputError for another activation."""
     act = published.get(key, default)
     if not isinstance(act, str) or act not in ACTIVATIONS:
-        raise InputError(f"{key} {act!r} is unknown", where=where, fix=f"Known: {', '.join(ACTIVATIONS)}.")
+        raise InputError(
+            f"{key} {act!r} is unknown", where=where, fix=f"Known: {', '.join(ACTIVATIONS)}.", code="E-MODEL-PUBLISHED"
+        )
     return ACTIVATIONS[act]
 
 

@@ -73,11 +73,19 @@ def from_published(published: Mapping[str, Any], where: str) -> EncoderConfig:
     values = read_fields(published, where, fields=_FIELDS, only=ABSOLUTE)
     padding = published.get("pad_token_id", _PADDING)
     if not isinstance(padding, int) or isinstance(padding, bool) or not 0 <= padding < values["max_positions"] - 1:
-        raise InputError(f"pad_token_id is {padding!r}", where=where, fix="Check the config: it fixes the positions.")
+        raise InputError(
+            f"pad_token_id is {padding!r}",
+            where=where,
+            fix="Check the config: it fixes the positions.",
+            code="E-MODEL-PUBLISHED",
+        )
     activation = read_activation(published, "hidden_act", "gelu", where)
     if activation != "gelu_erf":
         raise InputError(
-            f"hidden_act is {published['hidden_act']!r}", where=where, fix="Only 'gelu' can be loaded for this family."
+            f"hidden_act is {published['hidden_act']!r}",
+            where=where,
+            fix="Only 'gelu' can be loaded for this family.",
+            code="E-MODEL-PUBLISHED",
         )
     return EncoderConfig(
         family="roberta", activation=activation, position_offset=padding + 1, initializer="normal", **values

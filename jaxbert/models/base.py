@@ -1,0 +1,76 @@
+"""The protocol that every encoder keeps. `jaxbert.models.encoder.PostLN` is the one of the five published families."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from jaxbert.config import EncoderBase
+from jaxbert.core.parameters import Params
+from jaxbert.core.sharding import Layout
+from jaxbert.models.cost import Cost
+
+
+class Encoder(Protocol):
+    """An encoder: functions over plain parameters, a nested dict of float32 arrays.
+
+    Parameters under the key "layers" are stacked over the layers, N first.
+
+    Attributes:
+      config: a subclass of `EncoderBase`.
+      names: a tree like the parameters, of dimension names (keys of the layout's tables). A stacked parameter's name
+        leaves N out.
+    """
+
+    config: Any
+    names: Params
+
+    def __init__(self, config: Any, layout: Layout): ...
+
+    @staticmethod
+    def cost(config: Any) -> Cost:
+        """Returns the cost of an encoder of this config."""
+        ...
+
+    def init(self, key: jax.Array) -> Params:
+        """Returns random parameters, float32; call it under jit, so that they are born sharded."""
+        ...
+
+    def apply(
+        self,
+        params: Params,
+        tokens_BL: jax.Array,
+        types_BL: jax.Array,
+        group_BL: jax.Array,
+        *,
+        dropout_key: jax.Array | None = None,
+        dtype: Any = jnp.float32,
+        all_layers: bool = False,
+    ) -> jax.Array:
+        """Returns hidden states.
+
+        Args:
+          params: from `init`, at rest.
+          tokens_BL: int, ids below `vocab_size`.
+          types_BL: int, token types.
+          group_BL: int, attention groups, 0 for padding. A token sees its group alone, and positions restart with it.
+          dropout_key: None in evaluation.
+          dtype: of activations and of weights in use.
+          all_layers: return the embeddings and every layer's output, (N + 1, B, L, D), not the last alone.
+
+        Returns:
+          Hidden states (B, L, D) of the last layer.
+        """
+        ...
+
+    def word(self, params: Params, dtype: Any) -> jax.Array:
+        """Returns the word embeddings (padded V, E) in use, for the heads that decode with them."""
+        ...
+
+
+def check_length(config: EncoderBase, length: int) -> None:
+    """Raises ValueError where rows are longer than the encoder's positions."""
+    if length > config.longest_row:
+        raise ValueError(f"rows of {length} tokens, positions for {config.longest_row}")

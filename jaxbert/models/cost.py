@@ -1,0 +1,252 @@
+"""The cost of a model's parts: matrix products, other arithmetic, bytes of memory, sums between devices. No jax.
+
+An encoder's `Cost` and a head's products are the only places that know what a part computes. `jaxbert.observe.flops`
+takes the FLOPs of MFU from them, and `jaxbert.plan.work` takes everything that a plan is made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, Protocol
+
+from jaxbert.config import EncoderConfig, Remat
+
+# Vector operations an element, forward; the backward pass is counted as the same again.
+SOFTMAX, NORM, GELU = 10.0, 12.0, 15.0
+# A 16-bit draw for dropout: threefry2x32 makes 64 bits in 20 rounds of an add, a rotation (3) and an exclusive or, and
+# five key injections.
+DRAW = (20 * 5 + 5 * 3) / 4
+
+
+@dataclass(frozen=True)
+class Op:
+    """A piece of the step's work that runs by itself.
+
+    Attributes:
+      name: of its kind.
+      flops: of matrix products.
+      vector: operations of all else.
+      bytes: read and written in HBM.
+      count: how often it runs in a step.
+      gathers: its bytes are read by index.
+    """
+
+    name: str
+    flops: float = 0.0
+    vector: float = 0.0
+    bytes: float = 0.0
+    count: float = 1.0
+    gathers: bool = False
+
+    def times(self, count: float) -> Op:
+        """Returns the same work, done `count` times."""
+        return replace(self, count=self.count * count)
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """A micro-batch as one device computes it.
+
+    Attributes:
+      rows: of the device.
+      length: L.
+      slots: M, prediction slots a row.
+      width: bytes of an activation.
+      split: the number of devices among which the layout splits heads, feed-forward and vocabulary.
+      platform: "tpu", "gpu" or "cpu".
+    """
+
+    rows: float
+    length: int
+    slots: int
+    width: int
+    split: int
+    platform: str
+
+    @property
+    def tokens(self) -> float:
+        """The tokens of the device, padding included."""
+        return self.rows * self.length
+
+    def vectors(self, over: Over) -> float:
+        """The number of vectors that a head reads."""
+        return {"tokens": self.tokens, "slots": self.rows * self.slots, "rows": self.rows}[over]
+
+
+# The vectors that a head reads: every token's, those at the prediction slots, or one a row.
+Over = Literal["tokens", "slots", "rows"]
+
+
+class Product(NamedTuple):
+    """A matrix product of a head: a dense layer from `into` to `out` on some vectors.
+
+    Attributes:
+      over: the vectors.
+      into: columns of a vector.
+      out: columns of the result.
+      decodes: the product with the word table. `out` is V, and a device computes the padding too.
+      apart: columns of `into` that MFU's formula does not count.
+      counted: MFU's formula counts the product.
+      planned: a plan counts it; the product of two classes of a row is too small for one.
+    """
+
+    over: Over
+    into: int
+    out: int
+    decodes: bool = False
+    apart: int = 0
+    counted: bool = True
+    planned: bool = True
+
+    def madds(self, vectors: int) -> int:
+        """Returns the multiply-adds that MFU counts, forward."""
+        return vectors * (self.into - self.apart) * self.out if self.counted else 0
+
+
+def dense_op(name: str, vectors: float, into: float, out: float, width: int, *, train: bool = True) -> Op:
+    """Returns a dense layer on some vectors: forward, and in training both products of the backward pass."""
+    passes = 3 if train else 1
+    return Op(
+        name,
+        flops=2 * vectors * into * out * passes,
+        bytes=(into * out + vectors * (into + out)) * width * passes,
+    )
+
+
+class Cost(Protocol):
+    """The cost of one architecture; an encoder's class names it as its `cost`.
+
+    Attributes:
+      sums: how often a layer sums its activations over the devices that split it, (forward, backward).
+    """
+
+    sums: tuple[int, int]
+
+    def forward(self, length: int) -> int:
+        """Returns the multiply-adds of the forward pass over one row of L tokens, the heads left out."""
+        ...
+
+    def layer(self, batch: MicroBatch, *, train: bool = True) -> Iterator[Op]:
+        """Gives the work of one layer on one micro-batch: forward, backward and what is computed again."""
+        ...
+
+    def embeddings(self, batch: MicroBatch) -> Iterator[Op]:
+        """Gives the work before the first layer, on one micro-batch, forward and backward."""
+        ...
+
+    def saved(self, batch: MicroBatch, remat: Remat) -> float:
+        """Returns the bytes that the forward pass of one layer leaves for the backward pass."""
+        ...
+
+
+class _Dense(NamedTuple):
+    """A dense layer of a block. `split`: the side that a layout splits; `copies`: how many there are."""
+
+    name: str
+    into: int
+    out: int
+    split: Literal["into", "out"]
+    copies: int = 1
+
+
+class PostLNCost:
+    """The cost of the post-LN encoder; see `Cost`."""
+
+    # Attention's and the feed-forward's outputs; in the backward pass the gradients of four inputs.
+    sums = (2, 4)
+
+    def __init__(self, config: EncoderConfig):
+        self.config = config
+
+    def _products(self) -> tuple[_Dense, ...]:
+        size, inner = self.config.hidden_size, self.config.intermediate_size
+        return (
+            _Dense("projections", size, size, "out", 3),
+            _Dense("projections", size, size, "into"),
+            _Dense("feed-forward", size, inner, "out"),
+            _Dense("feed-forward", inner, size, "into"),
+        )
+
+    def _fused(self, batch: MicroBatch) -> bool:
+        """Whether `jaxbert.models.attention.choose` takes a fused kernel."""
+        if self.config.attention != "fused":
+            return False
+        return (batch.platform == "tpu" and batch.length % 128 == 0) or (batch.platform == "gpu" and batch.width == 2)
+
+    def forward(self, length: int) -> int:
+        """Returns N x (4 L D^2 + 2 L D F + 2 L^2 D) multiply-adds, and L E D where embeddings are projected."""
+        config = self.config
+        dense = sum(product.into * product.out * product.copies for product in self._products())
+        attention = 2 * length * length * config.hidden_size  # Scores and the weighted sum.
+        projection = length * config.embedding_size * config.hidden_size
+        return config.num_layers * (length * dense + attention) + projection
+
+    def layer(self, batch: MicroBatch, *, train: bool = True) -> Iterator[Op]:
+        """See `Cost`."""
+        config, split = self.config, batch.split
+        tokens, length, width = batch.tokens, batch.length, batch.width
+        size, inner = config.hidden_size, config.intermediate_size
+        again = train and config.remat == "full"
+        attended_again = train and config.remat != "none"
+        runs = 3 + again if train else 1
+        for product in self._products():
+            into = product.into / split if product.split == "into" else product.into
+            out = product.out / split if product.split == "out" else product.out
+            moved = into * out * width + tokens * (into + out) * width
+            yield Op(product.name, 2 * tokens * into * out * runs, bytes=moved * runs, count=product.copies)
+
+        scores = tokens * length * (config.num_heads / split)
+        pair = 2 * tokens * length * size / split
+        moved = 4 * tokens * size / split * width
+        dropped = train and config.attention_dropout > 0
+        passes = (1 + train + attended_again) if train else 1
+        vector = scores * (SOFTMAX * passes + DRAW * dropped * (1 + attended_again))
+        if self._fused(batch):
+            # Scores again in the backward pass; splash makes dq and dk, dv in two passes that each do so.
+            times = (2 + 7 + 2 * attended_again) if train else 2
+            yield Op("attention", flops=pair * times, vector=vector, bytes=moved * 3)
+        else:
+            times = (2 * 3 + 2 * attended_again) if train else 2
+            # Written and read: scores, probabilities (float32 and rounded), with a mask where some are dropped.
+            held = scores * (2 * width + 4 + (width + 1) * dropped) * (2 * passes)
+            yield Op("attention products", flops=pair * times, bytes=moved * 3 + scores * width * times)
+            yield Op("softmax", vector=vector, bytes=held)
+
+        elements = tokens * size * 2
+        draws = DRAW * (config.dropout > 0) * train
+        yield Op("norms", vector=elements * (NORM * passes + draws * (1 + again)), bytes=elements * width * 5 * passes)
+        hidden = tokens * inner / split
+        yield Op("gelu", vector=hidden * GELU * (passes + train), bytes=hidden * width * 3 * passes)
+
+    def embeddings(self, batch: MicroBatch) -> Iterator[Op]:
+        """See `Cost`."""
+        config, tokens, width = self.config, batch.tokens, batch.width
+        vectors = tokens * config.embedding_width
+        table = config.padded_vocab_size / batch.split * config.embedding_width
+        yield Op("embeddings", vector=vectors * 3 * NORM, bytes=vectors * width * 8)
+        yield Op("lookups", bytes=vectors * (width + 4) * 3 + table * 4, gathers=True)
+        if config.embedding_size:
+            yield dense_op("projection", tokens, config.embedding_size, config.hidden_size, width)
+
+    def saved(self, batch: MicroBatch, remat: Remat) -> float:
+        """See `Cost`. The terms were fitted to programs that libtpu compiled."""
+        config, tokens, width = self.config, batch.tokens, batch.width
+        size, inner = config.hidden_size, config.intermediate_size / batch.split
+        split_size = size / batch.split
+        if remat == "full":
+            return tokens * size * width
+        products = tokens * (3 * split_size + 3 * size + inner) * width
+        if remat == "dots":
+            return products + 1.5 * tokens * size * width
+        scores = tokens * batch.length * config.num_heads / batch.split
+        dropped = config.attention_dropout > 0
+        if self._fused(batch):
+            # Queries, keys, values and outputs again as the kernel takes them, heads padded to a TPU's 128 lanes.
+            padded = max(1.0, 128 / config.head_dim) if batch.platform == "tpu" else 1.0
+            held = tokens * split_size * width * (4 * padded + 4)
+        else:
+            held = scores * (4 + width + (width + 1) * dropped)
+        masks = 2 * tokens * size * (config.dropout > 0)
+        norms = 2 * tokens * size * 4 + 2 * tokens * size * width
+        return products + held + masks + norms + tokens * split_size * width
