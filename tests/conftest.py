@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +20,12 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llv
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE / "jaxbert" / "tests" / f"jax-{version('jaxlib')}"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+
+@pytest.fixture(autouse=True)
+def propagated_log() -> None:
+    """Lets `caplog` see messages again after a command ran in this process, which keeps them from the root logger."""
+    logging.getLogger("jaxbert").propagate = True
 
 
 @pytest.fixture(scope="session")

@@ -24,3 +24,5 @@ def show_log(level: int = logging.INFO) -> None:
     logger.setLevel(level)
     if not any(isinstance(handler, _Stderr) for handler in logger.handlers):
         logger.addHandler(_Stderr())
+    # Some libraries give the root logger a handler, which would show every message a second time.
+    logger.propagate = False
