@@ -8,7 +8,7 @@ shapes and types is found from the headers, before any memory is asked for.
 
 from __future__ import annotations
 
-import warnings
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from math import prod
@@ -44,7 +44,7 @@ Note = Callable[[str], None]
 
 def warn(text: str) -> None:
     """What is said where the caller does not say how."""
-    warnings.warn(text, stacklevel=4)
+    logging.getLogger(__name__).warning(text)
 
 
 def name_map(config: EncoderConfig, task: str | None = None) -> tuple[Name, ...]:

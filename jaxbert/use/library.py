@@ -88,7 +88,7 @@ class Loaded:
         self.model = Model(config, [part for part in params if part != "encoder"], sizes=head_sizes(params))
 
     @functools.cached_property
-    def layout(self) -> sentence_transformers.Layout | None:
+    def layout(self) -> sentence_transformers.SentenceLayout | None:
         """Pooling, normalisation and longest text of a sentence-transformers directory; None of any other.
 
         InputError where it has what `jaxbert embed` does not do.
@@ -249,7 +249,7 @@ class Loaded:
         overwrite: bool = False,
         *,
         dtype: str = "",
-        layout: sentence_transformers.Layout | None = None,
+        layout: sentence_transformers.SentenceLayout | None = None,
         licence: str = "",
         data_licence: str = "",
     ) -> Written:
@@ -347,7 +347,7 @@ def load(
 
 
 def _load_published(name: str, path: Path, drop: Sequence[str], note: Note) -> Loaded:
-    found = read_model(path, drop=drop, note=note)
+    found = read_model(path, drop=drop)
     tokenizer = Tokenizer.load(path) if Tokenizer.present(path) else None
     if tokenizer is not None and tokenizer.vocab_size > found.config.vocab_size:
         raise InputError(
