@@ -264,7 +264,7 @@ def test_a_config_that_is_not_the_checkpoint_s(place: Path, case: str) -> None:
 def test_an_albert_that_is_not_the_plain_one(tmp_path: Path, key: str) -> None:
     place = Path(shutil.copytree(GOLDENS / "google_albert", tmp_path / "albert"))
     edit(place, **{key: 2})
-    with pytest.raises(InputError, match=f"{key} is 2.*E-CONVERT-CONFIG"):
+    with pytest.raises(InputError, match=f"{key} is 2"):
         whole(place)
     edit(place, **{key: ...})
     assert whole(place).heads
@@ -297,7 +297,7 @@ def test_of_several_checkpoints_the_one_that_is_named(place: Path, family: str) 
     (place / "checkpoint").write_text(note)
     (place / "other.ckpt-9.index").write_bytes(b"not read")
     assert whole(place).heads
-    with pytest.raises(InputError, match=r"other\.ckpt-9\.index.*E-CONVERT-MISSING"):
+    with pytest.raises(InputError, match=r"other\.ckpt-9\.index.*E-CONVERT-DAMAGED"):
         (place / "checkpoint").write_text('model_checkpoint_path: "other.ckpt-9"')
         whole(place)
 
