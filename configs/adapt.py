@@ -14,8 +14,8 @@ For a vocabulary of the domain give `--tokenizer DIR`; its embeddings start from
 Recipe: Gururangan et al. 2020, "Don't Stop Pretraining", adapt RoBERTa-base to a domain with 12,500 steps of 2,048 rows
 at a peak of 5e-4, and to a task with 256 rows at 1e-4. They use Adam with beta2 0.98, epsilon 1e-6 and decay 0.01; 6%
 of the steps are warm-up, then the rate falls linearly to 0. This config has 12,500 steps of 256 rows of 128 tokens
-(410M tokens) at 1e-4, and clips to norm 1. With less text or time: `--set scale.steps=0.1`, `--set
-scale.batch_size=32`.
+(410M tokens) at 1e-4, and clips to norm 1. With less text or time:
+`--set scale.steps=0.1`, `--set scale.batch_size=32`.
 """
 
 from jaxbert.config import (
