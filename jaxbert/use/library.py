@@ -430,7 +430,12 @@ def _is_run(config: Path) -> bool:
     try:
         value = json.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"unreadable: {error}", where=str(config), fix="Copy the model again.") from None
+        raise InputError(
+            f"the file is not readable JSON: {error}",
+            where=str(config),
+            fix="Copy the model again.",
+            code="E-MODEL-UNREADABLE",
+        ) from None
     return isinstance(value, dict) and "encoder" in value and "phases" in value
 
 

@@ -269,10 +269,10 @@ def cut(directory: Path) -> None:
 
 
 WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "no directory": (lambda d: shutil.rmtree(d), "no such directory"),
-    "no config": (lambda d: (d / "config.json").unlink(), "is missing"),
-    "broken config": (lambda d: (d / "config.json").write_text("{"), "unreadable"),
-    "a list": (lambda d: (d / "config.json").write_text("[]"), "is not a JSON object"),
+    "no directory": (lambda d: shutil.rmtree(d), "E-CONVERT-DIRECTORY"),
+    "no config": (lambda d: (d / "config.json").unlink(), "E-CONVERT-MISSING"),
+    "broken config": (lambda d: (d / "config.json").write_text("{"), "E-CONVERT-UNREADABLE"),
+    "a list": (lambda d: (d / "config.json").write_text("[]"), "E-CONVERT-UNREADABLE"),
     "another family": (lambda d: edit(d, model_type="gpt2"), "model_type 'gpt2'"),
     "relative positions": (lambda d: edit(d, position_embedding_type="relative_key"), "position_embedding_type"),
     "a decoder": (lambda d: edit(d, is_decoder=True), "is_decoder is True"),
@@ -289,10 +289,10 @@ WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a DistilBERT untied": (other("distilbert_masked_lm", tie_word_embeddings=False), "tie_word_embeddings is False"),
     "fewer layers than the file": (lambda d: edit(d, num_hidden_layers=1), "bert.encoder.layer.1."),
     "more layers than the file": (lambda d: edit(d, num_hidden_layers=3), "bert.encoder.layer.2."),
-    "no weights": (lambda d: (d / "model.safetensors").unlink(), "has no weights (model.safetensors, "),
-    "cut short": (cut, "unreadable weights"),
-    "a shard missing": (lambda d: (shard(d), (d / "model-00002-of-00002.safetensors").unlink()), "is missing"),
-    "a shard elsewhere": (elsewhere, "names a file elsewhere"),
+    "no weights": (lambda d: (d / "model.safetensors").unlink(), "(model*.safetensors, "),
+    "cut short": (cut, "E-CONVERT-DAMAGED"),
+    "a shard missing": (lambda d: (shard(d), (d / "model-00002-of-00002.safetensors").unlink()), "E-CONVERT-MISSING"),
+    "a shard elsewhere": (elsewhere, "E-CONVERT-OUTSIDE"),
 }
 
 
