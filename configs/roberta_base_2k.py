@@ -1,4 +1,4 @@
-"""RoBERTa-base on books + Wikipedia alone: 2,048 rows of 512 tokens, 125,000 steps (Liu et al. 2019, table 3).
+"""RoBERTa-base on books + Wikipedia only: 2,048 rows of 512 tokens, 125,000 steps (Liu et al. 2019, table 3).
 
     jaxbert pretrain roberta_base_2k --workdir DIR --data ROWS_512
 

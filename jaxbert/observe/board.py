@@ -19,7 +19,7 @@ FLUSH_S = 20.0
 class Board:
     """Writes scalars to a TensorBoard event file.
 
-    The calling thread writes. The writer of tensorboardX would write in a thread of its own behind a queue: on a full
+    The calling thread writes. The writer of tensorboardX would write in another thread behind a queue: on a full
     disk that thread dies, the queue fills up, and the run hangs.
 
     Args:

@@ -1,6 +1,6 @@
 """Files with one JSON object on each line: metrics.jsonl and telemetry.jsonl.
 
-`JsonLines.cut_back` is for metrics.jsonl alone. It removes the lines after the restored step, because the resumed run
+`JsonLines.cut_back` is only for metrics.jsonl. It removes the lines after the restored step, because the resumed run
 writes them again with the same bytes. telemetry.jsonl keeps the lines of lost steps (see `jaxbert.observe.meter`).
 """
 
