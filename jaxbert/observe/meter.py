@@ -7,9 +7,9 @@ MFU, model FLOP/s utilisation (Chowdhery et al. 2022, appendix B), is
 
     (FLOPs of a row x real tokens / L) / (seconds x peak FLOP/s of the mesh)
 
-in each window between two lines. The FLOPs of a row are those of the formula in `jaxbert.observe.flops`: the backward
-pass counts twice the forward pass, and recomputation does not count. Real tokens / L is the number of full rows of L
-tokens that the real tokens would fill, so padding does not count either. Steps that were skipped or lost count nothing.
+in each window between two lines. The FLOPs of a row come from the analytic formula of the model: the backward pass counts
+twice the forward pass, and recomputation does not count. Real tokens / L is the number of full rows of L tokens that
+the real tokens would fill, so padding does not count either.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Meter:
         """Begins a phase.
 
         Args:
-          flops_per_row: FLOPs of one row in one step, from `step_flops`.
+          flops_per_row: analytic FLOPs of one row in one step, forward and backward.
           length: L, tokens of a row.
         """
         self._flops_per_row, self._length = flops_per_row, length
