@@ -7,9 +7,9 @@ MFU, model FLOP/s utilisation (Chowdhery et al. 2022, appendix B), is
 
     (FLOPs of a row x real tokens / L) / (seconds x peak FLOP/s of the mesh)
 
-in each window between two lines. The FLOPs of a row come from the analytic formula of the model: the backward pass counts
-twice the forward pass, and recomputation does not count. Real tokens / L is the number of full rows of L tokens that
-the real tokens would fill, so padding does not count either.
+in each window between two lines. The FLOPs of a row come from the analytic formula of the model: the backward pass
+counts twice the forward pass, and recomputation does not count. Real tokens / L is the number of full rows of L tokens
+that the real tokens would fill, so padding does not count either.
 """
 
 from __future__ import annotations
