@@ -1,4 +1,4 @@
-"""Shows the progress of a long task: a bar on a terminal, plain lines in a log."""
+"""A progress bar on a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any, Self, TextIO
 
 
 class Progress:
-    """A progress bar on a terminal, or plain lines in a log.
+    """A progress bar on a terminal, plain lines in a log.
 
     Args:
-      total: the number of steps, or of other units.
-      start: the number that is already done, for a resumed run.
-      label: the name of the unit.
-      stream: the stream to write to; None means stderr.
-      enabled: False writes nothing, for processes other than process 0.
+      total: steps, or whatever is counted.
+      start: where it begins, for a resumed run.
+      label: what it counts.
+      stream: where to; stderr unless told.
+      enabled: off says nothing (processes other than 0).
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Progress:
             self._bar, self._task = _bar(total, start, label, self._stream)
 
     def update(self, done: int, text: str | None = None) -> None:
-        """Says that `done` units are done. A log gets a line only with a `text`; a terminal shows the last `text`."""
+        """`done` of the total are done. A log gets a line only when `text` is given; a terminal shows the last one."""
         self._done = done
         if not self._enabled:
             return
@@ -44,7 +44,7 @@ class Progress:
             self._print(f"{self._label} {done}/{self._total}  {text}{self._left()}")
 
     def note(self, text: str) -> None:
-        """Prints a line that stays: above the bar, or in the log."""
+        """A line that stays: above the bar, or in the log."""
         if not self._enabled:
             return
         if self._bar is not None:
@@ -53,7 +53,7 @@ class Progress:
             self._print(text)
 
     def close(self) -> None:
-        """Removes the bar."""
+        """Takes the bar down."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -95,7 +95,7 @@ def _bar(total: int, start: int, label: str, stream: TextIO) -> tuple[Any, Any]:
 
 
 def duration(seconds: float) -> str:
-    """Formats seconds for people: "42 s", "3 min 05 s", "2 h 07 min", "3 d 04 h"."""
+    """Seconds as people say them: "42 s", "3 min 05 s", "2 h 07 min", "3 d 04 h"."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
