@@ -1,4 +1,4 @@
-"""Files of transformers' Flax classes: every class of four families, its numbers, its forms; damage is refused."""
+"""Reads files of transformers' Flax classes: every class of four families, in all forms. Damaged files are refused."""
 
 from __future__ import annotations
 

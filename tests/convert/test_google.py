@@ -1,4 +1,4 @@
-"""Google's originals against what transformers made of them (tests/goldens/record_google.py); and what is none."""
+"""Compares Google's originals with transformers' conversion of them (tests/goldens/record_google.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hugging Face directories: read as they come, written atomically and checked, refused by name."""
+"""Hugging Face directories are read in all their forms, and written whole or not at all. Faulty ones are refused."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Directories that lie, are damaged, or mean harm: exit 2, one line, nothing executed, nothing written.
+"""Directories that are damaged or hostile end a command with exit code 2 and one line. Nothing is executed or written.
 
-Every case goes through the command line as a user would give it. What Google's checkpoints can do is in their own test.
+Every case goes through the command line. Google's checkpoints have another test file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""README, "Models in and out": each cell of its table is true, and what it leaves empty is not there."""
+"""Every cell of the table "Models in and out" in README.md is true, and empty cells are not supported."""
 
 from __future__ import annotations
 

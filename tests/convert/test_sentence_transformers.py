@@ -1,4 +1,4 @@
-"""The layout of sentence-transformers: ours read back, theirs of several versions, and what is refused."""
+"""The layout of sentence-transformers: reads what we write and files of several versions, and refuses others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TensorFlow's checkpoints: what TensorFlow wrote (tests/goldens/record_google.py), and what no TensorFlow would."""
+"""TensorFlow's checkpoints: files that TensorFlow wrote (tests/goldens/record_google.py), and files that it never would."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Vectors of a trained sentence encoder beside those of sentence-transformers and of transformers."""
+"""Compares vectors of a trained sentence encoder with those of sentence-transformers and transformers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every class for a task after pretraining against transformers', live: outputs, the file there and back, the gate."""
+"""Compares every class for a task after pretraining with transformers': outputs, files in both directions, the gate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""torch's pickles, read by torch's weights-only loader: what is taken, and what is refused unopened."""
+"""torch's pickles, read by torch's weights-only loader: accepted files, and files that are refused unopened."""
 
 from __future__ import annotations
 
