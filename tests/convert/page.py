@@ -1,4 +1,4 @@
-"""The code blocks of docs/migration.md, and the models they open. It needs only numpy, because the recorder uses it too."""
+"""The code blocks of docs/migration.md, and the models they open. It needs only numpy, as the recorder uses it too."""
 
 from __future__ import annotations
 
