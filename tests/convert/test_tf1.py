@@ -1,4 +1,4 @@
-"""TensorFlow's checkpoints: files that TensorFlow wrote (tests/goldens/record_google.py), and files that it would not."""
+"""Checkpoints of TensorFlow: files that it wrote (tests/goldens/record_google.py), and files that it would not."""
 
 from __future__ import annotations
 
