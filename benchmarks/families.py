@@ -1,14 +1,15 @@
-"""Every family learns: one parameter budget and one number of tokens for all, three rates each, beside each other.
+"""Shows that every family learns: the same parameters and tokens for all, at three rates each.
 
     python benchmarks/families.py GLOB [GLOB ...] --out DIR          for example .../*.train.txt.xz
 
-Beside the families: whole words against tokens masked (BERT), and DistilBERT's student with and without its teacher.
-Every run is `jaxbert pretrain` in a process of its own, with a folder of its own under DIR; one that is done is not
-repeated, one that was stopped goes on. Writes results/families.json and results/families.png, prints a table.
+It also compares masking of whole words with masking of tokens (BERT), and DistilBERT's student with and without its
+teacher. Every run is `jaxbert pretrain` in a separate process, with a separate folder under DIR. A finished run is not
+repeated, and a stopped run continues. The program writes results/families.json and results/families.png, and prints a
+table.
 
-The corpus is a cut of the files: documents of at most 60 lines (books are split), as many from each file, so that the
-validation split has some of each. Losses of different vocabularies do not compare as they are: each is shown beside
-what token frequencies alone score on the same masked tokens, and the gain is what compares.
+The corpus is a part of the files, with the same amount from each. Documents have at most 60 lines, and books are split,
+so that the validation split has some of each. Losses of different vocabularies cannot be compared. So each is shown
+with the loss of token frequencies on the same masked tokens, and the gains are compared.
 """
 
 from __future__ import annotations
@@ -67,14 +68,14 @@ TOKENIZERS = {
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A line of the comparison, at each of its rates.
+    """A line of the comparison, with one run for each rate.
 
     Attributes:
-      family: whose encoder.
-      tokenizer, policy: of its rows.
-      objectives, optimizer: as the family has them.
-      rates: three.
-      shape: what differs from the family's tiny preset.
+      family: the family of the encoder.
+      tokenizer, policy: the tokenizer and the policy of the rows.
+      objectives, optimizer: those of the family.
+      rates: three learning rates.
+      shape: the fields in which the encoder differs from the family's tiny preset.
     """
 
     family: str
@@ -87,7 +88,7 @@ class Entry:
 
 
 def masked(**settings: Any) -> ObjectivesConfig:
-    """Masked LM at 30%, and nothing beside it."""
+    """Returns objectives with only masked LM at 30%."""
     return ObjectivesConfig(masked_lm=MaskedLMConfig(rate=0.3, **settings), next_sentence=None)
 
 
@@ -97,10 +98,10 @@ _STUDENT: dict[str, Any] = dict(num_layers=2)
 
 
 def entries(teacher: str) -> dict[str, Entry]:
-    """All lines; `teacher`: MODEL of DistilBERT's."""
+    """Returns all lines. `teacher` is the MODEL of DistilBERT's teacher."""
     distilled = DistillationConfig(teacher=teacher, soft=5.0, cosine=1.0)
     pairs = dataclasses.replace(masked(), next_sentence=NextSentenceConfig())
-    # With weight 1, sixteen pairs a step drown what the masked tokens say.
+    # With weight 1, the gradient of sixteen pairs in a step hides the gradient of the masked tokens.
     order = dataclasses.replace(masked(scheme="ngram"), sentence_order=SentenceOrderConfig(weight=0.1))
     spans = dataclasses.replace(masked(scheme="span", random_ids="corpus"), span_boundary=SpanBoundaryConfig())
     taught = dataclasses.replace(masked(scheme="frequency", weight=2.0), distillation=distilled)
@@ -113,8 +114,8 @@ def entries(teacher: str) -> dict[str, Entry]:
             "ordered_pair",
             order,
             _ADAM,
-            # As many parameters in one layer, used twice, as the others have in two; weights as much smaller as it is
-            # wider. LAMB, its own optimizer, is for large batches: docs/results.md.
+            # One layer, used twice, has as many parameters as two layers of the others. It is wider, so its weights are
+            # smaller. ALBERT's LAMB is for large batches: docs/results.md.
             shape=dict(hidden_size=208, num_heads=4, intermediate_size=832, embedding_size=64, initializer_range=0.08),
         ),
         "SpanBERT": Entry(
@@ -135,7 +136,7 @@ def entries(teacher: str) -> dict[str, Entry]:
 
 
 def make_corpus(files: list[Path], path: Path, characters: int) -> None:
-    """Writes the cut of `files`: whole documents, or `LINES` lines of one, from the beginning of each file."""
+    """Writes the beginning of each of `files`, in whole documents or in documents of `LINES` lines."""
     if path.is_file():
         return
     partial = path.with_suffix(".partial")
@@ -157,7 +158,7 @@ def make_corpus(files: list[Path], path: Path, characters: int) -> None:
 
 
 def make_rows(corpus: Path, out: Path, tokenizer: str, policy: str) -> Path:
-    """Rows of a policy under a tokenizer of the corpus; what is there already stays."""
+    """Makes rows of a policy with a tokenizer of the corpus. Existing rows stay."""
     kind, lowercase = TOKENIZERS[tokenizer]
     source, place = open_source(f"text:{corpus}"), out / tokenizer
     if not (place / "tokenizer" / "done").is_file():
@@ -175,7 +176,7 @@ def make_rows(corpus: Path, out: Path, tokenizer: str, policy: str) -> Path:
 def run_config(
     name: str, encoder: EncoderConfig, entry: Entry, rows: Path, *, rate: float, tokens: int, batches: int = 12
 ) -> RunConfig:
-    """One run; what a small model on few tokens needs is taken from the quickstart."""
+    """Returns the config of a run, with the quickstart's settings for small models on few tokens."""
     steps = tokens // (BATCH * LENGTH)
     return RunConfig(
         name=name,
@@ -193,21 +194,21 @@ def run_config(
         ),
         data=DataConfig(source=""),
         checkpoint=CheckpointConfig(every_steps=steps, keep_best=False),
-        # The same masks for all: single tokens.
+        # All runs are evaluated on the same masks of single tokens.
         evaluation=EvaluationConfig(every_steps=steps // POINTS, batch_size=64, batches=batches, masking="token"),
         logging=LoggingConfig(every_steps=max(1, steps // 20), tensorboard=False),
     )
 
 
 def encoder_of(entry: Entry) -> EncoderConfig:
-    """The family's tiny preset, as small models need it, with the entry's own shape."""
+    """Returns the family's tiny preset with the settings for small models and the shape of the entry."""
     preset = FAMILIES[entry.family].presets["tiny"]
     own = {"max_positions": LENGTH + preset.position_offset, **entry.shape}
     return dataclasses.replace(preset, **{**SMALL, **own})
 
 
 def frequencies(rows: Path) -> dict[str, float]:
-    """Loss (nats) and accuracy that token frequencies of the train split have on tokens of the validation split."""
+    """Returns the loss (nats) and accuracy of the train split's token frequencies on tokens of the validation split."""
     tokenizer = Tokenizer.load(rows / "tokenizer")
     ordinary = ~tokenizer.special
     seen = count_tokens([Rows(rows, "train")], tokenizer.vocab_size)[ordinary] + 1.0
@@ -219,7 +220,7 @@ def frequencies(rows: Path) -> dict[str, float]:
 
 
 def parameters(config: RunConfig) -> int:
-    """Of the encoder and the masked-LM head, which all have; without padding, pair heads and boundary head."""
+    """Counts the parameters of encoder and masked-LM head, without padding, pair heads and boundary head."""
     import jax
 
     from jaxbert.models.model import Model, count_parameters
@@ -229,7 +230,7 @@ def parameters(config: RunConfig) -> int:
 
 
 def draw(figures: dict[str, Any], path: Path) -> None:
-    """Gain over token frequencies, and accuracy, over tokens; each line at its best rate."""
+    """Draws the gain over token frequencies and the accuracy over tokens, each line at its best rate."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -256,7 +257,7 @@ def draw(figures: dict[str, Any], path: Path) -> None:
 
 
 def table(figures: dict[str, Any]) -> str:
-    """A markdown table, a line for each entry and rate, the best rate in bold."""
+    """Returns a Markdown table with a line for each entry and rate. The best rate is bold."""
     lines = [
         "| | parameters | rate | masked-LM loss | below frequencies | accuracy | second task |",
         "|---|---|---|---|---|---|---|",
@@ -302,7 +303,7 @@ def main() -> None:
     rows = {name: make_rows(out / "corpus.txt", out, entry.tokenizer, entry.policy) for name, entry in wanted.items()}
 
     bert = wanted["BERT"]
-    # Wider, and of weights that are smaller by the square root of the widths.
+    # The teacher is wider, so its weights are smaller by the square root of the ratio of the widths.
     shape = dict(hidden_size=256, num_heads=4, intermediate_size=1024)
     wide = dataclasses.replace(encoder_of(dataclasses.replace(bert, shape=shape)), initializer_range=0.07)
     teacher = run_config("teacher", wide, bert, rows["BERT"], rate=1.5e-3, tokens=arguments.teacher_tokens)
@@ -321,7 +322,7 @@ def main() -> None:
     taught = {key: config for key, config in configs.items() if config.objectives.distillation is not None}
     others = {key: config for key, config in configs.items() if key not in taught}
     with ThreadPoolExecutor(arguments.at_once) as pool:
-        # The teacher among the others: its pupils come after all of them.
+        # The teacher trains with the others. Its students come after all of them.
         teaching = pool.submit(train, teacher, teacher_dir)
         done = dict(zip(others, pool.map(lambda config: train(config, out / "runs"), others.values()), strict=True))
         taught_by = teaching.result()

@@ -1,10 +1,10 @@
-"""Seconds from starting the command to the first optimizer step done, with a cold and a warm compilation cache.
+"""Measures the seconds from a command to its first optimizer step, with a cold and a warm compilation cache.
 
     python benchmarks/first_step.py [--case NAME ...] [--rounds N] [--rows DIR] [--write]
 
-Ours is `jaxbert pretrain` as a user types it, on rows that are there already, up to its first line of metrics.jsonl;
-cold has an empty compilation cache, warm the one that the cold run left. The peer's is a minimal script over Hugging
-Face's BERT, eager, one batch: interpreter, imports, model, optimizer, step.
+Our side is `jaxbert pretrain` as a user types it, on existing rows, up to its first line of metrics.jsonl. The cold run
+has an empty compilation cache, and the warm run has the cache that the cold run left. The peer is a minimal script with
+Hugging Face's BERT, eager, on one batch: interpreter, imports, model, optimizer, step.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ VOCABULARY = 8192
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A config of ours with another batch in its first phase; `lengths`: L of the rows of each of its phases."""
+    """A config of ours with another batch in its first phase. `lengths` has L for the rows of each phase."""
 
     config: str
     rows: int
@@ -40,7 +40,7 @@ class Case:
 
     @property
     def settings(self) -> list[str]:
-        """What follows --set."""
+        """Returns the settings for --set."""
         return [f"phases.0.batch_size={self.rows}", "logging.every_steps=1", *self.changes]
 
     @property
@@ -54,7 +54,7 @@ CASES = {
     "bert_base 2x128": Case("bert_base", 2, {"seq128": 128, "seq512": 512}, (f"encoder.vocab_size={VOCABULARY}",)),
 }
 
-# Its own imports and nothing of ours: jax would count against it.
+# The script imports nothing of ours, because the time to import jax would count against it.
 PEER = """
 import json, sys, time
 import torch, transformers
@@ -74,7 +74,7 @@ print(json.dumps({"imported": imported, "built": built, "stepped": time.time()})
 
 
 def make_rows(directory: Path) -> None:
-    """A tokenizer, records and rows of each case's length, unless they are there."""
+    """Makes a tokenizer, records, and rows of each case's length, unless they exist."""
     jaxbert = [sys.executable, "-m", "jaxbert"]
     tokenizer, records = directory / "tokenizer", directory / "records"
     quiet: dict[str, Any] = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -88,9 +88,9 @@ def make_rows(directory: Path) -> None:
 
 
 def ours(name: str, rows: Path, cache: Path) -> dict[str, float]:
-    """Seconds from starting `jaxbert pretrain` to its first line of metrics.jsonl, and of its parts.
+    """Returns the seconds from starting `jaxbert pretrain` to its first line of metrics.jsonl, and those of its parts.
 
-    The run is stopped there: what it would do next is none of ours.
+    The run is stopped there, because only the first step counts.
     """
     case = CASES[name]
     with tempfile.TemporaryDirectory() as workdir:
@@ -104,7 +104,7 @@ def ours(name: str, rows: Path, cache: Path) -> dict[str, float]:
         )
         metrics, announced = Path(workdir) / "metrics.jsonl", None
         while not (metrics.is_file() and metrics.stat().st_size):
-            # The run writes its config once the input has proved good: imports and checks lie before it.
+            # The run writes its config after its checks of the input, so imports and checks come before that moment.
             if announced is None and (Path(workdir) / "config.json").is_file():
                 announced = time.time()
             if process.poll() is not None:
@@ -123,7 +123,7 @@ def ours(name: str, rows: Path, cache: Path) -> dict[str, float]:
 
 
 def theirs(name: str) -> dict[str, float]:
-    """Seconds from starting the peer's script to its first step done, and of its parts."""
+    """Returns the seconds from starting the peer's script to the end of its first step, and those of its parts."""
     case = CASES[name]
     encoder = apply_overrides(find_config(case.config), case.settings).encoder
     published = FAMILIES[encoder.family].to_published(encoder, ("pooler", "masked_lm", "next_sentence"))
@@ -140,7 +140,7 @@ def theirs(name: str) -> dict[str, float]:
 
 
 def measure(name: str, rows: Path, rounds: int) -> dict[str, dict[str, float]]:
-    """Medians over the rounds; each round is ours cold, ours warm, theirs."""
+    """Returns medians over the rounds. A round is ours cold, ours warm, and the peer."""
     seen: dict[str, list[dict[str, float]]] = {"ours, cold cache": [], "ours, warm cache": [], "peer, eager": []}
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as cache:

@@ -1,14 +1,14 @@
-"""Is jaxbert right on this GPU, and how fast is its step beside PyTorch's?
+"""Checks that jaxbert is right on this GPU, and compares the speed of its step with PyTorch's.
 
     python benchmarks/gpu.py [correctness] [steps] [variants] [--shapes base-128 ...] [--seconds-per-case N]
                              [--deadline SECONDS] [--out DIRECTORY] [--no-deterministic] [--smoke]
 
-For any GPU at hand (the first, where there are several). Needs jax, flax, optax and numpy; the peer needs torch and
-transformers, and without them its rows say so. All parts by default, compilation included within --deadline seconds;
-what does not fit any more is listed as skipped. A part that is named alone has the whole time, and takes a DIRECTORY
-of its own. Each case has processes of its own: one that fails is a row with its message, and the rest goes on.
-DIRECTORY/gpu.json is written after every case. Exit code 1: a correctness check failed or did not run. --smoke runs
-all of it at toy size, on a CPU too: it tries this program and measures nothing.
+It runs on any GPU, and takes the first of several. It needs jax, flax, optax and numpy. The peer needs torch and
+transformers; without them, its rows say so. By default all parts run within --deadline seconds, with compilation. Cases
+for which no time is left are listed as skipped. A part that is named by itself has the whole time, and needs a separate
+DIRECTORY. Each case has separate processes. A case that fails gives a row with its message, and the others continue.
+DIRECTORY/gpu.json is written after every case. Exit code 1 means that a correctness check failed or did not run.
+--smoke runs everything at toy size, also on a CPU: it tries this program and measures nothing.
 
 correctness (`gpu_child.CHECKS` has details and tolerances)
     imports      what training needs imports without the libraries of data preparation and logging
@@ -20,21 +20,22 @@ correctness (`gpu_child.CHECKS` has details and tolerances)
     determinism  two runs are the same bits, in one process and in a second one
 
 steps: bert_base and bert_large at 128 and 512 tokens. Both sides have the same full rows, masked positions (15%),
-dropout of 0.1, clipping, AdamW, float32 weights and bfloat16 products. Both are alive together and compute in turns.
+dropout of 0.1, clipping, AdamW, float32 weights and bfloat16 products. Both processes run and compute in turns.
     ours   `jaxbert.training.step.build`: corruption, forward, backward, clipping, AdamW, with
            --xla_gpu_deterministic_ops=true, as `jaxbert pretrain` sets it
     torch  transformers' BertForPreTraining: sdpa without a mask (the rows are full), torch.compile, fused AdamW,
-           autocast; corrupted once beforehand; projects every position on the vocabulary, ours the masked ones only
+           autocast; it gets corrupted batches, and projects every position on the vocabulary, ours only the masked ones
 variants: ours without deterministic kernels (first shape); both without dropout (longest rows); torch with the masked
 positions gathered before the projection, as ours has them.
 
-    tokens/s  rows x length / seconds a step, the median over rounds; the input lies on the device already
+    tokens/s  rows x length / seconds a step, the median over rounds; the input is already on the device
     MFU       step_flops(one row) x rows / (seconds a step x peak FLOP/s), by `jaxbert.observe`, for both sides:
               backward twice the forward, masked positions only, no recomputation, the published dense bfloat16 peak
     memory    peak bytes in use, by the side's own allocator
     J/token   the GPU's own energy counter (NVML) over the timed rounds
-Rows a batch follow from the device's memory (`ROWS`). A side that runs out of it beside the other is measured again
-alone; ours, where that is not enough, with remat `dots`; and where that is not, both with half the rows.
+The number of rows follows from the device's memory (`ROWS`). A side that runs out of memory beside the other is
+measured again by itself. If ours still runs out, it is measured with remat `dots`, and after that both with half the
+rows.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ class Failure(Exception):
     """A case that gave no figures.
 
     Attributes:
-      out_of_memory: that was why.
+      out_of_memory: whether it ran out of memory.
     """
 
     def __init__(self, message: str, out_of_memory: bool = False):
@@ -93,11 +94,11 @@ class Failure(Exception):
 
 
 class Child:
-    """A process of `gpu_child.py`: asked by a line of JSON, answers by one.
+    """A process of `gpu_child.py`. It answers each line of JSON with one line of JSON.
 
     Args:
-      kind: what it does.
-      deadline: on the monotonic clock; what is not answered by then fails.
+      kind: its task.
+      deadline: on the monotonic clock; a question without an answer by then fails.
       deterministic: ask XLA for deterministic kernels.
     """
 
@@ -126,7 +127,7 @@ class Child:
         try:
             print(json.dumps(message), file=self._process.stdin, flush=True)
         except BrokenPipeError:
-            return  # It is dead; `answer` says how.
+            return  # The process has ended; `answer` says how.
 
     def answer(self) -> Json:
         try:
@@ -153,7 +154,7 @@ class Child:
 
 
 def environment(kind: str, deterministic: bool) -> dict[str, str]:
-    """The environment of a child: one GPU, memory taken as needed, and for torch's side jax on the CPU."""
+    """Returns the environment of a child: one GPU, memory allocated as needed, and for torch's side jax on the CPU."""
     found = dict(os.environ)
     # Energy is read of all visible GPUs, in the order of the bus, and one computes.
     found.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
@@ -188,7 +189,7 @@ class Benchmark:
         return self.end - time.monotonic()
 
     def save(self) -> None:
-        """Writes what there is; whole or not at all."""
+        """Writes the results so far, whole or not at all."""
         temporary = self.path.with_suffix(".part")
         temporary.write_text(json.dumps(self.results, indent=2) + "\n", encoding="utf-8")
         os.replace(temporary, self.path)
@@ -208,7 +209,7 @@ class Benchmark:
 
 
 def correctness(bench: Benchmark) -> None:
-    """Runs every check; a second process repeats the determinism check, where a compilation of its own could differ."""
+    """Runs every check. A second process repeats the determinism check, because its compilation could differ."""
     checks, child = bench.results["correctness"], None
     alone = bench.args.smoke or bench.args.parts == ["correctness"]
     end = bench.end if alone else time.monotonic() + bench.left() * CORRECTNESS_SHARE
@@ -232,7 +233,7 @@ def correctness(bench: Benchmark) -> None:
 
 
 def again(bench: Benchmark, found: Json, end: float) -> Json:
-    """`found` of the determinism check, held against a process of its own."""
+    """Compares `found`, the result of the determinism check, with a second process."""
     child = bench.child("correctness", end=end)
     try:
         other = child.ask(check="determinism", smoke=bench.args.smoke)
@@ -240,12 +241,12 @@ def again(bench: Benchmark, found: Json, end: float) -> Json:
         child.close()
     digests = found["sha256"] + other["sha256"]
     same = len(set(digests)) == 1
-    # Without the flag nothing is promised; what was found is reported.
+    # Without the flag XLA promises nothing, so the result is only reported.
     return {**found, "sha256": digests, "same": same, "passed": same or bench.args.no_deterministic}
 
 
 def summary(name: str, found: Json) -> str:
-    """The one figure of a check that a reader wants."""
+    """Returns the most important figure of a check."""
     if "failed" in found:
         return found["failed"].splitlines()[-1][:200] if found["failed"] else "no message"
     if name == "losses":
@@ -272,7 +273,7 @@ def summary(name: str, found: Json) -> str:
 
 
 def case(bench: Benchmark, shape: str, side: str, **changes: Any) -> Json:
-    """What a side's process is told, and what its row in the results begins with."""
+    """Returns the message to a side's process, and the beginning of its row in the results."""
     size, length = shape.rsplit("-", 1)
     share = (bench.results["facts"]["device_bytes"] or FULL_BYTES) / FULL_BYTES
     rows = ROWS["toy-32"] if size == "toy" else 1 << (max(1, int(ROWS[shape] * share)).bit_length() - 1)
@@ -300,7 +301,7 @@ def case(bench: Benchmark, shape: str, side: str, **changes: Any) -> Json:
 
 
 def measure(bench: Benchmark, cases: list[Json]) -> list[Json]:
-    """Rows of the cases, alive together and computing in turns; a failed one has `failed` in place of figures."""
+    """Measures cases whose processes run together and compute in turns. A failed case has `failed`, and no figures."""
     children: dict[int, Child] = {}
     notes: list[Json] = [{} for _ in cases]
     times: list[list[Json]] = [[] for _ in cases]
@@ -323,13 +324,13 @@ def measure(bench: Benchmark, cases: list[Json]) -> list[Json]:
     try:
         for index, one in enumerate(cases):
             children[index] = bench.child(one["side"], deterministic=one["deterministic"])
-            # Both compile at once: that is the CPU's work. The device computes in turns from `warm` on.
+            # Both compile at once, which is work for the CPU. From `warm` on they use the device in turns.
             children[index].tell(do="prepare", case=one)
         in_turn(lambda index: notes[index].update(children[index].answer()))
         in_turn(lambda index: notes[index].update(children[index].ask(do="warm")))
         together = len(children)
         for number in range(ROUNDS):
-            # There and back, so that a device that warms up favours neither.
+            # The order turns round each time, so that a device that warms up favours neither side.
             in_turn(round_of, 1 if number % 2 == 0 else -1)
     finally:
         for child in children.values():
@@ -338,7 +339,7 @@ def measure(bench: Benchmark, cases: list[Json]) -> list[Json]:
 
 
 def row(bench: Benchmark, one: Json, notes: Json, times: list[Json], together: int) -> Json:
-    """A row of the results from a case and what its process said."""
+    """Makes a row of the results from a case and the answer of its process."""
     found = {name: value for name, value in one.items() if name != "encoder"} | {"alternated": together > 1}
     if "failed" in notes:
         return {**found, "failed": notes["failed"], "out_of_memory": notes["out_of_memory"]}
@@ -362,7 +363,7 @@ def row(bench: Benchmark, one: Json, notes: Json, times: list[Json], together: i
 
 
 def label(found: Json) -> str:
-    """What tells a row from the others of its shape."""
+    """Returns the words that distinguish a row from the others of its shape."""
     extra = [f"dropout {found['dropout']}"] if found["dropout"] != 0.1 else []
     if found["side"] == "ours":
         extra += [f"remat {found['remat']}"] if found["remat"] != "none" else []
@@ -380,7 +381,7 @@ HEADER = (
 
 
 def line(found: Json) -> str:
-    """A row, for the terminal."""
+    """Formats a row for the terminal."""
     start = f"{found['shape']:<10} {label(found):<34} {found['rows']:>4}"
     if "failed" in found:
         why = found["failed"].strip().splitlines() or ["no message"]
@@ -404,7 +405,7 @@ def add(bench: Benchmark, rows: list[Json]) -> list[Json]:
 
 
 def begun(bench: Benchmark, what: str) -> bool:
-    """Whether there is time for another case; one that there is none for is listed as skipped."""
+    """Says whether there is time for another case. If not, the case is listed as skipped."""
     least = 5.0 if bench.args.smoke else SHORTEST
     if bench.left() >= least:
         return True
@@ -413,7 +414,7 @@ def begun(bench: Benchmark, what: str) -> bool:
 
 
 def settled(bench: Benchmark, cases: list[Json]) -> None:
-    """Measures the cases beside each other, and again in a smaller way what runs out of memory or does not compile."""
+    """Measures cases beside each other, and again in smaller form those that run out of memory or do not compile."""
     halved = cases
     while begun(bench, " beside ".join(f"{one['shape']} {label(one)} ({one['rows']} rows)" for one in halved)):
         rows = add(bench, measure(bench, halved))
@@ -434,20 +435,20 @@ def settled(bench: Benchmark, cases: list[Json]) -> None:
 
 
 def fits(bench: Benchmark, one: Json) -> bool:
-    """Measures a case alone; whether it gave figures, or failed for want of something else than memory."""
+    """Measures a case by itself. Says whether it gave figures or failed for another reason than memory."""
     if not begun(bench, f"{one['shape']} {label(one)} ({one['rows']} rows)"):
         return True
     return not add(bench, measure(bench, [one]))[0].get("out_of_memory", False)
 
 
 def steps(bench: Benchmark) -> None:
-    """Both sides of every shape."""
+    """Measures both sides of every shape."""
     for shape in bench.args.shapes:
         settled(bench, [case(bench, shape, side) for side in sides(bench)])
 
 
 def variants(bench: Benchmark) -> None:
-    """What the rows of `steps` leave open, the shortest first."""
+    """Measures the variants, the shortest first."""
     both, shapes = sides(bench), bench.args.shapes
     longest = max(int(shape.rsplit("-", 1)[1]) for shape in shapes)
     settled(bench, [case(bench, shapes[0], "ours", deterministic=False)])
@@ -460,7 +461,7 @@ def variants(bench: Benchmark) -> None:
 
 
 def sides(bench: Benchmark) -> list[str]:
-    """Ours, and torch where it is installed."""
+    """Returns our side, and torch's where it is installed."""
     versions = bench.results["facts"]["machine"]["versions"]
     missing = [name for name in ("torch", "transformers") if name not in versions]
     note = f"the peer's rows: {' and '.join(missing)} not installed"

@@ -1,11 +1,11 @@
-"""The processes that `gpu.py` starts: one object of JSON a line in, one out. Not to be run by hand.
+"""The processes that `gpu.py` starts. They read and write one JSON object a line. Do not run this file by hand.
 
     facts        the machine, the device, its memory and peak
     correctness  the checks of `CHECKS`, by name
     ours         jaxbert's step
     torch        the peer's step (`peer.py`)
 
-A process of its own for each side, so that its memory is its own and a crash takes nothing else down.
+Each side has a separate process, so that memory is counted separately and a crash ends nothing else.
 """
 
 from __future__ import annotations

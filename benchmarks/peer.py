@@ -18,7 +18,7 @@ IGNORED = -100  # torch's CrossEntropyLoss leaves such labels out of its mean
 
 
 def make_peer(encoder: EncoderConfig, *, attention: str = "sdpa") -> transformers.BertForPreTraining:
-    """BertForPreTraining of `encoder`'s shape, activation, dropout and epsilon, with random weights, in train mode.
+    """Returns BertForPreTraining with `encoder`'s shape, activation, dropout, epsilon and random weights in train mode.
 
     Args:
       encoder: the shape. Its vocabulary is not padded here.
@@ -38,11 +38,11 @@ def load_params(peer: transformers.BertForPreTraining, params: Any, encoder: Enc
 
 
 def peer_batch(batch: Mapping[str, Any], device: str | torch.device = "cpu") -> dict[str, torch.Tensor]:
-    """Keyword arguments of the peer's forward pass from our batch after corruption.
+    """Turns our batch after corruption into keyword arguments of the peer's forward pass.
 
     Args:
       batch: `tokens` (corrupted), `types`, `group` (B, L); `slots`, `labels`, `slot_weight` (B, M); `label` (B,).
-        Groups are 1 for tokens and 0 for padding: the peer knows no others.
+        Groups are 1 for tokens and 0 for padding, because the peer knows no others.
       device: where to put them.
 
     Returns:
@@ -64,9 +64,9 @@ def peer_batch(batch: Mapping[str, Any], device: str | torch.device = "cpu") -> 
 
 
 def make_optimizer(peer: torch.nn.Module, config: OptimizerConfig, rate: float) -> torch.optim.AdamW:
-    """Torch's fused AdamW with our betas, epsilon and decay; LayerNorm and biases are not decayed.
+    """Returns torch's fused AdamW with our betas, epsilon and decay. LayerNorm and biases are not decayed.
 
-    It corrects the moments' bias, which `bert_adamw` does not: a difference in numbers, not in work.
+    It corrects the bias of the moments, and `bert_adamw` does not. The numbers differ, but the work is the same.
     """
     plain = [w for name, w in peer.named_parameters() if _plain(name)]
     decayed = [w for name, w in peer.named_parameters() if not _plain(name)]
@@ -82,7 +82,7 @@ def train_step(
     clip_norm: float,
     bfloat16: bool = False,
 ) -> torch.Tensor:
-    """One step: forward (in bfloat16 autocast where asked for), backward, clip (0: not), update. Gives the loss."""
+    """Does one step: forward (bfloat16 autocast on request), backward, clip (unless 0), update. Returns the loss."""
     device = inputs["input_ids"].device.type
     with torch.autocast(device, torch.bfloat16, enabled=bfloat16):
         loss = peer(**inputs).loss

@@ -1,4 +1,4 @@
-"""What `jaxbert plan` says: the README's table, how it grows with the chips, and whether a roofline is right on a CPU.
+"""Runs `jaxbert plan` for the README's table, for 8 to 4,096 chips, and for a CPU, where it compares times.
 
 python benchmarks/plan.py table [--analytic]     the README's table, between its marks; an hour with libtpu
 python benchmarks/plan.py scaling                8 to 4,096 chips: results/plan_scaling.json and .png
@@ -39,11 +39,11 @@ PLACES = ("v5e:8x8", "v5p:4x4x4", "v6e:8x8", "h200:8")
 
 
 def row(config: str, place: str, analytic: bool) -> tuple[list[str], dict[str, Any]]:
-    """(head and row in Markdown, the plan): of the config, or of what `plan` says would fit."""
+    """Returns (head and row in Markdown, the plan) for the config, or for the change of it that `plan` says fits."""
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "plan.json"
         settings: list[str] = []
-        # First by the model, which takes a second, then by the compiler.
+        # First by the model, which takes a second, and then by the compiler.
         for by_model in (True, True, analytic, analytic):
             command = [sys.executable, "-m", "jaxbert", "plan", config, "--topology", place, "--table", *settings]
             command += ["--analytic"] * by_model + ["--json", str(file)]
@@ -77,7 +77,7 @@ def table(analytic: bool) -> None:
 # ----------------------------------------------------------------------------------------------------------------------
 # From 8 to 4,096 chips
 
-# Slices that are sold, and beyond the largest several of them.
+# Slices that are sold. Beyond the largest one, several of it.
 GROWTH = {
     "v5e": [(shape, 1) for shape in ("2x4", "4x4", "4x8", "8x8", "8x16", "16x16")]
     + [("16x16", slices) for slices in (2, 4, 8, 16)],
@@ -89,12 +89,12 @@ GROWTH = {
 ROWS_A_CHIP, GLOBAL_ROWS = 64, 32_768
 CONFIG, PHASE = "bert_large_lamb", 1
 KINDS = ("rows a chip", "rows in all")
-# With its line; fsdp over at most 64 chips, whole sides of a slice.
+# With the style of its line. fsdp is over at most 64 chips, which are whole sides of a slice.
 LAYOUTS = {"replicated": "-", "fsdp": ":"}
 
 
 def scaling() -> None:
-    """bert_large, 512 tokens, LAMB: step time and memory at 64 rows a chip, and at 32,768 rows in all."""
+    """Plans bert_large at 512 tokens with LAMB: step time and memory at 64 rows a chip, and at 32,768 rows in total."""
     found = [
         one
         for chip, slices in GROWTH.items()
@@ -113,7 +113,7 @@ def scaling() -> None:
 
 
 def grown(chip: str, shape: str, count: int, layout: str, kind: str) -> Iterator[dict[str, Any]]:
-    """One point; none where the batch does not divide."""
+    """Returns one point; None where the number of chips does not divide the batch."""
     from jaxbert.config import find_config
     from jaxbert.config.overrides import apply_overrides
     from jaxbert.errors import InputError
@@ -152,7 +152,7 @@ def grown(chip: str, shape: str, count: int, layout: str, kind: str) -> Iterator
 
 
 def whole_sides(shape: tuple[int, ...]) -> int:
-    """At most 64 chips that are whole sides of a slice: an axis that closes where the sides do."""
+    """Returns a number of at most 64 chips that make whole sides of a slice, so that their axis is a ring."""
     subsets = itertools.chain.from_iterable(itertools.combinations(shape, count) for count in (1, 2, 3))
     return max(product for product in map(math.prod, subsets) if product <= 64)
 
@@ -200,13 +200,13 @@ CASES = {
     "bert_base 4x128": ("bert_base", 4, 128),
     "bert_base 2x512": ("bert_base", 2, 512),
 }
-# Those that the shares of the rates are taken from; the others are predicted.
+# The cases to which the shares of the rates are fitted. The others are predicted.
 CALIBRATES = ("quickstart 32x32", "bert_mini 32x128", "bert_base 4x128")
 SHARES = ("products", "other arithmetic", "memory")
 
 
 def best(function: Callable[[], Any], seconds: float = 2.0) -> float:
-    """Seconds of the fastest call: what the machine can do when nothing else runs."""
+    """Returns the seconds of the fastest call, which no other work disturbed."""
     import jax
 
     jax.block_until_ready(function())
@@ -219,7 +219,7 @@ def best(function: Callable[[], Any], seconds: float = 2.0) -> float:
 
 
 def measured_chip() -> Any:
-    """This machine's rates, each by a small program."""
+    """Measures the rates of this machine, each by a small program."""
     import jax
     import jax.numpy as jnp
 
@@ -265,7 +265,7 @@ def measured_chip() -> Any:
 
 
 def cpu(writing: bool, rounds: int) -> None:
-    """Measured steps; what the rates alone predict; and what they do once some of the cases have calibrated them."""
+    """Compares measured steps with the prediction by the rates, before and after some of the cases calibrated them."""
     from train_step import Case, our_step, run_config
 
     from jaxbert.plan.cost import Efficiency, step_time
@@ -289,7 +289,7 @@ def cpu(writing: bool, rounds: int) -> None:
         works[name], sizes[name] = work(config, place, config.phases[0]), sizes_of(config, place)
 
     times: dict[str, list[float]] = {name: [] for name in CASES}
-    # In turns, so that a noisy minute falls on all; the first two rounds warm up.
+    # Cases run in turns, so that a noisy minute affects all of them. The first two rounds are for warming up.
     for number in range(rounds + 2):
         for name, step in steps.items():
             began = time.perf_counter()
@@ -305,7 +305,7 @@ def cpu(writing: bool, rounds: int) -> None:
     def error(shares: tuple[float, float, float]) -> float:
         return sum(math.log(predicted(name, shares) / measured[name]) ** 2 for name in CALIBRATES)
 
-    # Products cannot be faster than their peak; what lies in cache is faster than memory.
+    # Products cannot be faster than their peak. Data in the cache can be faster than memory.
     grids = ([0.5 + 0.02 * n for n in range(28)], *([0.1 * 1.08**n for n in range(44)],) * 2)
     shares = (1.0, 1.0, 1.0)
     for _ in range(20):
@@ -347,7 +347,7 @@ def main() -> None:
             scaling()
         case _:
             if any(os.environ.get(name) != value for name, value in ENVIRONMENT.items()):
-                # As the product's commands begin: huge pages are a matter of the process's first moment.
+                # The commands of jaxbert begin in the same way, because a process chooses huge pages when it starts.
                 sys.exit(subprocess.call([sys.executable, *sys.argv], env=os.environ | ENVIRONMENT))
             cpu(args.write, args.rounds)
 

@@ -1,10 +1,10 @@
-"""One train step beside Hugging Face's PyTorch BERT: the same batch, the same run, one process a side, in alternation.
+"""Compares one train step with Hugging Face's PyTorch BERT on the same batch, with a process for each side, in turns.
 
     python benchmarks/train_step.py [--case NAME ...] [--rounds N] [--no-compile] [--write]
 
-Ours is the product's step (`jaxbert.training.step.build`): corruption of the clean batch, forward, backward, clipping,
-AdamW. The peer's has no corruption: it is given the batch as ours corrupted it once. Before anything is timed, both
-losses on the same weights and batch must agree without dropout; the exit code is 1 where they do not.
+Our side is the step of `jaxbert pretrain` (`jaxbert.training.step.build`): corruption of the clean batch, forward,
+backward, clipping, AdamW. The peer has no corruption: it gets a batch that ours corrupted once. Before anything is
+timed, both losses must agree on the same weights and batch without dropout, otherwise the exit code is 1.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ PEERS = {
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A config of ours at some batch, and how many steps a side makes in one round."""
+    """A config of ours with a batch, and the number of steps that a side makes in one round."""
 
     config: str
     rows: int
@@ -60,7 +60,7 @@ CASES = {
 
 
 def run_config(case: Case) -> RunConfig:
-    """The case's config in one phase of its batch, at a constant rate."""
+    """Returns the case's config with one phase of its batch at a constant rate."""
     config = find_config(case.config)
     phase = PhaseConfig(
         length=case.length,
@@ -71,7 +71,7 @@ def run_config(case: Case) -> RunConfig:
 
 
 def clean_batch(config: RunConfig) -> dict[str, np.ndarray]:
-    """Full rows of two segments, ids drawn uniformly: what is in them does not change the work."""
+    """Returns full rows of two segments. Ids are drawn uniformly, because they do not change the work."""
     rows, length = config.phases[0].batch_size, config.phases[0].length
     rng = np.random.default_rng(0)
     batch = {
@@ -88,7 +88,7 @@ def clean_batch(config: RunConfig) -> dict[str, np.ndarray]:
 
 
 def work(case: Case, side: str, directory: Path) -> None:
-    """Answers each line of stdin, a number of steps, by a JSON list of their seconds."""
+    """Reads a number of steps from each line of stdin, and answers with a JSON list of their seconds."""
     if side == "check":
         check(case, directory)
         return
@@ -107,7 +107,7 @@ def work(case: Case, side: str, directory: Path) -> None:
 
 
 def our_step(case: Case) -> Callable[[], None]:
-    """The product's step, with donated state, as a function that returns when it is done."""
+    """Returns our step with donated state, as a function that returns when the step is done."""
     import jax
 
     from jaxbert.core.sharding import make_mesh, replicated
@@ -129,14 +129,14 @@ def our_step(case: Case) -> Callable[[], None]:
 
 
 def frozen_of(config: RunConfig) -> dict[str, np.ndarray]:
-    """Vocabulary tables as if the first five ids were the special tokens, the last of them [MASK]."""
+    """Returns vocabulary tables in which the first five ids are the special tokens, the last of them [MASK]."""
     from jaxbert.objectives.vocabulary import frozen_tables
 
     return frozen_tables(np.arange(config.encoder.vocab_size) < 5, 4)
 
 
 def peer_step(case: Case, directory: Path, bfloat16: bool, compiled: bool) -> Callable[[], None]:
-    """The peer's step, on the batch that `check` left."""
+    """Returns the peer's step on the batch that `check` wrote."""
     import peer
     import torch
 
@@ -157,7 +157,7 @@ def peer_step(case: Case, directory: Path, bfloat16: bool, compiled: bool) -> Ca
 
 
 def check(case: Case, directory: Path) -> None:
-    """Compares both losses on the same weights and batch, without dropout; leaves the corrupted batch as batch.npz."""
+    """Compares both losses on the same weights and batch without dropout. Writes the corrupted batch as batch.npz."""
     import jax
     import peer
     import torch
@@ -192,7 +192,7 @@ def check(case: Case, directory: Path) -> None:
 
 
 class Side:
-    """A side's process."""
+    """The process of a side."""
 
     def __init__(self, name: str, side: str, directory: str):
         command = [sys.executable, __file__, "--work", side, "--case", name, "--directory", directory]
@@ -204,7 +204,7 @@ class Side:
             )
 
     def answer(self) -> Any:
-        """What the process says next; None, and its end, where it failed."""
+        """Returns the next answer of the process; None after its end, where it failed."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
@@ -214,7 +214,7 @@ class Side:
         return json.loads(line)
 
     def steps(self, number: int) -> list[float]:
-        """Seconds of `number` steps."""
+        """Returns the seconds of `number` steps."""
         assert self.process.stdin is not None
         print(number, file=self.process.stdin, flush=True)
         seconds = self.answer()
@@ -227,7 +227,7 @@ class Side:
 
 
 def measure(name: str, names: list[str], rounds: int) -> dict[str, Any]:
-    """Figures of one case.
+    """Measures one case.
 
     Raises:
       SystemExit: the losses differ, or a side that must run does not.
@@ -249,7 +249,7 @@ def measure(name: str, names: list[str], rounds: int) -> dict[str, Any]:
                 raise SystemExit(f"{name}: {side} does not run")
         seconds: dict[str, list[list[float]]] = {side: [] for side in sides}
         for index in range(rounds):
-            # There and back, so that a machine that drifts favours nobody.
+            # The order turns round each time, so that a machine that drifts favours no side.
             for side in list(sides)[:: 1 if index % 2 == 0 else -1]:
                 seconds[side].append(sides[side].steps(case.steps))
         for process in sides.values():
@@ -273,7 +273,7 @@ def measure(name: str, names: list[str], rounds: int) -> dict[str, Any]:
 
 
 def settings(rounds: int) -> dict[str, Any]:
-    """What was held fixed, for the results."""
+    """Returns the settings that were the same for both sides, for the results."""
     return {
         "rounds": rounds,
         "warm_up_steps": WARM_UP,

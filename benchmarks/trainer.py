@@ -1,11 +1,11 @@
-"""One pretraining run by jaxbert and by Hugging Face's Trainer: validation loss and wall clock, over several seeds.
+"""Compares a pretraining run of jaxbert with Hugging Face's Trainer: validation loss and time, over several seeds.
 
     taskset -c 1 python benchmarks/trainer.py ROWS --out DIR
 
 Both sides of a seed have the same start (our weights at step 0), rows, order, masks, steps, AdamW, clipping and rates;
-only the random numbers of dropout differ. Both results are judged by jaxbert's evaluation on the same fixed masks. Each
-training is a process of its own, one after the other; one that is done is not repeated. Before that, twenty steps
-without dropout must give both the same losses. Writes results/trainer.json, prints a table.
+only the random numbers of dropout differ. jaxbert evaluates both results on the same fixed masks. The runs are separate
+processes, one after the other, and a finished run is not repeated. Before them, twenty steps without dropout must give
+both sides the same losses. The program writes results/trainer.json, and prints a table.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ AGREEMENT = 1e-4  # largest relative difference of their losses
 
 
 def rows_of(config: RunConfig, split: str) -> Rows:
-    """A split of the run's rows."""
+    """Opens a split of the run's rows."""
     return Rows(config.phases[0].rows[0].path, split)
 
 
@@ -84,7 +84,7 @@ def training_batches(config: RunConfig, steps: int) -> Iterator[dict[str, torch.
 
 
 def validation_batches(config: RunConfig) -> Iterator[dict[str, torch.Tensor]]:
-    """The validation batches with their fixed masks, as the peer's arguments."""
+    """Returns the validation batches with their fixed masks as the peer's arguments."""
     corrupted = corruption(config, make_task(config, config.phases[0]).evaluation())
     seed = jax.random.key(config.evaluation.seed, impl="threefry2x32")
     batches = FixedBatches(rows_of(config, "validation"), config.evaluation.batch_size, limit=config.evaluation.batches)
@@ -97,7 +97,7 @@ def validation_batches(config: RunConfig) -> Iterator[dict[str, torch.Tensor]]:
 
 
 class Prepared(torch.utils.data.Dataset):
-    """Rows that are corrupted already, in the order in which they are to be trained on."""
+    """Rows that are already corrupted, in the order of the training."""
 
     def __init__(self, batches: Iterator[dict[str, torch.Tensor]]):
         every = list(batches)
@@ -111,12 +111,12 @@ class Prepared(torch.utils.data.Dataset):
 
 
 class Recorder(transformers.Trainer):
-    """Trainer that keeps the loss of every step."""
+    """A Trainer that keeps the loss of every step."""
 
     losses: list[float]
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
-        """As Trainer's."""
+        """See Trainer."""
         loss = super().compute_loss(*args, **kwargs)
         self.losses.append(float(loss.detach()))
         return loss
@@ -125,7 +125,7 @@ class Recorder(transformers.Trainer):
 def make_trainer(
     config: RunConfig, data: Prepared, steps: int, out: Path, kind: type[transformers.Trainer] = transformers.Trainer
 ) -> transformers.Trainer:
-    """Trainer on our weights at step 0, with our optimizer's settings and our learning rate at each step."""
+    """Returns a Trainer with our weights at step 0, our optimizer's settings, and our learning rate at each step."""
     phase = config.phases[0]
     assert phase.schedule is not None
     params = build(config, single_device_mesh()).init(config.seed)["params"]
@@ -154,7 +154,7 @@ def make_trainer(
 
 
 def train_theirs(config: RunConfig, out: Path) -> None:
-    """Trains with Trainer; writes the model and figures.json into `out`."""
+    """Trains with Trainer. Writes the model and figures.json into `out`."""
     torch.set_num_threads(cores())
     steps = config.phases[0].steps
     started = time.perf_counter()
@@ -172,7 +172,7 @@ def train_theirs(config: RunConfig, out: Path) -> None:
 
 
 def evaluate_theirs(model: torch.nn.Module, config: RunConfig) -> dict[str, float]:
-    """Validation losses by torch alone: means over all masked tokens and over all labelled pairs."""
+    """Returns validation losses by torch only: means over all masked tokens and over all labelled pairs."""
     model.eval()
     sums = {"masked_lm_loss": [0.0, 0], "next_sentence_loss": [0.0, 0]}
     with torch.no_grad():
@@ -193,7 +193,7 @@ def evaluate_theirs(model: torch.nn.Module, config: RunConfig) -> dict[str, floa
 
 
 def agreement(config: RunConfig, out: Path) -> dict[str, float]:
-    """Losses of the first steps without dropout, ours beside Trainer's, and their largest relative difference."""
+    """Returns the losses of the first steps without dropout on both sides, and their largest relative difference."""
     still = dataclasses.replace(config.encoder, dropout=0.0, attention_dropout=0.0)
     config = dataclasses.replace(config, encoder=still)
     batches = Batches(
@@ -219,7 +219,7 @@ def agreement(config: RunConfig, out: Path) -> dict[str, float]:
 
 
 def judge(directory: Path, config: RunConfig) -> dict[str, float]:
-    """jaxbert's evaluation of a Hugging Face directory, as it evaluates the run `config`."""
+    """Evaluates a Hugging Face directory by jaxbert, with the settings of the run `config`."""
     params = read_model(directory).params
     mesh = single_device_mesh()
     with jax.set_mesh(mesh):
@@ -230,7 +230,7 @@ def judge(directory: Path, config: RunConfig) -> dict[str, float]:
 
 
 def timed(command: list[str], record: Path) -> float:
-    """Seconds of a whole process, remembered in `record`: what was done before is not done again."""
+    """Returns the seconds of a whole process. They are kept in `record`, and a finished process does not run again."""
     if not record.is_file():
         started = time.perf_counter()
         subprocess.run([sys.executable, *command], check=True, env={**os.environ, **ENVIRONMENT})
@@ -239,7 +239,7 @@ def timed(command: list[str], record: Path) -> float:
 
 
 def one_seed(config: RunConfig, out: Path) -> dict[str, Any]:
-    """Ours, then theirs."""
+    """Runs our side and then Trainer."""
     file, theirs_out = out / f"{config.name}.json", out / f"{config.name}-theirs"
     keep_to(config, file)
     ours_s = timed(
@@ -262,7 +262,7 @@ def one_seed(config: RunConfig, out: Path) -> dict[str, Any]:
 
 
 def summary(seeds: list[dict[str, Any]]) -> dict[str, float]:
-    """Means over the seeds, the spread between seeds, the mean of the differences and its standard error."""
+    """Returns means over the seeds, the spread between seeds, and the mean difference with its standard error."""
 
     def column(side: str, name: str) -> list[float]:
         return [seed[side][name] for seed in seeds]
@@ -284,7 +284,7 @@ def summary(seeds: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def table(seeds: list[dict[str, Any]], means: Mapping[str, float]) -> str:
-    """A markdown table, a line a seed."""
+    """Returns a Markdown table with a line for each seed."""
     lines = [
         "| seed | loss: jaxbert | Trainer | difference | masked-LM accuracy | training, s | whole process, s |",
         "|---|---|---|---|---|---|---|",

@@ -1,1 +1,1 @@
-"""Runs, one file each: `get_config()` returns a `jaxbert.config.RunConfig`. Installed as `jaxbert.configs`."""
+"""Configs of runs, one per file: `get_config()` returns a `jaxbert.config.RunConfig`. Installed as jaxbert.configs."""

@@ -1,20 +1,21 @@
-"""Domain adaptation: any model of any family trained on, on text of your own; all sizes come from the model.
+"""Domain adaptation: continues to train any model of any family on your own text. All sizes come from the model.
 
     jaxbert pretrain adapt --workdir DIR --init MODEL --set data.source=text:mine.txt
     jaxbert pretrain adapt --workdir DIR --init MODEL --data ROWS
 
-MODEL is a run's workdir, a Hugging Face directory or hf:NAME. Inherited from it: the encoder; the objectives that its
-family pretrains with, as far as it has the heads (masked LM always; next sentence, sentence order, span boundary); its
-tokenizer, with which the rows are made, and their policy. Rows that are there (`jaxbert prepare SOURCE --tokenizer
-MODEL_DIR`) decide on their length, and on the objectives that can learn from them. `--set` comes after all this.
+MODEL is a run's workdir, a Hugging Face directory or hf:NAME. The run inherits from it the encoder, the tokenizer, the
+policy of the rows, and the objectives of its family for which it has heads (always masked LM; next sentence, sentence
+order, span boundary). Rows that already exist (`jaxbert prepare SOURCE --tokenizer MODEL_DIR`) decide their length, and
+which objectives can learn from them. `--set` is applied after all this.
 
-Also: `--tokenizer DIR` for a vocabulary of the domain, whose embeddings start from the model's;
-`--set encoder.max_positions=1024 init_positions=tile` (or interpolate) for longer rows.
+For a vocabulary of the domain give `--tokenizer DIR`; its embeddings start from the model's. For longer rows give
+`--set encoder.max_positions=1024 init_positions=tile` (or interpolate).
 
-Recipe: Gururangan et al. 2020, "Don't Stop Pretraining", adapts RoBERTa-base to a domain with 12,500 steps of 2,048
-rows at a peak of 5e-4, and to a task with 256 rows at 1e-4; Adam with beta2 0.98, epsilon 1e-6, decay 0.01; 6% of the
-steps are warm-up, then linear to 0. Here: 12,500 steps of 256 rows of 128 tokens (410M tokens) at 1e-4, and clipping
-to norm 1. Less text or time: `--set scale.steps=0.1`, `--set scale.batch_size=32`.
+Recipe: Gururangan et al. 2020, "Don't Stop Pretraining", adapt RoBERTa-base to a domain with 12,500 steps of 2,048 rows
+at a peak of 5e-4, and to a task with 256 rows at 1e-4. They use Adam with beta2 0.98, epsilon 1e-6 and decay 0.01; 6%
+of the steps are warm-up, then the rate falls linearly to 0. This config has 12,500 steps of 256 rows of 128 tokens
+(410M tokens) at 1e-4, and clips to norm 1. With less text or time:
+`--set scale.steps=0.1`, `--set scale.batch_size=32`.
 """
 
 from jaxbert.config import (

@@ -6,17 +6,19 @@ Rows: `jaxbert prepare` and `jaxbert rows --policy ordered_pair --length 512`, f
 vocabulary of 30,000 pieces (`jaxbert tokenizer SOURCE --kind unigram --vocab-size 30000`).
 Hardware: 64 to 512 TPU v3 in the paper. Expected: SQuAD 1.1 dev F1 89.3, MNLI 81.6 (its table 2).
 
-From the paper and the code (google-research/albert): rate 1.76e-3, warm-up 3,125 steps, linear to 0 from step 0 on
-under the warm-up, decay 0.01, epsilon 1e-6, clipping to 1; n-grams of up to 3 whole words, p(n) ~ 1/n; dropout 0.1.
-Paper against code: the paper masks 15% of the tokens, the code at most 20 a row of 512 (4%; its authors say that the
-difference is marginal): the code is followed. `--set phases.main.slots=77` follows the paper.
+The paper and the code (google-research/albert) agree on these settings: rate 1.76e-3; warm-up 3,125 steps; a linear
+decay to 0 that counts from step 0, before the warm-up ends; weight decay 0.01; epsilon 1e-6; clipping to 1; n-grams of
+up to 3 whole words with p(n) ~ 1/n; dropout 0.1. One LAMB trust ratio for each shared parameter, and shorter rows for a
+tenth of the documents, are also as in the original.
+
+They differ on masking. The paper masks 15% of the tokens; the code masks at most 20 in a row of 512 (4%), and its
+authors say that the difference is marginal. This config follows the code. `--set phases.main.slots=77` follows the
+paper.
 
 Departures:
-- Sentence order is pure: rows of policy `ordered_pair`. The code's mixture, where a chunk of one segment takes another
-  document's, is `--policy ordered_pair_mixed`. Swaps and masks are drawn anew at each visit (its own are 40 static
-  copies, and partly not seeded).
-- LAMB's trust ratio, here as there, is one per shared parameter.
-- A tenth of the documents has shorter rows, as there.
+- Sentence order is pure: the rows have policy `ordered_pair`. In the code, a chunk of one segment sometimes takes the
+  text of another document; that is `--policy ordered_pair_mixed`.
+- Swaps and masks are drawn anew at each visit. The code makes 40 static copies, and does not seed all of them.
 """
 
 from jaxbert.config import (

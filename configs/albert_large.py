@@ -3,7 +3,7 @@
     jaxbert pretrain albert_large --workdir DIR --data ROWS_512
 
 Expected after 125,000 steps on books + Wikipedia: SQuAD 1.1 dev F1 90.6 (Lan et al. 2020, table 2). Recipe,
-sources and departures: as in albert_base.
+sources and departures are those of albert_base.
 """
 
 import dataclasses

@@ -3,7 +3,7 @@
     jaxbert pretrain albert_xlarge --workdir DIR --data ROWS_512
 
 Expected after 125,000 steps on books + Wikipedia: SQuAD 1.1 dev F1 92.5, exact match 86.1 (Lan et al. 2020, table 2).
-Recipe, sources and departures: as in albert_base.
+Recipe, sources and departures are those of albert_base.
 """
 
 import dataclasses

@@ -3,7 +3,7 @@
     jaxbert pretrain albert_xxlarge --workdir DIR --data ROWS_512
 
 Expected after 125,000 steps on books + Wikipedia: SQuAD 1.1 dev F1 94.1, MNLI 88.0 (Lan et al. 2020, table 2). Recipe,
-sources and departures: as in albert_base.
+sources and departures are those of albert_base.
 """
 
 import dataclasses

@@ -2,14 +2,15 @@
 
     jaxbert pretrain bert_base --workdir DIR --data seq128:ROWS_128 --data seq512:ROWS_512
 
-Rows: `jaxbert prepare` and `jaxbert rows --policy segment_pair` at both lengths, from a corpus the size of Wikipedia +
-books (3.3B words, 40 epochs), with the published 30,522-piece vocabulary or one of your own of that size.
+Rows: `jaxbert prepare` and `jaxbert rows --policy segment_pair` at both lengths, from a corpus of the size of Wikipedia
++ books (3.3B words, 40 epochs), with the published vocabulary of 30,522 pieces or your own of that size.
 Hardware: 4 Cloud TPUs (16 chips), 4 days in the paper. Expected: SQuAD 1.1 dev F1 88.4 (google-research/bert README).
 
 Departures from the original:
-- Masks are dynamic (a fresh draw at each visit), not ten static copies.
-- Loss and clipping are over the global batch; the TPU code normalises and clips on each core, then sums.
-- 90% of the steps at 128 and 10% at 512 under one schedule, as the paper says; the released code leaves it to its user.
+- Masks are drawn anew at each visit. The original makes ten static copies.
+- Loss and clipping are for the global batch. The TPU code normalises and clips on each core, and then sums.
+- One schedule covers both phases, with 90% of the steps at 128 tokens and 10% at 512, as the paper says. The released
+  code leaves this to its user.
 """
 
 from jaxbert.config import (

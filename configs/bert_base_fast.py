@@ -1,11 +1,11 @@
-"""BERT-base with the platform's fused attention, and so without dropout on the attention probabilities.
+"""BERT-base with the platform's fused attention, and therefore without dropout on the attention probabilities.
 
     jaxbert pretrain bert_base_fast --workdir DIR --data seq128:ROWS_128 --data seq512:ROWS_512
 
-Everything else is bert_base: rows, recipe, sources, departures. Splash on TPU and cuDNN on GPU never hold the (L, L)
-probabilities, which are half of the memory at 512 tokens; what both cost is what `jaxbert plan` says of them.
+Rows, recipe, sources and departures are those of bert_base. Splash on TPU and cuDNN on GPU never store the (L, L)
+probabilities, which take half of the memory at 512 tokens. `jaxbert plan` shows the cost of either config.
 
-Departure from the original, beside bert_base's: attention_dropout is 0, there it is 0.1.
+One more departure from the original: attention_dropout is 0 here, and 0.1 there.
 """
 
 import dataclasses

@@ -1,25 +1,25 @@
-"""BERT-base by LAMB at the LAMB paper's largest batches: 65,536 rows of 128 tokens, 32,768 of 512, 8,599 steps.
+"""BERT-base with LAMB at the LAMB paper's largest batches: 65,536 rows of 128 tokens, 32,768 of 512, 8,599 steps.
 
     jaxbert pretrain bert_base_lamb --workdir DIR --data seq128:ROWS_128 --data seq512:ROWS_512
 
-You et al. 2020 (ICLR, arXiv:1904.00962). Hardware: 1,024 TPU v3 chips, 76 minutes, for BERT-large (see
-bert_large_lamb; the paper trains only that; this is the same recipe for the smaller shape). With fewer chips set
-`--set phases.*.accumulation=A evaluation.batch_size=B`; for small batches `--set scale.batch_size=256` scales rates and
-steps, and says how.
+The source is You et al. 2020 (ICLR, arXiv:1904.00962). The paper trains only BERT-large, in 76 minutes on 1,024 TPU v3
+chips (see bert_large_lamb); this is the same recipe for the smaller shape. With fewer chips set
+`--set phases.*.accumulation=A evaluation.batch_size=B`. For small batches `--set scale.batch_size=256` scales rates and
+steps, and prints how.
 
-From the paper: both batches, 8,599 steps, 9/10 of the rows at 128 tokens, weight decay 0.01, beta 0.9 and 0.999,
-epsilon 1e-6, a rate that follows the square root of the batch (5e-3 at 32,768 rows, so 7.07e-3 at 65,536), warmed up
-again for the second length. The optimizer is `lamb_mlperf`: TensorFlow Addons' LAMB, to which the paper points.
+The paper gives both batches, 8,599 steps, 9/10 of the rows at 128 tokens, weight decay 0.01, beta 0.9 and 0.999,
+epsilon 1e-6, a rate that follows the square root of the batch (5e-3 at 32,768 rows, so 7.07e-3 at 65,536), and a second
+warm-up for the second length. The optimizer is `lamb_mlperf`: TensorFlow Addons' LAMB, which the paper names.
 
-Departures, and what the paper leaves open:
-- How the 8,599 steps divide: 1,562 are a tenth of the rows of its other runs (512 million) at 32,768; the rest, 7,037,
-  is seq128's.
-- The warm-ups: 3,125 steps, which is what its table of ratios comes to at every batch size, for the first length; a
-  fifth of the steps, its ratio at 32,768 rows, for the second.
-- The moments at the hand-over: they start anew, as when a stage starts from the weights of a checkpoint.
-- Gradients are clipped to a global norm of 1, as MLPerf's reference does.
-- 20 and 77 predictions a row: 15% of the tokens, 77 being round(0.15 x 512).
-- Masks are dynamic; the original's are ten static copies.
+Departures, and choices that the paper leaves open:
+- The 8,599 steps are divided into 7,037 and 1,562. 1,562 steps of 32,768 rows are a tenth of the rows of the paper's
+  other runs (512 million).
+- The first warm-up has 3,125 steps: the paper's table of ratios gives this number at every batch size. The second one
+  is a fifth of the steps, which is the ratio in the table at 32,768 rows.
+- The moments start anew in the second phase, as in a stage that starts from the weights of a checkpoint.
+- Gradients are clipped to a global norm of 1, as in MLPerf's reference.
+- There are 20 and 77 predictions in a row: 15% of the tokens, where 77 is round(0.15 x 512).
+- Masks are drawn anew at each visit. The original makes ten static copies.
 """
 
 import dataclasses

@@ -1,16 +1,22 @@
-"""BERT-base in NVIDIA's realisation of LAMB: 7,038 steps of 65,536 rows of 128 tokens, 1,563 of 32,768 of 512.
+"""BERT-base with NVIDIA's implementation of LAMB: 7,038 steps of 65,536 rows of 128 tokens, 1,563 of 32,768 of 512.
 
     jaxbert pretrain bert_base_nvidia --workdir DIR --data seq128:ROWS_128 --data seq512:ROWS_512
 
-NVIDIA DeepLearningExamples, PyTorch/LanguageModeling/BERT: scripts/run_pretraining.sh (batches, steps, rates 6e-3 and
-4e-3, warm-ups of 28.43% and 12.8% of the steps, 20 and 80 predictions a row), schedulers.py (the rate falls as the
-square root of what is left, from step 0, under the warm-up; counting from 1), FusedLAMB with use_nvlamb=False (global
-clipping to 1; no decay and no trust ratio on biases and LayerNorm). At the hand-over the moments stay, and the step
-count and the rate start anew. Its scripts are for BERT-large (see bert_large_nvidia); this is the same recipe for the
-smaller shape. With few GPUs set `--set phases.*.accumulation=A evaluation.batch_size=B`.
+The source is NVIDIA DeepLearningExamples, PyTorch/LanguageModeling/BERT:
+- scripts/run_pretraining.sh gives the batches, the steps, rates of 6e-3 and 4e-3, warm-ups of 28.43% and 12.8% of the
+  steps, and 20 and 80 predictions in a row.
+- schedulers.py counts steps from 1, and lets the rate fall as the square root of the remaining share of steps. The
+  decay counts from step 0, before the warm-up ends.
+- FusedLAMB with use_nvlamb=False clips globally to 1, and has no decay and no trust ratio on biases and LayerNorm.
+- In the second phase the moments stay, and the step count and the rate start anew.
 
-Departures: warm-ups are whole steps (2,001 for 2,000.9; 200 for 200.1); masks are dynamic (theirs may be static);
-activations are bfloat16, not float16 with a loss scale.
+NVIDIA's scripts are for BERT-large (see bert_large_nvidia); this is the same recipe for the smaller shape. With few
+GPUs set `--set phases.*.accumulation=A evaluation.batch_size=B`.
+
+Departures:
+- Warm-ups are whole steps: 2,001 for 2,000.9, and 200 for 200.1.
+- Masks are drawn anew at each visit. NVIDIA's may be static.
+- Activations are bfloat16, not float16 with a loss scale.
 """
 
 import dataclasses

@@ -3,7 +3,7 @@
     jaxbert pretrain bert_large --workdir DIR --data seq128:ROWS_128 --data seq512:ROWS_512
 
 Hardware: 16 Cloud TPUs (64 chips), 4 days in the paper. Expected: SQuAD 1.1 dev F1 90.5 to 91.0 (google-research/bert
-README). Data and departures: as in bert_base.
+README). Data and departures are those of bert_base.
 """
 
 import dataclasses

@@ -1,9 +1,9 @@
-"""BERT-large by LAMB at the LAMB paper's largest batches: 65,536 rows of 128 tokens, 32,768 of 512, 8,599 steps.
+"""BERT-large with LAMB at the LAMB paper's largest batches: 65,536 rows of 128 tokens, 32,768 of 512, 8,599 steps.
 
     jaxbert pretrain bert_large_lamb --workdir DIR --data seq128:ROWS_128 --data seq512:ROWS_512
 
-You et al. 2020 (ICLR, arXiv:1904.00962). Hardware: 1,024 TPU v3 chips, 76.2 minutes in the paper. Expected: SQuAD 1.1
-dev F1 90.58. Sources and departures: as in bert_base_lamb.
+Source: You et al. 2020 (ICLR, arXiv:1904.00962). Hardware: 1,024 TPU v3 chips, 76.2 minutes in the paper. Expected:
+SQuAD 1.1 dev F1 90.58. Recipe and departures are those of bert_base_lamb.
 """
 
 import dataclasses

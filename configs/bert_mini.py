@@ -1,8 +1,9 @@
-"""BERT-mini (4 layers x 256: google-research/bert README, "Smaller BERT Models"), for a GPU, or a patient CPU.
+"""BERT-mini (4 layers x 256: google-research/bert README, "Smaller BERT Models"), for a GPU, or for hours on a CPU.
 
     jaxbert pretrain bert_mini --workdir DIR --data ROWS_128
 
-One phase of 128 tokens, batch 256, 60,000 steps: 2.0B tokens. Recipe as in bert_small, with a higher rate (ours).
+It has one phase of 60,000 steps of 256 rows of 128 tokens: 2.0B tokens. The recipe is bert_small's with a higher rate,
+which we chose.
 """
 
 import dataclasses

@@ -2,8 +2,8 @@
 
     jaxbert pretrain bert_small --workdir DIR --data ROWS_128
 
-One phase of 128 tokens, batch 256, 125,000 steps: 4.1B tokens. The original trained its small shapes by the recipe of
-bert_base; the shorter run and the higher rate here are ours.
+It has one phase of 125,000 steps of 256 rows of 128 tokens: 4.1B tokens. The original trained its small shapes by the
+recipe of bert_base. We chose the shorter run and the higher rate.
 """
 
 import dataclasses

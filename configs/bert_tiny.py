@@ -1,10 +1,10 @@
-"""BERT-tiny (2 layers x 128: google-research/bert README, "Smaller BERT Models") on the sample text, for a first look.
+"""BERT-tiny (2 layers x 128: google-research/bert README, "Smaller BERT Models") on the sample text: a first look.
 
     jaxbert pretrain bert_tiny --workdir runs/bert_tiny
 
-Needs no other argument: makes its own vocabulary and rows from botocore's documentation strings. About a minute on a
-CPU: 400 steps of the quickstart's recipe, with BERT's dropout and 512 positions. For a model that has learned
-something, see `quickstart`.
+The run needs no other argument: it makes a vocabulary and rows from botocore's documentation strings. It takes about a
+minute on a CPU for 400 steps of the quickstart's recipe, with BERT's dropout and 512 positions. The config `quickstart`
+trains a model that has learned something.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from jaxbert.models.families.bert import PRESETS
 
 
 def small(encoder: EncoderConfig) -> EncoderConfig:
-    """A preset with what a small model on few tokens needs (see `quickstart`), and its number of positions."""
+    """Returns a preset with the settings that a small model on few tokens needs (see `quickstart`)."""
     like = quickstart.get_config().encoder
     return dataclasses.replace(
         encoder,

@@ -3,20 +3,24 @@
     jaxbert pretrain distilbert_base --workdir DIR --data ROWS_512
 
 Rows: `jaxbert prepare --tokenizer` with the teacher's vocabulary, `jaxbert rows --policy single_document --length 512`,
-from books + Wikipedia. Another teacher, of any family: `--set objectives.distillation.teacher=MODEL`.
+from books + Wikipedia. For another teacher, of any family: `--set objectives.distillation.teacher=MODEL`.
 Hardware: 8 V100, 90 hours in the paper. Expected: GLUE dev macro average 77.0 (BERT-base: 79.5).
 
-From the code: layers 0 2 4 7 9 11 of the teacher; soft targets at temperature 2 over all real tokens with weight 5,
-masked LM 2, cosine of the last hidden states 1 (the README's command for one GPU; its other one has a third each);
-tokens masked by count^-0.7; AdamW, peak 5e-4, beta 0.9 and 0.98, epsilon 1e-6, no decay, clipping to 5, warm-up 5%,
-then linear to 0; three epochs. The masked-LM head's transform starts at random, as there (`transform=True` takes it
-along).
+From the code:
+- The student starts from layers 0 2 4 7 9 11 of the teacher. The transform of its masked-LM head starts at random
+  (`objectives.distillation.transform=True` copies the teacher's).
+- Soft targets at temperature 2 over all real tokens have weight 5, masked LM 2, the cosine of the last hidden states 1.
+  This is the README's command for one GPU; in its other command each weight is a third.
+- A token is masked with a probability that is proportional to count^-0.7.
+- AdamW has peak 5e-4, beta 0.9 and 0.98, epsilon 1e-6, no decay and clipping to 5. After a warm-up of 5% the rate falls
+  linearly to 0. There are three epochs.
 
 Departures:
-- 2,048 rows a step: 5 x 50 accumulated x 8 GPUs are 2,000 there (the paper: up to 4,000). 12,600 steps are three epochs
-  of some 8.6 million rows (books + Wikipedia, 4.4 billion pieces).
-- Each row has its own 15% of masked tokens, the code a batch; rows are of one length, the code groups by length.
-- Sentences longer than a row are left out, as in SpanBERT's rows; the code splits them.
+- There are 2,048 rows in a step. The code has 5 x 50 accumulated x 8 GPUs, which is 2,000, and the paper up to 4,000.
+  12,600 steps are three epochs of some 8.6 million rows (books + Wikipedia, 4.4 billion pieces).
+- In each row 15% of the tokens are masked. The code masks 15% of a batch.
+- All rows have one length. The code groups rows by length.
+- Sentences longer than a row are left out, as in SpanBERT's rows. The code splits them.
 """
 
 from jaxbert.config import (

@@ -1,11 +1,11 @@
-"""DistilBERT on the sample text, for a first look: one layer taught by bert_tiny's two.
+"""DistilBERT on the sample text, a first look: bert_tiny with its two layers teaches a student of one layer.
 
     jaxbert pretrain distilbert_tiny --workdir runs/distilbert_tiny
 
-The teacher, `bert_tiny`, is trained first, in runs/distilbert_tiny-teacher: three quarters of a minute on a CPU; the
-student, 400 steps with its teacher's vocabulary, takes about as long again. It learns from its teacher at the masked
-tokens; from all, as distilbert_base does, it would take three times as long. With a teacher that is there already:
-`--set objectives.distillation.teacher=MODEL`.
+The run first trains the teacher, `bert_tiny`, in runs/distilbert_tiny-teacher, which takes three quarters of a minute
+on a CPU. The student has its teacher's vocabulary; its 400 steps take about as long again. It learns from the teacher
+at the masked tokens only. Learning at all tokens, as distilbert_base does, would take three times as long. To use an
+existing teacher: `--set objectives.distillation.teacher=MODEL`.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from jaxbert.models.families.distilbert import PRESETS
 
 def get_config() -> RunConfig:
     base = bert_tiny.get_config()
-    # As many positions as the teacher has, from whose table the student's starts.
+    # The student's table of positions starts from the teacher's, so it has the same number of rows.
     encoder = dataclasses.replace(bert_tiny.small(PRESETS["tiny"]), max_positions=base.encoder.max_positions)
     return dataclasses.replace(
         base,
@@ -38,7 +38,7 @@ def get_config() -> RunConfig:
                 teacher="config:bert_tiny", layers=(0,), soft=5.0, cosine=1.0, over="masked"
             ),
         ),
-        # Judged on single tokens, as its teacher is, not on the rare ones that it masks.
+        # Evaluation masks single tokens, as the teacher's does, and not the rare tokens of training.
         evaluation=dataclasses.replace(base.evaluation, masking="token"),
         optimizer=OptimizerConfig(name="adamw", beta2=0.98, weight_decay=0.0, clip_norm=5.0),
         phases=(dataclasses.replace(base.phases[0], length=64, batch_size=16),),

@@ -3,15 +3,17 @@
     make quickstart
     jaxbert pretrain quickstart --workdir runs/quickstart
 
-Trains its vocabulary (8,192 uncased WordPiece), prepares records and rows, pretrains 3.7M tokens, evaluates.
-Expected: see README.md ("What it prints").
+The run trains a vocabulary (8,192 uncased WordPieces), prepares records and rows, pretrains on 3.7M tokens, and
+evaluates. README.md ("What it prints") shows the expected result.
 
-What a small model on few tokens needs, and BERT-base does not (found by experiment; docs/results.md has the runs):
-- Positions start as sinusoids, and weights are five times larger than BERT's 0.02: attention finds a token's neighbours
-  in the first half million tokens, where the classic initialisation is still at the constant guess after 3M.
-- Rows of 32 tokens, then of 64, 1,024 tokens a step: many short steps. 30% of the tokens are predicted in training, 15%
-  in evaluation.
-- No dropout: less than one epoch.
+A small model on few tokens needs some settings that BERT-base does not. We found them by experiment; docs/results.md
+has the runs:
+- Positions start as sinusoids, and initial weights are five times larger than BERT's 0.02. Attention then finds the
+  neighbours of a token within half a million tokens. With the classic initialisation, the model is still at the
+  constant guess after 3M tokens.
+- Rows have 32 tokens and then 64, with 1,024 tokens in a step, so that there are many short steps. Training predicts
+  30% of the tokens, evaluation 15%.
+- There is no dropout, because the run is shorter than an epoch.
 """
 
 from jaxbert.config import (

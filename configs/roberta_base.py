@@ -4,20 +4,20 @@
 
 Rows: `jaxbert prepare` and `jaxbert rows --policy full_sentences --length 512`, from 160 GB of text in the paper
 (books + Wikipedia, CC-News, OpenWebText, Stories), with a byte-level BPE vocabulary of 50,265 pieces: the published
-one, or one of your own of that size (`jaxbert tokenizer SOURCE --kind bpe --vocab-size 50265`). `doc_sentences` rows
-are its variant that is slightly better in the paper. Hardware: 1,024 V100 for a day per 100,000 steps of the large
-one, in the paper. Expected: MNLI-m 87.6, SST-2 94.8 dev. With fewer devices set `--set phases.*.accumulation=A`, or
+one, or your own of that size (`jaxbert tokenizer SOURCE --kind bpe --vocab-size 50265`). In the paper, its variant
+`doc_sentences` is slightly better. Hardware: 1,024 V100, which in the paper train the large model for 100,000 steps in
+a day. Expected: MNLI-m 87.6, SST-2 94.8 dev. With fewer devices set `--set phases.*.accumulation=A`, or
 `--set scale.batch_size=N`.
 
-From the paper: batch, steps, peak 6e-4, warm-up 24,000, beta 0.9 and 0.98, epsilon 1e-6, decay 0.01, dropout 0.1, no
-clipping, always 512 tokens, no shorter rows. From the code (facebookresearch/fairseq) where the paper is silent: Adam
-with bias correction that decays all parameters, LayerNorms and biases too; the decay of the rate starts behind the
-warm-up; random ids exclude the special tokens.
+The paper gives batch, steps, peak 6e-4, warm-up 24,000, beta 0.9 and 0.98, epsilon 1e-6, decay 0.01, dropout 0.1, no
+clipping, and rows of 512 tokens, never shorter. The code (facebookresearch/fairseq) gives what the paper leaves open.
+Its Adam has bias correction, and decays all parameters, also LayerNorms and biases. The decay of the rate starts after
+the warm-up. Random ids exclude the special tokens.
 
 Departures from the code:
-- It may mask <s> and </s>; here special tokens are never chosen. (Hugging Face's collator does as we do.)
-- It predicts int(0.15 n + u) tokens of a row, u uniform; here round(0.15 n).
-- Its masks repeat among a million random streams; here every visit has its own.
+- Special tokens are never chosen, as in Hugging Face's collator. The code may mask <s> and </s>.
+- round(0.15 n) tokens of a row are predicted. The code predicts int(0.15 n + u) with a uniform u.
+- Every visit has new masks. In the code masks repeat, because there are a million random streams.
 """
 
 from jaxbert.config import (

@@ -1,9 +1,10 @@
-"""RoBERTa-base on books + Wikipedia alone: 2,048 rows of 512 tokens, 125,000 steps (Liu et al. 2019, table 3).
+"""RoBERTa-base on books + Wikipedia only: 2,048 rows of 512 tokens, 125,000 steps (Liu et al. 2019, table 3).
 
     jaxbert pretrain roberta_base_2k --workdir DIR --data ROWS_512
 
-The best line of the paper's table of batch sizes (perplexity 3.68 on held-out text; 3.99 with 256 rows and a million
-steps, as many tokens): peak 7e-4. Warm-up 10,000 as in fairseq's README.pretraining. The rest as in roberta_base.
+This is the best line of the paper's table of batch sizes: peak 7e-4, and a perplexity of 3.68 on held-out text. With
+256 rows and a million steps, which are as many tokens, it is 3.99. The warm-up of 10,000 steps is from fairseq's
+README.pretraining. Everything else is as in roberta_base.
 """
 
 import dataclasses

@@ -3,7 +3,7 @@
     jaxbert pretrain roberta_large --workdir DIR --data ROWS_512
 
 Hardware: 1,024 V100, five days in the paper. Expected: MNLI-m 90.2, SQuAD 1.1 dev F1 94.6. Data, sources and
-departures: as in roberta_base.
+departures are those of roberta_base.
 """
 
 import dataclasses

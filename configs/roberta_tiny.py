@@ -1,9 +1,9 @@
-"""RoBERTa in BERT-tiny's shape on the sample text, for a first look: about a minute on a CPU.
+"""RoBERTa in BERT-tiny's shape on the sample text: a first look that takes about a minute on a CPU.
 
     jaxbert pretrain roberta_tiny --workdir runs/roberta_tiny
 
-Trains its own byte-level BPE vocabulary; rows of whole sentences; masked LM only, random ids among the ordinary tokens.
-400 steps of bert_tiny's small-model recipe, under RoBERTa's Adam.
+The run trains a byte-level BPE vocabulary. Rows are whole sentences. The only objective is masked LM, with random ids
+among the ordinary tokens. It takes 400 steps of bert_tiny's recipe for small models, with RoBERTa's Adam.
 """
 
 import dataclasses

@@ -1,8 +1,8 @@
-"""A smoke test of every room in half a minute: sample text to checkpoint, 30 steps of a model of toy size.
+"""A smoke test from sample text to checkpoint in half a minute: 30 steps of a model of toy size.
 
     jaxbert pretrain smoke --workdir runs/smoke
 
-It learns nothing; `make same-losses` compares its losses at two commits.
+The model learns nothing. `make same-losses` compares its losses at two commits.
 """
 
 import dataclasses

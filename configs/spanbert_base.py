@@ -4,18 +4,22 @@
 
 Rows: `jaxbert prepare` and `jaxbert rows --policy single_document --length 512`, from books + Wikipedia, with BERT's
 cased vocabulary of 28,996 pieces or one of your own of that size (`jaxbert tokenizer SOURCE --kind wordpiece --cased`).
-Hardware: 32 V100, 15 days for the large one, in the paper. Expected: SQuAD 1.1 dev F1 92.4 (its README).
+Hardware: 32 V100, 15 days for the large model, in the paper. Expected: SQuAD 1.1 dev F1 92.4 (its README).
 
-From the paper and the code (facebookresearch/SpanBERT): cased; one document a row, no next sentence; geometric spans
-of whole words (0.2, at most 10, mean 3.8); one decision a span; masked LM + span boundary, each of weight 1; Adam
-with bias correction that decays all parameters, peak 1e-4, warm-up 10,000, linear to 0, epsilon 1e-8, clipping to 1,
-dropout 0.1; random tokens by their frequency in the corpus. Paper against code: weight decay is 0.1 in the paper,
-0.01 in the published command: the paper is followed. The code predicts the first 20 tokens of a span (15 in the
-command): 20 here. Its position embeddings are 200 wide.
+The paper and the code (facebookresearch/SpanBERT) agree on these settings:
+- Text is cased, a row has text of one document, and there is no next sentence.
+- Spans are whole words of geometric length (0.2, at most 10, mean 3.8). One decision of 80/10/10 is for a whole span.
+  Random tokens are drawn by their frequency in the corpus.
+- Masked LM and span boundary have weight 1 each. Position embeddings of the boundary head have 200 numbers.
+- Adam with bias correction decays all parameters. The peak is 1e-4 after a warm-up of 10,000 steps, then the rate falls
+  linearly to 0. Epsilon is 1e-8, clipping is to 1, dropout is 0.1.
+
+They differ in two settings. Weight decay is 0.1 in the paper and 0.01 in the published command; this config follows the
+paper. The code predicts the first 20 tokens of a span by default, and 15 in the command; this config predicts 20.
 
 Departures from the code:
-- It divides the loss by the number of tokens twice, which leaves clipping without effect: here once.
-- It predicts ceil(0.15 n) tokens of the n between the special ones; here round(0.15 n) of all.
+- The loss is divided by the number of tokens once. The code divides twice, so that its clipping has no effect.
+- round(0.15 n) of all n real tokens are predicted. The code predicts ceil(0.15 n) of the tokens between special ones.
 """
 
 from jaxbert.config import (

@@ -3,7 +3,7 @@
     jaxbert pretrain spanbert_large --workdir DIR --data ROWS_512
 
 Hardware: 32 V100, 15 days in the paper. Expected: SQuAD 1.1 test F1 94.6, exact match 88.8. Data, sources and
-departures: as in spanbert_base.
+departures are those of spanbert_base.
 """
 
 import dataclasses

@@ -1,9 +1,9 @@
-"""SpanBERT in BERT-tiny's shape on the sample text, for a first look: about a minute on a CPU.
+"""SpanBERT in BERT-tiny's shape on the sample text: a first look that takes about a minute on a CPU.
 
     jaxbert pretrain spanbert_tiny --workdir runs/spanbert_tiny
 
-Cased WordPiece; rows of one document; spans masked and predicted from their text and from their boundaries. 400 steps
-of bert_tiny's small-model recipe.
+The vocabulary is cased WordPiece, and a row has text of one document. Spans are masked, and predicted both from the
+text and from their boundaries. The run takes 400 steps of bert_tiny's recipe for small models.
 """
 
 import dataclasses

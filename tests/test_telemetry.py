@@ -13,7 +13,6 @@ import pytest
 
 from jaxbert.config import DistillationConfig, EncoderConfig
 from jaxbert.core.progress import Progress, duration
-from jaxbert.observe import telemetry
 from jaxbert.observe.board import Board
 from jaxbert.observe.energy import Estimated, Joined, Rapl
 from jaxbert.observe.flops import step_flops
@@ -266,7 +265,7 @@ def test_board_on_a_full_disk_tells_the_caller_and_still_closes(tmp_path, monkey
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(RecordWriter, full, fail)
-    monkeypatch.setattr(telemetry, "_BOARD_FLUSH_S", 0.0)
+    monkeypatch.setattr("jaxbert.observe.board.FLUSH_S", 0.0)
     board._flush_at = 0.0
     for _ in range(30):  # More than tensorboardX's queue holds.
         with pytest.raises(OSError) as caught:
@@ -278,7 +277,7 @@ def test_board_on_a_full_disk_tells_the_caller_and_still_closes(tmp_path, monkey
 
 def test_synced_lines_are_on_disk(tmp_path, monkeypatch):
     synced = []
-    monkeypatch.setattr(telemetry.os, "fsync", synced.append)
+    monkeypatch.setattr("jaxbert.observe.lines.os.fsync", synced.append)
     lines = JsonLines(tmp_path / "metrics.jsonl")
     lines.write({"step": 1})
     assert not synced

@@ -56,13 +56,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     # The target is checked before the model is read, which may be large.
     check_target(Path(args.target), args.overwrite)
-    from jaxbert.convert.sentence_transformers import Layout
+    from jaxbert.convert.sentence_transformers import SentenceLayout
     from jaxbert.use.library import load
 
     layout = None
     model = load(args.source, drop=args.drop)
     if args.to == "sentence-transformers":
-        there = model.layout or Layout("mean")
+        there = model.layout or SentenceLayout("mean")
         changes = {"pooling": args.pooling, "normalize": args.normalize, "max_length": args.max_length}
         layout = dataclasses.replace(there, **{name: value for name, value in changes.items() if value is not None})
     else:

@@ -1,4 +1,4 @@
-"""The model card of a directory that is written for others: README.md, in the form that model hubs read."""
+"""The model card: a README.md in the form that model hubs read."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from jaxbert.config import EncoderBase
 from jaxbert.convert.gate import Verdict
 from jaxbert.core.parameters import Params
 from jaxbert.models.model import count_parameters
+from jaxbert.observe.provenance import Provenance
 from jaxbert.text.tokenizers import Tokenizer
 
 _USE = {
@@ -26,10 +27,10 @@ hidden = model(**tokenizer("A text.", return_tensors="pt")).last_hidden_state"""
 
 SentenceTransformer("{name}").encode(["A text."])""",
 }
-# As papers write them; others as they are called here.
+# Names as papers write them. Other families and heads keep the names that they have here.
 _WORDS = {"bert": "BERT", "roberta": "RoBERTa", "albert": "ALBERT", "spanbert": "SpanBERT", "distilbert": "DistilBERT"}
 _WORDS |= {"masked_lm": "masked LM"}
-# Names of published pipelines, by head.
+# The names of transformers' pipelines, by head.
 _PIPELINES = {
     "masked_lm": "fill-mask",
     "sequence_classification": "text-classification",
@@ -43,27 +44,27 @@ def render(
     config: EncoderBase,
     params: Params,
     tokenizer: Tokenizer | None,
-    origin: Any,
+    origin: Provenance,
     verdict: Verdict,
     receipt: Mapping[str, Any],
     *,
     licence: str = "",
     layout: bool = False,
 ) -> str:
-    """The card's text.
+    """Returns the text of the card.
 
     Args:
-      name: of the directory, as people will type it.
+      name: the name of the directory, as people will type it.
       config: the encoder.
-      params: what was written.
-      tokenizer: None where there is none.
-      origin: a `jaxbert.observe.provenance.Provenance`.
-      verdict: of the gate.
-      receipt: what receipt.json says.
-      licence: of the model, as hubs call it ("apache-2.0"); none is made up.
-      layout: the directory has sentence-transformers' layout.
+      params: the parameters that were written.
+      tokenizer: the model's tokenizer; None where it has none.
+      origin: where the model comes from.
+      verdict: the gate's verdict.
+      receipt: the content of receipt.json.
+      licence: the model's licence as hubs name it ("apache-2.0"); "" states none.
+      layout: whether the directory has the files of sentence-transformers.
     """
-    # Deferred: of use here only, and not light.
+    # Imported here because it is slow to import, and nothing else needs it.
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     heads = [part for part in params if part != "encoder"]
@@ -97,7 +98,7 @@ def render(
 
 
 def _front(heads: Sequence[str], licence: str, layout: bool) -> str:
-    """The block that hubs read."""
+    """Returns the block at the top, which hubs read."""
     lines = [f"license: {json.dumps(licence)}"] if licence else []
     library = "sentence-transformers" if layout else "transformers"
     pipeline = next((_PIPELINES[head] for head in _PIPELINES if head in heads), "feature-extraction")
@@ -116,4 +117,4 @@ def _lines(receipt: Mapping[str, Any], verdict: Verdict) -> list[str]:
             lines.append(f"{key}: {receipt[key]}")
     if receipt.get("versions"):
         lines.append("versions: " + ", ".join(f"{name} {number}" for name, number in receipt["versions"].items()))
-    return [*lines, "All of it, with the hashes of the rows: receipt.json"]
+    return [*lines, "receipt.json has all of this, and the hashes of the rows"]

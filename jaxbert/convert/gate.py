@@ -1,7 +1,7 @@
-"""The gate of a written model: what it computes, read again by others, beside what ours computes.
+"""The gate: reads a written model back, and compares its outputs with those of the original.
 
-Through transformers and torch where both are installed, for everything that transformers' class of the model computes;
-and always through our own reader, which also has what no class there has (the span-boundary head).
+Our own reader always reads it, and compares every head. Where transformers and torch are installed, they read it too,
+and every output of their class is compared. (No class there has the span-boundary head.)
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from jaxbert.errors import Stopped
 from jaxbert.models.model import Model, head_sizes
 from jaxbert.text.tokenizers import Tokenizer
 
-# Of the norm of each output: the rule for float32 on both sides.
+# The largest difference allowed, as a share of the norm of each output. Both sides compute in float32.
 TOLERANCE = 1e-4
-# From books of the nineteenth century: text that a model of English may have something to say about.
+# First sentences of books of the nineteenth century: real text for a model of English.
 SENTENCES = (
     "Call me Ishmael.",
     "It is a truth universally acknowledged, that a single man in possession of a good fortune, must be in want of a "
@@ -48,15 +48,15 @@ Outputs = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate found.
+    """The result of the gate.
 
     Attributes:
-      through: who read the written model.
-      text: what it read: real sentences, or random ids where there is no tokenizer for them.
-      rows: how many.
-      differences: by reader and output, the norm of the difference as a share of the output's norm, on real tokens.
-      tolerance: what they must stay below.
-      rounding: the same share between the float32 model and ours in the type that was written; 0 for float32.
+      through: the programs that read the written model.
+      text: the kind of text that was compared: real sentences, or random ids where no tokenizer can encode them.
+      rows: the number of rows.
+      differences: for each reader and output, the norm of the difference divided by the output's norm, on real tokens.
+      tolerance: the limit for these differences.
+      rounding: the same quotient between the float32 model and the model rounded to the written type; 0 for float32.
     """
 
     through: str
@@ -68,11 +68,11 @@ class Verdict:
 
     @property
     def worst(self) -> float:
-        """The largest difference; infinite where an output is not finite."""
+        """The largest difference. It is infinite where an output is not finite."""
         return max(map(_worst, self.differences.values()))
 
     def line(self) -> str:
-        """For people."""
+        """Returns the verdict as one line for people."""
         rounded = f"; rounding changes them by {self.rounding:.1e}" if self.rounding else ""
         equal = f"within {self.worst:.1e} of their norm" if self.worst else "to the last bit"
         return (
@@ -81,7 +81,7 @@ class Verdict:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """For the receipt."""
+        """Returns the verdict as JSON for the receipt."""
         return {**asdict(self), "worst": self.worst}
 
 
@@ -91,14 +91,14 @@ def judge(
     """Compares the model that was written to `directory` with `params`.
 
     Args:
-      directory: complete, as others will open it.
-      config: the encoder's.
-      params: what was written.
-      tokenizer: None where the model has none.
-      dtype: in which it was written; ours is rounded to it first.
+      directory: the complete directory, as other programs will open it.
+      config: the encoder.
+      params: the parameters that were written.
+      tokenizer: the model's tokenizer; None where it has none.
+      dtype: the type in which the model was written. `params` are rounded to it before the comparison.
 
     Raises:
-      Stopped: they differ by more than `TOLERANCE`.
+      Stopped: an output differs by more than `TOLERANCE`.
     """
     batch, text = _batch(config, tokenizer)
     exact = _computed(config, params, batch)
@@ -109,7 +109,7 @@ def judge(
         ours = _computed(config, rounded, batch)
         del rounded
         rounding = max(_differences(ours, exact, batch).values())
-    written = read_model(directory, note=lambda line: None)
+    written = read_model(directory)
     differences = {"jaxbert": _differences(_computed(written.config, written.params, batch), ours, batch)}
     del written
     through = "our own reader"
@@ -122,10 +122,11 @@ def judge(
         reader, outputs = max(differences.items(), key=lambda item: _worst(item[1]))
         name = max(outputs, key=lambda output: _sortable(outputs[output]))
         raise Stopped(
-            f"the written model is not ours: its {name}, read by {reader}, differs by {outputs[name]:.1e} of the norm "
-            f"(limit {TOLERANCE:.0e}); nothing was left behind",
+            f"the written model computes something else: its {name}, read by {reader}, differs by "
+            f"{outputs[name]:.1e} of the norm (limit {TOLERANCE:.0e}), so nothing was written",
             where=str(directory),
-            fix="Report it with the two config.json; no option passes this gate.",
+            fix="Report it with both config.json files. No option skips this check.",
+            code="E-GATE-DIFFERS",
         )
     return verdict
 
@@ -135,12 +136,12 @@ def _worst(outputs: Mapping[str, float]) -> float:
 
 
 def _sortable(value: float) -> float:
-    """With NaN above all, which `max` may pass over."""
+    """Turns NaN into infinity, because `max` may pass over NaN."""
     return value if np.isfinite(value) else np.inf
 
 
 def _batch(config: EncoderBase, tokenizer: Tokenizer | None) -> tuple[dict[str, np.ndarray], str]:
-    """Rows to compare on, and what they are."""
+    """Returns the rows to compare on, and the words for them in the verdict."""
     limit = min(_LENGTH, config.longest_row)
     rows, text = [], "real sentences"
     if tokenizer is not None:
@@ -151,7 +152,7 @@ def _batch(config: EncoderBase, tokenizer: Tokenizer | None) -> tuple[dict[str, 
             rows = []
     pad = 0 if tokenizer is None else tokenizer.pad_id
     if not rows:
-        # No tokenizer, or one to which English says nothing: any ids but the padding's, which published code may mask.
+        # Without a tokenizer, or with one for another language, take random ids. Published code may mask padding ids.
         text = "rows of random ids"
         draws = np.random.default_rng(0)
         usable = np.array([index for index in range(config.vocab_size) if index != pad])
@@ -168,7 +169,7 @@ def _batch(config: EncoderBase, tokenizer: Tokenizer | None) -> tuple[dict[str, 
 
 
 def _computed(config: EncoderBase, params: Params, batch: Mapping[str, np.ndarray]) -> Outputs:
-    """Every output of a model, on the host."""
+    """Returns every output of a model, as numpy arrays."""
     heads = tuple(sorted(part for part in params if part != "encoder"))
     sizes = tuple((head, tuple(sorted(of_head.items()))) for head, of_head in sorted(head_sizes(params).items()))
     return {name: np.asarray(array) for name, array in _outputs(config, heads, sizes, params, batch).items()}
@@ -200,13 +201,13 @@ def _outputs(
 
 
 def _differences(theirs: Outputs, ours: Outputs, batch: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Norm of the difference by the norm of ours, for the outputs that both have; of tokens, on the real ones."""
+    """Returns |theirs - ours| / |ours| for each output that both have. Padding is left out."""
     real = batch["group"] > 0
-    # A span's neighbours may be padding, which sees the text there and not here.
+    # The span-boundary head reads the neighbours of a token. At padding, transformers computes other hidden states.
     inner = real & np.roll(real, 1, axis=1) & np.roll(real, -1, axis=1)
     found = {}
     for name, theirs_of in theirs.items():
-        if name not in ours:  # a head that the class has made up
+        if name not in ours:  # a head that the file lacks, and that the class has drawn at random
             continue
         chosen = inner if name == "span_boundary" else real
         a, b = (x[chosen] if x.ndim == 3 else x for x in (theirs_of, ours[name]))
@@ -225,7 +226,7 @@ def _distance(theirs: np.ndarray, ours: np.ndarray) -> float:
 
 
 def _through_transformers(directory: Path, config: EncoderBase, batch: Mapping[str, np.ndarray]) -> Outputs | None:
-    """What the class that config.json names computes; None where transformers or torch is not installed."""
+    """Returns the outputs of the class that config.json names; None where transformers or torch is not installed."""
     try:
         import torch
         import transformers
@@ -246,7 +247,7 @@ def _through_transformers(directory: Path, config: EncoderBase, batch: Mapping[s
         out = model(**inputs, output_hidden_states=True)
         found = {"hidden": out.hidden_states[-1]}
         kind = architecture.partition("For")[2]
-        # transformers' names of what its classes give.
+        # The names that transformers' classes give to their outputs.
         for name, where in {
             "masked_lm": {"PreTraining": "prediction_logits", "MaskedLM": "logits"},
             "next_sentence": {"PreTraining": "seq_relationship_logits", "NextSentencePrediction": "logits"},
@@ -268,7 +269,7 @@ def _through_transformers(directory: Path, config: EncoderBase, batch: Mapping[s
 
 @contextmanager
 def _quiet(transformers: Any) -> Any:
-    """transformers without its progress bars and advice, which are not about this program."""
+    """Switches off the progress bars and the advice of transformers."""
     logging = transformers.utils.logging
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

@@ -1,8 +1,8 @@
-"""Google's originals: a TF1 checkpoint of BERT or ALBERT beside bert_config.json or albert_config.json.
+"""Google's original models: a TF1 checkpoint of BERT or ALBERT beside bert_config.json or albert_config.json.
 
-Names and defaults are those of google-research/bert (modeling.py, run_pretraining.py, run_classifier.py, run_squad.py)
-and google-research/albert (modeling.py and its scripts). Their "gelu" is the tanh formula, the epsilon of their
-LayerNorm 1e-12, and their kernels are (in, out); what the scripts call output_weights is (out, in), as torch has it.
+Names and defaults are from google-research/bert (modeling.py, run_pretraining.py, run_classifier.py, run_squad.py) and
+google-research/albert (modeling.py and its scripts). Their "gelu" is the tanh formula, the epsilon of their LayerNorm
+is 1e-12, and their kernels are (in, out). The variables that the scripts call output_weights are (out, in), as torch's.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from jaxbert.models.families import albert, bert
 
 @dataclass(frozen=True)
 class _Original:
-    """A family as Google keeps it.
+    """One family in Google's files.
 
     Attributes:
-      config: the file that describes a model.
-      from_published: of today's description.
-      defaults: of Google's classes, where transformers has others.
-      plain: keys that change what is computed, and the values that leave it as it is here.
-      layers: Google's name of a layer or LayerNorm -> today's; "#" stands for a number.
-      whole: Google's name of any other variable -> today's.
+      config: the name of the file that describes a model.
+      from_published: turns a description in today's keys into a config.
+      defaults: the defaults of Google's classes that differ from transformers'.
+      plain: keys of an architecture that is not supported here -> the values that switch it off.
+      layers: Google's name of a layer or LayerNorm -> today's name; "#" stands for a number.
+      whole: Google's name of any other variable -> today's name.
     """
 
     config: str
@@ -42,9 +42,9 @@ class _Original:
     whole: Mapping[str, str]
 
 
-# Last part of a variable's name -> of a tensor's; a kernel is transposed.
+# The last part of a variable's name -> the last part of a tensor's name. Kernels are transposed as well.
 _LAST = {"kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias"}
-# The heads of run_classifier.py and run_squad.py, of either family.
+# The heads of run_classifier.py and run_squad.py, which are the same for both families.
 _TASKS = {
     "output_weights": "classifier.weight",
     "output_bias": "classifier.bias",
@@ -121,7 +121,7 @@ _ORIGINALS: Mapping[str, _Original] = {
         whole={
             **{f"bert/embeddings/{table}": f"albert.embeddings.{table}.weight" for table in _EMBEDDINGS},
             "cls/predictions/output_bias": "predictions.bias",
-            # Of sentence order here.
+            # In ALBERT this head predicts the order of sentences.
             "cls/seq_relationship/output_weights": "sop_classifier.classifier.weight",
             "cls/seq_relationship/output_bias": "sop_classifier.classifier.bias",
             **_TASKS,
@@ -129,41 +129,51 @@ _ORIGINALS: Mapping[str, _Original] = {
     ),
 }
 _EPSILON = 1e-12
-# What trainers keep beside the weights: slots of a variable (google-research optimization.py and lamb_optimizer.py,
-# TensorFlow's own Adam, older scripts' names), and counters.
+# Variables that optimizers keep beside the weights: slots of a variable (named as in google-research optimization.py
+# and lamb_optimizer.py, in TensorFlow's own Adam and in older scripts), and counters.
 _SLOT = re.compile(r".*/((adam|lamb)_[mv]|(Adam|LAMB|AdamWeightDecayOptimizer|LAMBOptimizer)(_\d+)?)", re.DOTALL)
 _COUNTER = re.compile(
     r"(.*/)?(global_step|beta[12]_power|loss_scale|current_loss_scale|good_steps|bad_steps)", re.DOTALL
 )
-# The number of a layer or group; "inner_group_0" is none.
+# The number of a layer or a group. The 0 of "inner_group_0" is not one.
 _NUMBER = re.compile(r"(?<=/layer_)(0|[1-9][0-9]*)(?=/)|(?<=/group_)(0|[1-9][0-9]*)(?=/)")
-# Before every name in a TF-Hub module.
+# The prefix of every name in a TF-Hub module.
 _MODULE = "module/"
-# Endings of a checkpoint's files; of version 1 there is one file, without an ending.
+# The endings of a checkpoint's files. A checkpoint of version 1 is one file without an ending.
 _ENDING = re.compile(r"\.index$|\.data-\d{5}-of-\d{5}$")
 _OTHER_ENDING = re.compile(r"\.ckpt.*\.(meta|json|txt|gz|zip|tar|.*tempstate.*)$")
 _LONGEST_NOTE = 2**16
 
 
 def found(directory: Path) -> bool:
-    """Whether `directory` has a description of Google's and some file of a checkpoint."""
+    """Says whether `directory` has a description in Google's form and some file of a checkpoint."""
     return _original(directory) is not None and bool(_prefixes(directory))
 
 
 def read_config(directory: Path) -> EncoderConfig:
-    """The encoder that a directory describes.
+    """Reads the encoder that a directory describes.
 
     Raises:
-      InputError: no description, an unreadable one, or of what this encoder does not compute.
+      InputError: the description is missing or unreadable, or this package cannot express the model.
     """
     original = _known(directory)
     path = directory / original.config
     published = read_json(path)
     if "vocab_size" not in published:
-        raise InputError("has no vocab_size", where=str(path), fix="Give the config that belongs to the checkpoint.")
+        raise InputError(
+            "the description has no vocab_size",
+            where=str(path),
+            fix="Use the description that belongs to the checkpoint.",
+            code="E-CONVERT-CONFIG",
+        )
     for key, allowed in original.plain.items():
         if published.get(key) not in allowed:
-            raise InputError(f"{key} is {published[key]!r}", where=str(path), fix=f"Only {allowed[0]!r} can be loaded.")
+            raise InputError(
+                f"{key} is {published[key]!r}, which is not supported",
+                where=str(path),
+                fix=f"Only models with {key} {allowed[0]!r} can be loaded.",
+                code="E-CONVERT-CONFIG",
+            )
     act = published.get("hidden_act", "gelu")
     act = "gelu_new" if isinstance(act, str) and act.lower() == "gelu" else act
     return original.from_published(
@@ -172,17 +182,21 @@ def read_config(directory: Path) -> EncoderConfig:
 
 
 def task_of(tensors: Tensors) -> str | None:
-    """The head of Google's scripts for tasks that a checkpoint has, by today's names."""
+    """Returns the head of the task that a checkpoint was trained for by one of Google's scripts.
+
+    Args:
+      tensors: by today's names.
+    """
     return next((task for name, task in _TASK_OF.items() if name in tensors), None)
 
 
 def open_tensors(directory: Path, stack: ExitStack) -> dict[str, Tensor]:
-    """The weights of a directory's checkpoint under today's names; what an optimizer keeps is left out.
+    """Opens the weights of a directory's checkpoint under today's names, without the variables of an optimizer.
 
-    A variable that no table knows keeps its name, for the error that names it.
+    A variable that no table knows keeps its name, so that a later error can name it.
 
     Raises:
-      InputError: several checkpoints, a damaged one, or one of another format.
+      InputError: there are several checkpoints, or the checkpoint is damaged or in another format.
     """
     original, prefix = _known(directory), _prefix(directory)
     tensors: dict[str, Tensor] = {}
@@ -192,20 +206,24 @@ def open_tensors(directory: Path, stack: ExitStack) -> dict[str, Tensor]:
         name, transposed = _today(variable.removeprefix(_MODULE), original)
         if name in tensors:
             raise InputError(
-                f"variable {variable!r} and another are both {name!r}", where=str(prefix), fix="Remove one of them."
+                f"the variable {variable!r} and another one both have the name {name!r}",
+                where=str(prefix),
+                fix="Remove one of them.",
+                code="E-CONVERT-DUPLICATE",
             )
         if transposed and len(tensor.shape) != 2:
             raise InputError(
-                f"variable {variable!r} has shape {list(tensor.shape)}, where a matrix is due",
+                f"the variable {variable!r} has shape {list(tensor.shape)}, but a kernel must be a matrix",
                 where=str(prefix),
                 fix="Give a checkpoint of Google's BERT or ALBERT.",
+                code="E-CONVERT-SHAPE",
             )
         tensors[name] = tensor.transposed() if transposed else tensor
     return tensors
 
 
 def _today(variable: str, original: _Original) -> tuple[str, bool]:
-    """(today's name of a variable, whether it is to be transposed)."""
+    """Returns (today's name of a variable, whether it must be transposed)."""
     if variable in original.whole:
         return original.whole[variable], False
     place, _, last = variable.rpartition("/")
@@ -224,22 +242,23 @@ def _known(directory: Path) -> _Original:
     original = _original(directory)
     if original is None:
         raise InputError(
-            f"has no {' or '.join(one.config for one in _ORIGINALS.values())}",
+            f"the directory has no {' or '.join(one.config for one in _ORIGINALS.values())}",
             where=str(directory),
-            fix="Give a directory of Google's, copied whole.",
+            fix="Give a directory as Google publishes it, with all its files.",
+            code="E-CONVERT-MISSING",
         )
     return original
 
 
 def _prefixes(directory: Path) -> list[Path]:
-    """The checkpoints of a directory; those without an index only where no other is."""
+    """Finds the checkpoints of a directory. One without an index counts only where none has an index."""
     files = [path for path in directory.glob("*.ckpt*") if not _OTHER_ENDING.search(path.name)]
     whole = [path for path in files if path.name.endswith(INDEX)]
     return sorted({path.with_name(_ENDING.sub("", path.name)) for path in whole or files})
 
 
 def _prefix(directory: Path) -> Path:
-    """The one checkpoint; of several the one that TensorFlow's own note names."""
+    """Returns the only checkpoint, or among several the one that TensorFlow's file `checkpoint` names."""
     prefixes = _prefixes(directory)
     if len(prefixes) == 1:
         return prefixes[0]
@@ -248,17 +267,23 @@ def _prefix(directory: Path) -> Path:
         if prefix.name == name:
             return prefix
     if not prefixes:
-        raise InputError("has no checkpoint", where=str(directory), fix="Copy the model again, whole.")
+        raise InputError(
+            "the directory has no checkpoint",
+            where=str(directory),
+            fix="Copy the model again with all its files.",
+            code="E-CONVERT-NO-WEIGHTS",
+        )
     raise InputError(
-        f"has {len(prefixes)} checkpoints: {', '.join(prefix.name for prefix in prefixes)}",
+        f"the directory has {len(prefixes)} checkpoints: {', '.join(prefix.name for prefix in prefixes)}",
         where=str(directory),
-        fix="Leave one of them there, or name it in a file `checkpoint`: "
+        fix="Leave only one of them there, or name one in a file `checkpoint`: "
         f'model_checkpoint_path: "{prefixes[-1].name}".',
+        code="E-CONVERT-CHECKPOINTS",
     )
 
 
 def _noted(path: Path) -> str | None:
-    """The checkpoint that a file `checkpoint` names: of a path, which is that of another machine, the last part."""
+    """Reads the checkpoint's name in the file `checkpoint`: the last part of a path that may be another machine's."""
     if not path.is_file() or path.stat().st_size > _LONGEST_NOTE:
         return None
     text = path.read_text(encoding="utf-8", errors="replace")

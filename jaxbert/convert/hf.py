@@ -1,12 +1,11 @@
-"""Hugging Face directories, written: config.json, model.safetensors, the tokenizer's files, a card and a receipt.
+"""Writes Hugging Face directories: config.json, model.safetensors, the tokenizer's files, a card and a receipt.
 
-A directory is written beside its place, read back and compared to the last bit, judged by what it computes
-(`jaxbert.convert.gate`), and only then moved there: a file that is not right never stands under its name.
+A directory is first written under a temporary name beside its place. It is read back and compared bit for bit, and the
+gate compares its outputs (`jaxbert.convert.gate`). Only then does it get its name, so that a wrong file is never there.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -29,20 +28,21 @@ from jaxbert.convert.tensors import np_dtype
 from jaxbert.core.parameters import Params
 from jaxbert.errors import InputError, Interrupted
 from jaxbert.models.families import FAMILIES, check_padding
+from jaxbert.stores.files import disk_is_full
 from jaxbert.text.tokenizers import Tokenizer
 
 RECEIPT = "receipt.json"
-# Types in which a model can be written.
+# The types in which a model can be written.
 DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
 class Written:
-    """What `write_hf` did.
+    """A model that `write_hf` wrote.
 
     Attributes:
-      directory: where the model is.
-      verdict: of the gate.
+      directory: the model's directory.
+      verdict: the gate's verdict.
     """
 
     directory: Path
@@ -63,22 +63,23 @@ def write_hf(
     """Writes a directory that transformers opens.
 
     Args:
-      directory: its place: nothing there, an empty directory, or with `overwrite` a model.
+      directory: the place to write to: a path that does not exist, an empty directory, or with `overwrite` a model.
       config: the encoder.
-      params: of the encoder and its heads; memory beside them is that of one layer's tensor while the file is written,
-        and that of the model again while the gate judges it.
-      tokenizer: the model's, where it has one.
-      overwrite: replace a model that is there.
-      labels: of a classifier.
-      dtype: of `DTYPES`.
-      finish: (the directory before it is moved, the gate's verdict, sha256 of model.safetensors): adds the files that
-        say where the model comes from.
+      params: the parameters of the encoder and its heads. Writing needs memory for one layer's tensor more, and the
+        gate needs memory for the model once more.
+      tokenizer: the model's tokenizer; None where it has none.
+      overwrite: replace a model that is already there.
+      labels: the names of a classifier's classes.
+      dtype: one of `DTYPES`.
+      finish: called with the temporary directory, the gate's verdict and the sha256 of model.safetensors. It adds the
+        files that say where the model comes from.
 
     Raises:
-      InputError: `directory` exists and `overwrite` is off, or it holds something that is no model; the tokenizer is
-        not the model's; the weights do not fit `dtype`; the family's classes have no place for a head; no permission.
-      Interrupted: the disk is full; nothing is left behind.
-      Stopped: the written model computes something else than ours; nothing is left behind.
+      InputError: `directory` exists and `overwrite` is off; it holds something that is not a model; the tokenizer does
+        not fit the model; the weights do not fit `dtype`; the family's classes have no place for a head; or the
+        process may not write there.
+      Interrupted: the disk is full. Nothing is left behind.
+      Stopped: the written model computes something else than `params`. Nothing is left behind.
     """
     directory = Path(directory)
     check_target(directory, overwrite)
@@ -96,10 +97,20 @@ def write_hf(
         _move(partial, directory)
         made = []
     except (OSError, SafetensorError) as error:
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
-            raise Interrupted("disk full", where=str(directory), fix="Free space and repeat the command.") from None
+        if disk_is_full(error):
+            raise Interrupted(
+                "the disk is full",
+                where=str(directory),
+                fix="Free some space and repeat the command.",
+                code="E-DISK-FULL",
+            ) from None
         if isinstance(error, PermissionError):
-            raise InputError("no permission to write", where=str(directory), fix="Choose another place.") from None
+            raise InputError(
+                "this process has no permission to write here",
+                where=str(directory),
+                fix="Choose another place.",
+                code="E-EXPORT-PERMISSION",
+            ) from None
         raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -110,34 +121,60 @@ def write_hf(
 
 
 def check_target(directory: Path, overwrite: bool) -> None:
-    """Raises InputError where a model must not be written."""
+    """Raises InputError where a model must not be written: see `write_hf`."""
     if not directory.exists() and not directory.is_symlink():
         return
     if not directory.is_dir() or directory.is_symlink():
-        raise InputError("is not a directory", where=str(directory), fix="Choose another place.")
-    # It is put there in one move, which these do not allow.
+        raise InputError(
+            "the path exists and is not a directory",
+            where=str(directory),
+            fix="Choose another place.",
+            code="E-EXPORT-PLACE",
+        )
+    # The new directory replaces the old one in one move, which is not possible in these two places.
     if os.path.ismount(directory) or directory.samefile(Path.cwd()):
-        what = "is the current directory" if directory.samefile(Path.cwd()) else "is a mount point"
-        raise InputError(what, where=str(directory), fix=f"Give a directory in it: {directory / 'model'}.")
+        kind = "the current directory" if directory.samefile(Path.cwd()) else "a mount point"
+        raise InputError(
+            f"the place is {kind}, which cannot be replaced",
+            where=str(directory),
+            fix=f"Give a directory in it: {directory / 'model'}.",
+            code="E-EXPORT-PLACE",
+        )
     if not any(directory.iterdir()):
         return
     if not overwrite:
-        raise InputError("exists already", where=str(directory), fix="Choose another place, or pass --overwrite.")
+        raise InputError(
+            "the directory exists and is not empty",
+            where=str(directory),
+            fix="Choose another place, or pass --overwrite.",
+            code="E-EXPORT-EXISTS",
+        )
     if not (directory / CONFIG).is_file() or not safetensors_files.found(directory):
-        raise InputError("holds no exported model", where=str(directory), fix="Only a model is overwritten: move it.")
+        raise InputError(
+            "the directory holds something that is not an exported model, so --overwrite does not replace it",
+            where=str(directory),
+            fix="Move it away, or choose another place.",
+            code="E-EXPORT-NOT-A-MODEL",
+        )
 
 
 def _check(directory: Path, config: EncoderBase, params: Params, tokenizer: Tokenizer | None, dtype: str) -> None:
     where = str(directory)
     if dtype not in DTYPES:
-        raise InputError(f"{dtype!r} is no type to write", where=where, fix=f"Known: {', '.join(DTYPES)}.")
+        raise InputError(
+            f"a model cannot be written as {dtype!r}",
+            where=where,
+            fix=f"Known: {', '.join(DTYPES)}.",
+            code="E-EXPORT-DTYPE",
+        )
     task_of(FAMILIES[config.family], params)
     check_heads(config, (part for part in params if part != "encoder"), where)
     if tokenizer is not None and tokenizer.vocab_size > config.vocab_size:
         raise InputError(
-            f"the tokenizer has {tokenizer.vocab_size} pieces, the model {config.vocab_size}",
+            f"the tokenizer has {tokenizer.vocab_size} pieces, but the model only {config.vocab_size}",
             where=where,
             fix="Give the tokenizer that the model was trained with.",
+            code="E-EXPORT-TOKENIZER",
         )
     if tokenizer is not None:
         check_padding(config, tokenizer.pad_id, where)
@@ -146,7 +183,7 @@ def _check(directory: Path, config: EncoderBase, params: Params, tokenizer: Toke
 def published_config(
     config: EncoderBase, params: Params, tokenizer: Tokenizer | None, labels: Labels | None, dtype: str
 ) -> dict[str, Any]:
-    """config.json of the smallest class of transformers that has all the heads that it knows."""
+    """Returns config.json for the smallest class of transformers that has all of these heads that it knows."""
     family = FAMILIES[config.family]
     heads = tuple(part for part in params if part != "encoder")
     published = family.to_published(config, heads)
@@ -188,9 +225,11 @@ def _check_written(
     labels: Labels | None,
     dtype: str,
 ) -> str:
-    """The sha256 of the weights; raises RuntimeError (a bug of ours) unless all reads back as what was given.
+    """Reads everything back, compares it bit for bit, and returns the sha256 of the weights.
 
-    InputError where the type cannot hold a weight.
+    Raises:
+      RuntimeError: something reads back differently, which is a bug in this package.
+      InputError: the type cannot hold one of the weights.
     """
     family, about = FAMILIES[config.family], describe(directory)
     heads = tuple(part for part in params if part != "encoder")
@@ -209,9 +248,10 @@ def _check_written(
                     wrong.append(name)
                 if not np.isfinite(ours).all():
                     raise InputError(
-                        f"tensor {name!r} has values that are not finite in {dtype}",
+                        f"the tensor {name!r} has values that are not finite in {dtype}",
                         where=str(directory),
-                        fix="Write it as float32 or bfloat16, if the model itself is sound.",
+                        fix="If the model itself has only finite values, write it as float32 or bfloat16.",
+                        code="E-EXPORT-NOT-FINITE",
                     )
     if tokenizer is not None and Tokenizer.load(directory).hash != tokenizer.hash:
         wrong.append("tokenizer")
@@ -222,7 +262,7 @@ def _check_written(
 
 
 def _same_bits(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two arrays are one; without a copy of either."""
+    """Says whether two arrays have the same bits, without a copy of either."""
     if (a.dtype, a.shape) != (b.dtype, b.shape):
         return False
     bits = np.dtype(f"u{a.dtype.itemsize}")
@@ -230,7 +270,7 @@ def _same_bits(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def _settle(directory: Path) -> None:
-    """Everything on disk, and as open to others as the directory's description."""
+    """Syncs every file to disk, and gives all of them the permissions of config.json."""
     mode = (directory / CONFIG).stat().st_mode
     for path in directory.rglob("*"):
         if path.is_file():
@@ -240,7 +280,7 @@ def _settle(directory: Path) -> None:
 
 
 def _move(partial: Path, directory: Path) -> None:
-    """Puts `partial` at `directory`; what stood there goes only once the new one is in place."""
+    """Moves `partial` to `directory`. An old directory is removed only after the new one is in place."""
     if not directory.exists():
         os.replace(partial, directory)
         return

@@ -1,4 +1,7 @@
-"""What makes a directory of weights a release: receipt, the run's config, the card, and on request another's layout."""
+"""Adds the files that make a directory of weights a release: a receipt, the run's config and a model card.
+
+On request it also adds the files of sentence-transformers.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from jaxbert.config import EncoderBase
 from jaxbert.convert.card import render
 from jaxbert.convert.gate import Verdict
 from jaxbert.convert.hf import RECEIPT
-from jaxbert.convert.sentence_transformers import Layout, write_layout
+from jaxbert.convert.sentence_transformers import SentenceLayout, write_layout
 from jaxbert.core.parameters import Params
 from jaxbert.observe.provenance import Provenance, stated_licence, to_json
 from jaxbert.text.tokenizers import Tokenizer
@@ -23,23 +26,23 @@ def finisher(
     config: EncoderBase,
     params: Params,
     tokenizer: Tokenizer | None,
-    layout: Layout | None,
+    layout: SentenceLayout | None,
     *,
     name: str,
     licence: str,
     data_licence: str,
 ) -> Callable[[Path, Verdict, str], None]:
-    """`finish` of `jaxbert.convert.hf.write_hf`.
+    """Returns the function to pass as `finish` to `jaxbert.convert.hf.write_hf`.
 
     Args:
       origin: where the model comes from.
       config: the encoder.
-      params: what is written.
-      tokenizer: None where there is none.
-      layout: of sentence-transformers, where it is asked for.
-      name: of the directory.
-      licence: of the model; "" states none.
-      data_licence: of the data, in the place of what the run knows.
+      params: the parameters that are written.
+      tokenizer: the model's tokenizer; None where it has none.
+      layout: the layout of sentence-transformers to write; None writes none.
+      name: the name of the directory.
+      licence: the model's licence; "" states none.
+      data_licence: the licence of the data; it replaces the one that the run recorded.
     """
     origin = stated_licence(origin, data_licence)
 

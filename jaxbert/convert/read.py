@@ -1,7 +1,12 @@
-"""Published models of any format: what their directory says they are, and their parameters.
+"""Reads published models in any format: the description in their directory, and their parameters.
 
-A directory has a description (config.json; of Google's originals bert_config.json or albert_config.json) and tensors in
-one of the formats of `FORMATS`, the first that is there.
+A directory has a description and tensors. The tensors are in one of the formats of `FORMATS`; the first one that the
+directory has is read. The description is config.json, unless the format brings its own (Google's bert_config.json).
+
+To add a format, write one file with two functions and add one entry to `FORMATS`:
+
+    found(directory) -> bool                      whether the directory has tensors in this format
+    open_tensors(directory, stack) -> tensors     by published names; `stack` closes the files it opened
 """
 
 from __future__ import annotations
@@ -15,35 +20,39 @@ from typing import Any
 from jaxbert.config import EncoderBase
 from jaxbert.convert import flax_msgpack, google, safetensors_files, torch_bin
 from jaxbert.convert.names import import_params
-from jaxbert.convert.tensors import FLOATS, Tensor, read_json
+from jaxbert.convert.tensors import FLOATS, Tensor, Tensors, read_json
 from jaxbert.core.parameters import Params
 from jaxbert.errors import InputError
 from jaxbert.models.families import FAMILIES
 from jaxbert.models.families.family import Family
 
 CONFIG = "config.json"
-# Heads whose classes have names.
+# The heads whose classes may have names, in id2label of config.json.
 NAMED = ("sequence_classification", "token_classification")
 
 
 @dataclass(frozen=True)
 class Format:
-    """A way in which tensors are kept.
+    """A file format for tensors.
 
     Attributes:
-      name: for people.
-      files: patterns of its files' names.
-      found: whether a directory has it.
-      open_tensors: (directory, stack) -> its tensors under today's published names.
+      name: the name that people read.
+      files: patterns of its file names. A download from a hub fetches these.
+      found: says whether a directory has tensors in this format.
+      open_tensors: (directory, stack) -> its tensors under the names that transformers gives them today.
+      read_config: reads the format's own description; None where config.json describes the model.
+      task_of: finds the head of a task among the tensors; None where config.json names the class.
     """
 
     name: str
     files: tuple[str, ...]
     found: Callable[[Path], bool]
     open_tensors: Callable[[Path, ExitStack], dict[str, Tensor]]
+    read_config: Callable[[Path], EncoderBase] | None = None
+    task_of: Callable[[Tensors], str | None] | None = None
 
 
-# In the order in which they are looked for: what needs no other library, and no trust, first.
+# The first format that a directory has is read. Formats that need no other library and no trust come first.
 FORMATS: tuple[Format, ...] = (
     Format(
         "safetensors",
@@ -63,17 +72,24 @@ FORMATS: tuple[Format, ...] = (
         torch_bin.found,
         torch_bin.open_tensors,
     ),
-    Format("TF1 checkpoint", ("*.ckpt*", "checkpoint"), google.found, google.open_tensors),
+    Format(
+        "TF1 checkpoint",
+        ("*.ckpt*", "checkpoint"),
+        google.found,
+        google.open_tensors,
+        read_config=google.read_config,
+        task_of=google.task_of,
+    ),
 )
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What a classifier's classes are called.
+    """The names of a classifier's classes.
 
     Attributes:
-      names: by class.
-      problem_type: transformers' word for what the scores mean, where the file has one
+      names: one name for each class.
+      problem_type: transformers' word for the meaning of the scores, where the file has one
         ("single_label_classification", "multi_label_classification", "regression").
     """
 
@@ -83,12 +99,12 @@ class Labels:
 
 @dataclass(frozen=True)
 class Description:
-    """What a directory says of its model.
+    """A model as its directory describes it.
 
     Attributes:
       config: the encoder.
-      task: the head that its class has beside the pretraining ones, if any.
-      labels: of the classes, where it names them.
+      task: the head that the model's class has in addition to the pretraining heads; None where there is none.
+      labels: the names of the classes, where the description has them.
     """
 
     config: EncoderBase
@@ -103,8 +119,8 @@ class Published:
     Attributes:
       config: the encoder.
       params: float32 numpy arrays: "encoder", and one entry for each head that the files hold.
-      labels: of a classifier, where the files name them.
-      dtype: of the files' floats; float32 where there are several, or float64.
+      labels: the names of a classifier's classes, where the files have them.
+      dtype: the type of the files' floats; float32 where they are float64 or of several types.
       format: `Format.name`.
     """
 
@@ -116,47 +132,55 @@ class Published:
 
     @property
     def heads(self) -> tuple[str, ...]:
-        """Names of the heads."""
+        """The names of the heads."""
         return tuple(part for part in self.params if part != "encoder")
 
 
 def is_published(directory: Path) -> bool:
-    """Whether `directory` describes a published model, of whatever state."""
-    return (directory / CONFIG).is_file() or google.found(directory)
+    """Says whether `directory` describes a published model. The model may still turn out to be damaged."""
+    return (directory / CONFIG).is_file() or any(form.read_config and form.found(directory) for form in FORMATS)
 
 
 def describe(directory: Path) -> Description:
-    """What a directory says of its model; no tensor is read.
+    """Reads the description of a model, and no tensor.
 
-    Google's description counts where the weights are Google's, though a config.json lies beside them: what is "gelu" to
-    one is another formula to the other.
+    Google's weights go by Google's own description, even where a config.json is beside it: the two mean different
+    formulas by "gelu".
 
     Raises:
-      InputError: no such directory, no readable description, or a model that no family here can express.
+      InputError: the directory does not exist, has no readable description, or describes a model that no family here
+        can express.
     """
-    if google.found(directory) and not any(form.found(directory) for form in FORMATS[:-1]):
-        return Description(google.read_config(directory))
+    form = _found(directory)
+    if form is not None and form.read_config is not None:
+        return Description(form.read_config(directory))
     where = str(directory / CONFIG)
     published = read_json(directory / CONFIG)
     architecture = _architecture(published, where)
     kind = published.get("model_type")
-    if kind is None:  # files of 2019 name only the class, as "BertForMaskedLM", or, as the first BERTs, not even that
+    if kind is None:  # files of 2019 name only the class ("BertForMaskedLM"), and the first BERTs name nothing
         kind = architecture.split("For")[0].removesuffix("Model").lower() or "bert"
     for family in FAMILIES.values():
         if family.model_type == kind:
             config = family.from_published(published, where)
             return Description(config, _task(family, architecture), _labels(published, where))
     raise InputError(
-        f"model_type {kind!r} is none that can be loaded",
+        f"no family here reads the model_type {kind!r}",
         where=where,
         fix=f"Known: {', '.join(dict.fromkeys(family.model_type for family in FAMILIES.values()))}.",
+        code="E-CONVERT-FAMILY",
     )
 
 
 def _architecture(published: Mapping[str, Any], where: str) -> str:
     classes = published.get("architectures") or [""]
     if not isinstance(classes, list) or not isinstance(classes[0], str):
-        raise InputError(f"architectures is {classes!r}", where=where, fix="Check the config.")
+        raise InputError(
+            f"architectures must be a list of class names, and is {classes!r}",
+            where=where,
+            fix="Correct it, or copy the config again.",
+            code="E-CONVERT-CONFIG",
+        )
     return classes[0].removeprefix("Flax").removeprefix("TF")
 
 
@@ -171,20 +195,24 @@ def _labels(published: Mapping[str, Any], where: str) -> Labels | None:
     problem = published.get("problem_type") or ""
     right = isinstance(names, dict) and all(isinstance(name, str) for name in names.values())
     if not right or sorted(names) != sorted(map(str, range(len(names)))) or not isinstance(problem, str):
-        raise InputError("id2label does not name classes 0, 1, ...", where=where, fix="Check the config.")
+        raise InputError(
+            "id2label must name the classes 0, 1, ... in text, and problem_type must be text",
+            where=where,
+            fix="Correct it, or copy the config again.",
+            code="E-CONVERT-LABELS",
+        )
     return Labels(tuple(names[str(index)] for index in range(len(names))), problem)
 
 
-def read_model(directory: str | Path, *, drop: Sequence[str] = (), note: Any = None) -> Published:
-    """Reads a published model.
+def read_model(directory: str | Path, *, drop: Sequence[str] = ()) -> Published:
+    """Reads a published model. Tensors that are in the files and not in the model are reported through `logging`.
 
     Args:
-      directory: its directory.
-      drop: shell patterns of tensor names that are to be left out.
-      note: takes a line about anything that is in the files and not in the model.
+      directory: the model's directory.
+      drop: shell patterns of the names of tensors to leave out.
 
     Raises:
-      InputError: see `describe` and `names.import_params`; or damaged, missing or untrustworthy weights.
+      InputError: see `describe` and `names.import_params`; or the weights are missing, damaged or not to be trusted.
     """
     directory = Path(directory)
     about = describe(directory)
@@ -192,8 +220,7 @@ def read_model(directory: str | Path, *, drop: Sequence[str] = (), note: Any = N
         form = _format(directory)
         tensors = form.open_tensors(directory, stack)
         where = str(directory)
-        # Google's files do not name a class: the head tells the task.
-        task = about.task or (google.task_of(tensors) if form.open_tensors is google.open_tensors else None)
+        task = about.task or (None if form.task_of is None else form.task_of(tensors))
         params, heads = import_params(tensors, about.config, where, task=task, drop=drop)
         widths = [FLOATS.index(tensor.dtype) for tensor in tensors.values() if tensor.dtype in FLOATS]
         dtype = FLOATS[max(widths)] if len(set(widths)) == 1 else "float32"
@@ -207,18 +234,24 @@ def _check_labels(labels: Labels | None, params: Params, heads: Sequence[str], w
         classes = params[head]["dense"]["kernel"].shape[-1]
         if labels is not None and len(labels.names) != classes:
             raise InputError(
-                f"id2label names {len(labels.names)} classes, the classifier has {classes}",
+                f"id2label names {len(labels.names)} classes, but the classifier has {classes}",
                 where=where,
-                fix="Give the config.json that belongs to this file.",
+                fix="Use the config.json that belongs to these weights.",
+                code="E-CONVERT-LABELS",
             )
 
 
+def _found(directory: Path) -> Format | None:
+    return next((form for form in FORMATS if form.found(directory)), None)
+
+
 def _format(directory: Path) -> Format:
-    for form in FORMATS:
-        if form.found(directory):
-            return form
-    raise InputError(
-        f"has no weights ({safetensors_files.WEIGHTS}, {flax_msgpack.WEIGHTS} or {torch_bin.WEIGHTS})",
-        where=str(directory),
-        fix="Give a model's directory, copied whole.",
-    )
+    form = _found(directory)
+    if form is None:
+        raise InputError(
+            f"the directory has no weights in any known format ({', '.join(form.files[0] for form in FORMATS)})",
+            where=str(directory),
+            fix="Give a model's directory with all its files.",
+            code="E-CONVERT-NO-WEIGHTS",
+        )
+    return form

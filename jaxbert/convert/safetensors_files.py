@@ -1,4 +1,7 @@
-"""safetensors: `model.safetensors`, or its shards by `model.safetensors.index.json`; tensor by tensor both ways."""
+"""The safetensors format: `model.safetensors`, or shards under `model.safetensors.index.json`.
+
+Reading and writing handle one tensor at a time, so that memory stays small.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from jaxbert.errors import InputError
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 
-# safetensors' names of types -> numpy's; those that no weights have are left to numpy's silence.
+# safetensors' names of types -> numpy's names. A type that weights never have keeps its own name, and is refused later.
 _TYPES = {
     **{"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64", "BOOL": "bool"},
     **{f"I{bits}": f"int{bits}" for bits in (8, 16, 32, 64)},
@@ -28,15 +31,19 @@ _NAMES = {"float16": "F16", "bfloat16": "BF16", "float32": "F32", "float64": "F6
 
 
 def found(directory: Path) -> bool:
-    """Whether `directory` has such files."""
+    """Says whether `directory` holds safetensors files."""
     return any((directory / name).exists() for name in (WEIGHTS, INDEX))
 
 
 def open_tensors(directory: Path, stack: ExitStack) -> dict[str, Tensor]:
-    """The tensors of a directory by name, each read from disk when it is asked for.
+    """Opens the tensors of a directory by name. Each is read from disk when its `read` is called.
+
+    Args:
+      directory: the model's directory.
+      stack: keeps the files open until it closes.
 
     Raises:
-      InputError: a file is missing, damaged, or named outside the directory.
+      InputError: a file is missing or damaged, or the index names a file outside the directory.
     """
     forms: set[str | None] = set()
 
@@ -50,19 +57,29 @@ def open_tensors(directory: Path, stack: ExitStack) -> dict[str, Tensor]:
     else:
         where = directory / INDEX
         tensors = of_shards(directory, INDEX, read_index(where), opened)
-    # What transformers' Flax classes wrote has their names and orientation, and says so.
+    # Files that transformers' Flax classes wrote say so in their metadata. Their names and matrices are Flax's.
     return flax_msgpack.published(tensors, str(where)) if forms == {"flax"} else tensors
 
 
 def _open(path: Path, stack: ExitStack) -> Any:
     try:
-        if not path.is_file():  # safetensors would say of a directory that it is no device
+        if not path.is_file():  # safetensors reports a directory as "no such device"
             raise FileNotFoundError
         return stack.enter_context(safe_open(path, framework="np"))
     except FileNotFoundError:
-        raise InputError("is missing", where=str(path), fix="Copy the model again, whole.") from None
+        raise InputError(
+            "the file is missing",
+            where=str(path),
+            fix="Copy the model again with all its files.",
+            code="E-CONVERT-MISSING",
+        ) from None
     except (SafetensorError, OSError) as error:
-        raise InputError(f"unreadable weights: {error}", where=str(path), fix="Copy the model again.") from None
+        raise InputError(
+            f"the weights are unreadable: {error}",
+            where=str(path),
+            fix="Copy the model again.",
+            code="E-CONVERT-DAMAGED",
+        ) from None
 
 
 def _tensor(handle: Any, name: str, path: Path) -> Tensor:
@@ -73,7 +90,10 @@ def _tensor(handle: Any, name: str, path: Path) -> Tensor:
             return np.asarray(handle.get_tensor(name))
         except (SafetensorError, TypeError) as error:
             raise InputError(
-                f"tensor {name!r} is unreadable: {error}", where=str(path), fix="Copy the model again."
+                f"the tensor {name!r} is unreadable: {error}",
+                where=str(path),
+                fix="Copy the model again.",
+                code="E-CONVERT-DAMAGED",
             ) from None
 
     kind = str(header.get_dtype())
@@ -81,11 +101,11 @@ def _tensor(handle: Any, name: str, path: Path) -> Tensor:
 
 
 def write_tensors(path: Path, tensors: Tensors) -> None:
-    """Writes one file, tensor by tensor: memory is that of the largest.
+    """Writes one file, one tensor at a time, so that memory holds only the largest tensor.
 
-    The library writes only what is in memory all at once. The layout is its own to the byte (8 bytes of the header's
-    length, the header in JSON, the arrays in the order of the widths of their types and then of their names), so that a
-    published file that is read and written again is the same file.
+    The safetensors library can write only tensors that are all in memory at once. This function writes the same bytes
+    as the library: 8 bytes with the length of the header, the header in JSON, then the arrays, ordered by the width of
+    their types (widest first) and then by name. A published file that is read and written again is the same file.
     """
     order = sorted(tensors, key=lambda name: (-np_dtype(tensors[name].dtype).itemsize, name))
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}

@@ -1,8 +1,9 @@
-"""The layout of sentence-transformers: what stands beside a published model and says how its vectors are made.
+"""The files of sentence-transformers, which say how a model turns the tokens of a text into one vector.
 
-modules.json names the modules, each with a directory: the model, pooling, and often normalisation. Read in the forms of
-its versions 2 to 6; written in that of version 2, which all of them open. Names of files and keys are those of
-sentence-transformers 6.2.0 (base/model.py, base/modules/transformer.py, sentence_transformer/modules/pooling.py).
+They are beside the files of a published model. modules.json names the modules, each with a directory: the model,
+pooling, and often normalisation. `read_layout` reads the files of versions 2 to 6. `write_layout` writes those of
+version 2, which all of these versions open. The names of files and keys are from sentence-transformers 6.2.0
+(base/model.py, base/modules/transformer.py, sentence_transformer/modules/pooling.py).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ Pooling = Literal["mean", "cls"]
 
 MODULES, SETTINGS, TRANSFORMER = "modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"
 _POOLING, _NORMALIZE = "1_Pooling", "2_Normalize"
-# `pooling_mode` by the flag that stood for it before version 6.
+# Flags of the versions before 6 -> the value of `pooling_mode` that replaced them.
 _FLAGS = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_mean_tokens": "mean",
@@ -28,18 +29,18 @@ _FLAGS = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-_FIRST_FLAGS = 4  # Version 2.0 refuses the others.
+_FIRST_FLAGS = 4  # Version 2.0 refuses a file with any of the others.
 
 
 @dataclass(frozen=True)
-class Layout:
-    """How a directory's vectors are made.
+class SentenceLayout:
+    """How to make the vector of a text.
 
     Attributes:
-      pooling: of the hidden states.
-      normalize: vectors are divided by their lengths.
-      max_length: texts are cut to so many tokens, special tokens counted; None: to what the model takes.
-      lowercase: texts are lower-cased first, whatever the tokenizer does.
+      pooling: "mean" averages the hidden states of all real tokens; "cls" takes that of the first token.
+      normalize: divide each vector by its length.
+      max_length: cut texts to this number of tokens, special tokens included; None cuts them to the model's limit.
+      lowercase: lower-case the texts before the tokenizer sees them.
     """
 
     pooling: Pooling
@@ -48,12 +49,12 @@ class Layout:
     lowercase: bool = False
 
 
-def read_layout(directory: str | Path) -> Layout | None:
-    """The layout that a model's directory has; None where it has none (no modules.json).
+def read_layout(directory: str | Path) -> SentenceLayout | None:
+    """Reads the layout in a model's directory; None where there is none (no modules.json).
 
     Raises:
-      InputError: damaged files, or what `jaxbert embed` does not do: modules other than these three, another pooling,
-        a prompt that is put in front of every text.
+      InputError: a file is damaged, or the layout asks for something that `jaxbert embed` does not do: a module other
+        than these three, another pooling, or a prompt in front of every text.
     """
     directory = Path(directory)
     if not (directory / MODULES).is_file():
@@ -65,30 +66,38 @@ def read_layout(directory: str | Path) -> Layout | None:
     other = [kind for kind in kinds if kind not in ("Transformer", "Pooling", "Normalize")]
     if other:
         raise InputError(
-            f"module {other[0]} is not supported", where=where, fix="Known: Transformer, Pooling, Normalize."
+            f"the module {other[0]} is not supported",
+            where=where,
+            fix="Known: Transformer, Pooling, Normalize.",
+            code="E-CONVERT-LAYOUT",
         )
     if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
         raise InputError(
-            f"modules {', '.join(kinds) or 'none'}",
+            f"these modules are not supported in this order: {', '.join(kinds) or 'none'}",
             where=where,
-            fix="Known: Transformer, Pooling, and Normalize after them.",
+            fix="Known: Transformer, Pooling, and optionally Normalize, in this order.",
+            code="E-CONVERT-LAYOUT",
         )
     if found[0][1]:
         raise InputError(
-            f"the model lies in {found[0][1]}, not beside {MODULES}", where=where, fix="Give that directory as MODEL."
+            f"the model is in the directory {found[0][1]}, not beside {MODULES}",
+            where=where,
+            fix="Give that directory as MODEL.",
+            code="E-CONVERT-LAYOUT",
         )
     settings = _json(directory / SETTINGS, dict) if (directory / SETTINGS).is_file() else {}
     default, prompts = settings.get("default_prompt_name"), settings.get("prompts")
     if isinstance(prompts, dict) and isinstance(default, str) and prompts.get(default):
         raise InputError(
-            f"a prompt is put in front of every text ({default!r}), which is not supported",
+            f"the layout puts the prompt {default!r} in front of every text, which is not supported",
             where=str(directory / SETTINGS),
             fix="Put it into the texts, and set default_prompt_name to null.",
+            code="E-CONVERT-LAYOUT",
         )
-    # Each model class had a file of its own (sentence_roberta_config.json, ...).
+    # Older versions name this file after the model's class (sentence_roberta_config.json, ...).
     files = sorted(directory.glob("sentence_*_config.json"))
     transformer = _json(files[0], dict) if files else {}
-    return Layout(
+    return SentenceLayout(
         pooling=_pooling(directory / found[1][1] / "config.json"),
         normalize="Normalize" in kinds,
         max_length=_max_length(directory, transformer),
@@ -96,12 +105,12 @@ def read_layout(directory: str | Path) -> Layout | None:
     )
 
 
-def write_layout(directory: str | Path, layout: Layout, hidden_size: int) -> None:
+def write_layout(directory: str | Path, layout: SentenceLayout, hidden_size: int) -> None:
     """Adds the layout to a Hugging Face directory, so that `SentenceTransformer(directory)` opens it.
 
     Args:
-      directory: with config.json, model.safetensors and the tokenizer's files.
-      layout: what `read_layout` will give.
+      directory: it holds config.json, model.safetensors and the tokenizer's files.
+      layout: `read_layout` will return the same value.
       hidden_size: D.
     """
     directory = Path(directory)
@@ -120,7 +129,7 @@ def write_layout(directory: str | Path, layout: Layout, hidden_size: int) -> Non
     }
     if layout.normalize:
         (directory / _NORMALIZE).mkdir(exist_ok=True)
-        # Version 2 reads nothing there, and version 6 only this.
+        # Version 6 opens this file; version 2 reads nothing from this directory.
         files[f"{_NORMALIZE}/config.json"] = {}
     (directory / _POOLING).mkdir(exist_ok=True)
     for name, content in files.items():
@@ -128,12 +137,22 @@ def write_layout(directory: str | Path, layout: Layout, hidden_size: int) -> Non
 
 
 def _module(module: Any, where: str) -> tuple[str, str]:
-    """(class, directory) of a module."""
+    """Returns (class, directory) of a module."""
     kind, path = (module.get(key) for key in ("type", "path")) if isinstance(module, dict) else (None, None)
     if not isinstance(kind, str) or not isinstance(path, str):
-        raise InputError("a module without type and path", where=where, fix="Copy the model again.")
+        raise InputError(
+            "a module has no type or no path",
+            where=where,
+            fix="Copy the model again.",
+            code="E-CONVERT-UNREADABLE",
+        )
     if Path(path).is_absolute() or ".." in Path(path).parts:
-        raise InputError(f"a module outside the directory: {path!r}", where=where, fix="Copy the model again.")
+        raise InputError(
+            f"a module is outside the model's directory: {path!r}",
+            where=where,
+            fix="Copy the model again from its publisher.",
+            code="E-CONVERT-OUTSIDE",
+        )
     return kind.rpartition(".")[2], path
 
 
@@ -145,14 +164,15 @@ def _pooling(path: Path) -> Pooling:
         if modes == [known]:
             return known  # type: ignore[no-any-return]
     raise InputError(
-        f"pooling {' + '.join(map(str, modes))} is not supported",
+        f"the pooling {' + '.join(map(str, modes))} is not supported",
         where=str(path),
         fix=f"Known: {', '.join(get_args(Pooling))}.",
+        code="E-CONVERT-LAYOUT",
     )
 
 
 def _max_length(directory: Path, transformer: Mapping[str, Any]) -> int | None:
-    """From the transformer's settings; since version 6 from the tokenizer's."""
+    """Reads it from the transformer's settings; since version 6 it is among the tokenizer's."""
     found = transformer.get("max_seq_length")
     if found is None and (directory / "tokenizer_config.json").is_file():
         found = _json(directory / "tokenizer_config.json", dict).get("model_max_length")
@@ -160,15 +180,21 @@ def _max_length(directory: Path, transformer: Mapping[str, Any]) -> int | None:
 
 
 def _json(path: Path, kind: type[Any]) -> Any:
-    """What a JSON file says; InputError where it is not a `kind`."""
+    """Reads a JSON file, and raises InputError where its value is not a `kind`."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"unreadable: {error}", where=str(path), fix="Copy the model again.") from None
-    if not isinstance(value, kind):
         raise InputError(
-            f"a JSON {type(value).__name__} where a {kind.__name__} is due",
+            f"the file is not readable JSON: {error}",
             where=str(path),
             fix="Copy the model again.",
+            code="E-CONVERT-UNREADABLE",
+        ) from None
+    if not isinstance(value, kind):
+        raise InputError(
+            f"the file holds a JSON {type(value).__name__}, but a {kind.__name__} is needed",
+            where=str(path),
+            fix="Copy the model again.",
+            code="E-CONVERT-UNREADABLE",
         )
     return value

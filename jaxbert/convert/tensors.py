@@ -1,4 +1,4 @@
-"""Tensors of files, whatever the format: what a header says of each, and the way to its numbers."""
+"""The tensors of a file, in any format: their headers, and functions that read their numbers on request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
 def np_dtype(name: str) -> np.dtype[Any]:
-    """numpy's dtype of a name: bfloat16 is none of numpy's own."""
+    """Returns numpy's dtype for a name. numpy itself has no bfloat16, so ml_dtypes supplies it."""
     return np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
 
 
@@ -31,9 +31,9 @@ class Tensor:
     """One tensor of a file.
 
     Attributes:
-      shape: as the file's header says.
-      dtype: numpy's name of it ("float32", "bfloat16").
-      read: gives the numbers, from disk where the format allows it: nothing is kept.
+      shape: the shape in the file's header.
+      dtype: numpy's name of the type ("float32", "bfloat16").
+      read: returns the numbers. Most formats read them from disk at each call, and keep nothing in memory.
     """
 
     shape: Shape
@@ -41,99 +41,127 @@ class Tensor:
     read: Callable[[], Array]
 
     def transposed(self) -> Tensor:
-        """The same matrix, transposed."""
+        """Returns the same matrix, transposed."""
         return Tensor(self.shape[::-1], self.dtype, lambda: self.read().T)
 
 
 def of_array(array: Array) -> Tensor:
-    """An array that is in memory, as a tensor."""
+    """Wraps an array that is already in memory."""
     return Tensor(array.shape, array.dtype.name, lambda: array)
 
 
-# By published name.
+# Tensors by their published names.
 Tensors = Mapping[str, Tensor]
 
-# JSON of a model's directory is small: what is not is no such file.
+# The most bytes that a JSON file of a model may have. Real ones have some kilobytes.
 _LONGEST = 64 * 2**20
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A file's JSON object.
+    """Reads a file that holds one JSON object.
 
     Raises:
-      InputError: it is missing, unreadable, no JSON, no object, or nests too deep.
+      InputError: the file is missing, unreadable, not JSON, not an object, or nested too deeply.
     """
     if not path.parent.is_dir():
-        raise InputError("no such directory", where=str(path.parent), fix="Check the path.")
+        raise InputError(
+            "this directory does not exist",
+            where=str(path.parent),
+            fix="Check the path.",
+            code="E-CONVERT-DIRECTORY",
+        )
     try:
-        if path.exists() and not path.is_file():  # a pipe would wait for ever
-            raise InputError("is no file", where=str(path), fix="Copy the model again.")
+        if path.exists() and not path.is_file():  # reading a pipe would wait for ever
+            raise _unreadable("the path is not a regular file", path)
         if path.stat().st_size > _LONGEST:
-            raise InputError("is too long for a description", where=str(path), fix="Copy the model again.")
+            raise _unreadable(f"the file is longer than {_LONGEST:,} bytes", path)
         value = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_no_doubles)
     except FileNotFoundError:
-        raise InputError("is missing", where=str(path), fix="Give a model's directory, copied whole.") from None
+        raise InputError(
+            "the file is missing",
+            where=str(path),
+            fix="Give a model's directory with all its files.",
+            code="E-CONVERT-MISSING",
+        ) from None
     except RecursionError:
-        raise InputError("unreadable: nests too deep", where=str(path), fix="Copy the model again.") from None
+        raise _unreadable("the JSON is nested too deeply", path) from None
     except (OSError, ValueError) as error:
-        raise InputError(f"unreadable: {error}", where=str(path), fix="Copy the model again.") from None
+        raise _unreadable(f"the file is not readable JSON: {error}", path) from None
     if not isinstance(value, dict):
-        raise InputError("is not a JSON object", where=str(path), fix="Copy the model again.")
+        raise _unreadable("the file does not hold a JSON object", path)
     return value
 
 
+def _unreadable(what: str, path: Path) -> InputError:
+    return InputError(what, where=str(path), fix="Copy the model again.", code="E-CONVERT-UNREADABLE")
+
+
 def _no_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose keys are all different: of two with one name, which one counts is anybody's guess."""
+    """Builds a JSON object, and raises ValueError where a key occurs twice: readers disagree about which one counts."""
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
         double = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"key {double!r} stands twice")
+        raise ValueError(f"the key {double!r} occurs twice")
     return found
 
 
 def read_index(path: Path) -> dict[str, str]:
-    """File names by tensor, of an index of shards.
+    """Reads the index of a sharded model: the name of the file for each tensor.
 
     Raises:
-      InputError: it has no such map, or names a file outside its directory.
+      InputError: the index has no such map, or names a file outside its directory.
     """
     home = read_json(path).get("weight_map")
     if not isinstance(home, dict) or not home or not all(isinstance(file, str) for file in home.values()):
-        raise InputError("has no weight_map", where=str(path), fix="Give an index that is whole.")
+        raise InputError(
+            "the index has no weight_map that names a file for each tensor",
+            where=str(path),
+            fix="Copy the model again.",
+            code="E-CONVERT-INDEX",
+        )
     for file in home.values():
         if Path(file).name != file or file in ("", "..") or "\\" in file or "\0" in file:
-            raise InputError(f"names a file elsewhere: {file!r}", where=str(path), fix="Check it.")
+            raise InputError(
+                f"the index names a file outside its directory: {file!r}",
+                where=str(path),
+                fix="Copy the model again from its publisher.",
+                code="E-CONVERT-OUTSIDE",
+            )
     return home
 
 
 def of_shards(
     directory: Path, index: str, home: Mapping[str, str], opened: Callable[[Path], Mapping[str, Tensor]]
 ) -> dict[str, Tensor]:
-    """The tensors of all shards of an index, which names each of them, and each where it is.
+    """Returns the tensors of all shards, and checks that index and shards agree about every one of them.
 
     Args:
-      directory: of the shards.
-      index: the index's name, for errors.
-      home: file names by tensor (`read_index`).
-      opened: the tensors of one file.
+      directory: the directory of the shards.
+      index: the file name of the index, for error messages.
+      home: the file name for each tensor, from `read_index`.
+      opened: opens one file, and returns its tensors.
 
     Raises:
-      InputError: a shard has a tensor that the index does not name there, or lacks one that it does.
+      InputError: a shard has a tensor that the index places elsewhere, or lacks a tensor that the index places there.
     """
     tensors: dict[str, Tensor] = {}
     for file in sorted(set(home.values())):
         for name, tensor in opened(directory / file).items():
             if home.get(name) != file:
                 raise InputError(
-                    f"tensor {name!r} is in {file}, which {index} does not say",
+                    f"the tensor {name!r} is in {file}, but {index} does not place it there",
                     where=str(directory),
                     fix="Copy the model again.",
+                    code="E-CONVERT-INDEX",
                 )
             tensors[name] = tensor
     missing = sorted(home.keys() - tensors.keys())
     if missing:
         raise InputError(
-            f"tensor {missing[0]!r} is not in {home[missing[0]]}", where=str(directory), fix="Copy the model again."
+            f"the tensor {missing[0]!r} is not in {home[missing[0]]}, where {index} places it",
+            where=str(directory),
+            fix="Copy the model again.",
+            code="E-CONVERT-INDEX",
         )
     return tensors

@@ -1,12 +1,12 @@
-"""TensorFlow's checkpoints of version 2 ("tensor bundles"), read without TensorFlow; docs/decisions/0012.
+"""Reads TensorFlow's checkpoints of version 2 ("tensor bundles") without TensorFlow; see docs/decisions/0012.
 
-PREFIX.index is a sorted string table (tensorflow/core/lib/io/format.cc, LevelDB's): a footer finds a block of handles,
-these find blocks of prefix-compressed keys, and each block has a checksum. Its values are protocol buffers
-(tensorflow/core/protobuf/tensor_bundle.proto): at key "" the number of data files, at every other key a variable's
-type, shape, file, offset, size and checksum. PREFIX.data-00000-of-00001 has the numbers.
+PREFIX.index is a sorted string table in LevelDB's format (tensorflow/core/lib/io/format.cc). Its footer points to a
+block of handles, the handles point to blocks of prefix-compressed keys, and each block has a checksum. The values are
+protocol buffers (tensorflow/core/protobuf/tensor_bundle.proto). The key "" has the number of data files; every other
+key has a variable's type, shape, file, offset, size and checksum. PREFIX.data-00000-of-00001 has the numbers.
 
-A file is believed in nothing that its checksums and sizes do not bear out, and what is asked of memory and time grows
-with the length of the files alone.
+The reader trusts a file only as far as checksums and sizes confirm it. Memory and time grow with the length of the
+files, never with a number that a file contains.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from jaxbert.convert.tensors import Array, Shape, Tensor, np_dtype
 from jaxbert.errors import InputError
 
 INDEX = ".index"
-# Bytes: of the footer, of a block's type and checksum behind it; the number at the end of every table.
+# Bytes of the footer; bytes of the type and checksum after a block; the magic number at the end of every table.
 _FOOTER, _TRAILER, _MAGIC = 48, 5, 0xDB4775248B80FB57
-# Of BERT-large with its optimizer: 1,200 variables, 100 kB. What is so much longer is no such file.
+# Limits far above real files: BERT-large with its optimizer has 1,200 variables and an index of 100 kB.
 _LONGEST_INDEX, _LONGEST_KEY, _LONGEST_VALUE, _MOST = 2**24, 1024, 2**16, 20_000
 _MOST_AXES, _MOST_NUMBERS = 8, 2**48
-# What is read at once.
+# The number of bytes that are read at once.
 _CHUNK = 2**26
 
-# tensorflow/core/framework/types.proto; the rest are of no numbers, or of no model's.
+# From tensorflow/core/framework/types.proto. The other types are not numbers, or no model uses them.
 _TYPES = {
     **{1: "float32", 2: "float64", 14: "bfloat16", 19: "float16", 10: "bool"},
     **{6: "int8", 5: "int16", 3: "int32", 9: "int64", 4: "uint8", 17: "uint16", 22: "uint32", 23: "uint64"},
 }
-# Names of fields of BundleHeaderProto and BundleEntryProto.
+# The numbers of the fields of BundleHeaderProto and BundleEntryProto.
 _SHARDS, _ENDIAN = 1, 2
 _TYPE, _SHAPE, _SHARD, _OFFSET, _SIZE, _CRC, _SLICES = range(1, 8)
 _OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"
@@ -48,11 +48,11 @@ Fields = dict[int, list[int | bytes]]
 
 
 class _Damaged(ValueError):
-    """What is wrong; where is known elsewhere."""
+    """The file is damaged. `open_bundle` adds its name."""
 
 
 def is_table(path: Path) -> bool:
-    """Whether a file ends as a sorted string table does: an index, or a whole checkpoint of version 1."""
+    """Says whether a file ends like a sorted string table: an index, or a whole checkpoint of version 1."""
     try:
         if not path.is_file() or path.stat().st_size < _FOOTER:
             return False
@@ -64,106 +64,132 @@ def is_table(path: Path) -> bool:
 
 
 def open_bundle(prefix: Path, stack: ExitStack) -> dict[str, Tensor]:
-    """The variables of a checkpoint by name, each read from disk when it is asked for, and its checksum compared.
+    """Opens the variables of a checkpoint by name. Each is read from disk, and its checksum compared, on request.
 
     Args:
-      prefix: what the names of its files begin with, as in `model.ckpt-1000`.
-      stack: not needed here: no file is kept open.
+      prefix: the beginning of the names of its files, such as `model.ckpt-1000`.
+      stack: not used, because no file stays open.
 
     Raises:
-      InputError: a file is missing, damaged or of another format. From a tensor's `read`: its numbers are damaged.
+      InputError: a file is missing, damaged or in another format. A tensor's `read` raises it where its numbers are
+        damaged.
     """
     index = prefix.with_name(prefix.name + INDEX)
     if not index.exists() and is_table(prefix):
         raise InputError(
-            "is a checkpoint of TensorFlow's version 1, of one file",
+            "the file is a checkpoint in TensorFlow's version 1, which is not supported",
             where=str(prefix),
-            fix="Open it where TensorFlow is, and save it again: tf.compat.v1.train.Saver writes version 2.",
+            fix="Open it with TensorFlow and save it again: tf.compat.v1.train.Saver writes version 2.",
+            code="E-CONVERT-TF-FORMAT",
         )
     try:
         if not index.is_file():  # opening a pipe would wait for ever
             raise FileNotFoundError
         if index.stat().st_size > _LONGEST_INDEX:
-            raise _Damaged("too long for an index")
+            raise _Damaged("the index is too long")
         return _tensors(prefix, dict(_table(index.read_bytes())))
     except FileNotFoundError:
-        raise InputError("is missing", where=str(index), fix=_AGAIN) from None
+        raise InputError("the file is missing", where=str(index), fix=_AGAIN, code="E-CONVERT-MISSING") from None
     except (OSError, _Damaged) as error:
-        raise InputError(f"unusable checkpoint: {error}", where=str(index), fix=_AGAIN) from None
+        raise InputError(
+            f"the checkpoint is damaged: {error}", where=str(index), fix=_AGAIN, code="E-CONVERT-DAMAGED"
+        ) from None
 
 
 def _tensors(prefix: Path, entries: dict[bytes, bytes]) -> dict[str, Tensor]:
-    """The variables of an index whose blocks are sound."""
+    """Returns the variables of an index whose blocks have the right checksums."""
     if b"" not in entries:
-        raise _Damaged("it has no header")
+        raise _Damaged("the index has no header")
     header = _fields(entries.pop(b""))
     shards = _number(header, _SHARDS)
     if shards < 1 or shards > 99_999:
-        raise _Damaged(f"its header says that there are {shards} data files")
+        raise _Damaged(f"the header says that there are {shards} data files")
     if _number(header, _ENDIAN):
         raise InputError(
-            "its numbers are of a big-endian machine",
+            "a big-endian machine wrote the numbers, which is not supported",
             where=str(prefix.with_name(prefix.name + INDEX)),
-            fix="Save it again on another.",
+            fix="Save the checkpoint again on a little-endian machine.",
+            code="E-CONVERT-TF-FORMAT",
         )
     tensors, sizes = {}, dict[Path, int]()
-    # Keys that begin with 0 are of slices, whose whole has a key of its own.
+    # Keys that begin with 0 belong to slices. The sliced variable has another key.
     names = {_text(key): entry for key, entry in entries.items() if not key.startswith(b"\0")}
     if _OBJECTS in names:
         raise InputError(
-            "is a checkpoint of TensorFlow 2's objects, whose names are those of its program's attributes",
+            "the file is a checkpoint of TensorFlow 2's objects, whose names belong to one program",
             where=str(prefix),
-            fix="Give the model's TF1 checkpoint, or have transformers 4 make a Hugging Face directory of it "
+            fix="Give the model's TF1 checkpoint, or convert it to a Hugging Face directory with transformers 4 "
             "(convert_bert_original_tf2_checkpoint_to_pytorch.py).",
+            code="E-CONVERT-TF-FORMAT",
         )
     for name, entry in names.items():
         try:
             tensors[name] = _tensor(prefix, name, _fields(entry), shards, sizes)
         except _Damaged as error:
-            raise _Damaged(f"variable {name!r} {error}") from None
+            raise _Damaged(f"the variable {name!r} {error}") from None
     if not tensors:
-        raise _Damaged("it has no variables")
+        raise _Damaged("the index has no variables")
     return tensors
 
 
 def _tensor(prefix: Path, name: str, entry: Fields, shards: int, sizes: dict[Path, int]) -> Tensor:
-    """One variable; its file is there and long enough. `sizes` are those of the files seen so far."""
+    """Returns one variable, after checking that its data file exists and is long enough.
+
+    Args:
+      prefix: of the checkpoint.
+      name: of the variable.
+      entry: its entry in the index.
+      shards: the number of data files.
+      sizes: the sizes of the data files seen so far; this function adds to them.
+    """
     if _SLICES in entry:
         raise InputError(
-            f"variable {name!r} is in slices (partitioned)",
+            f"the variable {name!r} is partitioned into slices, which is not supported",
             where=str(prefix),
-            fix="Open it where TensorFlow is, and save it again without partitions.",
+            fix="Open the checkpoint with TensorFlow and save it again without partitions.",
+            code="E-CONVERT-TF-FORMAT",
         )
     kind, shape = _number(entry, _TYPE), _shape(entry)
     if kind not in _TYPES:
         raise InputError(
-            f"variable {name!r} is of TensorFlow's type {kind}, which is none of numbers",
+            f"the variable {name!r} has TensorFlow's type {kind}, which is not a type of numbers",
             where=str(prefix),
-            fix="Save the checkpoint again with the model's variables alone.",
+            fix="Save the checkpoint again with only the model's variables.",
+            code="E-CONVERT-TF-FORMAT",
         )
     shard, offset, size = (_number(entry, field) for field in (_SHARD, _OFFSET, _SIZE))
     dtype = np_dtype(_TYPES[kind])
     if size != prod(shape) * dtype.itemsize:
-        raise _Damaged(f"of {_TYPES[kind]} and shape {list(shape)} has {size} bytes")
+        raise _Damaged(f"has {size} bytes, which do not fit {_TYPES[kind]} and shape {list(shape)}")
     if shard >= shards:
-        raise _Damaged(f"is in data file {shard} of {shards}")
+        raise _Damaged(f"is in data file {shard}, but there are only {shards}")
     path = prefix.with_name(f"{prefix.name}.data-{shard:05d}-of-{shards:05d}")
     if path not in sizes:
         if not path.is_file():
-            raise InputError(f"is missing, and has variable {name!r}", where=str(path), fix=_AGAIN)
+            raise InputError(
+                f"the file is missing, and it holds the variable {name!r}",
+                where=str(path),
+                fix=_AGAIN,
+                code="E-CONVERT-MISSING",
+            )
         sizes[path] = path.stat().st_size
     if offset + size > sizes[path]:
-        raise InputError(f"is cut short: it ends before variable {name!r} does", where=str(path), fix=_AGAIN)
+        raise InputError(
+            f"the file is cut short: it ends before the variable {name!r} does",
+            where=str(path),
+            fix=_AGAIN,
+            code="E-CONVERT-DAMAGED",
+        )
     crc = _number(entry, _CRC)
     return Tensor(shape, _TYPES[kind], lambda: _read(path, name, offset, size, crc).view(dtype).reshape(shape))
 
 
 def _read(path: Path, name: str, offset: int, size: int, crc: int) -> Array:
-    """A variable's bytes, which are what was written."""
+    """Reads a variable's bytes, and compares their checksum."""
     whole, found = np.empty(size, np.uint8), 0
     try:
         if not path.is_file():
-            raise FileNotFoundError(2, "is no longer there")
+            raise FileNotFoundError(2, "the file no longer exists")
         with path.open("rb") as file:
             file.seek(offset)
             for start in range(0, size, _CHUNK):
@@ -171,20 +197,30 @@ def _read(path: Path, name: str, offset: int, size: int, crc: int) -> Array:
                 found = google_crc32c.extend(found, part)
                 whole[start : start + len(part)] = np.frombuffer(part, np.uint8)
     except OSError as error:
-        raise InputError(f"variable {name!r} is unreadable: {error.strerror}", where=str(path), fix=_AGAIN) from None
+        raise InputError(
+            f"the variable {name!r} is unreadable: {error.strerror}",
+            where=str(path),
+            fix=_AGAIN,
+            code="E-CONVERT-DAMAGED",
+        ) from None
     if _masked(found) != crc:
-        raise InputError(f"variable {name!r} is damaged: its checksum differs", where=str(path), fix=_AGAIN)
+        raise InputError(
+            f"the variable {name!r} is damaged: its checksum differs",
+            where=str(path),
+            fix=_AGAIN,
+            code="E-CONVERT-DAMAGED",
+        )
     return whole
 
 
 def _shape(entry: Fields) -> Shape:
-    """TensorShapeProto: field 2 an axis, whose field 1 is its length; field 3 says that nothing is known."""
+    """Reads a TensorShapeProto. Field 2 is an axis with its length in field 1; field 3 means an unknown shape."""
     shape = _fields(_message(entry, _SHAPE))
     axes = shape.get(2, [])
     if 3 in shape or len(axes) > _MOST_AXES:
-        raise _Damaged("is of no shape that a weight has")
+        raise _Damaged("has no shape that a weight can have")
     lengths = tuple(_number(_fields(_bytes(axis)), 1) for axis in axes)
-    # A negative length is one near 2^64 here; and an axis of 0 hides no others from numpy.
+    # A negative length appears here as a number near 2^64. numpy refuses such an axis even beside one of length 0.
     if prod(max(length, 1) for length in lengths) > _MOST_NUMBERS:
         raise _Damaged(f"has shape {list(lengths)}")
     return lengths
@@ -194,11 +230,11 @@ def _text(key: bytes) -> str:
     try:
         return key.decode("utf-8")
     except UnicodeDecodeError:
-        raise _Damaged(f"a variable's name is no text ({key[:40]!r})") from None
+        raise _Damaged(f"a variable's name is not text ({key[:40]!r})") from None
 
 
 def _masked(crc: int) -> int:
-    """A checksum as it is kept (tensorflow/core/lib/hash/crc32c.h)."""
+    """Masks a checksum, as TensorFlow stores it (tensorflow/core/lib/hash/crc32c.h)."""
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
@@ -207,13 +243,13 @@ def _masked(crc: int) -> int:
 
 
 def _table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values, in order."""
+    """Yields keys and values in order."""
     if len(data) < _FOOTER or data[-8:] != struct.pack("<Q", _MAGIC):
-        raise _Damaged("it is no index of TensorFlow's, or cut short")
+        raise _Damaged("it is not an index of TensorFlow, or it is cut short")
     body, footer = data[:-_FOOTER], data[-_FOOTER:]
     meta, at = _handle(footer, 0)
     handles, _ = _handle(footer, at)
-    list(_block(body, *meta))  # TensorFlow puts nothing there; looked at for its checksum
+    list(_block(body, *meta))  # TensorFlow leaves this block empty; reading it compares its checksum
     count, last, end = 0, None, 0
     for _, value in _block(body, *handles):
         (start, size), _ = _handle(value, 0)
@@ -223,7 +259,7 @@ def _table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         for key, entry in _block(body, start, size):
             count += 1
             if count > _MOST or len(key) > _LONGEST_KEY or len(entry) > _LONGEST_VALUE:
-                raise _Damaged("it has more than a model's variables")
+                raise _Damaged("it has more or longer entries than any model")
             if last is not None and key <= last:
                 raise _Damaged("its keys are out of order")
             yield key, entry
@@ -231,14 +267,14 @@ def _table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _handle(data: bytes, at: int) -> tuple[tuple[int, int], int]:
-    """(offset and size of a block, where the handle ends)."""
+    """Returns ((offset, size) of a block, the position after the handle)."""
     offset, at = _varint(data, at)
     size, at = _varint(data, at)
     return (offset, size), at
 
 
 def _block(body: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values of a block: entries, then where keys stand whole (for a search, not needed here)."""
+    """Yields the keys and values of a block. After its entries comes an index for searches, which is not needed."""
     end = offset + size
     if size < 4 or end + _TRAILER > len(body):
         raise _Damaged("a block reaches beyond its end")
@@ -246,7 +282,7 @@ def _block(body: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]
     if _masked(google_crc32c.value(body[offset : end + 1])) != crc:
         raise _Damaged("a block is damaged: its checksum differs")
     if body[end] != 0:
-        raise _Damaged("its blocks are compressed, which TensorFlow's own never are")
+        raise _Damaged("its blocks are compressed, and TensorFlow never writes such blocks")
     block = body[offset:end]
     (restarts,) = struct.unpack_from("<I", block, size - 4)
     limit = size - 4 - 4 * restarts
@@ -269,7 +305,7 @@ def _block(body: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """(number below 2^64, where it ends)."""
+    """Returns (a number below 2^64, the position after it)."""
     value = 0
     for byte in range(10):
         if at + byte >= len(data):
@@ -281,7 +317,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _fields(data: bytes) -> Fields:
-    """The values of a message by field, in order: numbers, and bytes of whatever they hold."""
+    """Returns the values of a message by field number, in order: numbers, or bytes of a nested value."""
     fields: Fields = {}
     at = 0
     while at < len(data):
@@ -296,7 +332,7 @@ def _fields(data: bytes) -> Fields:
         elif wire in (1, 5):
             size = 8 if wire == 1 else 4
         else:
-            raise _Damaged("an entry is no protocol buffer")
+            raise _Damaged("an entry is not a protocol buffer")
         if at + size > len(data):
             raise _Damaged("an entry is cut short")
         part, at = data[at : at + size], at + size
@@ -305,10 +341,10 @@ def _fields(data: bytes) -> Fields:
 
 
 def _number(fields: Fields, field: int) -> int:
-    """The last of a field; 0 where there is none, as the format has it."""
+    """Returns the last number of a field; 0 where there is none, which is the format's default."""
     value = fields.get(field, [0])[-1]
     if not isinstance(value, int):
-        raise _Damaged("has text where a number is due")
+        raise _Damaged("has text in place of a number")
     return value
 
 
@@ -318,5 +354,5 @@ def _message(fields: Fields, field: int) -> bytes:
 
 def _bytes(value: int | bytes) -> bytes:
     if not isinstance(value, bytes):
-        raise _Damaged("has a number where a message is due")
+        raise _Damaged("has a number in place of a message")
     return value

@@ -1,4 +1,4 @@
-"""TensorBoard event files."""
+"""TensorBoard event files: the curves of a run for TensorBoard. metrics.jsonl has the same figures in full."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from typing import Any
 
 from jaxbert.observe.lines import plain
 
-_BOARD_FLUSH_S = 20.0
+# Seconds between two flushes to the file.
+FLUSH_S = 20.0
 
 
 class Board:
-    """TensorBoard event files, scalars only; does nothing when switched off.
+    """Writes scalars to a TensorBoard event file.
 
-    Written by the calling thread: tensorboardX's own writer has a thread behind a queue, and where the disk is full
-    that thread dies, the queue fills, and the run hangs.
+    The calling thread writes. The writer of tensorboardX would write in another thread behind a queue: on a full
+    disk that thread dies, the queue fills up, and the run hangs.
 
     Args:
-      path: the directory; made when the first scalar comes.
-      enabled: off costs nothing, not even the import.
-      step: a resumed run's restored step: what an earlier process wrote after it is hidden.
+      path: the directory of the event files. The first scalar makes it.
+      enabled: False writes nothing, and does not even import tensorboardX.
+      step: the restored step of a resumed run. TensorBoard then hides what an earlier process wrote after it.
     """
 
     def __init__(self, path: Path, *, enabled: bool = True, step: int = 0):
@@ -33,10 +34,10 @@ class Board:
         self._flush_at = 0.0
 
     def scalars(self, step: int, values: Mapping[str, Any]) -> None:
-        """Writes the numbers among `values`; nested mappings join their keys by a slash.
+        """Writes the numbers among `values`. The keys of nested mappings are joined by a slash.
 
         Raises:
-          OSError: for example a full disk.
+          OSError: the file cannot be written, for example on a full disk.
         """
         if not self._enabled:
             return
@@ -48,10 +49,10 @@ class Board:
             self._event(step=step, summary=scalar(name, value))
         if time.monotonic() >= self._flush_at:
             self._writer.flush()
-            self._flush_at = time.monotonic() + _BOARD_FLUSH_S
+            self._flush_at = time.monotonic() + FLUSH_S
 
     def close(self) -> None:
-        """Flushes and closes; what a full disk does not take is left out, metrics.jsonl has it all."""
+        """Flushes and closes the file. On a full disk the last figures are missing here; metrics.jsonl has them."""
         if self._writer is not None:
             for end in (self._writer.flush, self._writer.close):
                 with suppress(OSError):
@@ -63,7 +64,7 @@ class Board:
         from tensorboardX.record_writer import RecordWriter
 
         self._path.mkdir(parents=True, exist_ok=True)
-        # TensorBoard reads the files in the order of their names; the process tells two of one second apart.
+        # TensorBoard reads files in the order of their names. The process id separates two files of the same second.
         name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
         self._writer = RecordWriter(str(self._path / name))
         self._event(file_version="brain.Event:2")

@@ -1,4 +1,4 @@
-"""`jaxbert doctor`: versions, devices, memory, disk; what works on this machine, and what to do about the rest."""
+"""`jaxbert doctor`: examines versions, devices, memory and disk, and says how to repair what does not work."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from jaxbert.core.machine import cores
 
 State = Literal["works", "absent", "broken"]
 
-# What the system cannot do without, by module name; versions are those of the distributions.
+# Every package that jaxbert cannot do without: name of the module -> name of the distribution, which has the version.
 NEEDED = {
     "jax": "jax",
     "jaxlib": "jaxlib",
@@ -52,7 +52,7 @@ NEEDED = {
 }
 _BACKEND_SECONDS = 120
 
-# Runs in a process of its own: a backend that hangs (a TPU that another process holds) or dies must not take us along.
+# Runs in another process, because a backend may die, or hang on a TPU that another process holds.
 _BACKEND = """
 import json, jax, jax.numpy as jnp
 x = jax.jit(lambda x: (x @ x).sum())(jnp.ones((64, 64)))
@@ -76,10 +76,10 @@ class Finding:
     """One line of the doctor.
 
     Attributes:
-      name: what was looked at.
-      state: `works`; `absent` (an option this machine does not have); `broken` (something needed does not work).
-      says: what was found.
-      advice: what to do about it; empty where nothing need be done.
+      name: the thing that was examined.
+      state: `works`; `absent` (this machine lacks something optional); `broken` (something needed does not work).
+      says: the result.
+      advice: what the user can do; empty where there is nothing to do.
     """
 
     name: str
@@ -89,7 +89,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Looks at everything, in the order in which it is shown."""
+    """Examines everything, in the order in which it is shown."""
     steps: list[Callable[[], Iterable[Finding]]] = [
         _python,
         _packages,
@@ -104,7 +104,7 @@ def examine() -> list[Finding]:
 
 
 def lines(findings: list[Finding]) -> list[str]:
-    """The findings as text: state, name, what was found, and the advice under it."""
+    """Returns the findings as lines of text: state, name and result, and below them the advice."""
     width = max(len(finding.name) for finding in findings)
     signs = {"works": "ok", "absent": "--", "broken": "!!"}
     text = []
@@ -114,7 +114,7 @@ def lines(findings: list[Finding]) -> list[str]:
             text.append(f"{'':{width + 6}}> {finding.advice}")
     broken = sum(finding.state == "broken" for finding in findings)
     text.append(
-        "Something needed is broken." if broken else "Everything needed works. (--: an option that is not here)"
+        "Something needed is broken." if broken else "Everything needed works. (--: optional, and not on this machine)"
     )
     return text
 
@@ -124,7 +124,7 @@ def _python() -> Iterable[Finding]:
     says = f"{version} on {platform.system()} {platform.machine()}, {cores()} cores"
     good = sys.version_info >= (3, 11)
     yield Finding("python", "works" if good else "broken", says, "" if good else "Install Python 3.11 or later.")
-    yield Finding("jaxbert", "works", f"{_version('jaxbert') or 'not installed'}, from {Path(__file__).parent}")
+    yield Finding("jaxbert", "works", f"{_version('jaxbert') or 'not installed'}, from {Path(__file__).parent.parent}")
 
 
 def _version(distribution: str) -> str | None:
@@ -138,7 +138,7 @@ def _packages() -> Iterable[Finding]:
     good, wrong = [], []
     for module, distribution in NEEDED.items():
         if module.partition(".")[0] in ("jax", "jaxlib", "flax", "optax", "orbax", "tensorflow_datasets"):
-            # Heavy, and tried in processes of their own below: here it is enough that they are installed.
+            # These are slow to import, and other processes try them below. Here it is enough that they are installed.
             problem = None if importlib.util.find_spec(module.partition(".")[0]) else "not installed"
         else:
             problem = _import_problem(module)
@@ -154,13 +154,13 @@ def _import_problem(module: str) -> str | None:
     try:
         importlib.import_module(module)
     except Exception as error:
-        # Whatever an import can end with is exactly what is to be shown.
+        # An import can raise any exception, and the doctor must show it.
         return f"{type(error).__name__}: {error}".splitlines()[0]
     return None
 
 
 def _requirement(distribution: str) -> str:
-    """The range that jaxbert asks for; the bare name where it is not installed as a package."""
+    """Returns the version range that jaxbert requires; the bare name where jaxbert is not installed as a package."""
     try:
         for requirement in importlib.metadata.requires("jaxbert") or []:
             name = requirement.partition(";")[0].strip()
@@ -172,7 +172,7 @@ def _requirement(distribution: str) -> str:
 
 
 def _run(program: str) -> tuple[str, str]:
-    """(last line of stdout, '') of a Python program, or ('', why not)."""
+    """Runs a Python program. Returns (the last line of its stdout, ""), or ("", the reason why it failed)."""
     try:
         done = subprocess.run(
             [sys.executable, "-c", program], capture_output=True, text=True, timeout=_BACKEND_SECONDS, check=False
@@ -191,23 +191,21 @@ def _devices() -> Iterable[Finding]:
     if problem:
         advice = "Unset JAX_PLATFORMS, or set JAX_PLATFORMS=cpu to leave accelerators out."
         if "no answer" in problem or "in use" in problem.lower():
-            advice = "Another process may hold the device: end it. " + advice
+            advice = "Another process may be using the device: end it. " + advice
         yield Finding("devices", "broken", problem, advice)
         return
     found = json.loads(answer)
     limit = f", {found['limit'] / 2**30:.1f} GiB each" if found["limit"] else ""
     says = f"{found['count']} x {found['kind']} ({found['backend']}{limit}), jax {jax_version}"
     if not found["right"]:
-        yield Finding(
-            "devices", "broken", f"{says}: a product of ones is wrong", "The device or its driver is at fault."
-        )
+        yield Finding("devices", "broken", f"{says}: a product of ones is wrong", "Repair the device or its driver.")
         return
     yield Finding("devices", "works", says)
     yield from _accelerators(found["backend"], jax_version or "")
 
 
 def _accelerators(backend: str, jax_version: str) -> Iterable[Finding]:
-    """What stands in the way of an accelerator that is here and unused."""
+    """Finds accelerators on this machine that jax does not use, and says how to change that."""
     nvidia = Path("/proc/driver/nvidia/version").exists()
     tpu = any(Path("/dev").glob("accel*")) or os.environ.get("TPU_NAME") or os.environ.get("TPU_WORKER_ID")
     libtpu = _version("libtpu")
@@ -217,7 +215,7 @@ def _accelerators(backend: str, jax_version: str) -> Iterable[Finding]:
         yield Finding("tpu", "works" if backend == "tpu" else "absent", says, fits if tpu else "")
     else:
         advice = f"To plan with the TPU's compiler (jaxbert plan): pip install 'jax[tpu]=={jax_version}'"
-        yield Finding("tpu", "absent", "no TPU here, and no libtpu", advice)
+        yield Finding("tpu", "absent", "no TPU here, and libtpu is not installed", advice)
     if nvidia:
         advice = (
             ""
@@ -234,7 +232,7 @@ def _tensorflow_datasets() -> Iterable[Finding]:
     if problem:
         yield Finding("tfds", "broken", problem, f"Run: pip install '{_requirement('tensorflow-datasets')}'")
     elif answer == "True":
-        yield Finding("tfds", "works", "loads TensorFlow, which is installed here; it is not needed")
+        yield Finding("tfds", "works", "loads TensorFlow, which is installed here but not needed")
     else:
         yield Finding("tfds", "works", "opens datasets without TensorFlow")
 
@@ -247,7 +245,9 @@ def _memory() -> Iterable[Finding]:
     memory = psutil.virtual_memory()
     says = f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free"
     low = memory.available < 2 * 2**30
-    yield Finding("memory", "works", says, "Less than 2 GiB: take few --workers and small batches." if low else "")
+    yield Finding(
+        "memory", "works", says, "Less than 2 GiB is free: use few --workers and small batches." if low else ""
+    )
 
 
 def _disk() -> Iterable[Finding]:
@@ -258,11 +258,13 @@ def _disk() -> Iterable[Finding]:
                 pass
         except OSError as error:
             advice = (
-                "Work in a directory you may write in." if name == "disk, here" else "Set TMPDIR to such a directory."
+                "Change to a directory where you may write."
+                if name == "disk, here"
+                else "Set TMPDIR to a directory where you may write."
             )
             yield Finding(name, "absent", f"{path} cannot be written: {error.strerror}", advice)
             continue
-        advice = "Less than 5 GiB: checkpoints of a large model need more." if free < 5 * 2**30 else ""
+        advice = "Less than 5 GiB is free: checkpoints of a large model need more." if free < 5 * 2**30 else ""
         yield Finding(name, "works", f"{free / 2**30:.1f} GiB free in {path}", advice)
 
 
@@ -277,8 +279,8 @@ def _meters() -> Iterable[Finding]:
         yield Finding(
             "energy, CPU",
             "absent",
-            "RAPL counters are there, but only root may read them",
-            f"Run: sudo chmod -R a+r /sys/class/powercap/*/energy_uj (until the next start). Or: {estimate}",
+            "RAPL counters exist, but only root may read them",
+            f"Run: sudo chmod -R a+r /sys/class/powercap/*/energy_uj (until the machine restarts). Or: {estimate}",
         )
     except (OSError, ValueError):
         yield Finding("energy, CPU", "absent", "no RAPL counters (usual in virtual machines)", estimate)
@@ -293,12 +295,14 @@ def _extras() -> Iterable[Finding]:
     for name, module, what in (
         ("extra hf", "datasets", "the source hf:NAME#column"),
         ("extra hf, models", "huggingface_hub", "models by name, hf:NAME"),
-        ("extra gcs", "gcsfs", "rows in a bucket, --data gs://BUCKET/ROWS"),
-        ("extra beam", "apache_beam", "prepare and rows on many machines, --beam; in an environment of its own"),
+        ("extra gcs", "gcsfs", "rows and workdirs in a bucket, gs://BUCKET/..."),
+        ("extra beam", "apache_beam", "prepare and rows on many machines, --beam; in a separate environment"),
     ):
         extra = name.split(",")[0].split()[1]
         if importlib.util.find_spec(module) is None:
-            advice = f"Only for {what}: pip install 'jaxbert[{extra}]' (in a checkout: pip install -e '.[{extra}]')"
+            advice = (
+                f"Needed only for {what}: pip install 'jaxbert[{extra}]' (in a checkout: pip install -e '.[{extra}]')"
+            )
             yield Finding(name, "absent", f"{module} is not installed", advice)
         else:
             yield Finding(name, "works", f"{module} {_version(module.replace('_', '-'))}")

@@ -1,4 +1,7 @@
-"""Joules, from the machine's own counters or from assumed watts."""
+"""Meters for energy in joules: the counters of the machine, or an estimate from assumed watts.
+
+`energy_meter` chooses the meter for a run. Each process measures its own machine only.
+"""
 
 from __future__ import annotations
 
@@ -11,24 +14,32 @@ from typing import Any, Protocol
 
 
 class EnergyMeter(Protocol):
-    """A running count of joules. `source` says how it is known: "rapl", "nvml", both joined by "+", or "estimated"."""
+    """A running count of joules.
+
+    Attributes:
+      source: the origin of the figure: "rapl", "nvml", both joined by "+", or "estimated".
+    """
 
     source: str
 
     def joules(self) -> float:
-        """Since the meter was made; never falls."""
+        """Returns the joules since the meter was made. The value never falls."""
         ...
 
 
 class Rapl:
-    """CPU packages and memory of this machine, through Linux powercap (Documentation/power/powercap/powercap.rst)."""
+    """Counts the CPU packages and the memory of this machine (Linux Documentation/power/powercap/powercap.rst).
+
+    Raises:
+      PermissionError: the counters exist, but only root may read them. Many machines are set up this way.
+      OSError: the machine has no such counters.
+    """
 
     source = "rapl"
 
     def __init__(self, root: Path = Path("/sys/class/powercap")):
-        # Packages are the top zones; `dram` lies below a package and is not part of it. `psys` would count both again.
+        # A `package` does not include its `dram`, so both are counted. `psys` includes both, so it is left out.
         zones = [zone for zone in sorted(root.glob("*-rapl:*")) if _zone_name(zone).startswith(("package", "dram"))]
-        # The counters are there but only root may read them on many machines: that is a PermissionError here.
         self._zones = [(zone / "energy_uj", int((zone / "max_energy_range_uj").read_text())) for zone in zones]
         self._last = [_read_int(path) for path, _ in self._zones]
         if not self._zones:
@@ -36,7 +47,7 @@ class Rapl:
         self._total = 0.0
 
     def joules(self) -> float:
-        """See `EnergyMeter`. A counter wraps at its range, so this must be called more often than that (minutes)."""
+        """See `EnergyMeter`. Call this every few minutes, because a counter starts again at 0 after its full range."""
         for index, (path, span) in enumerate(self._zones):
             now = _read_int(path)
             self._total += ((now - self._last[index]) % (span + 1)) / 1e6
@@ -56,7 +67,11 @@ def _read_int(path: Path) -> int:
 
 
 class Nvml:
-    """The NVIDIA GPUs this process may see, through the driver's own counter (nvmlDeviceGetTotalEnergyConsumption)."""
+    """Counts the NVIDIA GPUs that this process may see, by the driver's nvmlDeviceGetTotalEnergyConsumption.
+
+    Raises:
+      OSError: there is no NVIDIA driver, no GPU, or no counter.
+    """
 
     source = "nvml"
 
@@ -92,11 +107,11 @@ class Nvml:
     def _call(self, name: str, *arguments: Any) -> None:
         status = getattr(self._library, name)(*arguments)
         if status != 0:
-            raise OSError(f"{name} gave {status}")
+            raise OSError(f"{name} returned {status}")
 
 
 class Estimated:
-    """Assumed watts times seconds."""
+    """Estimates joules as assumed watts times seconds."""
 
     source = "estimated"
 
@@ -109,7 +124,7 @@ class Estimated:
 
 
 class Joined:
-    """Several meters that count different parts of one machine."""
+    """Adds up several meters that count different parts of one machine."""
 
     def __init__(self, meters: list[EnergyMeter]):
         self._meters = meters
@@ -121,14 +136,14 @@ class Joined:
 
 
 def energy_meter(platform: str, watts: float = 0.0) -> EnergyMeter | None:
-    """The best meter for a run on this process's machine.
+    """Returns the best meter for a run on this machine; None where there is none.
 
-    Counters that count the devices at work: RAPL for "cpu", NVML (and RAPL where readable) for "gpu". Elsewhere (TPUs
-    have no counter) `watts`, labelled estimated; None where that is 0.
+    A run on "cpu" takes RAPL. A run on "gpu" takes NVML, and RAPL as well where it is readable. TPUs have no counter.
+    Without a counter, the meter is an estimate from `watts`.
 
     Args:
-      platform: of the devices, as jax names it.
-      watts: assumed power of the whole machine.
+      platform: the platform of the devices, as jax names it.
+      watts: the assumed power of the whole machine in W; 0 gives no estimate.
     """
     meters: list[EnergyMeter] = []
     wanted: dict[str, list[Callable[[], EnergyMeter]]] = {"cpu": [Rapl], "gpu": [Nvml, Rapl], "cuda": [Nvml, Rapl]}
@@ -137,7 +152,7 @@ def energy_meter(platform: str, watts: float = 0.0) -> EnergyMeter | None:
             meters.append(make())
         except (OSError, ValueError, AttributeError):
             if make is Nvml:
-                break  # RAPL alone would leave the GPUs out and look like the whole.
+                break  # RAPL alone would leave out the GPUs, and would look like the whole machine.
     if meters:
         return meters[0] if len(meters) == 1 else Joined(meters)
     return Estimated(watts) if watts > 0 else None

@@ -1,4 +1,8 @@
-"""Files of one JSON object a line."""
+"""Files with one JSON object on each line: metrics.jsonl and telemetry.jsonl.
+
+`JsonLines.cut_back` is only for metrics.jsonl. It removes the lines after the restored step, because the resumed run
+writes them again with the same bytes. telemetry.jsonl keeps the lines of lost steps (see `jaxbert.observe.meter`).
+"""
 
 from __future__ import annotations
 
@@ -13,9 +17,12 @@ from jaxbert.stores.files import replacing
 
 
 class JsonLines:
-    """A file of one JSON object a line, appended to and flushed line by line.
+    """A file with one JSON object on each line. Each line is appended and flushed at once.
 
-    Numbers that JSON has no word for (nan, inf) are written as null.
+    JSON has no nan and no inf, so these numbers are written as null.
+
+    Args:
+      path: the file. Its directory is made where it does not exist.
     """
 
     def __init__(self, path: Path):
@@ -24,24 +31,24 @@ class JsonLines:
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, values: Mapping[str, Any]) -> None:
-        """Appends one line. Values: JSON types and 0-d arrays."""
+        """Appends one line. The values may be JSON types and arrays without dimensions."""
         self._file.write(json.dumps({key: plain(value) for key, value in values.items()}, allow_nan=False) + "\n")
         self._file.flush()
 
     def sync(self) -> None:
-        """Puts on disk what was written: before a checkpoint, so that its lines outlive the machine as it does."""
+        """Syncs all lines to disk. Called before each checkpoint, so that both survive a crash of the machine."""
         self._file.flush()
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Syncs to disk and closes; a second call does nothing."""
+        """Syncs the file to disk and closes it. A second call does nothing."""
         if not self._file.closed:
             self.sync()
             self._file.close()
 
     @staticmethod
     def read(path: Path) -> Iterator[dict[str, Any]]:
-        """The lines of `path` in order; nothing if there is no such file; a torn line is left out."""
+        """Yields the lines of `path` in order, without torn lines. A file that does not exist has no lines."""
         if not path.is_file():
             return
         with path.open(encoding="utf-8", errors="replace") as file:
@@ -52,9 +59,9 @@ class JsonLines:
 
     @staticmethod
     def cut_back(path: Path, step: int) -> None:
-        """Drops every line whose "step" is greater than `step`, and torn lines; the others stay byte for byte.
+        """Drops torn lines and all lines whose "step" is greater than `step`. The others keep their bytes.
 
-        Atomic: a kill leaves the old file or the new one.
+        A kill at any moment leaves either the old file or the new one.
         """
         if not path.is_file():
             return
@@ -66,7 +73,7 @@ class JsonLines:
 
 
 def _parse(line: str) -> dict[str, Any] | None:
-    """The object of one whole line; None for a torn one (a kill can leave half a line, at the end only)."""
+    """Returns the object of a line; None for a torn line. A kill can leave half a line at the end of a file."""
     if not line.endswith("\n"):
         return None
     try:
@@ -77,7 +84,7 @@ def _parse(line: str) -> dict[str, Any] | None:
 
 
 def plain(value: Any) -> Any:
-    """`value` in JSON's types; arrays of no dimensions become numbers, nan and inf None."""
+    """Converts `value` to JSON's types. Arrays without dimensions become numbers; nan and inf become None."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,16 @@
-"""The clocks of a training loop, as the lines of telemetry.jsonl."""
+"""Clocks of a training loop. Their readings are the lines of telemetry.jsonl.
+
+telemetry.jsonl has only what a clock or another meter measures. It is never cut back: hours, joules and money that were
+spent on steps that a kill lost stay spent, and goodput shows the loss. metrics.jsonl has what the run computes.
+
+MFU, model FLOP/s utilisation (Chowdhery et al. 2022, appendix B), is
+
+    (FLOPs of a row x real tokens / L) / (seconds x peak FLOP/s of the mesh)
+
+in each window between two lines. The FLOPs of a row come from the analytic formula of the model: the backward pass
+counts twice the forward pass, and recomputation does not count. Real tokens / L is the number of full rows of L tokens
+that the real tokens would fill, so padding does not count either.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +30,17 @@ from jaxbert.observe.peaks import Peak
 class Meter:
     """Collects the clocks of a training loop and makes the lines of telemetry.jsonl.
 
-    Sums (elapsed time, goodput, energy, money) go on over restarts when `carried` gives the earlier ones; rates and
-    percentiles are of the window since the last line.
+    Rates and percentiles are for the window since the last line. Sums (elapsed time, goodput, energy, money) are for
+    the whole run. They continue over restarts when `carried` has the earlier sums.
 
     Args:
-      devices: number of devices of the mesh.
-      peak: of the mesh; None leaves MFU out.
-      energy: meter of this process's machine; None leaves energy out. Other hosts of the mesh are not in it.
-      price_per_hour: of the whole mesh; 0 leaves money out.
-      currency: its name.
-      carried: from `Meter.carry`.
-      clock: seconds, for tests.
+      devices: the number of devices of the mesh.
+      peak: the peak of the mesh; None leaves out MFU.
+      energy: the meter of this process's machine; None leaves out energy. Other hosts are not counted.
+      price_per_hour: the price of the whole mesh for an hour; 0 leaves out money.
+      currency: the currency of the price.
+      carried: the earlier sums, from `Meter.carry`.
+      clock: returns seconds; tests replace it.
     """
 
     def __init__(
@@ -57,11 +69,11 @@ class Meter:
 
     @staticmethod
     def carry(path: Path, step: int) -> dict[str, float]:
-        """Sums to go on from, out of a telemetry.jsonl that is never cut back: what was spent stays spent.
+        """Reads the sums of a run's earlier processes from its telemetry.jsonl.
 
         Args:
-          path: the file.
-          step: the restored step; the useful seconds of later, lost steps do not count.
+          path: the file telemetry.jsonl.
+          step: the restored step. The useful seconds of later steps do not count, because these steps are lost.
         """
         carried: dict[str, float] = {}
         for line in JsonLines.read(path):
@@ -73,19 +85,25 @@ class Meter:
         return carried
 
     def start_phase(self, *, flops_per_row: float, length: int) -> None:
-        """Sets the batches to come: `step_flops` of one of their rows, and L."""
+        """Begins a phase.
+
+        Args:
+          flops_per_row: analytic FLOPs of one row in one step, forward and backward.
+          length: L, tokens of a row.
+        """
         self._flops_per_row, self._length = flops_per_row, length
 
     def batch_ready(self, wait_s: float) -> None:
-        """The loop waited so long for the next batch."""
+        """Adds the seconds for which the loop waited for its next batch."""
         self._wait += wait_s
 
     def step_done(self, seconds: float, real_tokens: int, padded_tokens: int) -> None:
-        """A step of the whole mesh is done.
+        """Adds one step of the whole mesh.
 
         Args:
-          seconds: one turn of the loop, the wait for the batch included; not evaluation, checkpoint and compilation.
-          real_tokens: of the global batch, padding left out.
+          seconds: the time of one turn of the loop. It includes the wait for the batch, but not evaluation,
+            checkpointing and compilation.
+          real_tokens: the tokens of the global batch without padding.
           padded_tokens: B x L.
         """
         self._seconds.append(seconds)
@@ -93,25 +111,31 @@ class Meter:
         self._padded += padded_tokens
 
     def compiled(self, seconds: float) -> None:
-        """A step that was compiled on its way took so long; kept apart from the others."""
+        """Adds the seconds of a step that included compilation. Such a step does not count as a step."""
         self._sums["compile_s"] += seconds
 
     def evaluation(self, seconds: float) -> None:
-        """An evaluation held training up for so long."""
+        """Adds the seconds for which an evaluation held up training."""
         self._sums["evaluation_s"] += seconds
 
     def checkpoint(self, seconds: float) -> None:
-        """A checkpoint held training up for so long (an asynchronous write does not)."""
+        """Adds the seconds for which a checkpoint held up training. An asynchronous write does not count."""
         self._sums["checkpoint_s"] += seconds
 
     def line(self, step: int) -> dict[str, Any]:
-        """The line of telemetry.jsonl at `step`; starts a new window.
+        """Returns the line of telemetry.jsonl at `step`, and starts a new window.
 
-        Keys: step; of the window: tokens_per_s (real), padded_tokens_per_s, mfu, step_ms {p50, p90, p99},
-        data_wait_share; since the start of the run: elapsed_s, useful_s, goodput (useful / elapsed: neither waiting for
-        data, compiling, evaluating, checkpointing nor steps lost to a kill are useful), evaluation_s, checkpoint_s,
-        compile_s, energy_joules, energy_source, money, currency; memory: host_rss_bytes, device_bytes,
-        device_peak_bytes, device_limit_bytes where the backend tells. What is not known is left out.
+        Keys for the window: tokens_per_s (real tokens), padded_tokens_per_s, mfu, peak_source, step_ms {p50, p90, p99},
+        data_wait_share.
+
+        Keys for the run since its start: elapsed_s, useful_s, goodput, evaluation_s, checkpoint_s, compile_s,
+        energy_joules, energy_source, money, currency. Goodput is useful_s / elapsed_s. Time for data, compilation,
+        evaluation, checkpoints, and steps that a kill lost is not useful.
+
+        Keys for memory now: host_rss_bytes, and where the backend reports them device_bytes, device_peak_bytes,
+        device_limit_bytes.
+
+        A key whose value is not known is left out.
         """
         seconds, wait = sum(self._seconds), self._wait
         self._useful_s += max(0.0, seconds - wait)
@@ -121,7 +145,7 @@ class Meter:
             line["tokens_per_s"] = self._real / seconds
             line["padded_tokens_per_s"] = self._padded / seconds
             if self._peak is not None and self._flops_per_row > 0:
-                # real tokens / L full rows' worth of FLOPs: the share of padding taken off.
+                # The real tokens would fill real / L rows: padding does not count.
                 done = self._flops_per_row * self._real / self._length
                 line["mfu"] = done / (seconds * self._peak.flops)
                 line["peak_source"] = self._peak.source
@@ -141,7 +165,7 @@ class Meter:
         return line
 
     def facts(self) -> dict[str, Any]:
-        """What does not change during a run, for its first line: devices, peak and its source, the MFU formula."""
+        """Returns the facts for the first line of a run: devices, the peak and its source, the MFU formula."""
         facts: dict[str, Any] = {"devices": self._devices, "mfu_formula": MFU_FORMULA}
         if self._peak is not None:
             facts |= {"peak_flops": self._peak.flops, "peak_source": self._peak.source}
@@ -149,13 +173,13 @@ class Meter:
 
 
 def percentile(values: list[float], share: float) -> float:
-    """The smallest of `values` that at least `share` of them do not exceed (nearest rank)."""
+    """Returns the smallest of `values` that at least `share` of them do not exceed (nearest rank)."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
 def memory() -> dict[str, int]:
-    """Bytes: this process's resident set, and its first device's memory in use, at peak and in all, where it tells."""
+    """Returns bytes: the resident memory of this process, and of its first device the use, peak and limit if known."""
     import psutil
 
     found = {"host_rss_bytes": int(psutil.Process().memory_info().rss)}

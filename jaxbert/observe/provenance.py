@@ -1,4 +1,4 @@
-"""Where a model comes from: the facts of a run that its card and its receipt state, read from its workdir."""
+"""Reads where a model comes from: the facts of a run that its model card and its receipt state."""
 
 from __future__ import annotations
 
@@ -23,20 +23,23 @@ _LICENCE = "Licence of the data:"
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a model comes from.
+    """The origin of a model. All texts are for people to read.
 
     Attributes:
-      made: one sentence for people.
-      title: of the card.
+      made: one sentence about how the model was made.
+      title: the title of the card.
       data: lines about the data.
-      data_licence: of the data, "" where nobody stated it.
-      recipe: rows of a table, the first cell of each its name, then one for each phase.
-      phases: their names.
-      objectives, optimizer, numerics: for people.
-      results, cost: lines.
-      receipt: JSON by which the run is replayed; empty for a model that no run here made.
-      run_config: the run's config.json, to the byte.
-      replay: how.
+      data_licence: the licence of the data; "" where nobody stated it.
+      recipe: the rows of a table. The first cell of a row is its name; the others have one value for each phase.
+      phases: the names of the phases.
+      objectives: one text for each objective.
+      optimizer: the optimizer and its settings.
+      numerics: the compute dtype and the seed.
+      results: lines about the last evaluation.
+      cost: lines about time, energy and money.
+      receipt: JSON with all that is needed to repeat the run; for a model that no run here made, only its source.
+      run_config: the bytes of the run's config.json.
+      replay: the commands that repeat the run.
     """
 
     made: str
@@ -56,20 +59,24 @@ class Provenance:
 
 
 def of_files(name: str, form: str) -> Provenance:
-    """Of a model that was read from published files."""
+    """Returns the provenance of a model that was read from published files."""
     return Provenance(
-        made=f"Converted from {name} ({form}); who trained it, on what and under which licence, its origin says.",
+        made=f"Converted from {name} ({form}). See there who trained it, on which data, and under which licence.",
         title=name,
-        data=("Not known here: see the model's origin.",),
+        data=("Not known here: see the original model.",),
         receipt={"from": {"name": name, "format": form}},
     )
 
 
 def of_run(workdir: Path, step: int) -> Provenance:
-    """Of a run's checkpoint.
+    """Returns the provenance of a run's checkpoint.
+
+    Args:
+      workdir: the run's workdir.
+      step: the step of the checkpoint.
 
     Raises:
-      InputError: its config or manifest cannot be read.
+      InputError: the run's config or the checkpoint's manifest cannot be read.
     """
     config = load_json(workdir / "config.json")
     run_config = (workdir / "config.json").read_bytes()
@@ -81,7 +88,7 @@ def of_run(workdir: Path, step: int) -> Provenance:
     further = ""
     if config.init:
         further = f"further, from {_init_name(config)}, "
-        data = (f"Before: what {_init_name(config)} was trained on, for which see its origin.", *data)
+        data = (f"First the data of {_init_name(config)}: see the original model.", *data)
     receipt = {
         "from": {"run": config.name, "step": step},
         "config_sha256": hashlib.sha256(run_config).hexdigest(),
@@ -116,14 +123,17 @@ def _meta(workdir: Path, step: int) -> Mapping[str, Any]:
         return read_manifest(workdir, step).meta
     except ValueError as error:
         raise InputError(
-            f"step {step} has no usable manifest ({error})", where=str(workdir), fix="Take another step."
+            f"the checkpoint of step {step} has no usable manifest ({error})",
+            where=str(workdir),
+            fix="Choose another step.",
+            code="E-CHECKPOINT-DAMAGED",
         ) from None
 
 
 def _data(
     config: RunConfig, workdir: Path, meta: Mapping[str, Any]
 ) -> tuple[tuple[str, ...], str, dict[str, list[str]]]:
-    """Lines about the data, its licence, and the hashes of the rows by phase."""
+    """Returns lines about the data, its licence, and the hashes of the rows for each phase."""
     lines: list[str] = []
     licences: list[str] = []
     hashes = dict(zip((phase.name for phase in config.phases), meta.get("rows", []), strict=False))
@@ -142,7 +152,7 @@ def _data(
 
 
 def _rows(directory: str | Path, source: str, licences: list[str]) -> str:
-    """What a directory of rows says of itself; its licence goes into `licences`."""
+    """Describes a directory of rows by its manifest, and appends its licence to `licences`."""
     try:
         manifest = read_shards_manifest(local(directory), "rows")
     except (InputError, Interrupted):
@@ -158,7 +168,7 @@ def _rows(directory: str | Path, source: str, licences: list[str]) -> str:
 
 
 def _without_folders(spec: str) -> str:
-    """A SOURCE without the folders of this machine."""
+    """Returns a SOURCE without the folders of this machine."""
     kind, _, rest = spec.partition(":")
     return f"{kind}:{rest.rpartition('/')[2]}" if kind in ("text", "jsonl", "parquet") else spec
 
@@ -220,43 +230,45 @@ def _results(meta: Mapping[str, Any], step: int) -> tuple[str, ...]:
 
 
 def _cost(clock: Mapping[str, Any], started: Mapping[str, Any]) -> tuple[str, ...]:
-    """Time, energy and money until this step; what was not measured is said to be so."""
+    """Returns lines about time, energy and money until this step. They say what was not measured."""
     if not clock:
-        return ("No telemetry is there.",)
+        return ("The run has no telemetry.",)
     lines = [
         f"Time: {duration(clock['elapsed_s'])} on {started.get('devices', '?')} x {started.get('device', 'device')}"
     ]
     if "energy_joules" in clock:
         lines.append(f"Energy: {clock['energy_joules'] / 3.6e6:.3f} kWh ({clock.get('energy_source', 'measured')})")
     else:
-        lines.append("Energy: not measured (no counters there, and no logging.watts for an estimate)")
+        lines.append(
+            "Energy: not measured (the machine had no counters, and logging.watts was not set for an estimate)"
+        )
     if "money" in clock:
         lines.append(f"Money: {clock['money']:.2f} {clock.get('currency', '')}".rstrip())
     else:
-        lines.append("Money: not stated (logging.price_per_hour)")
+        lines.append("Money: not known (logging.price_per_hour was not set)")
     return tuple(lines)
 
 
 def _init_name(config: RunConfig) -> str:
-    """The initial model without the folders of this machine."""
+    """Returns the name of the initial model without the folders of this machine."""
     return config.init if config.init.startswith("hf:") else Path(config.init).name
 
 
 def _replay(config: RunConfig, step: int, meta: Mapping[str, Any]) -> str:
     given = [phase for phase in config.phases if phase.rows]
     data = " with the rows of these hashes (`--data`)" if given else ""
-    # Runs that began before manifests kept it have no hash.
+    # Runs of older versions have no hash, because manifests did not keep it.
     digest = f" (its parameters: {meta['init']})" if meta.get("init") else ""
     start = f" and `--init` {_init_name(config)}{digest}" if config.init else ""
     return (
-        f"To replay it: `jaxbert pretrain run.json --workdir DIR`{data}{start}, then `jaxbert convert "
+        f"To repeat the run: `jaxbert pretrain run.json --workdir DIR`{data}{start}, then `jaxbert convert "
         f"DIR/checkpoints/{step} OUT --to hf`. With these versions, on the same mesh of the same devices, "
-        "model.safetensors is the same to the bit."
+        "model.safetensors has the same bits."
     )
 
 
 def stated_licence(origin: Provenance, licence: str) -> Provenance:
-    """`origin` with the licence of the data as its user states it; unchanged without one."""
+    """Returns `origin` with the licence of the data that the user states; unchanged where `licence` is ""."""
     if not licence:
         return origin
     data = [line for line in origin.data if not line.startswith(_LICENCE)]
@@ -264,5 +276,5 @@ def stated_licence(origin: Provenance, licence: str) -> Provenance:
 
 
 def to_json(value: Mapping[str, Any]) -> str:
-    """How the receipt is written."""
+    """Formats the receipt as JSON."""
     return json.dumps(value, indent=2, sort_keys=True) + "\n"

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbert.convert.sentence_transformers import MODULES, Layout, Pooling
+from jaxbert.convert.sentence_transformers import MODULES, Pooling, SentenceLayout
 from jaxbert.core.parameters import Params
 from jaxbert.errors import InputError, Interrupted
 from jaxbert.models.model import Model
@@ -181,7 +181,7 @@ def embed_file(
     _check_out(out, file, overwrite)
     texts = open_texts(file)
     loaded = load(model)
-    layout = loaded.layout or Layout("mean")
+    layout = loaded.layout or SentenceLayout("mean")
     if layout.lowercase and loaded.tokenizer is not None and not loaded.tokenizer.lowercase:
         raise InputError(
             "the model lower-cases texts before a tokenizer that keeps case, which is not supported",

@@ -89,7 +89,7 @@ class Loaded:
         self.model = Model(config, [part for part in params if part != "encoder"], sizes=head_sizes(params))
 
     @functools.cached_property
-    def layout(self) -> sentence_transformers.Layout | None:
+    def layout(self) -> sentence_transformers.SentenceLayout | None:
         """Pooling, normalisation and longest text of a sentence-transformers directory; None for any other model.
 
         Raises InputError where the directory asks for something that `jaxbert embed` does not do.
@@ -264,7 +264,7 @@ class Loaded:
         overwrite: bool = False,
         *,
         dtype: str = "",
-        layout: sentence_transformers.Layout | None = None,
+        layout: sentence_transformers.SentenceLayout | None = None,
         licence: str = "",
         data_licence: str = "",
     ) -> Written:

@@ -1,8 +1,10 @@
-"""Ours beside a peer's: one step's outputs and gradients, and the rule by which they are judged. Needs no torch."""
+"""Compares one step's outputs and gradients with a peer's, and holds the tolerances for it. Needs no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import numpy as np
 
 from jaxbert.config import EncoderConfig
 from jaxbert.convert.names import export_params
-from jaxbert.convert.read import read_model
+from jaxbert.convert.read import Published, read_model
 from jaxbert.core.parameters import Params
 from jaxbert.models.model import HeadSizes, Model
 
@@ -25,6 +27,29 @@ def published_of(directory: str | Path) -> tuple[EncoderConfig, Params, tuple[st
     """A published directory: the encoder, its parameters, the names of its heads."""
     published = read_model(directory)
     return published.config, published.params, published.heads
+
+
+@contextmanager
+def nothing_left_out() -> Iterator[None]:
+    """Fails where reading a model inside the block says that it leaves something out."""
+    said: list[str] = []
+    handler, logger = logging.Handler(logging.INFO), logging.getLogger("jaxbert.convert")
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+    assert not said
+
+
+def read_whole(directory: str | Path) -> Published:
+    """Reads a published model, and fails where something in its files is left out."""
+    with nothing_left_out():
+        return read_model(directory)
 
 
 # The heads of pairs, and the names under which the peers' files and ours have their losses.

@@ -1,4 +1,4 @@
-"""A user's own training loop around `jaxbert.load`: jax and optax alone. `make check` holds its types, strictly."""
+"""A user's own training loop around `jaxbert.load`, with only jax and optax. `make check` checks its types strictly."""
 
 from __future__ import annotations
 

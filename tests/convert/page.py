@@ -1,4 +1,4 @@
-"""The code blocks of docs/migration.md, and the models they open. Needs numpy alone: the recorder runs it elsewhere."""
+"""The code blocks of docs/migration.md, and the models they open. It needs only numpy, as the recorder uses it too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every family against what transformers' pretraining class computed (tests/goldens/record_families.py): no torch."""
+"""Compares every family with recorded outputs of transformers' pretraining class (tests/goldens/record_families.py)."""
 
 from __future__ import annotations
 

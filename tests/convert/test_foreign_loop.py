@@ -1,4 +1,4 @@
-"""A user's own program around `jaxbert.load`: jax and optax alone; and every block of docs/migration.md."""
+"""Runs a user's own program around `jaxbert.load` with only jax and optax, and every block of docs/migration.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`jaxbert.load` and fill-mask: what a user's own loop sees."""
+"""`jaxbert.load` and fill-mask, as a user's own loop calls them."""
 
 from __future__ import annotations
 

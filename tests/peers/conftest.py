@@ -1,4 +1,4 @@
-"""What every comparison with a peer shares."""
+"""Fixtures for all comparisons with a peer."""
 
 from __future__ import annotations
 

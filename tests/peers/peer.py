@@ -1,4 +1,4 @@
-"""A model of transformers with random weights, a batch for it, and what it computes."""
+"""A model of transformers with random weights, a batch for it, and its outputs."""
 
 from __future__ import annotations
 

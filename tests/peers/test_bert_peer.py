@@ -1,4 +1,4 @@
-"""Our BERT against transformers' and torch's, live, on random shapes and weights: `make test-peers`."""
+"""Compares our BERT with transformers' and torch's on random shapes and weights: `make test-peers`."""
 
 from __future__ import annotations
 

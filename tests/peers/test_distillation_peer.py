@@ -1,6 +1,7 @@
-"""Distillation against torch: KLDivLoss and CosineEmbeddingLoss on transformers' models, values and gradients.
+"""Compares distillation with torch's KLDivLoss and CosineEmbeddingLoss on transformers' models: values and gradients.
 
-As in Hugging Face's examples/research_projects/distillation: batch means over the chosen tokens, T^2 before the first.
+The terms are those of Hugging Face's examples/research_projects/distillation: batch means over the chosen tokens, with
+T^2 before the first term.
 """
 
 from __future__ import annotations

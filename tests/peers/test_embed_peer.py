@@ -1,4 +1,4 @@
-"""Vectors of a trained sentence encoder beside those of sentence-transformers and of transformers."""
+"""Compares vectors of a trained sentence encoder with those of sentence-transformers and transformers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import transformers
 from sentence_transformers import SentenceTransformer
 
 import jaxbert
-from jaxbert.convert.sentence_transformers import Layout, read_layout
+from jaxbert.convert.sentence_transformers import SentenceLayout, read_layout
 from jaxbert.data.sources import open_source
 from jaxbert.text.sentences import split_sentences
 from jaxbert.use.embed import embed, embed_file
@@ -51,7 +51,7 @@ def difference(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 def test_a_published_encoder(published: Path, model: Loaded, texts: list[str]) -> None:
     layout = read_layout(published)
-    assert layout == Layout("mean", normalize=True, max_length=256)
+    assert layout == SentenceLayout("mean", normalize=True, max_length=256)
     assert max(len(model.ids(text)) for text in texts) > 256
     ours = embed(model, texts, pooling=layout.pooling, normalize=layout.normalize, max_length=layout.max_length)
     difference(ours, SentenceTransformer(str(published), device="cpu").encode(texts))
@@ -67,8 +67,10 @@ def test_a_published_encoder(published: Path, model: Loaded, texts: list[str]) -
     difference(embed(model, texts, pooling="cls", max_length=256), states[:, 0].numpy())
 
 
-@pytest.mark.parametrize("layout", [Layout("cls", max_length=20), Layout("mean", normalize=True, max_length=64)])
-def test_a_written_layout_opens_there(model: Loaded, texts: list[str], tmp_path: Path, layout: Layout) -> None:
+@pytest.mark.parametrize(
+    "layout", [SentenceLayout("cls", max_length=20), SentenceLayout("mean", normalize=True, max_length=64)]
+)
+def test_a_written_layout_opens_there(model: Loaded, texts: list[str], tmp_path: Path, layout: SentenceLayout) -> None:
     directory = tmp_path / "model"
     model.save(directory, layout=layout)
     (tmp_path / "texts").write_text("\n".join(texts) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""RoBERTa, ALBERT, DistilBERT and SpanBERT's encoder against transformers', live: `make test-peers`."""
+"""Compares RoBERTa, ALBERT, DistilBERT and SpanBERT's encoder with transformers' classes: `make test-peers`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`benchmarks/gpu.py` in its smoke form, so that it works on the day there is a GPU: `make test-peers`."""
+"""Runs the smoke form of `benchmarks/gpu.py`, so that the program works when there is a GPU: `make test-peers`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights that somebody trained: a sentence encoder and a protein model, read here and by transformers, live."""
+"""Compares trained weights, of a sentence encoder and a protein model, with the same weights in transformers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every class for a task after pretraining against transformers', live: outputs, the file there and back, the gate."""
+"""Compares every class for a task after pretraining with transformers': outputs, files in both directions, the gate."""
 
 from __future__ import annotations
 
@@ -113,6 +113,6 @@ def test_the_gate_through_transformers_stops_a_wrong_config(tmp_path: Path, monk
 
     monkeypatch.setattr(hf, "published_config", wrong)
     monkeypatch.setattr(hf, "_check_written", lambda *args: "")
-    with pytest.raises(Stopped, match="differs by"):
+    with pytest.raises(Stopped, match="E-GATE-DIFFERS"):
         model.save(tmp_path / "ours")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["theirs"]

@@ -1,4 +1,4 @@
-"""The hundred steps of tests/trajectory.py, both sides live: `make test-peers`."""
+"""Runs the hundred steps of tests/trajectory.py on both sides: `make test-peers`."""
 
 from __future__ import annotations
 

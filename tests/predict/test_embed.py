@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from jaxbert.commands.main import main
-from jaxbert.convert.sentence_transformers import Layout, write_layout
+from jaxbert.convert.sentence_transformers import SentenceLayout, write_layout
 from jaxbert.errors import InputError, Interrupted
 from jaxbert.use import batches
 from jaxbert.use.embed import Pooling, embed, embed_file, embed_stream
@@ -111,7 +111,7 @@ def test_files(directory: Path, tmp_path: Path, model: Loaded, capsys: pytest.Ca
 
 def test_the_directory_says_how_its_vectors_are_made(directory: Path, tmp_path: Path, model: Loaded) -> None:
     shutil.copytree(directory, tmp_path / "model")
-    write_layout(tmp_path / "model", Layout("cls", normalize=True, max_length=9), 16)
+    write_layout(tmp_path / "model", SentenceLayout("cls", normalize=True, max_length=9), 16)
     (tmp_path / "texts").write_text("w1 w2\nw3\n")
     figures = embed_file(str(tmp_path / "model"), str(tmp_path / "texts"), tmp_path / "a.npy")
     assert (figures["pooling"], figures["normalize"], figures["max_length"]) == ("cls", True, 9)
