@@ -3,10 +3,10 @@
     python3 .ci/stages.py --python PYTHON     all stages; PYTHON is the newest Python that the machine has
     python3 .ci/stages.py --list              the stages and their limits
 
-One lane computes. The other one makes the environments that are needed later, and then runs the stages that wait most of
-the time: for Slurm, for heartbeats that are not answered, for a bucket. Each stage runs below a process that adopts the
-orphans of the stage. So a stage that ends, or exceeds its limit, leaves no process behind, and its seconds of CPU are
-those of every process that it started. Only the standard library is used.
+One lane computes. The other lane makes the environments that are needed later, and then runs the stages that mostly
+wait: for Slurm, for lost heartbeats, for a bucket. Each stage runs below a process that adopts its orphans.
+So a stage that ends, or that exceeds its limit, leaves no process behind, and the table has the CPU seconds of every
+process that the stage started. Only the standard library is used.
 """
 
 from __future__ import annotations
@@ -102,7 +102,10 @@ def lanes(newest: str | None) -> dict[str, list[Stage]]:
     if newest:
         python = f"PYTHON={newest}"
         waiting.insert(
-            4, make(".venv-newest/.installed", python, limit=600, name="environment: newest Python", after=["environment"])
+            4,
+            make(
+                ".venv-newest/.installed", python, limit=600, name="environment: newest Python", after=["environment"]
+            ),
         )
         computing.insert(-1, make("test-newest", python, limit=1200, after=["environment: newest Python"]))
     return {"computing": computing, "waiting": waiting}
@@ -183,7 +186,16 @@ class Runner:
             read, write = os.pipe()
             answers = stack.enter_context(os.fdopen(read))
             out = None if log is None else stack.enter_context(log.open("wb"))
-            holder = [sys.executable, __file__, "--hold", str(stage.limit), "--answer", str(write), "--", *stage.command]
+            holder = [
+                sys.executable,
+                __file__,
+                "--hold",
+                str(stage.limit),
+                "--answer",
+                str(write),
+                "--",
+                *stage.command,
+            ]
             process = subprocess.Popen(
                 holder,
                 cwd=ROOT,

@@ -13,7 +13,7 @@ import pytest
 
 
 def compiled_programs() -> Path:
-    """Returns the folder of compiled programs: in the user's cache folder, or a temporary one where that is not writable.
+    """Returns the folder of compiled programs: in the user's cache folder, or else a temporary one.
 
     A program fits one version of jaxlib and the instructions of one kind of CPU: the folder's name has both.
     """

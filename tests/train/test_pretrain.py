@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -101,6 +103,34 @@ def test_finished_run_repeated_does_nothing(reference):
     figures = pretrain(find_config(str(config)), workdir)
     assert figures["step"] == 24 and figures["validation_loss"] > 0
     assert (workdir / "metrics.jsonl").read_bytes() == before
+
+
+def test_the_quickstart_again_trains_nothing_anew(reference, tmp_path, capsys):
+    """`make quickstart`, typed again: its commands on a finished run leave the run as it is and print the same."""
+    config, finished = reference
+    workdir = tmp_path / "run"
+    shutil.copytree(finished, workdir)
+    recipe = (Path(__file__).parents[2] / "Makefile").read_text(encoding="utf-8").replace("\\\n", "")
+    (lines,) = re.findall(r"^quickstart:.*\n((?:\t.*\n)+)", recipe, re.M)
+    commands = [
+        shlex.split(line.replace("$(RUN)", str(workdir)))[1:]
+        for line in lines.splitlines()
+        if "@$(BIN)/jaxbert" in line
+    ]
+    assert [command[0] for command in commands] == ["pretrain", "evaluate", "fill-mask", "report"]
+    commands[0] = [str(config) if word == "quickstart" else word for word in commands[0]]
+
+    def run() -> tuple[list[str], dict[Path, bytes]]:
+        printed = []
+        for command in commands:
+            assert cli.main(command) == 0, command
+            printed.append(capsys.readouterr().out)
+        kept = [workdir / "metrics.jsonl", *(path for path in (workdir / "checkpoints").rglob("*") if path.is_file())]
+        return printed, {path: path.read_bytes() for path in kept}
+
+    before = (workdir / "metrics.jsonl").read_bytes()
+    first, again = run(), run()
+    assert again == first and before == first[1][workdir / "metrics.jsonl"]
 
 
 @pytest.mark.parametrize("kills", [(3, 9), (16,)], ids=["before a checkpoint and in phase a", "in phase b"])
