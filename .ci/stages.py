@@ -95,7 +95,7 @@ def lanes(newest: str | None) -> dict[str, list[Stage]]:
         make(".venv-cloud/.installed", limit=600, name="environment: cloud"),
         make(".venv-tpu/.installed", limit=600, name="environment: tpu"),
         make(".venv-peers/.installed", limit=900, name="environment: peers"),
-        make("check", limit=300),
+        make("check", limit=600),
         make("test-launch", limit=1500),
         make("test-cloud", limit=900),
     ]
@@ -324,7 +324,8 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.hold is not None:
         code, cpu = hold(arguments.command, arguments.hold)
-        os.write(arguments.answer, json.dumps({"code": code, "cpu": cpu}).encode())
+        with contextlib.suppress(BrokenPipeError):  # the runner was killed
+            os.write(arguments.answer, json.dumps({"code": code, "cpu": cpu}).encode())
         return 0
     stages = lanes(arguments.python or None)
     if arguments.list:

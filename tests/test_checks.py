@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -51,6 +54,31 @@ def test_a_stage_that_exceeds_its_limit_fails_and_leaves_no_process(stages, capf
     assert "exceeded its limit of 2 s" in out and "sleep 600" in out
     for name in ("orphan", "own"):
         assert not psutil.pid_exists(int((tmp_path / name).read_text()))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_is_ended_leaves_no_process(tmp_path, number):
+    program = f"""
+import sys
+sys.path.insert(0, {str(ROOT / ".ci")!r})
+import stages
+sleep = lambda name: stages.Stage(name, ("sh", "-c", f"echo $$ >{tmp_path}/{{name}}; sleep 600"), 600)
+sys.exit(stages.run({{"computing": [sleep("one")], "waiting": [sleep("two")]}}))
+"""
+    runner = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    files = [tmp_path / "one", tmp_path / "two"]
+    until(lambda: all(file.is_file() and file.read_text() for file in files))
+    runner.send_signal(number)
+    runner.communicate(timeout=60)
+    assert runner.returncode == (1 if number == signal.SIGTERM else -signal.SIGKILL)
+    until(lambda: not any(psutil.pid_exists(int(file.read_text())) for file in files))
+
+
+def until(done: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_a_newest_python_that_is_missing_fails_the_run(stages, capfd):
