@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+import platform
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+
+
+def compiled_programs() -> Path:
+    """Returns the folder of compiled programs: in the user's cache folder, or else a temporary one.
+
+    A program fits one version of jaxlib and the instructions of one kind of CPU: the folder's name has both.
+    """
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        instructions = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").is_file() else ""
+        flags = sorted({line for line in instructions.splitlines() if line.startswith(("flags", "Features"))})
+        kind = hashlib.sha256("".join((platform.machine(), *flags)).encode()).hexdigest()[:8]
+        place = cache / "jaxbert" / "tests" / f"jaxlib-{version('jaxlib')}-{kind}"
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=place):
+            return place
+    except (OSError, RuntimeError):  # no home, no room, or no permission
+        return Path(tempfile.gettempdir()) / f"jaxbert-tests-{os.getpid()}"
+
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Tests run side by side on few cores; a terminal bar would tear their output.
@@ -15,11 +37,16 @@ os.environ.setdefault("TERM", "dumb")
 # Compiling is most of what tests cost, and takes half the time without optimisation. It changes last bits at most:
 # where bits count, both runs are compiled alike. The quickstart, in `.ci/run`, is compiled as users have it.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
-# The same small programs are compiled again and again, also in processes that tests start and kill. They are kept in
-# the user's cache folder, by version, so that the next clone of this repository finds them.
-_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE / "jaxbert" / "tests" / f"jax-{version('jaxlib')}"))
+# The same small programs are compiled again and again, also in processes that tests start and kill. The user's cache
+# folder keeps them, so that the next clone of this repository finds them.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compiled_programs()))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+# A process that is killed while it writes a program leaves half a file. jax compiles that program again and warns, and
+# the warning would be one more line on the stderr that a test counts. This holds for processes that tests start, too.
+_QUIET = ("Error reading persistent compilation cache", "Error writing persistent compilation cache")
+os.environ["PYTHONWARNINGS"] = ",".join(
+    [*filter(None, [os.environ.get("PYTHONWARNINGS")]), *(f"ignore:{start}" for start in _QUIET)]
+)
 
 
 @pytest.fixture(autouse=True)

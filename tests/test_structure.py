@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -81,6 +83,24 @@ def test_no_modules_import_each_other_in_a_circle():
         raise AssertionError(" -> ".join(error.args[1])) from None
 
 
+def tracked_links() -> list[Path]:
+    """The symbolic links that git tracks; in a copy without git, those of the tree but for environments and outputs."""
+    try:
+        listed = subprocess.run(["git", "ls-files", "-s", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+        # Mode, object and stage, a tab, the path; 120000 is the mode of a symbolic link.
+        entries = [line.split("\t", 1) for line in listed.stdout.split("\0") if line]
+        return [ROOT / path for mode, path in entries if mode.startswith("120000")]
+    except (OSError, subprocess.CalledProcessError):
+        made = (".venv", "runs", "build", ".git")
+        return [
+            path
+            for path in ROOT.rglob("*")
+            if path.is_symlink() and not path.relative_to(ROOT).parts[0].startswith(made)
+        ]
+
+
 def test_no_tracked_link_leaves_the_tree():
-    links = [path for path in ROOT.glob("*") if path.is_symlink() and not path.name.startswith(".venv")]
-    assert all(path.resolve().is_relative_to(ROOT) for path in links), links
+    for path in tracked_links():
+        target = Path(os.readlink(path)) if path.is_symlink() else Path(path.read_text(encoding="utf-8"))
+        assert not target.is_absolute(), f"{path} -> {target}: an absolute link is broken on other machines"
+        assert path.parent.joinpath(target).resolve().is_relative_to(ROOT.resolve()), f"{path} -> {target}"

@@ -108,8 +108,10 @@ def test_signalled_killed_requeued_it_ends_with_the_same_bits(runs: Runs, whole:
     workdir = tmp_path / "run"
     number = runs.submit(workdir)
     eventually(lambda: steps(workdir) >= 6, workdir)
-    assert runs.launch("status", "--workdir", str(workdir)).split()[-8:]
-    assert number in runs.launch("status", "--workdir", str(workdir))
+    # The fields of launch/slurm.py's squeue: number, name, state, reason, time, limit, nodes, names of nodes.
+    lines = [line.split() for line in runs.launch("status", "--workdir", str(workdir)).splitlines()]
+    (shown,) = (fields for fields in lines if fields[:1] == [number])
+    assert (shown[2], *shown[6:]) == ("RUNNING", "2", "127.0.0.[1-2]"), shown
     # As Slurm does before the time is up, and before a preemption.
     runs.ask("scancel", "--signal=TERM", number)
     eventually(lambda: "it is started again" in logs(workdir), workdir)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -37,12 +39,17 @@ def params_of(workdir: Path) -> dict[str, np.ndarray]:
     return {jax.tree_util.keystr(path): np.asarray(x) for path, x in jax.tree_util.tree_flatten_with_path(state)[0]}
 
 
-def assert_same(workdir: Path, reference: Path) -> None:
-    """The same arrays bit for bit, the same metrics byte for byte."""
+def assert_same_arrays(workdir: Path, reference: Path) -> None:
+    """The same arrays bit for bit. Each checkpoint is restored once, not once for each array."""
     found, wanted = params_of(workdir), params_of(reference)
     assert found.keys() == wanted.keys()
     for path in wanted:
         np.testing.assert_array_equal(found[path], wanted[path], err_msg=path)
+
+
+def assert_same(workdir: Path, reference: Path) -> None:
+    """The same arrays bit for bit, the same metrics byte for byte."""
+    assert_same_arrays(workdir, reference)
     assert (workdir / "metrics.jsonl").read_bytes() == (reference / "metrics.jsonl").read_bytes()
 
 
@@ -98,6 +105,34 @@ def test_finished_run_repeated_does_nothing(reference):
     assert (workdir / "metrics.jsonl").read_bytes() == before
 
 
+def test_the_quickstart_again_trains_nothing_anew(reference, tmp_path, capsys):
+    """`make quickstart`, typed again: its commands on a finished run leave the run as it is and print the same."""
+    config, finished = reference
+    workdir = tmp_path / "run"
+    shutil.copytree(finished, workdir)
+    recipe = (Path(__file__).parents[2] / "Makefile").read_text(encoding="utf-8").replace("\\\n", "")
+    (lines,) = re.findall(r"^quickstart:.*\n((?:\t.*\n)+)", recipe, re.M)
+    commands = [
+        shlex.split(line.replace("$(RUN)", str(workdir)))[1:]
+        for line in lines.splitlines()
+        if "@$(BIN)/jaxbert" in line
+    ]
+    assert [command[0] for command in commands] == ["pretrain", "evaluate", "fill-mask", "report"]
+    commands[0] = [str(config) if word == "quickstart" else word for word in commands[0]]
+
+    def run() -> tuple[list[str], dict[Path, bytes]]:
+        printed = []
+        for command in commands:
+            assert cli.main(command) == 0, command
+            printed.append(capsys.readouterr().out)
+        kept = [workdir / "metrics.jsonl", *(path for path in (workdir / "checkpoints").rglob("*") if path.is_file())]
+        return printed, {path: path.read_bytes() for path in kept}
+
+    before = (workdir / "metrics.jsonl").read_bytes()
+    first, again = run(), run()
+    assert again == first and before == first[1][workdir / "metrics.jsonl"]
+
+
 @pytest.mark.parametrize("kills", [(3, 9), (16,)], ids=["before a checkpoint and in phase a", "in phase b"])
 def test_sigkill_continues_to_the_same_bits(reference, tmp_path, kills):
     config, wanted = reference
@@ -143,9 +178,7 @@ def test_damaged_checkpoint_is_named_and_the_one_before_used(reference, tmp_path
     pretrain(find_config(str(config)), workdir)
     errors = capsys.readouterr().err
     assert f"checkpoint {newest} is damaged" in errors and largest.name in errors
-    assert params_of(workdir).keys() == params_of(wanted).keys()
-    for path, value in params_of(wanted).items():
-        np.testing.assert_array_equal(params_of(workdir)[path], value)
+    assert_same_arrays(workdir, wanted)
 
 
 def test_all_checkpoints_damaged_is_exit_4(reference, tmp_path):
