@@ -68,7 +68,7 @@ def test_rows_hold_several_documents(packed: Path) -> None:
 
 def test_every_objective_over_single_texts_takes_them() -> None:
     over_pairs = {"next_sentence", "sentence_order"}
-    singles = {name for name, policy in POLICIES.items() if policy.layout != "pair"}
+    singles = {name for name, policy in POLICIES.items() if not policy.pairs}
     assert "packed" in singles
     assert all(singles <= set(policies_of(kind)) for name, kind in OBJECTIVES.items() if name not in over_pairs)
     assert all(singles.isdisjoint(policies_of(OBJECTIVES[name])) for name in over_pairs)
