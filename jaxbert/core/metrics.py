@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class TermInfo:
-    """What people and the loss need to know of a term of the loss.
+    """A term of the loss: its weight, and its names for people.
 
     Attributes:
       weight: weight of the term in the loss.
