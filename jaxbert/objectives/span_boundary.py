@@ -54,11 +54,11 @@ class SpanBoundary:
 
     @staticmethod
     def fits(policy: Policy) -> bool:
-        """See `Objective`; SpanBERT's rows are single texts, and no pairs."""
+        """See `Objective`; SpanBERT's rows are single texts and not pairs."""
         return not policy.pairs
 
     def prepare(self, params: Params, frozen: Frozen, batch: Batch, key: jax.Array) -> Batch:
-        """See `Objective`; changes no token. Boundaries are not masked, so they are as they were."""
+        """See `Objective`; changes no token. Boundaries are not masked, so their tokens are the clean ones."""
         del params, key
         position_BM, filled_BM = batch["slots"], batch["slot_weight"] > 0
         group_BL = batch["group"]
