@@ -318,7 +318,9 @@ def topology(text: str, slices: int = 1) -> Topology:
         )
     made = Topology(chip, shape, slices)
     if slices < 1:
-        raise InputError(f"it is {slices}", where="--slices", fix="Take 1 or more.", code="E-PLAN-SLICES")
+        raise InputError(
+            f"the number of slices is {slices}", where="--slices", fix="Give 1 or more.", code="E-PLAN-SLICES"
+        )
     most = chip.most_chips
     if most and slices > 1 and made.chips > most:
         raise InputError(
