@@ -73,7 +73,7 @@ class File:
 
     @property
     def is_text(self) -> bool:
-        """Whether the content can be shown on a terminal."""
+        """Returns whether the content can be shown on a terminal."""
         return b"\0" not in self.content
 
 
@@ -109,7 +109,7 @@ class Request:
 
     @property
     def place(self) -> Topology:
-        """The topology, for a target that always needs one."""
+        """Returns the topology, for a target that always needs one."""
         assert self.topology is not None
         return self.topology
 

@@ -34,7 +34,7 @@ class Setting:
 
     @property
     def where(self) -> str:
-        """The setting as an error names it."""
+        """Returns the setting as an error names it."""
         return f"--set {self.key}"
 
 

@@ -33,13 +33,13 @@ class Registry:
 
     @property
     def entries(self) -> Mapping[str, Any]:
-        """The mapping itself. The first call imports its module."""
+        """Returns the mapping. The first call imports its module."""
         found: Mapping[str, Any] = getattr(importlib.import_module(self.module), self.attribute)
         return found
 
     @property
     def names(self) -> list[str]:
-        """The names that a config may give, in the mapping's order."""
+        """Returns the names that a config may give, in the mapping's order."""
         return [*self.entries, *self.also]
 
     def unknown(self, name: object, where: str) -> InputError:

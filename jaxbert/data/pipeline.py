@@ -294,7 +294,7 @@ class Mixture:
 
 
 def _share(count: np.ndarray, part: int, whole: int) -> np.ndarray:
-    """floor(count * part / whole), without overflow."""
+    """Returns floor(count * part / whole), without overflow."""
     blocks, rest = np.divmod(count, whole)
     share: np.ndarray = blocks * part + rest * part // whole
     return share

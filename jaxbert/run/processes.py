@@ -145,7 +145,7 @@ def _number(environment: Mapping[str, str], name: str, least: int) -> int:
     text = environment.get(name, "")
     if not text.isdecimal() or int(text) < least:
         raise InputError(
-            f"it is {text!r}",
+            f"the value is {text!r}",
             where=name,
             fix=f"Set it to a whole number of {least} or more.",
             code="E-PROCESS-NUMBER",

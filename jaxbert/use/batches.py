@@ -51,7 +51,7 @@ class Packed:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(B, L)."""
+        """Returns (B, L)."""
         rows, width = self.arrays["tokens"].shape
         return rows, width
 

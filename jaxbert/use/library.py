@@ -90,7 +90,7 @@ class Loaded:
 
     @functools.cached_property
     def layout(self) -> sentence_transformers.SentenceLayout | None:
-        """Pooling, normalisation and longest text of a sentence-transformers directory; None for any other model.
+        """Returns pooling, normalisation and longest text of a sentence-transformers directory, or else None.
 
         Raises InputError where the directory asks for something that `jaxbert embed` does not do.
         """

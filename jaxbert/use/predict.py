@@ -135,7 +135,7 @@ def _start(model: Loaded, top: int, batch: Packed) -> tuple[np.ndarray, np.ndarr
 
 @partial(jax.jit, static_argnums=0)
 def _hidden(model: Model, params: Params, batch: dict[str, Any]) -> jax.Array:
-    """Hidden states (B, L, D)."""
+    """Returns hidden states (B, L, D)."""
     return model.hidden(params, batch)
 
 
