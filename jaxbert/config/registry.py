@@ -20,7 +20,7 @@ class Registry:
     """A mapping from names to entries in a module of this package.
 
     Attributes:
-      what: what an entry is called in a message, for example "rows policy".
+      what: name of an entry in a message, for example "rows policy".
       module: the module that holds the mapping.
       attribute: the mapping's name in it.
       also: names without an entry. The run decides what they mean when it begins.

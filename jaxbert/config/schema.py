@@ -38,8 +38,8 @@ class Problem(NamedTuple):
 
     Attributes:
       field: the field to change.
-      what: what is wrong with it.
-      fix: what to set instead.
+      what: the mistake.
+      fix: the value to set instead.
     """
 
     field: str
@@ -298,10 +298,10 @@ class MaskedLMConfig:
       random_ids: the ids from which that id is drawn: the whole `vocabulary` uniformly (BERT, ALBERT, DistilBERT), the
         `ordinary` tokens uniformly, without the special ones (RoBERTa), or as often as in the `corpus` (SpanBERT).
       word_cap: the most pieces of a word. A longer word counts as several (scripts without spaces have such words).
-      max_ngram: for `ngram`: words of the longest n-gram; a length n has probability proportional to 1/n.
-      span_p, max_span: for `span`: lengths in words are geometric with parameter span_p, cut at max_span words and
-        renormalised (0.2 and 10: mean 3.8).
-      smoothing: for `frequency`: a token is drawn with probability proportional to count^-smoothing.
+      max_ngram: words of the longest n-gram, for `ngram`. A length n has probability proportional to 1/n.
+      span_p, max_span: parameters of `span`. Lengths in words are geometric with parameter span_p, cut at max_span
+        words and renormalised (0.2 and 10: mean 3.8).
+      smoothing: parameter of `frequency`. A token is drawn with probability proportional to count^-smoothing.
     """
 
     weight: float = 1.0
@@ -514,7 +514,7 @@ class DataConfig:
       lowercase: whether a trained tokenizer has BERT's uncased normalisation.
       policy: rows policy. Each objective checks that it can learn from such rows.
       validation_fraction: share of documents held out, chosen by hash (sources that have splits ignore it).
-      short_rows: for pairs: probability that a row's target length is drawn at random (classic: 0.1).
+      short_rows: probability, for pairs, that a row's target length is drawn at random (classic: 0.1).
       copies: passes over the corpus with other pairings (the original's dupe_factor; masks are dynamic anyway).
       shuffle_window: shards that are shuffled together (the second level of the order).
     """

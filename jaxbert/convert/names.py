@@ -405,7 +405,7 @@ def export_tensors(params: Params, config: EncoderBase, dtype: str = "float32") 
     predicts (a pooler does not) is written without the prefix, as its peers' bare models are.
 
     Args:
-      params: on the host or on devices; a tensor's read fetches its layer alone.
+      params: parameters on the host or on devices. A read of a tensor fetches only its layer.
       config: the encoder's.
       dtype: of the tensors, a name of `FLOATS`.
     """

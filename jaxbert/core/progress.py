@@ -17,7 +17,7 @@ class Progress:
     Args:
       total: the number of steps or shards; None if it is not known.
       start: the count to begin with, for a resumed run.
-      label: what the bar measures.
+      label: name of the measured work.
       unit: the name of the items that `advance` counts.
       stream: the stream to write to; None takes stderr.
       enabled: False shows nothing (for processes other than 0).

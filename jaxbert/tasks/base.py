@@ -80,7 +80,7 @@ class Task(Protocol):
       teachers: models that teach and do not learn, by their key in `frozen`. Their parameters lie there in bfloat16,
         in the layout's places, and no checkpoint holds them. The run provides them (`jaxbert.run.teacher`).
       flops_per_row: analytic FLOPs of one row in one training step, forward and backward. MFU is measured by it.
-      conditions: what an evaluation fixes, in words: "15% masked". May be empty.
+      conditions: the fixed conditions of an evaluation, in words: "15% masked". May be empty.
     """
 
     terms: Mapping[str, TermInfo]
@@ -95,7 +95,8 @@ class Task(Protocol):
         """Raises InputError where the task cannot learn from rows with this manifest.
 
         Args:
-          manifest: as `jaxbert rows` wrote it. Of rows that the run will make it has `policy` and `length` only.
+          manifest: manifest that `jaxbert rows` wrote. For rows that the run will make, it has only `policy` and
+            `length`.
           where: the directory, or the key of the config, for the message.
         """
         ...

@@ -45,7 +45,7 @@ class Program:
     """The compiled parts of one phase, and the abstract values they take.
 
     Attributes:
-      task: what the run learns on the rows of the phase.
+      task: task of the run on the rows of the phase.
       step: jitted; donates the state.
       evaluate: jitted; (params, frozen, batch, number of the batch) -> {term: Term}, with fixed draws.
       init: jitted; seed -> state.

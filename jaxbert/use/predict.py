@@ -35,7 +35,7 @@ class Filled:
 
     Attributes:
       text: the text, as given.
-      mask: which of its masks, from 0.
+      mask: number of the mask in its text, from 0.
       candidates: the likeliest pieces, best first.
     """
 

@@ -52,7 +52,7 @@ def _pieces(shard: TokenShard, room: int, empty: int) -> tuple[np.ndarray, np.nd
     Args:
       shard: documents.
       room: the most tokens in a piece.
-      empty: how many tokens fewer a piece that fills a row may have.
+      empty: number of tokens that a piece may lack and still fill a row.
     """
     bounds = shard.sentences[shard.documents]
     starts, ends = bounds[:-1].copy(), bounds[1:]
