@@ -114,8 +114,8 @@ def natural(config: RunConfig, topology: Topology, layout: LayoutName) -> MeshCo
         raise InputError(
             f"no mesh of the layout {layout} divides the sizes of {config.name}",
             where=topology.name,
-            fix="Take another layout, or batch sizes that are multiples of data x fsdp x accumulation, a number of "
-            "heads that is a multiple of tensor, and encoder.vocab_multiple=128 x tensor.",
+            fix="Take another layout; or make batch sizes multiples of data x fsdp x accumulation, encoder.num_heads a "
+            "multiple of tensor, and the padded vocabulary a multiple of 128 x tensor (encoder.vocab_multiple).",
             code="E-PLAN-LAYOUT",
         )
     return min(found, key=lambda one: (not one.fits, one.seconds)).config.mesh

@@ -81,7 +81,7 @@ def test_all_layouts_are_a_line_each(plan):
 
 def test_a_layout_that_does_not_go_says_why(plan):
     _, out, _, _ = plan("bert_base", *PLACE, "--layouts", "all")
-    assert "fsdp_tensor no mesh of layout fsdp_tensor" in out and "padded vocabulary" in out
+    assert "fsdp_tensor no mesh of the layout fsdp_tensor" in out and "padded vocabulary" in out
 
 
 def test_the_table_is_one_row_that_markdown_reads(plan):
@@ -117,8 +117,12 @@ def test_where_nothing_would_fit_a_larger_slice_is_named(plan):
     [
         (["bert_base", "--topology", "v5e:3x3"], "no slice of 3x3 is sold", "v5e:2x4"),
         (["bert_base", "--topology", "v7:2"], "no chip 'v7'", "Known: v5e"),
-        (["bert_base", *PLACE, "--set", "mesh.data=5"], "16 devices are not data 5", "data 16 x fsdp 1 x tensor 1"),
-        (["bert_base", "--topology", "v5p:8x8x16"], "not a multiple of data 1024", "Take a multiple of 1024"),
+        (
+            ["bert_base", *PLACE, "--set", "mesh.data=5"],
+            "16 devices, but the mesh is data 5",
+            "data 16 x fsdp 1 x tensor 1",
+        ),
+        (["bert_base", "--topology", "v5p:8x8x16"], "not a multiple of data 1024", "Set it to a multiple of 1024"),
         (["bert_base", *PLACE, "--slices", "0"], "the number of slices is 0", "Give 1 or more"),
         (["bert_base", *PLACE, "--grid", "-1"], "the value is -1.0", "0 or more"),
         (["bert_bass", *PLACE], "no config named", "bert_base"),
