@@ -1,4 +1,7 @@
-"""`--set a.b=v`: typed, strict changes of a config. An unknown key is an error that names the nearest. No jax."""
+"""`--set a.b=v`: typed, strict changes of a config. An error about an unknown key names the nearest one.
+
+Imports no jax.
+"""
 
 from __future__ import annotations
 

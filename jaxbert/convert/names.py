@@ -143,7 +143,8 @@ def import_params(
     parts: dict[str, list[bool]] = {}
     for name, published in wanted.items():
         parts.setdefault(name.part, []).extend(any(copy in there for copy in copies) for copies in published)
-    # A tied copy of the encoder's in a file is no sign of the encoder: the whole of it is needed anyway.
+    # A tied copy of an encoder's tensor does not show that the file has the encoder, which must be there as a whole
+    # anyway.
     heads = tuple(head for head in HEADS if any(parts.get(head, ())))
     for head in heads:
         if on_pooler(head) and "pooler" not in heads:

@@ -246,12 +246,12 @@ def trained_rows(model: Path) -> list[Path]:
     """Returns the directories of rows of the last phase of the run that `model` (a workdir or a checkpoint) belongs to.
 
     Raises:
-      InputError: the model is no run, or its rows are gone.
+      InputError: the model is not a run, or its rows are gone.
     """
     config = _run_of(model)
     if config is None:
         raise InputError(
-            "the model is no run, so it names no rows",
+            "the model is not a run, so it does not name rows",
             where=str(model),
             fix="Give --data ROWS.",
             code="E-EVALUATE-NAME-ROWS",

@@ -1,4 +1,4 @@
-"""The heads upon the encoder: pooler, masked LM with the tied decoder, classifiers, span boundary, projection.
+"""The heads on the encoder: pooler, masked LM with the tied decoder, classifiers, span boundary, projection.
 
 A head is a subclass of `Head` here and a line in `HEADS`. Its objective calls it by its name, and gives the sizes
 that it takes beside the encoder's config.

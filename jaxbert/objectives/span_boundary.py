@@ -1,7 +1,7 @@
 """The span-boundary objective predicts each token of a masked span from the two tokens around it.
 
 Source: SpanBERT (Joshi et al. 2020). A span is a run of masked tokens; spans that touch are one span. A span whose
-neighbour is no text (a special token, padding, another group) has no boundary and is not predicted. The original
+neighbour is not text (a special token, padding, another group) has no boundary and is not predicted. The original
 gathers spans, pads each to 20 tokens and computes all their logits. Here each slot of the masked LM is predicted.
 """
 

@@ -1,8 +1,8 @@
 """`whole_word` and `ngram` choose whole words, one by one or up to three in a row (google-research/albert).
 
-The originals go through the words in random order. At each they draw a length of n words with probability proportional
-to 1/n; they shorten it while it would pass the budget; and they leave it out where even one word would, or where a word
-of it is chosen already. Whole words one by one (google-research/bert) are the case of one word.
+The originals go through the words in random order. At each word they draw a length of n words with probability
+proportional to 1/n. They shorten it while it would pass the budget. They leave it out if even one word would pass it,
+or if a word of it is chosen already. Whole words one by one (google-research/bert) are the case n = 1.
 
 Here one step chooses, in all rows at once, the next n-gram that the originals would not leave out. So there are as many
 steps as slots. Words that come earlier in the order were left out under the same choice, and cannot come back.
