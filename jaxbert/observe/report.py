@@ -141,7 +141,7 @@ def read_run(workdir: Path, label: str) -> Run:
     metrics = [line for line in JsonLines.read(workdir / "metrics.jsonl") if isinstance(line.get("step"), int)]
     if not metrics:
         raise InputError(
-            "the run has not logged a step yet",
+            "the run has logged no step yet",
             where=str(workdir),
             fix="Wait for its first log line.",
             code="E-RUN-NO-STEP",

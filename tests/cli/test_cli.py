@@ -45,7 +45,7 @@ BAD = {
     "report of nothing": (["report", "new"], ["no such workdir (new)", "jaxbert pretrain"]),
     "report of a file": (["report", "run.json"], ["a file where a workdir is due (run.json)"]),
     "report of another directory": (["report", "empty"], ["config.json"]),
-    "report before the first line": (["report", "begun"], ["has not logged a step yet (begun)"]),
+    "report before the first line": (["report", "begun"], ["logged no step yet (begun)"]),
     "report to a file": (["report", "begun", "--out", "run.json"], ["a file where a directory is due"]),
     "checkpoints of nothing": (["checkpoint", "list", "new"], ["(new)", "E-CHECKPOINT-NONE"]),
     "checkpoints of a young run": (["checkpoint", "verify", "begun"], ["(begun)", "E-CHECKPOINT-NONE"]),
