@@ -260,7 +260,7 @@ def summary(name: str, found: Json) -> str:
     if name == "isolation":
         leak = max(max(found[dtype]["leak"].values()) for dtype in ("float32", "bfloat16", "bfloat16 fused"))
         alone = max(found["alone_first"], found["alone_second"])
-        return f"fused attention {found['fused attention']}, leak {leak}, from a row of its own {alone:.1e}"
+        return f"fused attention {found['fused attention']}, leak {leak}, from a separate row {alone:.1e}"
     if name == "determinism":
         return f"{len(set(found['sha256']))} result of {len(found['sha256'])} runs, XLA_FLAGS={found['xla_flags']!r}"
     if name == "masks":

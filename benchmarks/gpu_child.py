@@ -321,7 +321,7 @@ ISOLATED = ("float32", "bfloat16", "bfloat16 fused")
 def check_isolation(smoke: bool) -> Json:
     """Rows that carry two texts and padding: changing one text changes the other's hidden states by exactly 0.
 
-    And each text's hidden states are what it gives in a row of its own (float32, to rounding). With the platform's
+    And each text gives the same hidden states in a separate row (float32, to rounding). With the platform's
     fused attention too (bfloat16; which one it was is in the results).
     """
     import jax

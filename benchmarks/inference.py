@@ -65,7 +65,7 @@ def masked(texts: list[str], mask: str) -> list[str]:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# One side in a process of its own
+# One side in a separate process
 
 
 def work(task: str, side: str, model: str, directory: Path, repeats: int) -> None:

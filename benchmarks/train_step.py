@@ -84,7 +84,7 @@ def clean_batch(config: RunConfig) -> dict[str, np.ndarray]:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# One side in a process of its own: reads a number of steps, writes their seconds
+# One side in a separate process. It reads a number of steps and writes their seconds.
 
 
 def work(case: Case, side: str, directory: Path) -> None:

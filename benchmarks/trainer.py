@@ -56,7 +56,7 @@ def rows_of(config: RunConfig, split: str) -> Rows:
 
 
 def tables_of(config: RunConfig) -> dict[str, np.ndarray]:
-    """What masking must know of the vocabulary."""
+    """Returns the tables of the vocabulary that masking reads."""
     tokenizer = Tokenizer.load(Path(config.phases[0].rows[0].path) / "tokenizer")
     return frozen_tables(tokenizer.special, tokenizer.mask_id)
 
@@ -68,7 +68,7 @@ def corruption(config: RunConfig, task: Task) -> Callable[[Any, jax.Array], Any]
 
 
 def training_batches(config: RunConfig, steps: int) -> Iterator[dict[str, torch.Tensor]]:
-    """What the run trains on, as the peer's arguments: our order, and our masks by the step's keys."""
+    """Returns the batches of the run as the peer's arguments: in our order, with our masks by the step's keys."""
     phase = config.phases[0]
     batches = Batches(
         [(rows_of(config, "train"), 1.0)],

@@ -3,7 +3,7 @@
     jaxbert pretrain spanbert_base --workdir DIR --data ROWS_512
 
 Rows: `jaxbert prepare` and `jaxbert rows --policy single_document --length 512`, from books + Wikipedia, with BERT's
-cased vocabulary of 28,996 pieces or one of your own of that size (`jaxbert tokenizer SOURCE --kind wordpiece --cased`).
+cased vocabulary of 28,996 pieces, or yours of that size (`jaxbert tokenizer SOURCE --kind wordpiece --cased`).
 Hardware: 32 V100, 15 days for the large model, in the paper. Expected: SQuAD 1.1 dev F1 92.4 (its README).
 
 The paper and the code (facebookresearch/SpanBERT) agree on these settings:

@@ -15,9 +15,9 @@ class CommandError(Exception):
     """An error that the user can act on. The command line prints it as one line on stderr, without a traceback.
 
     Attributes:
-      what: what is wrong, as a short sentence without its full stop.
+      what: the mistake, as a short sentence without its full stop.
       where: the file, the key or the argument that is wrong.
-      fix: what the user can do about it, as a sentence.
+      fix: advice to the user, as a sentence.
       code: the stable name of this error.
     """
 

@@ -46,7 +46,7 @@ class Archive:
 
     @property
     def name(self) -> str:
-        """The file name."""
+        """Returns the file name."""
         return f"jaxbert-{self.sha256}.tar.gz"
 
 

@@ -38,9 +38,9 @@ def execute(command: Command, known: Mapping[str, str], done: Sequence[str] = ()
     """Runs a command and waits for its end.
 
     Args:
-      command: what to run.
+      command: the command to run.
       known: program -> how to install it.
-      done: what earlier commands of the same submission have done, for the message of a failure.
+      done: results of earlier commands of the submission, for the message of a failure.
 
     Raises:
       InputError: the program is missing.

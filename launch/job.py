@@ -24,7 +24,7 @@ class Command:
       arguments: the program and its arguments.
       environment: variables that are set in addition to this process's environment.
       log: the file that gets the output; None: the terminal gets it.
-      does: what the command does, in a few words.
+      does: effect of the command, in a few words.
       unless: a command that runs first. If it succeeds, `arguments` is not run.
       optional: whether the command may fail, because the thing that it removes or stops may be gone already.
     """
@@ -62,7 +62,7 @@ class File:
     """A file that is written on this machine before the first command runs.
 
     Attributes:
-      path: where it is written.
+      path: path to which it is written.
       content: its bytes.
       executable: whether it gets the mode of a program.
     """
@@ -73,7 +73,7 @@ class File:
 
     @property
     def is_text(self) -> bool:
-        """Whether the content can be shown on a terminal."""
+        """Returns whether the content can be shown on a terminal."""
         return b"\0" not in self.content
 
 
@@ -90,7 +90,7 @@ class Request:
       archive: the code, together with the config if CONFIG is a file.
       folder: the directory of this machine where the target puts the files of this submission.
       spot: whether to take capacity that the provider may take away.
-      restarts: how many times the engine restarts a run that was interrupted (exit 3, preemption, lost machine).
+      restarts: number of times that the engine restarts a run that was interrupted (exit 3, preemption, lost machine).
       secrets: name of an environment variable -> where the engine finds its value; "" for this machine's environment.
       options: the target's own options.
     """
@@ -109,7 +109,7 @@ class Request:
 
     @property
     def place(self) -> Topology:
-        """The topology, for a target that always needs one."""
+        """Returns the topology, for a target that always needs one."""
         assert self.topology is not None
         return self.topology
 
@@ -121,8 +121,8 @@ class Submission:
     Attributes:
       creates: a line for each thing that the commands create.
       where: the project, zone, cluster or partition.
-      resumes: how the run continues after an interruption, and which exit codes end it.
-      ends: what remains after the run has ended, and whether it still costs money.
+      resumes: the way in which the run continues after an interruption, and the exit codes that end it.
+      ends: the resources that remain after the run, and whether they still cost money.
       files: the files to write first.
       commands: the commands to run then, in this order.
     """

@@ -72,7 +72,7 @@ def local(
     Args:
       processes: the number of processes.
       arguments: the arguments of `jaxbert pretrain`.
-      workdir: where the run is. Logs go to `logs/process-I.log` in it. If it is in a bucket, they go to the directory
+      workdir: workdir of the run. Logs go to `logs/process-I.log` in it. If it is in a bucket, they go to the directory
         that this machine keeps for it.
       devices: the number of devices of each process; None for all of the machine's (one, on a CPU).
       port: the port of process 0's coordinator; None for one that is free.

@@ -21,7 +21,7 @@ class Tpu:
       gke: the value of the node label cloud.google.com/gke-tpu-accelerator.
       machine: number of chips of a host -> its machine type in Compute Engine.
       accelerator: the start of the accelerator type in the Cloud TPU API.
-      cores: how many cores that API counts for a chip.
+      cores: number of cores that the API counts for a chip.
       runtime: the version of a TPU VM's software in that API.
       compute_engine: whether Compute Engine offers it as a machine.
     """

@@ -33,7 +33,7 @@ class Record:
     """One launch.
 
     Attributes:
-      workdir: where the run is.
+      workdir: workdir of the run.
       target: the name of the target.
       name: the name of the job.
       options: the target's options, as the record has them: not checked.

@@ -20,7 +20,7 @@ def lines(
     """Returns the lines of the screen: what is created where, what it costs, how it resumes, how to watch and stop it.
 
     Args:
-      request: what the user wants.
+      request: the user's request.
       submission: the target's answer.
       target: the engine.
       figures: the figures of `jaxbert plan --json`; None if nothing was planned.

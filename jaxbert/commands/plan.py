@@ -1,4 +1,4 @@
-"""What a run would take on a topology: memory, time, money, energy, before anything is spent."""
+"""The command `jaxbert plan`: memory, time, money and energy of a run on a topology, before the spend."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         value = getattr(args, name)
         if value is not None and not 0 <= value < math.inf:
             raise InputError(
-                f"it is {value}", where=f"--{name}", fix="Take a number of 0 or more.", code="E-ARGUMENT-RANGE"
+                f"the value is {value}", where=f"--{name}", fix="Give a number of 0 or more.", code="E-ARGUMENT-RANGE"
             )
     place = with_price(topology(args.topology, args.slices), args.price, args.watts, args.pue)
     config = wanted(find_config(args.config), settings=args.set, whole=False).config

@@ -1,4 +1,7 @@
-"""`--set a.b=v`: typed, strict changes of a config. An unknown key is an error that names the nearest. No jax."""
+"""`--set a.b=v`: typed, strict changes of a config. An error about an unknown key names the nearest one.
+
+Imports no jax.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ class Setting:
 
     @property
     def where(self) -> str:
-        """The setting as an error names it."""
+        """Returns the setting as an error names it."""
         return f"--set {self.key}"
 
 

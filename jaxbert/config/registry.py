@@ -20,7 +20,7 @@ class Registry:
     """A mapping from names to entries in a module of this package.
 
     Attributes:
-      what: what an entry is called in a message, for example "rows policy".
+      what: name of an entry in a message, for example "rows policy".
       module: the module that holds the mapping.
       attribute: the mapping's name in it.
       also: names without an entry. The run decides what they mean when it begins.
@@ -33,13 +33,13 @@ class Registry:
 
     @property
     def entries(self) -> Mapping[str, Any]:
-        """The mapping itself. The first call imports its module."""
+        """Returns the mapping. The first call imports its module."""
         found: Mapping[str, Any] = getattr(importlib.import_module(self.module), self.attribute)
         return found
 
     @property
     def names(self) -> list[str]:
-        """The names that a config may give, in the mapping's order."""
+        """Returns the names that a config may give, in the mapping's order."""
         return [*self.entries, *self.also]
 
     def unknown(self, name: object, where: str) -> InputError:

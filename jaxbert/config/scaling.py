@@ -1,4 +1,5 @@
-"""`--set scale.KEY=VALUE`: helpers that change several fields of a run together, and report each change. No jax.
+"""`--set scale.KEY=VALUE`: helpers that change several fields of a run together, and report each change. Imports no
+jax.
 
     scale.batch_size=N    the first phase's batch becomes N rows, the others' in proportion. The rates follow the square
                           root of the batch, the steps keep the number of rows, the warm-ups keep their steps;

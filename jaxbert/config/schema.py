@@ -38,8 +38,8 @@ class Problem(NamedTuple):
 
     Attributes:
       field: the field to change.
-      what: what is wrong with it.
-      fix: what to set instead.
+      what: the mistake.
+      fix: the value to set instead.
     """
 
     field: str
@@ -49,27 +49,27 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderBase:
-    """What every encoder's config has: the part that heads, data, planner and files read.
+    """The part of an encoder's config that all architectures share. Heads, data, planner and files read it.
 
-    Each architecture has a subclass with the fields that only it knows. `jaxbert.models.families.FAMILIES` says which:
-    its entry of the name `family` holds the config's class and the encoder that it describes.
+    Each architecture has a subclass with the fields that only it knows. `jaxbert.models.families.FAMILIES` has it:
+    the entry `family` holds the config's class and the encoder that it describes.
 
     Attributes:
       family: key of `jaxbert.models.families.FAMILIES`: the architecture, and the files that the model is read from and
         written to. It decides nothing that the other fields decide.
-      vocab_size: V, as the tokenizer has it; checked against the tokenizer before training.
-      vocab_multiple: the embedding table is padded to a multiple of this; the padding's logits are masked.
+      vocab_size: V. The run checks it against the tokenizer before training.
+      vocab_multiple: the embedding table is padded to a multiple of this. The logits of the padding are masked.
       hidden_size: D.
       num_layers: N.
-      num_heads: H, of the attention.
-      max_positions: how many positions the encoder knows; no row of the data may be longer than `longest_row`.
-      activation: `gelu_tanh` as in Google's BERT and ALBERT, `gelu_erf` as in the others and in Hugging Face's BERT.
-      layer_norm_epsilon: added to the variance.
+      num_heads: H, number of attention heads.
+      max_positions: number of positions that the encoder knows. No row may be longer than `longest_row`.
+      activation: `gelu_tanh` (Google's BERT and ALBERT), or `gelu_erf` (the others, and Hugging Face's BERT).
+      layer_norm_epsilon: the number that LayerNorm adds to the variance.
       pooler: the activation of the pooler, the head upon the first token: `tanh`, or `relu` (DistilBERT's classes).
       initializer_range: standard deviation of the initial weights.
       initializer: `truncated_normal` in the convention of TensorFlow's `truncated_normal_initializer` (cut at two
         deviations, not rescaled afterwards: BERT, ALBERT), or `normal` (RoBERTa, SpanBERT, DistilBERT).
-      remat: what the backward pass computes again: nothing, all but matrix products, or every layer.
+      remat: the part that the backward pass computes again: nothing, all but matrix products, or every layer.
     """
 
     VARIANTS: ClassVar[Registry] = _FAMILIES
@@ -92,56 +92,56 @@ class EncoderBase:
 
     @property
     def padded_vocab_size(self) -> int:
-        """Rows of the embedding table: `vocab_size` rounded up to a multiple of `vocab_multiple`."""
+        """Returns the rows of the embedding table: `vocab_size` rounded up to a multiple of `vocab_multiple`."""
         return -(-self.vocab_size // self.vocab_multiple) * self.vocab_multiple
 
     @property
     def embedding_width(self) -> int:
-        """E, the width of the word table: D, unless the architecture has another."""
+        """Returns E, the width of the word table. It is D unless the architecture has another."""
         return self.hidden_size
 
     @property
     def distinct_layers(self) -> int:
-        """The number of layers with weights of their own: N, unless layers share them."""
+        """Returns the number of layers with separate weights. It is N unless layers share weights."""
         return self.num_layers
 
     @property
     def shares_layers(self) -> bool:
-        """Whether layers share weights."""
+        """Returns whether layers share weights."""
         return False
 
     @property
     def position_offset(self) -> int:
-        """The position of the first token: 0, unless the architecture has another."""
+        """Returns the position of the first token. It is 0 unless the architecture has another."""
         return 0
 
     @property
     def type_vocab_size(self) -> int:
-        """The number of token types: 0, unless the architecture has them."""
+        """Returns the number of token types. It is 0 unless the architecture has token types."""
         return 0
 
     @property
     def longest_row(self) -> int:
-        """The most tokens that a row, or a group of a packed row, may have."""
+        """Returns the most tokens that a row, or a group of a packed row, may have."""
         return self.max_positions - self.position_offset
 
     @property
     def sharded(self) -> Mapping[str, tuple[str, ...]]:
-        """The fields (or properties) whose size mesh axes must divide, with those axes."""
+        """Returns the fields (or properties) whose size mesh axes must divide, with those axes."""
         return {"hidden_size": ("fsdp",), "embedding_width": ("fsdp",)}
 
     @property
     def of_layers(self) -> tuple[str, ...]:
-        """The fields (or properties) that must be equal where one model's layers start from another's."""
+        """Returns the fields (or properties) that must be equal if one model's layers start from another's."""
         return ("hidden_size", "embedding_width", "max_positions", "position_offset")
 
     def problems(self) -> Iterator[Problem]:
-        """The rules that the config breaks, in the order in which a user should mend them."""
+        """Yields the rules that the config breaks, in the order in which a user should mend them."""
         for name in ("vocab_size", "vocab_multiple", "hidden_size", "num_layers", "num_heads"):
             if getattr(self, name) < 1:
-                yield Problem(name, f"is {getattr(self, name)}", "Take 1 or more.")
+                yield Problem(name, f"is {getattr(self, name)}", "Set it to 1 or more.")
         if self.initializer_range <= 0:
-            yield Problem("initializer_range", "is not positive", "Take one above 0.")
+            yield Problem("initializer_range", f"is {self.initializer_range}", "Set it to a number above 0.")
 
     @classmethod
     def upgraded(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -159,27 +159,28 @@ class EncoderConfig(EncoderBase):
     """The shape of a post-LN encoder; the defaults are BERT-base (google-research/bert modeling.py).
 
     Attributes:
-      embedding_size: E, of the tables and the masked-LM head's last layer, projected to D behind the embeddings
-        (ALBERT's factorised embeddings); 0: E is D, without a projection.
-      layer_groups: G; 0: every layer has weights of its own; else layers share them in G groups of N / G consecutive
-        ones (ALBERT: 1).
+      embedding_size: E, width of the tables and of the masked-LM head's last layer. A projection takes embeddings to D
+        (ALBERT's factorised embeddings). 0: E is D, without a projection.
+      layer_groups: G. 0: every layer has separate weights. Otherwise layers share weights in G groups of N / G
+        consecutive layers (ALBERT: 1).
       intermediate_size: F.
       max_positions: rows of the position table.
-      position_offset: the first token's position; padding has the one before (fairseq: 2, of 514 rows; all are kept).
+      position_offset: position of the first token. Padding has the position before it (fairseq: 2, in a table of 514
+        rows that keeps all rows).
       type_vocab_size: rows of the token-type table; 0: there are no token types.
-      dropout: after embeddings, attention output and feed-forward.
-      attention_dropout: on attention probabilities.
-      attention: `reference`, the only one with dropout on the probabilities; or `fused`: the platform's own kernel
-        (splash on TPU for rows of a multiple of 128 tokens, cuDNN's on GPU), which is faster and needs less memory, and
-        the reference where there is none.
-      position_init: how the learned position table starts: `normal`, or `sinusoidal` (sines and cosines scaled to the
-        same standard deviation; lets small models find their neighbours early).
+      dropout: rate of the dropout after embeddings, attention output and feed-forward.
+      attention_dropout: rate of the dropout on attention probabilities.
+      attention: `reference`, the only one with dropout on the probabilities; or `fused`, the kernel of the platform
+        (splash on TPU if rows have a multiple of 128 tokens, cuDNN's on GPU), which is faster and needs less memory.
+        Where there is no such kernel, `fused` is the reference.
+      position_init: start of the learned position table: `normal`, or `sinusoidal` (sines and cosines scaled to the
+        same standard deviation, with which small models learn about neighbours early).
     """
 
     embedding_size: int = 0
     layer_groups: int = 0
     intermediate_size: int = 3072
-    position_offset: int = 0  # type: ignore[misc]  # A field in the place of the base's property.
+    position_offset: int = 0  # type: ignore[misc]  # A field replaces the base's property.
     type_vocab_size: int = 2  # type: ignore[misc]
     dropout: float = 0.1
     attention_dropout: float = 0.1
@@ -188,22 +189,22 @@ class EncoderConfig(EncoderBase):
 
     @property
     def head_dim(self) -> int:
-        """K."""
+        """Returns K."""
         return self.hidden_size // self.num_heads
 
     @property
     def embedding_width(self) -> int:
-        """E."""
+        """Returns E."""
         return self.embedding_size or self.hidden_size
 
     @property
     def distinct_layers(self) -> int:
-        """The number of layers with weights of their own: N, or G where layers share them."""
+        """Returns the number of layers with separate weights: N, or G if layers share weights."""
         return self.layer_groups or self.num_layers
 
     @property
     def shares_layers(self) -> bool:
-        """Whether layers share weights; with as many groups as layers they are gathered by group all the same."""
+        """Returns whether layers share weights. N groups count too, because their weights are gathered by group."""
         return self.layer_groups > 0
 
     @property
@@ -223,40 +224,44 @@ class EncoderConfig(EncoderBase):
         """See `EncoderBase`."""
         yield from super().problems()
         if self.intermediate_size < 1:
-            yield Problem("intermediate_size", f"is {self.intermediate_size}", "Take 1 or more.")
+            yield Problem("intermediate_size", f"is {self.intermediate_size}", "Set it to 1 or more.")
         if self.num_heads >= 1 and self.hidden_size % self.num_heads:
             yield Problem(
                 "num_heads",
                 f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}",
-                "Choose a number of heads that divides the hidden size.",
+                f"Set encoder.num_heads to a divisor of {self.hidden_size}.",
             )
         if self.embedding_size < 0:
-            yield Problem("embedding_size", "is negative", "0 takes hidden_size.")
+            yield Problem(
+                "embedding_size", f"is {self.embedding_size}", "Set it to 1 or more, or to 0 for hidden_size."
+            )
         if self.layer_groups < 0 or (self.layer_groups and self.num_layers % self.layer_groups):
             yield Problem(
                 "layer_groups",
-                f"{self.layer_groups} groups do not divide {self.num_layers} layers",
-                "Choose a number that does; with 0, layers share no weights.",
+                f"{self.num_layers} layers cannot be divided into {self.layer_groups} groups of equal size",
+                f"Set it to a divisor of {self.num_layers}, or to 0 so that layers share no weights.",
             )
         if not 0 <= self.position_offset < self.max_positions:
             yield Problem(
                 "position_offset",
-                f"is {self.position_offset} of {self.max_positions} positions",
-                "Take one in 0 .. max_positions - 1.",
+                f"is {self.position_offset}, but the encoder has positions from 0 to {self.max_positions - 1}",
+                "Set it to one of these positions.",
             )
         for name in ("dropout", "attention_dropout"):
             if not 0 <= getattr(self, name) < 1:
-                yield Problem(name, f"is {getattr(self, name)}", "Take a share in [0, 1).")
+                yield Problem(name, f"is {getattr(self, name)}", "Set it to a share of 0 or more, and below 1.")
         if self.attention != "reference" and self.attention_dropout:
             yield Problem(
                 "attention",
-                "fused attention has no dropout on the probabilities, and attention_dropout is "
+                "fused attention cannot drop attention probabilities, but attention_dropout is "
                 f"{self.attention_dropout}",
-                "Set encoder.attention_dropout=0 (another model than the paper's), or keep "
-                "encoder.attention=reference.",
+                "Set encoder.attention=reference, or set encoder.attention_dropout=0, which trains another model than "
+                "the paper's.",
             )
         if self.type_vocab_size < 0:
-            yield Problem("type_vocab_size", "is negative", "With 0 there are no token types.")
+            yield Problem(
+                "type_vocab_size", f"is {self.type_vocab_size}", "Set it to 1 or more, or to 0 for no token types."
+            )
 
 
 EncoderBase.VARIANT_DEFAULT = EncoderConfig
@@ -264,9 +269,9 @@ EncoderBase.VARIANT_DEFAULT = EncoderConfig
 
 @dataclass(frozen=True, kw_only=True)
 class TaskConfig:
-    """Which task a run learns, and the settings of a task that has its own.
+    """The task that a run learns. A task with more settings subclasses this.
 
-    A task with settings subclasses this; `jaxbert.tasks.TASKS` gives the class of each name.
+    `jaxbert.tasks.TASKS` has the class of each name.
 
     Attributes:
       name: key of `jaxbert.tasks.TASKS`. `pretraining` learns the terms of `ObjectivesConfig` with one encoder.
@@ -284,19 +289,19 @@ class MaskedLMConfig:
 
     Attributes:
       weight: weight of this term in the loss.
-      scheme: how tokens are chosen, a key of `jaxbert.objectives.masking.SCHEMES`: `token` uniform (BERT, RoBERTa),
-        `whole_word`, `ngram` of whole words (ALBERT), `span` of whole words (SpanBERT), `frequency` rare tokens more
-        often (DistilBERT).
+      scheme: the rule that chooses tokens, a key of `jaxbert.objectives.masking.SCHEMES`: `token` uniform (BERT,
+        RoBERTa), `whole_word`, `ngram` of whole words (ALBERT), `span` of whole words (SpanBERT), `frequency` rare
+        tokens more often (DistilBERT).
       rate: share of a row's tokens to predict, at least one a row. Special tokens count but are never chosen.
       mask: share of the chosen tokens that become [MASK].
       random: share of the chosen tokens that become a randomly drawn id. The rest keep their ids.
       random_ids: the ids from which that id is drawn: the whole `vocabulary` uniformly (BERT, ALBERT, DistilBERT), the
         `ordinary` tokens uniformly, without the special ones (RoBERTa), or as often as in the `corpus` (SpanBERT).
       word_cap: the most pieces of a word. A longer word counts as several (scripts without spaces have such words).
-      max_ngram: for `ngram`: words of the longest n-gram; a length n has probability proportional to 1/n.
-      span_p, max_span: for `span`: lengths in words are geometric with parameter span_p, cut at max_span words and
-        renormalised (0.2 and 10: mean 3.8).
-      smoothing: for `frequency`: a token is drawn with probability proportional to count^-smoothing.
+      max_ngram: words of the longest n-gram, for `ngram`. A length n has probability proportional to 1/n.
+      span_p, max_span: parameters of `span`. Lengths in words are geometric with parameter span_p, cut at max_span
+        words and renormalised (0.2 and 10: mean 3.8).
+      smoothing: parameter of `frequency`. A token is drawn with probability proportional to count^-smoothing.
     """
 
     weight: float = 1.0
@@ -334,7 +339,8 @@ class SentenceOrderConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SpanBoundaryConfig:
-    """The span-boundary objective (SpanBERT): a masked token from the two tokens around its span, and its place in it.
+    """The span-boundary objective (SpanBERT). It predicts a masked token from the two tokens around
+    its span and from its place in the span.
 
     Attributes:
       weight: weight of this term in the loss.
@@ -407,19 +413,19 @@ class ObjectivesConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """One optimizer for the whole run; its rate comes from the phase's schedule.
+    """The optimizer of the whole run. Its rate comes from the schedule of the phase.
 
     Attributes:
       name: `adamw` (bias-corrected, decoupled decay), `bert_adamw` (no bias correction: google-research/bert
-        optimization.py), `fairseq_adamw` (bias-corrected, every parameter decayed, no clipping), and the LAMBs, of
-        which no two published ones are alike: `lamb_paper`, `lamb_albert`, `lamb_mlperf`, `lamb_nvidia`,
-        `lamb_nvlamb`. `jaxbert.training.optim.OPTIMIZERS` says what sets each apart.
-      weight_decay: not applied to LayerNorm and bias parameters (but in `fairseq_adamw` and `lamb_paper`, which decay
-        all).
-      clip_norm: the gradient's global norm is cut to this; 0 switches it off; None takes the optimizer's own.
-      clip_scope: `batch` clips the gradient of the global batch, after all sums (NVIDIA, and every textbook);
-        `micro_batch` clips each micro-batch's share to clip_norm / A before the sum, as Google's TPU programs clip on
-        each core before they sum over cores. Then the result depends on `accumulation`, never on the mesh.
+        optimization.py), `fairseq_adamw` (bias-corrected, every parameter decayed, no clipping), and five LAMBs,
+        because no two published LAMBs are equal: `lamb_paper`, `lamb_albert`, `lamb_mlperf`, `lamb_nvidia`,
+        `lamb_nvlamb`. `jaxbert.training.optim.OPTIMIZERS` describes their differences.
+      weight_decay: weight decay of the kernels and tables. Only `fairseq_adamw` and `lamb_paper` also decay LayerNorm
+        and bias parameters.
+      clip_norm: bound of the gradient's global norm; 0: no clipping; None: the optimizer's default.
+      clip_scope: `batch` clips the gradient of the global batch, after all sums (NVIDIA, and every textbook).
+        `micro_batch` clips each micro-batch's share to clip_norm / A before the sum: Google's TPU programs clip on each
+        core before they sum over cores. The result then depends on `accumulation`, and never on the mesh.
     """
 
     name: OptimizerName = "bert_adamw"
@@ -440,15 +446,15 @@ class ScheduleConfig:
         `wsd` (warm-up, stable, decay) stays at the peak and falls over the last `decay_steps`, as (1 - t)^power;
         `inverse_sqrt` falls as sqrt(warm-up / step), without end; `constant` stays.
       peak: rate at the end of the warm-up.
-      warmup_steps: linear rise from 0.
+      warmup_steps: steps of the linear rise from 0.
       end: rate at the last step.
       total_steps: the horizon of the decay; 0 takes the steps of the phase (and of those that continue its schedule).
-      decay_from: for `linear` and `polynomial`. `zero`: the decay runs from step 0 and the warm-up overrides it, with a
-        jump where it ends (google-research/bert optimization.py, NVIDIA schedulers.py); `warmup`: the decay starts at
-        the peak.
-      power: for `polynomial` and `wsd`.
-      decay_steps: for `wsd`: the last steps, in which the rate falls.
-      first_step: the count at the first update: 0, whose rate is 0 in a warm-up (google-research/bert), or 1 (NVIDIA).
+      decay_from: start of the decay, for `linear` and `polynomial`. `zero`: the decay runs from step 0 and the warm-up
+        overrides it, with a jump where it ends (google-research/bert optimization.py, NVIDIA schedulers.py); `warmup`:
+        the decay starts at the peak.
+      power: exponent of the decay, for `polynomial` and `wsd`.
+      decay_steps: number of last steps in which the rate falls, for `wsd`.
+      first_step: count at the first update: 0, whose rate is 0 in a warm-up (google-research/bert), or 1 (NVIDIA).
     """
 
     kind: ScheduleKind = "linear"
@@ -508,7 +514,7 @@ class DataConfig:
       lowercase: whether a trained tokenizer has BERT's uncased normalisation.
       policy: rows policy. Each objective checks that it can learn from such rows.
       validation_fraction: share of documents held out, chosen by hash (sources that have splits ignore it).
-      short_rows: for pairs: probability that a row's target length is drawn at random (classic: 0.1).
+      short_rows: probability, for pairs, that a row's target length is drawn at random (classic: 0.1).
       copies: passes over the corpus with other pairings (the original's dupe_factor; masks are dynamic anyway).
       shuffle_window: shards that are shuffled together (the second level of the order).
     """
@@ -542,10 +548,13 @@ class MeshConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class NumericsConfig:
-    """Attributes:
-    dtype: of activations and of weights in use; `auto` is bfloat16 on TPU and GPU, float32 on CPU. Parameters, softmax,
-      LayerNorm, loss and optimizer are always float32.
-    deterministic: ask XLA for deterministic kernels on a GPU. A resumed run gives the same bits there only with them.
+    """The numbers that the step computes with.
+
+    Attributes:
+      dtype: dtype of activations and of weights in use; `auto` is bfloat16 on TPU and GPU, float32 on CPU. Parameters,
+        softmax, LayerNorm, loss and optimizer are always float32.
+      deterministic: whether to ask XLA for deterministic kernels on a GPU. A resumed run gives the same bits there only
+        with them.
     """
 
     dtype: Dtype = "auto"
@@ -554,10 +563,12 @@ class NumericsConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointConfig:
-    """Attributes:
-    every_steps: steps between checkpoints. The end of a phase, SIGTERM and SIGINT also make one.
-    keep: number of the newest steps to keep; at least 3, so that a good one is left when one is damaged.
-    keep_best: also keep the step with the lowest validation loss.
+    """The times at which checkpoints are written, and the number that is kept.
+
+    Attributes:
+      every_steps: steps between checkpoints. The end of a phase, SIGTERM and SIGINT also make one.
+      keep: number of the newest steps to keep; at least 3, so that a good one is left when one is damaged.
+      keep_best: whether to also keep the step with the lowest validation loss.
     """
 
     every_steps: int = 1000
@@ -567,14 +578,16 @@ class CheckpointConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """Attributes:
-    every_steps: steps between evaluations; 0 evaluates only at the end of the run.
-    batch_size: rows a batch. It is fixed, because the fixed masks belong to (batch, row).
-    batches: at most this many batches; 0 takes the whole validation split.
-    mask_rate: share of tokens masked in evaluation. It does not follow training, so that runs compare.
-    masking: choose these tokens as in `training`, or by `token`, so that runs of different schemes compare.
-    seed: seed of the fixed masks.
-    patience: stop early after this many evaluations without a lower loss; 0 never stops early.
+    """The evaluations of a run.
+
+    Attributes:
+      every_steps: steps between evaluations; 0 evaluates only at the end of the run.
+      batch_size: rows a batch. It is fixed, because the fixed masks belong to (batch, row).
+      batches: at most this many batches; 0 takes the whole validation split.
+      mask_rate: share of tokens masked in evaluation. It does not follow training, so that runs compare.
+      masking: choose these tokens as in `training`, or by `token`, so that runs of different schemes compare.
+      seed: seed of the fixed masks.
+      patience: stop early after this many evaluations without a lower loss; 0 never stops early.
     """
 
     every_steps: int = 1000
@@ -588,11 +601,13 @@ class EvaluationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LoggingConfig:
-    """Attributes:
-    every_steps: steps between lines in metrics.jsonl, telemetry.jsonl and on the terminal.
-    tensorboard: also write event files.
-    price_per_hour: price of the whole mesh, in `currency`; 0 leaves money out.
-    watts: power of the whole machine where no meter can be read. Its figures are labelled estimated; 0 leaves it out.
+    """The logs of a run.
+
+    Attributes:
+      every_steps: steps between lines in metrics.jsonl, telemetry.jsonl and on the terminal.
+      tensorboard: whether to also write event files.
+      price_per_hour: price of the whole mesh, in `currency`; 0 leaves money out.
+      watts: power of the whole machine where no meter can be read. Its figures are labelled estimated; 0 leaves it out.
     """
 
     every_steps: int = 50
@@ -604,11 +619,13 @@ class LoggingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class GuardConfig:
-    """Attributes:
-    max_skipped: this many non-finite steps in a row end the run with exit 4.
-    hang_minutes: a step, a batch of an evaluation or a checkpoint that takes longer ends the process with exit 3,
-      because a collective waits for ever when its other side has gone. A step that is compiled has half an hour more.
-      0 sets no limit.
+    """The limits at which a run ends itself.
+
+    Attributes:
+      max_skipped: this many non-finite steps in a row end the run with exit 4.
+      hang_minutes: a step, a batch of an evaluation or a checkpoint that takes longer ends the process with exit 3,
+        because a collective waits for ever when its other side has gone. A step that is compiled has half an hour more.
+        0 sets no limit.
     """
 
     max_skipped: int = 10

@@ -58,7 +58,7 @@ def render(
       config: the encoder.
       params: the parameters that were written.
       tokenizer: the model's tokenizer; None where it has none.
-      origin: where the model comes from.
+      origin: the source of the model.
       verdict: the gate's verdict.
       receipt: the content of receipt.json.
       licence: the model's licence as hubs name it ("apache-2.0"); "" states none.

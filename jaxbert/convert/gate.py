@@ -68,7 +68,7 @@ class Verdict:
 
     @property
     def worst(self) -> float:
-        """The largest difference. It is infinite where an output is not finite."""
+        """Returns the largest difference. It is infinite if an output is not finite."""
         return max(map(_worst, self.differences.values()))
 
     def line(self) -> str:

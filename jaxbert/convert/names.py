@@ -44,7 +44,7 @@ _log = logging.getLogger(__name__)
 
 
 def name_map(config: EncoderBase, task: str | None = None) -> tuple[Name, ...]:
-    """The names of a family's pretraining classes, or with a `task` those of its class."""
+    """Returns the names of a family's pretraining classes, or with a `task` the names of its class."""
     family = FAMILIES[config.family]
     names = family.names(config)
     if task is None:
@@ -55,7 +55,7 @@ def name_map(config: EncoderBase, task: str | None = None) -> tuple[Name, ...]:
 
 
 def task_of(family: Family, heads: Iterable[str]) -> str | None:
-    """The one task among `heads`; None where there is none.
+    """Returns the one task among `heads`; None if there is none.
 
     Raises:
       InputError: there are several: no published class has two.
@@ -143,7 +143,8 @@ def import_params(
     parts: dict[str, list[bool]] = {}
     for name, published in wanted.items():
         parts.setdefault(name.part, []).extend(any(copy in there for copy in copies) for copies in published)
-    # A tied copy of the encoder's in a file is no sign of the encoder: the whole of it is needed anyway.
+    # A tied copy of an encoder's tensor does not show that the file has the encoder, which must be there as a whole
+    # anyway.
     heads = tuple(head for head in HEADS if any(parts.get(head, ())))
     for head in heads:
         if on_pooler(head) and "pooler" not in heads:
@@ -183,7 +184,7 @@ def import_params(
 
 
 def _without(tensors: Tensors, drop: Sequence[str], where: str) -> dict[str, Tensor]:
-    """`tensors` but for those that a pattern of `drop` fits."""
+    """Returns `tensors` without those that a pattern of `drop` matches."""
     for pattern in drop:
         if not any(fnmatchcase(name, pattern) for name in tensors):
             raise InputError(
@@ -199,7 +200,7 @@ def _without(tensors: Tensors, drop: Sequence[str], where: str) -> dict[str, Ten
 
 
 def _resolve(tensors: Iterable[str], family: Family, known: Iterable[Name], where: str) -> dict[str, str]:
-    """Today's full name of each tensor -> the name that the file uses; the ignored ones left out."""
+    """Returns {today's full name of each tensor: its name in the file}, without ignored tensors."""
     names = {name: name for name in tensors}
     for wrapper in family.wrappers:
         if names and all(name.startswith(wrapper) for name in names):
@@ -294,7 +295,7 @@ def _check_header(
     config: EncoderBase,
     where: str,
 ) -> list[str]:
-    """The file's names of those copies of a parameter that are there; their headers are as they must be."""
+    """Checks the headers of a parameter's copies in the file, and returns the names of these copies."""
     present = [there[copy] for copy in copies if copy in there]
     if not present:
         raise InputError(
@@ -331,7 +332,7 @@ def _is_padding(rows: int, vocab_size: int) -> bool:
 def _check_padding(
     tensors: Tensors, plan: Iterable[tuple[Name, int, list[str]]], config: EncoderBase, where: str
 ) -> None:
-    """A vocabulary is padded in all of its tensors alike, or one of them belongs to another model."""
+    """Checks that all tensors of the vocabulary have equal padding. If not, one belongs to another model."""
     rows = {copy: tensors[copy].shape[0] for name, _, present in plan if name.vocabulary for copy in present}
     longer = {copy: count for copy, count in rows.items() if count > config.vocab_size}
     if len(set(rows.values())) > 1:
@@ -351,7 +352,7 @@ def _check_padding(
 
 
 def _read(tensors: Tensors, present: Sequence[str], name: Name, config: EncoderBase, shape: Shape, where: str) -> Array:
-    """One parameter in our `shape`, from whichever of its copies are there; they must agree to the last bit."""
+    """Reads one parameter in our `shape` from its copies in the file, which must agree to the last bit."""
 
     def read(copy: str) -> Array:
         array = tensors[copy].read()
@@ -390,7 +391,7 @@ def _read(tensors: Tensors, present: Sequence[str], name: Name, config: EncoderB
 
 
 def _ours(published: Array, form: Form, shape: Shape) -> Array:
-    """A published array in our `shape`."""
+    """Returns a published array in our `shape`."""
     return (published.T if form.startswith("linear") else published).reshape(shape)
 
 
@@ -399,13 +400,13 @@ def _ours(published: Array, form: Form, shape: Shape) -> Array:
 
 
 def export_tensors(params: Params, config: EncoderBase, dtype: str = "float32") -> dict[str, Tensor]:
-    """The published tensors of `params`, by name, each made when it is read.
+    """Returns the published tensors of `params`, by name. Each is made when it is read.
 
     Layers are unstacked, the vocabulary's padding is cut, tied copies are left out. An encoder without a head that
     predicts (a pooler does not) is written without the prefix, as its peers' bare models are.
 
     Args:
-      params: on the host or on devices; a tensor's read fetches its layer alone.
+      params: parameters on the host or on devices. A read of a tensor fetches only its layer.
       config: the encoder's.
       dtype: of the tensors, a name of `FLOATS`.
     """
@@ -444,12 +445,12 @@ def export_tensors(params: Params, config: EncoderBase, dtype: str = "float32") 
 
 
 def export_params(params: Params, config: EncoderBase, dtype: Any = "float32") -> dict[str, Array]:
-    """The published tensors of `params` (or of what is shaped like them: gradients) as arrays; see `export_tensors`."""
+    """Returns the published tensors of `params`, or of gradients in their shapes, as arrays; see `export_tensors`."""
     return {name: tensor.read() for name, tensor in export_tensors(params, config, np.dtype(dtype).name).items()}
 
 
 def _published(name: Name, config: EncoderBase, family: Family, bare: bool) -> list[tuple[str, ...]]:
-    """Published names of `name`: for each layer (or once), the tensor and its tied copies."""
+    """Returns the published names of `name`: for each layer (or once), the tensor and its tied copies."""
     layers = range(config.distinct_layers) if "{layer}" in name.theirs else (0,)
     prefix = family.prefix if bare else ""
     return [
@@ -462,7 +463,7 @@ def _published(name: Name, config: EncoderBase, family: Family, bare: bool) -> l
 
 
 def _check_covered(leaves: Iterable[str], names: Iterable[Name], heads: tuple[str, ...]) -> None:
-    """The table has exactly one line for each parameter: a new parameter without one must not vanish from files."""
+    """Checks that the table has exactly one line for each parameter, so that no new one vanishes from files."""
     ours = [name.ours for name in names if name.part in ("encoder", *heads)]
     if sorted(ours) != sorted(leaves):
         raise ValueError(f"the name map and the parameters differ in {sorted(set(ours) ^ set(leaves))}")

@@ -35,7 +35,7 @@ def finisher(
     """Returns the function to pass as `finish` to `jaxbert.convert.hf.write_hf`.
 
     Args:
-      origin: where the model comes from.
+      origin: the source of the model.
       config: the encoder.
       params: the parameters that are written.
       tokenizer: the model's tokenizer; None where it has none.

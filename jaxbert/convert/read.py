@@ -132,7 +132,7 @@ class Published:
 
     @property
     def heads(self) -> tuple[str, ...]:
-        """The names of the heads."""
+        """Returns the names of the heads."""
         return tuple(part for part in self.params if part != "encoder")
 
 

@@ -136,8 +136,8 @@ def _tensor(prefix: Path, name: str, entry: Fields, shards: int, sizes: dict[Pat
     """Returns one variable, after checking that its data file exists and is long enough.
 
     Args:
-      prefix: of the checkpoint.
-      name: of the variable.
+      prefix: prefix of the checkpoint.
+      name: name of the variable.
       entry: its entry in the index.
       shards: the number of data files.
       sizes: the sizes of the data files seen so far; this function adds to them.

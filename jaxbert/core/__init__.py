@@ -1,1 +1,1 @@
-"""Where arrays lie on a mesh, and what a parameter is by its name."""
+"""The places of arrays on a mesh, the kinds of parameters, and other parts that all rooms share."""

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class TermInfo:
-    """What people and the loss need to know of a term of the loss.
+    """A term of the loss: its weight, and its names for people.
 
     Attributes:
       weight: weight of the term in the loss.
@@ -35,7 +35,7 @@ class Metric:
       name: key in metrics.jsonl: "masked_lm_accuracy". A metric of one term begins with the term's name.
       title: name in running text and on pages: "masked-LM accuracy".
       short: name in a line of the log: "mlm".
-      form: how the value is written: a share as per cent, or a plain number.
+      form: form of the value: a share as per cent, or a plain number.
       note: a sentence below its curve on a page.
     """
 

@@ -1,7 +1,7 @@
-"""What a parameter is, by its name: path, kind, whether it is a stack over layers. Imports no jax.
+"""The properties of a parameter that its name decides: path, kind, whether it is stacked over layers. Imports no jax.
 
-Whatever treats parameters differently (weight decay, trust ratio, the dtype in use) goes by these names, never by
-number of dimensions: stacked layers have one more.
+Weight decay, trust ratio and the dtype in use differ by kind of parameter. They look at these names and never at the
+number of dimensions, because stacked layers have one more.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 Params = dict[str, Any]
 ParameterKind = Literal["weight", "bias", "norm"]
 
-# Every parameter's path matches exactly one of these, or the program is not built. A new module that names its
-# parameters otherwise adds its names here.
+# The path of every parameter must match exactly one of these, or `build` raises. A new module whose parameters have
+# other names adds them here.
 RULES: Mapping[ParameterKind, str] = {
     "weight": r"(.+/)?(kernel|table)",
     "bias": r"(?!.*norm/bias$)(.+/)?bias",
@@ -27,15 +27,15 @@ RULES: Mapping[ParameterKind, str] = {
 
 
 def path_of(keys: Iterable[Any]) -> str:
-    """`encoder/layers/query/kernel`, from a tree path's keys or from names."""
+    """Returns a path like `encoder/layers/query/kernel` from the keys of a tree path, or from names."""
     return "/".join(str(getattr(key, "key", key)) for key in keys)
 
 
 def kind_of(path: str) -> ParameterKind:
-    """The kind of the parameter at `path`.
+    """Returns the kind of the parameter at `path`.
 
     Raises:
-      ValueError: no rule of `RULES`, or more than one, matches it.
+      ValueError: no rule of `RULES` matches it, or more than one.
     """
     kinds = [kind for kind, rule in RULES.items() if re.fullmatch(rule, path)]
     if len(kinds) != 1:
@@ -47,7 +47,7 @@ def kind_of(path: str) -> ParameterKind:
 
 
 def check_names(paths: Iterable[str]) -> None:
-    """Raises ValueError naming every path that not exactly one rule matches."""
+    """Raises ValueError if a path does not match exactly one rule. The error names all such paths."""
     problems = []
     for path in paths:
         try:
@@ -59,11 +59,11 @@ def check_names(paths: Iterable[str]) -> None:
 
 
 def is_stacked(path: str) -> bool:
-    """Whether the parameter holds all layers, N first: those under `layers`."""
+    """Returns whether the parameter holds all layers, N first. Those under `layers` do."""
     return "layers" in path.split("/")
 
 
 def with_rows(array: NDArray[Any], rows: int) -> NDArray[Any]:
-    """A table with `rows` rows: the vocabulary's padding is cut, or rows of 0 are added."""
+    """Returns a table with `rows` rows. It cuts the padding of the vocabulary, or adds rows of 0."""
     more = max(0, rows - len(array))
     return np.pad(array[:rows], [(0, more), *[(0, 0)] * (array.ndim - 1)]) if more else array[:rows]

@@ -10,20 +10,20 @@ from typing import Any, Self, TextIO
 
 
 class Progress:
-    """A progress bar on a terminal, plain lines in a log; both on stderr.
+    """A progress bar on a terminal, or plain lines in a log. Both go to stderr.
 
-    Training calls `update`, which says how many steps are done. Makers of shards call `advance` for each shard.
+    Training calls `update` with the number of steps that are done. Makers of shards call `advance` for each shard.
 
     Args:
-      total: the number of steps, shards, or whatever is counted; None if it is not known.
+      total: the number of steps or shards; None if it is not known.
       start: the count to begin with, for a resumed run.
-      label: what the bar measures.
-      unit: the name of the things that `advance` counts.
+      label: name of the measured work.
+      unit: the name of the items that `advance` counts.
       stream: the stream to write to; None takes stderr.
       enabled: False shows nothing (for processes other than 0).
     """
 
-    # In a log, `advance` prints at most one line in so many seconds.
+    # In a log, `advance` prints at most one line per this number of seconds.
     _EVERY_S = 15.0
 
     def __init__(
@@ -45,7 +45,7 @@ class Progress:
             self._bar, self._task = _bar(total, start, label, unit, self._stream)
 
     def update(self, done: int, text: str | None = None) -> None:
-        """Says that `done` of the total are done. A log gets a line only if `text` is given."""
+        """Records that `done` of the total are done. A log gets a line only if `text` is given."""
         self._done = done
         if not self._enabled:
             return
@@ -57,7 +57,7 @@ class Progress:
             self._print(f"{self._label} {done}/{self._total}  {text}{self._left()}")
 
     def advance(self, text: str = "") -> None:
-        """Says that one more is done. A log gets a line every 15 seconds."""
+        """Records that one more is done. A log gets a line every 15 seconds."""
         self._done, self._text = self._done + 1, text
         if not self._enabled:
             return

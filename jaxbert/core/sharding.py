@@ -1,9 +1,10 @@
-"""Where arrays lie: one mesh (data, fsdp, tensor) in explicit mode, and layouts as small tables of specs.
+"""The places of arrays: one mesh (data, fsdp, tensor) in explicit mode, and layouts as small tables of specs.
 
-A table names a spec by the array's dimensions (`qkv_DHK`: the kernel of a projection from D to H heads of K), so that
-one line says how all arrays of that kind lie. A layout has two such tables, parameters at rest and optimizer moments;
-the specs in use are the parameters' without `fsdp`, derived by `in_use`; activations are the third, the same in every
-layout. All functions work without a mesh too (a user's own single-device loop): then nothing is constrained.
+A table gives a spec by the dimensions of an array (`qkv_DHK`: the kernel of a projection from D to H heads of K), so
+one line places all arrays of that kind. A layout has two tables: parameters at rest, and optimizer moments. `in_use`
+derives the specs in use, which are those of the parameters without `fsdp`. A third table places activations and is the
+same in every layout. All functions also work without a mesh, for a user's single-device loop. Then they constrain
+nothing.
 """
 
 from __future__ import annotations
@@ -57,14 +58,14 @@ ACTIVATIONS: Mapping[str, P] = {
 
 @dataclass(frozen=True)
 class Layout:
-    """The places of parameters and optimizer moments at rest: a spec by dimension name."""
+    """The specs of parameters and of optimizer moments at rest, by dimension name."""
 
     parameters: Mapping[str, P]
     optimizer: Mapping[str, P]
 
     @property
     def axes(self) -> frozenset[str]:
-        """The mesh axes that it shards anything over."""
+        """Returns the mesh axes over which the layout shards any array."""
         specs = (*self.parameters.values(), *self.optimizer.values())
         return frozenset(axis for spec in specs for axis in spec if axis is not None)
 
@@ -82,10 +83,11 @@ LAYOUTS: Mapping[LayoutName, Layout] = {
 
 
 def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """The mesh of `config` over `devices` (all of them by default), every axis explicit.
+    """Returns the mesh of `config` over `devices` (by default all), with every axis explicit.
 
-    Where the devices are of several TPU slices, `data` runs over the slices outside and within each inside: gathers of
-    weights and sums over heads stay in a slice, and only the sum of gradients crosses the network between them.
+    If the devices belong to several TPU slices, the outer part of `data` runs over the slices and the inner part within
+    each. So gathers of weights and sums over heads stay in a slice, and only the sum of gradients crosses the network
+    between slices.
 
     Raises:
       InputError: the slices do not divide `data`.
@@ -102,45 +104,44 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
 
 
 def single_device_mesh() -> Mesh:
-    """1x1x1, for evaluation, conversion and tests on one device."""
+    """Returns a mesh of 1x1x1, for evaluation, conversion and tests on one device."""
     return make_mesh(MeshConfig(data=1), jax.local_devices()[:1])
 
 
 def explicit_mesh() -> bool:
-    """Whether the mesh that is set here has our axes in explicit mode."""
+    """Returns whether the current mesh has our axes in explicit mode."""
     mesh = jax.sharding.get_abstract_mesh()
     return not mesh.empty and mesh.axis_names == AXES and all(kind == AxisType.Explicit for kind in mesh.axis_types)
 
 
 def act(name: str) -> P | None:
-    """Spec of an activation by dimension name, for an `out_sharding=` argument."""
+    """Returns the spec of an activation by dimension name, for an `out_sharding=` argument."""
     return ACTIVATIONS[name] if explicit_mesh() else None
 
 
 def spec_of(x: jax.Array) -> P | None:
-    """Spec of `x` under the mesh that is set; None where there is none. Works inside jit."""
+    """Returns the spec of `x` under the current mesh; None if there is no mesh. Works inside jit."""
     return jax.typeof(x).sharding.spec if explicit_mesh() else None
 
 
 def reshard(x: Any, to: P) -> Any:
-    """`x` laid out as `to`; `x` itself where no mesh of ours is set."""
+    """Returns `x` laid out as `to`; `x` itself if no mesh of ours is set."""
     return jax.sharding.reshard(x, to) if explicit_mesh() else x
 
 
 def reshard_like(tree: Any, like: Any) -> Any:
-    """Each leaf of `tree` in the spec of the same leaf of `like`."""
+    """Returns `tree` with each leaf in the spec of the same leaf of `like`."""
     if not explicit_mesh():
         return tree
     return jax.tree.map(lambda x, y: jax.sharding.reshard(x, jax.typeof(y).sharding.spec), tree, like)
 
 
 def in_use(params: Any, dtype: Any) -> Any:
-    """Parameters as the forward pass takes them: gathered over `fsdp`, kernels and tables cast to `dtype`.
+    """Returns parameters as the forward pass takes them: gathered over `fsdp`, kernels and tables cast to `dtype`.
 
-    LayerNorm's parameters and biases stay as they are.
-
-    The one place where sharded weights become whole (but for `tensor`): the cast comes first, so that the gather moves
-    few bytes. Called on stacked layers inside the scanned body, one layer at a time.
+    LayerNorm's parameters and biases keep their dtype. Only this function makes sharded weights whole (over `fsdp`, not
+    over `tensor`). It casts first, so that the gather moves few bytes. The scanned body calls it, for one layer at a
+    time.
     """
 
     def use(path: tuple[Any, ...], w: jax.Array) -> jax.Array:
@@ -155,18 +156,18 @@ def in_use(params: Any, dtype: Any) -> Any:
 
 
 def platform() -> str:
-    """The platform, "cpu", "gpu" or "tpu", of the mesh that is set: of this machine, or only compiled for."""
+    """Returns the platform of the current mesh: "cpu", "gpu" or "tpu". The machine need not have such devices."""
     device = jax.sharding.get_abstract_mesh().abstract_device
     found = jax.default_backend() if device is None or device.platform is None else device.platform
     return "gpu" if found in ("cuda", "rocm") else found
 
 
 def compute_dtype(name: str, on: str | None = None) -> Any:
-    """The dtype of `NumericsConfig.dtype`; `auto` is bfloat16 on TPU and GPU, float32 on CPU.
+    """Returns the dtype that `NumericsConfig.dtype` names. `auto` is bfloat16 on TPU and GPU, float32 on CPU.
 
     Args:
-      name: of the config.
-      on: platform of the mesh; of this process's devices by default.
+      name: the config's name of the dtype.
+      on: platform of the mesh; by default the platform of this process's devices.
     """
     if name == "auto":
         name = "float32" if (on or jax.default_backend()) == "cpu" else "bfloat16"
@@ -174,7 +175,7 @@ def compute_dtype(name: str, on: str | None = None) -> Any:
 
 
 def replicated(mesh: Mesh, tree: Any) -> Any:
-    """Host arrays placed whole on every device of `mesh`, on any number of processes."""
+    """Places host arrays whole on every device of `mesh`, from any number of processes."""
     place = NamedSharding(mesh, P())
 
     def put(x: Any) -> jax.Array:
@@ -210,7 +211,7 @@ def abstract_batch(mesh: Mesh, batch_size: int, fields: Mapping[str, Field]) -> 
 
 
 def global_batch(mesh: Mesh, read: Any, batch_size: int, fields: Mapping[str, Field]) -> dict[str, jax.Array]:
-    """A global batch from what this process's devices hold of it.
+    """Returns a global batch, of which each process reads the rows of its devices.
 
     Args:
       mesh: the mesh.

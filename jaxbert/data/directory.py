@@ -57,7 +57,7 @@ class ShardDirectory:
 
     @property
     def done(self) -> bool:
-        """Whether the manifest is written, so that nothing is left to make."""
+        """Returns whether the manifest is written, so that nothing is left to make."""
         return (self.path / MANIFEST).is_file() and not (self.path / PROGRESS).exists()
 
     def begin(self) -> ShardDirectory:
@@ -240,7 +240,7 @@ def _found(path: Path) -> tuple[str | None, dict[str, Any]]:
 
 
 def _blank(path: Path) -> bool:
-    """Whether the directory is empty, or was begun and killed before its arguments were written."""
+    """Returns whether the directory is empty, or was begun and killed before its arguments were written."""
     return {child.name for child in path.iterdir()} <= {PROGRESS} and not (path / PROGRESS / _ARGUMENTS).exists()
 
 

@@ -20,7 +20,7 @@ def philox(*key: int | str) -> np.random.Philox:
 
 
 def permutation(size: int, *key: int | str) -> np.ndarray:
-    """A permutation of range(size), int64, uniformly drawn: the order of `size` raw 64-bit words."""
+    """Returns a uniformly drawn permutation of range(size), int64: the order of `size` raw 64-bit words."""
     return np.argsort(philox(*key).random_raw(size), kind="stable")
 
 

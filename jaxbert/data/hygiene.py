@@ -34,7 +34,7 @@ class HashSet:
     """
 
     def __init__(self, max_slots: int):
-        """`max_slots` is a power of two, at least 1024."""
+        """Makes an empty set. `max_slots` is a power of two, at least 1024."""
         self._max_slots = max_slots
         self._table = np.zeros(1024, np.uint64)
         self._count = 0

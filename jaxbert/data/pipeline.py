@@ -294,7 +294,7 @@ class Mixture:
 
 
 def _share(count: np.ndarray, part: int, whole: int) -> np.ndarray:
-    """floor(count * part / whole), without overflow."""
+    """Returns floor(count * part / whole), without overflow."""
     blocks, rest = np.divmod(count, whole)
     share: np.ndarray = blocks * part + rest * part // whole
     return share
@@ -469,7 +469,7 @@ Collate = Callable[[np.ndarray], dict[str, np.ndarray]]
 def as_batch(rows: np.ndarray) -> dict[str, np.ndarray]:
     """Returns a structured array of rows [n] as int32 arrays: tokens, types, group [n, L] and label [n].
 
-    Group 0 is padding; label -1 is no label.
+    Group 0 is padding; label -1 means that there is no label.
     """
     return {name: np.ascontiguousarray(rows[name], np.int32) for name in ("tokens", "types", "group", "label")}
 

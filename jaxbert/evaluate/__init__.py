@@ -1,1 +1,1 @@
-"""Held-out rows with fixed masks, and what tables of counts score on them."""
+"""Evaluates models and tables of counts on held-out rows with fixed masks."""

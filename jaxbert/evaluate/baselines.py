@@ -1,4 +1,4 @@
-"""What tables of counts of neighbours score on the masked tokens of an evaluation."""
+"""Scores tables of counts of neighbours on the masked tokens of an evaluation."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def count_baselines(config: RunConfig, directory: Path, tables: Mapping[str, np.
 
 
 def _triples(rows: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(left neighbour, right neighbour, token) of every inner real position of the rows."""
+    """Returns (left neighbour, right neighbour, token) of every inner real position of the rows."""
     lefts, rights, middles = [], [], []
     for start in range(0, len(rows), 8192):
         read = rows.read(np.arange(start, min(len(rows), start + 8192)))
@@ -74,7 +74,7 @@ def _triples(rows: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _best_by_key(key: np.ndarray, token: np.ndarray, vocab: int) -> tuple[np.ndarray, np.ndarray]:
-    """(keys, most frequent token of each), keys ascending; the lower token where counts tie."""
+    """Returns (keys, most frequent token of each key), keys ascending. If counts tie, the lower token counts."""
     pairs, counts = np.unique(key.astype(np.int64) * vocab + token, return_counts=True)
     keys, tokens = pairs // vocab, pairs % vocab
     order = np.lexsort((tokens, -counts, keys))
@@ -91,9 +91,10 @@ def _look_up(table: tuple[np.ndarray, np.ndarray], key: np.ndarray, otherwise: i
 def _validation_slots(
     config: RunConfig, directory: Path, tables: Mapping[str, np.ndarray]
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """Of each fixed batch: tokens and corrupted tokens (B, L), slot positions and labels (B, M), -1 in an empty slot.
+    """Yields tokens and corrupted tokens (B, L), slot positions and labels (B, M) of each fixed batch.
 
-    No slot is at an end of its row: those hold [CLS], and [SEP] or padding.
+    The label of an empty slot is -1. No slot is at an end of its row, because the ends hold [CLS], and [SEP] or
+    padding.
     """
     rows = Rows(directory, "validation")
     task = make_task(config, PhaseConfig(length=rows.length)).evaluation()

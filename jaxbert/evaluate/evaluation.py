@@ -1,4 +1,4 @@
-"""Evaluation on held-out rows with fixed draws: inside a run, and of any model by `jaxbert evaluate`."""
+"""Evaluates models on held-out rows with fixed draws: inside a run, and any model by `jaxbert evaluate`."""
 
 from __future__ import annotations
 
@@ -52,15 +52,15 @@ def evaluate_rows(
     config: RunConfig,
     moving: Callable[[str, bool], None] = lambda doing, compiling: None,
 ) -> dict[str, float]:
-    """Returns what the task measures over validation rows with fixed draws, and "loss", the sum of the weighted terms.
+    """Returns the task's measures over validation rows with fixed draws, and "loss", the sum of the weighted terms.
 
     Args:
       program: program of the phase whose length the rows have.
-      params, frozen: on `mesh`.
+      params, frozen: parameters and tables on `mesh`.
       rows: validation splits.
-      mesh: any; the draws are the same bits on each.
-      config: gives batch size and number of batches.
-      moving: called before each batch, with its name and whether its program may have to be compiled.
+      mesh: any mesh. The draws are the same bits on each.
+      config: settings with batch size and number of batches.
+      moving: function that is called before each batch, with its name and whether it may have to be compiled.
     """
     task, batch_size = program.task, config.evaluation.batch_size
     sums: dict[str, Term] | None = None
@@ -94,7 +94,7 @@ class Judged:
 
     Attributes:
       place: the directory of the run or of the published model.
-      config: the run that made it; of a published model, one that has its encoder and its objectives.
+      config: config of the run that made it. For a published model, a config with its encoder and its objectives.
       parts: the names of its parts, for example "encoder" and "masked_lm".
       tokenizer: the tokenizer of its rows.
       parameters: (program, mesh) -> the parameters as the program takes them.
@@ -246,12 +246,12 @@ def trained_rows(model: Path) -> list[Path]:
     """Returns the directories of rows of the last phase of the run that `model` (a workdir or a checkpoint) belongs to.
 
     Raises:
-      InputError: the model is no run, or its rows are gone.
+      InputError: the model is not a run, or its rows are gone.
     """
     config = _run_of(model)
     if config is None:
         raise InputError(
-            "the model is no run, so it names no rows",
+            "the model is not a run, so it does not name rows",
             where=str(model),
             fix="Give --data ROWS.",
             code="E-EVALUATE-NAME-ROWS",
@@ -260,9 +260,9 @@ def trained_rows(model: Path) -> list[Path]:
 
 
 def _train_rows(model: Path, directory: Path) -> list[Rows]:
-    """The train rows for the tables of the task: those of the run's first phase, as the run itself used them.
+    """Returns the train rows for the tables of the task: those of the run's first phase, which the run used.
 
-    Where `model` is no run, or its rows are gone: those of `directory`.
+    If `model` is not a run, or its rows are gone, it returns those of `directory`.
     """
     config = _run_of(model)
     if config is not None:
@@ -275,7 +275,7 @@ def _train_rows(model: Path, directory: Path) -> list[Rows]:
 
 
 def _on_one_device(judged: Judged, rows: Rows) -> RunConfig:
-    """The config of an evaluation: the run's own settings, or the defaults; rows of this length; one device."""
+    """Returns the config of an evaluation: the run's settings or the defaults, rows of this length, one device."""
     config = kind_of_task(judged.config).judged(judged.config, rows.manifest, judged.parts)
     return dataclasses.replace(
         config,
@@ -286,13 +286,13 @@ def _on_one_device(judged: Judged, rows: Rows) -> RunConfig:
 
 
 def _objectives_of(loaded: Loaded) -> ObjectivesConfig:
-    """Every objective whose head a published model has."""
+    """Returns every objective whose head a published model has."""
     sizes = head_sizes(loaded.params)
     boundary = SpanBoundaryConfig(**sizes["span_boundary"]) if "span_boundary" in sizes else None
     return ObjectivesConfig(
         masked_lm=MaskedLMConfig(scheme="span" if boundary else "token"),
         next_sentence=NextSentenceConfig(),
-        # The same rows cannot be judged by both. Sentence order is judged where the model has its head.
+        # One set of rows cannot test both objectives. If the model has the head of sentence order, that one is tested.
         sentence_order=SentenceOrderConfig() if "sentence_order" in loaded.params else None,
         span_boundary=boundary,
     )

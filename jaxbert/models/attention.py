@@ -1,7 +1,7 @@
-"""Attention between tokens of the same group. One interface; each implementation is held to the same tests.
+"""Attention between tokens of the same group. All implementations have one interface and pass the same tests.
 
-The reference is einsum and softmax, runs anywhere and alone has dropout on the attention probabilities. The fused ones
-never hold the (L, L) probabilities of a row in memory; `choose` says which runs where.
+The reference is einsum and softmax. It runs anywhere, and only it has dropout on the attention probabilities. The fused
+implementations never hold the (L, L) probabilities of a row in memory. `choose` says which of them runs where.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from jaxbert.models.layers import dropout, softmax
 
 Attention = Callable[..., jax.Array]
 
-# Rows and columns of the score matrix that splash holds at once: the largest of these that divides L. A register of a
-# TPU is 128 wide, so there is no smaller one.
+# Splash holds this many rows and columns of the score matrix at once: the largest of these that divides L. A register
+# of a TPU is 128 wide, so no block is smaller.
 SPLASH_BLOCKS = (512, 256, 128)
 
 
 def choose(attention: AttentionName, length: int, dtype: Any) -> str:
-    """The implementation (key of `IMPLEMENTATIONS`) of `EncoderConfig.attention` under the mesh that is set.
+    """Returns the key of `IMPLEMENTATIONS` that `EncoderConfig.attention` means under the current mesh.
 
-    `fused` is splash on a TPU for rows of a multiple of 128 tokens, cuDNN's on a GPU in bfloat16 or float16, and the
-    reference everywhere else, so that a model trained with one can be used on any machine.
+    `fused` is splash on a TPU if rows have a multiple of 128 tokens, cuDNN's kernel on a GPU in bfloat16 or float16,
+    and the reference everywhere else. So any machine can use a model that was trained with one of them.
     """
     if attention == "fused":
         where = platform()
@@ -50,10 +50,10 @@ def attend(
     rate: float = 0.0,
     key: jax.Array | None = None,
 ) -> jax.Array:
-    """Softmax attention, scores scaled by 1/sqrt(K), within groups.
+    """Computes softmax attention within groups. Scores are scaled by 1/sqrt(K).
 
-    A token sees the tokens of its own group and no other: for fixed inputs, changing one group changes the outputs of
-    the others by exactly 0. Padding is group 0 and sees only padding.
+    A token sees only the tokens of its group: for fixed inputs, changing one group changes the outputs of the others by
+    exactly 0. Padding is group 0 and sees only padding.
 
     Args:
       q_BLHK: queries.
@@ -61,8 +61,8 @@ def attend(
       v_BLHK: values.
       group_BL: attention groups.
       implementation: key of `IMPLEMENTATIONS`.
-      rate: of dropout on the attention probabilities; only the reference has it (`jaxbert.config.check`).
-      key: of that dropout; there is none without it.
+      rate: rate of the dropout on the attention probabilities. Only the reference has it (`jaxbert.config.check`).
+      key: key of that dropout. Without a key there is no dropout.
 
     Returns:
       Context vectors (B, L, H, K).
@@ -83,7 +83,7 @@ def reference(
     rate: float = 0.0,
     key: jax.Array | None = None,
 ) -> jax.Array:
-    """Einsum, softmax, einsum; see `attend`."""
+    """Computes attention by einsum, softmax, einsum; see `attend`."""
     scale = q_BLHK.shape[-1] ** -0.5
     score_BHLS = jnp.einsum("blhk,bshk->bhls", q_BLHK * jnp.asarray(scale, q_BLHK.dtype), k_BLHK)
     same_BLS = group_BL[:, None, :, None] == group_BL[:, None, None, :]
@@ -95,9 +95,10 @@ def reference(
 def splash(
     q_BLHK: jax.Array, k_BLHK: jax.Array, v_BLHK: jax.Array, group_BL: jax.Array, *, interpret: bool = False
 ) -> jax.Array:
-    """The TPU kernel of `jax.experimental.pallas.ops.tpu.splash_attention`, groups as its segment ids.
+    """Computes attention with the TPU kernel of `jax.experimental.pallas.ops.tpu.splash_attention`.
 
-    Each device runs it on its own rows and heads. `interpret` runs the kernel's program without a TPU, slowly.
+    The groups are the kernel's segment ids. Each device runs it on its own rows and heads. `interpret` runs the
+    kernel's program without a TPU, slowly.
     """
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernel
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
@@ -149,9 +150,10 @@ def fused(
     *,
     backend: Literal["xla", "cudnn"] = "cudnn",
 ) -> jax.Array:
-    """`jax.nn.dot_product_attention`: cuDNN's flash attention on a GPU, which needs bfloat16 or float16.
+    """Computes attention with `jax.nn.dot_product_attention`.
 
-    `backend` "xla" is the same call without cuDNN.
+    On a GPU this is cuDNN's flash attention, which needs bfloat16 or float16. `backend` "xla" makes the same call
+    without cuDNN.
     """
     same_BLS = group_BL[:, None, :, None] == group_BL[:, None, None, :]
     context_BLHK: jax.Array = jax.nn.dot_product_attention(

@@ -55,10 +55,10 @@ class Encoder(Protocol):
           params: from `init`, at rest.
           tokens_BL: int, ids below `vocab_size`.
           types_BL: int, token types.
-          group_BL: int, attention groups, 0 for padding. A token sees its group alone, and positions restart with it.
+          group_BL: int, attention groups, 0 for padding. A token sees only its group, and positions restart with it.
           dropout_key: None in evaluation.
-          dtype: of activations and of weights in use.
-          all_layers: return the embeddings and every layer's output, (N + 1, B, L, D), not the last alone.
+          dtype: dtype of the activations and of the weights in use.
+          all_layers: return the embeddings and the output of every layer, (N + 1, B, L, D), instead of only the last.
 
         Returns:
           Hidden states (B, L, D) of the last layer.
@@ -73,4 +73,4 @@ class Encoder(Protocol):
 def check_length(config: EncoderBase, length: int) -> None:
     """Raises ValueError where rows are longer than the encoder's positions."""
     if length > config.longest_row:
-        raise ValueError(f"rows of {length} tokens, positions for {config.longest_row}")
+        raise ValueError(f"rows have {length} tokens, but the encoder has positions for {config.longest_row}")

@@ -1,4 +1,6 @@
-"""The cost of a model's parts: matrix products, other arithmetic, bytes of memory, sums between devices. No jax.
+"""The cost of a model's parts: matrix products, other arithmetic, bytes of memory, sums between devices.
+
+Imports no jax.
 
 An encoder's `Cost` and a head's products are the only places that know what a part computes. `jaxbert.observe.flops`
 takes the FLOPs of MFU from them, and `jaxbert.plan.work` takes everything that a plan is made of.
@@ -12,7 +14,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from jaxbert.config import EncoderConfig, Remat
 
-# Vector operations an element, forward; the backward pass is counted as the same again.
+# Vector operations per element in the forward pass. The backward pass counts as the same again.
 SOFTMAX, NORM, GELU = 10.0, 12.0, 15.0
 # A 16-bit draw for dropout: threefry2x32 makes 64 bits in 20 rounds of an add, a rotation (3) and an exclusive or, and
 # five key injections.
@@ -24,12 +26,12 @@ class Op:
     """A piece of the step's work that runs by itself.
 
     Attributes:
-      name: of its kind.
-      flops: of matrix products.
-      vector: operations of all else.
-      bytes: read and written in HBM.
-      count: how often it runs in a step.
-      gathers: its bytes are read by index.
+      name: name of its kind.
+      flops: FLOPs of its matrix products.
+      vector: number of all other operations.
+      bytes: bytes that it reads and writes in HBM.
+      count: number of times that it runs in a step.
+      gathers: whether it reads its bytes by index.
     """
 
     name: str
@@ -49,9 +51,9 @@ class MicroBatch:
     """A micro-batch as one device computes it.
 
     Attributes:
-      rows: of the device.
+      rows: rows of the device.
       length: L.
-      slots: M, prediction slots a row.
+      slots: M, prediction slots per row.
       width: bytes of an activation.
       split: the number of devices among which the layout splits heads, feed-forward and vocabulary.
       platform: "tpu", "gpu" or "cpu".
@@ -66,15 +68,15 @@ class MicroBatch:
 
     @property
     def tokens(self) -> float:
-        """The tokens of the device, padding included."""
+        """Returns the number of tokens of the device, padding included."""
         return self.rows * self.length
 
     def vectors(self, over: Over) -> float:
-        """The number of vectors that a head reads."""
+        """Returns the number of vectors that a head reads."""
         return {"tokens": self.tokens, "slots": self.rows * self.slots, "rows": self.rows}[over]
 
 
-# The vectors that a head reads: every token's, those at the prediction slots, or one a row.
+# The vectors that a head reads: those of every token, those at the prediction slots, or one per row.
 Over = Literal["tokens", "slots", "rows"]
 
 
@@ -82,13 +84,13 @@ class Product(NamedTuple):
     """A matrix product of a head: a dense layer from `into` to `out` on some vectors.
 
     Attributes:
-      over: the vectors.
+      over: the vectors that it reads.
       into: columns of a vector.
       out: columns of the result.
-      decodes: the product with the word table. `out` is V, and a device computes the padding too.
-      apart: columns of `into` that MFU's formula does not count.
-      counted: MFU's formula counts the product.
-      planned: a plan counts it; the product of two classes of a row is too small for one.
+      decodes: whether it is the product with the word table. Then `out` is V, and a device computes the padding too.
+      apart: number of columns of `into` that MFU's formula does not count.
+      counted: whether MFU's formula counts the product.
+      planned: whether a plan counts the product. One of two classes per row is too small to matter.
     """
 
     over: Over
@@ -105,7 +107,7 @@ class Product(NamedTuple):
 
 
 def dense_op(name: str, vectors: float, into: float, out: float, width: int, *, train: bool = True) -> Op:
-    """Returns a dense layer on some vectors: forward, and in training both products of the backward pass."""
+    """Returns the work of a dense layer on some vectors: forward, and in training both backward products."""
     passes = 3 if train else 1
     return Op(
         name,
@@ -118,7 +120,7 @@ class Cost(Protocol):
     """The cost of one architecture; an encoder's class names it as its `cost`.
 
     Attributes:
-      sums: how often a layer sums its activations over the devices that split it, (forward, backward).
+      sums: (forward, backward) numbers of sums of a layer's activations over the devices that split it.
     """
 
     sums: tuple[int, int]
@@ -128,11 +130,11 @@ class Cost(Protocol):
         ...
 
     def layer(self, batch: MicroBatch, *, train: bool = True) -> Iterator[Op]:
-        """Gives the work of one layer on one micro-batch: forward, backward and what is computed again."""
+        """Yields the work of one layer on one micro-batch: forward, backward and recomputation."""
         ...
 
     def embeddings(self, batch: MicroBatch) -> Iterator[Op]:
-        """Gives the work before the first layer, on one micro-batch, forward and backward."""
+        """Yields the work before the first layer on one micro-batch, forward and backward."""
         ...
 
     def saved(self, batch: MicroBatch, remat: Remat) -> float:
@@ -141,7 +143,7 @@ class Cost(Protocol):
 
 
 class _Dense(NamedTuple):
-    """A dense layer of a block. `split`: the side that a layout splits; `copies`: how many there are."""
+    """A dense layer of a block. `split` is the side that a layout splits; `copies` is the number of such layers."""
 
     name: str
     into: int
@@ -153,7 +155,7 @@ class _Dense(NamedTuple):
 class PostLNCost:
     """The cost of the post-LN encoder; see `Cost`."""
 
-    # Attention's and the feed-forward's outputs; in the backward pass the gradients of four inputs.
+    # The outputs of attention and feed-forward; in the backward pass the gradients of four inputs.
     sums = (2, 4)
 
     def __init__(self, config: EncoderConfig):
@@ -169,7 +171,7 @@ class PostLNCost:
         )
 
     def _fused(self, batch: MicroBatch) -> bool:
-        """Whether `jaxbert.models.attention.choose` takes a fused kernel."""
+        """Returns whether `jaxbert.models.attention.choose` takes a fused kernel."""
         if self.config.attention != "fused":
             return False
         return (batch.platform == "tpu" and batch.length % 128 == 0) or (batch.platform == "gpu" and batch.width == 2)
@@ -203,12 +205,12 @@ class PostLNCost:
         passes = (1 + train + attended_again) if train else 1
         vector = scores * (SOFTMAX * passes + DRAW * dropped * (1 + attended_again))
         if self._fused(batch):
-            # Scores again in the backward pass; splash makes dq and dk, dv in two passes that each do so.
+            # The backward pass computes scores again. Splash makes dq in one pass and dk, dv in another; each does so.
             times = (2 + 7 + 2 * attended_again) if train else 2
             yield Op("attention", flops=pair * times, vector=vector, bytes=moved * 3)
         else:
             times = (2 * 3 + 2 * attended_again) if train else 2
-            # Written and read: scores, probabilities (float32 and rounded), with a mask where some are dropped.
+            # HBM holds scores and probabilities (float32 and rounded), and a mask if some are dropped.
             held = scores * (2 * width + 4 + (width + 1) * dropped) * (2 * passes)
             yield Op("attention products", flops=pair * times, bytes=moved * 3 + scores * width * times)
             yield Op("softmax", vector=vector, bytes=held)

@@ -1,4 +1,4 @@
-"""The post-LN encoder of all families: embeddings, a scanned stack of blocks, the functions over their parameters."""
+"""The post-LN encoder of all families: embeddings, a scanned stack of blocks, and functions over their parameters."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Embeddings(nnx.Module):
     def __call__(
         self, tokens_BL: jax.Array, types_BL: jax.Array, position_BL: jax.Array, dropout_key: jax.Array | None
     ) -> jax.Array:
-        """x_BLD of token ids, token types (ignored where there are none, or only one) and positions."""
+        """Returns x_BLD of token ids, token types (ignored if the table has fewer than two) and positions."""
         x_BLE = self.word(tokens_BL) + self.position(position_BL)
         if self.typed:
             # A table of one row, as RoBERTa's published files have, knows no types.
@@ -81,7 +81,7 @@ class Block(nnx.Module):
         self.output_norm = LayerNorm(size, config.layer_norm_epsilon, layout=layout, rngs=rngs)
 
     def __call__(self, x_BLD: jax.Array, group_BL: jax.Array, dropout_key: jax.Array | None) -> jax.Array:
-        """x_BLD after the block."""
+        """Returns x_BLD after the block."""
         config = self.config
         keys = (None, None, None) if dropout_key is None else tuple(jax.random.split(dropout_key, 3))
         with jax.named_scope("attention"):
@@ -190,7 +190,7 @@ class PostLN:
 
 
 def positions(group_BL: jax.Array, offset: int = 0) -> jax.Array:
-    """Position ids: they restart at `offset` where the group changes; with an offset, padding has the one before it."""
+    """Returns position ids. They restart at `offset` where the group changes. With an offset, padding has one less."""
     index_L = jnp.arange(group_BL.shape[1], dtype=jnp.int32)
     starts_BL = jnp.where(group_BL != jnp.roll(group_BL, 1, axis=1), index_L, 0)
     position_BL = index_L - jax.lax.cummax(starts_BL, axis=1)
@@ -198,7 +198,7 @@ def positions(group_BL: jax.Array, offset: int = 0) -> jax.Array:
 
 
 def rematerialised(body: Any, remat: Remat) -> Any:
-    """`body` of a scan under the rematerialisation policy: nothing, all but dense layers' products, or everything."""
+    """Returns the scan's `body` under the remat policy: it computes nothing, all but dense products, or all again."""
     if remat == "none":
         return body
     policy = jax.checkpoint_policies.save_only_these_names(PRODUCT) if remat == "dots" else None

@@ -29,17 +29,17 @@ def step_flops(
         pooler             2 x D^2                     first position only
         next_sentence, sentence_order   2 x 2 D
 
-    A teacher adds its forward pass once, and the soft targets over all positions both decoders there (the student's
-    three times, as all of the student's work).
+    A teacher adds its forward pass once. Soft targets over all positions add both decoders at all positions: the
+    student's three times, like all of the student's work.
 
     Look-ups, LayerNorm, softmax, GELU, dropout, the optimizer, vocabulary padding and recomputation are not counted.
 
     Args:
-      encoder: the shape.
+      encoder: config of the encoder.
       length: L.
       slots: M.
       heads: names of the heads that the run trains (keys of `jaxbert.models.model.HEADS`), or their sizes by name.
-      distillation: of a student, with its teacher's encoder.
+      distillation: settings of a student's distillation, with its teacher's encoder.
     """
     vectors = {"tokens": length, "slots": slots, "rows": 1}
 

@@ -1,4 +1,4 @@
-"""The heads upon the encoder: pooler, masked LM with the tied decoder, classifiers, span boundary, projection.
+"""The heads on the encoder: pooler, masked LM with the tied decoder, classifiers, span boundary, projection.
 
 A head is a subclass of `Head` here and a line in `HEADS`. Its objective calls it by its name, and gives the sizes
 that it takes beside the encoder's config.
@@ -23,13 +23,13 @@ Sizes = Mapping[str, int]
 
 
 class Head(nnx.Module):
-    """A head. It is made of (config, layout, rngs) and its own sizes by keyword, and called on activations.
+    """A head. Its constructor takes (config, layout, rngs) and its own sizes by keyword. It is called on activations.
 
     Attributes:
       reads: "hidden": the caller gives it hidden states; "pooled": `Model.apply_head` gives it the pooled vector.
-      decodes: the word embeddings are its last argument, which `Model.apply_head` gives.
-      classes: `labels` is one of its sizes: how many classes it tells apart, when nobody says; 0: it has no classes.
-      published: files may hold it; a head of use in training only is left out of them.
+      decodes: whether its last argument is the word embeddings, which `Model.apply_head` gives.
+      classes: default of its size `labels`, the number of classes that it tells apart; 0: it has no classes.
+      published: whether files may hold it. A head that only training uses is left out of files.
     """
 
     reads: ClassVar[Literal["hidden", "pooled"]] = "hidden"
@@ -51,7 +51,7 @@ class Head(nnx.Module):
 
 
 class Pooler(Head):
-    """tanh(dense) of the first position, or another activation: `EncoderBase.pooler`."""
+    """The pooler: tanh(dense) of the first position. `EncoderBase.pooler` can name another activation."""
 
     def __init__(self, config: EncoderBase, *, layout: Layout, rngs: nnx.Rngs):
         size = config.hidden_size
@@ -64,13 +64,13 @@ class Pooler(Head):
         return (Product("rows", config.hidden_size, config.hidden_size),)
 
     def __call__(self, x_BLD: jax.Array) -> jax.Array:
-        """Pooled vectors (B, D)."""
+        """Returns pooled vectors (B, D)."""
         pooled_BD: jax.Array = self.activation(self.dense(x_BLD[:, 0], act("act_BD")))
         return pooled_BD
 
 
 class MaskedLM(Head):
-    """dense from D to E, GELU, LayerNorm, then the word embeddings transposed plus a bias of the vocabulary."""
+    """The masked-LM head: dense from D to E, GELU, LayerNorm, the transposed word embeddings, a bias per token of V."""
 
     decodes = True
 
@@ -88,13 +88,13 @@ class MaskedLM(Head):
         self.bias = parameter(rngs, constant(0.0), (config.padded_vocab_size,), "bias_V", layout)
 
     def __call__(self, x_BMD: jax.Array, word_VE: jax.Array) -> jax.Array:
-        """Logits (B, M, padded V) in float32; those of the padding are the lowest float, probability 0."""
+        """Returns logits (B, M, padded V) in float32. Those of the padding are the lowest float: probability 0."""
         h_BME = self.norm(gelu(self.dense(x_BMD, act("act_BMD")), self.activation))
         return decode(h_BME, word_VE, self.bias[...], self.vocab_size)
 
 
 class Classifier(Head):
-    """C classes from the pooled vector: next sentence, sentence order (of two), classes of texts."""
+    """A classifier of C classes from the pooled vector: next sentence, sentence order, classes of texts."""
 
     reads: ClassVar[Literal["hidden", "pooled"]] = "pooled"
     classes = 2
@@ -125,33 +125,35 @@ class Classifier(Head):
         )
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Logits (B, C) in float32, of x (B, D)."""
+        """Returns logits (B, C) in float32 from x (B, D)."""
         return self.dense(x, wide=True)
 
 
 class TokenClassifier(Classifier):
-    """C classes from each hidden state: classes of tokens, start and end of an answer."""
+    """A classifier of C classes from each hidden state: classes of tokens, start and end of an answer."""
 
     reads = "hidden"
     equation = "bld,dc->blc"
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Logits (B, L, C) in float32, of x (B, L, D)."""
+        """Returns logits (B, L, C) in float32 from x (B, L, D)."""
         return self.dense(x, wide=True)
 
 
 class Choice(Classifier):
-    """A score from the pooled vector: rows are the choices of a question, and the caller compares them."""
+    """A score from the pooled vector. Each row is one choice of a question, and the caller compares the scores."""
 
     classes = 1
 
 
 class SpanBoundary(Head):
-    """A token of a span from the two tokens around it and its place (facebookresearch/SpanBERT pretraining).
+    """A head that predicts a token of a span from the two tokens around the span and the token's place in it.
+
+    Source: facebookresearch/SpanBERT pretraining.
 
         h0 = [left; right; position of the place]    h = LN(GELU(dense(LN(GELU(dense(h0))))))
 
-    then the word embeddings transposed plus a bias of the vocabulary of its own.
+    The logits are h times the transposed word embeddings, plus a separate bias per token of the vocabulary.
     """
 
     decodes = True
@@ -164,7 +166,7 @@ class SpanBoundary(Head):
 
     @classmethod
     def products(cls, config: EncoderBase, **sizes: int) -> tuple[Product, ...]:
-        """See `Head`. MFU counts the two boundaries, not the embedding of the place."""
+        """See `Head`. MFU counts the two boundaries, and leaves out the embedding of the place."""
         size, place = config.hidden_size, sizes.get("position_size", 200)
         return (
             Product("slots", 2 * size + place, size, apart=place),
@@ -200,10 +202,10 @@ class SpanBoundary(Head):
         self.bias = parameter(rngs, constant(0.0), (config.padded_vocab_size,), "bias_V", layout)
 
     def __call__(self, left_BMD: jax.Array, right_BMD: jax.Array, place_BM: jax.Array, word_VE: jax.Array) -> jax.Array:
-        """Logits (B, M, padded V) in float32, as in `MaskedLM`.
+        """Returns logits (B, M, padded V) in float32, as in `MaskedLM`.
 
         Args:
-          left_BMD, right_BMD: hidden states of the tokens before and behind each slot's span.
+          left_BMD, right_BMD: hidden states of the tokens before and after the span of each slot.
           place_BM: the slot's place in its span, from 0, below `max_targets`.
           word_VE: word embeddings.
         """
@@ -215,7 +217,7 @@ class SpanBoundary(Head):
 
 
 class Projection(Head):
-    """Hidden states in the width of another model (0: the same): a narrower student beside its teacher."""
+    """A projection of hidden states to the width of another model (0: the same), for a student with a wider teacher."""
 
     published = False
 
@@ -235,7 +237,7 @@ class Projection(Head):
         self.dense = _dense("bld,de->ble", size, width or size, config, layout, rngs)
 
     def __call__(self, x_BLD: jax.Array) -> jax.Array:
-        """x (B, L, width)."""
+        """Returns x (B, L, width)."""
         return self.dense(x_BLD, act("act_BLD"))
 
 
@@ -244,9 +246,9 @@ def _decoder(config: EncoderBase) -> Product:
 
 
 def decode(h_BME: jax.Array, word_VE: jax.Array, bias_V: jax.Array, vocab_size: int) -> jax.Array:
-    """Logits (B, M, padded V) in float32 at the least; those of the padding are the lowest float."""
+    """Returns logits (B, M, padded V) in float32 or wider. Those of the padding are the lowest float."""
     wide = jnp.promote_types(h_BME.dtype, jnp.float32)
-    # Padding rows of the table are 0, so their logits are their bias.
+    # Padding rows of the table are 0, so each of their logits is only its bias.
     bias_V = bias_V.astype(wide)
     bias_V = jnp.where(jnp.arange(bias_V.shape[0]) < vocab_size, bias_V, jnp.finfo(wide).min)
     return affine(h_BME, word_VE, bias_V, "bmd,vd->bmv", None, wide)
@@ -257,8 +259,8 @@ def _dense(equation: str, size: int, width: int, config: EncoderBase, layout: La
     return Dense(equation, (size, width), (width,), start=weights(config), layout=layout, rngs=rngs, **names)
 
 
-# Heads by their key in the parameters. The order is fixed: a head's start is drawn from its place in it, so a new head
-# takes the last line.
+# Heads by their key in the parameters. The order is fixed, because a head's initial weights depend on its place here.
+# So a new head takes the last line.
 HEADS: Mapping[str, type[Head]] = {
     "pooler": Pooler,
     "masked_lm": MaskedLM,

@@ -1,7 +1,7 @@
 """The small pieces of an encoder: parameters, dense layers, LayerNorm, lookups, dropout, GELU.
 
-Flax NNX is used to define parameters (name, shape, initial value, place) and nothing more: outside, parameters are
-nested dicts, and `define` gives plain functions over them. Modules hold no random state: dropout takes its key.
+Flax NNX only defines parameters: name, shape, initial value, place. Everywhere else parameters are nested dicts, and
+`define` gives plain functions over them. Modules hold no random state: dropout takes its key.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from jaxbert.config import Activation, EncoderBase
 from jaxbert.core.parameters import Params
 from jaxbert.core.sharding import Layout, act, explicit_mesh, spec_of
 
-# What the results of dense layers are called, for rematerialisation that keeps them: its policies see no products
+# The name of the results of dense layers, for remat policies that keep them: such a policy does not see the products
 # inside `affine`.
 PRODUCT = "product"
 
@@ -29,10 +29,10 @@ Initializer = Callable[[jax.Array, tuple[int, ...], Any], jax.Array]
 
 
 def define(make: Callable[[nnx.Rngs], nnx.Module]) -> tuple[Callable[[jax.Array], Params], Callable[..., Any], Params]:
-    """(init, apply, names) of a module that `make` builds.
+    """Returns (init, apply, names) of the module that `make` builds.
 
-    init(key) gives its parameters as a nested dict; apply(params, *args) calls the module on them; names is the same
-    dict with each parameter's dimension name (a key of the layout's tables) as its leaf.
+    init(key) gives its parameters as a nested dict. apply(params, *args) calls the module on them. names is the same
+    dict with the dimension name of each parameter (a key of the layout's tables) as its leaf.
     """
     graph, state = nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
     names = nnx.to_pure_dict(
@@ -51,7 +51,7 @@ def define(make: Callable[[nnx.Rngs], nnx.Module]) -> tuple[Callable[[jax.Array]
 
 
 def truncated_normal(deviation: float) -> Initializer:
-    """A normal cut at two deviations, not rescaled afterwards: TensorFlow's `truncated_normal_initializer`."""
+    """Returns a normal that is cut at two deviations and not rescaled: TensorFlow's `truncated_normal_initializer`."""
 
     def draw(key: jax.Array, shape: tuple[int, ...], out: Any) -> jax.Array:
         return jax.random.truncated_normal(key, -2.0, 2.0, shape, jnp.float32, out_sharding=out) * deviation
@@ -60,7 +60,7 @@ def truncated_normal(deviation: float) -> Initializer:
 
 
 def normal(deviation: float) -> Initializer:
-    """A normal that is not cut."""
+    """Returns a normal that is not cut."""
 
     def draw(key: jax.Array, shape: tuple[int, ...], out: Any) -> jax.Array:
         return jax.random.normal(key, shape, jnp.float32, out_sharding=out) * deviation
@@ -69,15 +69,16 @@ def normal(deviation: float) -> Initializer:
 
 
 def weights(config: EncoderBase) -> Initializer:
-    """What kernels and tables of an encoder start from."""
+    """Returns the initializer of the kernels and tables of an encoder."""
     draw = {"truncated_normal": truncated_normal, "normal": normal}[config.initializer]
     return draw(config.initializer_range)
 
 
 def zero_from(row: int, initializer: Initializer) -> Initializer:
-    """`initializer` with 0 from row `row` on: the padding of a table, which has no gradient and so stays 0.
+    """Returns `initializer` with 0 from row `row` on. Those rows are the padding of a table.
 
-    Norms of the table, and with them LAMB's trust ratio, then do not depend on the padding.
+    Padding has no gradient, so it stays 0. Norms of the table, and with them LAMB's trust ratio, then do not depend on
+    it.
     """
 
     def draw(key: jax.Array, shape: tuple[int, ...], out: Any) -> jax.Array:
@@ -88,12 +89,12 @@ def zero_from(row: int, initializer: Initializer) -> Initializer:
 
 
 def constant(value: float) -> Initializer:
-    """All entries `value`."""
+    """Returns an initializer that sets every entry to `value`."""
     return lambda key, shape, out: jnp.full(shape, value, jnp.float32, out_sharding=out)
 
 
 def sinusoidal(deviation: float) -> Initializer:
-    """Sines and cosines of position (Vaswani et al. 2017, section 3.5), scaled to `deviation` root mean square."""
+    """Returns sines and cosines of position (Vaswani et al. 2017, section 3.5), with root mean square `deviation`."""
 
     def table(key: jax.Array, shape: tuple[int, ...], out: Any) -> jax.Array:
         positions, width = shape
@@ -105,25 +106,25 @@ def sinusoidal(deviation: float) -> Initializer:
 
 
 def parameter(rngs: nnx.Rngs, initializer: Initializer, shape: tuple[int, ...], dims: str, layout: Layout) -> Any:
-    """A float32 parameter of `shape`, born in the place that `layout` has for arrays of dimensions `dims`."""
+    """Makes a float32 parameter of `shape`, in the place that `layout` has for arrays of dimensions `dims`."""
     out = layout.parameters[dims] if explicit_mesh() else None
     return nnx.Param(initializer(rngs.params(), shape, out), dims=dims)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
 def affine(x: jax.Array, w: jax.Array, b: jax.Array, equation: str, out: Any, dtype: Any) -> jax.Array:
-    """`jnp.einsum(equation, x, w) + b` in `dtype`, laid out as `out`, with both gradients of parameters as products.
+    """Returns `jnp.einsum(equation, x, w) + b` in `dtype`, laid out as `out`. Both parameter gradients are products.
 
-    JAX's own are the product transposed and turned back, and a sum. XLA's CPU compiler runs that product at half the
-    speed and copies, and computes what stands behind `dy` anew for the sum.
+    JAX's gradient of `w` is a product that is transposed and turned back, and its gradient of `b` is a sum. XLA's CPU
+    compiler runs that product at half the speed and copies it, and it computes `dy` again for the sum.
 
     Args:
-      x: activations, their leading dimensions those of the result.
+      x: activations, whose leading dimensions are those of the result.
       w: kernel.
-      b: bias, of the result's last dimensions.
-      equation: of `jnp.einsum`.
-      out: the result's spec where a contraction runs over a sharded axis.
-      dtype: of the result.
+      b: bias, with the last dimensions of the result.
+      equation: equation of `jnp.einsum`.
+      out: spec of the result, if a contraction runs over a sharded axis.
+      dtype: dtype of the result.
     """
     y: jax.Array = jnp.einsum(equation, x, w, out_sharding=out, preferred_element_type=dtype)
     return y + b.astype(dtype)
@@ -148,7 +149,7 @@ def _affine_backward(
         ones,
         dy,
         out_sharding=spec_of(b),
-        precision=jax.lax.Precision.HIGHEST,  # A sum, which no device may round on the way.
+        precision=jax.lax.Precision.HIGHEST,  # A sum; no device may round its terms.
         preferred_element_type=jnp.promote_types(dy.dtype, jnp.float32),
     )
     return dx.astype(x.dtype), dw.astype(w.dtype), db.astype(b.dtype)
@@ -161,10 +162,10 @@ class Dense(nnx.Module):
     """A projection with bias, written as an einsum.
 
     Args:
-      equation: of `jnp.einsum`, activations first: "bld,dhk->blhk".
-      shape, bias_shape: of kernel and bias.
+      equation: equation of `jnp.einsum`, activations first: "bld,dhk->blhk".
+      shape, bias_shape: shapes of kernel and bias.
       dims, bias_dims: their names in the layout's tables.
-      start: what the kernel starts from.
+      start: initializer of the kernel.
     """
 
     def __init__(
@@ -188,8 +189,8 @@ class Dense(nnx.Module):
 
         Args:
           x: activations.
-          out: the result's spec where a contraction runs over a sharded axis.
-          wide: give the result in float32 at least, unrounded: logits.
+          out: spec of the result, if a contraction runs over a sharded axis.
+          wide: give the result in float32 or wider, without rounding. Logits need this.
         """
         dtype = jnp.promote_types(x.dtype, jnp.float32) if wide else x.dtype
         return checkpoint_name(affine(x, self.kernel[...], self.bias[...], self.equation, out, dtype), PRODUCT)
@@ -204,7 +205,7 @@ class LayerNorm(nnx.Module):
         self.bias = parameter(rngs, constant(0.0), (size,), "bias_D", layout)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Normalised x, scaled and shifted."""
+        """Returns normalised x, scaled and shifted."""
         wide = _at_least_float32(x)
         mean = wide.mean(-1, keepdims=True)
         centred = wide - mean
@@ -220,33 +221,33 @@ class Table(nnx.Module):
         self.table = parameter(rngs, initializer, shape, dims, layout)
 
     def __call__(self, ids_BL: jax.Array) -> jax.Array:
-        """x_BLD. An id outside the table gives NaN, so that a wrong vocabulary is loud."""
+        """Returns x_BLD. An id outside the table gives NaN, so that a wrong vocabulary does not go unnoticed."""
         return self.table[...].at[ids_BL].get(mode="fill", fill_value=jnp.nan, out_sharding=act("act_BLD"))
 
 
 def _at_least_float32(x: jax.Array) -> jax.Array:
-    """Gives x in float32, or in float64 where it is that (comparisons against peers run so)."""
+    """Returns x in float32, or x itself if it is float64 (comparisons against peers run in float64)."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def softmax(scores: jax.Array) -> jax.Array:
-    """Softmax over the last axis in float32, returned in the dtype of its input."""
+    """Returns the softmax over the last axis, computed in float32, in the dtype of its input."""
     return jax.nn.softmax(_at_least_float32(scores), axis=-1).astype(scores.dtype)
 
 
 @partial(jax.checkpoint, static_argnums=1, prevent_cse=False)
 def gelu(x: jax.Array, activation: Activation) -> jax.Array:
-    """GELU: `gelu_tanh` (google-research/bert modeling.py) or the exact `gelu_erf` (Hugging Face's BERT).
+    """Returns GELU: `gelu_tanh` (google-research/bert modeling.py) or the exact `gelu_erf` (Hugging Face's BERT).
 
-    The backward pass of a layer computes it again: kept, its inner terms would be the largest arrays of all.
+    The backward pass of a layer computes it again, because its inner terms would be the largest arrays in memory.
     """
     return jax.nn.gelu(x, approximate=activation == "gelu_tanh")
 
 
 def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
-    """Gives x with a share `rate` of its entries 0 and the rest scaled up; x itself without a key.
+    """Returns x with a share `rate` of its entries 0 and the rest scaled up; x itself without a key.
 
-    Draws 16 random bits an element: the share is exact to 2^-17, the bits are the same on every mesh.
+    It draws 16 random bits per element, so the share is exact to 2^-17. The bits are the same on every mesh.
     """
     if key is None or rate == 0.0:
         return x
@@ -258,6 +259,6 @@ def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
 
 
 def take_slots(x_BLD: jax.Array, position_BM: jax.Array) -> jax.Array:
-    """x_BMD: the vectors at M positions of each row; local on every mesh."""
+    """Returns x_BMD, the vectors at M positions of each row. Needs no communication on any mesh."""
     taken: jax.Array = jax.vmap(lambda x, p: x.at[p].get(mode="promise_in_bounds"))(x_BLD, position_BM)
     return taken

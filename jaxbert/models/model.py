@@ -36,10 +36,10 @@ class Model:
     """Encoder and heads over params {"encoder": ..., "pooler": ..., "masked_lm": ..., "next_sentence": ...}.
 
     Attributes:
-      config: the encoder's.
-      heads: names of the heads it has.
-      sizes: of those heads that have sizes beside the encoder's config.
-      names: tree like the parameters, of dimension names (keys of the layout's tables; stacked leaves leave out N).
+      config: config of the encoder.
+      heads: names of the heads that it has.
+      sizes: the sizes of those heads that have sizes beside the encoder's config.
+      names: a tree like the parameters, of dimension names (keys of the layout's tables; stacked leaves leave out N).
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Model:
         self.names: Params = {"encoder": self.encoder.names, **{name: parts[2] for name, parts in self._heads.items()}}
 
     def init(self, key: jax.Array) -> Params:
-        """Random parameters, float32, born in the layout's places when called under jit and a mesh.
+        """Returns random parameters, float32, in the layout's places if it is called under jit and a mesh.
 
         Each part draws from its own key, so that adding a head does not change the encoder.
         """
@@ -75,7 +75,7 @@ class Model:
         dtype: Any = jnp.float32,
         all_layers: bool = False,
     ) -> jax.Array:
-        """Hidden states (B, L, D) of a batch with `tokens`, `types` and `group`; see `Encoder.apply`."""
+        """Returns hidden states (B, L, D) of a batch with `tokens`, `types` and `group`; see `Encoder.apply`."""
         return self.encoder.apply(
             params["encoder"],
             batch["tokens"],
@@ -90,11 +90,11 @@ class Model:
         """Returns what the head `name` computes.
 
         Args:
-          name: of one of `heads`.
-          params: of the model.
-          x: the activations that the head is called on, most often hidden states (B, L, D). So also for a head that
-            reads the pooled vector.
-          rest: further arguments of the head, but for the word embeddings.
+          name: name of one of `heads`.
+          params: parameters of the model.
+          x: activations for the head, most often hidden states (B, L, D). A head that reads the pooled vector takes
+            hidden states here too.
+          rest: further arguments of the head, except the word embeddings.
         """
         kind = HEADS[name]
         if kind.reads == "pooled":
@@ -130,7 +130,7 @@ class Model:
         return self.apply_head("token_classification", params, x_BLD)
 
     def question_answering(self, params: Params, x_BLD: jax.Array) -> jax.Array:
-        """Returns logits (B, L, 2): the answer starts, ends at the token."""
+        """Returns logits (B, L, 2): the answer starts or ends at the token."""
         return self.apply_head("question_answering", params, x_BLD)
 
     def multiple_choice(self, params: Params, x_BLD: jax.Array) -> jax.Array:
@@ -144,7 +144,7 @@ class Model:
         return self.apply_head("span_boundary", params, left_BMD, right_BMD, place_BM)
 
     def projected(self, params: Params, x_BLD: jax.Array) -> jax.Array:
-        """Returns hidden states in the width of the projection; as they are where there is none."""
+        """Returns hidden states in the width of the projection, or unchanged if there is none."""
         return self.apply_head("projection", params, x_BLD) if "projection" in self.heads else x_BLD
 
 

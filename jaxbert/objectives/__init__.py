@@ -1,7 +1,7 @@
 """Objectives: one file each, one line each in `OBJECTIVES`, keyed by their field of `ObjectivesConfig`.
 
-The lines stand in the order in which objectives prepare the rows. One that moves tokens comes before one that masks
-them, and that one before one that asks which tokens are masked.
+Objectives prepare the rows in the order of the lines. One that moves tokens comes before one that masks them. One that
+reads the masked tokens comes last.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an objective is: answers that it adds to a batch, and terms of the loss that it computes from hidden states."""
+"""The contract of an objective. It adds answers to a batch, and computes terms of the loss from hidden states."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Objective(Protocol):
       config: class of its part of `ObjectivesConfig`. An objective without a field there takes `ExtraObjective`, or a
         subclass of it with more settings.
       terms: its terms of the loss, by name.
-      metrics: what it measures beside the losses of its terms.
+      metrics: the numbers that it measures beside the losses of its terms.
       heads: keys of `jaxbert.models.model.HEADS` that it calls, with the sizes that they take beside the config.
     """
 

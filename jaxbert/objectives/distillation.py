@@ -1,7 +1,7 @@
 """Distillation: soft targets and hidden states of a teacher that sees the same masked rows (DistilBERT).
 
 Sources: Sanh et al. 2019, and the code in Hugging Face's examples/research_projects/distillation. The third term there,
-the masked LM, is an objective by itself here. `frozen["teacher"]` holds the teacher's parameters: sharded, bfloat16,
+the masked LM, is a separate objective here. `frozen["teacher"]` holds the teacher's parameters: sharded, bfloat16,
 never checkpointed.
 """
 
@@ -84,7 +84,7 @@ class Distillation:
         }
 
     def _weight(self, batch: Batch) -> jax.Array:
-        """1 for each token that counts: float32 (B, L), or (B, M) over the masked ones."""
+        """Returns 1 for each token that counts: float32 (B, L), or (B, M) over the masked ones."""
         return batch["slot_weight"] if self.settings.over == "masked" else (batch["group"] > 0).astype(jnp.float32)
 
     def _soft(self, model: Model, params: Params, given: Params, x_BSD: jax.Array, t_BSD: jax.Array) -> jax.Array:

@@ -103,7 +103,7 @@ class MaskedLM:
 
 
 def _first_of_span(chosen_BL: jax.Array, position_BM: jax.Array) -> jax.Array:
-    """The slot of the first token of each slot's span. Slots ascend, and every token of a span has one."""
+    """Returns the slot of the first token of each slot's span. Slots ascend, and every token of a span has one."""
     first_BM = jnp.take_along_axis(masking.runs(chosen_BL)[0], position_BM, axis=1)
     slot_M = jnp.arange(position_BM.shape[1], dtype=jnp.int32)
     return jnp.maximum(slot_M - (position_BM - first_BM), 0)
@@ -131,7 +131,7 @@ def _cross_entropy_backward(saved: Any, cotangents: Any) -> tuple[jax.Array, Non
 
 
 def _is_label(z: jax.Array, label: jax.Array) -> jax.Array:
-    """Bool of z's shape in z's layout. Without the layout it would be gathered along a sharded vocabulary."""
+    """Returns bool of z's shape in z's layout. Without the layout, XLA would gather it over a sharded vocabulary."""
     index_V = jnp.arange(z.shape[-1])
     found = spec_of(z)
     if found is not None:

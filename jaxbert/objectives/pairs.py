@@ -23,7 +23,10 @@ _NATS = "Nats per pair, before its weight."
 
 
 class NextSentence:
-    """Label 0: B follows A; 1: B is from another document (google-research/bert run_pretraining.py); -1: no label."""
+    """Next sentence prediction. Label 0: B follows A; 1: B is from another document; -1: no label.
+
+    Source: google-research/bert run_pretraining.py.
+    """
 
     config: ClassVar[type] = NextSentenceConfig
     metrics: Sequence[Metric] = (Metric("next_sentence_accuracy", "next-sentence accuracy", "nsp", note=_CHANCE),)
@@ -54,7 +57,7 @@ class NextSentence:
 
 
 class SentenceOrder:
-    """Label 0: A and B are in their order; 1: they are swapped; -1: no label (ALBERT: Lan et al. 2020).
+    """Sentence order prediction. Label 0: A and B are in order; 1: they are swapped; -1: no label (Lan et al. 2020).
 
     The swaps are drawn anew at each visit, and not once on disk. Rows of the policy `ordered_pair` all have label 0 or
     -1. Rows of `ordered_pair_mixed` have label 1 where B is from another document, as in google-research/albert
@@ -118,7 +121,7 @@ def swap_segments(batch: Batch) -> Batch:
 
 
 def _labelled(batch: Batch) -> jax.Array:
-    """1 for each row that has a label, float32 (B,)."""
+    """Returns 1 for each row that has a label, float32 (B,)."""
     return (batch["label"] >= 0).astype(jnp.float32)
 
 

@@ -1,7 +1,7 @@
 """The span-boundary objective predicts each token of a masked span from the two tokens around it.
 
 Source: SpanBERT (Joshi et al. 2020). A span is a run of masked tokens; spans that touch are one span. A span whose
-neighbour is no text (a special token, padding, another group) has no boundary and is not predicted. The original
+neighbour is not text (a special token, padding, another group) has no boundary and is not predicted. The original
 gathers spans, pads each to 20 tokens and computes all their logits. Here each slot of the masked LM is predicted.
 """
 
@@ -54,11 +54,11 @@ class SpanBoundary:
 
     @staticmethod
     def fits(policy: Policy) -> bool:
-        """See `Objective`; SpanBERT's rows are single texts, and no pairs."""
+        """See `Objective`; SpanBERT's rows are single texts and not pairs."""
         return not policy.pairs
 
     def prepare(self, params: Params, frozen: Frozen, batch: Batch, key: jax.Array) -> Batch:
-        """See `Objective`; changes no token. Boundaries are not masked, so they are as they were."""
+        """See `Objective`; changes no token. Boundaries are not masked, so their tokens are the clean ones."""
         del params, key
         position_BM, filled_BM = batch["slots"], batch["slot_weight"] > 0
         group_BL = batch["group"]

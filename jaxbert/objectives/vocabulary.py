@@ -1,4 +1,4 @@
-"""Tables of the vocabulary that a step reads: which tokens are special, which begin a word, how often each occurs."""
+"""Makes the tables of the vocabulary that a step reads: special tokens, tokens that begin a word, counts of tokens."""
 
 from __future__ import annotations
 

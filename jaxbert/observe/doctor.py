@@ -79,7 +79,7 @@ class Finding:
       name: the thing that was examined.
       state: `works`; `absent` (this machine lacks something optional); `broken` (something needed does not work).
       says: the result.
-      advice: what the user can do; empty where there is nothing to do.
+      advice: advice to the user; empty if there is nothing to do.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What MFU is; `step_flops` counts the FLOPs of a training step."""
+"""The definition of MFU. `step_flops` counts the FLOPs of a training step."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-# Peak dense FLOP/s of one jax device in (bfloat16, float32), by whole words in its `device_kind`; the first match
+# Peak dense FLOP/s of one jax device in (bfloat16, float32), by whole words in its `device_kind`. The first match
 # counts, so longer names come first. On TPU a float32 product runs as bfloat16 passes (one at jax's default precision);
 # on GPU it runs in TF32 at that precision. Sparsity is never counted.
 # TPU: cloud.google.com/tpu/docs/v3, v4, v5e, v5p, v6e ("Peak compute per chip"); on v2 and v3 a chip is two devices, so
@@ -39,11 +39,11 @@ _PEAKS: tuple[tuple[str, float, float], ...] = (
 
 
 def peak_flops(device_kind: str, dtype: str) -> float | None:
-    """Published peak FLOP/s of one device of this `jax.Device.device_kind`; None where this table has no figure.
+    """Returns the published peak FLOP/s of one device of this kind; None if the table has no figure.
 
     Args:
-      device_kind: as jax names it, for example "TPU v5 lite" or "NVIDIA H100 80GB HBM3".
-      dtype: of the matrix products: "bfloat16" or "float32".
+      device_kind: `jax.Device.device_kind`, for example "TPU v5 lite" or "NVIDIA H100 80GB HBM3".
+      dtype: dtype of the matrix products: "bfloat16" or "float32".
     """
     for part, bfloat16, float32 in _PEAKS:
         if re.search(rf"\b{part}\b", device_kind):
@@ -53,20 +53,20 @@ def peak_flops(device_kind: str, dtype: str) -> float | None:
 
 @dataclass(frozen=True)
 class Peak:
-    """Peak FLOP/s of the whole mesh, and where the figure is from ("published" or "measured matmul")."""
+    """The peak FLOP/s of the whole mesh, and the source of the figure ("published" or "measured matmul")."""
 
     flops: float
     source: str
 
 
 def mesh_peak(devices: list[Any], dtype: str) -> Peak | None:
-    """Peak of a mesh: published figures where there are any, measured on CPU, else None.
+    """Returns the peak of a mesh: the published figure, a measured one on CPU, or else None.
 
-    Fake CPU devices share the machine's cores, so a CPU is measured once a process, not once a device.
+    Fake CPU devices share the machine's cores, so the CPU is measured once per process and not once per device.
 
     Args:
       devices: jax devices of the mesh.
-      dtype: of the matrix products: "bfloat16" or "float32".
+      dtype: dtype of the matrix products: "bfloat16" or "float32".
     """
     if devices[0].platform == "cpu":
         processes = len({device.process_index for device in devices})
@@ -76,7 +76,7 @@ def mesh_peak(devices: list[Any], dtype: str) -> Peak | None:
 
 
 def measured_matmul(dtype: str = "float32", size: int = 1024, seconds: float = 0.3) -> float:
-    """FLOP/s of a square matrix product on this process's first device: the best of as many as fit into `seconds`."""
+    """Measures the FLOP/s of square matrix products on this process's first device for `seconds`; returns the best."""
     import jax
     import jax.numpy as jnp
 

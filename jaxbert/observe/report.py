@@ -2,7 +2,7 @@
 
 Reads config.json, metrics.jsonl and telemetry.jsonl, and evaluation.json if `jaxbert evaluate --json
 WORKDIR/evaluation.json` wrote it. Imports no jax, so it works on any machine that can read the workdir, also while the
-run goes on. The titles of the numbers are those that the run wrote into telemetry.jsonl.
+run goes on. The run wrote the titles of its numbers into telemetry.jsonl.
 """
 
 from __future__ import annotations
@@ -82,28 +82,28 @@ class Run:
 
     @property
     def measured(self) -> list[Metric]:
-        """What the run's task measures, as the run wrote it down. Runs of older versions did not: see `_guessed`."""
+        """Returns the metrics of the run's task. Runs of older versions did not write them: see `_guessed`."""
         return from_json(self.facts.get("metrics")) or _guessed(self.metrics)
 
     @property
     def shown(self) -> list[Metric]:
-        """What the run's task measures beside the losses of its terms."""
+        """Returns the metrics of the run's task without the losses of its terms."""
         return [metric for metric in self.measured if not metric.name.endswith("_loss")]
 
     @property
     def steps(self) -> int:
-        """Steps that the metrics know of."""
+        """Returns the number of steps in the metrics."""
         return max((line["step"] for line in self.metrics), default=0)
 
     @property
     def baselines(self) -> dict[str, float]:
-        """Accuracies of count tables, to compare with the first metric of the run."""
+        """Returns the accuracies of count tables, to compare with the first metric of the run."""
         found = self.evaluation.get("baselines")
         return {name: value for name, value in found.items() if _is_number(value)} if isinstance(found, dict) else {}
 
 
 def _guessed(lines: Sequence[dict[str, Any]]) -> list[Metric]:
-    """The metrics in lines of metrics.jsonl, by the form of their names."""
+    """Returns the metrics in lines of metrics.jsonl, which it recognises by the form of their names."""
     names = list(dict.fromkeys(key.removeprefix("validation_") for line in lines for key in line))
     found = []
     for name in names:
@@ -115,7 +115,7 @@ def _guessed(lines: Sequence[dict[str, Any]]) -> list[Metric]:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether a JSON value is a number that can be drawn. Edited or damaged files may hold anything."""
+    """Returns whether a JSON value is a number that can be drawn. Edited or damaged files may hold any value."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= 1e300
 
 
@@ -123,7 +123,7 @@ def read_run(workdir: Path, label: str) -> Run:
     """Reads a workdir.
 
     Raises:
-      InputError: the directory is no workdir, or its run has not logged a step yet.
+      InputError: the directory is not a workdir, or its run has not logged a step yet.
     """
     if not workdir.is_dir():
         what = "the path is a file, but a workdir is needed" if workdir.exists() else "there is no such workdir"
@@ -132,7 +132,7 @@ def read_run(workdir: Path, label: str) -> Run:
         )
     if not (workdir / "config.json").is_file():
         raise InputError(
-            "the directory has no config.json, so it is no run's workdir",
+            "the directory has no config.json, so it is not the workdir of a run",
             where=str(workdir),
             fix="Give a run's --workdir.",
             code="E-WORKDIR-MISSING",
@@ -210,7 +210,7 @@ def write_report(workdirs: Sequence[Path], out: Path | None = None) -> list[Path
 
 
 def _labels(workdirs: Sequence[Path]) -> list[str]:
-    """Labels that tell the paths apart: the last parts of each, as few as suffice."""
+    """Returns labels that tell the paths apart: the last parts of each path, as few as possible."""
     paths = [path.resolve() for path in workdirs]
     if len(set(paths)) < len(paths):
         raise InputError("a workdir is given twice", where="report", fix="Give each once.", code="E-ARGUMENT-TWICE")
@@ -234,10 +234,10 @@ class Curve:
     """One plot of the page.
 
     Attributes:
-      title: above it.
-      train: name of the training figure; its validation counterpart has "validation_" before it.
-      note: under it.
-      form: of the vertical axis: "number", "percent", "log" or "count".
+      title: text above the plot.
+      train: name of the training figure. The validation figure's name is the same after "validation_".
+      note: text under the plot.
+      form: form of the vertical axis: "number", "percent", "log" or "count".
     """
 
     title: str
@@ -255,7 +255,7 @@ _ALWAYS = (
 
 
 def curves(runs: Sequence[Run]) -> list[Curve]:
-    """Returns the plots of the page: the loss, what the runs' tasks measure, and what every run has."""
+    """Returns the plots of the page: the loss, the metrics of the runs' tasks, and the figures of every run."""
     measured = {metric.name: metric for run in runs for metric in run.measured}
     return [
         _LOSS,
@@ -268,12 +268,12 @@ def curves(runs: Sequence[Run]) -> list[Curve]:
 
 
 def _title(metric: Metric) -> str:
-    """The metric's title with a capital letter: "Masked-LM accuracy"."""
+    """Returns the metric's title with a capital letter: "Masked-LM accuracy"."""
     return metric.title[:1].upper() + metric.title[1:]
 
 
-# Colours are named, not chosen, in the SVG: these become CSS variables of the page, light or dark. The values serve the
-# PNG: a palette that people with colour-blindness can tell apart (Okabe and Ito, 2008), blue first.
+# The SVG uses these colours as names, which become CSS variables of the page, light or dark. The PNG uses the values: a
+# palette that people with colour-blindness can tell apart (Okabe and Ito, 2008), blue first.
 _SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _INK, _FAINT, _GRID = "#1b1f24", "#6b7280", "#e3e6ea"
 _NAMES = {colour: f"var(--series-{index})" for index, colour in enumerate(_SERIES)} | {
@@ -284,7 +284,7 @@ _NAMES = {colour: f"var(--series-{index})" for index, colour in enumerate(_SERIE
 
 
 def _draw(curve: Curve, runs: Sequence[Run], size: tuple[float, float]) -> Any:
-    """A matplotlib figure of one curve of all runs; None where no run has it."""
+    """Returns a matplotlib figure of one curve of all runs; None if no run has it."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -295,14 +295,14 @@ def _draw(curve: Curve, runs: Sequence[Run], size: tuple[float, float]) -> Any:
     drawn = False
     for index, run in enumerate(runs):
         train, validation = run.points(curve.train), run.points(f"validation_{curve.train}")
-        # Colour tells runs apart; in a page about one run it tells training from validation.
+        # On a page about several runs, colour tells runs apart; about one run, it tells training from validation.
         one = len(runs) == 1
         first, second = (_SERIES[0], _SERIES[1]) if one else (_SERIES[index % len(_SERIES)],) * 2
         name = "" if one else f"{run.label}: "
         if train[0]:
             drawn = True
             label = f"{name}training" if validation[0] else (run.label if not one else None)
-            smooth = curve.train != "rate"  # the schedule is no noise
+            smooth = curve.train != "rate"  # the schedule has no noise
             _line(axes, train, first, label, faint=bool(validation[0]) and not one, smooth=smooth)
         if validation[0]:
             drawn = True
@@ -314,7 +314,7 @@ def _draw(curve: Curve, runs: Sequence[Run], size: tuple[float, float]) -> Any:
         _baselines(axes, runs[0])
     _style(axes, curve)
     if axes.get_legend_handles_labels()[0]:
-        # The names of the baselines stand on the left.
+        # The names of the baselines are on the left.
         place: Any = "lower right" if compared else "best"
         axes.legend(frameon=False, fontsize=9, labelcolor=_INK, loc=place)
     return figure
@@ -335,12 +335,12 @@ def _running_mean(values: list[float], half: int) -> list[float]:
 
 
 def _first(run: Run) -> str:
-    """The name of the first metric of a run: tables of counts are compared with it."""
+    """Returns the name of the first metric of a run, with which tables of counts are compared."""
     return run.measured[0].name if run.measured else ""
 
 
 def _baselines(axes: Any, run: Run) -> None:
-    """Draws what counting scores as dashed lines. A page about several runs has none, because each has its own rows."""
+    """Draws the accuracies of count tables as dashed lines, only on a page about one run: runs differ in their rows."""
     for name, accuracy in run.baselines.items():
         axes.axhline(accuracy, color=_FAINT, linewidth=1, linestyle=(0, (4, 3)))
         axes.annotate(
@@ -392,7 +392,7 @@ def _style(axes: Any, curve: Curve) -> None:
 
 
 def short(value: float) -> str:
-    """A number for an axis: 0.0003, 12, 1.5k, 2M."""
+    """Returns a number as text for an axis: 0.0003, 12, 1.5k, 2M."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:g}{letter}"
@@ -400,7 +400,7 @@ def short(value: float) -> str:
 
 
 def _svg(figure: Any, name: str) -> str:
-    """The figure as inline SVG: colours as the page's variables, ids of its own, text as text."""
+    """Returns the figure as inline SVG. Colours are the page's variables, ids are unique, and text stays text."""
     import matplotlib
 
     buffer = io.StringIO()
@@ -419,7 +419,7 @@ def _svg(figure: Any, name: str) -> str:
 
 
 def loss_png(run: Run) -> bytes:
-    """The loss curve of a run as a PNG, for slides and messages."""
+    """Returns the loss curve of a run as a PNG, for slides and messages."""
     figure = _draw(_LOSS, [run], (8, 4.5))
     if figure is None:
         raise InputError(
@@ -445,7 +445,7 @@ def _best(run: Run) -> tuple[int, float] | None:
 
 
 def final_figures(run: Run) -> list[tuple[str, str]]:
-    """(name, value as text) for the page; what is not known is left out by an empty value."""
+    """Returns (name, value as text) for the page. The page leaves out empty values, which are not known."""
     best, done = _best(run), run.steps
     telemetry = run.telemetry
 
@@ -498,7 +498,7 @@ def _rows_seen(config: RunConfig, step: int) -> int:
 
 
 def flat(value: Any, path: str = "") -> dict[str, str]:
-    """A JSON value as {dotted key: text}."""
+    """Returns a JSON value as {dotted key: text}."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
     if items is None:
         return {path: "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)}
@@ -509,7 +509,7 @@ def flat(value: Any, path: str = "") -> dict[str, str]:
 
 
 def beside(columns: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
-    """Rows of a table with a column a run: {"name", "values", "differs"}; in order of first appearance."""
+    """Returns rows of a table with a column per run: {"name", "values", "differs"}, in order of first appearance."""
     names = list(dict.fromkeys(name for column in columns for name in column))
     rows = []
     for name in names:
@@ -520,7 +520,7 @@ def beside(columns: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
 
 
 def _evaluations(run: Run) -> dict[str, Any]:
-    """Every evaluation of a run as a table."""
+    """Returns every evaluation of a run as a table."""
     lines = [line for line in run.metrics if "validation_loss" in line]
     names = list(dict.fromkeys(key for line in lines for key in line if key.startswith("validation_")))
     known = {f"validation_{metric.name}": metric for metric in run.measured}
@@ -536,7 +536,7 @@ def _evaluations(run: Run) -> dict[str, Any]:
 
 
 def page(runs: Sequence[Run]) -> str:
-    """The page as text."""
+    """Returns the page as text."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -563,7 +563,7 @@ def page(runs: Sequence[Run]) -> str:
 
 
 def _cards(run: Run) -> list[tuple[str, str]]:
-    """The figures that matter most, for the top of a page about one run."""
+    """Returns the figures that matter most, for the top of a page about one run."""
     figures = dict(final_figures(run))
     wanted = (
         ("Validation loss, best", "best validation loss"),

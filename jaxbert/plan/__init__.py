@@ -1,13 +1,13 @@
-"""A plan before the spend: what a config takes on a topology, from the real step and the chip's own compiler.
+"""Plans before the spend: the cost of a config on a topology, from the real step and the chip's compiler.
 
     topologies   chips, the slices that are sold, prices, watts      (no jax)
-    work         what a step does, from the config alone
+    work         the work of a step, computed only from the config
     cost         from work to seconds, hours, money, energy
     compile      the real step through libtpu: memory, collectives
-    layouts      what else could be done, ranked; `auto`
-    planner      one plan out of these; touches no file, changes nothing
+    layouts      other ways to run the config, ranked; `auto`
+    planner      one plan made of these; touches no file, changes nothing
     report       lines, JSON, the README's table
-    command      what `jaxbert plan` does
+    command      the command `jaxbert plan`
 
-Nothing is imported here: the command line names chips without jax.
+This file imports nothing, so that the command line can name chips without jax.
 """

@@ -1,4 +1,4 @@
-"""What `jaxbert plan` does: plans, prints, and says what would fit where the config does not."""
+"""The command `jaxbert plan`. It plans, prints, and says what would fit if the config does not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jaxbert.plan.planner import SEARCHED, Plan, all_layouts, plan, prepared, wh
 from jaxbert.plan.report import TABLE_HEAD, layout_lines, lines, search_lines, table_row, to_json
 from jaxbert.plan.topologies import CHIPS, GIB, SLICES, Topology, topology
 
-# Shown of a search.
+# The number of candidates of a search that are printed.
 _LISTED = 10
 
 
@@ -35,11 +35,11 @@ def run(
       config: the run.
       place: the topology.
       grid: grams of CO2 equivalent a kWh.
-      compiled: ask the chip's compiler, where it is here.
-      layouts: a line for each layout.
-      searching: also rank layouts, micro-batches and remat, and compile the best.
-      table: print a row of the README's table alone.
-      settings: what `--set` changed, for that row.
+      compiled: whether to ask the chip's compiler, if it is installed.
+      layouts: whether to print a line for each layout.
+      searching: whether to also rank layouts, micro-batches and remat, and compile the best.
+      table: whether to print only a row of the README's table.
+      settings: the settings of `--set`, for that row.
       say: prints a line of the result.
 
     Returns:
@@ -71,7 +71,7 @@ def _search(
     compiled: bool,
     say: Callable[[str], None],
 ) -> list[Mapping[str, Any]]:
-    """Ranks by the model, compiles the best and prints; the JSON of those listed."""
+    """Ranks candidates by the model, compiles the best and prints them. Returns the JSON of those that it lists."""
     given = prepared(config, place)[0]
     found = search(given, place)[:_LISTED]
     compiling = compiled and place.chip.kind == "tpu" and available() is not None
@@ -93,15 +93,16 @@ def _search(
 
 
 def _too_large(config: RunConfig, made: Plan) -> InputError:
-    """The error of a plan that does not fit: by how much, and what would."""
+    """Returns the error of a plan that does not fit. It says by how much, and what would fit."""
     worst = max(made.phases, key=lambda one: one.over(made.topology.chip.hbm))
     options: list[Candidate] = what_would_fit(config, made.topology)
     given = prepared(config, made.topology)[0]
     if options:
-        fix = f"By the model this would fit: {options[0].changes(given)}. --search ranks more."
+        fix = f"By the analytic model, this would fit: {options[0].changes(given)}. --search ranks more changes."
     else:
         larger = _larger(config, made.topology)
-        fix = f"No layout, accumulation or remat does; {larger} would." if larger else "Take a smaller model or batch."
+        more = f"{larger} would fit." if larger else "Take a smaller model or batch."
+        fix = f"No layout, accumulation or remat fits here. {more}"
     return InputError(
         f"phase {worst.phase.name} needs {made.over / GIB:.2f} GiB more than a {made.topology.chip.name} has, "
         f"{made.topology.chip.hbm / GIB:.2f} GiB",
@@ -112,7 +113,7 @@ def _too_large(config: RunConfig, made: Plan) -> InputError:
 
 
 def _larger(config: RunConfig, place: Topology) -> str:
-    """The smallest topology on which something fits: larger slices of the chip, then other chips."""
+    """Returns the smallest topology on which something fits: larger slices of the chip, then other chips."""
     for name in (place.chip.name, *(chip for chip in CHIPS if CHIPS[chip].kind == place.chip.kind)):
         for shape in SLICES[name]:
             other = topology(f"{name}:{shape}")

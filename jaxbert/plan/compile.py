@@ -1,8 +1,8 @@
-"""The real step, compiled for a chip that is not here: memory and collectives, as libtpu's compiler has them.
+"""The real step, compiled by libtpu for a chip that the machine does not have. It gives memory and collectives.
 
-libtpu comes with `jax[tpu]` and compiles on a machine with a CPU alone. It must be the one that belongs to this jax.
-`prepare` sets what it needs in the environment before jax is imported. XLA counts the body of a scan once and Pallas
-kernels not at all, so FLOPs are never taken from here.
+libtpu comes with `jax[tpu]` and compiles on a machine that has only a CPU. Its version must be the one that belongs to
+this jax. `prepare` sets the environment for it before jax is imported. XLA counts the body of a scan once and Pallas
+kernels not at all, so nothing takes FLOPs from here.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from jaxbert.plan.topologies import GIB, Topology
 
 INSTALL = "pip install \"jax[tpu]==$(python -c 'import jax; print(jax.__version__)')\""
 
-# What libtpu asks the machine for when it starts; without them it prints two errors that mean nothing here. The first
-# lets several processes compile at once.
+# libtpu asks the machine for these values when it starts. Without them it prints two errors that do not matter here.
+# The first value lets several processes compile at once.
 _ENVIRONMENT = {
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
     "TPU_SKIP_MDS_QUERY": "1",
@@ -38,10 +38,10 @@ class Collective:
     """One collective of the compiled program.
 
     Attributes:
-      op: as HLO calls it: all-gather, all-reduce, reduce-scatter, all-to-all, collective-permute.
+      op: its name in HLO: all-gather, all-reduce, reduce-scatter, all-to-all, collective-permute.
       axes: mesh axes over which its groups run.
-      bytes: of the larger of what goes in and what comes out, on one device, once.
-      count: how often a step runs it: the trip counts of the loops around it.
+      bytes: bytes of its input or of its output on one device, whichever is larger, for one run.
+      count: number of runs in a step, from the trip counts of the loops around it.
     """
 
     op: str
@@ -52,18 +52,18 @@ class Collective:
 
 @dataclass(frozen=True)
 class Compiled:
-    """What the compiler says of a step.
+    """The compiler's answer for a step.
 
     Attributes:
-      fits: it gave a program.
-      seconds: that it took.
-      arguments: bytes of HBM that the step is given: state, frozen tables, batch.
-      temporaries: of everything between.
-      code: of the program.
-      outputs: that do not take an argument's place.
+      fits: whether it gave a program.
+      seconds: seconds that the compilation took.
+      arguments: bytes of HBM of the step's arguments: state, frozen tables, batch.
+      temporaries: bytes of all intermediate arrays.
+      code: bytes of the program.
+      outputs: bytes of the outputs that do not replace an argument.
       limit: bytes that a program may have.
-      over: bytes by which it does not fit.
-      collectives: of the program.
+      over: bytes by which the program is too large.
+      collectives: collectives of the program.
     """
 
     fits: bool
@@ -78,12 +78,12 @@ class Compiled:
 
     @property
     def total(self) -> float:
-        """Bytes in all."""
+        """Returns the sum of all bytes."""
         return self.arguments + self.temporaries + self.code + self.outputs
 
 
 def available() -> str | None:
-    """The version of libtpu; None where it is not installed."""
+    """Returns the version of libtpu; None if it is not installed."""
     if importlib.util.find_spec("libtpu") is None:
         return None
     from importlib.metadata import PackageNotFoundError, version
@@ -95,7 +95,7 @@ def available() -> str | None:
 
 
 def prepare(environment: Any = None) -> None:
-    """Sets what libtpu and jax need; only of use before jax is imported. jax itself stays on the CPU."""
+    """Sets the environment for libtpu and jax. Call it before jax is imported. jax itself stays on the CPU."""
     environment = os.environ if environment is None else environment
     environment.setdefault("JAX_PLATFORMS", "cpu")
     for name, value in _ENVIRONMENT.items():
@@ -103,7 +103,7 @@ def prepare(environment: Any = None) -> None:
 
 
 def devices(topology: Topology) -> list[Any]:
-    """libtpu's descriptions of the chips of `topology`."""
+    """Returns libtpu's descriptions of the chips of `topology`."""
     from jax.experimental import topologies
 
     options: dict[str, Any] = {}
@@ -118,7 +118,7 @@ def compile_step(config: RunConfig, topology: Topology, phase: int) -> Compiled:
     """Compiles the step of phase number `phase` for `topology`, as `jaxbert.training.step.build` makes it.
 
     Raises:
-      InputError: the config does not go with the topology.
+      InputError: the topology cannot run the config.
     """
     import jax
 
@@ -150,21 +150,21 @@ def compile_step(config: RunConfig, topology: Topology, phase: int) -> Compiled:
 
 
 def _shard_bytes(tree: Any) -> float:
-    """Bytes of what one device holds of abstract arrays."""
+    """Returns the bytes of abstract arrays that one device holds."""
     import jax
 
     return float(sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(tree)))
 
 
-# "Used 24.44G of 15.75G hbm. Exceeded hbm capacity by 8.69G.", all counted; or, where a rough count is enough, "the
-# total memory required for HLO temporaries (120.50G) exceeds available HBM (31.25G)", without the arguments.
+# The compiler refuses in two ways. "Used 24.44G of 15.75G hbm. Exceeded hbm capacity by 8.69G." counts everything. "the
+# total memory required for HLO temporaries (120.50G) exceeds available HBM (31.25G)" is rough, without the arguments.
 _USED = re.compile(r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm")
 _TEMPORARIES = re.compile(r"HLO temporaries \(([\d.]+)([KMGT]?)\) exceeds available HBM \(([\d.]+)([KMGT]?)\)")
 _UNIT = {"": 1, "K": 2**10, "M": 2**20, "G": GIB, "T": 2**40}
 
 
 def _refused(message: str, seconds: float, topology: Topology, arguments: float) -> Compiled:
-    """What the compiler's refusal says of memory; anything else is raised."""
+    """Reads the memory figures in the compiler's refusal. Raises InputError if the refusal is about anything else."""
     if whole := _USED.search(message):
         used, limit = _sizes(whole)
         return Compiled(False, seconds, arguments, used - arguments, limit=limit, over=used - limit)
@@ -175,7 +175,7 @@ def _refused(message: str, seconds: float, topology: Topology, arguments: float)
     raise InputError(
         f"libtpu cannot compile the step: {first}",
         where=topology.name,
-        fix=f"Give it the libtpu that belongs to this jax: {INSTALL}.",
+        fix=f"Install the libtpu that belongs to this jax: {INSTALL}.",
         code="E-PLAN-COMPILE",
     )
 
@@ -200,11 +200,11 @@ _CHANNEL = re.compile(r"channel_id=(\d+)")
 
 
 def collectives(text: str, sizes: Mapping[str, int]) -> Iterator[Collective]:
-    """The collectives of an HLO module that has been compiled, each channel once.
+    """Yields the collectives of a compiled HLO module, each channel once.
 
     Args:
-      text: `Compiled.as_text()`.
-      sizes: of the mesh's axes, outermost first; devices are numbered through them in that order.
+      text: text of `Compiled.as_text()`.
+      sizes: sizes of the mesh's axes, outermost first. Device numbers follow this order.
     """
     computations = _computations(text)
     times = _run_counts(computations)
@@ -227,7 +227,7 @@ def collectives(text: str, sizes: Mapping[str, int]) -> Iterator[Collective]:
             if kind == "reduce-scatter":
                 size *= math.prod(sizes[axis] for axis in axes)
             elif kind == "all-gather" and "-start(" in line:
-                # (what goes in, what comes out)
+                # (shapes of the input, shapes of the output)
                 size = max(_bytes(shape) for shape in re.split(r"(?<=\}), ", shapes))
             yield Collective(kind, axes, size, times[name])
 
@@ -249,7 +249,7 @@ def _computations(text: str) -> dict[str, list[str]]:
 
 
 def _run_counts(computations: Mapping[str, list[str]]) -> dict[str, int]:
-    """How often a step runs each computation."""
+    """Returns the number of runs of each computation in a step."""
     times: dict[str, int] = {}
 
     def visit(name: str, count: int) -> None:
@@ -267,7 +267,7 @@ def _run_counts(computations: Mapping[str, list[str]]) -> dict[str, int]:
 
 
 def _trips(condition: list[str]) -> int:
-    """How often a scan runs: the constant that its condition compares the counter with."""
+    """Returns the number of runs of a scan: the constant with which its condition compares the counter."""
     return max((int(found.group(1)) for line in condition if (found := _CONSTANT.search(line))), default=1)
 
 
@@ -280,7 +280,7 @@ def _bytes(shapes: str) -> float:
 
 
 def _axes(rest: str, sizes: Mapping[str, int], kind: str) -> tuple[str, ...]:
-    """Mesh axes along which the devices of a group differ."""
+    """Returns the mesh axes along which the devices of a group differ."""
     group = _first_group(rest, kind)
     if group is None:
         return tuple(axis for axis, size in sizes.items() if size > 1)
@@ -296,7 +296,7 @@ def _place(device: int, sizes: Mapping[str, int]) -> dict[str, int]:
 
 
 def _first_group(rest: str, kind: str) -> list[int] | None:
-    """Devices of the first group, in any of HLO's four ways to write them; None: all devices."""
+    """Returns the devices of the first group, in any of HLO's four notations. None means all devices."""
     if kind == "collective-permute":
         pairs = re.search(r"source_target_pairs=\{\{(\d+),(\d+)\}", rest)
         return [int(pairs.group(1)), int(pairs.group(2))] if pairs else None

@@ -1,9 +1,11 @@
-"""From a step's work to its time, and from that to hours, money, energy and carbon: a roofline, stated term by term.
+"""A roofline: from the work of a step to its time, and from that to hours, money, energy and carbon.
 
-Three step times. `best`: every term at its published peak and all of them at once, so the largest counts; nothing is
-faster. `expected`: each operation is as slow as its slowest need at `ATTAINED` of the peaks, one after the other, and
-what is sent waits for all of it that does not hide behind the layer's own work. `worst`: the terms one after another at
-`POOR`. MFU of the first and the last is the range; calibration is in docs/results.md.
+It gives three step times.
+  best      Every term runs at its published peak, and all run at once, so the largest counts. No step is faster.
+  expected  Operations run one after the other at `ATTAINED` of the peaks, each as slow as its slowest need. A part
+            of the collectives hides behind the computation of the layer, and the step waits for the rest.
+  worst     The terms run one after the other at `POOR` of the peaks.
+The MFU of `best` and `worst` is the range. The calibration is in docs/results.md.
 """
 
 from __future__ import annotations
@@ -21,11 +23,11 @@ class Efficiency:
     """Shares of the published peaks.
 
     Attributes:
-      matmul: of matrix products.
-      vector: of other operations.
-      memory: of HBM's bandwidth.
-      network: of links and DCN.
-      hidden: share of what is sent that hides behind computation, where there is enough of it.
+      matmul: share of the peak of matrix products.
+      vector: share of the peak of other operations.
+      memory: share of HBM's bandwidth.
+      network: share of the bandwidth of links and DCN.
+      hidden: share of the sent bytes that can hide behind computation.
     """
 
     matmul: float
@@ -35,7 +37,7 @@ class Efficiency:
     hidden: float
 
 
-# What programs of this kind reach, not what a data sheet says: large bfloat16 products 75-85% of a TPU's peak
+# Programs of this kind reach less than a data sheet says: large bfloat16 products 75-85% of a TPU's peak
 # (jax-ml.github.io/scaling-book), copies 80-90% of HBM, collectives 80-90% of the links.
 ATTAINED = Efficiency(matmul=0.75, vector=0.6, memory=0.8, network=0.8, hidden=0.5)
 POOR = Efficiency(matmul=0.5, vector=0.35, memory=0.6, network=0.5, hidden=0.0)
@@ -43,14 +45,14 @@ POOR = Efficiency(matmul=0.5, vector=0.35, memory=0.6, network=0.5, hidden=0.0)
 
 @dataclass(frozen=True)
 class Terms:
-    """Seconds of a step by what it waits for, each alone at its published peak.
+    """The seconds of a step by resource, as if the step used only that resource, at its published peak.
 
     Attributes:
-      compute: matrix products.
-      vector: all other operations: softmax, norms, GELU, random bits.
-      hbm: what is read and written.
-      ici: collectives over the links of a slice (NVLink in a machine).
-      dcn: collectives between slices or machines.
+      compute: seconds of matrix products.
+      vector: seconds of all other operations: softmax, norms, GELU, random bits.
+      hbm: seconds of reads and writes in HBM.
+      ici: seconds of collectives over the links of a slice (NVLink in a machine).
+      dcn: seconds of collectives between slices or machines.
     """
 
     compute: float
@@ -61,13 +63,13 @@ class Terms:
 
     @property
     def binds(self) -> str:
-        """The largest."""
+        """Returns the name of the largest term."""
         return max(vars(self), key=lambda name: float(getattr(self, name)))
 
 
 @dataclass(frozen=True)
 class StepTime:
-    """Seconds of a step: the roofline's terms and three estimates; see the module."""
+    """The seconds of a step: the roofline's terms and three estimates; see the module."""
 
     terms: Terms
     best: float
@@ -77,7 +79,7 @@ class StepTime:
 
     @property
     def communication_share(self) -> float:
-        """Of the expected step, were nothing of it hidden."""
+        """Returns the share of the expected step that communication would take if none of it were hidden."""
         return self.communication / self.expected
 
 
@@ -89,14 +91,14 @@ def step_time(
     matmul_share: float = 1.0,
     attained: Efficiency = ATTAINED,
 ) -> StepTime:
-    """The time of a step.
+    """Returns the time of a step.
 
     Args:
-      work: of one phase.
-      topology: where it runs.
-      sizes: of the mesh's axes.
-      matmul_share: peak of products in the run's dtype, relative to bfloat16's.
-      attained: shares of the peaks, for `expected`; where peaks were measured, 1.
+      work: work of a step of one phase.
+      topology: the topology on which it runs.
+      sizes: sizes of the mesh's axes.
+      matmul_share: peak of products in the run's dtype, relative to that of bfloat16.
+      attained: shares of the peaks for `expected`; all 1 if the peaks are measured.
     """
     ici, dcn = _sent(work, topology, sizes, 1.0)
     chip = topology.chip
@@ -120,7 +122,7 @@ def step_time(
 
 
 def op_seconds(op: Op, topology: Topology, efficiency: Efficiency, matmul_share: float = 1.0) -> float:
-    """An operation is as slow as the slowest of its needs."""
+    """Returns the seconds of an operation. It is as slow as the slowest of its needs."""
     chip = topology.chip
     bandwidth = chip.gather if op.gathers and chip.gather else chip.hbm_bandwidth
     return op.count * max(
@@ -131,7 +133,7 @@ def op_seconds(op: Op, topology: Topology, efficiency: Efficiency, matmul_share:
 
 
 def _sent(work: Work, topology: Topology, sizes: dict[str, int], efficiency: float) -> tuple[float, float]:
-    """Seconds of a step's collectives, each alone: over the links of a slice, and between slices."""
+    """Returns the seconds of a step's collectives, one after the other: (over links of a slice, between slices)."""
     ici = dcn = 0.0
     for transfer in work.transfers:
         inside, between = transfer_seconds(transfer, topology, sizes, efficiency)
@@ -142,11 +144,11 @@ def _sent(work: Work, topology: Topology, sizes: dict[str, int], efficiency: flo
 def transfer_seconds(
     transfer: Transfer, topology: Topology, sizes: dict[str, int], efficiency: float = 1.0
 ) -> tuple[float, float]:
-    """Seconds of a collective (over the links of a slice, between slices).
+    """Returns the seconds of a collective: (over the links of a slice, between slices).
 
-    Over n devices, V bytes: an all-gather or a reduce-scatter moves V (n-1)/n past every device, an all-reduce is both.
-    A ring of k sides of a torus that close has 2 k links to send on, a line half of that. Between slices, each device
-    sums the part that it holds.
+    Over n devices and V bytes, an all-gather or a reduce-scatter moves V (n-1)/n past every device. An all-reduce is
+    one of each. If k sides of a torus close to rings, a device has 2 k links to send on; on lines it has half as many.
+    Between slices, each device sums the part that it holds.
     """
     chip = topology.chip
     group = math.prod(sizes[axis] for axis in transfer.axes)
@@ -166,21 +168,21 @@ def transfer_seconds(
         )
     if slices > 1:
         part = transfer.bytes / inside
-        # 50 microseconds a message: a data centre's round trip through several switches.
+        # A message takes 50 microseconds: the round trip in a data centre through several switches.
         dcn = 2 * part * (slices - 1) / slices / (chip.network * efficiency) + transfer.count * slices * 50e-6
     return ici, dcn
 
 
 @dataclass(frozen=True)
 class Bill:
-    """What the whole recipe takes.
+    """The cost of the whole recipe.
 
     Attributes:
-      hours: of the whole topology, training and evaluation.
-      chip_hours: times the chips.
-      money: in `currency`.
-      kwh, kwh_low, kwh_high: of electricity, the data centre's overhead included.
-      kg_co2e: of the grid's average.
+      hours: hours on the whole topology, training and evaluation.
+      chip_hours: hours times the number of chips.
+      money: money in `currency`.
+      kwh, kwh_low, kwh_high: kWh of electricity, the data centre's overhead included.
+      kg_co2e: kilograms of CO2 equivalent at the grid's average.
     """
 
     hours: float
@@ -194,7 +196,7 @@ class Bill:
 
 
 def bill(seconds: float, topology: Topology, grid: float) -> Bill:
-    """What `seconds` of the topology cost. `grid`: grams of CO2 equivalent a kWh."""
+    """Returns the cost of `seconds` on the topology. `grid` is in grams of CO2 equivalent per kWh."""
     chip, hours = topology.chip, seconds / 3600
     chip_hours = hours * topology.chips
     power = chip.power

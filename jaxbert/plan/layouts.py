@@ -1,7 +1,7 @@
-"""Which layouts, meshes, micro-batches and remat go with a topology, ranked by the analytic model; and `auto`.
+"""Ranks layouts, meshes, micro-batches and remat on a topology by the analytic model, and resolves `auto`.
 
-`auto` is the fastest of the layouts and meshes that fit, the config's batch and remat left alone. It is a pure function
-of config and topology, so that every process of a run chooses the same.
+`auto` is the fastest of the layouts and meshes that fit. It does not change the config's batch and remat. It is a pure
+function of config and topology, so that every process of a run chooses the same layout.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from jaxbert.plan.cost import StepTime, step_time
 from jaxbert.plan.topologies import CHIPS, SLICES, Chip, Topology, sides_of
 from jaxbert.plan.work import Work, work
 
-# A program that the analytic model puts above this share of HBM is taken as one that does not fit: the model is within
-# 15% of the compiler's figures (docs/results.md).
+# If the analytic model puts a program above this share of HBM, the program counts as too large: the model is within 15%
+# of the compiler's figures (docs/results.md).
 SAFE = 0.85
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A way to run the config, and what the model says of it.
+    """A way to run the config, and the model's figures for it.
 
     Attributes:
-      config: the whole run, changed so.
-      works, times: of each phase.
-      seconds: of training, all phases.
+      config: the whole run, with the changes.
+      works, times: work and time of a step of each phase.
+      seconds: seconds of training, all phases.
       memory: bytes of the largest phase.
-      fits: that is at most `SAFE` of the chip's.
+      fits: whether the memory is at most `SAFE` of the chip's.
     """
 
     config: RunConfig
@@ -44,7 +44,7 @@ class Candidate:
     fits: bool
 
     def changes(self, given: RunConfig) -> str:
-        """The `--set` arguments that make `given` this; empty where it is this."""
+        """Returns the `--set` arguments that turn `given` into this config; an empty text if they are equal."""
         words = []
         for name in ("layout", "fsdp", "tensor"):
             value = getattr(self.config.mesh, name)
@@ -64,7 +64,7 @@ class Candidate:
 
 
 def judge(config: RunConfig, topology: Topology) -> Candidate:
-    """What the analytic model says of a run."""
+    """Returns the analytic model's figures for a run."""
     sizes = sizes_of(config, topology)
     works = tuple(work(config, topology, phase) for phase in config.phases)
     share = matmul_share(config, topology.chip)
@@ -75,17 +75,17 @@ def judge(config: RunConfig, topology: Topology) -> Candidate:
 
 
 def sizes_of(config: RunConfig, topology: Topology) -> dict[str, int]:
-    """Sizes of the mesh's axes."""
+    """Returns the sizes of the mesh's axes."""
     return dict(zip(AXES, mesh_shape(config.mesh, topology.chips), strict=True))
 
 
 def matmul_share(config: RunConfig, chip: Chip) -> float:
-    """Peak of products in the run's dtype, relative to bfloat16's."""
+    """Returns the peak of products in the run's dtype, relative to that of bfloat16."""
     return 1.0 if compute_dtype(config.numerics.dtype, chip.kind).itemsize == 2 else chip.float32
 
 
 def meshes(config: RunConfig, topology: Topology) -> Iterator[MeshConfig]:
-    """Gives each layout on the meshes that it can use: fsdp and tensor are powers of two, inside a slice."""
+    """Yields each layout on the meshes that it can use: fsdp and tensor are powers of two, inside a slice."""
     by_axes: dict[frozenset[str], list[str]] = {}
     for name, layout in LAYOUTS.items():
         by_axes.setdefault(layout.axes, []).append(name)
@@ -104,17 +104,18 @@ def _powers(most: int) -> list[int]:
 
 
 def natural(config: RunConfig, topology: Topology, layout: LayoutName) -> MeshConfig:
-    """The mesh of a layout where the config's own makes none of it: the fastest of `meshes`.
+    """Returns the fastest of `meshes` for a layout, for a config whose mesh does not suit the layout.
 
     Raises:
-      InputError: no mesh of this layout goes with the config and the topology.
+      InputError: no mesh of this layout suits the config and the topology.
     """
     found = [one for one in _legal(config, topology, meshes(config, topology)) if one.config.mesh.layout == layout]
     if not found:
         raise InputError(
-            f"no mesh of layout {layout} goes with {config.name}",
+            f"no mesh of the layout {layout} divides the sizes of {config.name}",
             where=topology.name,
-            fix="tensor needs heads and a padded vocabulary (128 x tensor) that it divides; batches must divide too.",
+            fix="Take another layout; or make batch sizes multiples of data x fsdp x accumulation, encoder.num_heads a "
+            "multiple of tensor, and the padded vocabulary a multiple of 128 x tensor (encoder.vocab_multiple).",
             code="E-PLAN-LAYOUT",
         )
     return min(found, key=lambda one: (not one.fits, one.seconds)).config.mesh
@@ -135,10 +136,10 @@ def _legal(config: RunConfig, topology: Topology, wanted: Iterator[MeshConfig]) 
 
 
 def resolved(config: RunConfig, topology: Topology) -> RunConfig:
-    """`config` with a layout in the place of `auto`: the fastest that fits; where none does, the smallest.
+    """Returns `config` with a layout instead of `auto`: the fastest that fits, or the smallest if none fits.
 
     Raises:
-      InputError: no layout goes with the batches at all.
+      InputError: no layout divides the batches.
     """
     if config.mesh.layout != "auto":
         return config
@@ -150,14 +151,17 @@ def resolved(config: RunConfig, topology: Topology) -> RunConfig:
     if not found:
         check(dataclasses.replace(config, mesh=dataclasses.replace(given, layout="fsdp_tensor")), topology.chips)
         raise InputError(
-            "no layout goes with it", where=topology.name, fix="Name one: --set mesh.layout=fsdp.", code="E-PLAN-LAYOUT"
+            f"no layout divides the batches and sizes of {config.name}",
+            where=topology.name,
+            fix="Name a layout and its mesh, for example --set mesh.layout=fsdp mesh.fsdp=4, to see what it needs.",
+            code="E-PLAN-LAYOUT",
         )
     best = min(found, key=lambda one: (not one.fits, one.seconds if one.fits else one.memory))
     return best.config
 
 
 def search(config: RunConfig, topology: Topology) -> list[Candidate]:
-    """Every layout, mesh, number of micro-batches and remat that goes with the config; the fastest that fit first."""
+    """Returns every layout, mesh, accumulation and remat that suits the config, the fastest that fit first."""
     remats: tuple[Remat, ...] = ("none", "dots", "full")
     found: list[Candidate] = []
     for remat in remats:
@@ -175,7 +179,7 @@ def search(config: RunConfig, topology: Topology) -> list[Candidate]:
 
 
 def _accumulations(config: RunConfig, topology: Topology) -> Iterator[tuple[int, ...]]:
-    """Micro-batches of each phase, all phases' rows of a micro-batch as many tokens as the first's or fewer."""
+    """Yields numbers of micro-batches, one per phase. No phase has more tokens in a micro-batch than the first one."""
     first = config.phases[0]
     for count in _powers(max(1, first.batch_size // topology.chips)):
         tokens = first.batch_size * first.length / count
@@ -191,7 +195,7 @@ def _accumulations(config: RunConfig, topology: Topology) -> Iterator[tuple[int,
 
 
 def topology_of(devices: Sequence[Any]) -> Topology | None:
-    """The topology of devices that are here, as far as jax tells; None where the table has no such chip."""
+    """Returns the topology of this run's devices, as far as jax tells; None if the table does not have the chip."""
     kind = devices[0].device_kind
     kinds = {theirs: name for name, chip in CHIPS.items() for theirs in chip.device_kinds}
     name = next((ours for theirs, ours in sorted(kinds.items(), reverse=True) if theirs in kind), None)
@@ -206,7 +210,7 @@ def topology_of(devices: Sequence[Any]) -> Topology | None:
 
 
 def chosen_here(config: RunConfig, devices: Sequence[Any]) -> RunConfig:
-    """`config` with a layout in the place of `auto`, for the devices of this run; replicated where none is known."""
+    """Returns `config` with a layout instead of `auto`, for this run's devices; replicated if the chip is unknown."""
     if config.mesh.layout != "auto":
         return config
     topology = topology_of(devices)

@@ -1,4 +1,4 @@
-"""One plan: a config on a topology. It touches no file, and changes nothing: it says what would fit."""
+"""Makes the plan of a config on a topology. It touches no file and changes nothing."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from jaxbert.plan.topologies import Topology
 from jaxbert.plan.work import Work
 
 _log = logging.getLogger(__name__)
-# What the largest compiled candidates of a search cost is a minute each.
+# The number of candidates of a search that are compiled. The largest ones take a minute each.
 SEARCHED = 3
 _CONFIG = "config:"
 
 
 @dataclass(frozen=True)
 class PhasePlan:
-    """One phase: its work, the time of a step, and the compiler's word where there is one."""
+    """The plan of one phase: its work, the time of a step, and the compiler's answer if there is one."""
 
     phase: PhaseConfig
     work: Work
@@ -33,11 +33,11 @@ class PhasePlan:
 
     @property
     def memory(self) -> float:
-        """Bytes of HBM: the compiler's figure, or the model's."""
+        """Returns the bytes of HBM: the compiler's figure, or else the model's."""
         return self.work.memory.total if self.compiled is None else self.compiled.total
 
     def over(self, limit: float) -> float:
-        """Bytes that are too many; 0 where it fits."""
+        """Returns the bytes that do not fit; 0 if all fit."""
         if self.compiled is not None and not self.compiled.fits:
             return self.compiled.over
         return max(0.0, self.memory - limit)
@@ -45,18 +45,18 @@ class PhasePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run takes on a topology.
+    """The plan of a run on a topology.
 
     Attributes:
-      config: the run, its layout no longer `auto`.
-      topology: where.
-      candidate: the analytic model's word.
-      phases: each of them.
-      evaluation_seconds: of all evaluations.
-      bill: of the whole recipe.
-      grid: grams of CO2 equivalent a kWh.
-      judged_by: "libtpu VERSION", or why there is no compiler's word.
-      remarks: what was assumed.
+      config: the run, with a resolved layout instead of `auto`.
+      topology: the topology.
+      candidate: the analytic model's figures.
+      phases: the plan of each phase.
+      evaluation_seconds: seconds of all evaluations.
+      bill: cost of the whole recipe.
+      grid: grams of CO2 equivalent per kWh.
+      judged_by: "libtpu VERSION", or the reason why no compiler judged it.
+      remarks: assumptions of the plan.
     """
 
     config: RunConfig
@@ -71,31 +71,31 @@ class Plan:
 
     @property
     def over(self) -> float:
-        """Bytes by which the largest phase does not fit; 0 where all do."""
+        """Returns the bytes of the largest phase that do not fit; 0 if all phases fit."""
         return max(phase.over(self.topology.chip.hbm) for phase in self.phases)
 
     @property
     def fits(self) -> bool:
-        """Every phase does."""
+        """Returns whether every phase fits."""
         return self.over == 0
 
     @property
     def seconds(self) -> float:
-        """Of training, evaluation left out."""
+        """Returns the seconds of training, without evaluation."""
         return sum(one.phase.steps * one.time.expected for one in self.phases)
 
     def mfu(self, seconds: str) -> float:
-        """Of the whole run, at the step times called so: best, expected or worst."""
+        """Returns the MFU of the whole run. `seconds` chooses the step times: "best", "expected" or "worst"."""
         flops = sum(one.phase.steps * one.work.model_flops for one in self.phases)
         time = sum(one.phase.steps * float(getattr(one.time, seconds)) for one in self.phases)
         return flops / (time * self.topology.chips * self.topology.chip.flops)
 
 
 def prepared(config: RunConfig, topology: Topology) -> tuple[RunConfig, tuple[str, ...]]:
-    """The config that is planned, checked, and what was assumed: rows and a teacher that need not be there.
+    """Returns the checked config that is planned, and the assumptions. Its rows and its teacher need not exist.
 
     Raises:
-      InputError: a rule is broken, or mesh, batches and slices do not go with each other.
+      InputError: the config breaks a rule, or mesh, batches and slices do not divide each other.
     """
     remarks: list[str] = []
     if not config.data.source:
@@ -116,7 +116,7 @@ def prepared(config: RunConfig, topology: Topology) -> tuple[RunConfig, tuple[st
 
 
 def _teacher(name: str) -> tuple[RunConfig, str]:
-    """The run whose encoder stands for a teacher: no file is read."""
+    """Returns (a run whose encoder has the teacher's shape, a remark). It reads no file."""
     if name.startswith(_CONFIG):
         config = name.removeprefix(_CONFIG)
         return find_config(config), f"the teacher ({config}) is trained first: plan it by itself"
@@ -124,7 +124,7 @@ def _teacher(name: str) -> tuple[RunConfig, str]:
         if name.removeprefix("hf:").split("/")[-1].startswith(config.replace("_", "-")):
             return find_config(config), f"teacher: an encoder like {config}"
     raise InputError(
-        f"of what shape the teacher {name!r} is is not known here: plan reads no file",
+        f"the shape of the teacher {name!r} is not known, because plan reads no files",
         where="objectives.distillation.teacher",
         fix="Name a config of its shape: --set objectives.distillation.teacher=config:bert_base.",
         code="E-PLAN-TEACHER",
@@ -138,16 +138,16 @@ def plan(
     grid: float,
     compiled: bool = True,
 ) -> Plan:
-    """What `config` takes on `topology`.
+    """Plans `config` on `topology`.
 
     Args:
       config: the run.
-      topology: where.
-      grid: grams of CO2 equivalent a kWh.
-      compiled: ask the chip's compiler, where it is here.
+      topology: the topology.
+      grid: grams of CO2 equivalent per kWh.
+      compiled: whether to ask the chip's compiler, if it is installed.
 
     Raises:
-      InputError: config and topology do not go together; whether memory is enough is no error here: see `Plan.fits`.
+      InputError: the topology cannot run the config. A lack of memory is not an error here; see `Plan.fits`.
     """
     config, remarks = prepared(config, topology)
     candidate = judge(config, topology)
@@ -175,7 +175,7 @@ def _judge_of(topology: Topology, compiled: bool) -> str:
 
 
 def _evaluation_seconds(config: RunConfig, one: PhasePlan) -> float:
-    """Of a phase's evaluations: forward passes, a third of a training step's work a row."""
+    """Returns the seconds of a phase's evaluations. A row takes a forward pass: a third of its work in training."""
     evaluation = config.evaluation
     times = one.phase.steps // evaluation.every_steps if evaluation.every_steps else 0
     rows = times * evaluation.batches * evaluation.batch_size
@@ -185,10 +185,12 @@ def _evaluation_seconds(config: RunConfig, one: PhasePlan) -> float:
 def all_layouts(
     config: RunConfig, topology: Topology, *, grid: float, compiled: bool
 ) -> tuple[list[Plan], dict[str, InputError]]:
-    """A plan for each layout, on the config's mesh where it has one, else on the best; and why the others have none.
+    """Returns a plan for each layout, and the error of each layout that has no plan.
+
+    A layout takes the config's mesh if the mesh suits it, or else the fastest mesh.
 
     Raises:
-      InputError: no layout goes with config and topology.
+      InputError: no layout suits the config and the topology.
     """
     plans: list[Plan] = []
     refused: dict[str, InputError] = {}
@@ -209,5 +211,5 @@ def all_layouts(
 
 
 def what_would_fit(config: RunConfig, topology: Topology) -> list[Candidate]:
-    """The analytic model's candidates that fit, the fastest first."""
+    """Returns the analytic model's candidates that fit, the fastest first."""
     return [one for one in search(prepared(config, topology)[0], topology) if one.fits]

@@ -1,4 +1,4 @@
-"""A plan in words for a terminal, as JSON, and as rows of the README's table."""
+"""Formats a plan as lines for a terminal, as JSON, and as rows of the README's table."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TERMS = {
 
 
 def lines(plan: Plan) -> list[str]:
-    """The whole plan."""
+    """Returns the lines of the whole plan."""
     config, topology = plan.config, plan.topology
     sizes = sizes_of(config, topology)
     slices = f"{topology.slices} slices of " if topology.slices > 1 else ""
@@ -86,7 +86,7 @@ def _phase_lines(plan: Plan, one: PhasePlan) -> list[str]:
 
 
 def memory_by_kind(one: PhasePlan) -> dict[str, float]:
-    """Bytes of HBM by kind. Parameters and optimizer are the layout's; the rest is the compiler's, or the model's."""
+    """Returns bytes of HBM by kind. The layout gives parameters and optimizer; compiler or model gives the rest."""
     memory, compiled = one.work.memory, one.compiled
     if compiled is None:
         return {
@@ -126,7 +126,7 @@ def _bill_lines(plan: Plan) -> list[str]:
 
 
 def layout_lines(plans: Sequence[Plan]) -> list[str]:
-    """One line a layout."""
+    """Returns a heading and one line per layout."""
     found = [f"{'layout':<12}{'mesh':>14}{'HBM':>12}{'':>8}{'step':>12}{'sent':>8}{'hours':>10}{'money':>12}"]
     for plan in plans:
         sizes = "x".join(str(size) for size in sizes_of(plan.config, plan.topology).values())
@@ -143,7 +143,7 @@ def layout_lines(plans: Sequence[Plan]) -> list[str]:
 
 
 def search_lines(found: Sequence[Candidate], given: RunConfig, judged: Sequence[Plan]) -> list[str]:
-    """The best candidates of a search, and the compiler's word on those that it was asked about."""
+    """Returns lines of the best candidates of a search, with the compiler's figures for those that it compiled."""
     listed = [f"{'step':>12}{'HBM, model':>14}{'HBM, compiled':>16}  change"]
     for index, one in enumerate(found):
         compiled = "" if index >= len(judged) else _word(judged[index])
@@ -159,7 +159,7 @@ def _word(plan: Plan) -> str:
 
 
 def to_json(plan: Plan) -> dict[str, Any]:
-    """Everything, in bytes, seconds, FLOPs and the units that keys name."""
+    """Returns all figures, in bytes, seconds, FLOPs and the units that keys name."""
     chip = plan.topology.chip
     return {
         "config": plan.config.name,
@@ -217,7 +217,7 @@ def _phase_json(plan: Plan, one: PhasePlan) -> dict[str, Any]:
 
 
 def joined(found: Iterable[Collective]) -> list[Collective]:
-    """Collectives of one kind over the same axes as one, with all their bytes."""
+    """Joins the collectives of one kind over the same axes into one, with the sum of their bytes."""
     sums: dict[tuple[str, tuple[str, ...]], list[float]] = {}
     for one in found:
         size = sums.setdefault((one.op, one.axes), [0.0, 0])
@@ -227,7 +227,7 @@ def joined(found: Iterable[Collective]) -> list[Collective]:
 
 
 def traffic(found: Iterable[Collective | Transfer]) -> dict[tuple[str, ...], float]:
-    """Bytes by the axes that they go over, an all-reduce counted twice: what contract and program are compared by."""
+    """Returns sent bytes by mesh axes; an all-reduce counts twice. Plan and program are compared by them."""
     sums: dict[tuple[str, ...], float] = {}
     for one in found:
         total = one.bytes * (one.count if isinstance(one, Collective) else 1)
@@ -243,7 +243,7 @@ def _by_axes(found: Iterable[Collective]) -> str:
 
 
 def table_row(plan: Plan, settings: str = "") -> str:
-    """A row of the README's table, in Markdown. `settings`: what `--set` changed of the config."""
+    """Returns a row of the README's table, in Markdown. `settings` are the settings of `--set`."""
     largest = max(plan.phases, key=lambda one: one.memory)
     word = "" if largest.compiled is not None else " (model)"
     verdict = f"{_gib(largest.memory)} of {_gib(plan.topology.chip.hbm)}{word}"

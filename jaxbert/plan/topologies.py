@@ -1,16 +1,16 @@
-"""The accelerators that can be had: what a chip does, in which slices it is sold, what it costs. Imports no jax.
+"""A table of accelerators: the figures of each chip, the slices that are sold, prices and watts. Imports no jax.
 
-libtpu compiles for shapes that nobody sells, so the table of slices is our own. Every figure has its source beside it,
-but for peaks, which `jaxbert.observe.peaks` has; `plan` prints those it used. Prices and watts are the ones to check
-before money is spent: both can be given anew.
+libtpu compiles for shapes that nobody sells, so this file has a table of the slices that are sold. Every figure has its
+source beside it. The sources of peaks are in `jaxbert.observe.peaks`, and `plan` prints the peaks that it used. Check
+prices and watts before you spend money: options of `jaxbert plan` replace both.
 
-Where the figures are from:
+Sources:
   TPU: cloud.google.com/tpu/docs/v5e, v5p, v6e (HBM, interconnect, slices, chips a host), read in November 2026.
-    HBM is what libtpu lets a program have (its compiler refuses more), not what the package has. A link has its share
-    of the published bidirectional bandwidth of a chip, half of it each way. Vector operations: lanes x arithmetic units
-    x clock, derived from the published peak and jax-ml.github.io/scaling-book; nobody publishes the figure.
-  GPU: NVIDIA's data sheets of H100 SXM and H200 SXM (HBM, NVLink); 400 Gbit/s of network a GPU
-    as in NVIDIA's HGX reference design. Usable HBM: 92% of the published, the rest is the driver's and the allocator's.
+    HBM is the memory that libtpu gives a program (its compiler refuses more); the package has more. A link has its
+    share of the published bidirectional bandwidth of a chip, half of it each way. Vector operations: lanes x arithmetic
+    units x clock, derived from the published peak and jax-ml.github.io/scaling-book; nobody publishes the figure.
+  GPU: NVIDIA's data sheets of H100 SXM and H200 SXM (HBM, NVLink); 400 Gbit/s of network per GPU
+    as in NVIDIA's HGX reference design. A program can use 92% of the published HBM; driver and allocator take the rest.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Price:
-    """What an hour of one chip costs, its host included.
+    """The price of an hour of one chip, its host included.
 
     Attributes:
-      per_hour: in `currency`.
-      source: whose price, for what, and of when.
+      per_hour: price in `currency`.
+      source: the seller, the product and the date of the price.
     """
 
     per_hour: float
@@ -44,14 +44,14 @@ class Price:
 
 @dataclass(frozen=True)
 class Power:
-    """What a chip draws with its share of the host, in watts.
+    """The power of a chip with its share of the host, in watts.
 
     Attributes:
       watts: the figure that estimates use.
-      low, high: the band it may lie in.
-      source: where from; "assumed" where nobody publishes one.
-      pue: power usage effectiveness of the data centre: all its power over that of its machines.
-      pue_source: where from.
+      low, high: bounds of the true figure.
+      source: source of the figure; "assumed" if nobody publishes one.
+      pue: power usage effectiveness of the data centre: all its power divided by the power of its machines.
+      pue_source: source of `pue`.
     """
 
     watts: float
@@ -64,27 +64,27 @@ class Power:
 
 @dataclass(frozen=True)
 class Chip:
-    """One accelerator, as a roofline sees it.
+    """The figures of one accelerator that a roofline needs.
 
     Attributes:
-      name: as in `--topology`.
+      name: name in `--topology`.
       kind: "tpu", "gpu" or "cpu".
       device_kinds: words that jax's name of the device has in it; `jaxbert.observe.peaks` has the peaks of the first.
       flops: peak of bfloat16 matrix products, FLOP/s.
-      vector: peak of everything that is no matrix product, operations/s.
-      hbm: bytes a program can have.
-      hbm_bandwidth: bytes/s.
-      links: of the fast network (ICI, NVLink), to neighbours.
+      vector: peak of all other operations, operations/s.
+      hbm: bytes of HBM that a program can use.
+      hbm_bandwidth: bandwidth of HBM, bytes/s.
+      links: number of links to neighbours in the fast network (ICI, NVLink).
       link_bandwidth: bytes/s of a link, one way.
-      hop: seconds that a message takes over a link, beside its bytes.
+      hop: latency of a message over a link, seconds.
       network: bytes/s between slices or machines (DCN, InfiniBand), one way.
-      chips_per_host: in the machines of a slice, as libtpu's descriptions have it for TPUs.
-      price, power: what it costs and draws.
+      chips_per_host: chips in a machine of a slice. For TPUs the figure is from libtpu's descriptions.
+      price, power: its price and its power.
       float32: peak of float32 matrix products relative to `flops`.
       gather: bytes/s of table look-ups and their scattered gradients; 0: as fast as other memory.
-      ring: chips of a side that closes to a ring; 0: the chip has no torus.
-      cubes: a slice is a torus from one cube on, every side of it then a ring.
-      most_chips: that one program over several slices spans; 0: no limit is known.
+      ring: number of chips at which a side closes to a ring; 0: the chip has no torus.
+      cubes: whether a slice of one cube or more is a torus, in which every side is a ring.
+      most_chips: the most chips of one program over several slices; 0: no limit is known.
     """
 
     name: str
@@ -109,7 +109,7 @@ class Chip:
 
 
 def _peaks(device_kinds: tuple[str, ...]) -> dict[str, Any]:
-    """The fields of a chip that the table of peaks decides."""
+    """Returns the fields of a chip that the table of peaks decides."""
     bfloat16, float32 = (peak_flops(device_kinds[0], dtype) for dtype in ("bfloat16", "float32"))
     assert bfloat16 is not None and float32 is not None, device_kinds
     return {"device_kinds": device_kinds, "flops": bfloat16, "float32": float32 / bfloat16}
@@ -122,7 +122,7 @@ _GOOGLE_PUE = "Google's fleet, Environmental Report 2024"
 _MLPERF = "MLPerf Training v4.0 power, BERT on 8 x H100: 6.7 kW for the whole machine"
 _GPU_PUE = "assumed: a new colocation site"
 
-# Grams of CO2 equivalent a kWh, over a year: what a grid emits on average, not what a contract says.
+# Grams of CO2 equivalent per kWh: a grid's average over a year, whatever a contract says.
 WORLD_GRID = 475.0
 GRID_SOURCE = "world average, as CodeCarbon's default; --grid gives your region's"
 
@@ -210,7 +210,7 @@ CHIPS: Mapping[str, Chip] = {
 }
 
 _TWO_D = ("2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
-# v5p: the shapes of up to one cube, then those that Google's page names, which says that it names most of them.
+# v5p: all shapes of up to one cube, then the shapes on Google's page. The page says that it names most of them.
 SLICES: Mapping[str, tuple[str, ...]] = {
     "v5e": ("1x1", "2x2", *_TWO_D),
     "v6e": ("1x1", "2x2", *_TWO_D),
@@ -228,9 +228,9 @@ class Topology:
     """Slices of one kind of chip.
 
     Attributes:
-      chip: what it is made of.
-      shape: chips along each side of one slice; one number for GPUs of one machine.
-      slices: how many such slices (machines, for GPUs), joined by the slower network.
+      chip: the chip.
+      shape: number of chips along each side of one slice; one number for the GPUs of one machine.
+      slices: number of such slices (for GPUs: machines), joined by the slower network.
     """
 
     chip: Chip
@@ -239,29 +239,29 @@ class Topology:
 
     @property
     def name(self) -> str:
-        """As `--topology` takes it, for example "v5p:8x8x16"."""
+        """Returns the name that `--topology` takes, for example "v5p:8x8x16"."""
         return f"{self.chip.name}:{'x'.join(map(str, self.shape))}"
 
     @property
     def slice_chips(self) -> int:
-        """Chips of one slice."""
+        """Returns the number of chips in one slice."""
         return math.prod(self.shape)
 
     @property
     def chips(self) -> int:
-        """Chips in all."""
+        """Returns the number of chips in all slices."""
         return self.slice_chips * self.slices
 
     @property
     def hosts(self) -> int:
-        """Machines in all."""
+        """Returns the number of machines in all slices."""
         return max(1, self.slice_chips // self.chip.chips_per_host) * self.slices
 
     def rings(self, size: int) -> tuple[int, bool]:
-        """How a mesh axis of `size` devices in a slice lies on it.
+        """Returns the place of a mesh axis of `size` devices in a slice.
 
         Returns:
-          (sides of the slice that it takes whole, or 1 where it takes a part of one; whether they close to rings).
+          (number of whole sides of the slice that it takes, or 1 if it takes a part of a side; whether they are rings).
         """
         if self.chip.kind != "tpu":
             return 1, True
@@ -282,10 +282,12 @@ class Topology:
 
 
 def topology(text: str, slices: int = 1) -> Topology:
-    """What `--topology` and `--slices` name.
+    """Returns the topology that `--topology` and `--slices` name.
 
     Raises:
-      InputError: no such chip, a slice that is not sold (the nearest are named), or more slices than one program spans.
+      InputError: there is no such chip, the slice is not sold (the error names the nearest), or one program cannot span
+      so
+        many slices.
     """
     name, _, sides = text.partition(":")
     chip = CHIPS.get(name.lower())
@@ -294,16 +296,16 @@ def topology(text: str, slices: int = 1) -> Topology:
         near = difflib.get_close_matches(name.lower(), CHIPS, n=1, cutoff=0.3)
         hint = f"Did you mean {near[0]}? " if near else ""
         raise InputError(
-            f"no chip {name!r}", where=f"--topology {text}", fix=f"{hint}Known: {known}.", code="E-PLAN-CHIP"
+            f"there is no chip {name!r}", where=f"--topology {text}", fix=f"{hint}Known: {known}.", code="E-PLAN-CHIP"
         )
     sold = SLICES[chip.name]
     try:
         shape = tuple(int(side) for side in sides.lower().split("x"))
     except ValueError:
         raise InputError(
-            f"{sides!r} is no shape",
+            f"{sides!r} is not a shape of a slice",
             where=f"--topology {text}",
-            fix=f"Write for example {chip.name}:{sold[len(sold) // 2]}.",
+            fix=f"Write, for example, {chip.name}:{sold[len(sold) // 2]}.",
             code="E-PLAN-SLICE",
         ) from None
     found = next((one for one in sold if sides_of(one) == shape), None)
@@ -311,12 +313,14 @@ def topology(text: str, slices: int = 1) -> Topology:
         raise InputError(
             f"no slice of {sides} is sold",
             where=f"--topology {text}",
-            fix=f"Near it: {', '.join(_near(chip, shape))}.",
+            fix=f"The nearest slices are {', '.join(_near(chip, shape))}.",
             code="E-PLAN-SLICE",
         )
     made = Topology(chip, shape, slices)
     if slices < 1:
-        raise InputError(f"it is {slices}", where="--slices", fix="Take 1 or more.", code="E-PLAN-SLICES")
+        raise InputError(
+            f"the number of slices is {slices}", where="--slices", fix="Give 1 or more.", code="E-PLAN-SLICES"
+        )
     most = chip.most_chips
     if most and slices > 1 and made.chips > most:
         raise InputError(
@@ -329,7 +333,7 @@ def topology(text: str, slices: int = 1) -> Topology:
 
 
 def with_price(made: Topology, price_per_hour: float | None, watts: float | None, pue: float | None) -> Topology:
-    """`made` with a price of a chip-hour, the watts of a chip or the PUE that the user gives."""
+    """Returns `made` with the price of a chip-hour, the watts of a chip or the PUE that the user gives."""
     chip = made.chip
     if price_per_hour is not None:
         chip = replace(chip, price=Price(price_per_hour, "given"))
@@ -342,12 +346,12 @@ def with_price(made: Topology, price_per_hour: float | None, watts: float | None
 
 
 def sides_of(text: str) -> tuple[int, ...]:
-    """(8, 8, 16) of "8x8x16"."""
+    """Returns (8, 8, 16) for "8x8x16"."""
     return tuple(int(side) for side in text.split("x"))
 
 
 def _near(chip: Chip, shape: tuple[int, ...]) -> list[str]:
-    """The three sold slices nearest to `shape`: by number of chips, then by how the sides differ."""
+    """Returns the three sold slices nearest to `shape`, by number of chips and then by the difference of the sides."""
     wanted = max(1, math.prod(shape))
 
     def distance(sold: str) -> tuple[float, int]:

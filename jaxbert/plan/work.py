@@ -1,10 +1,10 @@
-"""What one training step does, from the config alone: FLOPs, bytes, what is sent over which axis, what memory holds.
+"""An analytic model of one training step, from the config: FLOPs, bytes, collectives by mesh axis, memory.
 
-Nothing is compiled and no device is touched: shapes come from `jax.eval_shape`, places from the layout's tables. The
-compiled program is the judge of memory where there is a compiler for the chip (`jaxbert.plan.compile`); this model goes
-everywhere, ranks layouts in milliseconds, and is what its figures are held against.
+It compiles nothing and touches no device: shapes come from `jax.eval_shape`, and places from the layout's tables. If
+there is a compiler for the chip, the compiled program decides about memory (`jaxbert.plan.compile`). The model runs
+everywhere and ranks layouts in milliseconds, and its figures are checked against the compiler's.
 
-All figures are of one device and one optimizer step, unless a name says otherwise.
+All figures are per device and per optimizer step, unless a name says otherwise.
 """
 
 from __future__ import annotations
@@ -40,8 +40,9 @@ from jaxbert.tasks.pretraining import make_model, phase_objectives
 from jaxbert.training.optim import trusted
 from jaxbert.training.step import specs
 
-# Optimizer bytes a parameter element, float32: read gradient, parameter, two moments; write the last three; the norm of
-# the gradient; old and new once more, for the step that is not taken when something is not finite.
+# Optimizer bytes per element of a parameter, float32. It reads gradient, parameter and two moments, and writes the last
+# three. The norm of the gradient reads it again. The choice between old and new, for a step that is not finite, reads
+# both.
 _ADAM_BYTES, _TRUST_BYTES = 4.0 * (4 + 3 + 1 + 3), 4.0 * 3
 
 
@@ -51,11 +52,11 @@ class Parameter:
 
     Attributes:
       path: its name.
-      elements: in all, layers included.
+      elements: number of its elements, all layers included.
       kind: weight, bias or norm.
-      stacked: over layers.
-      axes: mesh axes that it is sharded over at rest.
-      moment_axes: and its moments.
+      stacked: whether it is stacked over layers.
+      axes: mesh axes over which it is sharded at rest.
+      moment_axes: mesh axes over which its moments are sharded.
     """
 
     path: str
@@ -71,11 +72,11 @@ class Transfer:
     """One kind of collective of the step.
 
     Attributes:
-      what: for people.
+      what: description for people.
       op: "all-gather" or "all-reduce".
       axes: mesh axes of the devices that take part.
-      bytes: of the whole array that each of them has in the end, summed over the step.
-      count: collectives in the step.
+      bytes: bytes of the whole array that each device has in the end, summed over the step.
+      count: number of such collectives in the step.
     """
 
     what: str
@@ -87,7 +88,7 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of HBM by kind, and what a program needs of it at once."""
+    """The bytes of HBM that a program needs at once, by kind."""
 
     parameters: float
     optimizer: float
@@ -97,21 +98,21 @@ class Memory:
 
     @property
     def total(self) -> float:
-        """All of it."""
+        """Returns the sum of all kinds."""
         return self.parameters + self.optimizer + self.gradients + self.activations + self.other
 
 
 @dataclass(frozen=True)
 class Work:
-    """A step of one phase.
+    """The work of a step of one phase.
 
     Attributes:
-      model_flops: of the whole mesh, by `jaxbert.observe.flops.step_flops`: what MFU is measured by.
-      ops: what a device does.
-      transfers: what it sends.
-      memory: what it holds, by the analytic model.
-      tokens: of the whole mesh, padding included.
-      parameters: elements of the whole model.
+      model_flops: FLOPs of the whole mesh by `jaxbert.observe.flops.step_flops`, from which MFU is computed.
+      ops: the operations of a device.
+      transfers: the collectives of a device.
+      memory: the memory of a device, by the analytic model.
+      tokens: tokens of the whole mesh, padding included.
+      parameters: number of elements of the whole model.
     """
 
     model_flops: float
@@ -123,27 +124,27 @@ class Work:
 
     @property
     def flops(self) -> float:
-        """Of matrix products, recomputation and the vocabulary's padding included."""
+        """Returns the FLOPs of matrix products, recomputation and the vocabulary's padding included."""
         return sum(op.flops * op.count for op in self.ops)
 
     @property
     def vector(self) -> float:
-        """Operations that are no matrix products."""
+        """Returns the number of operations outside matrix products."""
         return sum(op.vector * op.count for op in self.ops)
 
     @property
     def bytes(self) -> float:
-        """Read and written in HBM."""
+        """Returns the bytes that are read and written in HBM."""
         return sum(op.bytes * op.count for op in self.ops)
 
 
 def parameters_of(config: RunConfig, phase: PhaseConfig) -> tuple[Parameter, ...]:
-    """Every parameter of the run's model, in the config's layout."""
+    """Returns every parameter of the run's model, in the config's layout."""
     return _parameters(*_plain(config, phase))
 
 
 def _plain(config: RunConfig, phase: PhaseConfig) -> tuple[RunConfig, PhaseConfig]:
-    """Leaves out all that the model does not depend on: a search asks for the same models again and again."""
+    """Removes all settings that do not change the model, because a search asks for the same models many times."""
     encoder = dataclasses.replace(config.encoder, remat="none")
     mesh = MeshConfig(layout=config.mesh.layout)
     return (
@@ -194,12 +195,12 @@ def _axes(spec: Any) -> tuple[str, ...]:
 
 
 def work(config: RunConfig, topology: Topology, phase: PhaseConfig) -> Work:
-    """What a step of `phase` does on `topology`. The mesh's layout must be a name of `LAYOUTS`, not `auto`."""
+    """Returns the work of a step of `phase` on `topology`. The layout must be a name of `LAYOUTS`, and not `auto`."""
     return _Step(config, topology, phase).work()
 
 
 class _Step:
-    """The figures that all parts of the model share."""
+    """The figures of a step that all parts of the model share."""
 
     def __init__(self, config: RunConfig, topology: Topology, phase: PhaseConfig):
         self.config, self.encoder, self.phase = config, config.encoder, phase
@@ -219,28 +220,28 @@ class _Step:
         self.decoders = sum(HEADS[head].decodes for head in self.heads)
         self.cost = encoder_of(self.encoder).cost(self.encoder)
 
-    # --- Sizes of what lies where ------------------------------------------------------------------------------------
+    # --- Elements on each device -------------------------------------------------------------------------------------
 
     def _share(self, axes: tuple[str, ...]) -> float:
         return 1.0 / math.prod(self.sizes[axis] for axis in axes)
 
     def resting(self) -> float:
-        """Parameter elements of one device."""
+        """Returns the number of parameter elements on one device."""
         return sum(p.elements * self._share(p.axes) for p in self.parameters)
 
     def moments(self) -> float:
-        """Elements of one moment on one device."""
+        """Returns the number of elements of one moment on one device."""
         return sum(p.elements * self._share(p.moment_axes) for p in self.parameters)
 
     def in_use(self, p: Parameter) -> tuple[float, int]:
-        """(elements of one device once gathered over fsdp, bytes an element) of a parameter in the forward pass."""
+        """Returns (elements on one device after the gather over fsdp, bytes per element) in the forward pass."""
         share = self._share(tuple(axis for axis in p.axes if axis != "fsdp"))
         return p.elements * share, self.width if p.kind == "weight" else 4
 
     def uses(self, p: Parameter) -> int:
-        """How often a step's micro-batch makes a gradient of the parameter that is summed by itself.
+        """Returns the number of separately summed gradients of the parameter in a micro-batch.
 
-        The word table is used by the embeddings and by each decoder; shared layers by every layer of their group.
+        The embeddings and each decoder use the word table. Every layer of a group uses the group's shared weights.
         """
         if p.path == "encoder/embeddings/word/table":
             distilled = self.config.objectives.distillation is not None
@@ -248,22 +249,22 @@ class _Step:
         return self.encoder.num_layers // self.encoder.distinct_layers if p.stacked else 1
 
     def teachers_parameters(self) -> tuple[Parameter, ...]:
-        """The teacher's, in the run's layout."""
+        """Returns the teacher's parameters, in the run's layout."""
         distillation = self.config.objectives.distillation
         assert distillation is not None
         return _teachers_parameters(distillation, self.encoder, self.layout)
 
-    # --- What is sent ------------------------------------------------------------------------------------------------
+    # --- Collectives -------------------------------------------------------------------------------------------------
 
     def transfers(self) -> Iterator[Transfer]:
-        """The collectives of a step; the contract between layout and network."""
+        """Yields the collectives of a step: the contract between layout and network."""
         yield from self._gathers()
         yield from self._gradient_sums()
         yield from self._updates()
         yield from self._across_heads()
 
     def _gathers(self) -> Iterator[Transfer]:
-        """Weights gathered over fsdp: forward, and in the backward pass again where layers are computed again."""
+        """Yields the gathers of weights over fsdp: forward, and backward again if layers are computed again."""
         if self.fsdp == 1:
             return
         for stacked, what in ((True, "layers' weights"), (False, "tables' and heads' weights")):
@@ -287,7 +288,7 @@ class _Step:
             )
 
     def _gradient_sums(self) -> Iterator[Transfer]:
-        """Gradients summed over the batch's axes, in the dtype of the weights in use, in every micro-batch."""
+        """Yields the sums of gradients over the batch's axes per micro-batch, in the dtype of the weights in use."""
         axes = tuple(axis for axis in ("data", "fsdp") if self.sizes[axis] > 1)
         if not axes:
             return
@@ -299,14 +300,14 @@ class _Step:
         yield Transfer("gradients", "all-reduce", axes, size * self.accumulation, math.ceil(count) * self.accumulation)
 
     def _updates(self) -> Iterator[Transfer]:
-        """Parameters that are whole while their moments are sharded: the updated shards are gathered, in float32."""
+        """Yields the float32 gathers of updated shards, for whole parameters that have sharded moments."""
         split = [p for p in self.parameters if "fsdp" in p.moment_axes and "fsdp" not in p.axes]
         if self.fsdp > 1 and split:
             size = 4.0 * sum(p.elements * self._share(p.axes) for p in split)
             yield Transfer("updated parameters", "all-gather", ("fsdp",), size, len(split))
 
     def _across_heads(self) -> Iterator[Transfer]:
-        """Activations summed over `tensor`: each layer's, forward and backward; embeddings; the vocabulary's sums."""
+        """Yields the sums of activations over `tensor`: of each layer, of the embeddings and of the vocabulary."""
         if self.split == 1:
             return
         encoder, axes = self.encoder, ("tensor",)
@@ -324,7 +325,7 @@ class _Step:
         yield Transfer("gradients of their inputs", "all-reduce", axes, backward * hidden * layers, backward * layers)
         embedded = self.tokens * encoder.embedding_width * self.width
         yield Transfer("embeddings", "all-reduce", axes, embedded * self.accumulation, self.accumulation)
-        # The slots' hidden gradients, and three sums a slot for each loss over the vocabulary.
+        # The hidden gradients of the slots, and three sums per slot for each loss over the vocabulary.
         slot = self.rows * self.slots * (encoder.embedding_width * self.width + 3 * 4)
         yield Transfer(
             "sums over the vocabulary",
@@ -334,10 +335,10 @@ class _Step:
             4 * self.accumulation,
         )
 
-    # --- What is computed --------------------------------------------------------------------------------------------
+    # --- Operations --------------------------------------------------------------------------------------------------
 
     def ops(self) -> Iterator[Op]:
-        """What a device computes in a step."""
+        """Yields the operations of a device in a step."""
         encoder = self.encoder
         for op in self.cost.layer(self.batch):
             yield op.times(encoder.num_layers * self.accumulation)
@@ -359,7 +360,7 @@ class _Step:
             yield Op("sum of micro-batches", bytes=12 * self.resting(), count=self.accumulation)
 
     def _ends(self) -> Iterator[Op]:
-        """Embeddings, heads and losses."""
+        """Yields the operations of embeddings, heads and losses."""
         yield from self.cost.embeddings(self.batch)
         for head, sizes in sorted(self.heads.items()):
             for product in HEADS[head].products(self.encoder, **sizes):
@@ -370,7 +371,7 @@ class _Step:
                     yield from self._decoder(vectors)
                 else:
                     yield dense_op("heads", vectors, product.into, product.out, self.width)
-        # Corruption: keys, one sort, a gather; some 200 operations a token.
+        # Corruption: keys, one sort, a gather; about 200 operations per token.
         yield Op("masking", vector=self.tokens * 200, bytes=self.tokens * 4 * 20)
 
     def _decoder(self, positions: float, *, train: bool = True) -> Iterator[Op]:
@@ -381,7 +382,7 @@ class _Step:
         yield Op("loss", vector=logits * 12, bytes=logits * 4 * (6 if train else 2))
 
     def _teaching(self) -> Iterator[Op]:
-        """The teacher's forward pass, and soft targets over the vocabulary on both sides."""
+        """Yields the teacher's forward pass, and soft targets over the vocabulary on both sides."""
         distillation = self.config.objectives.distillation
         assert distillation is not None
         teacher = teacher_model(distillation, self.encoder).config
@@ -394,12 +395,12 @@ class _Step:
         yield from self._decoder(positions)
         yield from self._decoder(positions, train=False)
 
-    # --- What is held ------------------------------------------------------------------------------------------------
+    # --- Memory ------------------------------------------------------------------------------------------------------
 
     def memory(self) -> Memory:
-        """Bytes by kind. The activations' terms were fitted to programs that libtpu compiled."""
+        """Returns bytes by kind. The terms of activations were fitted to programs that libtpu compiled."""
         encoder, width = self.encoder, self.width
-        # Of the last micro-batch, beside their sum.
+        # The gradients of the last micro-batch, beside the sum of all.
         gradients = 4.0 * self.resting() * (1 if self.accumulation > 1 else 0)
         stacked = sum(math.prod(self.in_use(p)) for p in self.parameters if p.stacked)
         tables = sum(math.prod(self.in_use(p)) for p in self.parameters if not p.stacked)
@@ -409,7 +410,7 @@ class _Step:
             copies = stacked if width < 4 or self.fsdp > 1 else 0.0
         else:
             saved = encoder.num_layers * self.cost.saved(self.batch, encoder.remat) + layer
-            # The stack, cast before the loop over layers, some of it in both orders; and two layers gathered.
+            # The stack of layers, cast before the loop, a part of it in both orders; and two gathered layers.
             cast = sum(
                 math.prod(self.in_use(p)) * self._share(tuple(axis for axis in p.axes if axis == "fsdp"))
                 for p in self.parameters
@@ -431,7 +432,7 @@ class _Step:
         )
 
     def work(self) -> Work:
-        """All of it."""
+        """Returns all figures of the step."""
         config, phase = self.config, self.phase
         flops = step_flops(
             config.encoder,

@@ -39,7 +39,7 @@ def inherit(wanted: Wanted, workdir: Path, *, overwrite: bool = False) -> tuple[
 
     Args:
       wanted: the run as its user asks for it.
-      workdir: of the run.
+      workdir: workdir of the run.
       overwrite: begin again; a run in `workdir` does not count.
 
     Raises:

@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 # Fields of the encoder in which a run may differ from the model it starts from.
 _FREE = {"dropout", "attention_dropout", "initializer_range", "initializer", "position_init", "remat", "vocab_multiple"}
-# Fields that are checked by themselves: the sizes of tables that are fitted.
+# Fields that have separate checks: the sizes of tables that are fitted.
 _FITTED = {"vocab_size", "max_positions"}
 _POSITIONS = "encoder/embeddings/position/table"
 
@@ -46,7 +46,7 @@ _POSITIONS = "encoder/embeddings/position/table"
 
 
 def load_initial(config: RunConfig, initial: Loaded | None = None) -> Loaded:
-    """Returns the model that a run starts from, checked against the run. Nothing of the user's is touched.
+    """Returns the model that a run starts from, checked against the run. It touches no file of the user.
 
     Args:
       config: the complete config of the run.
@@ -78,7 +78,7 @@ def load_initial(config: RunConfig, initial: Loaded | None = None) -> Loaded:
             if found is None or found.shape[axis:] != like.shape[axis:]:
                 shape = "missing" if found is None else " x ".join(map(str, found.shape))
                 raise InputError(
-                    f"{path} is {' x '.join(map(str, like.shape))} in the run and {shape} in the initial model",
+                    f"{path} is {' x '.join(map(str, like.shape))} in the run, but {shape} in the initial model",
                     where=where,
                     fix=f"Give objectives.{head} its sizes, or take them from the model: --set inherit=all.",
                     code="E-RUN-INIT-HEAD",
@@ -94,7 +94,8 @@ def _check_encoder(mine: EncoderBase, other: EncoderBase, where: str) -> None:
     wrong = [name for name in names if getattr(mine, name) != getattr(other, name)]
     if wrong:
         differences = [
-            f"encoder.{name} is {getattr(mine, name)}, the initial model has {getattr(other, name)}" for name in wrong
+            f"encoder.{name} is {getattr(mine, name)}, but the initial model has {getattr(other, name)}"
+            for name in wrong
         ]
         settings = " ".join(f"encoder.{name}={getattr(other, name)}" for name in wrong)
         raise InputError(
@@ -108,7 +109,7 @@ def _check_encoder(mine: EncoderBase, other: EncoderBase, where: str) -> None:
 def _check_positions(mine: EncoderBase, other: EncoderBase, how: InitPositions, where: str) -> None:
     if mine.max_positions > other.max_positions and how == "refuse":
         raise InputError(
-            f"encoder.max_positions is {mine.max_positions}, the initial model has {other.max_positions}",
+            f"encoder.max_positions is {mine.max_positions}, but the initial model has {other.max_positions}",
             where=where,
             fix="Say how the new positions start: --set init_positions=tile (the table again and again) or "
             f"init_positions=interpolate; or set encoder.max_positions={other.max_positions}.",
@@ -121,7 +122,7 @@ def _check_same_vocabulary(config: RunConfig, initial: Loaded, where: str) -> No
     rows, pieces = initial.config.vocab_size, vocab_size_of(initial)
     if size not in (rows, pieces):
         raise InputError(
-            f"encoder.vocab_size is {size}, the initial model has {rows}",
+            f"encoder.vocab_size is {size}, but the initial model has {rows}",
             where=where,
             fix=f"Set encoder.vocab_size={pieces}, or begin with a new vocabulary: --tokenizer DIR.",
             code="E-RUN-INIT-VOCABULARY",
@@ -171,7 +172,7 @@ def check_named_tokenizer(config: RunConfig, tokenizer: Tokenizer) -> None:
     """Raises InputError where the config names another tokenizer than `tokenizer`, which is that of the rows."""
     if config.data.tokenizer and Tokenizer.load(config.data.tokenizer).hash != tokenizer.hash:
         raise InputError(
-            "the rows have another tokenizer than the one that is named",
+            "the rows have another tokenizer than the config names",
             where=f"--tokenizer {config.data.tokenizer}",
             fix="Prepare the rows with this tokenizer, or name that of the rows.",
             code="E-RUN-TOKENIZER",
@@ -190,7 +191,7 @@ def tokenizer_for_rows(config: RunConfig, initial: Loaded | None) -> Tokenizer |
 
 
 def start_from(initial: Loaded, config: RunConfig, tokenizer: Tokenizer, state: Any) -> Any:
-    """Returns the fresh `state` with the model's parameters in the place of its own, where the model has them."""
+    """Returns the fresh `state` in which the model's parameters replace those that the model has."""
     fitted = fitted_parameters(initial, config, tokenizer)
     params = dict(state["params"])
     for name in params:

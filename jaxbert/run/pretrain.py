@@ -65,7 +65,7 @@ def pretrain(
       workdir: its directory or URL (gs://...): new, empty, or of the same run.
       init: MODEL whose parameters a new run starts from; see `jaxbert.run.initial`. A head that the model lacks starts
         at random, with a line in the log.
-      tokenizer: of the rows; with `init`, a new vocabulary, whose embeddings start from the model's.
+      tokenizer: tokenizer of the rows; with `init`, a new vocabulary, whose embeddings start from the model's.
       settings: `--set` texts that change the config, after it has inherited from `init`.
       overwrite: begin again, and remove what the run wrote in the workdir.
       profiled: steps to record in WORKDIR/profile.

@@ -80,7 +80,7 @@ def initialise(distributed: bool, environment: Mapping[str, str] | None = None) 
 
     Args:
       distributed: let jax ask its surroundings where the environment does not say.
-      environment: of this process.
+      environment: environment of this process.
 
     Raises:
       InputError: a variable of the environment is wrong.
@@ -145,7 +145,7 @@ def _number(environment: Mapping[str, str], name: str, least: int) -> int:
     text = environment.get(name, "")
     if not text.isdecimal() or int(text) < least:
         raise InputError(
-            f"it is {text!r}",
+            f"the value is {text!r}",
             where=name,
             fix=f"Set it to a whole number of {least} or more.",
             code="E-PROCESS-NUMBER",
@@ -293,7 +293,7 @@ def together() -> Iterator[Watch]:
     """Gives the watch over a run. An error that ends the run here ends it in every process.
 
     Raises:
-      Interrupted: in the place of an error of jax that means that another process has gone.
+      Interrupted: jax raised an error which means that another process has gone.
     """
     import jax
 

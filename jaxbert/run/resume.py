@@ -32,7 +32,7 @@ def continued_memory(saved: Mapping[str, Any], now: Mapping[str, Any], workdir: 
     Args:
       saved: JSON state of the checkpoint.
       now: `new_memory` of the inputs that are given now.
-      workdir: of the run, for errors.
+      workdir: workdir of the run, for errors.
 
     Raises:
       InputError: the rows or the teacher are not those that the run began with.

@@ -137,7 +137,7 @@ def student_start(config: DistillationConfig, teacher: Loaded, params: Params) -
 
 
 def _fitting(mine: Any, theirs: Any) -> Any:
-    """Their tree in the shapes of mine; mine where they have none, or other shapes (apart from padding)."""
+    """Returns their tree in my shapes. It keeps my leaf if theirs is missing or differs by more than padding."""
     if theirs is None:
         return mine
     shapes = [(a.shape[1:], b.shape[1:]) for a, b in zip(jax.tree.leaves(mine), jax.tree.leaves(theirs), strict=True)]

@@ -36,7 +36,7 @@ class Wanted:
 
     @property
     def incomplete(self) -> bool:
-        """Whether the run takes sizes from a model or a tokenizer that is not open yet."""
+        """Returns whether the run takes sizes from a model or a tokenizer that is not open yet."""
         return self.config.inherit != "nothing" or self.tokenizer
 
     def finished(self, inherited: RunConfig) -> RunConfig:

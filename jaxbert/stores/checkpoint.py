@@ -129,7 +129,8 @@ class Checkpoints:
         self.wait()
         directory = checkpoints_of(self._workdir) / str(step)
         if jax.process_index() == 0:
-            # An interrupted save may have left files of this step, or the run went back behind a damaged checkpoint.
+            # An interrupted save may have left files of this step, or the run went back to a step before a damaged
+            # checkpoint.
             kept = storage_of(self._workdir)
             for name in kept.names(CHECKPOINTS):
                 if name == str(step) or name.startswith(f"{step}.orbax-checkpoint-tmp"):

@@ -63,7 +63,7 @@ def write_whole(path: Path, content: str | bytes, *, temporary: Path | None = No
 
 
 def disk_is_full(error: BaseException) -> bool:
-    """Whether `error` says that the disk or the quota is full: by its number, or without one by its words.
+    """Returns whether `error` says that the disk or quota is full, by its number, or by its words if it has none.
 
     Libraries written in other languages give the message of the system without its number.
     """

@@ -68,7 +68,7 @@ class Owner:
 
     @property
     def is_here(self) -> bool:
-        """Whether the owner runs or ran on this machine, since the machine was last started."""
+        """Returns whether the owner runs or ran on this machine, since the machine was last started."""
         return (self.host, self.boot) == (platform.node(), _boot())
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Which checkpoints a workdir holds, and whether their bytes are those that were written. Imports no jax.
+"""Lists the checkpoints of a workdir, and verifies their bytes. Imports no jax.
 
 WORKDIR/checkpoints/STEP/ holds the files of one checkpoint (`jaxbert.stores.checkpoint` writes them) and manifest.json:
 the size and the sha256 of every file, and the JSON state of the run (phase, next batch, skipped steps, best
@@ -96,9 +96,9 @@ def damage(workdir: Path, step: int) -> str | None:
         if name not in sizes:
             return f"{path} is missing"
         if sizes[name] != size:
-            return f"{path} has {sizes[name]} bytes, but {size} were written"
+            return f"{path} has {sizes[name]} bytes, but the run wrote {size}"
         if kept.sha256(f"{directory}/{name}") != digest:
-            return f"{path} has other bytes than were written (sha256)"
+            return f"{path} has other bytes than the run wrote (sha256)"
     return None
 
 

@@ -23,7 +23,7 @@ _BLOCK = 1 << 22
 
 
 def is_remote(path: str | Path) -> bool:
-    """Whether a path is a URL."""
+    """Returns whether a path is a URL."""
     return "://" in str(path)
 
 

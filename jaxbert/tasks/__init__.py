@@ -1,4 +1,4 @@
-"""What a run learns. A task is one file, and one line in `TASKS`; see `jaxbert.tasks.base` for what it brings."""
+"""The tasks that a run can learn. A task is one file and one line in `TASKS`; `jaxbert.tasks.base` has its contract."""
 
 from __future__ import annotations
 

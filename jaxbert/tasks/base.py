@@ -1,4 +1,4 @@
-"""The training contract: what a task brings, so that the step, the loop, the evaluation and the report can serve it.
+"""The training contract: the parts of a task that the step, the loop, the evaluation and the report use.
 
 A task is all that a run learns. It names the fields of a batch, owns the parameters, and gives the terms of the loss
 and the metrics. Everything else (the step, the optimizer, checkpoints, the order of the rows, logs, pages) knows tasks
@@ -42,7 +42,7 @@ __all__ = [
 
 
 class Parts(Protocol):
-    """Parameters: how they start, and what their dimensions are called. A `jaxbert.models.model.Model` is one.
+    """The parameters of a task: their start and the names of their dimensions. `jaxbert.models.model.Model` is one.
 
     Attributes:
       names: tree like the parameters, of dimension names (keys of a layout's tables, `jaxbert.core.sharding`).
@@ -70,17 +70,17 @@ class Together:
 
 
 class Task(Protocol):
-    """What a run learns from rows of one length; see `jaxbert.tasks.TASKS`.
+    """The task that a run learns from rows of one length; see `jaxbert.tasks.TASKS`.
 
     Attributes:
       terms: the terms of the loss, by name.
-      metrics: what is shown beside the loss of each term, in this order.
+      metrics: the numbers that are shown beside the loss of each term, in this order.
       fields: the fields of a clean batch, as `collate` gives them.
       parts: the parameters.
       teachers: models that teach and do not learn, by their key in `frozen`. Their parameters lie there in bfloat16,
         in the layout's places, and no checkpoint holds them. The run provides them (`jaxbert.run.teacher`).
       flops_per_row: analytic FLOPs of one row in one training step, forward and backward. MFU is measured by it.
-      conditions: what an evaluation fixes, in words: "15% masked". May be empty.
+      conditions: the fixed conditions of an evaluation, in words: "15% masked". May be empty.
     """
 
     terms: Mapping[str, TermInfo]
@@ -95,7 +95,8 @@ class Task(Protocol):
         """Raises InputError where the task cannot learn from rows with this manifest.
 
         Args:
-          manifest: as `jaxbert rows` wrote it. Of rows that the run will make it has `policy` and `length` only.
+          manifest: manifest that `jaxbert rows` wrote. For rows that the run will make, it has only `policy` and
+            `length`.
           where: the directory, or the key of the config, for the message.
         """
         ...
@@ -116,7 +117,7 @@ class Task(Protocol):
         ...
 
     def real_tokens(self, batch: Batch) -> jax.Array:
-        """Returns the number of tokens in a clean batch that are no padding; throughput counts them."""
+        """Returns the number of tokens in a clean batch without padding. Throughput counts them."""
         ...
 
     def prepare(self, params: Params, frozen: Frozen, batch: Batch, key: jax.Array) -> Batch:
@@ -155,7 +156,7 @@ class Task(Protocol):
 
 
 class RowsTask:
-    """What most tasks have in common: batches are rows as `jaxbert rows` stores them, and metrics are means.
+    """The part that most tasks share: batches are rows as `jaxbert rows` stores them, and metrics are means.
 
     A subclass sets `terms`, `parts`, and writes `denominators` and `compute`; it may replace everything else.
     """

@@ -27,7 +27,7 @@ class Transfer:
     """The old pieces from which each new piece starts.
 
     Attributes:
-      sources: by new id, the old ids whose mean the new row is; an empty tuple stands for the mean of all rows.
+      sources: old ids by new id. The new row is the mean of their rows; an empty tuple means the mean of all rows.
       taken: the number of new pieces that equal an old piece, or have the same role.
       averaged: the number of new pieces that start from the mean of their parts.
       unknown: the number of new pieces of which the old tokenizer knows no part.

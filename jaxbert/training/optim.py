@@ -35,9 +35,9 @@ class Variant:
     Attributes:
       bias_correction: m' = m / (1 - beta1^t), v' = v / (1 - beta2^t).
       decayed: kinds with weight decay.
-      trusted: kinds with a trust ratio; none: not LAMB.
-      trusted_if_decayed: the trust ratio needs a weight decay above 0.
-      clip_norm: of the gradient's global norm, before the moments, where the config names none; 0: no clipping.
+      trusted: kinds with a trust ratio. If it is empty, the optimizer is not a LAMB.
+      trusted_if_decayed: whether the trust ratio needs a weight decay above 0.
+      clip_norm: bound of the gradient's global norm, before the moments, if the config names none; 0: no clipping.
     """
 
     bias_correction: bool = True
@@ -76,7 +76,7 @@ class MomentState(NamedTuple):
 
 
 def adam_without_bias_correction(beta1: float, beta2: float, epsilon: float) -> optax.GradientTransformation:
-    """m / (sqrt(v) + epsilon), moments from zero and not corrected (google-research/bert optimization.py)."""
+    """Returns m / (sqrt(v) + epsilon), without correction of the moments (google-research/bert optimization.py)."""
 
     def init(params: Any) -> MomentState:
         return MomentState(jax.tree.map(jnp.zeros_like, params), jax.tree.map(jnp.zeros_like, params))
@@ -90,10 +90,10 @@ def adam_without_bias_correction(beta1: float, beta2: float, epsilon: float) -> 
 
 
 def of_kinds(kinds: Collection[ParameterKind]) -> Callable[[Any], Any]:
-    """A mask for optax: params -> the same tree with True for each parameter of these kinds.
+    """Returns a mask for optax: params -> the same tree with True for each parameter of these kinds.
 
-    Raises (when it is called):
-      ValueError: a parameter that not exactly one rule of `jaxbert.core.parameters.RULES` matches.
+    The mask raises:
+      ValueError: a parameter does not match exactly one rule of `jaxbert.core.parameters.RULES`.
     """
     return lambda params: jax.tree_util.tree_map_with_path(lambda path, _: kind_of(path_of(path)) in kinds, params)
 
@@ -101,8 +101,8 @@ def of_kinds(kinds: Collection[ParameterKind]) -> Callable[[Any], Any]:
 def trust_ratio_per_layer(kinds: Collection[ParameterKind]) -> optax.GradientTransformation:
     """Scales the direction of each parameter of these kinds by |w| / |direction|, where both are above 0.
 
-    A stacked parameter is scaled layer by layer. Query, key and value are parameters of their own, so each of them has
-    its own ratio. `optax.scale_by_trust_ratio` would take one for the whole stack.
+    A stacked parameter is scaled layer by layer. Query, key and value are separate parameters, so each of them has a
+    separate ratio. `optax.scale_by_trust_ratio` would take one ratio for the whole stack.
     """
 
     def scale(path: tuple[Any, ...], u: jax.Array, w: jax.Array) -> jax.Array:
@@ -120,7 +120,7 @@ def trust_ratio_per_layer(kinds: Collection[ParameterKind]) -> optax.GradientTra
 
 
 def clip_norm(config: OptimizerConfig) -> float:
-    """Returns the bound of the gradient's global norm: that of the config, or else of the variant; 0: no bound."""
+    """Returns the bound of the gradient's global norm: from the config, or else from the variant; 0: no bound."""
     return OPTIMIZERS[config.name].clip_norm if config.clip_norm is None else config.clip_norm
 
 
@@ -156,7 +156,7 @@ def make_schedule(config: ScheduleConfig, horizon: int) -> Callable[[jax.Array],
     """Returns the learning rate, float32 (float64 under x64), as a function of the number of steps done since it began.
 
     Args:
-      config: its shape.
+      config: shape of the schedule.
       horizon: step at which the decay reaches its end.
     """
     peak, end, warmup = config.peak, config.end, config.warmup_steps

@@ -45,7 +45,7 @@ class Program:
     """The compiled parts of one phase, and the abstract values they take.
 
     Attributes:
-      task: what the run learns on the rows of the phase.
+      task: task of the run on the rows of the phase.
       step: jitted; donates the state.
       evaluate: jitted; (params, frozen, batch, number of the batch) -> {term: Term}, with fixed draws.
       init: jitted; seed -> state.
@@ -227,7 +227,7 @@ def gradients(
 
 
 def _strided(x: jax.Array, accumulation: int) -> jax.Array:
-    """(B, ...) as (A, B / A, ...), micro-batch a holding rows a::A: local on every mesh."""
+    """Returns (B, ...) as (A, B / A, ...). Micro-batch a has rows a::A, which is local on every mesh."""
     shape = (x.shape[0] // accumulation, accumulation, *x.shape[1:])
     out = P(BATCH, *(None for _ in shape[1:])) if explicit_mesh() else None
     return jnp.moveaxis(jnp.reshape(x, shape, out_sharding=out), 1, 0)
@@ -305,7 +305,7 @@ def abstract_frozen(task: Task, config: RunConfig, mesh: Mesh) -> dict[str, Any]
 
 
 def _spread(batch: Batch) -> Batch:
-    """The batch with its rows over (data, fsdp)."""
+    """Returns the batch with its rows over (data, fsdp)."""
     return {name: reshard(x, P(BATCH, *(None for _ in x.shape[1:]))) for name, x in batch.items()}
 
 

@@ -51,7 +51,7 @@ class Packed:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(B, L)."""
+        """Returns (B, L)."""
         rows, width = self.arrays["tokens"].shape
         return rows, width
 
@@ -61,7 +61,7 @@ class Window:
     """Some consecutive texts of the input.
 
     Attributes:
-      texts: as given.
+      texts: the given texts.
       tokens: the number of tokens of all texts, with special tokens and after cutting.
       cut: the number of texts that were longer than the limit.
       batches: the packed texts; their indices count in `texts`.
@@ -207,7 +207,7 @@ class _Rows:
 
         Args:
           texts: indices.
-          lengths: by index.
+          lengths: lengths by index.
           above: a text longer than this may begin a new row.
         """
         left = []

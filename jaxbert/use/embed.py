@@ -33,7 +33,7 @@ class Embedded:
     """Some consecutive texts of the input, with their vectors.
 
     Attributes:
-      texts: as given.
+      texts: the given texts.
       vectors: float32 (texts, D).
       tokens: the number of tokens that were computed, with special tokens.
       cut: the number of texts that were longer than the limit and were cut at their end.

@@ -63,10 +63,10 @@ class Loaded:
       params: {"encoder": ..., and one entry a head}: nested dict of float32 arrays on the default device.
       tokenizer: None where the model has none.
       labels: names of a classifier's classes, where the files have them.
-      dtype: of the files' weights ("float32", "bfloat16", "float16"); in memory they are float32.
+      dtype: dtype of the files' weights ("float32", "bfloat16", "float16"); in memory they are float32.
       format: the format of the files ("safetensors"); "" for a run.
       path: the directory that the model was read from; for a run its workdir.
-      step: for a run the step; None for any other model.
+      step: step of a run; None for any other model.
       model: the functions over `params` that `jaxbert.run.pretrain` uses.
     """
 
@@ -90,7 +90,7 @@ class Loaded:
 
     @functools.cached_property
     def layout(self) -> sentence_transformers.SentenceLayout | None:
-        """Pooling, normalisation and longest text of a sentence-transformers directory; None for any other model.
+        """Returns pooling, normalisation and longest text of a sentence-transformers directory, or else None.
 
         Raises InputError where the directory asks for something that `jaxbert embed` does not do.
         """
@@ -115,9 +115,9 @@ class Loaded:
           types: token types (B, L); 0 by default.
           group: attention groups (B, L), 0 for padding, as an attention mask has it; by default 1 everywhere, which
             means no padding. Tokens of different groups do not see each other, and positions restart in each.
-          dropout_key: for training, with the rates of `config`; without it there is no dropout.
+          dropout_key: key of the dropout of training, with the rates of `config`. Without it there is no dropout.
           all_layers: give (N + 1, B, L, D): the embeddings and every layer.
-          dtype: of the computation; LayerNorm and softmax stay float32 at the least.
+          dtype: dtype of the computation. LayerNorm and softmax stay in float32 or wider.
         """
         ids = jnp.asarray(tokens)
         batch = {
@@ -333,7 +333,7 @@ def load(
         a published directory (needs the extra `jaxbert[gcs]`).
       heads: heads that the model must have: names, or for classifiers a mapping from the name to the number of
         classes. A head that the model lacks starts at random.
-      seed: of the heads that start at random.
+      seed: seed of the heads that start at random.
       drop: shell patterns of published tensor names to leave out, where files have more than a model.
 
     Raises:

@@ -35,7 +35,7 @@ class Filled:
 
     Attributes:
       text: the text, as given.
-      mask: which of its masks, from 0.
+      mask: number of the mask in its text, from 0.
       candidates: the likeliest pieces, best first.
     """
 
@@ -135,7 +135,7 @@ def _start(model: Loaded, top: int, batch: Packed) -> tuple[np.ndarray, np.ndarr
 
 @partial(jax.jit, static_argnums=0)
 def _hidden(model: Model, params: Params, batch: dict[str, Any]) -> jax.Array:
-    """Hidden states (B, L, D)."""
+    """Returns hidden states (B, L, D)."""
     return model.hidden(params, batch)
 
 

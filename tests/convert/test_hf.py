@@ -208,7 +208,7 @@ def test_a_roberta_needs_its_padding_before_its_positions(tmp_path: Path, tokeni
         return
     with pytest.raises(InputError) as error:
         write_hf(tmp_path / "out", config, params, tokenizer)
-    assert "the tokenizer's padding has id 0, a roberta whose positions start at 2 needs id 1" in str(error.value)
+    assert "padding has id 0, but a roberta model whose positions start at 2 needs id 1" in str(error.value)
     assert f"{tmp_path / 'out'}" in str(error.value) and "encoder.position_offset=1" in str(error.value)
     assert not list(tmp_path.iterdir())
 

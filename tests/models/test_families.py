@@ -129,7 +129,7 @@ def test_the_longest_row_ends_where_the_table_does(excess: int) -> None:
     length = case.config.max_positions - case.config.position_offset + excess
     ones = {name: jnp.ones((1, length), jnp.int32) for name in ("tokens", "types", "group")}
     if excess:
-        with pytest.raises(ValueError, match="rows of 17 tokens, positions for 16"):
+        with pytest.raises(ValueError, match="rows have 17 tokens, but the encoder has positions for 16"):
             case.hidden(case.params, ones)
     else:
         assert np.isfinite(case.hidden(case.params, ones)).all()

@@ -81,7 +81,7 @@ def test_all_layouts_are_a_line_each(plan):
 
 def test_a_layout_that_does_not_go_says_why(plan):
     _, out, _, _ = plan("bert_base", *PLACE, "--layouts", "all")
-    assert "fsdp_tensor no mesh of layout fsdp_tensor" in out and "padded vocabulary" in out
+    assert "fsdp_tensor no mesh of the layout fsdp_tensor" in out and "padded vocabulary" in out
 
 
 def test_the_table_is_one_row_that_markdown_reads(plan):
@@ -109,7 +109,7 @@ def test_what_does_not_fit_is_exit_2_with_the_shortfall_and_what_would(plan):
 def test_where_nothing_would_fit_a_larger_slice_is_named(plan):
     huge = ("encoder.num_layers=96", "encoder.hidden_size=8192", "encoder.intermediate_size=32768")
     code, _, err, _ = plan("bert_large", "--topology", "v5e:1x1", "--analytic", "--set", *huge, "encoder.num_heads=64")
-    assert code == 2 and "No layout, accumulation or remat does; v" in err and err.endswith(" would.\n")
+    assert code == 2 and "No layout, accumulation or remat fits here. v" in err and "would fit. [E-PLAN-MEMORY]" in err
 
 
 @pytest.mark.parametrize(
@@ -117,10 +117,14 @@ def test_where_nothing_would_fit_a_larger_slice_is_named(plan):
     [
         (["bert_base", "--topology", "v5e:3x3"], "no slice of 3x3 is sold", "v5e:2x4"),
         (["bert_base", "--topology", "v7:2"], "no chip 'v7'", "Known: v5e"),
-        (["bert_base", *PLACE, "--set", "mesh.data=5"], "16 devices are not data 5", "data 16 x fsdp 1 x tensor 1"),
-        (["bert_base", "--topology", "v5p:8x8x16"], "not a multiple of data 1024", "Take a multiple of 1024"),
-        (["bert_base", *PLACE, "--slices", "0"], "it is 0", "Take 1 or more"),
-        (["bert_base", *PLACE, "--grid", "-1"], "it is -1.0", "0 or more"),
+        (
+            ["bert_base", *PLACE, "--set", "mesh.data=5"],
+            "16 devices, but the mesh is data 5",
+            "data 16 x fsdp 1 x tensor 1",
+        ),
+        (["bert_base", "--topology", "v5p:8x8x16"], "not a multiple of data 1024", "Set it to a multiple of 1024"),
+        (["bert_base", *PLACE, "--slices", "0"], "the number of slices is 0", "Give 1 or more"),
+        (["bert_base", *PLACE, "--grid", "-1"], "the value is -1.0", "0 or more"),
         (["bert_bass", *PLACE], "no config named", "bert_base"),
         (["distilbert_base", *PLACE, "--set", "objectives.distillation.teacher=my/model"], "shape", "config:bert_base"),
     ],

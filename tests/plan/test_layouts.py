@@ -114,10 +114,10 @@ def test_devices_that_are_here_have_a_topology(devices, name: str, slices: int):
 def test_batches_that_no_mesh_divides_say_what_would():
     with pytest.raises(InputError, match="batch_size 256") as caught:
         resolved(changed("bert_base", "mesh.layout=auto"), topology("v5p:8x8x16"))
-    assert "Take a multiple of" in caught.value.fix
+    assert "Set it to a multiple of" in caught.value.fix
 
 
 def test_slices_divide_data():
     config = changed("bert_base", "mesh.layout=fsdp", "mesh.fsdp=32")
-    with pytest.raises(InputError, match="2 slices do not divide data 1"):
+    with pytest.raises(InputError, match=r"data is 1.*2 slices.*E-CONFIG-SLICES"):
         prepared(config, topology("v5e:4x4", 2))

@@ -53,7 +53,7 @@ def test_one_program_does_not_span_any_number():
     assert topology("v5p:16x16x24", 3).chips == 18_432
     with pytest.raises(InputError, match="spans at most 18,432"):
         topology("v5p:16x16x24", 4)
-    with pytest.raises(InputError, match="it is 0"):
+    with pytest.raises(InputError, match="the number of slices is 0"):
         topology("v5e:4x4", 0)
 
 

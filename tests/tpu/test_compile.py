@@ -98,7 +98,7 @@ def test_what_is_too_large_is_caught_with_its_shortfall(capsys: Any, tmp_path: P
     said = capsys.readouterr().err
     (over,) = re.findall(r"phase \w+ needs ([\d.]+) GiB more than a v5e has, 15\.75 GiB", said)
     assert golden > 1 and float(over) == pytest.approx(golden, rel=TOLERANCE)
-    assert re.search(r"By the model this would fit: .*accumulation", said)
+    assert re.search(r"By the analytic model, this would fit: .*accumulation", said)
 
 
 @pytest.mark.parametrize("phase", [0, 1])

@@ -181,7 +181,7 @@ BAD: dict[str, tuple[Callable[[Path], list[str]], Words]] = {
     ),
     "a student without a teacher": (
         lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "objectives.distillation=default"],
-        ["E-CONFIG-RULE", "distillation.teacher"],
+        ["E-CONFIG-DISTILLATION", "distillation.teacher"],
     ),
     "a teacher that is not there": (lambda at: distilled(at, f"{at}/nothing"), ["nothing", "E-MODEL-MISSING"]),
     "a teacher of a vocabulary of another size": (
@@ -233,11 +233,11 @@ BAD: dict[str, tuple[Callable[[Path], list[str]], Words]] = {
     ),
     "a layer too many": (
         lambda at: distilled(at, f"{at}/teacher", "objectives.distillation.layers=[0,1,1]"),
-        ["3 layers", "2 of the student", "E-CONFIG-RULE"],
+        ["3 layers", "2 of the student", "E-CONFIG-DISTILLATION"],
     ),
     "layers of another width": (
         lambda at: distilled(at, f"{at}/teacher", "objectives.distillation.layers=[0,1]", "encoder.hidden_size=16"),
-        ["hidden_size is 16", "layers=[]", "E-CONFIG-RULE"],
+        ["hidden_size is 16", "layers=[]", "E-CONFIG-DISTILLATION"],
     ),
     "one token type for pairs": (
         lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "encoder.type_vocab_size=1"],

@@ -489,5 +489,5 @@ def test_refused_with_nothing_touched(adapted, another, tiny_rows, wrong, tmp_pa
 
 def test_a_head_of_another_size_is_refused(begin, tokenizer):
     model = model_of(encoder_of("spanbert", tokenizer.vocab_size), HEADS["spanbert"], tokenizer)
-    with pytest.raises(InputError, match=r"span_boundary/place/table is 9 x 6 in the run and 7 x 6.*E-RUN-INIT-HEAD"):
+    with pytest.raises(InputError, match=r"span_boundary/place/table is 9 x 6 in the run, but 7 x 6.*E-RUN-INIT-HEAD"):
         begin(model, "objectives.span_boundary.max_targets=9")

@@ -43,7 +43,7 @@ def test_a_named_tokenizer_is_a_new_vocabulary_only_where_there_is_a_model(tmp_p
 @pytest.mark.parametrize(
     ("config", "given", "code"),
     [
-        (CONFIG, {}, "E-CONFIG-RULE"),  # neither rows nor a source
+        (CONFIG, {}, "E-CONFIG-ROWS"),  # neither rows nor a source
         (CONFIG, {"data": ["r=none"]}, "E-ARGUMENT-WEIGHT"),
         (CONFIG, {"data": ["r"], "settings": ["seed"]}, "E-SET-FORM"),
         (CONFIG, {"data": ["r"], "settings": ["inherit=encoder"]}, "E-RUN-INHERIT"),

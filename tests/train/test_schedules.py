@@ -111,7 +111,7 @@ def test_a_phase_without_a_schedule_goes_on_under_the_one_before() -> None:
 
 
 def test_a_phase_with_a_schedule_begins_it_at_its_first_step() -> None:
-    """NVIDIA's and the LAMB paper's: each length has a decay, and a warm-up, of its own."""
+    """Each length has a separate decay and warm-up, as NVIDIA and the LAMB paper have it."""
     config = run(schedule(kind="linear", peak=1.0, end=0.0, warmup_steps=10, decay_from="warmup"))
     rates = [float(phase_learning_rate(config, 0)(step)) for step in (30, 59)]
     np.testing.assert_allclose(rates, [PEAK * 0.5, PEAK / 60], rtol=1e-5)
@@ -122,15 +122,15 @@ def test_a_phase_with_a_schedule_begins_it_at_its_first_step() -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"kind": "wsd"}, "0 steps do not fit between the warm-up of 20 and the end, 60"),
+        ({"kind": "wsd"}, "0 steps does not fit between the warm-up of 20 and the end at 60"),
         ({"kind": "wsd", "decay_steps": 50}, "decay_steps between 1 and 40"),
         ({"decay_steps": 5}, "phases.0.schedule.kind=wsd"),
-        ({"power": 0.5}, "polynomial or wsd"),
+        ({"power": 0.5}, "schedule.kind=polynomial or phases.0.schedule.kind=wsd"),
         ({"kind": "polynomial", "power": 0.0}, "above 0"),
         ({"kind": "inverse_sqrt", "warmup_steps": 0}, "warmup_steps=6"),
-        ({"first_step": 2}, "Take 0 or 1"),
-        ({"warmup_steps": 60}, "leaves nothing of 60"),
-        ({"end": -1.0}, "negative"),
+        ({"first_step": 2}, "Set it to 0 or 1"),
+        ({"warmup_steps": 60}, "60 steps is not shorter than the schedule of 60 steps"),
+        ({"end": -1.0}, "end is -1.0"),
     ],
 )
 def test_a_schedule_that_cannot_be_is_refused(changes: dict, says: str) -> None:

@@ -4,9 +4,8 @@ Each document has a separate attention group, 1 to G along the row, and its posi
 restarts them where the group changes. Documents that fit into a row stay whole. Longer ones are cut into pieces that
 fill a row: at a sentence boundary if that leaves at most 2% of the row empty, else inside a sentence (counted as cut).
 A piece that fills a row is alone in it. The rest, ends of long documents and short documents, is packed by best-fit
-decreasing: the longest first, each into the fullest row that has room for it, and of several such rows into the one
-  that
-was added to last (Johnson et al. 1974, SIAM J. Comput. 3(4)).
+decreasing: the longest first, each into the fullest row that has room for it. Of several such rows it takes
+the one that was added to last (Johnson et al. 1974, SIAM J. Comput. 3(4)).
 
 So two pieces of one document are never in the same row, where they would be neighbours that cannot see each other: all
 pieces but the last fill a row each. A document of more than half a row can leave its row emptier than 2%, because no
@@ -53,7 +52,7 @@ def _pieces(shard: TokenShard, room: int, empty: int) -> tuple[np.ndarray, np.nd
     Args:
       shard: documents.
       room: the most tokens in a piece.
-      empty: how many tokens fewer a piece that fills a row may have.
+      empty: number of tokens that a piece may lack and still fill a row.
     """
     bounds = shard.sentences[shard.documents]
     starts, ends = bounds[:-1].copy(), bounds[1:]

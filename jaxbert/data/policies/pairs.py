@@ -29,7 +29,7 @@ SPECIALS = 3
 DOCUMENT_TRIES = 10
 NEXT, RANDOM = 0, 1
 
-# B comes from elsewhere: half the time and whenever A is all that was gathered; only in the latter case; never.
+# B comes from elsewhere half the time and whenever only A was gathered; only in the latter case; or never.
 Elsewhere = Literal["half", "alone", "never"]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxbert.data.draws import Draws
 
-# How the segments of a row are arranged:
+# The arrangement of the segments of a row:
 #   pair      [CLS] A [SEP] B [SEP], token types 0 and 1, one attention group;
 #   joined    [CLS] s1 [SEP] s2 [SEP] ..., token type 0 everywhere, one attention group;
 #   isolated  [CLS] s1 [SEP] [CLS] s2 [SEP] ..., token type 0 everywhere, an attention group each.
@@ -67,11 +67,11 @@ class Segments:
 
 @dataclass(frozen=True)
 class Policy:
-    """How rows are cut from documents.
+    """A rows policy: it cuts rows from documents.
 
     Attributes:
       cut: (shard, L, probability of a short row, draws) -> Segments; pure. Only pairs have short rows.
-      arrangement: how the segments of a row are arranged.
+      arrangement: arrangement of the segments of a row.
       segments: L -> K, the most segments that a row can have.
       sentences: whether it needs documents that are split into sentences.
       drawn: whether it makes random choices. Without them, a second pass would give the rows of the first again.
@@ -89,7 +89,7 @@ class Policy:
 
     @property
     def pairs(self) -> bool:
-        """Whether a row is a pair of segments, [CLS] A [SEP] B [SEP]; otherwise it holds one text or several."""
+        """Returns whether a row is a pair of segments, [CLS] A [SEP] B [SEP], instead of one or several texts."""
         return self.arrangement == "pair"
 
 

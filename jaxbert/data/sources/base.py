@@ -74,7 +74,7 @@ class Source(abc.ABC):
 
     @functools.cached_property
     def hash(self) -> str:
-        """The sha256 of `describe()`, in hexadecimal."""
+        """Returns the sha256 of `describe()`, in hexadecimal."""
         return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()
 
 

@@ -45,7 +45,7 @@ class HfSource(Source):
 
     @property
     def licence(self) -> str:  # type: ignore[override]
-        """The licence that the card of the dataset states."""
+        """Returns the licence that the card of the dataset states."""
         return str(self.builder.info.license or "")
 
     def describe(self) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class TfdsSource(Source):
 
     @property
     def licence(self) -> str:  # type: ignore[override]
-        """The licence that the catalogue states for redistribution."""
+        """Returns the licence that the catalogue states for redistribution."""
         stated = self.builder.info.redistribution_info
         return str(getattr(stated, "license", None) or "")
 

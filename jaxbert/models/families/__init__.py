@@ -1,4 +1,4 @@
-"""Families of encoders, one file each. To add one: its file, and its line here. No jax."""
+"""Families of encoders, one file each. A new family is a file here and a line in `FAMILIES`. Imports no jax."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def check_family(config: EncoderBase, heads: Iterable[str] = ()) -> None:
         value = getattr(config, field)
         if not allowed(value):
             raise InputError(
-                f"is {value!r}, which a {config.family} model cannot have in its files",
+                f"is {value!r}, but the files of a {config.family} model cannot express that",
                 where=f"encoder.{field}",
                 fix="Change it, or take another encoder.family.",
                 code="E-MODEL-FAMILY",
@@ -55,11 +55,11 @@ def families_with(head: str) -> list[str]:
 
 
 def check_padding(config: EncoderBase, pad_id: int, where: str) -> None:
-    """Raises InputError where published code, which counts positions from the padding's id on, would shift them."""
+    """Raises InputError where published code would shift positions: it counts them from the padding's id on."""
     before = config.position_offset - 1
     if FAMILIES[config.family].pads_before_positions and pad_id != before:
         raise InputError(
-            f"the tokenizer's padding has id {pad_id}, a {config.family} whose positions start at "
+            f"the tokenizer's padding has id {pad_id}, but a {config.family} model whose positions start at "
             f"{config.position_offset} needs id {before}",
             where=where,
             fix=f"Take a tokenizer of its kind, or set encoder.position_offset={pad_id + 1}.",

@@ -1,10 +1,11 @@
-"""ALBERT: presets, config.json and tensor names as Hugging Face publishes them. No jax.
+"""ALBERT: presets, config.json and tensor names as Hugging Face publishes them. Imports no jax.
 
-Differences from BERT (google-research/albert modeling.py): embeddings of width 128 with their LayerNorm, projected to
-the hidden size; one set of weights for all layers (or for each of G groups of them); the masked-LM head goes back to
-width 128. Tanh GELU, epsilon 1e-12, a truncated normal start, as in BERT. transformers has the projection also where
-both widths are one, and so have we wherever `embedding_size` is set. Its feed-forward leaves out the dropout behind it
-that the original has: here it is as in the original.
+Differences from BERT (google-research/albert modeling.py): Embeddings have width 128 and their LayerNorm, and are
+projected to the hidden size. All layers, or the layers of each of G groups, share one set of weights. The masked-LM
+head goes back to width 128. Tanh GELU, epsilon 1e-12 and the truncated normal start are BERT's.
+
+transformers has the projection even if both widths are equal; jaxbert has it wherever `embedding_size` is set. The
+original has a dropout after the feed-forward. transformers leaves it out, and jaxbert has it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from jaxbert.models.families.family import (
 
 
 def shape(layers: int, hidden: int, heads: int, *, dropout: float = 0.1) -> EncoderConfig:
-    """N layers of width D that share their weights, feed-forward of 4D, embeddings of 128."""
+    """Returns N layers of width D that share their weights, with feed-forward 4D and embeddings of width 128."""
     return EncoderConfig(
         family="albert",
         vocab_size=30000,
@@ -77,10 +78,10 @@ _ONLY = {**ABSOLUTE, "inner_group_num": (1, None)}
 
 
 def from_published(published: Mapping[str, Any], where: str) -> EncoderConfig:
-    """The encoder of a published config.json.
+    """Returns the encoder that a published config.json describes.
 
     Raises:
-      InputError: a value of a wrong type, or one that asks for what this encoder does not compute.
+      InputError: a value has a wrong type, or it asks for something that this encoder does not compute.
     """
     values = read_fields(published, where, fields=_FIELDS, only=_ONLY)
     layers, groups = values["num_layers"], values["layer_groups"]
@@ -96,7 +97,7 @@ def from_published(published: Mapping[str, Any], where: str) -> EncoderConfig:
 
 
 def to_published(config: EncoderConfig, heads: tuple[str, ...]) -> dict[str, Any]:
-    """A config.json that transformers opens as the smallest class that has all of `heads`."""
+    """Returns a config.json that transformers opens as the smallest class that has all of `heads`."""
     if "sentence_order" in heads:
         architecture = "AlbertForPreTraining"
     else:

@@ -1,4 +1,4 @@
-"""BERT: presets, config.json and tensor names as Hugging Face publishes them. No jax."""
+"""BERT: presets, config.json and tensor names as Hugging Face publishes them. Imports no jax."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from jaxbert.models.families.family import (
 
 
 def shape(layers: int, hidden: int) -> EncoderConfig:
-    """N layers of width D, D/64 heads, feed-forward of 4D: the rule of every shape that Google published."""
+    """Returns N layers of width D, D/64 heads, feed-forward 4D: the rule of every shape that Google published."""
     return EncoderConfig(hidden_size=hidden, num_layers=layers, num_heads=hidden // 64, intermediate_size=4 * hidden)
 
 
@@ -61,10 +61,10 @@ FIELDS: Fields = {
 
 
 def from_published(published: Mapping[str, Any], where: str) -> EncoderConfig:
-    """The encoder of a published config.json.
+    """Returns the encoder that a published config.json describes.
 
     Raises:
-      InputError: a value of a wrong type, or one that asks for what this encoder does not compute.
+      InputError: a value has a wrong type, or it asks for something that this encoder does not compute.
     """
     values = read_fields(published, where, fields=FIELDS, only=ABSOLUTE)
     activation = read_activation(published, "hidden_act", "gelu", where)
@@ -72,7 +72,7 @@ def from_published(published: Mapping[str, Any], where: str) -> EncoderConfig:
 
 
 def to_published(config: EncoderConfig, heads: tuple[str, ...]) -> dict[str, Any]:
-    """A config.json that transformers opens as the smallest class that has all of `heads` that it knows."""
+    """Returns a config.json that transformers opens as the smallest class that has all of `heads` that it knows."""
     if "masked_lm" in heads:
         architecture = "BertForPreTraining" if "next_sentence" in heads else "BertForMaskedLM"
     else:
@@ -87,7 +87,7 @@ def to_published(config: EncoderConfig, heads: tuple[str, ...]) -> dict[str, Any
     }
 
 
-# SpanBERT's span-boundary head has no class in transformers; the names are those of SpanBERT's own archive.
+# SpanBERT's span-boundary head has no class in transformers, so the names are those of SpanBERT's archive.
 _BOUNDARY = "cls.pair_target_predictions"
 _WORD = "bert.embeddings.word_embeddings.weight"
 
@@ -129,7 +129,7 @@ FAMILY = Family(
         "position_offset": zero,
         "type_vocab_size": lambda size: size >= 1,
     },
-    # DataParallel's, and that of SpanBERT's pretraining archive.
+    # The prefix of DataParallel, and the one of SpanBERT's pretraining archive.
     wrappers=("module.", "decoder."),
     old_names={
         ".LayerNorm.gamma": ".LayerNorm.weight",

@@ -1,7 +1,7 @@
-"""DistilBERT: presets, config.json and tensor names as Hugging Face publishes them. No jax.
+"""DistilBERT: presets, config.json and tensor names as Hugging Face publishes them. Imports no jax.
 
-BERT's encoder with half the layers, exact GELU, a normal start, no token types and no pooler (Sanh et al. 2019;
-transformers models/distilbert). Published files have no LayerNorm epsilon: it is 1e-12.
+It is BERT's encoder with half the layers, exact GELU, a normal start, no token types and no pooler (Sanh et al. 2019;
+transformers models/distilbert). Published files do not state LayerNorm's epsilon, which is 1e-12.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from jaxbert.models.families.family import (
 
 
 def shape(layers: int, hidden: int) -> EncoderConfig:
-    """N layers of width D by BERT's rule."""
+    """Returns N layers of width D by BERT's rule."""
     return dataclasses.replace(
         bert.shape(layers, hidden),
         family="distilbert",
@@ -62,10 +62,10 @@ EPSILON = 1e-12
 
 
 def from_published(published: Mapping[str, Any], where: str) -> EncoderConfig:
-    """The encoder of a published config.json.
+    """Returns the encoder that a published config.json describes.
 
     Raises:
-      InputError: a value of a wrong type, or one that asks for what this encoder does not compute.
+      InputError: a value has a wrong type, or it asks for something that this encoder does not compute.
     """
     values = read_fields(published, where, fields=_FIELDS, only=_ONLY)
     activation = read_activation(published, "activation", "gelu", where)
@@ -81,7 +81,7 @@ def from_published(published: Mapping[str, Any], where: str) -> EncoderConfig:
 
 
 def to_published(config: EncoderConfig, heads: tuple[str, ...]) -> dict[str, Any]:
-    """A config.json that transformers opens as the smallest class that has all of `heads`."""
+    """Returns a config.json that transformers opens as the smallest class that has all of `heads`."""
     return {
         "architectures": ["DistilBertForMaskedLM" if "masked_lm" in heads else "DistilBertModel"],
         "model_type": "distilbert",
@@ -113,7 +113,7 @@ NAMES: tuple[Name, ...] = (
     Name("masked_lm/bias", "vocab_projector.bias", vocabulary=True),
 )
 
-# What the classes for texts and choices have in the place of a pooler, with ReLU.
+# The classes for texts and choices have this layer, with ReLU, instead of a pooler.
 _PRE = dense("pooler/dense", "pre_classifier")
 
 FAMILY = Family(

@@ -1,4 +1,4 @@
-"""What a family is to the rest of the system: presets, its published config, and its published tensor names. No jax."""
+"""The contract of a family: presets, its published config, and its published tensor names. Imports no jax."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jaxbert.errors import InputError
 if TYPE_CHECKING:
     from jaxbert.models.base import Encoder
 
-# How one of our arrays is written in a published file:
+# The form of one of our arrays in a published file:
 #   same             the same shape
 #   flat             (H, K) as (H*K,)
 #   linear           a kernel (in, out...) as a torch Linear's weight (out, in)
@@ -28,8 +28,8 @@ class Name:
       ours: path in the parameters, joined by "/"; its first part is "encoder" or a head's name.
       theirs: published name; `{layer}` where our array is a stack over layers (or groups of layers that share their
         weights) and the file has one tensor for each.
-      form: how the array is written there.
-      vocabulary: its first axis is the vocabulary: padded here, not there.
+      form: form of the array in the file.
+      vocabulary: whether its first axis is the vocabulary, which is padded here and not in the file.
       also: published names of further copies of the same tensor (tied weights), which a file may leave out.
     """
 
@@ -41,7 +41,7 @@ class Name:
 
     @property
     def part(self) -> str:
-        """The head that the array belongs to, or "encoder"."""
+        """Returns the head that the array belongs to, or "encoder"."""
         return self.ours.split("/")[0]
 
 
@@ -51,8 +51,8 @@ class Task:
 
     Attributes:
       architecture: the class.
-      names: the head's names there, and other names of parameters that the family's name map has too: a class may keep
-        what is a pooler here under its classifier.
+      names: the head's names in that class, and other names for parameters that the family's name map has too. For
+        example, a class may keep the pooler under its classifier.
     """
 
     architecture: str
@@ -72,21 +72,24 @@ class Family:
 
     Attributes:
       presets: published shapes by name.
-      model_type: of a published config.json.
-      from_published: (published config, where it was read) -> EncoderConfig; InputError for what it cannot express.
+      model_type: `model_type` of a published config.json.
+      from_published: (published config, where it was read) -> EncoderConfig. Raises InputError for values that
+        EncoderConfig cannot express.
       to_published: (EncoderConfig, names of its heads) -> published config.
       names: the name map of an encoder with this config, and of every pretraining head.
-      tasks: by name of the head, what the published class of a task has beside. Their names overlap ("classifier"), so
-        that a file is read by its class.
+      tasks: the head of the published class of each task, by the head's name. Published names overlap ("classifier"),
+        so the class decides how a file is read.
       config: the class of its configs.
-      encoder: gives the class of its encoder. It is a function, so that a name map can be read without jax.
+      encoder: returns the class of its encoder. It is a function, so that a name map can be read without jax.
       pooler: the activation of the pooler that its files hold; a config with another one is not written.
-      prefix: what the encoder's published names start with where heads stand beside it; a bare encoder leaves it out.
-      only: what the family's files can hold, by field of `EncoderConfig`; a field that is not named may be anything.
-      zeros: published tensors that hold nothing but 0 and have no parameter here, with their shapes.
-      pads_before_positions: published code counts positions from its padding id on, which must be position_offset - 1.
-      wrappers: what all names of a file may begin with beside: of the module that held the model in training.
-      old_names: endings that older files use, and what they are called now.
+      prefix: start of the encoder's published names in a model with heads. A bare encoder leaves it out.
+      only: the values that the family's files can hold, by field of `EncoderConfig`. A field that is not named may have
+        any value.
+      zeros: shapes, by name, of published tensors that hold only 0 and have no parameter here.
+      pads_before_positions: whether published code counts positions from its padding id on. Then that id must be
+        position_offset - 1.
+      wrappers: further prefixes that all names of a file may have, from the module that held the model in training.
+      old_names: endings of names in older files, and their current form.
       ignored: published names that hold no parameter.
     """
 
@@ -123,7 +126,7 @@ PUBLISHED_ACTIVATION: Mapping[Activation, str] = {"gelu_erf": "gelu", "gelu_tanh
 # EncoderConfig field -> (key of the published config, default of transformers where a file leaves the key out).
 Fields = Mapping[str, tuple[str, int | float]]
 
-# Keys that change what an encoder computes, and the only values of theirs that this one computes.
+# Keys that change the encoder's arithmetic, with the only values that this encoder computes.
 ABSOLUTE: Mapping[str, tuple[Any, ...]] = {
     "position_embedding_type": ("absolute", None),
     "is_decoder": (False, None),
@@ -133,21 +136,21 @@ ABSOLUTE: Mapping[str, tuple[Any, ...]] = {
 
 
 _MOST_LAYERS = 10_000  # a file of shared layers does not show how many there are
-_LARGEST = 2**31  # no size of a model is near it; a file that says so is damaged, or means harm
+_LARGEST = 2**31  # no size of a model is near it; a file with such a size is damaged, or an attack
 
 
 def zero(value: Any) -> bool:
-    """For `Family.only`: what the family does not have."""
+    """Returns whether the value is 0: for the fields in `Family.only` that a family does not have."""
     return bool(value == 0)
 
 
 def read_fields(
     published: Mapping[str, Any], where: str, *, fields: Fields, only: Mapping[str, tuple[Any, ...]]
 ) -> dict[str, Any]:
-    """Values of `EncoderConfig`'s fields from a published config.
+    """Returns values of `EncoderConfig`'s fields from a published config.
 
     Raises:
-      InputError: a value of a wrong type, or one that asks for what this encoder does not compute.
+      InputError: a value has a wrong type, or it asks for something that this encoder does not compute.
     """
     for key, allowed in only.items():
         if published.get(key) not in allowed:
@@ -165,13 +168,16 @@ def read_fields(
         if not right or not (1 if whole else 0) <= value < _LARGEST:
             kind = "a positive whole number below 2^31" if whole else "a number of at least 0"
             raise InputError(
-                f"{key} is {value!r}, not {kind}", where=where, fix="Check the config.", code="E-MODEL-PUBLISHED"
+                f"{key} is {value!r}, but it must be {kind}",
+                where=where,
+                fix="Correct the config.",
+                code="E-MODEL-PUBLISHED",
             )
         values[name] = type(default)(value)
     for name in ("dropout", "attention_dropout"):
         if not values.get(name, 0) < 1:
             raise InputError(
-                f"{fields[name][0]} is {values[name]}, not below 1",
+                f"{fields[name][0]} is {values[name]}, but it must be below 1",
                 where=where,
                 fix="Check the config.",
                 code="E-MODEL-PUBLISHED",
@@ -195,7 +201,7 @@ def read_fields(
 
 
 def read_activation(published: Mapping[str, Any], key: str, default: str, where: str) -> Activation:
-    """The GELU that a published config names; InputError for another activation."""
+    """Returns the GELU that a published config names. Raises InputError for another activation."""
     act = published.get(key, default)
     if not isinstance(act, str) or act not in ACTIVATIONS:
         raise InputError(
@@ -205,24 +211,24 @@ def read_activation(published: Mapping[str, Any], key: str, default: str, where:
 
 
 def write_fields(config: EncoderConfig, fields: Fields) -> dict[str, Any]:
-    """The keys of a published config that `fields` names."""
+    """Returns the keys of a published config that `fields` names."""
     return {key: getattr(config, name) for name, (key, _) in fields.items()}
 
 
 def dense(ours: str, theirs: str, *, kernel: Form = "linear", bias: Form = "same") -> tuple[Name, Name]:
-    """Kernel and bias of a projection."""
+    """Returns the names of kernel and bias of a projection."""
     return Name(f"{ours}/kernel", f"{theirs}.weight", kernel), Name(f"{ours}/bias", f"{theirs}.bias", bias)
 
 
 def norm(ours: str, theirs: str) -> tuple[Name, Name]:
-    """Scale and bias of a LayerNorm."""
+    """Returns the names of scale and bias of a LayerNorm."""
     return Name(f"{ours}/scale", f"{theirs}.weight"), Name(f"{ours}/bias", f"{theirs}.bias")
 
 
 def block(
     theirs: str, *, query: str, key: str, value: str, out: str, attention: str, up: str, down: str, output: str
 ) -> tuple[Name, ...]:
-    """The name map of a block: published names of its eight parts below `theirs`."""
+    """Returns the name map of a block: published names of its eight parts below `theirs`."""
     ours = "encoder/layers"
     return (
         *dense(f"{ours}/query", f"{theirs}.{query}", bias="flat"),
@@ -237,12 +243,12 @@ def block(
 
 
 def tasks(stem: str, text: Sequence[Name], choice: Sequence[Name] | None = None) -> dict[str, Task]:
-    """The four classes of tasks of a family: all call their last layers "classifier" and "qa_outputs".
+    """Returns the four task classes of a family. All call their last layers "classifier" and "qa_outputs".
 
     Args:
-      stem: what the classes' names begin with.
+      stem: start of the names of the classes.
       text: the name map of the classifier of texts.
-      choice: of the multiple choice; by default a classifier upon the pooler.
+      choice: the name map of the multiple choice; by default a classifier on the pooler.
     """
     choice = dense("multiple_choice/dense", "classifier") if choice is None else choice
     return {

@@ -1,9 +1,12 @@
-"""RoBERTa: presets, config.json and tensor names as Hugging Face publishes them. No jax.
+"""RoBERTa: presets, config.json and tensor names as Hugging Face publishes them. Imports no jax.
 
-Differences from BERT (facebookresearch/fairseq models/roberta): positions from 2 on, of 514 rows, padding at row 1; no
-token types (published files have a table of one row, zeroed); LayerNorm epsilon 1e-5; exact GELU, and no other
-(transformers' masked-LM head has it whatever the config says); a normal start; no pooler. Departure: the rows of the
-padding token and position start like the others, not at 0; neither is ever seen.
+Differences from BERT (facebookresearch/fairseq models/roberta): Positions begin at 2, in a table of 514 rows, and
+padding has row 1. There are no token types; published files have a table of one row of zeros. LayerNorm's epsilon is
+1e-5. The GELU is always the exact one, because transformers' masked-LM head uses it whatever the config says. Weights
+start from a normal. There is no pooler.
+
+Departure: the rows of the padding token and of the padding position start like the others, and not at 0. The model
+never sees either.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ _PADDING = 1  # fairseq's dictionary: <s> 0, <pad> 1, </s> 2
 
 
 def shape(layers: int, hidden: int) -> EncoderConfig:
-    """N layers of width D by BERT's rule, 512 positions behind the padding's and the unused one."""
+    """Returns N layers of width D by BERT's rule, with 512 positions after the unused row and the padding's row."""
     return dataclasses.replace(
         bert.shape(layers, hidden),
         family="roberta",
@@ -65,10 +68,10 @@ _FIELDS: Fields = {
 
 
 def from_published(published: Mapping[str, Any], where: str) -> EncoderConfig:
-    """The encoder of a published config.json.
+    """Returns the encoder that a published config.json describes.
 
     Raises:
-      InputError: a value of a wrong type, or one that asks for what this encoder does not compute.
+      InputError: a value has a wrong type, or it asks for something that this encoder does not compute.
     """
     values = read_fields(published, where, fields=_FIELDS, only=ABSOLUTE)
     padding = published.get("pad_token_id", _PADDING)
@@ -76,7 +79,7 @@ def from_published(published: Mapping[str, Any], where: str) -> EncoderConfig:
         raise InputError(
             f"pad_token_id is {padding!r}",
             where=where,
-            fix="Check the config: it fixes the positions.",
+            fix="Correct the config: this value decides where positions start.",
             code="E-MODEL-PUBLISHED",
         )
     activation = read_activation(published, "hidden_act", "gelu", where)
@@ -93,7 +96,7 @@ def from_published(published: Mapping[str, Any], where: str) -> EncoderConfig:
 
 
 def to_published(config: EncoderConfig, heads: tuple[str, ...]) -> dict[str, Any]:
-    """A config.json that transformers opens as the smallest class that has all of `heads`."""
+    """Returns a config.json that transformers opens as the smallest class that has all of `heads`."""
     return {
         "architectures": ["RobertaForMaskedLM" if "masked_lm" in heads else "RobertaModel"],
         "model_type": "roberta",
@@ -112,7 +115,7 @@ _WORD, _TYPE = "roberta.embeddings.word_embeddings.weight", "roberta.embeddings.
 
 
 def names(config: EncoderConfig) -> tuple[Name, ...]:
-    """The name map; see `Family`."""
+    """Returns the name map; see `Family`."""
     types = (Name("encoder/embeddings/type/table", _TYPE),) if config.type_vocab_size else ()
     return (
         Name("encoder/embeddings/word/table", _WORD, vocabulary=True, also=("lm_head.decoder.weight",)),
@@ -127,12 +130,12 @@ def names(config: EncoderConfig) -> tuple[Name, ...]:
     )
 
 
-# The classifier of texts has a dense layer and tanh of its own, which is what a pooler is.
+# The classifier of texts contains a dense layer and tanh, and that is a pooler here.
 _TEXT = (*dense("pooler/dense", "classifier.dense"), *dense("sequence_classification/dense", "classifier.out_proj"))
 
 
 def zeros(config: EncoderConfig) -> dict[str, tuple[int, ...]]:
-    """The table of one token type that transformers' class has: see `Family`."""
+    """Returns the table of one token type that transformers' class has; see `Family`."""
     return {} if config.type_vocab_size else {_TYPE: (1, config.hidden_size)}
 
 

@@ -1,7 +1,8 @@
-"""SpanBERT: BERT's architecture with the exact GELU and a normal start; its files are BERT's. No jax.
+"""SpanBERT: BERT's architecture with the exact GELU and a normal start. Its files are BERT's. Imports no jax.
 
-facebookresearch/SpanBERT pretraining (bert-large-cased and bert-base-cased shapes, 28,996 cased pieces); token types
-stand in its files, and all are 0. A file of it is read back as a BERT: nothing in it tells them apart.
+Source: facebookresearch/SpanBERT pretraining (bert-large-cased and bert-base-cased shapes, 28,996 cased pieces). Its
+files have a table of token types, and all types are 0. A SpanBERT file reads back as a BERT, because nothing in it
+tells the two apart.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from jaxbert.models.families import bert
 
 
 def shape(layers: int, hidden: int) -> EncoderConfig:
-    """N layers of width D by BERT's rule."""
+    """Returns N layers of width D by BERT's rule."""
     return dataclasses.replace(
         bert.shape(layers, hidden),
         family="spanbert",

@@ -56,7 +56,7 @@ def choose_by_frequency(candidates: Candidates, config: MaskedLMConfig, key: jax
 
 
 def _high_product(a: jax.Array, b: jax.Array) -> jax.Array:
-    """The upper 32 of the 64 bits of a x b. For random bits `a` this is a random number below b."""
+    """Returns the upper 32 of the 64 bits of a x b. For random bits `a` this is a random number below b."""
     low = np.uint32(0xFFFF)
     a_low, a_high, b_low, b_high = a & low, a >> 16, b & low, b >> 16
     carried = ((a_low * b_low) >> 16) + a_high * b_low

@@ -1,14 +1,14 @@
 """`whole_word` and `ngram` choose whole words, one by one or up to three in a row (google-research/albert).
 
-The originals go through the words in random order. At each they draw a length of n words with probability proportional
-to 1/n; they shorten it while it would pass the budget; and they leave it out where even one word would, or where a word
-of it is chosen already. Whole words one by one (google-research/bert) are the case of one word.
+The originals go through the words in random order. At each word they draw a length of n words with probability
+proportional to 1/n. They shorten it while it would pass the budget. They leave it out if even one word would pass it,
+or if a word of it is chosen already. Whole words one by one (google-research/bert) are the case n = 1.
 
-Here one step chooses the next n-gram that the originals would not leave out, in all rows at once, so that there are as
-many steps as slots: what comes earlier in the order was left out under the same choice, and is gone for good.
+Here one step chooses, in all rows at once, the next n-gram that the originals would not leave out. So there are as many
+steps as slots. Words that come earlier in the order were left out under the same choice, and cannot come back.
 
-Departures: an n-gram never spans a special token (the original's may join the end of A with the begin of B); at the
-end of a text the length is drawn from those that are there, as in the original.
+One departure: an n-gram never spans a special token (the original's may join the end of A with the begin of B). At the
+end of a text the length is drawn from the possible ones, as in the original.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def choose_ngrams(candidates: Candidates, config: MaskedLMConfig, key: jax.Array
 
     def step(_: jax.Array, carry: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
         chosen_BL, left_B1, from_B1 = carry
-        # The longest of 1 .. n words that fits; none: it ends where it begins.
+        # The longest of 1 .. n words that fits. If none fits, the n-gram ends where it begins.
         end_BL = index_BL
         for n, candidate_BL in enumerate(ends, 1):
             end_BL = jnp.where((n <= n_BL) & (candidate_BL - index_L <= left_B1), candidate_BL, end_BL)
@@ -64,7 +64,7 @@ def choose_ngrams(candidates: Candidates, config: MaskedLMConfig, key: jax.Array
 
 
 def _lengths(ends: list[jax.Array], draw_BL: jax.Array) -> jax.Array:
-    """n of each word's n-gram, int32 (B, L): probability proportional to 1/n among the possible lengths."""
+    """Returns n of each word's n-gram, int32 (B, L), with probability proportional to 1/n among possible lengths."""
     there_BL = sum((longer > shorter).astype(jnp.int32) for shorter, longer in itertools.pairwise(ends))
     n_BL = jnp.ones_like(draw_BL, jnp.int32)
     for most in range(2, len(ends) + 1):

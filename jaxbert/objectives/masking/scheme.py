@@ -38,7 +38,7 @@ class Candidates(NamedTuple):
 
 @dataclass(frozen=True)
 class Scheme:
-    """How tokens are chosen; an entry of `jaxbert.objectives.masking.SCHEMES`.
+    """A rule that chooses tokens: an entry of `jaxbert.objectives.masking.SCHEMES`.
 
     Attributes:
       choose: (candidates, config, key) -> chosen, bool (B, L). Chooses at most the budget, and only maskable tokens.
@@ -62,7 +62,7 @@ def ranks(among_BL: jax.Array, key: jax.Array) -> jax.Array:
     length = among_BL.shape[1]
     bits = (length - 1).bit_length()
     rank_BL = jax.random.bits(key, among_BL.shape, jnp.uint32, out_sharding=act("act_BL")) >> bits
-    # The largest key stays below the filler, which marks what may not be chosen.
+    # The largest key stays below the filler, which marks tokens that may not be chosen.
     composite_BL = jnp.minimum((rank_BL << bits) | jnp.arange(length, dtype=jnp.uint32), LAST - 1)
     return jnp.where(among_BL, composite_BL, LAST)
 

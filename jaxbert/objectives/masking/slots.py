@@ -83,7 +83,7 @@ def cumulative(weight_V: np.ndarray) -> np.ndarray:
 
 
 def _search(cumulative_V: jax.Array, draw_BM: jax.Array) -> jax.Array:
-    """The id in whose share each draw falls: the number of entries at or below the draw, by bisection.
+    """Returns the id into whose share each draw falls: the number of entries at or below the draw, by bisection.
 
     The highest draw counts as the one below it. It would give the last id, which may have no share.
     """

@@ -1,11 +1,12 @@
 """`span` chooses spans of whole words of geometric lengths, to an exact budget (facebookresearch/SpanBERT masking.py).
 
-The original draws a length of 1 to 10 words, p(l) proportional to 0.2 x 0.8^(l-1) (mean 3.8: renormalised; clipping
-would give 4.46), and a token that is not chosen yet; from the begin of its word on it takes l words, or as many as
-there are, and stops in the middle where the budget is reached. Spans that meet or overlap are one span afterwards.
+The original draws a length of 1 to 10 words, p(l) proportional to 0.2 x 0.8^(l-1). The mean is 3.8, because p is
+renormalised; clipping would give 4.46. It also draws a token that is not chosen yet. From the begin of the token's word
+it takes l words, or as many as there are, and stops inside a word if the budget is reached. Spans that touch or overlap
+are one span afterwards.
 
-Here the token of each step is the next in one random order that is not chosen yet, which has the same distribution:
-what the order still holds is uniform whatever was chosen before.
+Here each step takes the next token in one random order that is not chosen yet. The distribution is the same, because
+the rest of the order is uniform whatever was chosen before.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Words of a row, for the schemes that choose whole ones."""
+"""Finds the words of a row, for the schemes that choose whole words."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Words(NamedTuple):
     """Words of maskable tokens.
 
     Attributes:
-      first_BL: bool, a word begins here.
-      follows_BL: bool, a word begins here, right behind another one of the same text.
-      start_BL: int32, where the word of this token begins (of maskable tokens only).
-      next_BL: int32, the first position behind this one at which a word begins or text ends; L at the end.
+      first_BL: bool, whether a word begins here.
+      follows_BL: bool, whether a word begins here directly after another word of the same text.
+      start_BL: int32, the position at which the word of this token begins (only for maskable tokens).
+      next_BL: int32, the first position after this one at which a word begins or text ends; L at the end.
     """
 
     first_BL: jax.Array
@@ -28,10 +28,10 @@ class Words(NamedTuple):
 
 
 def words(candidates: Candidates, cap: int) -> Words:
-    """The words of each row.
+    """Returns the words of each row.
 
-    One begins where the vocabulary's table says so, and wherever what stands before cannot be masked (a special token,
-    the row's begin) or is of another group. A word of more than `cap` pieces counts as several.
+    A word begins where the vocabulary's table says so. It also begins at the start of the row, after a token that
+    cannot be masked, and where the group changes. A word of more than `cap` pieces counts as several.
     """
     maskable_BL, group_BL = candidates.maskable_BL, candidates.group_BL
     length = maskable_BL.shape[1]
@@ -48,9 +48,10 @@ def words(candidates: Candidates, cap: int) -> Words:
 
 
 def ends_of_words(found: Words, start_BL: jax.Array, count: int) -> list[jax.Array]:
-    """Where the text of 1, 2, .. `count` words from `start` on ends (its last position + 1), int32 (B, L) each.
+    """Returns the ends (last position + 1) of the text of 1, 2, .. `count` words from `start` on, int32 (B, L) each.
 
-    Where fewer words follow before the text is broken (special token, group's end), the end of the last of them.
+    A special token or the end of a group ends the text. If fewer words come before that, it returns the end of the last
+    one.
     """
     length = start_BL.shape[1]
     end_BL = jnp.take_along_axis(found.next_BL, start_BL, axis=1)

@@ -210,7 +210,7 @@ class Tokenizer(abc.ABC):
 
     @staticmethod
     def present(directory: Path | str) -> bool:
-        """Whether `directory` holds the files of a tokenizer. Only `load` checks their content."""
+        """Returns whether `directory` holds the files of a tokenizer. Only `load` checks their content."""
         directory = Path(directory)
         return (directory / "tokenizer.json").is_file() or any(kind.found(directory) for kind in REGISTRY.values())
 
@@ -241,7 +241,7 @@ class Kind:
     keeps_case: bool = False
 
     def found(self, directory: Path) -> bool:
-        """Whether `directory` holds all files of one of the sets in `files`."""
+        """Returns whether `directory` holds all files of one of the sets in `files`."""
         return any(all((directory / name).exists() for name in names) for names in self.files)
 
 
@@ -308,7 +308,7 @@ def in_order(ids: dict[str, int], path: Path) -> list[str]:
 
 
 def stands_apart(text: str) -> bool:
-    """Whether WordPiece makes each character of `text` a separate word: no letters or digits, or ideographs only."""
+    """Returns whether WordPiece makes each character of `text` a word: no letters or digits, or only ideographs."""
     return bool(text) and all(
         not char.isalnum() or "\u4e00" <= char <= "\u9fff" or "\u3400" <= char <= "\u4dbf" for char in text
     )

@@ -319,7 +319,7 @@ def _normalise(word: str, normalizer: Any, normalisation: Normalisation) -> str:
 
 
 def _ends(piece: str) -> bool:
-    """Whether a piece ends in a digit and a comma."""
+    """Returns whether a piece ends in a digit and a comma."""
     return len(piece) > 1 and piece[-1] == "," and piece[-2].isdigit()
 
 

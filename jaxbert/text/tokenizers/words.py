@@ -46,7 +46,7 @@ class Remembered:
     """
 
     def __init__(self, encode: Callable[[list[str]], Iterable[list[int]]]):
-        """`encode` returns the ids of each word."""
+        """Takes `encode`, which returns the ids of each word."""
         self._encode = encode
         self._known: dict[str, list[int]] = {}
         self._chars = 0
