@@ -43,7 +43,7 @@ class Pretraining(RowsTask):
         super().__init__(phase.length)
         self.config, self.phase = config, phase
         self.objectives = phase_objectives(config, phase)
-        check_family(config.encoder, heads_of(self.objectives))
+        check_family(config.encoder)
         self.model = make_model(config, self.objectives)
         self.parts = self.model
         self.terms = {name: info for objective in self.objectives for name, info in objective.terms.items()}

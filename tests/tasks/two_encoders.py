@@ -30,7 +30,7 @@ class TwoEncoders(RowsTask):
 
     def check_rows(self, manifest: Mapping[str, Any], where: str) -> None:
         policy = POLICIES[manifest["policy"]]
-        if policy.layout != "pair" or policy.label == "none":
+        if not policy.pairs or policy.label == "none":
             raise InputError("the rows have no labelled pairs", where=where, fix="Make pairs.", code="E-TASK-ROWS")
 
     def denominators(self, batch: Any) -> dict[str, jax.Array]:
