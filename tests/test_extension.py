@@ -35,7 +35,8 @@ from jaxbert.config.overrides import apply_overrides
 from jaxbert.convert.hf import write_hf
 from jaxbert.core.metrics import Metric, TermInfo
 from jaxbert.core.sharding import replicated, single_device_mesh
-from jaxbert.data.policies import POLICIES, Policy
+from jaxbert.data.policies import POLICIES
+from jaxbert.data.policies.segments import Policy
 from jaxbert.data.rows import build_rows
 from jaxbert.errors import InputError
 from jaxbert.evaluate.evaluation import evaluate, lines
