@@ -14,7 +14,7 @@ from jaxbert.plan.compile import Compiled
 from jaxbert.plan.cost import Bill, StepTime, bill
 from jaxbert.plan.layouts import Candidate, judge, natural, resolved, search
 from jaxbert.plan.topologies import Topology
-from jaxbert.plan.work import Work
+from jaxbert.plan.work import Work, check_planned
 
 _log = logging.getLogger(__name__)
 # What the largest compiled candidates of a search cost is a minute each.
@@ -97,6 +97,7 @@ def prepared(config: RunConfig, topology: Topology) -> tuple[RunConfig, tuple[st
     Raises:
       InputError: a rule is broken, or mesh, batches and slices do not go with each other.
     """
+    check_planned(config)
     remarks: list[str] = []
     if not config.data.source:
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, source="not read"))

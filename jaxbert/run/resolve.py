@@ -10,6 +10,7 @@ import jax
 
 from jaxbert.config import RunConfig, check
 from jaxbert.convert.names import why_not_written
+from jaxbert.errors import InputError
 from jaxbert.models.model import Model
 from jaxbert.plan.layouts import chosen_here
 from jaxbert.run import teacher as teachers
@@ -52,6 +53,13 @@ def resolve(wanted: Wanted, workdir: Path, *, overwrite: bool = False) -> Resolv
     check(config, jax.device_count())
     for phase in config.phases:
         task = make_task(config, phase)
+        if task.teachers and teacher is None:
+            raise InputError(
+                f"the task {config.task.name} learns from a teacher, and the config names none",
+                where="objectives.distillation.teacher",
+                fix="Set objectives.distillation.teacher=MODEL.",
+                code="E-TASK-TEACHER",
+            )
         if not phase.rows:
             task.check_rows({"policy": config.data.policy, "length": phase.length}, "data.policy")
     if isinstance(task.parts, Model) and (why := why_not_written(config.encoder, task.parts.heads)):

@@ -165,4 +165,4 @@ def judged(config: RunConfig, manifest: Mapping[str, Any], parts: Collection[str
     return dataclasses.replace(config, objectives=dataclasses.replace(objectives, **dropped, extra=extra))
 
 
-KIND = TaskKind(make=Pretraining, check=check, judged=judged)
+KIND = TaskKind(make=Pretraining, check=check, judged=judged, planned=True)
