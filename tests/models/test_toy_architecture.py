@@ -32,6 +32,7 @@ from jaxbert.core.sharding import LAYOUTS, Layout, single_device_mesh
 from jaxbert.errors import InputError
 from jaxbert.models.cost import Product
 from jaxbert.models.families import FAMILIES, distilbert
+from jaxbert.models.families.family import dense
 from jaxbert.models.heads import HEADS, Classifier, Pooler
 from jaxbert.models.model import Model, encoder_of, head_sizes
 from jaxbert.observe.flops import step_flops
@@ -158,6 +159,30 @@ def test_a_new_head_needs_its_class_and_one_line(monkeypatch, tmp_path):
         write_hf(tmp_path / "out", config, params)
     assert not (tmp_path / "out").exists()
     write_hf(tmp_path / "out", config, {name: params[name] for name in ("encoder", "pooler")})
+
+
+def test_a_new_head_is_written_and_loaded_where_a_family_has_a_place_for_it(monkeypatch, tmp_path):
+    """The gate compares what it computes, and `Model` has no method of its name."""
+    monkeypatch.setitem(HEADS, "brightness", Brightness)
+    bert = FAMILIES["bert"]
+    place = dense("brightness/dense", "cls.brightness")
+    toy = dataclasses.replace(
+        bert,
+        model_type="toy",
+        from_published=lambda published, where: dataclasses.replace(
+            bert.from_published(published, where), family="toy"
+        ),
+        to_published=lambda config, heads: {**bert.to_published(config, heads), "model_type": "toy"},
+        names=lambda config: (*bert.names(config), *place),
+    )
+    monkeypatch.setitem(FAMILIES, "toy", toy)
+    config = dataclasses.replace(bert.presets["tiny"], family="toy", vocab_size=60, num_layers=1)
+    params = random_params(Model(config, ("pooler", "brightness")))
+    written = write_hf(tmp_path / "out", config, params)
+    assert written.verdict.differences["jaxbert"]["brightness"] == 0
+    loaded = jaxbert.load(str(tmp_path / "out"))
+    assert loaded.model.heads == ("pooler", "brightness") and loaded.config.family == "toy"
+    jax.tree.map(np.testing.assert_array_equal, loaded.params, params)
 
 
 def test_who_has_a_place_for_a_head_is_named():
