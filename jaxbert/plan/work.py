@@ -143,7 +143,7 @@ def check_planned(config: RunConfig) -> None:
         raise InputError(
             f"a plan knows the work of one encoder with heads, not that of the task {config.task.name}",
             where="task.name",
-            fix="Train it without a plan: name a layout, for example --set mesh.layout=fsdp, and run `jaxbert pretrain`.",
+            fix="Train it without a plan: run `jaxbert pretrain` with a layout by name, as --set mesh.layout=fsdp.",
             code="E-PLAN-TASK",
         )
 
