@@ -98,6 +98,13 @@ def check_objectives(config: RunConfig) -> None:
         _positive(masked, where, "word_cap max_ngram max_span")
         _range(0 < masked.span_p < 1, masked.span_p, f"{where}.span_p", "Take one in (0, 1).")
         _range(masked.smoothing >= 0, masked.smoothing, f"{where}.smoothing", "Take 0 or more.")
+    for phase in config.phases:
+        _require(
+            0 <= phase.slots <= phase.length,
+            f"slots is {phase.slots}, but rows have {phase.length} tokens",
+            f"phases.{phase.name}.slots",
+            "Take at most the length, or 0 for round(rate x length).",
+        )
     if order is not None:
         _range(0 < order.swap < 1, order.swap, "objectives.sentence_order.swap", "Take one in (0, 1).")
     if boundary is not None:
@@ -181,12 +188,6 @@ def _check_phases(config: RunConfig) -> None:
             f"accumulation {phase.accumulation} does not divide batch_size {phase.batch_size}",
             f"{where}.accumulation",
             "Choose an accumulation that divides it.",
-        )
-        _require(
-            0 <= phase.slots <= phase.length,
-            f"slots is {phase.slots}, but rows have {phase.length} tokens",
-            f"{where}.slots",
-            "Take at most the length, or 0 for round(rate x length).",
         )
         _require(
             index > 0 or phase.schedule is not None,

@@ -83,6 +83,8 @@ class Task(Protocol):
         whose config names none there. A caller of `jaxbert.training.step.build` provides any.
       flops_per_row: analytic FLOPs of one row in one training step, forward and backward. MFU is measured by it.
       conditions: what an evaluation fixes, in words: "15% masked". May be empty.
+      pairs: whether it can learn only from pairs of segments. Rows that a run makes for it come from documents that
+        are split into sentences, and those that are not are reported.
     """
 
     terms: Mapping[str, TermInfo]
@@ -92,6 +94,7 @@ class Task(Protocol):
     teachers: Mapping[str, Parts]
     flops_per_row: float
     conditions: str
+    pairs: bool
 
     def check_rows(self, manifest: Mapping[str, Any], where: str) -> None:
         """Raises InputError where the task cannot learn from rows with this manifest.
@@ -168,6 +171,7 @@ class RowsTask:
     teachers: Mapping[str, Parts] = {}
     flops_per_row = 0.0
     conditions = ""
+    pairs = False
 
     def __init__(self, length: int):
         """Sets the fields of rows of L tokens."""
