@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from jaxbert.config import RowsSource, RunConfig, check, config_names, find_config, from_json, to_json, total_steps
-from jaxbert.models.families import FAMILIES, check_family
+from jaxbert.convert.names import check_fields
+from jaxbert.models.families import FAMILIES
 from jaxbert.run.teacher import resolve
 from jaxbert.training.step import phase_learning_rate
 
@@ -45,7 +46,7 @@ def test_what_the_readme_names_is_there():
 def test_each_family_has_a_config_that_needs_nothing(family):
     config = find_config(f"{family}_tiny")
     assert config.encoder.family == family and config.data.source == "sample:aws-docs" and not config.phases[0].rows
-    check_family(config.encoder)
+    check_fields(config.encoder, family)
 
 
 def test_a_teacher_that_is_trained_first_fits_its_student(tmp_path):

@@ -49,7 +49,8 @@ from jaxbert.run.pretrain import pretrain
 from jaxbert.tasks import TASKS
 from jaxbert.training.optim import OPTIMIZERS
 from jaxbert.training.step import build
-from jaxbert.use.library import load
+from jaxbert.use.library import Loaded, load
+from jaxbert.use.predict import fill_mask
 from tests.convert.comparison import published_of
 from tests.tasks import token_targets
 
@@ -288,9 +289,43 @@ def test_a_family_needs_its_file_and_one_line(monkeypatch, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, again, params)
 
 
-def test_what_a_family_cannot_hold_is_refused():
-    wrong = dataclasses.replace(
-        CONFIG, encoder=dataclasses.replace(ENCODER, embedding_size=8), objectives=ObjectivesConfig()
-    )
-    with pytest.raises(InputError, match="embedding_size"):
-        build(wrong, single_device_mesh())
+def used(workdir: Path) -> Loaded:
+    """The model of a run, after `evaluate` and `fill-mask`, which need no published file."""
+    assert evaluate(str(workdir))["masked_lm_loss"] > 0
+    model = load(workdir)
+    (filled,) = fill_mask(model, ["sentence number [MASK] of the text"], top=2)
+    assert len(filled.candidates) == 2
+    return model
+
+
+def test_an_encoder_that_its_familys_files_cannot_hold_trains(small_rows, tmp_path, caplog):
+    """BERT's files have no projection of the embeddings. A rule of files stops the writing, and nothing before."""
+    narrow = apply_overrides(run_of(small_rows, objectives=ObjectivesConfig()), ["encoder.embedding_size=8"])
+    pretrain(narrow, tmp_path / "run")
+    assert "encoder.embedding_size is 8" in caplog.text
+    model = used(tmp_path / "run")
+    with pytest.raises(InputError, match=r"encoder.embedding_size is 8.*checkpoints.*E-EXPORT-FIELD"):
+        model.save(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_head_and_a_pooler_that_the_familys_files_cannot_hold_train(small_rows, tmp_path):
+    """BERT's files have no sentence order, and their pooler has tanh."""
+    build_rows(small_rows.parent / "records", tmp_path / "rows", policy="ordered_pair", length=32, workers=1, seed=0)
+    config = apply_overrides(run_of(tmp_path / "rows"), ["objectives.sentence_order=default", "encoder.pooler=relu"])
+    pretrain(config, tmp_path / "run")
+    model = used(tmp_path / "run")
+    assert {"pooler", "sentence_order", "masked_lm"} < set(model.params)
+    params = model.params
+    for left_out, code in ((("sentence_order",), "E-EXPORT-POOLER"), (("pooler",), "E-EXPORT-HEAD")):
+        with pytest.raises(InputError, match=code):
+            write_hf(tmp_path / "out", model.config, {part: params[part] for part in params if part not in left_out})
+        assert not (tmp_path / "out").exists()
+    write_hf(tmp_path / "out", model.config, {part: params[part] for part in ("encoder", "masked_lm")})
+
+
+def test_a_distilbert_with_token_types_trains(small_rows, tmp_path):
+    config = apply_overrides(run_of(small_rows), ["encoder.family=distilbert", "encoder.type_vocab_size=2"])
+    build(config, single_device_mesh())
+    with pytest.raises(InputError, match=r"encoder.type_vocab_size is 2.*distilbert.*E-EXPORT-FIELD"):
+        write_hf(tmp_path / "out", config.encoder, Model(config.encoder, ["masked_lm"]).init(jax.random.key(0)))

@@ -83,6 +83,46 @@ def test_no_modules_import_each_other_in_a_circle():
         raise AssertionError(" -> ".join(error.args[1])) from None
 
 
+# The calls that lead from a config to the gradient, by file and function: those who read the four files meet each.
+PATH = {
+    ("tasks/pretraining.py", "__init__"): {"phase_objectives", "make_model"},
+    ("training/step.py", "step"): {"task.prepare", "task.denominators", "gradients", "optimizer.update"},
+    ("training/step.py", "gradients"): {"task.compute", "total_loss", "jax.grad"},
+    ("tasks/pretraining.py", "prepare"): {"prepare"},
+    ("tasks/pretraining.py", "compute"): {"self.model.hidden", "objective.compute"},
+    ("models/encoder.py", "apply"): {"self._embed", "self._block", "positions"},
+    ("objectives/masked_lm.py", "prepare"): {"self.scheme.choose", "masking.replace"},
+    ("objectives/masked_lm.py", "compute"): {"take_slots", "model.masked_lm", "cross_entropy"},
+}
+# What lies between them is one statement each, so that nobody has to open its file.
+BETWEEN = {("models/model.py", "hidden"): "self.encoder.apply", ("models/model.py", "masked_lm"): "self.apply_head"}
+
+
+def functions(path: str, name: str) -> list[ast.FunctionDef]:
+    tree = ast.parse((ROOT / "jaxbert" / path).read_text(encoding="utf-8"))
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == name]
+    assert found, f"{path} has no function {name}"
+    return found
+
+
+def test_four_files_lead_from_a_config_to_the_gradient():
+    assert {path for path, _ in PATH} == {
+        "tasks/pretraining.py",
+        "models/encoder.py",
+        "objectives/masked_lm.py",
+        "training/step.py",
+    }
+    for (path, name), calls in PATH.items():
+        nodes = [node for function in functions(path, name) for node in ast.walk(function)]
+        made = {ast.unparse(node.func) for node in nodes if isinstance(node, ast.Call)}
+        assert calls <= made, f"{path}: {name} does not call {', '.join(sorted(calls - made))}"
+    for (path, name), call in BETWEEN.items():
+        (function,) = functions(path, name)
+        _, statement = function.body
+        assert isinstance(statement, ast.Return) and isinstance(statement.value, ast.Call)
+        assert ast.unparse(statement.value.func) == call
+
+
 def tracked_links() -> list[Path]:
     """The symbolic links that git tracks; in a copy without git, those of the tree but for environments and outputs."""
     try:

@@ -111,6 +111,14 @@ def check_objectives(config: RunConfig) -> None:
         _positive(masked, where, "word_cap max_ngram max_span")
         _range(0 < masked.span_p < 1, masked.span_p, f"{where}.span_p", _BETWEEN)
         _range(masked.smoothing >= 0, masked.smoothing, f"{where}.smoothing", "Set it to 0 or more.")
+    for phase in config.phases:
+        _require(
+            0 <= phase.slots <= phase.length,
+            f"slots is {phase.slots}, but rows have {phase.length} tokens",
+            f"phases.{phase.name}.slots",
+            fix=f"Set it to at most {phase.length}, or to 0 for round(rate x length).",
+            code="E-CONFIG-PHASE",
+        )
     if order is not None:
         _range(0 < order.swap < 1, order.swap, "objectives.sentence_order.swap", _BETWEEN)
     if boundary is not None:
@@ -208,13 +216,6 @@ def _check_phases(config: RunConfig) -> None:
             f"accumulation {phase.accumulation} does not divide batch_size {phase.batch_size}",
             f"{where}.accumulation",
             fix=f"Set it to a divisor of {phase.batch_size}, or set another batch_size.",
-            code="E-CONFIG-PHASE",
-        )
-        _require(
-            0 <= phase.slots <= phase.length,
-            f"slots is {phase.slots}, but rows have {phase.length} tokens",
-            f"{where}.slots",
-            fix=f"Set it to at most {phase.length}, or to 0 for round(rate x length).",
             code="E-CONFIG-PHASE",
         )
         _require(

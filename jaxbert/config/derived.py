@@ -14,7 +14,7 @@ def mesh_shape(mesh: MeshConfig, devices: int) -> tuple[int, int, int]:
 
 
 def slots(config: RunConfig, phase: PhaseConfig) -> int:
-    """Returns M of a phase, the prediction slots a row."""
+    """Returns M of a phase of pretraining, the number of prediction slots a row. Other tasks have none."""
     masked = config.objectives.masked_lm
     return phase.slots or max(1, round((masked.rate if masked else 0.0) * phase.length))
 

@@ -171,7 +171,8 @@ def variant(kind: Any, values: Mapping[str, Any], where: str) -> Any:
     default = next(field.default for field in dataclasses.fields(kind) if field.name == key)
     name = values.get(key, default)
     if name == default:
-        return getattr(kind, "VARIANT_DEFAULT", kind)
+        found = getattr(kind, "VARIANT_DEFAULT", kind)
+        return found if issubclass(found, kind) else kind
     if not isinstance(name, str) or name not in registry.names:
         raise registry.unknown(name, f"{where}.{key}")
     found = registry.entries[name].config

@@ -147,10 +147,11 @@ class EncoderBase:
     def upgraded(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """Returns the values of a saved config, completed where an older version did not write a field.
 
-        Before the field `pooler`, a DistilBERT's pooler had ReLU and every other one tanh.
+        Before the field `pooler`, a model had the pooler of its family's files.
         """
-        if "pooler" not in values and values.get("family") == "distilbert":
-            return {**values, "pooler": "relu"}
+        family = cls.VARIANTS.entries.get(values.get("family", ""))
+        if "pooler" not in values and family is not None:
+            return {**values, "pooler": family.pooler}
         return values
 
 

@@ -196,7 +196,7 @@ def _outputs(
             left, right = jnp.roll(hidden, 1, axis=1), jnp.roll(hidden, -1, axis=1)
             out[head] = model.span_boundary(params, left, right, place)[..., : model.config.vocab_size]
         else:
-            out[head] = getattr(model, head)(params, hidden)
+            out[head] = model.apply_head(head, params, hidden)
     return out
 
 

@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from jaxbert.config import EncoderBase
 from jaxbert.convert import safetensors_files
 from jaxbert.convert.gate import Verdict, judge
-from jaxbert.convert.names import check_heads, export_tensors, task_of
+from jaxbert.convert.names import check_fields, check_heads, export_tensors, task_of
 from jaxbert.convert.read import CONFIG, NAMED, Labels, describe
 from jaxbert.convert.tensors import np_dtype
 from jaxbert.core.parameters import Params
@@ -76,8 +76,8 @@ def write_hf(
 
     Raises:
       InputError: `directory` exists and `overwrite` is off; it holds something that is not a model; the tokenizer does
-        not fit the model; the weights do not fit `dtype`; the family's classes have no place for a head; or the
-        process may not write there.
+        not fit the model; the weights do not fit `dtype`; the family's files cannot hold a field of the encoder, or
+        have no place for a head; or the process may not write there.
       Interrupted: the disk is full. Nothing is left behind.
       Stopped: the written model computes something else than `params`. Nothing is left behind.
     """
@@ -167,6 +167,7 @@ def _check(directory: Path, config: EncoderBase, params: Params, tokenizer: Toke
             fix=f"Known: {', '.join(DTYPES)}.",
             code="E-EXPORT-DTYPE",
         )
+    check_fields(config, where)
     task_of(FAMILIES[config.family], params)
     check_heads(config, (part for part in params if part != "encoder"), where)
     if tokenizer is not None and tokenizer.vocab_size > config.vocab_size:

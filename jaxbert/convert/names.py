@@ -96,6 +96,32 @@ def check_heads(config: EncoderBase, heads: Iterable[str], where: str) -> None:
             )
 
 
+def check_fields(config: EncoderBase, where: str) -> None:
+    """Raises InputError where the family's files cannot hold a field of the encoder (`Family.only`).
+
+    A run may train such an encoder: its checkpoints hold it, and only a published file would tell another one.
+    """
+    for field, allowed in FAMILIES[config.family].only.items():
+        value = getattr(config, field)
+        if not allowed(value):
+            raise InputError(
+                f"encoder.{field} is {value!r}, which the files of a {config.family} model cannot hold",
+                where=where,
+                fix="Use the run's checkpoints, or train with an encoder.family whose files can hold it.",
+                code="E-EXPORT-FIELD",
+            )
+
+
+def why_not_written(config: EncoderBase, heads: Iterable[str]) -> str:
+    """Returns why the family's files cannot hold a model with these heads; "" where they can."""
+    try:
+        check_fields(config, "")
+        check_heads(config, [head for head in heads if HEADS[head].published], "")
+    except InputError as error:
+        return error.what
+    return ""
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # From a file's tensors
 

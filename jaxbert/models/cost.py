@@ -125,6 +125,10 @@ class Cost(Protocol):
 
     sums: tuple[int, int]
 
+    def with_kernels_of(self, other: Cost) -> Cost:
+        """Returns this cost with the attention kernel of another encoder, where both can have it; else itself."""
+        ...
+
     def forward(self, length: int) -> int:
         """Returns the multiply-adds of the forward pass over one row of L tokens, the heads left out."""
         ...
@@ -160,6 +164,12 @@ class PostLNCost:
 
     def __init__(self, config: EncoderConfig):
         self.config = config
+
+    def with_kernels_of(self, other: Cost) -> Cost:
+        """See `Cost`."""
+        if not isinstance(other, PostLNCost):
+            return self
+        return PostLNCost(replace(self.config, attention=other.config.attention))
 
     def _products(self) -> tuple[_Dense, ...]:
         size, inner = self.config.hidden_size, self.config.intermediate_size

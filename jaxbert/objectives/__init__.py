@@ -32,6 +32,7 @@ __all__ = [
     "check_rows_fit",
     "heads_of",
     "make_objectives",
+    "needs_pairs",
     "policies_of",
     "prepare",
 ]
@@ -107,6 +108,12 @@ def prepare(objectives: Sequence[Objective], params: Params, frozen: Frozen, bat
 def policies_of(objective: type[Objective] | Objective) -> list[str]:
     """Returns the names of the rows policies that an objective can learn from."""
     return [name for name, policy in POLICIES.items() if objective.fits(policy)]
+
+
+def needs_pairs(objective: type[Objective] | Objective) -> bool:
+    """Returns whether all rows policies that an objective can learn from make pairs of segments."""
+    policies = policies_of(objective)
+    return bool(policies) and all(POLICIES[name].pairs for name in policies)
 
 
 def check_rows_fit(objectives: Sequence[Objective], policy: str, where: str) -> None:

@@ -92,7 +92,10 @@ class MaskedLM:
         return {"masked_lm": batch["slot_weight"].sum()}
 
     def compute(self, model: Model, params: Params, frozen: Frozen, batch: Batch, x_BLD: jax.Array) -> dict[str, Term]:
-        """See `Objective`."""
+        """See `Objective`.
+
+        The head `masked_lm` is a dense layer, GELU and LayerNorm, then the word embeddings transposed plus a bias.
+        """
         del frozen
         z_BMV = model.masked_lm(params, take_slots(x_BLD, batch["slots"]))
         loss_BM, right_BM = cross_entropy(z_BMV, batch["labels"])

@@ -17,7 +17,7 @@ from jaxbert.core.sharding import AXES, LAYOUTS, compute_dtype
 from jaxbert.errors import InputError
 from jaxbert.plan.cost import StepTime, step_time
 from jaxbert.plan.topologies import CHIPS, SLICES, Chip, Topology, sides_of
-from jaxbert.plan.work import Work, work
+from jaxbert.plan.work import Work, check_planned, work
 
 # If the analytic model puts a program above this share of HBM, the program counts as too large: the model is within 15%
 # of the compiler's figures (docs/results.md).
@@ -143,6 +143,7 @@ def resolved(config: RunConfig, topology: Topology) -> RunConfig:
     """
     if config.mesh.layout != "auto":
         return config
+    check_planned(config)
     given = config.mesh
     wanted = (
         mesh for mesh in meshes(config, topology) if given.fsdp in (1, mesh.fsdp) and given.tensor in (1, mesh.tensor)

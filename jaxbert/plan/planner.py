@@ -14,7 +14,7 @@ from jaxbert.plan.compile import Compiled
 from jaxbert.plan.cost import Bill, StepTime, bill
 from jaxbert.plan.layouts import Candidate, judge, natural, resolved, search
 from jaxbert.plan.topologies import Topology
-from jaxbert.plan.work import Work
+from jaxbert.plan.work import Work, check_planned
 
 _log = logging.getLogger(__name__)
 # The number of candidates of a search that are compiled. The largest ones take a minute each.
@@ -97,6 +97,7 @@ def prepared(config: RunConfig, topology: Topology) -> tuple[RunConfig, tuple[st
     Raises:
       InputError: the config breaks a rule, or mesh, batches and slices do not divide each other.
     """
+    check_planned(config)
     remarks: list[str] = []
     if not config.data.source:
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, source="not read"))

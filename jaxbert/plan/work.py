@@ -21,7 +21,6 @@ import jax
 from jaxbert.config import (
     DistillationConfig,
     EncoderBase,
-    EncoderConfig,
     LayoutName,
     MeshConfig,
     PhaseConfig,
@@ -31,12 +30,13 @@ from jaxbert.config import (
 )
 from jaxbert.core.parameters import ParameterKind, is_stacked, kind_of, path_of
 from jaxbert.core.sharding import LAYOUTS, compute_dtype
+from jaxbert.errors import InputError
 from jaxbert.models.cost import MicroBatch, Op, dense_op
 from jaxbert.models.model import HEADS, Model, encoder_of
 from jaxbert.objectives.distillation import teacher_model
-from jaxbert.observe.flops import step_flops
 from jaxbert.plan.topologies import Topology
-from jaxbert.tasks.pretraining import make_model, phase_objectives
+from jaxbert.tasks import Task, kind_of_task, make_task
+from jaxbert.tasks.base import Parts
 from jaxbert.training.optim import trusted
 from jaxbert.training.step import specs
 
@@ -107,7 +107,7 @@ class Work:
     """The work of a step of one phase.
 
     Attributes:
-      model_flops: FLOPs of the whole mesh by `jaxbert.observe.flops.step_flops`, from which MFU is computed.
+      model_flops: FLOPs of the whole mesh by `Task.flops_per_row`, from which MFU is computed.
       ops: the operations of a device.
       transfers: the collectives of a device.
       memory: the memory of a device, by the analytic model.
@@ -138,6 +138,17 @@ class Work:
         return sum(op.bytes * op.count for op in self.ops)
 
 
+def check_planned(config: RunConfig) -> None:
+    """Raises InputError for a task whose work this model does not know: it would give the figures of another one."""
+    if not kind_of_task(config).planned:
+        raise InputError(
+            f"a plan knows the work of one encoder with heads, not that of the task {config.task.name}",
+            where="task.name",
+            fix="Train it without a plan: run `jaxbert pretrain` with a layout by name, as --set mesh.layout=fsdp.",
+            code="E-PLAN-TASK",
+        )
+
+
 def parameters_of(config: RunConfig, phase: PhaseConfig) -> tuple[Parameter, ...]:
     """Returns every parameter of the run's model, in the config's layout."""
     return _parameters(*_plain(config, phase))
@@ -148,19 +159,19 @@ def _plain(config: RunConfig, phase: PhaseConfig) -> tuple[RunConfig, PhaseConfi
     encoder = dataclasses.replace(config.encoder, remat="none")
     mesh = MeshConfig(layout=config.mesh.layout)
     return (
-        RunConfig(name="", encoder=encoder, objectives=config.objectives, mesh=mesh),
+        RunConfig(name="", encoder=encoder, task=config.task, objectives=config.objectives, mesh=mesh),
         dataclasses.replace(phase, accumulation=1, batch_size=1, steps=1, schedule=None),
     )
 
 
 @lru_cache(maxsize=256)
 def _parameters(config: RunConfig, phase: PhaseConfig) -> tuple[Parameter, ...]:
-    return _listed(_model(config, phase), config.mesh.layout)
+    return _listed(_task(config, phase).parts, config.mesh.layout)
 
 
 @lru_cache(maxsize=256)
-def _model(config: RunConfig, phase: PhaseConfig) -> Model:
-    return make_model(config, phase_objectives(config, phase))
+def _task(config: RunConfig, phase: PhaseConfig) -> Task:
+    return make_task(config, phase)
 
 
 @lru_cache(maxsize=32)
@@ -170,7 +181,7 @@ def _teachers_parameters(
     return _listed(teacher_model(distillation, student), layout)
 
 
-def _listed(model: Model, name: LayoutName) -> tuple[Parameter, ...]:
+def _listed(model: Parts, name: LayoutName) -> tuple[Parameter, ...]:
     layout = LAYOUTS[name]
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0)))
     places = jax.tree.leaves(specs(model.names, layout.parameters), is_leaf=_is_spec)
@@ -203,6 +214,7 @@ class _Step:
     """The figures of a step that all parts of the model share."""
 
     def __init__(self, config: RunConfig, topology: Topology, phase: PhaseConfig):
+        check_planned(config)
         self.config, self.encoder, self.phase = config, config.encoder, phase
         self.data, self.fsdp, self.tensor = mesh_shape(config.mesh, topology.chips)
         self.layout = config.mesh.layout
@@ -216,7 +228,9 @@ class _Step:
         )
         self.rows, self.tokens, self.slots = rows, self.batch.tokens, self.batch.slots
         self.parameters = parameters_of(config, phase)
-        self.heads = _model(*_plain(config, phase)).sizes
+        self.task = _task(*_plain(config, phase))
+        assert isinstance(self.task.parts, Model)  # As `TaskKind.planned` says.
+        self.heads = self.task.parts.sizes
         self.decoders = sum(HEADS[head].decodes for head in self.heads)
         self.cost = encoder_of(self.encoder).cost(self.encoder)
 
@@ -386,10 +400,9 @@ class _Step:
         distillation = self.config.objectives.distillation
         assert distillation is not None
         teacher = teacher_model(distillation, self.encoder).config
-        if isinstance(teacher, EncoderConfig) and isinstance(self.encoder, EncoderConfig):
-            # The plan counts the teacher's attention with the student's kernel.
-            teacher = dataclasses.replace(teacher, attention=self.encoder.attention)
-        for op in encoder_of(teacher).cost(teacher).layer(self.batch, train=False):
+        # The plan counts the teacher's attention with the student's kernel.
+        cost = encoder_of(teacher).cost(teacher).with_kernels_of(self.cost)
+        for op in cost.layer(self.batch, train=False):
             yield op.times(teacher.num_layers)
         positions = self.rows * (self.slots if distillation.over == "masked" else self.phase.length)
         yield from self._decoder(positions)
@@ -433,16 +446,9 @@ class _Step:
 
     def work(self) -> Work:
         """Returns all figures of the step."""
-        config, phase = self.config, self.phase
-        flops = step_flops(
-            config.encoder,
-            length=phase.length,
-            slots=self.slots,
-            heads=self.heads,
-            distillation=config.objectives.distillation,
-        )
+        phase = self.phase
         return Work(
-            model_flops=flops * phase.batch_size,
+            model_flops=self.task.flops_per_row * phase.batch_size,
             ops=tuple(self.ops()),
             transfers=tuple(self.transfers()),
             memory=self.memory(),

@@ -10,7 +10,6 @@ from typing import Any
 from jaxbert.config import (
     ObjectivesConfig,
     RunConfig,
-    SpanBoundaryConfig,
     config_names,
     find_config,
     load_json,
@@ -21,15 +20,12 @@ from jaxbert.data.staging import local
 from jaxbert.errors import InputError
 from jaxbert.models.families import FAMILIES
 from jaxbert.models.model import head_sizes
-from jaxbert.objectives import OBJECTIVES, heads_of, make_objectives, policies_of
+from jaxbert.objectives import OBJECTIVES, heads_of, make_objectives, needs_pairs, policies_of
 from jaxbert.run.wanted import Wanted
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.use.library import Loaded, load
 
 _log = logging.getLogger(__name__)
-
-# Terms beside the masked LM with which a model may have been pretrained. A run has a term where the model has its head.
-_BESIDE = ("next_sentence", "sentence_order", "span_boundary")
 
 
 def inherit(wanted: Wanted, workdir: Path, *, overwrite: bool = False) -> tuple[RunConfig, Loaded | None]:
@@ -132,21 +128,22 @@ def _with_objectives_of(initial: Loaded, config: RunConfig, wanted: RunConfig) -
     recipe = _recipe(family)
     manifests = [read_manifest(local(phase.rows[0].path), "rows") if phase.rows else None for phase in wanted.phases]
     policies = {manifest["policy"] for manifest in manifests if manifest is not None}
+    # A run has a term beside the masked LM where the model has the head that is called as the term is.
     beside: dict[str, Any] = {}
-    for name in _BESIDE:
-        part = getattr(recipe.objectives, name)
-        kept = part is not None and name in initial.params and policies <= set(policies_of(OBJECTIVES[name]))
-        beside[name] = part if kept else None
-    if beside["span_boundary"] is not None:
-        beside["span_boundary"] = SpanBoundaryConfig(
-            weight=beside["span_boundary"].weight, **head_sizes(initial.params)["span_boundary"]
-        )
+    for name in OBJECTIVES:
+        part = getattr(recipe.objectives, name, None)
+        if part is None or name not in initial.params or not policies <= set(policies_of(OBJECTIVES[name])):
+            continue
+        sizes = head_sizes(initial.params).get(name, {})
+        settings = {field.name for field in dataclasses.fields(part)}
+        beside[name] = dataclasses.replace(part, **{key: size for key, size in sizes.items() if key in settings})
     assert recipe.objectives.masked_lm is not None
     masked = dataclasses.replace(recipe.objectives.masked_lm, weight=1.0)
-    objectives = ObjectivesConfig(masked_lm=masked, **beside)
+    no_term = {name: None for name in OBJECTIVES if hasattr(recipe.objectives, name)}
+    objectives = ObjectivesConfig(**{**no_term, **beside, "masked_lm": masked})
     policy = recipe.data.policy
-    if POLICIES[policy].pairs and beside["next_sentence"] is None and beside["sentence_order"] is None:
-        policy = "full_sentences"
+    if POLICIES[policy].pairs and not any(needs_pairs(OBJECTIVES[name]) for name in beside):
+        policy = next(name for name in POLICIES if not POLICIES[name].pairs)
     data = dataclasses.replace(config.data, policy=policy)
     if initial.tokenizer is not None:
         kind: Any = initial.tokenizer.kind
@@ -158,7 +155,7 @@ def _with_objectives_of(initial: Loaded, config: RunConfig, wanted: RunConfig) -
         )
         for phase, manifest in zip(config.phases, manifests, strict=True)
     )
-    terms = ["masked LM", *(name.replace("_", " ") for name in _BESIDE if beside[name] is not None)]
+    terms = ["masked LM", *(name.replace("_", " ") for name in beside if name != "masked_lm")]
     _log.info(
         f"adapting {initial.source}: {family}, {encoder.num_layers} layers x {encoder.hidden_size}, "
         f"{encoder.vocab_size} pieces; {', '.join(terms)}; rows of {', '.join(sorted(policies)) or policy}"

@@ -67,7 +67,7 @@ def make_run_rows(config: RunConfig, lengths: list[int], workdir: Path, tokenize
         seed=config.seed,
         out=workdir / "data",
         workers=cores(),
-        sentence_structure=config.objectives.next_sentence is not None or config.objectives.sentence_order is not None,
+        sentence_structure=make_task(config, config.phases[0]).pairs,
     )
 
 

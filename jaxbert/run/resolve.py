@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 
 import jax
 
 from jaxbert.config import RunConfig, check
+from jaxbert.convert.names import why_not_written
+from jaxbert.errors import InputError
+from jaxbert.models.model import Model
 from jaxbert.plan.layouts import chosen_here
 from jaxbert.run import teacher as teachers
 from jaxbert.run.inherit import inherit
@@ -15,6 +19,8 @@ from jaxbert.run.teacher import Teacher
 from jaxbert.run.wanted import Wanted
 from jaxbert.tasks import make_task
 from jaxbert.use.library import Loaded
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +53,15 @@ def resolve(wanted: Wanted, workdir: Path, *, overwrite: bool = False) -> Resolv
     check(config, jax.device_count())
     for phase in config.phases:
         task = make_task(config, phase)
+        if task.teachers and teacher is None:
+            raise InputError(
+                f"the task {config.task.name} learns from a teacher, and the config names none",
+                where="objectives.distillation.teacher",
+                fix="Set objectives.distillation.teacher=MODEL.",
+                code="E-TASK-TEACHER",
+            )
         if not phase.rows:
             task.check_rows({"policy": config.data.policy, "length": phase.length}, "data.policy")
+    if isinstance(task.parts, Model) and (why := why_not_written(config.encoder, task.parts.heads)):
+        _log.warning(f"this run trains, but `jaxbert convert` will not write its model as it is: {why}")
     return Resolved(config, initial, teacher)

@@ -78,9 +78,13 @@ class Task(Protocol):
       fields: the fields of a clean batch, as `collate` gives them.
       parts: the parameters.
       teachers: models that teach and do not learn, by their key in `frozen`. Their parameters lie there in bfloat16,
-        in the layout's places, and no checkpoint holds them. The run provides them (`jaxbert.run.teacher`).
+        in the layout's places, and no checkpoint holds them. A run provides one teacher, the encoder and masked-LM
+        head of `objectives.distillation` (`jaxbert.run.teacher`), under each key; it refuses a task with a teacher
+        whose config names none there. A caller of `jaxbert.training.step.build` provides any.
       flops_per_row: analytic FLOPs of one row in one training step, forward and backward. MFU is measured by it.
       conditions: the fixed conditions of an evaluation, in words: "15% masked". May be empty.
+      pairs: whether the task can learn only from pairs of segments. A run makes its rows from documents that are split
+        into sentences, and reports documents that are not.
     """
 
     terms: Mapping[str, TermInfo]
@@ -90,6 +94,7 @@ class Task(Protocol):
     teachers: Mapping[str, Parts]
     flops_per_row: float
     conditions: str
+    pairs: bool
 
     def check_rows(self, manifest: Mapping[str, Any], where: str) -> None:
         """Raises InputError where the task cannot learn from rows with this manifest.
@@ -167,6 +172,7 @@ class RowsTask:
     teachers: Mapping[str, Parts] = {}
     flops_per_row = 0.0
     conditions = ""
+    pairs = False
 
     def __init__(self, length: int):
         """Sets the fields of rows of L tokens."""
@@ -243,9 +249,13 @@ class TaskKind:
       check: raises InputError at the first rule that a config breaks. Touches no file and no device.
       judged: (config, manifest of the rows, parts of the parameters that are there) -> the config with which
         `jaxbert evaluate` judges a model on these rows: without a teacher, and without terms that cannot be judged.
+      planned: `jaxbert plan` and the layout `auto` know its work. They know one encoder with heads alone: `parts` is a
+        `jaxbert.models.model.Model` of the config's encoder, and the terms are those of `ObjectivesConfig`. A task
+        without it is trained on a layout that its config names.
     """
 
     make: Callable[[RunConfig, PhaseConfig], Task]
     config: type[TaskConfig] = TaskConfig
     check: Callable[[RunConfig], None] = lambda config: None
     judged: Callable[[RunConfig, Mapping[str, Any], Collection[str]], RunConfig] = _as_it_is
+    planned: bool = False

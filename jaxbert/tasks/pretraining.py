@@ -1,6 +1,13 @@
 """Pretraining: one encoder, and the objectives of `ObjectivesConfig` over its last hidden states.
 
 The file glues objectives together and adds no arithmetic: each term of the loss is computed in its objective's file.
+
+Four files lead from a config (`configs/bert_base.py`) to the gradient:
+
+    tasks/pretraining.py      makes the model and the objectives from the config, and calls them on a batch
+    models/encoder.py         batch to hidden states: `PostLN.apply`, which `Model.hidden` calls
+    objectives/masked_lm.py   the answers in the batch (`prepare`), and the loss from hidden states (`compute`)
+    training/step.py          the sum of the terms, its gradient over micro-batches, and the optimizer's step
 """
 
 from __future__ import annotations
@@ -23,7 +30,16 @@ from jaxbert.errors import InputError
 from jaxbert.models.families import check_family
 from jaxbert.models.flops import step_flops
 from jaxbert.models.model import Model
-from jaxbert.objectives import OBJECTIVES, Objective, check_rows_fit, heads_of, make_objectives, masking, prepare
+from jaxbert.objectives import (
+    OBJECTIVES,
+    Objective,
+    check_rows_fit,
+    heads_of,
+    make_objectives,
+    masking,
+    needs_pairs,
+    prepare,
+)
 from jaxbert.objectives.base import Batch, Frozen, Term
 from jaxbert.objectives.distillation import teacher_model
 from jaxbert.objectives.vocabulary import frozen_tables, needs_counts
@@ -32,7 +48,7 @@ from jaxbert.text.tokenizers import Tokenizer
 
 
 class Pretraining(RowsTask):
-    """See `Task`."""
+    """See `Task`. A batch has tokens, types and group (B, L), and label (B,), all int32; `prepare` adds the answers."""
 
     def __init__(self, config: RunConfig, phase: PhaseConfig):
         """Makes the model and the objectives for the rows of a phase.
@@ -43,7 +59,7 @@ class Pretraining(RowsTask):
         super().__init__(phase.length)
         self.config, self.phase = config, phase
         self.objectives = phase_objectives(config, phase)
-        check_family(config.encoder, heads_of(self.objectives))
+        check_family(config.encoder)
         self.model = make_model(config, self.objectives)
         self.parts = self.model
         self.terms = {name: info for objective in self.objectives for name, info in objective.terms.items()}
@@ -58,6 +74,7 @@ class Pretraining(RowsTask):
             heads=self.model.heads,
             distillation=distillation,
         )
+        self.pairs = any(map(needs_pairs, self.objectives))
         self.conditions = f"{config.evaluation.mask_rate:.0%} masked"
 
     def check_rows(self, manifest: Mapping[str, Any], where: str) -> None:
@@ -84,7 +101,7 @@ class Pretraining(RowsTask):
         return frozen_tables(special, mask_id, word_start, masked=masked, longest=longest, counts=counts)
 
     def prepare(self, params: Params, frozen: Frozen, batch: Batch, key: jax.Array) -> Batch:
-        """See `Task`."""
+        """See `Task`; each objective in turn changes tokens and adds answers: masks and labels, for the masked LM."""
         return prepare(self.objectives, params, frozen, batch, key)
 
     def denominators(self, batch: Batch) -> dict[str, jax.Array]:
@@ -100,7 +117,7 @@ class Pretraining(RowsTask):
         dropout_key: jax.Array | None = None,
         dtype: Any = jnp.float32,
     ) -> dict[str, Term]:
-        """See `Task`; runs the encoder once for all objectives."""
+        """See `Task`; runs the encoder once, and gives its last hidden states to every objective."""
         x_BLD = self.model.hidden(params, batch, dropout_key=dropout_key, dtype=dtype)
         return {
             name: term
@@ -165,4 +182,4 @@ def judged(config: RunConfig, manifest: Mapping[str, Any], parts: Collection[str
     return dataclasses.replace(config, objectives=dataclasses.replace(objectives, **dropped, extra=extra))
 
 
-KIND = TaskKind(make=Pretraining, check=check, judged=judged)
+KIND = TaskKind(make=Pretraining, check=check, judged=judged, planned=True)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import pytest
 
+from jaxbert.commands.main import main
 from jaxbert.config import RunConfig, check, find_config
 from jaxbert.config.overrides import apply_overrides
 from jaxbert.core.sharding import LAYOUTS
 from jaxbert.errors import InputError
 from jaxbert.plan.layouts import chosen_here, judge, natural, resolved, search, topology_of
-from jaxbert.plan.planner import prepared
+from jaxbert.plan.planner import all_layouts, plan, prepared
 from jaxbert.plan.topologies import topology
+from jaxbert.plan.work import parameters_of, work
+from jaxbert.tasks import TASKS
+from tests.tasks import two_encoders
 
 
 def changed(name: str, *settings: str) -> RunConfig:
@@ -87,6 +92,32 @@ def test_a_named_layout_stays():
 def test_on_a_machine_without_figures_auto_is_replicated():
     assert topology_of(jax.devices()) is None
     assert chosen_here(changed("smoke", "mesh.layout=auto"), jax.devices()).mesh.layout == "replicated"
+
+
+def test_a_task_that_no_plan_knows_is_refused_and_never_planned_as_pretraining(monkeypatch, capsys, tmp_path):
+    """Two encoders have twice the parameters; a plan that knows one encoder would be wrong by half."""
+    monkeypatch.setitem(TASKS, "two_encoders", two_encoders.KIND)
+    config, place = changed("bert_tiny", "task.name=two_encoders"), topology("v5e:2x2")
+    figures = functools.partial(parameters_of, phase=config.phases[0])
+    one = sum(p.elements for p in figures(changed("bert_tiny")) if p.path.startswith("encoder/"))
+    assert sum(p.elements for p in figures(config)) == 2 * one
+    auto = dataclasses.replace(config, mesh=dataclasses.replace(config.mesh, layout="auto"))
+    for refused in (
+        lambda: plan(config, place, grid=475.0, compiled=False),
+        lambda: all_layouts(config, place, grid=475.0, compiled=False),
+        lambda: work(config, place, config.phases[0]),
+        lambda: search(config, place),
+        lambda: resolved(auto, place),
+        lambda: chosen_here(auto, [Device("TPU v5 lite")] * 4),
+    ):
+        with pytest.raises(InputError, match=r"two_encoders.*mesh.layout=fsdp.*E-PLAN-TASK"):
+            refused()
+    assert chosen_here(config, jax.devices()) is config
+    assert chosen_here(auto, jax.devices()).mesh.layout == "replicated"
+    # As `jaxbert plan` says it; `launch` runs that command, and sends nothing.
+    arguments = ["plan", "bert_tiny", "--topology=v5e:2x2", "--analytic", "--set", "task.name=two_encoders"]
+    assert main(arguments) == 2
+    assert "E-PLAN-TASK" in capsys.readouterr().err
 
 
 class Device:

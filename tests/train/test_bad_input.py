@@ -137,10 +137,6 @@ BAD: dict[str, tuple[Callable[[Path], list[str]], Words]] = {
         lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "encoder.family=albrt"],
         ["albrt", "Did you mean albert?"],
     ),
-    "an encoder that its family cannot hold": (
-        lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "encoder.embedding_size=8"],
-        ["encoder.embedding_size", "bert"],
-    ),
     "groups that do not divide the layers": (
         lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "encoder.layer_groups=3"],
         ["encoder.layer_groups", "3 groups", "2 layers"],
@@ -197,13 +193,6 @@ BAD: dict[str, tuple[Callable[[Path], list[str]], Words]] = {
         ["E-RUN-TEACHER-VOCABULARY", "rows-segment_pair-32"],
     ),
     "an unknown config of a teacher": (lambda at: distilled(at, "config:bert_tinny"), ["bert_tinny", "bert_tiny"]),
-    "a head that the family has no place for": (
-        lambda at: [
-            *("pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "encoder.family=distilbert"),
-            "encoder.type_vocab_size=2",
-        ],
-        ["distilbert"],
-    ),
     "a padding that is not before the first position": (
         lambda at: [
             *("pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "encoder.family=roberta"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from jaxbert.config import EncoderBase, did_you_mean
 from jaxbert.errors import InputError
@@ -18,10 +18,10 @@ FAMILIES: Mapping[str, Family] = {
 }
 
 
-def check_family(config: EncoderBase, heads: Iterable[str] = ()) -> None:
-    """Raises InputError where the family is unknown, or its files cannot hold what the encoder computes.
+def check_family(config: EncoderBase) -> None:
+    """Raises InputError where the family is unknown.
 
-    A head for which the files have no place may be trained; `jaxbert.convert.names.check_heads` refuses to write it.
+    A run may train what the family's files cannot hold; `jaxbert.convert.names` refuses to write it.
     """
     if config.family not in FAMILIES:
         raise InputError(
@@ -30,19 +30,6 @@ def check_family(config: EncoderBase, heads: Iterable[str] = ()) -> None:
             fix=f"{did_you_mean(config.family, list(FAMILIES))}Known: {', '.join(FAMILIES)}.",
             code="E-CONFIG-NAME",
         )
-    family = FAMILIES[config.family]
-    only = dict(family.only)
-    if "pooler" in set(heads):
-        only["pooler"] = lambda activation: activation == family.pooler
-    for field, allowed in only.items():
-        value = getattr(config, field)
-        if not allowed(value):
-            raise InputError(
-                f"is {value!r}, but the files of a {config.family} model cannot express that",
-                where=f"encoder.{field}",
-                fix="Change it, or take another encoder.family.",
-                code="E-MODEL-FAMILY",
-            )
 
 
 def families_with(head: str) -> list[str]:
