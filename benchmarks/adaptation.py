@@ -57,7 +57,9 @@ from jaxbert.data.rows import build_rows
 from jaxbert.data.sources import open_source
 from jaxbert.models.families.bert import PRESETS
 from jaxbert.models.model import Model
-from jaxbert.run.initial import fitted_parameters, inherit, load_initial
+from jaxbert.run.inherit import inherit
+from jaxbert.run.initial import fitted_parameters, load_initial
+from jaxbert.run.wanted import wanted
 from jaxbert.text.tokenizers import Tokenizer, train_tokenizer
 from jaxbert.text.tokenizers.wordpiece import WordPiece
 from jaxbert.use.library import Loaded
@@ -410,7 +412,7 @@ def main() -> None:
             *("model", rows[vocabularies[name]]), rate=MODEL_RATE, tokens=arguments.model_tokens, points=2
         )
         like = dataclasses.replace(like, init=str(Path(arguments.model).absolute()), inherit="encoder")
-        configs[name] = [inherit(like, out / "runs/model")[0]]
+        configs[name] = [inherit(wanted(like), out / "runs/model")[0]]
 
     tokenizers: dict[str, Any] = {name: Tokenizer.load(place) for name, place in vocabularies.items()}
     assert all(tokenizer.kind == "wordpiece" and tokenizer.lowercase for tokenizer in tokenizers.values())
@@ -420,9 +422,9 @@ def main() -> None:
         f"{len(windows.words)} windows, {whole:,} words, {windows.count:,} hidden ({windows.characters:,} characters)"
     )
     figures = {}
-    for name, wanted in configs.items():
+    for name, planned in configs.items():
         tokenizer, runs = tokenizers[name], []
-        for config in wanted:
+        for config in planned:
             done = train(config, out / "runs")
             points = curve(out / "runs" / config.name, windows, tokenizer)
             if config.init and not (arguments.model and name not in RUNS):

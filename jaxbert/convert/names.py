@@ -76,9 +76,13 @@ def check_heads(config: EncoderBase, heads: Iterable[str], where: str) -> None:
 
     A run may train such a head: only a file must not lose it in silence.
     """
-    family = FAMILIES[config.family]
+    family, heads = FAMILIES[config.family], list(heads)
+    # A class for a task may keep further heads beside it: DistilBERT's classifier of texts has its pooler.
+    names = [
+        *family.names(config),
+        *(name for head in heads if head in family.tasks for name in family.tasks[head].names),
+    ]
     for head in heads:
-        names = family.tasks[head].names if head in family.tasks else family.names(config)
         if not any(name.part == head for name in names):
             able = ", ".join(families_with(head)) or "none"
             raise InputError(

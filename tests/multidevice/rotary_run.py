@@ -15,7 +15,8 @@ sys.path.append(str(Path(__file__).parents[2]))
 from jaxbert.config import MeshConfig, ObjectivesConfig, check
 from jaxbert.core.sharding import make_mesh, replicated
 from jaxbert.models.families import FAMILIES
-from jaxbert.training.step import build, frozen_tables
+from jaxbert.objectives.vocabulary import frozen_tables
+from jaxbert.training.step import build
 from tests.models import toy_rotary
 from tests.multidevice.mesh_run import CONFIG, LENGTH, VOCAB, host_batch, on_mesh
 

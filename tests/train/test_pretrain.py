@@ -88,8 +88,7 @@ def test_run_leaves_what_it_promises(reference):
         "telemetry.jsonl",
     }
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    steps = [line["step"] for line in lines if "loss" in line]
-    assert steps == list(range(1, 25))
+    assert [line["step"] for line in lines if "loss" in line] == list(range(1, 25))
     assert [line["step"] for line in lines if "validation_loss" in line] == [8, 16, 24]
     # Three newest, and the best.
     kept = steps.committed_steps(workdir)
