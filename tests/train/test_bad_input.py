@@ -56,7 +56,7 @@ BAD: dict[str, tuple[Callable[[Path], list[str]], Words]] = {
     ),
     "a tokenizer of another size than the model's": (
         lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "encoder.vocab_size=999"],
-        ["vocab_size", "999"],
+        ["999", "E-ROWS-OTHER"],
     ),
     "rows of different tokenizers": (
         lambda at: [
@@ -173,7 +173,7 @@ BAD: dict[str, tuple[Callable[[Path], list[str]], Words]] = {
             *("pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set"),
             'objectives.extra=[{"name": "span_boundry"}]',
         ],
-        ["span_boundry", "not registered"],
+        ["span_boundry", "E-CONFIG-NAME"],
     ),
     "a student without a teacher": (
         lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "objectives.distillation=default"],
