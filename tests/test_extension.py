@@ -329,3 +329,15 @@ def test_a_distilbert_with_token_types_trains(small_rows, tmp_path):
     build(config, single_device_mesh())
     with pytest.raises(InputError, match=r"encoder.type_vocab_size is 2.*distilbert.*E-EXPORT-FIELD"):
         write_hf(tmp_path / "out", config.encoder, Model(config.encoder, ["masked_lm"]).init(jax.random.key(0)))
+
+
+def test_a_padding_that_published_code_would_shift_trains(small_rows, tmp_path, caplog):
+    """RoBERTa's published code counts positions from the padding's id on; ours does not."""
+    settings = ["encoder.family=roberta", "encoder.position_offset=2", "encoder.max_positions=34"]
+    config = apply_overrides(
+        run_of(small_rows), [*settings, "encoder.type_vocab_size=0", "encoder.activation=gelu_erf"]
+    )
+    pretrain(config, tmp_path / "run")
+    assert "position_offset=1" in caplog.text
+    with pytest.raises(InputError, match="E-MODEL-PADDING"):
+        used(tmp_path / "run").save(tmp_path / "out")

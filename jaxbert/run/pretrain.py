@@ -137,7 +137,10 @@ def _train(asked: Wanted, overwrite: bool, hold: Hold, watch: Watch, profiled: S
             check_named_tokenizer(config, tokenizer)
         if teaching is not None:
             check_vocabulary(teaching, tokenizer.hash)
-        check_padding(config.encoder, tokenizer.pad_id, str(rows[0].train[0][0].directory))
+        try:
+            check_padding(config.encoder, tokenizer.pad_id, str(rows[0].train[0][0].directory))
+        except InputError as error:  # A rule of files, which `jaxbert.convert.hf` enforces.
+            _log.warning(f"this run trains, but `jaxbert convert` will not write its model: {error}")
 
         # --- Mesh, program, state ------------------------------------------------------------------------------------
         mesh = make_mesh(config.mesh)

@@ -349,7 +349,8 @@ def test_one_command_adapts_a_model_and_resumes_without_it(adapted, tiny, tmp_pa
     assert receipt["init"] == {"model": str(tmp_path / "model"), "sha256": digest}
     card = (tmp_path / "out" / "README.md").read_text()
     assert "BERT, with the head masked LM: " in card and "Pretrained further, from model, by jaxbert: run adapt" in card
-    assert "First the data of model" in card and f"`--init` model (its parameters: {digest})" in card
+    assert "First the data of model: see the original model." in card
+    assert f"`--init` model (its parameters: {digest})" in card
     # Another change is refused as ever, and shown; beginning anew needs the model.
     assert cli.main([*command, "--set", "encoder.dropout=0.3"]) == 2
     assert "encoder.dropout" in capsys.readouterr().err
