@@ -13,6 +13,8 @@ same behind a new thread pool per call, at two thirds of the speed, and its erro
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -112,7 +114,8 @@ class Rows:
 
         Raises:
           IndexError: an index is outside [0, len).
-          Stopped: a shard cannot be read; the message names it.
+          Stopped: a shard is damaged; the message names it.
+          Interrupted: the disk cannot be read.
         """
         wanted = np.asarray(indices, np.int64)
         if wanted.size and not 0 <= wanted.min() <= wanted.max() < len(self):
@@ -132,7 +135,11 @@ class Rows:
         try:
             records: list[bytes] = self._reader(shard).read(positions.tolist())
         except (RuntimeError, ValueError, IndexError, OSError) as error:
-            raise self._damaged(shard, str(error)) from None
+            # The reader reports damage, a failing disk and a wrong call in the same classes. The checksum tells damage.
+            shards.verify_shard(self.directory, self._infos[shard])
+            if isinstance(error, OSError) or os.strerror(errno.EIO).lower() in str(error).lower():
+                raise shards.unreadable(error, self.directory / self._infos[shard].file) from error
+            raise
         if len(records) != len(positions) or any(len(record) != self.dtype.itemsize for record in records):
             raise self._damaged(shard, "records of another size or number")
         return records

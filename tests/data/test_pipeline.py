@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import threading
+import types
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +17,7 @@ from jaxbert.data import shards
 from jaxbert.data.directory import open_directory
 from jaxbert.data.pipeline import Batches, FixedBatches, Mixture, Order, Rows
 from jaxbert.data.rows import canonical_hash, row_dtype
-from jaxbert.errors import InputError, Stopped
+from jaxbert.errors import InputError, Interrupted, Stopped
 
 LENGTH = 16
 
@@ -244,6 +246,35 @@ def test_damage_stops_and_names_the_shard(tmp_path: Path) -> None:
     shard.unlink()
     with pytest.raises(Stopped, match=shard.name):
         Rows(path, "train")
+
+
+@pytest.mark.parametrize(
+    ("raised", "seen", "code"),
+    [
+        (RuntimeError("Input/output error [EIO]; at byte 65560"), Interrupted, "E-DISK-READ"),
+        (OSError(errno.EIO, "Input/output error"), Interrupted, "E-DISK-READ"),
+        (ValueError("a bug of ours"), ValueError, "a bug of ours"),
+    ],
+)
+def test_what_is_no_damage_is_not_called_damage(
+    rows_path: Path, monkeypatch: pytest.MonkeyPatch, raised: Exception, seen: type[Exception], code: str
+) -> None:
+    def fails(_: list[int]) -> None:
+        raise raised
+
+    rows = Rows(rows_path, "train")
+    monkeypatch.setattr(rows, "_reader", lambda _: types.SimpleNamespace(read=fails))
+    with pytest.raises(seen, match=code):
+        rows.read([0])
+
+
+def test_a_disk_that_fails_does_not_damage_a_shard(rows_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(path: Path) -> str:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    monkeypatch.setattr(shards, "sha256_file", fails)
+    with pytest.raises(Interrupted, match=r"rows-train.*E-DISK-READ"):
+        Rows(rows_path, "train")
 
 
 # ----------------------------------------------------------------------------------------------------------------------
