@@ -160,6 +160,13 @@ def test_errors_of_a_path_that_the_user_chose_are_wrong_input(place, monkeypatch
         (["pretrain", "run.json", "--workdir", "w"], "/far/rows/manifest.json", False),
         (["pretrain", "run.json", "--workdir", "w"], "/usr/lib/python3/module.py", False),
         (["report", "begun"], "/proc/stat", False),
+        # Only what the user gave, its parent, and files that a command reads directly in it.
+        (["report", "begun"], "begun/config.json", True),
+        (["report", "begun"], "begun/checkpoints/7/params/_METADATA", False),
+        (["report", "begun", "--out", "/"], "/usr/lib/bug.so", False),
+        (["report", "begun", "--out", "new/deep/page"], "new", True),
+        (["report", "begun", "--out", "/usr/lib/deep/page"], "/usr", False),
+        (["report", "gone"], "gone/checkpoints/7/params/_METADATA", True),
     ],
 )
 def test_which_paths_the_user_chose(place, words, filename, chosen):
