@@ -11,6 +11,8 @@ steps that are skipped because they are not finite.
 from __future__ import annotations
 
 import dataclasses
+import logging
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,6 +23,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxbert.config import RunConfig, check, horizon, schedule_start
+from jaxbert.core.machine import DETERMINISTIC_OPS, backend
 from jaxbert.core.parameters import Params, check_names, is_stacked, kind_of, path_of
 from jaxbert.core.sharding import (
     BATCH,
@@ -35,6 +38,8 @@ from jaxbert.errors import InputError
 from jaxbert.tasks import Task, make_task
 from jaxbert.tasks.base import Batch, Frozen, Term
 from jaxbert.training.optim import clip_norm, decayed, make_optimizer, make_schedule, trusted
+
+_log = logging.getLogger(__name__)
 
 State = dict[str, Any]
 Metrics = dict[str, jax.Array]
@@ -63,7 +68,10 @@ class Program:
 
 
 def build(config: RunConfig, mesh: Mesh, phase: int = 0) -> Program:
-    """Returns the program of phase `phase` of a run on `mesh`; touches no file.
+    """Returns the program of phase `phase` of a run on `mesh`; touches no file and no state of the process.
+
+    So it does not set XLA's flag for `numerics.deterministic` (see `jaxbert.run.deterministic`). It logs a warning
+    where the flag is missing.
 
     Raises:
       InputError: the config breaks a rule, or does not fit the mesh.
@@ -77,6 +85,10 @@ def build(config: RunConfig, mesh: Mesh, phase: int = 0) -> Program:
             fix="Call jaxbert.plan.layouts.chosen_here first.",
             code="E-CONFIG-LAYOUT",
         )
+    # A mesh that is described, and only compiled for, runs nothing: then this process has no GPU.
+    on_gpu = backend() == "gpu" and mesh.devices.flat[0].platform == "gpu"
+    if config.numerics.deterministic and on_gpu and DETERMINISTIC_OPS not in os.environ.get("XLA_FLAGS", ""):
+        _log.warning("numerics.deterministic: set XLA_FLAGS=%s=true before the first use of jax", DETERMINISTIC_OPS)
     now = config.phases[phase]
     layout = LAYOUTS[config.mesh.layout]
     task = make_task(config, now)
