@@ -83,9 +83,9 @@ def test_what_may_take_as_long_as_it_likes_does():
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (InputError("no rows", where="x", fix="Make them."), 2),
-        (Stopped("loss", where="x", fix="Lower it."), 4),
-        (Interrupted("disk", where="x", fix="Again."), 3),
+        (InputError("no rows", where="x", fix="Make them.", code="E-TEST"), 2),
+        (Stopped("loss", where="x", fix="Lower it.", code="E-TEST"), 4),
+        (Interrupted("disk", where="x", fix="Again.", code="E-TEST"), 3),
         (KeyError("a bug"), 1),
     ],
 )

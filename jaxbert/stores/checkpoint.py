@@ -65,9 +65,16 @@ def load_params(workdir: Path, step: int | None, model: Initialises, mesh: Mesh)
     """
     if step is None:
         step = default_step(workdir)
-    if step is None or step not in committed_steps(workdir):
+    if step is None:
         raise InputError(
-            "the run has no checkpoint yet" if step is None else f"there is no checkpoint {step}",
+            "the run has no checkpoint yet",
+            where=str(checkpoints_of(workdir)),
+            fix="Let it reach its first checkpoint, or name another model.",
+            code="E-CHECKPOINT-NONE",
+        )
+    if step not in committed_steps(workdir):
+        raise InputError(
+            f"there is no checkpoint {step}",
             where=str(checkpoints_of(workdir)),
             fix=f"It has: {', '.join(map(str, committed_steps(workdir))) or 'none'}.",
             code="E-CHECKPOINT-MISSING",

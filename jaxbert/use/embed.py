@@ -236,12 +236,12 @@ def _check_out(out: Path, file: str, overwrite: bool) -> None:
             "no such directory",
             where=f"--out {out}",
             fix="Make it first, or give another file.",
-            code="E-EMBED-OUT",
+            code="E-EMBED-DIRECTORY",
         )
     if not out.exists():
         return
     if not out.is_file():
-        raise InputError("it is not a file", where=f"--out {out}", fix="Give another name.", code="E-EMBED-OUT")
+        raise InputError("it is not a file", where=f"--out {out}", fix="Give another name.", code="E-EMBED-NOT-FILE")
     if not overwrite:
         raise InputError(
             "the file exists already",
@@ -251,7 +251,7 @@ def _check_out(out: Path, file: str, overwrite: bool) -> None:
         )
     if Path(file).exists() and out.samefile(file):
         raise InputError(
-            "the output would replace the texts", where=f"--out {out}", fix="Give another name.", code="E-EMBED-OUT"
+            "the output would replace the texts", where=f"--out {out}", fix="Give another name.", code="E-EMBED-TEXTS"
         )
 
 

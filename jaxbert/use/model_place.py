@@ -94,7 +94,7 @@ def _is_run(config: Path) -> bool:
         value = json.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
-            f"unreadable: {error}", where=str(config), fix="Copy the model again.", code="E-MODEL-CONFIG"
+            f"unreadable: {error}", where=str(config), fix="Copy the model again.", code="E-CONFIG-FILE"
         ) from None
     return isinstance(value, dict) and "encoder" in value and "phases" in value
 

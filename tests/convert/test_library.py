@@ -190,7 +190,7 @@ def test_refuses_what_is_no_model(tmp_path: Path, published: Path, monkeypatch: 
     assert "E-MODEL-MISSING" in refused(tmp_path / "file")
     assert "E-MODEL-NONE" in refused(tmp_path)
     (tmp_path / "config.json").write_text("no json")
-    assert "E-MODEL-CONFIG" in refused(tmp_path)
+    assert "E-CONFIG-FILE" in refused(tmp_path)
     shutil.copytree(published, tmp_path / "more")
     (tmp_path / "more" / "vocab.txt").write_text("\n".join([*WORDS, "extra"]) + "\n")
     assert "E-MODEL-TOKENIZER" in refused(tmp_path / "more")

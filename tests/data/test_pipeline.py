@@ -197,21 +197,21 @@ def test_rows_can_be_read_by_many_threads(rows_path: Path) -> None:
 def test_what_does_not_fit_is_refused(rows_path: Path, tmp_path: Path) -> None:
     rows = Rows(rows_path, "train")
     rows.require(length=LENGTH, vocab_size=30000, tokenizer_hash="a" * 64, policy="segment_pair")
-    with pytest.raises(InputError, match=r"length 16, but 128 is needed.*E-ROWS-OTHER"):
+    with pytest.raises(InputError, match=r"length 16, but 128 is needed.*E-ROWS-LENGTH"):
         rows.require(length=128)
-    with pytest.raises(InputError, match=r"the tokenizer .*E-ROWS-OTHER"):
+    with pytest.raises(InputError, match=r"the tokenizer .*E-ROWS-TOKENIZER"):
         rows.require(tokenizer_hash="b" * 64)
-    with pytest.raises(InputError, match=r"the vocabulary .*E-ROWS-OTHER"):
+    with pytest.raises(InputError, match=r"the vocabulary .*E-ROWS-VOCABULARY"):
         rows.require(vocab_size=30522)
     with pytest.raises(InputError, match=r"It has: train, validation.*E-ROWS-SPLIT"):
         Rows(rows_path, "test")
     with pytest.raises(InputError):
         Rows(tmp_path / "nowhere", "train")
     longer = Rows(make_rows(tmp_path / "longer", [3], length=32), "train")
-    with pytest.raises(InputError, match=r"length .*E-ROWS-OTHER"):
+    with pytest.raises(InputError, match=r"length .*E-ROWS-LENGTH"):
         Batches([(rows, 1), (longer, 1)], batch_size=4, seed=0, window=2)
     foreign = Rows(make_rows(tmp_path / "foreign", [3], tokenizer_hash="b" * 64), "train")
-    with pytest.raises(InputError, match=r"tokenizer .*E-ROWS-OTHER"):
+    with pytest.raises(InputError, match=r"tokenizer .*E-ROWS-TOKENIZER"):
         Batches([(rows, 1), (foreign, 1)], batch_size=4, seed=0, window=2)
     empty = Rows(make_rows(tmp_path / "empty", []), "train")
     with pytest.raises(InputError, match="E-ROWS-EMPTY"):
@@ -274,7 +274,7 @@ def test_a_disk_that_fails_does_not_damage_a_shard(rows_path: Path, monkeypatch:
 
     monkeypatch.setattr(shards, "sha256_file", fails)
     with pytest.raises(Interrupted, match=r"rows-train.*E-DISK-READ"):
-        Rows(rows_path, "train")
+        Rows(rows_path, "train", verify=True)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -260,7 +260,7 @@ def test_overwriting_in_vain_leaves_what_was_there(
     shutil.copytree(made[0], out)
 
     def fail(*arguments: Any, **options: Any) -> Any:
-        raise InputError("no such records", where="x", fix="y")
+        raise InputError("no such records", where="x", fix="y", code="E-TEST")
 
     monkeypatch.setattr("jaxbert.data.rows.read_records", fail)
     with pytest.raises(InputError, match="E-SHARD-MISSING"):
