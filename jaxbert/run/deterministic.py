@@ -17,9 +17,8 @@ from jaxbert.core.machine import DETERMINISTIC_OPS, backend
 from jaxbert.errors import InputError
 
 _FLAG = DETERMINISTIC_OPS
-# What a run adds to XLA_FLAGS, so that a later run in the same process can tell it from the user's own flags.
-_OURS = f"{_FLAG}=true"
-_asked = False
+# XLA_FLAGS before and after a run added the flag, so that a later run in the same process can take it back.
+_added: tuple[str | None, str] | None = None
 
 
 def ask_for_deterministic_kernels(config: RunConfig) -> None:
@@ -32,11 +31,13 @@ def ask_for_deterministic_kernels(config: RunConfig) -> None:
       InputError: jax has made its backend on a GPU already, without the flag. Then the kernels would not be
         deterministic, and the run would not keep what its config promises.
     """
-    global _asked
+    global _added
     if not config.numerics.deterministic:
-        if _asked and backend() != "gpu":
-            _take_back()
-            _asked = False
+        if _added is not None and os.environ.get("XLA_FLAGS") == _added[1] and backend() != "gpu":
+            os.environ.pop("XLA_FLAGS")
+            if _added[0] is not None:
+                os.environ["XLA_FLAGS"] = _added[0]
+            _added = None
         return
     flags = os.environ.get("XLA_FLAGS", "")
     if _FLAG in flags:
@@ -48,13 +49,5 @@ def ask_for_deterministic_kernels(config: RunConfig) -> None:
             fix=f"Set XLA_FLAGS={_FLAG}=true before the first use of jax, or set numerics.deterministic=false.",
             code="E-RUN-DETERMINISTIC",
         )
-    os.environ["XLA_FLAGS"] = f"{flags} {_OURS}".strip()
-    _asked = True
-
-
-def _take_back() -> None:
-    rest = os.environ.get("XLA_FLAGS", "").replace(_OURS, "").strip()
-    if rest:
-        os.environ["XLA_FLAGS"] = rest
-    else:
-        os.environ.pop("XLA_FLAGS", None)
+    _added = os.environ.get("XLA_FLAGS"), f"{flags} {_FLAG}=true".strip()
+    os.environ["XLA_FLAGS"] = _added[1]

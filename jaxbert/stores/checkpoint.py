@@ -248,7 +248,7 @@ def _difference(directory: Any, abstract: Mapping[str, Any]) -> str | None:
     try:
         found = ocp.checkpointables_metadata(directory).metadata
         there = {name: _shapes(found[name]) for name in abstract if name in found}
-    except (ValueError, KeyError, TypeError, OSError):
+    except (ValueError, KeyError, TypeError, AttributeError, OSError):
         return None  # The metadata cannot be read, so they do not tell of another model.
     for name, tree in abstract.items():
         wanted = _shapes(tree)
