@@ -177,7 +177,7 @@ BAD: dict[str, tuple[Callable[[Path], list[str]], Words]] = {
             *("pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set"),
             'objectives.extra=[{"name": "span_boundry"}]',
         ],
-        ["span_boundry", "span_boundry", "E-CONFIG-NAME"],
+        ["span_boundry", "E-CONFIG-NAME"],
     ),
     "a student without a teacher": (
         lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "objectives.distillation=default"],
