@@ -23,7 +23,7 @@ class CommandError(Exception):
 
     exit_code = 1
 
-    def __init__(self, what: str, *, where: str, fix: str, code: str = "E-UNNAMED"):
+    def __init__(self, what: str, *, where: str, fix: str, code: str):
         self.what, self.where, self.fix, self.code = what, str(where), fix, code
         super().__init__(f"{what} ({self.where}). {fix} [{code}]")
 

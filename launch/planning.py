@@ -90,7 +90,7 @@ def _error(code: int, said: str, place: Topology) -> Exception:
     if what and code == InputError.exit_code:
         return InputError(what, where=where, fix=fix, code="E-LAUNCH-PLAN")
     if what and code == Interrupted.exit_code:
-        return Interrupted(what, where=where, fix=fix, code="E-LAUNCH-PLAN")
+        return Interrupted(what, where=where, fix=fix, code="E-LAUNCH-PLAN-INTERRUPTED")
     return RuntimeError(f"jaxbert plan failed with exit code {code}:\n{said}")
 
 

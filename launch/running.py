@@ -14,7 +14,7 @@ from types import FrameType
 from typing import IO
 
 from jaxbert.errors import InputError, Interrupted
-from jaxbert.run.processes import LOST, meaning
+from jaxbert.run.processes import lost, meaning
 
 from .job import Command, Job
 
@@ -70,7 +70,7 @@ def run(job: Job, *, grace_s: float = GRACE_S) -> tuple[int, bool]:
             for line in _tail(_path(command), sizes[first]):
                 _log.error("  %s", line)
         if worst(codes) == Interrupted.exit_code and any(child.returncode == -signal.SIGABRT for child in children):
-            _log.error("jaxbert: error: %s", LOST)
+            _log.error("jaxbert: error: %s", lost())
         ends = " ".join(map(str, codes))
         _log.error("jaxbert: %d processes ended with %s; their logs: %s", len(children), ends, _path(command).parent)
     return worst(codes), bool(signals)

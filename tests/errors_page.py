@@ -14,7 +14,8 @@ HEAD = """# Errors and their codes
 
 jaxbert prints every error that a user can act on as one line on stderr: what is wrong, where, what to do, and a code.
 
-    jaxbert: error: the rows have length 128, and the phase needs 512 (rows/seq128). Name other rows. [E-ROWS-LENGTH]
+    jaxbert: error: the rows have length 128, but 512 is needed (rows/seq128). Name other rows, or make them:
+    `jaxbert rows --length`. [E-ROWS-LENGTH]
 
 Codes are stable: a script may match them, while the wording may change. The exit code tells a launcher what it may do:
 2 the input is wrong; 3 something interrupted the work, and the same command continues it; 4 the run stopped on purpose,

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 
-from tests.errors_page import PAGE, page, sites
+import pytest
+
+from jaxbert.errors import InputError
+from tests.errors_page import KINDS, PAGE, page, sites
 
 
 def test_every_error_has_a_code():
@@ -18,3 +21,16 @@ def test_every_error_has_a_code():
 
 def test_the_page_of_errors_is_the_source():
     assert PAGE.read_text(encoding="utf-8") == page(), "run: python -m tests.errors_page"
+
+
+def test_a_code_has_one_exit_code():
+    exits: dict[str, set[int]] = {}
+    for site in sites():
+        exits.setdefault(site.code, set()).add(KINDS[site.kind])
+    exits.pop("(passed on)", None)
+    assert not {code: found for code, found in exits.items() if len(found) > 1}
+
+
+def test_an_error_cannot_be_made_without_a_code():
+    with pytest.raises(TypeError, match="code"):
+        InputError("what", where="where", fix="fix")  # type: ignore[call-arg]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -14,6 +15,19 @@ ROOMS = (
     *("errors", "config", "core", "stores", "text", "data", "models", "objectives", "tasks", "training"),
     *("observe", "convert", "plan", "use", "evaluate", "run", "configs", "launch", "commands"),
 )
+# Modules that are named by a string and imported when a name is looked up. Only these strings may name a room above: a
+# config holds names (a family, an optimizer), and the tables of these names are in the rooms that use them.
+LOOKED_UP = {
+    ("jaxbert.config.schema", "jaxbert.core.sharding"): "layouts",
+    ("jaxbert.config.schema", "jaxbert.text.tokenizers"): "kinds of tokenizers",
+    ("jaxbert.config.schema", "jaxbert.data.policies"): "rows policies",
+    ("jaxbert.config.schema", "jaxbert.models.families"): "families, and the configs of their encoders",
+    ("jaxbert.config.schema", "jaxbert.objectives"): "objectives, and their configs",
+    ("jaxbert.config.schema", "jaxbert.objectives.masking"): "masking schemes, and their configs",
+    ("jaxbert.config.schema", "jaxbert.tasks"): "tasks, and their configs",
+    ("jaxbert.config.schema", "jaxbert.training.optim"): "optimizers",
+    ("jaxbert.config.io", "jaxbert.configs"): "the configs that are installed, by their names",
+}
 # The package itself and `python -m jaxbert` stand above all rooms.
 TOP = ("jaxbert", "jaxbert.__main__")
 
@@ -57,6 +71,20 @@ def imports(name: str, path: Path, known: dict[str, Path]) -> set[str]:
     return found - {name, "jaxbert"}
 
 
+def named(path: Path, known: dict[str, Path]) -> set[str]:
+    """Modules of ours that `path` names in a string, as tables and `importlib.import_module` do."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            # The beginning of an f-string ends with the point before the name that is filled in.
+            text = node.value.removesuffix(".")
+            while re.fullmatch(r"jaxbert(\.\w+)+", text) and text not in known:
+                text = text.rpartition(".")[0]  # a name in a module
+            if text in known and text != "jaxbert":
+                found.add(text)
+    return found
+
+
 def room(module: str) -> str:
     return module.split(".")[1]
 
@@ -72,6 +100,18 @@ def test_imports_point_down_the_rooms():
         if ROOMS.index(room(other)) > ROOMS.index(room(name))
     ]
     assert not wrong, "\n".join(sorted(wrong))
+
+
+def test_names_in_strings_point_down_too():
+    known = modules()
+    up = {
+        (name, other)
+        for name, path in known.items()
+        if name not in TOP
+        for other in named(path, known)
+        if ROOMS.index(room(other)) > ROOMS.index(room(name))
+    }
+    assert up == set(LOOKED_UP), f"not allowed: {up - set(LOOKED_UP)}; no longer there: {set(LOOKED_UP) - up}"
 
 
 def test_no_modules_import_each_other_in_a_circle():

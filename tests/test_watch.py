@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -82,10 +83,10 @@ def test_what_may_take_as_long_as_it_likes_does():
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (InputError("no rows", where="x", fix="Make them."), 2),
-        (Stopped("loss", where="x", fix="Lower it."), 4),
-        (Interrupted("disk", where="x", fix="Again."), 3),
-        (KeyError("a bug"), 3),
+        (InputError("no rows", where="x", fix="Make them.", code="E-TEST"), 2),
+        (Stopped("loss", where="x", fix="Lower it.", code="E-TEST"), 4),
+        (Interrupted("disk", where="x", fix="Again.", code="E-TEST"), 3),
+        (KeyError("a bug"), 1),
     ],
 )
 def test_the_others_end_as_the_first(error: Exception, code: int, capsys: Any):
@@ -163,3 +164,32 @@ def test_a_bad_environment_is_bad_input(environment: dict[str, str], said: str):
     with pytest.raises(InputError, match="E-PROCESS-NUMBER") as caught:
         initialise(False, environment)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(("value", "shown"), [("1", True), ("0", False)])
+def test_the_ends_that_a_watch_makes_show_their_traceback_too(monkeypatch, capsys, value: str, shown: bool):
+    monkeypatch.setenv("JAXBERT_TRACEBACK", value)
+    watch, codes, clock = a_watch(0, None)
+    watch.moving("step 7", minutes=1)
+    clock.now += 61
+    watch.look()
+    said = capsys.readouterr().err
+    # A watch raises nothing: the stacks show where each thread is.
+    assert codes == [3] and ("in test_the_ends_that" in said) == shown
+    assert said.splitlines()[-1].startswith("jaxbert: error: ") and said.rstrip().endswith("[E-PROCESS-HANG]")
+
+    store = Store()
+    first, other = a_watch(0, store)[0], a_watch(1, store)[0]
+    try:
+        {}["a bug"]
+    except KeyError as error:
+        first.publish(error)
+    other.look()
+    said = capsys.readouterr().err
+    assert ('{}["a bug"]' in said) == shown and said.splitlines()[-1].startswith("jaxbert: error: process 0: ")
+
+
+def test_a_process_that_jax_has_ended_says_why_by_a_code(capsys):
+    abort = [sys.executable, "-c", "import os; os.abort()"]
+    assert supervise(abort, os.environ) == 3
+    assert capsys.readouterr().err.rstrip().endswith("[E-PROCESS-LOST]")

@@ -37,9 +37,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             code="E-CHECKPOINT-REMOTE",
         )
     workdir = local_copy(args.workdir)
+    if not workdir.is_dir():
+        raise InputError(
+            "no such workdir",
+            where=str(workdir),
+            fix="Give the --workdir of a `jaxbert pretrain`.",
+            code="E-WORKDIR-MISSING",
+        )
     if not Path(checkpoints.checkpoints_place(workdir)).is_dir():
         raise InputError(
-            "the run has no checkpoints" if workdir.is_dir() else "no such workdir",
+            "the run has no checkpoint yet",
             where=str(workdir),
             fix="Give the --workdir of a `jaxbert pretrain`.",
             code="E-CHECKPOINT-NONE",
@@ -114,7 +121,7 @@ def _prune(workdir: Path, keep: int, drop_best: bool) -> dict[str, Any]:
             f"every step that would stay is damaged: {_listed(stay)}",
             where=str(workdir),
             fix="Keep more steps. `jaxbert checkpoint verify` shows which are good.",
-            code="E-CHECKPOINT-DAMAGED",
+            code="E-CHECKPOINT-PRUNE",
         )
     removed = checkpoints.prune(workdir, keep=keep, keep_best=not drop_best)
     left = checkpoints.committed_steps(workdir)

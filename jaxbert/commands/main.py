@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import argparse
 import errno
+import fnmatch
 import glob
 import os
 import re
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -38,10 +38,8 @@ from jaxbert.commands import (
 from jaxbert.commands.figures import write_figures
 from jaxbert.config import did_you_mean
 from jaxbert.errors import CommandError, InputError, Interrupted
-from jaxbert.observe.console import show_log
-from jaxbert.stores.files import disk_is_full
-
-TRACEBACK = "JAXBERT_TRACEBACK"
+from jaxbert.observe.console import TRACEBACK, show_error, show_log
+from jaxbert.stores.files import disk_full, disk_is_full
 
 # The commands in the order of --help.
 COMMANDS: dict[str, ModuleType] = {
@@ -62,6 +60,8 @@ COMMANDS: dict[str, ModuleType] = {
 
 _MISPLACED = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+# The files that commands read directly in a directory that the user gives.
+_READ_DIRECTLY = ("config.json", "manifest.json", "metrics.jsonl", "tokenizer.json", "vocab.txt")
 _CONTINUE = "The same command continues."
 
 
@@ -140,10 +140,12 @@ def _known(error: OSError, words: Sequence[str]) -> CommandError | None:
     """
     where = str(error.filename or "disk")
     if disk_is_full(error):
-        return Interrupted("the disk is full", where=where, fix=f"Make room. {_CONTINUE}", code="E-DISK-FULL")
-    if error.filename is None or not _chosen(os.fsdecode(error.filename), words):
+        return disk_full(where, f"Make room. {_CONTINUE}")
+    # A directory that the user gave may forbid what a command does anywhere below it.
+    forbidden = error.errno in _FORBIDDEN
+    if error.filename is None or not _chosen(os.fsdecode(error.filename), words, below=forbidden):
         return None
-    if error.errno in _FORBIDDEN:
+    if forbidden:
         return InputError(
             "no permission",
             where=where,
@@ -155,13 +157,29 @@ def _known(error: OSError, words: Sequence[str]) -> CommandError | None:
     return None
 
 
-def _chosen(path: str, words: Sequence[str]) -> bool:
-    """Returns whether the user chose `path`, or a directory above it, by the command line, a config or a variable."""
+def _chosen(path: str, words: Sequence[str], *, below: bool) -> bool:
+    """Returns whether the user chose `path` by the command line, a config or a variable.
+
+    That is so for the path that the user gave, its parent, and the files that commands read directly in it. A path
+    deeper in it counts only if the path that the user gave is no directory: then nothing below it can be there. Any
+    other path below it is ours, and its error is a bug.
+
+    Args:
+      path: the path of an error.
+      words: the command line.
+      below: paths anywhere below a directory count too.
+    """
     found = Path(path).absolute()
     for name in _chosen_paths(words):
         with suppress(ValueError):  # a text with a null byte is not a path
             place = Path(os.path.expanduser(name)).absolute()
-            if place == found or place in found.parents or found in place.parents:
+            if found in (place, place.parent) or fnmatch.fnmatchcase(str(found), str(place)):
+                return True
+            if found in place.parents and not os.path.exists(found):  # a directory above it that cannot be made
+                return True
+            if found.parent == place and found.name in _READ_DIRECTLY:
+                return True
+            if place in found.parents and place != place.parent and (below or not place.is_dir()):
                 return True
     return False
 
@@ -184,12 +202,10 @@ def _chosen_paths(words: Sequence[str]) -> list[str]:
 
 
 def _pieces(text: str) -> list[str]:
-    """Returns every part of KEY=VALUE, KIND:PATH or PATH#FIELD that may be a path. A pattern gives its directory."""
+    """Returns every part of KEY=VALUE, KIND:PATH or PATH#FIELD that may be a path, and the directory of a pattern."""
     cuts = [match.start() for match in re.finditer("[=:#]", text)]
     pieces = [text[start:end] for start in [0, *(cut + 1 for cut in cuts)] for end in [*cuts, len(text)] if start < end]
-    return [
-        os.path.dirname(re.split(r"[*?\[]", piece)[0]) or "." if glob.has_magic(piece) else piece for piece in pieces
-    ]
+    return pieces + [os.path.dirname(re.split(r"[*?\[]", piece)[0]) or "." for piece in pieces if glob.has_magic(piece)]
 
 
 def _leaves(value: Any) -> list[str]:
@@ -201,15 +217,7 @@ def _leaves(value: Any) -> list[str]:
 
 def _failed(error: CommandError) -> int:
     """Prints the line of an error and returns its exit code."""
-    sys.stdout.flush()
-    if os.environ.get(TRACEBACK, "") not in ("", "0"):
-        cause: BaseException | None = error
-        while cause is not None:
-            # `raise ... from None` hides the first error, which is what the reader of a traceback needs.
-            cause.__suppress_context__ = False
-            cause = cause.__cause__ or cause.__context__
-        traceback.print_exception(error)
-    print(f"jaxbert: error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+    show_error(error)
     return error.exit_code
 
 

@@ -26,9 +26,9 @@ from jaxbert.convert.names import check_fields, check_heads, export_tensors, tas
 from jaxbert.convert.read import CONFIG, NAMED, Labels, describe
 from jaxbert.convert.tensors import np_dtype
 from jaxbert.core.parameters import Params
-from jaxbert.errors import InputError, Interrupted
+from jaxbert.errors import InputError
 from jaxbert.models.families import FAMILIES, check_padding
-from jaxbert.stores.files import disk_is_full
+from jaxbert.stores.files import disk_full, disk_is_full
 from jaxbert.text.tokenizers import Tokenizer
 
 RECEIPT = "receipt.json"
@@ -98,12 +98,7 @@ def write_hf(
         made = []
     except (OSError, SafetensorError) as error:
         if disk_is_full(error):
-            raise Interrupted(
-                "the disk is full",
-                where=str(directory),
-                fix="Free some space and repeat the command.",
-                code="E-DISK-FULL",
-            ) from None
+            raise disk_full(directory, "Free some space and repeat the command.") from None
         if isinstance(error, PermissionError):
             raise InputError(
                 "this process has no permission to write here",

@@ -3,8 +3,25 @@
 from __future__ import annotations
 
 import os
+import sys
+
+# XLA reads this flag once, when jax makes its first backend.
+DETERMINISTIC_OPS = "--xla_gpu_deterministic_ops"
 
 
 def cores() -> int:
     """Returns the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def backend() -> str | None:
+    """Returns the platform of the backend that jax has made; None where it has made none yet."""
+    if "jax" not in sys.modules:
+        return None
+    from jax._src import xla_bridge  # jax has no public name for this question.
+
+    if not xla_bridge.backends_are_initialized():
+        return None
+    import jax
+
+    return jax.default_backend()

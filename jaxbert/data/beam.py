@@ -20,7 +20,9 @@ import os
 import pickle
 import shlex
 import shutil
+import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -151,13 +153,30 @@ class Beam:
                     | "spread" >> beam.Reshuffle()
                     | label >> beam.Map(function)
                 )
-        except Exception as error:
+        except _runner_errors() as error:
             raise Interrupted(
                 f"the pipeline failed: {' '.join(str(error).split())[:300]}",
                 where="--beam",
                 fix="See the log of the runner, and run the same command again: it keeps the finished shards.",
                 code="E-BEAM-PIPELINE",
             ) from error
+
+
+# Runners report a failed pipeline, a lost worker and a lost connection by these, besides RuntimeError and OSError.
+_RUNNER_ERRORS = (
+    ("apache_beam.error", "BeamError"),
+    ("apache_beam.runners.dataflow.dataflow_runner", "DataflowRuntimeException"),
+    ("apitools.base.py.exceptions", "Error"),
+    ("google.api_core.exceptions", "GoogleAPIError"),
+    ("google.auth.exceptions", "GoogleAuthError"),
+    ("grpc", "RpcError"),
+)
+
+
+def _runner_errors() -> tuple[type[Exception], ...]:
+    """Returns the classes by which a pipeline reports a failure; of `_RUNNER_ERRORS` those whose modules are loaded."""
+    found = [getattr(sys.modules.get(module), name, None) for module, name in _RUNNER_ERRORS]
+    return RuntimeError, OSError, *(one for one in found if one is not None)
 
 
 class _Staging:
@@ -187,6 +206,9 @@ class _Staging:
             # Remove the answer, so that the next call makes the shard again.
             _files().delete([f"{self.root}/{job.file}{_ANSWER}"])
             raise unpack_error(value)
+        if kind == "bug":
+            _files().delete([f"{self.root}/{job.file}{_ANSWER}"])
+            raise RuntimeError(f"a worker failed:\n{value}")
         split, info = value
         place = job.directory.path / job.file
         temporary = shards.partial_name(place)
@@ -231,6 +253,9 @@ def _make(name: str, *, root: str, function: MakeShard) -> None:
         except CommandError as error:
             error.where = error.where.removeprefix(own)
             answer: tuple[str, Any] = "command_error", pack_error(error)
+        except (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, TypeError, ValueError):
+            # Runners repeat a call that fails, and report every failure as a RuntimeError. A bug must not be repeated.
+            answer = "bug", traceback.format_exc()
         else:
             with (here.directory.path / name).open("rb") as file:
                 _put(f"{root}/{name}{_SHARD}", file)

@@ -13,6 +13,8 @@ same behind a new thread pool per call, at two thirds of the speed, and its erro
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -95,24 +97,43 @@ class Rows:
         policy: str | None = None,
     ) -> None:
         """Raises InputError where the rows have another length, vocabulary, tokenizer or policy than a run needs."""
-        wanted = {"length": length, "vocab_size": vocab_size, "tokenizer_hash": tokenizer_hash, "policy": policy}
-        for key, value in wanted.items():
-            if value is not None and self.manifest[key] != value:
-                name = {"tokenizer_hash": "tokenizer", "vocab_size": "vocabulary"}.get(key, key)
-                raise InputError(
-                    f"the rows have the {name} {_brief(self.manifest[key])}, but {_brief(value)} is needed",
-                    where=str(self.directory),
-                    fix="Name other rows, or make them: `jaxbert rows` for another length or policy, "
-                    "`jaxbert prepare` first for another tokenizer.",
-                    code="E-ROWS-OTHER",
-                )
+        has = self.manifest
+        if length is not None and has["length"] != length:
+            raise InputError(
+                f"the rows have length {has['length']}, but {length} is needed",
+                where=str(self.directory),
+                fix="Name other rows, or make them: `jaxbert rows --length`.",
+                code="E-ROWS-LENGTH",
+            )
+        if vocab_size is not None and has["vocab_size"] != vocab_size:
+            raise InputError(
+                f"the rows have the vocabulary {has['vocab_size']}, but {vocab_size} is needed",
+                where=str(self.directory),
+                fix="Name other rows, or set encoder.vocab_size.",
+                code="E-ROWS-VOCABULARY",
+            )
+        if tokenizer_hash is not None and has["tokenizer_hash"] != tokenizer_hash:
+            raise InputError(
+                f"the rows have the tokenizer {_brief(has['tokenizer_hash'])}, but {_brief(tokenizer_hash)} is needed",
+                where=str(self.directory),
+                fix="Name other rows, or make them: `jaxbert prepare` and then `jaxbert rows`.",
+                code="E-ROWS-TOKENIZER",
+            )
+        if policy is not None and has["policy"] != policy:
+            raise InputError(
+                f"the rows have the policy {has['policy']}, but {policy} is needed",
+                where=str(self.directory),
+                fix="Name other rows, or make them: `jaxbert rows --policy`.",
+                code="E-ROWS-POLICY",
+            )
 
     def read(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
         """Returns rows `indices` (any order, repeats allowed) as a structured array [n] of `dtype`.
 
         Raises:
           IndexError: an index is outside [0, len).
-          Stopped: a shard cannot be read; the message names it.
+          Stopped: a shard is damaged; the message names it.
+          Interrupted: the disk cannot be read.
         """
         wanted = np.asarray(indices, np.int64)
         if wanted.size and not 0 <= wanted.min() <= wanted.max() < len(self):
@@ -132,7 +153,11 @@ class Rows:
         try:
             records: list[bytes] = self._reader(shard).read(positions.tolist())
         except (RuntimeError, ValueError, IndexError, OSError) as error:
-            raise self._damaged(shard, str(error)) from None
+            # The reader reports damage, a failing disk and a wrong call in the same classes. The checksum tells damage.
+            shards.verify_shard(self.directory, self._infos[shard])
+            if isinstance(error, OSError) or os.strerror(errno.EIO).lower() in str(error).lower():
+                raise shards.unreadable(error, self.directory / self._infos[shard].file) from error
+            raise
         if len(records) != len(positions) or any(len(record) != self.dtype.itemsize for record in records):
             raise self._damaged(shard, "records of another size or number")
         return records

@@ -504,7 +504,7 @@ def check_arguments(policy: str, length: int, copies: int, short_rows: float) ->
     """
     if policy not in POLICIES:
         raise InputError(
-            f"no rows policy {policy!r}", where="rows", fix=f"Known: {', '.join(POLICIES)}.", code="E-ROWS-POLICY"
+            f"no rows policy {policy!r}", where="rows", fix=f"Known: {', '.join(POLICIES)}.", code="E-CONFIG-NAME"
         )
     known = POLICIES[policy]
     if not known.shortest <= length <= _MAX_LENGTH:
@@ -512,7 +512,7 @@ def check_arguments(policy: str, length: int, copies: int, short_rows: float) ->
             f"length is {length}",
             where="rows",
             fix=f"Take one from {known.shortest} to {_MAX_LENGTH} ({policy}).",
-            code="E-ROWS-LENGTH",
+            code="E-ROWS-ARGUMENT",
         )
     if not 0 <= short_rows <= 1:
         raise InputError(

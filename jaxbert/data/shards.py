@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert.errors import InputError, Interrupted, Stopped
-from jaxbert.stores.files import arriving, disk_is_full, sync, write_whole
+from jaxbert.stores.files import arriving, disk_full, disk_is_full, sync, write_whole
 
 MANIFEST = "manifest.json"
 # Directories inside one that is not finished: notes of the finished shards, and what the new directory replaces.
@@ -103,12 +103,7 @@ def disk_error(error: Exception, path: Path) -> Exception:
     ArrayRecord reports a full disk as a RuntimeError with the message of the system.
     """
     if disk_is_full(error):
-        return Interrupted(
-            "the disk is full",
-            where=str(path),
-            fix="Free some space and run the same command again: it keeps the finished shards.",
-            code="E-DISK-FULL",
-        )
+        return disk_full(path, "Free some space and run the same command again: it keeps the finished shards.")
     return error
 
 
@@ -116,7 +111,9 @@ def verify_shard(directory: Path, info: ShardInfo, *, full: bool = True) -> None
     """Compares a shard with its entry in the manifest: the size, and the sha256 if `full`.
 
     Raises:
+      InputError: the shard may not be read.
       Stopped: the shard is missing or damaged. The message names it.
+      Interrupted: the disk cannot be read.
     """
     path = directory / info.file
     try:
@@ -126,8 +123,12 @@ def verify_shard(directory: Path, info: ShardInfo, *, full: bool = True) -> None
             damage = "its sha256 differs from the manifest"
     except FileNotFoundError:
         damage = "it is missing"
+    except PermissionError:
+        raise InputError(
+            "no permission to read", where=str(path), fix="Change its mode or owner.", code="E-SHARD-PERMISSION"
+        ) from None
     except OSError as error:
-        damage = f"it cannot be read: {error.strerror}"
+        raise unreadable(error, path) from error
     if damage:
         raise Stopped(
             f"damaged shard: {damage}",
@@ -135,6 +136,19 @@ def verify_shard(directory: Path, info: ShardInfo, *, full: bool = True) -> None
             fix="Copy the shard again from its source, or make the directory again with --overwrite.",
             code="E-SHARD-DAMAGED",
         )
+
+
+def unreadable(error: Exception, path: Path) -> Interrupted:
+    """Returns the error for a disk or a network filesystem that fails while it reads `path`.
+
+    That says nothing about the bytes of the file, so the file does not count as damaged.
+    """
+    return Interrupted(
+        f"the file cannot be read: {getattr(error, 'strerror', None) or error}",
+        where=str(path),
+        fix="Look at the disk or the mount. The same command continues.",
+        code="E-DISK-READ",
+    )
 
 
 def read_manifest(directory: Path, kind: str) -> dict[str, Any]:

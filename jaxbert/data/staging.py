@@ -88,18 +88,18 @@ def _manifest(bucket: Bucket) -> dict[str, Any]:
             f"not a directory of rows: it has no {shards.MANIFEST}",
             where=url,
             fix="Copy the --out of `jaxbert rows` there.",
-            code="E-ROWS-MANIFEST",
+            code="E-SHARD-MANIFEST",
         ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"unusable manifest ({error})", where=url, fix="Copy the rows there again.", code="E-ROWS-MANIFEST"
+            f"unusable manifest ({error})", where=url, fix="Copy the rows there again.", code="E-SHARD-MANIFEST"
         ) from None
     if not right:
         raise InputError(
             "the manifest is damaged, or not one of rows",
             where=url,
             fix="Copy the rows there again.",
-            code="E-ROWS-MANIFEST",
+            code="E-SHARD-MANIFEST",
         )
     return dict(manifest)
 

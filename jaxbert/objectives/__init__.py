@@ -17,7 +17,7 @@ from jaxbert.core.parameters import Params
 from jaxbert.core.sharding import BATCH, reshard
 from jaxbert.data.policies import POLICIES
 from jaxbert.errors import InputError
-from jaxbert.objectives.base import Batch, Frozen, Objective, Term
+from jaxbert.objectives.base import Arrays, Frozen, Objective, Term
 from jaxbert.objectives.distillation import Distillation
 from jaxbert.objectives.masked_lm import MaskedLM
 from jaxbert.objectives.pairs import NextSentence, SentenceOrder
@@ -25,7 +25,7 @@ from jaxbert.objectives.span_boundary import SpanBoundary
 
 __all__ = [
     "OBJECTIVES",
-    "Batch",
+    "Arrays",
     "Frozen",
     "Objective",
     "Term",
@@ -97,7 +97,7 @@ def heads_of(objectives: Sequence[Objective]) -> dict[str, Mapping[str, int]]:
     return {head: sizes for objective in objectives for head, sizes in objective.heads.items()}
 
 
-def prepare(objectives: Sequence[Objective], params: Params, frozen: Frozen, batch: Batch, key: jax.Array) -> Batch:
+def prepare(objectives: Sequence[Objective], params: Params, frozen: Frozen, batch: Arrays, key: jax.Array) -> Arrays:
     """Returns the global batch after every objective has prepared it, in order, each with its own key."""
     batch = {name: reshard(x, P(BATCH, *(None for _ in x.shape[1:]))) for name, x in batch.items()}
     for index, objective in enumerate(objectives):

@@ -15,7 +15,8 @@ from jaxbert.core.parameters import Params
 from jaxbert.data.policies.segments import Policy
 from jaxbert.models.model import Model
 
-Batch = dict[str, jax.Array]
+# The fields of a batch by name. (`jaxbert.Arrays` is the typed one of texts, for users of the library.)
+Arrays = dict[str, jax.Array]
 # Vocabulary tables by name; under "teacher" a tree of parameters.
 Frozen = Mapping[str, Any]
 
@@ -78,17 +79,17 @@ class Objective(Protocol):
         """Returns whether it can learn from rows of this policy."""
         ...
 
-    def prepare(self, params: Params, frozen: Frozen, batch: Batch, key: jax.Array) -> Batch:
+    def prepare(self, params: Params, frozen: Frozen, batch: Arrays, key: jax.Array) -> Arrays:
         """Returns the batch with changed tokens and with answers added: pure, the same bits on every mesh.
 
         Runs on the whole global batch, before micro-batches are cut. No gradient flows through it.
         """
         ...
 
-    def denominators(self, batch: Batch) -> dict[str, jax.Array]:
+    def denominators(self, batch: Arrays) -> dict[str, jax.Array]:
         """Returns the weight of each term over the prepared global batch."""
         ...
 
-    def compute(self, model: Model, params: Params, frozen: Frozen, batch: Batch, x_BLD: jax.Array) -> dict[str, Term]:
+    def compute(self, model: Model, params: Params, frozen: Frozen, batch: Arrays, x_BLD: jax.Array) -> dict[str, Term]:
         """Returns the terms over a micro-batch, from the encoder's last hidden states."""
         ...

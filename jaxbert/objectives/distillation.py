@@ -20,7 +20,7 @@ from jaxbert.core.parameters import Params
 from jaxbert.data.policies.segments import Policy
 from jaxbert.models.layers import take_slots
 from jaxbert.models.model import Model
-from jaxbert.objectives.base import Batch, Frozen, Term
+from jaxbert.objectives.base import Arrays, Frozen, Term
 
 
 class Distillation:
@@ -56,17 +56,17 @@ class Distillation:
         del policy
         return True
 
-    def prepare(self, params: Params, frozen: Frozen, batch: Batch, key: jax.Array) -> Batch:
+    def prepare(self, params: Params, frozen: Frozen, batch: Arrays, key: jax.Array) -> Arrays:
         """See `Objective`; the masked LM has masked the rows."""
         del params, frozen, key
         return batch
 
-    def denominators(self, batch: Batch) -> dict[str, jax.Array]:
+    def denominators(self, batch: Arrays) -> dict[str, jax.Array]:
         """See `Objective`."""
         count = self._weight(batch).sum()
         return {"soft_targets": count, "cosine": count}
 
-    def compute(self, model: Model, params: Params, frozen: Frozen, batch: Batch, x_BLD: jax.Array) -> dict[str, Term]:
+    def compute(self, model: Model, params: Params, frozen: Frozen, batch: Arrays, x_BLD: jax.Array) -> dict[str, Term]:
         """See `Objective`."""
         given = jax.lax.stop_gradient(frozen["teacher"])
         t_BLD = jax.lax.stop_gradient(self.teacher.hidden(given, batch, dtype=x_BLD.dtype))
@@ -83,7 +83,7 @@ class Distillation:
             "cosine": Term(((1 - cosine(p_BLD, t_BLD)) * weight_BS).sum(), count, {}),
         }
 
-    def _weight(self, batch: Batch) -> jax.Array:
+    def _weight(self, batch: Arrays) -> jax.Array:
         """Returns 1 for each token that counts: float32 (B, L), or (B, M) over the masked ones."""
         return batch["slot_weight"] if self.settings.over == "masked" else (batch["group"] > 0).astype(jnp.float32)
 

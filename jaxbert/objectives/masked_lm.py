@@ -17,7 +17,7 @@ from jaxbert.data.policies.segments import Policy
 from jaxbert.models.layers import take_slots
 from jaxbert.models.model import Model
 from jaxbert.objectives import masking
-from jaxbert.objectives.base import Batch, Frozen, Term
+from jaxbert.objectives.base import Arrays, Frozen, Term
 
 
 class MaskedLM:
@@ -53,7 +53,7 @@ class MaskedLM:
         del policy
         return True
 
-    def prepare(self, params: Params, frozen: Frozen, batch: Batch, key: jax.Array) -> Batch:
+    def prepare(self, params: Params, frozen: Frozen, batch: Arrays, key: jax.Array) -> Arrays:
         """See `Objective`; special tokens count towards the budget and are never chosen."""
         del params
         choose_key, replace_key = jax.random.split(key)
@@ -87,11 +87,11 @@ class MaskedLM:
             "slot_weight": filled_BM.astype(jnp.float32),
         }
 
-    def denominators(self, batch: Batch) -> dict[str, jax.Array]:
+    def denominators(self, batch: Arrays) -> dict[str, jax.Array]:
         """See `Objective`."""
         return {"masked_lm": batch["slot_weight"].sum()}
 
-    def compute(self, model: Model, params: Params, frozen: Frozen, batch: Batch, x_BLD: jax.Array) -> dict[str, Term]:
+    def compute(self, model: Model, params: Params, frozen: Frozen, batch: Arrays, x_BLD: jax.Array) -> dict[str, Term]:
         """See `Objective`.
 
         The head `masked_lm` is a dense layer, GELU and LayerNorm, then the word embeddings transposed plus a bias.

@@ -14,7 +14,7 @@ from jaxbert.core.parameters import Params
 from jaxbert.core.sharding import act
 from jaxbert.data.policies.segments import Policy
 from jaxbert.models.model import Model
-from jaxbert.objectives.base import Batch, Frozen, Term
+from jaxbert.objectives.base import Arrays, Frozen, Term
 from jaxbert.objectives.masked_lm import cross_entropy
 from jaxbert.objectives.masking.slots import share
 
@@ -41,16 +41,16 @@ class NextSentence:
         """See `Objective`; the label must say whether B follows A."""
         return policy.label == "continuation"
 
-    def prepare(self, params: Params, frozen: Frozen, batch: Batch, key: jax.Array) -> Batch:
+    def prepare(self, params: Params, frozen: Frozen, batch: Arrays, key: jax.Array) -> Arrays:
         """See `Objective`; the rows hold the answer already."""
         del params, frozen, key
         return batch
 
-    def denominators(self, batch: Batch) -> dict[str, jax.Array]:
+    def denominators(self, batch: Arrays) -> dict[str, jax.Array]:
         """See `Objective`."""
         return {"next_sentence": _labelled(batch).sum()}
 
-    def compute(self, model: Model, params: Params, frozen: Frozen, batch: Batch, x_BLD: jax.Array) -> dict[str, Term]:
+    def compute(self, model: Model, params: Params, frozen: Frozen, batch: Arrays, x_BLD: jax.Array) -> dict[str, Term]:
         """See `Objective`."""
         del frozen
         return {"next_sentence": _term(model.next_sentence(params, x_BLD), batch)}
@@ -80,7 +80,7 @@ class SentenceOrder:
         """See `Objective`; pairs with label 0 must be in their order."""
         return policy.label == "order"
 
-    def prepare(self, params: Params, frozen: Frozen, batch: Batch, key: jax.Array) -> Batch:
+    def prepare(self, params: Params, frozen: Frozen, batch: Arrays, key: jax.Array) -> Arrays:
         """See `Objective`; swaps a share of the pairs."""
         del params, frozen
         draw_B = jax.random.bits(key, batch["label"].shape, jnp.uint32, out_sharding=act("act_B"))
@@ -93,17 +93,17 @@ class SentenceOrder:
             "label": jnp.where(swap_B, 1, batch["label"]),
         }
 
-    def denominators(self, batch: Batch) -> dict[str, jax.Array]:
+    def denominators(self, batch: Arrays) -> dict[str, jax.Array]:
         """See `Objective`."""
         return {"sentence_order": _labelled(batch).sum()}
 
-    def compute(self, model: Model, params: Params, frozen: Frozen, batch: Batch, x_BLD: jax.Array) -> dict[str, Term]:
+    def compute(self, model: Model, params: Params, frozen: Frozen, batch: Arrays, x_BLD: jax.Array) -> dict[str, Term]:
         """See `Objective`."""
         del frozen
         return {"sentence_order": _term(model.sentence_order(params, x_BLD), batch)}
 
 
-def swap_segments(batch: Batch) -> Batch:
+def swap_segments(batch: Arrays) -> Arrays:
     """Returns tokens and types, each (B, L), of [CLS] B [SEP] A [SEP] for rows [CLS] A [SEP] B [SEP].
 
     Each segment keeps the separator behind it. B consists of the tokens of type 1.
@@ -120,12 +120,12 @@ def swap_segments(batch: Batch) -> Batch:
     }
 
 
-def _labelled(batch: Batch) -> jax.Array:
+def _labelled(batch: Arrays) -> jax.Array:
     """Returns 1 for each row that has a label, float32 (B,)."""
     return (batch["label"] >= 0).astype(jnp.float32)
 
 
-def _term(z_BC: jax.Array, batch: Batch) -> Term:
+def _term(z_BC: jax.Array, batch: Arrays) -> Term:
     loss_B, right_B = cross_entropy(z_BC, jnp.maximum(batch["label"], 0))
     weight_B = _labelled(batch)
     return Term((loss_B * weight_B).sum(), weight_B.sum(), {"accuracy": (right_B * weight_B).sum()})

@@ -21,7 +21,7 @@ from jaxbert.data.policies.segments import Policy
 from jaxbert.models.layers import take_slots
 from jaxbert.models.model import Model
 from jaxbert.objectives import masking
-from jaxbert.objectives.base import Batch, Frozen, Term
+from jaxbert.objectives.base import Arrays, Frozen, Term
 from jaxbert.objectives.masked_lm import cross_entropy
 
 
@@ -57,7 +57,7 @@ class SpanBoundary:
         """See `Objective`; SpanBERT's rows are single texts and not pairs."""
         return not policy.pairs
 
-    def prepare(self, params: Params, frozen: Frozen, batch: Batch, key: jax.Array) -> Batch:
+    def prepare(self, params: Params, frozen: Frozen, batch: Arrays, key: jax.Array) -> Arrays:
         """See `Objective`; changes no token. Boundaries are not masked, so their tokens are the clean ones."""
         del params, key
         position_BM, filled_BM = batch["slots"], batch["slot_weight"] > 0
@@ -85,11 +85,11 @@ class SpanBoundary:
             "span_weight": counts_BM.astype(jnp.float32),
         }
 
-    def denominators(self, batch: Batch) -> dict[str, jax.Array]:
+    def denominators(self, batch: Arrays) -> dict[str, jax.Array]:
         """See `Objective`."""
         return {"span_boundary": batch["span_weight"].sum()}
 
-    def compute(self, model: Model, params: Params, frozen: Frozen, batch: Batch, x_BLD: jax.Array) -> dict[str, Term]:
+    def compute(self, model: Model, params: Params, frozen: Frozen, batch: Arrays, x_BLD: jax.Array) -> dict[str, Term]:
         """See `Objective`."""
         del frozen
         left_BMD, right_BMD = take_slots(x_BLD, batch["span_left"]), take_slots(x_BLD, batch["span_right"])

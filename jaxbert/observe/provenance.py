@@ -126,7 +126,7 @@ def _meta(workdir: Path, step: int) -> Mapping[str, Any]:
             f"the checkpoint of step {step} has no usable manifest ({error})",
             where=str(workdir),
             fix="Choose another step.",
-            code="E-CHECKPOINT-DAMAGED",
+            code="E-CHECKPOINT-MANIFEST",
         ) from None
 
 

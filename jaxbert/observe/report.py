@@ -162,7 +162,7 @@ def read_run(workdir: Path, label: str) -> Run:
                 f"the file cannot be read: {error}",
                 where=str(workdir / "evaluation.json"),
                 fix="Write it again, or remove it.",
-                code="E-EVALUATE-FILE",
+                code="E-REPORT-FILE",
             ) from None
         evaluation = found if isinstance(found, dict) else {}
     telemetry = [by_step[step] for step in sorted(by_step)]

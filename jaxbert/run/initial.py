@@ -146,7 +146,7 @@ def _check_same(mine: Tokenizer, rows: Tokenizer, where: str) -> None:
             where=where,
             fix="Prepare the rows with its tokenizer, or begin with a new vocabulary: --tokenizer DIR of the rows' "
             "tokenizer.",
-            code="E-RUN-TOKENIZER",
+            code="E-ROWS-TOKENIZER",
         )
 
 
@@ -175,7 +175,7 @@ def check_named_tokenizer(config: RunConfig, tokenizer: Tokenizer) -> None:
             "the rows have another tokenizer than the config names",
             where=f"--tokenizer {config.data.tokenizer}",
             fix="Prepare the rows with this tokenizer, or name that of the rows.",
-            code="E-RUN-TOKENIZER",
+            code="E-ROWS-TOKENIZER",
         )
 
 

@@ -22,12 +22,14 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
 from jaxbert.errors import CommandError, InputError, Interrupted
+from jaxbert.observe.console import TRACEBACK, show_error
 
 COORDINATOR, PROCESSES, PROCESS_ID = "JAXBERT_COORDINATOR", "JAXBERT_PROCESSES", "JAXBERT_PROCESS_ID"
 DEVICES, HEARTBEAT, SUPERVISED = "JAXBERT_DEVICES", "JAXBERT_HEARTBEAT_S", "JAXBERT_SUPERVISED"
@@ -253,9 +255,11 @@ class Watch:
         """Tells the other processes why this one ends, and waits until they know, or for some seconds."""
         if self._client is None:
             return
-        code = error.exit_code if isinstance(error, CommandError) else Interrupted.exit_code
+        # Any other error is a bug. A launcher must not repeat it, so all processes end with its code.
+        code = error.exit_code if isinstance(error, CommandError) else 1
         text = str(error) if isinstance(error, CommandError) else f"failed: {type(error).__name__}: {_brief(error)}"
-        value = json.dumps({"process": self._process, "code": code, "text": text})
+        trace = "".join(traceback.format_exception(error))
+        value = json.dumps({"process": self._process, "code": code, "text": text, "traceback": trace})
         with suppress(Exception):
             self._client.key_value_set(f"{_FAILED}/{self._process}", value)
             end = self._clock() + _LINGER_S
@@ -275,11 +279,13 @@ class Watch:
     def _follow(self, failed: Mapping[str, Any]) -> None:
         with suppress(Exception):
             self._client.key_value_set(f"{_SEEN}/{self._process}", "1", allow_overwrite=True)
+        if os.environ.get(TRACEBACK, "") not in ("", "0") and failed.get("traceback"):
+            print(failed["traceback"], file=sys.stderr)
         print(f"jaxbert: error: process {failed['process']}: {failed['text']}", file=sys.stderr, flush=True)
         self._leave(int(failed["code"]))
 
     def _end(self, error: CommandError) -> None:
-        print(f"jaxbert: error: {error}", file=sys.stderr, flush=True)
+        show_error(error)
         self.publish(error)
         self._leave(error.exit_code)
 
@@ -307,14 +313,14 @@ def together() -> Iterator[Watch]:
         raise
     except Exception as error:
         if count > 1 and is_loss(error):
-            lost = Interrupted(
+            gone = Interrupted(
                 f"another process has gone: {_brief(error)}",
                 where=f"process {process}",
                 fix=_CONTINUE,
                 code="E-PROCESS-LOST",
             )
-            watch.publish(lost)
-            raise lost from None
+            watch.publish(gone)
+            raise gone from None
         watch.publish(error)
         raise
     finally:
@@ -375,7 +381,7 @@ def supervise(command: Sequence[str], environment: Mapping[str, str]) -> int:
         for number, old in before.items():
             signal.signal(number, old)
     if child.returncode == -signal.SIGABRT:
-        print(f"jaxbert: error: {LOST}", file=sys.stderr, flush=True)
+        show_error(lost())
     return code
 
 
@@ -394,7 +400,14 @@ def as_child() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(set_death_signal, signal.SIGTERM, 0, 0, 0)
 
 
-LOST = f"another process has gone (jax's coordination service ended this one). {_CONTINUE}"
+def lost() -> Interrupted:
+    """Returns the error of a process that jax's coordination service has ended, because another one has gone."""
+    return Interrupted(
+        "another process has gone",
+        where="jax's coordination service ended this one",
+        fix=_CONTINUE,
+        code="E-PROCESS-LOST",
+    )
 
 
 def meaning(returncode: int) -> int:

@@ -18,8 +18,8 @@ from jax.sharding import Mesh
 from orbax.checkpoint import v1 as ocp
 
 from jaxbert.core.parameters import Params
-from jaxbert.errors import CommandError, InputError, Interrupted, Stopped
-from jaxbert.stores.files import disk_is_full
+from jaxbert.errors import CommandError, InputError, Stopped
+from jaxbert.stores.files import disk_full, disk_is_full
 from jaxbert.stores.steps import (
     MANIFEST,
     checkpoints_place,
@@ -65,9 +65,16 @@ def load_params(workdir: Path, step: int | None, model: Initialises, mesh: Mesh)
     """
     if step is None:
         step = default_step(workdir)
-    if step is None or step not in committed_steps(workdir):
+    if step is None:
         raise InputError(
-            "the run has no checkpoint yet" if step is None else f"there is no checkpoint {step}",
+            "the run has no checkpoint yet",
+            where=str(checkpoints_of(workdir)),
+            fix="Let it reach its first checkpoint, or name another model.",
+            code="E-CHECKPOINT-NONE",
+        )
+    if step not in committed_steps(workdir):
+        raise InputError(
+            f"there is no checkpoint {step}",
             where=str(checkpoints_of(workdir)),
             fix=f"It has: {', '.join(map(str, committed_steps(workdir))) or 'none'}.",
             code="E-CHECKPOINT-MISSING",
@@ -225,12 +232,37 @@ def _restore(workdir: Path, step: int, abstract: dict[str, Any]) -> dict[str, An
     try:
         return ocp.load_checkpointables(directory, abstract)
     except (ValueError, KeyError) as error:
+        # Orbax reports another tree, other shapes and its own mistakes in the same classes.
+        other = _difference(directory, abstract)
+        if other is None:
+            raise
         raise InputError(
-            f"checkpoint {step} belongs to another model: {str(error).splitlines()[0]}",
+            f"checkpoint {step} belongs to another model: {other}",
             where=str(directory),
             fix="Use the config that the checkpoint was written with.",
             code="E-CHECKPOINT-MODEL",
         ) from error
+
+
+def _difference(directory: Any, abstract: Mapping[str, Any]) -> str | None:
+    """Returns how the arrays of a checkpoint differ from `abstract` in name or shape; None if they agree."""
+    try:
+        found = ocp.checkpointables_metadata(directory).metadata
+        there = {name: _shapes(found[name]) for name in abstract if name in found}
+    except (ValueError, KeyError, TypeError, AttributeError, OSError):
+        return None  # The metadata cannot be read, so they do not tell of another model.
+    for name, tree in abstract.items():
+        wanted = _shapes(tree)
+        kept = there.get(name, {})
+        for path in sorted({*wanted, *kept}):
+            if wanted.get(path) != kept.get(path):
+                return f"{name}/{path} is {kept.get(path, 'missing')}, but {wanted.get(path, 'nothing')} is needed"
+    return None
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {"/".join(_keys(path)): tuple(leaf.shape) for path, leaf in leaves}
 
 
 def _placed(mesh: Mesh, tree: Any) -> Any:
@@ -243,9 +275,5 @@ def _translated(error: BaseException, where: Path) -> BaseException:
     """Returns Interrupted for a full disk, and any other error as it is."""
     if not disk_is_full(error):
         return error
-    return Interrupted(
-        "the disk is full; the checkpoints before this one are whole",
-        where=str(where),
-        fix="Make room and repeat the same command: it continues from the last checkpoint.",
-        code="E-DISK-FULL",
-    )
+    fix = "Make room and repeat the same command: it continues from the last checkpoint."
+    return disk_full(where, fix, "; the checkpoints before this one are whole")

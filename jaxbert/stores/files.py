@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from jaxbert.errors import Interrupted
+
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -60,6 +62,17 @@ def write_whole(path: Path, content: str | bytes, *, temporary: Path | None = No
     """Makes or replaces `path` with `content`, whole or not at all; text is written as UTF-8. See `replacing`."""
     with replacing(path, temporary=temporary) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def disk_full(where: object, fix: str, also: str = "") -> Interrupted:
+    """Returns the error that ends a command on a full disk.
+
+    Args:
+      where: the path that could not be written.
+      fix: what the user can do.
+      also: the end of the sentence, for example what was kept.
+    """
+    return Interrupted(f"the disk is full{also}", where=str(where), fix=fix, code="E-DISK-FULL")
 
 
 def disk_is_full(error: BaseException) -> bool:

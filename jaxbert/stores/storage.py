@@ -11,6 +11,7 @@ import hashlib
 import os
 import posixpath
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +21,16 @@ from jaxbert.errors import InputError, Interrupted, Stopped
 from jaxbert.stores.files import arriving, disk_is_full, write_whole
 
 _BLOCK = 1 << 22
+
+# The errors of buckets' clients that are not OSErrors. Timeouts and the errors of requests are OSErrors.
+_CLIENT_ERRORS = (
+    ("gcsfs.retry", "HttpError"),
+    ("gcsfs.retry", "ChecksumError"),
+    ("aiohttp", "ClientError"),
+    ("google.auth.exceptions", "GoogleAuthError"),
+    ("botocore.exceptions", "BotoCoreError"),
+    ("botocore.exceptions", "ClientError"),
+)
 
 
 def is_remote(path: str | Path) -> bool:
@@ -242,14 +253,17 @@ def open_url(url: str) -> tuple[Any, str]:
         raise InputError(
             f"unknown kind of URL: {error}", where=url, fix="Give gs://BUCKET/PATH.", code="E-STORE-SCHEME"
         ) from None
-    except Exception as error:
+    except client_errors() as error:
         raise failure(url, error) from error
     return files, root.rstrip("/")
 
 
 @contextmanager
 def translated(url: str) -> Iterator[None]:
-    """Turns the errors of a bucket's client into errors that a user can act on; FileNotFoundError stays as it is."""
+    """Turns the errors of a bucket's client into errors that a user can act on; FileNotFoundError stays as it is.
+
+    Any other error is a bug and passes: a launcher must not repeat it.
+    """
     try:
         yield
     except (InputError, Interrupted, Stopped, FileNotFoundError, FileExistsError):
@@ -258,8 +272,14 @@ def translated(url: str) -> Iterator[None]:
         raise InputError(
             f"no permission: {_brief(error)}", where=url, fix="Log in: gcloud auth login.", code="E-STORE-PERMISSION"
         ) from None
-    except Exception as error:
+    except client_errors() as error:
         raise failure(url, error) from error
+
+
+def client_errors() -> tuple[type[Exception], ...]:
+    """Returns OSError and the classes of `_CLIENT_ERRORS` whose modules are loaded; no other can have been raised."""
+    found = [getattr(sys.modules.get(module), name, None) for module, name in _CLIENT_ERRORS]
+    return OSError, *(one for one in found if one is not None)
 
 
 def failure(url: str, error: Exception) -> Exception:
@@ -267,6 +287,10 @@ def failure(url: str, error: Exception) -> Exception:
     if "credential" in str(error).lower():
         fix = "Log in: gcloud auth application-default login."
         return InputError(f"no credentials: {_brief(error)}", where=url, fix=fix, code="E-STORE-CREDENTIALS")
+    # gcsfs gives the answer 403 without a number.
+    if str(error).startswith("Forbidden"):
+        fix = "Log in with an account that may use this bucket: gcloud auth login."
+        return InputError(f"no permission: {_brief(error)}", where=url, fix=fix, code="E-STORE-PERMISSION")
     # An error of the local disk: the caller knows more about it.
     if isinstance(error, OSError) and (error.filename or disk_is_full(error)):
         return error

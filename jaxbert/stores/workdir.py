@@ -39,6 +39,11 @@ def split_checkpoint(model: str) -> tuple[str, int | None]:
     return workdir or ("/" if parent.startswith("/") else "."), int(step)
 
 
+def names_checkpoint(model: str) -> bool:
+    """Returns whether a path has the form WORKDIR/checkpoints/WORD, whatever the word is."""
+    return model.rstrip("/").rpartition("/")[0].rpartition("/")[2] == CHECKPOINTS
+
+
 def _url(workdir: Path) -> str | None:
     with suppress(OSError):
         return (workdir / REMOTE).read_text(encoding="utf-8").strip()

@@ -19,11 +19,11 @@ from jaxbert.core.metrics import Metric, TermInfo, loss_metric
 from jaxbert.core.parameters import Params
 from jaxbert.core.sharding import Field
 from jaxbert.data.pipeline import Rows, as_batch
-from jaxbert.objectives.base import Batch, Frozen, Term, at_least_one, means
+from jaxbert.objectives.base import Arrays, Frozen, Term, at_least_one, means
 from jaxbert.text.tokenizers import Tokenizer
 
 __all__ = [
-    "Batch",
+    "Arrays",
     "Field",
     "Frozen",
     "Metric",
@@ -121,11 +121,11 @@ class Task(Protocol):
         """Returns shapes and dtypes of `tables`, without reading a file."""
         ...
 
-    def real_tokens(self, batch: Batch) -> jax.Array:
+    def real_tokens(self, batch: Arrays) -> jax.Array:
         """Returns the number of tokens in a clean batch without padding. Throughput counts them."""
         ...
 
-    def prepare(self, params: Params, frozen: Frozen, batch: Batch, key: jax.Array) -> Batch:
+    def prepare(self, params: Params, frozen: Frozen, batch: Arrays, key: jax.Array) -> Arrays:
         """Returns the global batch with its answers added: masks, swaps, draws. The same bits on every mesh.
 
         Runs once a step on the whole global batch, before micro-batches are cut. No gradient flows through it, so it
@@ -133,12 +133,12 @@ class Task(Protocol):
         """
         ...
 
-    def denominators(self, batch: Batch) -> dict[str, jax.Array]:
+    def denominators(self, batch: Arrays) -> dict[str, jax.Array]:
         """Returns the weight of each term over the prepared global batch, known before the first gradient."""
         ...
 
     def compute(
-        self, params: Params, frozen: Frozen, batch: Batch, *, dropout_key: jax.Array | None, dtype: Any
+        self, params: Params, frozen: Frozen, batch: Arrays, *, dropout_key: jax.Array | None, dtype: Any
     ) -> dict[str, Term]:
         """Returns the terms over a prepared batch or micro-batch. The task runs its encoders itself.
 
@@ -195,21 +195,21 @@ class RowsTask:
         """See `Task`; there are none."""
         return {}
 
-    def real_tokens(self, batch: Batch) -> jax.Array:
+    def real_tokens(self, batch: Arrays) -> jax.Array:
         """See `Task`."""
         return (batch["group"] > 0).sum()
 
-    def prepare(self, params: Params, frozen: Frozen, batch: Batch, key: jax.Array) -> Batch:
+    def prepare(self, params: Params, frozen: Frozen, batch: Arrays, key: jax.Array) -> Arrays:
         """See `Task`; the rows hold the answers already."""
         del params, frozen, key
         return batch
 
-    def denominators(self, batch: Batch) -> dict[str, jax.Array]:
+    def denominators(self, batch: Arrays) -> dict[str, jax.Array]:
         """See `Task`."""
         raise NotImplementedError
 
     def compute(
-        self, params: Params, frozen: Frozen, batch: Batch, *, dropout_key: jax.Array | None, dtype: Any
+        self, params: Params, frozen: Frozen, batch: Arrays, *, dropout_key: jax.Array | None, dtype: Any
     ) -> dict[str, Term]:
         """See `Task`."""
         raise NotImplementedError

@@ -40,7 +40,7 @@ from jaxbert.objectives import (
     needs_pairs,
     prepare,
 )
-from jaxbert.objectives.base import Batch, Frozen, Term
+from jaxbert.objectives.base import Arrays, Frozen, Term
 from jaxbert.objectives.distillation import teacher_model
 from jaxbert.objectives.vocabulary import frozen_tables, needs_counts
 from jaxbert.tasks.base import RowsTask, Task, TaskKind
@@ -100,11 +100,11 @@ class Pretraining(RowsTask):
         masked = self.config.objectives.masked_lm
         return frozen_tables(special, mask_id, word_start, masked=masked, longest=longest, counts=counts)
 
-    def prepare(self, params: Params, frozen: Frozen, batch: Batch, key: jax.Array) -> Batch:
+    def prepare(self, params: Params, frozen: Frozen, batch: Arrays, key: jax.Array) -> Arrays:
         """See `Task`; each objective in turn changes tokens and adds answers: masks and labels, for the masked LM."""
         return prepare(self.objectives, params, frozen, batch, key)
 
-    def denominators(self, batch: Batch) -> dict[str, jax.Array]:
+    def denominators(self, batch: Arrays) -> dict[str, jax.Array]:
         """See `Task`."""
         return {name: weight for objective in self.objectives for name, weight in objective.denominators(batch).items()}
 
@@ -112,7 +112,7 @@ class Pretraining(RowsTask):
         self,
         params: Params,
         frozen: Frozen,
-        batch: Batch,
+        batch: Arrays,
         *,
         dropout_key: jax.Array | None = None,
         dtype: Any = jnp.float32,

@@ -11,6 +11,8 @@ steps that are skipped because they are not finite.
 from __future__ import annotations
 
 import dataclasses
+import logging
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,6 +23,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxbert.config import RunConfig, check, horizon, schedule_start
+from jaxbert.core.machine import DETERMINISTIC_OPS, backend
 from jaxbert.core.parameters import Params, check_names, is_stacked, kind_of, path_of
 from jaxbert.core.sharding import (
     BATCH,
@@ -33,8 +36,10 @@ from jaxbert.core.sharding import (
 )
 from jaxbert.errors import InputError
 from jaxbert.tasks import Task, make_task
-from jaxbert.tasks.base import Batch, Frozen, Term
+from jaxbert.tasks.base import Arrays, Frozen, Term
 from jaxbert.training.optim import clip_norm, decayed, make_optimizer, make_schedule, trusted
+
+_log = logging.getLogger(__name__)
 
 State = dict[str, Any]
 Metrics = dict[str, jax.Array]
@@ -53,8 +58,8 @@ class Program:
     """
 
     task: Task
-    step: Callable[[State, Frozen, Batch], tuple[State, Metrics]]
-    evaluate: Callable[[Params, Frozen, Batch, Any], dict[str, Term]]
+    step: Callable[[State, Frozen, Arrays], tuple[State, Metrics]]
+    evaluate: Callable[[Params, Frozen, Arrays, Any], dict[str, Term]]
     init: Callable[[Any], State]
     state: State
     frozen: Mapping[str, Any]
@@ -63,7 +68,10 @@ class Program:
 
 
 def build(config: RunConfig, mesh: Mesh, phase: int = 0) -> Program:
-    """Returns the program of phase `phase` of a run on `mesh`; touches no file.
+    """Returns the program of phase `phase` of a run on `mesh`; touches no file and no state of the process.
+
+    So it does not set XLA's flag for `numerics.deterministic` (see `jaxbert.run.deterministic`). It logs a warning
+    where the flag is missing.
 
     Raises:
       InputError: the config breaks a rule, or does not fit the mesh.
@@ -77,6 +85,10 @@ def build(config: RunConfig, mesh: Mesh, phase: int = 0) -> Program:
             fix="Call jaxbert.plan.layouts.chosen_here first.",
             code="E-CONFIG-LAYOUT",
         )
+    # A mesh that is described, and only compiled for, runs nothing: then this process has no GPU.
+    on_gpu = backend() == "gpu" and mesh.devices.flat[0].platform == "gpu"
+    if config.numerics.deterministic and on_gpu and DETERMINISTIC_OPS not in os.environ.get("XLA_FLAGS", ""):
+        _log.warning("numerics.deterministic: set XLA_FLAGS=%s=true before the first use of jax", DETERMINISTIC_OPS)
     now = config.phases[phase]
     layout = LAYOUTS[config.mesh.layout]
     task = make_task(config, now)
@@ -95,7 +107,7 @@ def build(config: RunConfig, mesh: Mesh, phase: int = 0) -> Program:
             "skipped": jnp.zeros((2,), jnp.int32),
         }
 
-    def step(state: State, frozen: Frozen, batch: Batch) -> tuple[State, Metrics]:
+    def step(state: State, frozen: Frozen, batch: Arrays) -> tuple[State, Metrics]:
         key = jax.random.fold_in(jax.random.key(config.seed, impl="threefry2x32"), state["step"])
         prepare_key, dropout_key = jax.random.split(key)
         prepared = task.prepare(state["params"], frozen, _spread(batch), prepare_key)
@@ -141,7 +153,7 @@ def build(config: RunConfig, mesh: Mesh, phase: int = 0) -> Program:
 
     judged = task.evaluation()
 
-    def evaluate(params: Params, frozen: Frozen, batch: Batch, number: Any) -> dict[str, Term]:
+    def evaluate(params: Params, frozen: Frozen, batch: Arrays, number: Any) -> dict[str, Term]:
         key = jax.random.fold_in(jax.random.key(config.evaluation.seed, impl="threefry2x32"), number)
         prepared = judged.prepare(params, frozen, _spread(batch), key)
         return judged.compute(params, frozen, prepared, dropout_key=None, dtype=dtype)
@@ -183,7 +195,7 @@ def gradients(
     task: Task,
     params: Params,
     frozen: Frozen,
-    batch: Batch,
+    batch: Arrays,
     denominators: Mapping[str, jax.Array],
     *,
     dropout_key: jax.Array | None,
@@ -198,7 +210,7 @@ def gradients(
     With `clip_each` above 0 the global norm of each of the A summands is cut to clip_each / A before.
     """
 
-    def loss(params: Params, micro: Batch, key: jax.Array | None) -> tuple[jax.Array, dict[str, Term]]:
+    def loss(params: Params, micro: Arrays, key: jax.Array | None) -> tuple[jax.Array, dict[str, Term]]:
         terms = task.compute(params, frozen, micro, dropout_key=key, dtype=dtype)
         return total_loss(task, terms, denominators), terms
 
@@ -213,7 +225,7 @@ def gradients(
         grads, terms = gradient(params, batch, dropout_key)
         return grads, terms
 
-    def body(carry: Any, micro: tuple[Batch, jax.Array]) -> tuple[Any, None]:
+    def body(carry: Any, micro: tuple[Arrays, jax.Array]) -> tuple[Any, None]:
         rows, index = micro
         key = None if dropout_key is None else jax.random.fold_in(dropout_key, index)
         return jax.tree.map(jnp.add, carry, gradient(params, rows, key)), None
@@ -304,7 +316,7 @@ def abstract_frozen(task: Task, config: RunConfig, mesh: Mesh) -> dict[str, Any]
     return found
 
 
-def _spread(batch: Batch) -> Batch:
+def _spread(batch: Arrays) -> Arrays:
     """Returns the batch with its rows over (data, fsdp)."""
     return {name: reshard(x, P(BATCH, *(None for _ in x.shape[1:]))) for name, x in batch.items()}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import time
@@ -18,9 +17,9 @@ import numpy as np
 
 from jaxbert.convert.sentence_transformers import MODULES, Pooling, SentenceLayout
 from jaxbert.core.parameters import Params
-from jaxbert.errors import InputError, Interrupted
+from jaxbert.errors import InputError
 from jaxbert.models.model import Model
-from jaxbert.stores.files import disk_is_full
+from jaxbert.stores.files import disk_full, disk_is_full, replacing
 from jaxbert.use.batches import TOKENS_A_TEXT, Window, check_limits, dispatch, windows
 from jaxbert.use.library import Loaded, load
 from jaxbert.use.texts import open_texts
@@ -237,12 +236,12 @@ def _check_out(out: Path, file: str, overwrite: bool) -> None:
             "no such directory",
             where=f"--out {out}",
             fix="Make it first, or give another file.",
-            code="E-EMBED-OUT",
+            code="E-EMBED-DIRECTORY",
         )
     if not out.exists():
         return
     if not out.is_file():
-        raise InputError("it is not a file", where=f"--out {out}", fix="Give another name.", code="E-EMBED-OUT")
+        raise InputError("it is not a file", where=f"--out {out}", fix="Give another name.", code="E-EMBED-NOT-FILE")
     if not overwrite:
         raise InputError(
             "the file exists already",
@@ -252,7 +251,7 @@ def _check_out(out: Path, file: str, overwrite: bool) -> None:
         )
     if Path(file).exists() and out.samefile(file):
         raise InputError(
-            "the output would replace the texts", where=f"--out {out}", fix="Give another name.", code="E-EMBED-OUT"
+            "the output would replace the texts", where=f"--out {out}", fix="Give another name.", code="E-EMBED-TEXTS"
         )
 
 
@@ -271,25 +270,14 @@ def _write(out: Path, parts: Iterator[Embedded], dimension: int, file: str) -> d
             yield part
 
     try:
-        with partial_file.open("wb") as handle:
+        with replacing(out, temporary=partial_file) as handle:
             write(handle, counted(), dimension)
             if not counts["texts"]:
                 raise InputError("no texts", where=file, fix="Give a file with a text a line.", code="E-EMBED-EMPTY")
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(partial_file, out)
     except OSError as error:
         if disk_is_full(error):
-            raise Interrupted(
-                "the disk is full",
-                where=str(out),
-                fix="Make room, then repeat the same command.",
-                code="E-DISK-FULL",
-            ) from None
+            raise disk_full(out, "Make room, then repeat the same command.") from None
         raise
-    finally:
-        with contextlib.suppress(OSError):
-            partial_file.unlink(missing_ok=True)
     return counts
 
 

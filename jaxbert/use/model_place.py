@@ -16,10 +16,11 @@ from pathlib import Path, PurePosixPath
 
 from jaxbert.convert.read import FORMATS, is_published
 from jaxbert.errors import InputError
+from jaxbert.stores.files import disk_full, disk_is_full
 from jaxbert.stores.mirror import Mirror
 from jaxbert.stores.steps import MANIFEST, best_step, committed_steps
 from jaxbert.stores.storage import Bucket, is_remote
-from jaxbert.stores.workdir import CHECKPOINTS, REMOTE, split_checkpoint, workdir_of
+from jaxbert.stores.workdir import CHECKPOINTS, REMOTE, names_checkpoint, split_checkpoint, workdir_of
 
 HUB = "hf:"
 
@@ -68,7 +69,7 @@ def find_model(model: str | Path) -> ModelPlace:
     workdir, step = workdir_of(path)
     if step is not None and (workdir / "config.json").is_file():
         return ModelPlace(name, workdir, run=True, step=step)
-    if path.parent.name == CHECKPOINTS and (path.parent.parent / "config.json").is_file():
+    if names_checkpoint(str(path)) and (path.parent.parent / "config.json").is_file():
         raise InputError(
             "the name of a checkpoint is a number",
             where=str(path),
@@ -93,7 +94,7 @@ def _is_run(config: Path) -> bool:
         value = json.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
-            f"unreadable: {error}", where=str(config), fix="Copy the model again.", code="E-MODEL-CONFIG"
+            f"unreadable: {error}", where=str(config), fix="Copy the model again.", code="E-CONFIG-FILE"
         ) from None
     return isinstance(value, dict) and "encoder" in value and "phases" in value
 
@@ -175,6 +176,13 @@ def _downloaded(name: str) -> Path:
                 break
         return path
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        if disk_is_full(error):
+            raise disk_full(
+                getattr(error, "filename", None) or where, "Make room. The same command continues."
+            ) from error
+        # Errors of the hub and of the network have no file. What this machine's disk does is no fault of the name.
+        if isinstance(error, OSError) and error.filename is not None and not isinstance(error, PermissionError):
+            raise
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
             f"the model cannot be downloaded: {reason}",

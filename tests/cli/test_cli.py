@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
+import logging
 import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from jaxbert.commands import main as cli
 from jaxbert.commands.pretrain import words_of
-from jaxbert.config import NumericsConfig, PhaseConfig, RunConfig, ScheduleConfig
+from jaxbert.config import NumericsConfig, PhaseConfig, RunConfig, ScheduleConfig, find_config
 from jaxbert.errors import InputError, Interrupted, Stopped
 from jaxbert.run.deterministic import ask_for_deterministic_kernels
 from jaxbert.run.wanted import with_rows
@@ -47,7 +50,7 @@ BAD = {
     "report of another directory": (["report", "empty"], ["config.json"]),
     "report before the first line": (["report", "begun"], ["logged no step yet (begun)"]),
     "report to a file": (["report", "begun", "--out", "run.json"], ["(run.json)", "E-ARGUMENT-OUT"]),
-    "checkpoints of nothing": (["checkpoint", "list", "new"], ["(new)", "E-CHECKPOINT-NONE"]),
+    "checkpoints of nothing": (["checkpoint", "list", "new"], ["(new)", "E-WORKDIR-MISSING"]),
     "checkpoints of a young run": (["checkpoint", "verify", "begun"], ["(begun)", "E-CHECKPOINT-NONE"]),
     "unknown action": (["checkpoint", "lst", "begun"], ["lst"]),
     "a config without a name": (
@@ -109,13 +112,13 @@ def test_bad_input_is_one_line_and_exit_2_and_touches_nothing(place, capsys, arg
 @pytest.mark.parametrize(
     ("raised", "code", "words"),
     [
-        (InputError("a", where="b", fix="c."), 2, "a (b). c."),
-        (Interrupted("a", where="b", fix="c."), 3, "a (b). c."),
-        (Stopped("a", where="b", fix="c."), 4, "a (b). c."),
+        (InputError("a", where="b", fix="c.", code="E-TEST"), 2, "a (b). c."),
+        (Interrupted("a", where="b", fix="c.", code="E-TEST"), 3, "a (b). c."),
+        (Stopped("a", where="b", fix="c.", code="E-TEST"), 4, "a (b). c."),
         (KeyboardInterrupt(), 3, "The same command continues."),
         (OSError(errno.ENOSPC, "No space left on device", "/x/y"), 3, "the disk is full (/x/y)"),
         (OSError(errno.EDQUOT, "Quota exceeded", "/x/y"), 3, "the disk is full (/x/y)"),
-        (InputError("a\n  b", where="c", fix="d."), 2, "a b (c). d."),
+        (InputError("a\n  b", where="c", fix="d.", code="E-TEST"), 2, "a b (c). d."),
     ],
 )
 def test_each_end_has_its_exit_code(monkeypatch, capsys, raised, code, words):
@@ -160,6 +163,13 @@ def test_errors_of_a_path_that_the_user_chose_are_wrong_input(place, monkeypatch
         (["pretrain", "run.json", "--workdir", "w"], "/far/rows/manifest.json", False),
         (["pretrain", "run.json", "--workdir", "w"], "/usr/lib/python3/module.py", False),
         (["report", "begun"], "/proc/stat", False),
+        # Only what the user gave, its parent, and files that a command reads directly in it.
+        (["report", "begun"], "begun/config.json", True),
+        (["report", "begun"], "begun/checkpoints/7/params/_METADATA", False),
+        (["report", "begun", "--out", "/"], "/usr/lib/bug.so", False),
+        (["report", "begun", "--out", "new/deep/page"], "new", True),
+        (["report", "begun", "--out", "/usr/lib/deep/page"], "/usr", False),
+        (["report", "gone"], "gone/checkpoints/7/params/_METADATA", True),
     ],
 )
 def test_which_paths_the_user_chose(place, words, filename, chosen):
@@ -324,7 +334,7 @@ def test_deterministic_kernels_are_asked_for_once_and_never_over_the_user(monkey
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_a_gpu_that_is_in_use_without_the_flag_is_refused(monkeypatch, backend, deterministic):
     monkeypatch.setenv("XLA_FLAGS", "")
-    monkeypatch.setattr("jaxbert.run.deterministic._backend", lambda: backend)
+    monkeypatch.setattr("jaxbert.run.deterministic.backend", lambda: backend)
     config = RunConfig(name="run", numerics=NumericsConfig(deterministic=deterministic))
     if backend == "gpu" and deterministic:
         with pytest.raises(InputError, match="E-RUN-DETERMINISTIC"):
@@ -333,6 +343,44 @@ def test_a_gpu_that_is_in_use_without_the_flag_is_refused(monkeypatch, backend, 
         return
     ask_for_deterministic_kernels(config)
     assert ("--xla_gpu_deterministic_ops=true" in os.environ["XLA_FLAGS"]) == deterministic
+
+
+@pytest.mark.parametrize("own", ["", "--xla_dump_to=x"])
+def test_the_flag_of_a_run_does_not_stay_for_a_later_one_without_it(monkeypatch, own):
+    other = RunConfig(name="run", numerics=NumericsConfig(deterministic=False))
+    monkeypatch.setenv("XLA_FLAGS", own)
+    monkeypatch.setattr("jaxbert.run.deterministic.backend", lambda: None)
+    ask_for_deterministic_kernels(CONFIG)
+    assert "deterministic" in os.environ["XLA_FLAGS"]
+    ask_for_deterministic_kernels(other)
+    assert os.environ.get("XLA_FLAGS", "") == own
+    # A flag of the user stays, and so does one with which a GPU is in use.
+    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_deterministic_ops=true")
+    ask_for_deterministic_kernels(CONFIG)
+    ask_for_deterministic_kernels(other)
+    assert os.environ["XLA_FLAGS"] == "--xla_gpu_deterministic_ops=true"
+    monkeypatch.setenv("XLA_FLAGS", own)
+    ask_for_deterministic_kernels(CONFIG)
+    monkeypatch.setattr("jaxbert.run.deterministic.backend", lambda: "gpu")
+    ask_for_deterministic_kernels(other)
+    assert "deterministic" in os.environ["XLA_FLAGS"]
+
+
+@pytest.mark.parametrize(("flags", "warned"), [("", True), ("--xla_gpu_deterministic_ops=true", False)])
+def test_a_program_built_without_a_run_warns_of_a_missing_flag(monkeypatch, caplog, flags, warned):
+    from types import SimpleNamespace
+
+    from jaxbert.training import step
+
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    monkeypatch.setattr(step, "backend", lambda: "gpu")
+    monkeypatch.setattr(step, "check", lambda *_: None)
+    mesh = SimpleNamespace(size=1, devices=np.array([SimpleNamespace(platform="gpu")]))
+    config = dataclasses.replace(find_config("smoke"), phases=())
+    with caplog.at_level(logging.WARNING, "jaxbert"), pytest.raises(IndexError):
+        step.build(config, mesh)
+    assert ("numerics.deterministic" in caplog.text) == warned
+    assert os.environ["XLA_FLAGS"] == flags
 
 
 @pytest.mark.parametrize("deterministic", [True, False])
@@ -350,10 +398,10 @@ import os
 from jaxbert.config import load_json
 from jaxbert.errors import InputError
 from jaxbert.run import pretrain
-from jaxbert.run.deterministic import _backend
-assert _backend() is None
+from jaxbert.core.machine import backend
+assert backend() is None
 seen = []
-pretrain.together = lambda: seen.append((_backend(), os.environ["XLA_FLAGS"])) or exit(7)
+pretrain.together = lambda: seen.append((backend(), os.environ["XLA_FLAGS"])) or exit(7)
 config = load_json(__import__("pathlib").Path("run.json"))
 pretrain.pretrain(config, "new", settings=["data.source=text:bad.py"])
 """

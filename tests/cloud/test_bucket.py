@@ -40,9 +40,9 @@ def test_a_run_reads_them(url: str, rows: Path, tmp_path: Path, capsys: pytest.C
 
 
 def test_what_is_not_there_is_said(bucket: str, url: str):
-    with pytest.raises(InputError, match="E-ROWS-MANIFEST"):
+    with pytest.raises(InputError, match=r"no manifest\.json.*E-SHARD-MANIFEST"):
         staging.local(f"{bucket}/corpora/nothing")
-    with pytest.raises(InputError, match="E-ROWS-MANIFEST"):
+    with pytest.raises(InputError, match=r"no manifest\.json.*E-SHARD-MANIFEST"):
         staging.local("gs://no-such-bucket/rows")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import fnmatch
 import importlib.util
 import shutil
@@ -17,7 +18,7 @@ import pytest
 
 import jaxbert
 from jaxbert.config import MaskedLMConfig, ObjectivesConfig, RunConfig, save_json
-from jaxbert.errors import InputError
+from jaxbert.errors import InputError, Interrupted
 from jaxbert.stores.checkpoint import Checkpoints
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.use.library import Loaded
@@ -189,7 +190,7 @@ def test_refuses_what_is_no_model(tmp_path: Path, published: Path, monkeypatch: 
     assert "E-MODEL-MISSING" in refused(tmp_path / "file")
     assert "E-MODEL-NONE" in refused(tmp_path)
     (tmp_path / "config.json").write_text("no json")
-    assert "E-MODEL-CONFIG" in refused(tmp_path)
+    assert "E-CONFIG-FILE" in refused(tmp_path)
     shutil.copytree(published, tmp_path / "more")
     (tmp_path / "more" / "vocab.txt").write_text("\n".join([*WORDS, "extra"]) + "\n")
     assert "E-MODEL-TOKENIZER" in refused(tmp_path / "more")
@@ -252,6 +253,25 @@ def test_a_model_of_the_hub_comes_in_the_first_form_that_is_there(
     assert "masked_lm" in model.params
     assert not any("pytorch" in pattern for pattern in asked)
     assert not (local / "pytorch_model.bin").exists()
+
+
+@pytest.mark.parametrize(
+    ("raised", "seen", "code"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/cache/x"), Interrupted, "/cache/x.*E-DISK-FULL"),
+        (OSError("We couldn't connect"), InputError, "E-MODEL-DOWNLOAD"),
+        (OSError(errno.EIO, "Input/output error", "/cache/x"), OSError, "/cache/x"),
+    ],
+)
+def test_what_this_machine_does_is_no_fault_of_the_models_name(
+    monkeypatch: pytest.MonkeyPatch, raised: Exception, seen: type[Exception], code: str
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise raised
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fails)
+    with pytest.raises(seen, match=code):
+        jaxbert.load("hf:some/model")
 
 
 def test_a_head_that_is_asked_for_and_not_there_starts_at_random(

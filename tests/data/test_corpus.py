@@ -47,6 +47,6 @@ def test_held_out_text_does_not_train_the_vocabulary(config: DataConfig, tmp_pat
 
 
 def test_rows_that_cannot_be_made_are_refused_first(config: DataConfig, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"length is 4.*E-ROWS-LENGTH"):
+    with pytest.raises(InputError, match=r"length is 4.*E-ROWS-ARGUMENT"):
         make(config, tmp_path / "out", length=4)
     assert not (tmp_path / "out").exists()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import threading
+import types
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +17,7 @@ from jaxbert.data import shards
 from jaxbert.data.directory import open_directory
 from jaxbert.data.pipeline import Batches, FixedBatches, Mixture, Order, Rows
 from jaxbert.data.rows import canonical_hash, row_dtype
-from jaxbert.errors import InputError, Stopped
+from jaxbert.errors import InputError, Interrupted, Stopped
 
 LENGTH = 16
 
@@ -195,21 +197,21 @@ def test_rows_can_be_read_by_many_threads(rows_path: Path) -> None:
 def test_what_does_not_fit_is_refused(rows_path: Path, tmp_path: Path) -> None:
     rows = Rows(rows_path, "train")
     rows.require(length=LENGTH, vocab_size=30000, tokenizer_hash="a" * 64, policy="segment_pair")
-    with pytest.raises(InputError, match=r"length 16, but 128 is needed.*E-ROWS-OTHER"):
+    with pytest.raises(InputError, match=r"length 16, but 128 is needed.*E-ROWS-LENGTH"):
         rows.require(length=128)
-    with pytest.raises(InputError, match=r"the tokenizer .*E-ROWS-OTHER"):
+    with pytest.raises(InputError, match=r"the tokenizer .*E-ROWS-TOKENIZER"):
         rows.require(tokenizer_hash="b" * 64)
-    with pytest.raises(InputError, match=r"the vocabulary .*E-ROWS-OTHER"):
+    with pytest.raises(InputError, match=r"the vocabulary .*E-ROWS-VOCABULARY"):
         rows.require(vocab_size=30522)
     with pytest.raises(InputError, match=r"It has: train, validation.*E-ROWS-SPLIT"):
         Rows(rows_path, "test")
     with pytest.raises(InputError):
         Rows(tmp_path / "nowhere", "train")
     longer = Rows(make_rows(tmp_path / "longer", [3], length=32), "train")
-    with pytest.raises(InputError, match=r"length .*E-ROWS-OTHER"):
+    with pytest.raises(InputError, match=r"length .*E-ROWS-LENGTH"):
         Batches([(rows, 1), (longer, 1)], batch_size=4, seed=0, window=2)
     foreign = Rows(make_rows(tmp_path / "foreign", [3], tokenizer_hash="b" * 64), "train")
-    with pytest.raises(InputError, match=r"tokenizer .*E-ROWS-OTHER"):
+    with pytest.raises(InputError, match=r"tokenizer .*E-ROWS-TOKENIZER"):
         Batches([(rows, 1), (foreign, 1)], batch_size=4, seed=0, window=2)
     empty = Rows(make_rows(tmp_path / "empty", []), "train")
     with pytest.raises(InputError, match="E-ROWS-EMPTY"):
@@ -244,6 +246,35 @@ def test_damage_stops_and_names_the_shard(tmp_path: Path) -> None:
     shard.unlink()
     with pytest.raises(Stopped, match=shard.name):
         Rows(path, "train")
+
+
+@pytest.mark.parametrize(
+    ("raised", "seen", "code"),
+    [
+        (RuntimeError("Input/output error [EIO]; at byte 65560"), Interrupted, "E-DISK-READ"),
+        (OSError(errno.EIO, "Input/output error"), Interrupted, "E-DISK-READ"),
+        (ValueError("a bug of ours"), ValueError, "a bug of ours"),
+    ],
+)
+def test_what_is_no_damage_is_not_called_damage(
+    rows_path: Path, monkeypatch: pytest.MonkeyPatch, raised: Exception, seen: type[Exception], code: str
+) -> None:
+    def fails(_: list[int]) -> None:
+        raise raised
+
+    rows = Rows(rows_path, "train")
+    monkeypatch.setattr(rows, "_reader", lambda _: types.SimpleNamespace(read=fails))
+    with pytest.raises(seen, match=code):
+        rows.read([0])
+
+
+def test_a_disk_that_fails_does_not_damage_a_shard(rows_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(path: Path) -> str:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    monkeypatch.setattr(shards, "sha256_file", fails)
+    with pytest.raises(Interrupted, match=r"rows-train.*E-DISK-READ"):
+        Rows(rows_path, "train", verify=True)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -193,7 +193,7 @@ class Given(Source):
     def documents(self) -> Iterator[Document]:
         yield from self.given
         if self.bad:
-            raise InputError("not UTF-8", where="somewhere", fix="Mend it.")
+            raise InputError("not UTF-8", where="somewhere", fix="Mend it.", code="E-TEST")
 
 
 def given(count: int, split: str | None = None) -> list[Document]:
@@ -284,7 +284,7 @@ def test_overwriting_in_vain_leaves_what_was_there(tokenizer: Tokenizer, tmp_pat
     out = tmp_path / "records"
     prepare_records(Given(given(9)), tokenizer, out, workers=1)
     before = contents(out)
-    bad = Breaking(given(30), InputError("not UTF-8", where="x", fix="y"))
+    bad = Breaking(given(30), InputError("not UTF-8", where="x", fix="y", code="E-TEST"))
     with pytest.raises(InputError, match="not UTF-8"):
         prepare_records(bad, tokenizer, out, workers=1, shard_bytes=2000, overwrite=True)
     assert contents(out) == before
@@ -300,7 +300,10 @@ def test_errors_when_going_on_leave_finished_shards(
     out = tmp_path / "records"
     documents = given(30)
     error: CommandError
-    for error in (Interrupted("EIO", where="x", fix="y"), InputError("gone", where="x", fix="y")):
+    for error in (
+        Interrupted("EIO", where="x", fix="y", code="E-TEST"),
+        InputError("gone", where="x", fix="y", code="E-TEST"),
+    ):
         with pytest.raises(type(error)):
             prepare_records(Breaking(documents, error), tokenizer, out, workers=1, shard_bytes=2000)
         finished = list(out.glob(".progress/*.array_record-*.json"))

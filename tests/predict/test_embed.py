@@ -126,10 +126,10 @@ def test_the_directory_says_how_its_vectors_are_made(directory: Path, tmp_path: 
     ("out", "message"),
     [
         ("a.txt", "'.txt'.*E-EMBED-FORMAT"),
-        ("a", "E-EMBED-FORMAT"),
-        ("nowhere/a.npy", "E-EMBED-OUT"),
-        ("folder.npy", "E-EMBED-OUT"),
-        ("texts.jsonl", "E-EMBED-OUT"),
+        ("a", "no ending.*E-EMBED-FORMAT"),
+        ("nowhere/a.npy", r"nowhere/a\.npy.*E-EMBED-DIRECTORY"),
+        ("folder.npy", r"folder\.npy.*E-EMBED-NOT-FILE"),
+        ("texts.jsonl", r"texts\.jsonl.*E-EMBED-TEXTS"),
     ],
 )
 def test_refuses_a_wrong_out(tmp_path: Path, out: str, message: str) -> None:

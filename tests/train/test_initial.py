@@ -414,24 +414,24 @@ REFUSED: dict[str, tuple[str, Arguments, list[str]]] = {
     "rows of another tokenizer": (
         "adapt",
         lambda rows, m, t, at: ["--init", f"{at}/other-model", "--data", f"{rows}"],
-        ["E-RUN-TOKENIZER", "--tokenizer DIR"],
+        ["E-ROWS-TOKENIZER", "--tokenizer DIR"],
     ),
     "a tokenizer that is not the rows'": (
         "adapt",
         lambda rows, m, t, at: ["--init", f"{m}", "--data", f"{rows}", "--tokenizer", f"{at}/other-200"],
-        ["--tokenizer", "other-200", "E-RUN-TOKENIZER"],
+        ["--tokenizer", "other-200", "E-ROWS-TOKENIZER"],
     ),
     "a tokenizer that is not the rows', and no model": (
         "bert_tiny",
         lambda rows, m, t, at: ["--data", f"{rows}", "--tokenizer", f"{at}/other-200"],
-        ["--tokenizer", "other-200", "E-RUN-TOKENIZER"],
+        ["--tokenizer", "other-200", "E-ROWS-TOKENIZER"],
     ),
     "a source and another tokenizer": (
         "adapt",
         lambda rows, m, t, at: [
             *("--init", f"{m}", "--set", f"data.source=text:{at}/corpus.txt", f"data.tokenizer={at}/other-200")
         ],
-        ["E-RUN-TOKENIZER", "--tokenizer DIR"],
+        ["E-ROWS-TOKENIZER", "--tokenizer DIR"],
     ),
     "no such tokenizer": (
         "adapt",

@@ -191,6 +191,24 @@ def test_all_checkpoints_damaged_is_exit_4(reference, tmp_path):
         pretrain(find_config(str(config)), workdir)
 
 
+def test_a_bug_of_a_restore_is_not_called_another_model(reference, tmp_path, monkeypatch):
+    config, _ = reference
+    workdir = tmp_path / "run"
+    pretrain(apply_overrides(find_config(str(config)), ["phases.a.steps=5", "phases.b.steps=1"]), workdir)
+    kept = checkpoint.checkpoints_of(workdir) / "6"
+    arrays = {"a": jax.ShapeDtypeStruct((3,), np.float32)}
+    with pytest.raises(InputError, match=r"params/.* but .*E-CHECKPOINT-MODEL"):
+        checkpoint._restore(workdir, 6, {"params": arrays})
+
+    def breaks(*_):
+        raise ValueError("a bug")
+
+    found = checkpoint.ocp.checkpointables_metadata(kept).metadata["params"]
+    monkeypatch.setattr(checkpoint.ocp, "load_checkpointables", breaks)
+    with pytest.raises(ValueError, match=r"^a bug$"):
+        checkpoint._restore(workdir, 6, {"params": found})
+
+
 def test_uncommitted_checkpoint_does_not_count(reference, tmp_path):
     config, wanted = reference
     workdir = tmp_path / "run"

@@ -29,6 +29,6 @@ def train_tokenizer(kind: str, texts: Iterable[str], *, vocab_size: int, lowerca
     """
     if kind not in REGISTRY:
         raise InputError(
-            f"unknown kind {kind!r}", where="--kind", fix=f"Known: {', '.join(REGISTRY)}.", code="E-TOKENIZER-KIND"
+            f"unknown kind {kind!r}", where="--kind", fix=f"Known: {', '.join(REGISTRY)}.", code="E-CONFIG-NAME"
         )
     return REGISTRY[kind].train(texts, vocab_size=vocab_size, lowercase=lowercase)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from jaxbert.errors import InputError, Interrupted
-from jaxbert.stores.files import disk_is_full, write_whole
+from jaxbert.errors import InputError
+from jaxbert.stores.files import disk_full, disk_is_full, write_whole
 from jaxbert.stores.workdir import workdir_of
 from jaxbert.text.tokenizers.registry import REGISTRY
 
@@ -157,12 +157,7 @@ class Tokenizer(abc.ABC):
                 write_whole(directory / name, content, temporary=directory / f".{name}.{os.getpid()}.partial")
         except OSError as error:
             if disk_is_full(error):
-                raise Interrupted(
-                    "the disk is full",
-                    where=str(directory),
-                    fix="Free some space and run the same command again.",
-                    code="E-DISK-FULL",
-                ) from error
+                raise disk_full(directory, "Free some space and run the same command again.") from error
             raise InputError(
                 f"the tokenizer cannot be written: {error.strerror}",
                 where=str(directory),
