@@ -110,7 +110,8 @@ def build(config: RunConfig, mesh: Mesh, phase: int = 0) -> Program:
     def step(state: State, frozen: Frozen, batch: Arrays) -> tuple[State, Metrics]:
         key = jax.random.fold_in(jax.random.key(config.seed, impl="threefry2x32"), state["step"])
         prepare_key, dropout_key = jax.random.split(key)
-        prepared = task.prepare(state["params"], frozen, _spread(batch), prepare_key)
+        with jax.named_scope("prepare"):
+            prepared = task.prepare(state["params"], frozen, _spread(batch), prepare_key)
         denominators = {name: jnp.maximum(weight, 1.0) for name, weight in task.denominators(prepared).items()}
         grads, terms = gradients(
             task,
@@ -124,11 +125,12 @@ def build(config: RunConfig, mesh: Mesh, phase: int = 0) -> Program:
             clip_each=clip_norm(config.optimizer) if config.optimizer.clip_scope == "micro_batch" else 0.0,
         )
         rate = learning_rate(state["step"])
-        resting = place(state["params"], moment_specs)
-        direction, opt_state = optimizer.update(place(grads, moment_specs), state["opt_state"], resting)
-        moved = jax.tree.map(lambda w, u: w - rate * u, resting, direction)
-        # A replicated weight minus a sharded moment is sharded: back to where the parameter lies.
-        params = reshard_like(moved, state["params"])
+        with jax.named_scope("optimizer"):
+            resting = place(state["params"], moment_specs)
+            direction, opt_state = optimizer.update(place(grads, moment_specs), state["opt_state"], resting)
+            moved = jax.tree.map(lambda w, u: w - rate * u, resting, direction)
+            # A replicated weight minus a sharded moment is sharded: back to where the parameter lies.
+            params = reshard_like(moved, state["params"])
 
         metrics = {"loss": total_loss(task, terms, denominators)}
         metrics |= task.measure(terms)
