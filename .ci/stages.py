@@ -42,7 +42,7 @@ class Stage:
     Attributes:
       name: as the table shows it.
       command: program and arguments.
-      limit: seconds after which the stage is ended and has failed. Three to four times what it takes on a quiet machine.
+      limit: seconds after which the stage is ended and has failed: three to four times those of a quiet machine.
       after: names of stages that must have ended before this one starts, whatever came of them.
     """
 
