@@ -250,7 +250,7 @@ def hold(command: Sequence[str], limit: float) -> tuple[int, float]:
     signal.signal(signal.SIGTERM, stopped)
     try:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-        code = process.wait(timeout=limit)
+        code = _waited(process, limit)
         _until(lambda: not descendants(), GRACE)
     except FileNotFoundError as error:
         say(f"{command[0]}: {error}")
@@ -298,6 +298,25 @@ def descendants() -> list[int]:
         found += below
         frontier += below
     return found
+
+
+def _waited(process: subprocess.Popen[bytes], limit: float) -> int:
+    """Returns the exit code of a process; meanwhile collects orphans that have ended, so that none stays a zombie.
+
+    Raises:
+      subprocess.TimeoutExpired: the process takes more than `limit` seconds.
+    """
+    end = time.monotonic() + limit
+    while True:
+        ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is not None and ended.si_pid != process.pid:
+            os.waitpid(ended.si_pid, 0)
+        elif (code := process.poll()) is not None:
+            return code
+        elif time.monotonic() > end:
+            raise subprocess.TimeoutExpired(process.args, limit)
+        else:
+            time.sleep(0.1)
 
 
 def words(pid: int) -> str:

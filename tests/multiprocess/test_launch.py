@@ -113,13 +113,13 @@ def test_without_the_first_process_all_end_with_3(launch, whole: Path, tmp_path:
 def test_a_process_that_hangs_is_noticed(launch, tmp_path: Path):
     """Stopped, not dead: its connections stay open, and the others' collective waits."""
     workdir = tmp_path / "run"
-    more = ("--grace", "1", "--set", "guard.hang_minutes=0.05")
+    more = ("--grace", "1", "--set", "guard.hang_minutes=0.5")
     started = launch(workdir, 2, *more, devices=2, JAXBERT_HEARTBEAT_S="600")
     wait_for(started, workdir / "checkpoints" / "4" / "manifest.json")
     process_of(started, 1).send_signal(signal.SIGSTOP)
     code, said = finished(started)
     assert code == 3, said
-    assert "nothing has moved for 0.1 minutes" in said and "process 0 of 2" in said
+    assert "nothing has moved for" in said and "process 0 of 2" in said
     assert "Repeat the same command to continue" in said
 
 
@@ -153,6 +153,8 @@ def test_without_the_launcher_nothing_is_left_writing(launch, whole: Path, tmp_p
     started.kill()
     started.communicate()
     _, alive = psutil.wait_procs(left, timeout=60)
+    # A process that adopts orphans may not have collected them yet: they have ended all the same.
+    alive = [process for process in alive if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
     assert not alive and not (workdir / ".lease").exists()
     assert steps(workdir) < steps(whole)
     code, said = finished(launch(workdir, 2, devices=2))
