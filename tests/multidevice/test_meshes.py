@@ -38,8 +38,9 @@ def test_state_is_sharded_at_rest(runs):
 def test_a_toy_architecture_trains_in_every_layout(on_eight_devices):
     """Losses are those of one device; parameters lie as the layout says: (2 layers, D 64, F 128)."""
     found = on_eight_devices("rotary_run.py")
-    expected = found.pop("one")["losses"]
-    assert expected[-1] < expected[0]
+    one_device = found.pop("one")
+    expected, learned = one_device["losses"], one_device["learned"]
+    assert np.mean(learned[-10:]) < np.mean(expected) - 0.1, learned
     for one in found.values():
         np.testing.assert_allclose(one["losses"], expected, rtol=1e-6)
     shards = {name: one["shard"] for name, one in found.items()}
