@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import numpy as np
@@ -55,6 +56,7 @@ def _frozen(mesh):
     return replicated(mesh, frozen_tables(np.arange(VOCAB) < 5, 4))
 
 
+@functools.cache
 def _run(config: RunConfig, batches: int = 3):
     mesh = single_device_mesh()
     program = build(config, mesh)
@@ -93,13 +95,18 @@ def test_clipping_each_micro_batch_as_googles_cores_do():
     key, _ = jax.random.split(jax.random.fold_in(jax.random.key(CONFIG.seed, impl="threefry2x32"), 0))
     with jax.set_mesh(mesh):
         params = program.init(0)["params"]
-        whole = task.prepare(params, _frozen(mesh), jax.tree.map(jax.numpy.asarray, _batch(0)), key)
+        whole = jax.jit(task.prepare)(params, _frozen(mesh), jax.tree.map(jax.numpy.asarray, _batch(0)), key)
     params, whole = jax.device_get((params, whole))
     denominators = task.denominators(whole)
+    gradient = jax.jit(
+        lambda params, rows: gradients(
+            task, params, {}, rows, denominators, dropout_key=None, dtype="float32", accumulation=1
+        )[0]
+    )
     summed, raw = jax.tree.map(np.zeros_like, params), []
     for a in range(accumulation):
         rows = {name: x[a::accumulation] for name, x in whole.items()}
-        share, _ = gradients(task, params, {}, rows, denominators, dropout_key=None, dtype="float32", accumulation=1)
+        share = gradient(params, rows)
         raw.append(float(optax.global_norm(share)))
         summed = jax.tree.map(lambda s, g: s + g * min(1.0, clip / accumulation / raw[-1]), summed, share)
     assert min(raw) > clip / accumulation, "each share must be cut, or this test shows nothing"
@@ -127,12 +134,14 @@ def test_loss_is_the_global_mean():
     key, _ = jax.random.split(jax.random.fold_in(jax.random.key(config.seed, impl="threefry2x32"), 0))
     with jax.set_mesh(mesh):
         state = program.init(0)
-        whole = program.task.prepare(state["params"], _frozen(mesh), jax.tree.map(jax.numpy.asarray, clean), key)
+        clean_arrays = jax.tree.map(jax.numpy.asarray, clean)
+        whole = jax.jit(program.task.prepare)(state["params"], _frozen(mesh), clean_arrays, key)
         params, whole = jax.device_get((state["params"], whole))
         found = jax.device_get(program.step(state, _frozen(mesh), clean)[1])
     micro_batches = [{name: x[a::accumulation] for name, x in whole.items()} for a in range(accumulation)]
     params = jax.tree.map(jax.numpy.asarray, params)
-    parts = [program.task.compute(params, {}, rows, dropout_key=None, dtype="float32") for rows in micro_batches]
+    compute = jax.jit(lambda rows: program.task.compute(params, {}, rows, dropout_key=None, dtype="float32"))
+    parts = [compute(rows) for rows in micro_batches]
     expected = mean_of_means = 0.0
     for name in ("masked_lm", "next_sentence"):
         sums, weights = (np.array([float(getattr(part[name], of)) for part in parts]) for of in ("sum", "weight"))
