@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 
-def finished(started: subprocess.Popen[str], timeout: float = 200) -> tuple[int, str]:
+def finished(started: subprocess.Popen[str], timeout: float = 500) -> tuple[int, str]:
     out, err = started.communicate(timeout=timeout)
     return started.returncode, out + err
 
@@ -69,7 +69,7 @@ def process_of(started: subprocess.Popen[str], number: int) -> psutil.Process:
 
 
 def wait_for(started: subprocess.Popen[str], path: Path) -> None:
-    end = time.monotonic() + 120
+    end = time.monotonic() + 400
     while not path.exists():
         assert started.poll() is None and time.monotonic() < end, started.communicate()
         time.sleep(0.05)
