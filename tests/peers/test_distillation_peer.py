@@ -86,7 +86,7 @@ def theirs_of(
     with torch.no_grad():
         t = guide(**given, **types)
     s = student(**given)
-    if objective.config.over == "masked":
+    if objective.settings.over == "masked":
         row, slot = (long["slot_weight"] > 0).nonzero(as_tuple=True)
         chosen = (row, long["slots"][row, slot])
     else:
