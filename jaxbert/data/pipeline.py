@@ -28,7 +28,7 @@ import numpy as np
 
 from jaxbert.data import shards
 from jaxbert.data.draws import permutation
-from jaxbert.data.rows import row_dtype
+from jaxbert.data.row_format import row_dtype
 from jaxbert.errors import InputError, Stopped
 
 # Shards kept open at once: more than a window of the default order, less than any limit on open files.
@@ -47,7 +47,7 @@ class Rows:
       directory, split: the directory and the split that were opened.
       manifest: content of manifest.json, which `jaxbert rows` wrote.
       hash: hash of the whole directory's content, from the manifest.
-      dtype: dtype of one row (`jaxbert.data.rows.row_dtype`).
+      dtype: dtype of one row (`jaxbert.data.row_format.row_dtype`).
       sizes: int64 [shards], rows in each shard.
       length: L.
       pad_id: the token that fills up rows.

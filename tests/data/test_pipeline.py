@@ -16,7 +16,8 @@ import pytest
 from jaxbert.data import shards
 from jaxbert.data.directory import open_directory
 from jaxbert.data.pipeline import Batches, FixedBatches, Mixture, Order, Rows
-from jaxbert.data.rows import canonical_hash, row_dtype
+from jaxbert.data.row_format import row_dtype
+from jaxbert.data.rows import canonical_hash
 from jaxbert.errors import InputError, Interrupted, Stopped
 
 LENGTH = 16

@@ -21,7 +21,8 @@ from jaxbert.data.pipeline import Rows
 from jaxbert.data.policies import POLICIES
 from jaxbert.data.policies.segments import TokenShard
 from jaxbert.data.records import prepare_records, read_records
-from jaxbert.data.rows import RowsSummary, assemble, build_rows, check_arguments, row_dtype
+from jaxbert.data.row_format import row_dtype
+from jaxbert.data.rows import RowsSummary, assemble, build_rows, check_arguments
 from jaxbert.data.sources import open_source
 from jaxbert.errors import InputError, Stopped
 from jaxbert.text.tokenizers import Tokenizer, train_tokenizer

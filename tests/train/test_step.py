@@ -21,7 +21,7 @@ from jaxbert.config import (
 from jaxbert.core.sharding import replicated, single_device_mesh
 from jaxbert.objectives.vocabulary import frozen_tables
 from jaxbert.tasks import make_task
-from jaxbert.training.step import build, gradients, hand_over
+from jaxbert.training.step import Program, build, gradients, hand_over
 
 LENGTH, BATCH, VOCAB = 16, 8, 100
 ENCODER = EncoderConfig(
@@ -57,9 +57,15 @@ def _frozen(mesh):
 
 
 @functools.cache
+def _program(config: RunConfig) -> Program:
+    """Returns the program of `config`, which is traced and compiled once."""
+    return build(config, single_device_mesh())
+
+
+@functools.cache
 def _run(config: RunConfig, batches: int = 3):
     mesh = single_device_mesh()
-    program = build(config, mesh)
+    program = _program(config)
     with jax.set_mesh(mesh):
         state, losses = program.init(0), []
         for number in range(batches):
@@ -90,7 +96,7 @@ def test_clipping_each_micro_batch_as_googles_cores_do():
     _, metrics = _run(dataclasses.replace(CONFIG, optimizer=optimizer, phases=(phase,)), 1)
 
     mesh = single_device_mesh()
-    program = build(CONFIG, mesh)
+    program = _program(CONFIG)
     task = make_task(CONFIG, CONFIG.phases[0])
     key, _ = jax.random.split(jax.random.fold_in(jax.random.key(CONFIG.seed, impl="threefry2x32"), 0))
     with jax.set_mesh(mesh):
@@ -130,7 +136,7 @@ def test_loss_is_the_global_mean():
     encoder = dataclasses.replace(ENCODER, initializer_range=0.5)
     config = dataclasses.replace(CONFIG, encoder=encoder, phases=(phase,))
     mesh = single_device_mesh()
-    program = build(config, mesh)
+    program = _program(config)
     key, _ = jax.random.split(jax.random.fold_in(jax.random.key(config.seed, impl="threefry2x32"), 0))
     with jax.set_mesh(mesh):
         state = program.init(0)
@@ -155,7 +161,7 @@ def test_loss_is_the_global_mean():
 
 def test_non_finite_step_changes_nothing_and_is_counted():
     mesh = single_device_mesh()
-    program = build(CONFIG, mesh)
+    program = _program(CONFIG)
     with jax.set_mesh(mesh):
         state = program.init(0)
         good = state["params"]["masked_lm"]["bias"]
@@ -178,7 +184,7 @@ def test_non_finite_step_changes_nothing_and_is_counted():
 
 def test_build_is_abstract_and_says_what_it_takes():
     mesh = single_device_mesh()
-    program = build(CONFIG, mesh)
+    program = _program(CONFIG)
     step, state, batch = program.step, program.state, program.batch
     assert state["params"]["encoder"]["embeddings"]["word"]["table"].shape == (128, 16)
     assert batch["tokens"].shape == (BATCH, LENGTH)

@@ -1,0 +1,26 @@
+"""The format of a row on the disk: `rows` writes it and `pipeline` reads it, without what only writing needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def row_dtype(length: int, vocab_size: int, origins: int) -> np.dtype[Any]:
+    """Returns the format of one row on the disk: little-endian, packed.
+
+    tokens u2 (u4 when V > 65536) [L]; types u1 [L]; group u1 [L] (attention group, from 1 along the row: 0 padding);
+    label i1 (0: the second segment follows the first, 1: it is from elsewhere, -1: no pair); origins [K] of document u4
+    (running number in its split), offset u4 (the segment's first token, counted in its document), length u2 (tokens;
+    0: no such segment, nor any behind it).
+    """
+    return np.dtype(
+        [
+            ("tokens", "<u4" if vocab_size > 65536 else "<u2", (length,)),
+            ("types", "u1", (length,)),
+            ("group", "u1", (length,)),
+            ("label", "i1"),
+            ("origins", np.dtype([("document", "<u4"), ("offset", "<u4"), ("length", "<u2")]), (origins,)),
+        ]
+    )
