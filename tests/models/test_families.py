@@ -137,7 +137,7 @@ def test_the_longest_row_ends_where_the_table_does(excess: int) -> None:
 
 @pytest.mark.parametrize("groups", [1, 2])
 def test_shared_layers_are_the_same_layers_repeated(groups: int) -> None:
-    """G groups of N/G layers and N layers whose weights are copies: the same bits, and gradients that add up."""
+    """G groups of N/G layers and N layers whose weights are copies: the same vectors, and gradients that add up."""
     shared = case_of("albert", layer_groups=groups, remat="full")
     alone = case_of("albert", layer_groups=0)
     repeats = shared.config.num_layers // groups
@@ -145,7 +145,8 @@ def test_shared_layers_are_the_same_layers_repeated(groups: int) -> None:
     layers = jax.tree.map(lambda w: jnp.repeat(w, repeats, axis=0), encoder["layers"])
     copied = {**shared.params, "encoder": {**encoder, "layers": layers}}
     batch = batch_of(shared.config)
-    np.testing.assert_array_equal(shared.hidden(shared.params, batch), alone.hidden(copied, batch))
+    # Two programs, which a compiler may round differently.
+    np.testing.assert_allclose(shared.hidden(shared.params, batch), alone.hidden(copied, batch), rtol=1e-5, atol=5e-6)
     if groups == 1:
         return  # The gradients of two groups say what those of one do, and more.
 
@@ -172,8 +173,8 @@ def test_dropout_of_shared_layers_is_drawn_anew_in_each() -> None:
         for case in (shared, alone)
     )
     a, b, c = run_shared(shared.params, key), run_alone(copied, key), run_alone(copied, other)
-    np.testing.assert_array_equal(a, b)
-    assert np.any(np.asarray(b) != np.asarray(c))
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=5e-6)
+    assert np.abs(np.asarray(b) - np.asarray(c)).max() > 0.1
 
 
 STARTS = {family: "truncated_normal" if family in ("bert", "albert") else "normal" for family in FAMILIES}
