@@ -114,7 +114,7 @@ test-newest: $(NEWEST)/.installed
 
 # Eight fake devices a process, then what several processes hold.
 test-scale: $(VENV)/.installed-test
-	@$(BIN)/python -m pytest -q -n 2 tests/scale
+	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup tests/scale
 	@$(BIN)/python -m pytest -q -n 2 --ignore tests/multiprocess/test_launch.py tests/multiprocess
 
 # jax[tpu] brings the libtpu that belongs to this jax; it compiles for chips that are not here.

@@ -14,9 +14,9 @@ import pytest
 from jaxbert.commands.main import main
 from tests.engines.slurm_cluster import cluster
 from tests.launch.conftest import arguments
-from tests.multiprocess.conftest import config, rows
+from tests.multiprocess.conftest import rows, write_config
 
-__all__ = ["config", "rows"]
+__all__ = ["rows"]
 INSTALL = {
     "gcloud": "install the Google Cloud CLI (cloud.google.com/sdk/docs/install)",
     "kubectl": "install kubectl (kubernetes.io/docs/tasks/tools)",
@@ -73,3 +73,9 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Runs a Slurm of two nodes on this machine. Returns the environment for its commands."""
     with cluster(tmp_path_factory.mktemp("slurm")) as environment:
         yield environment
+
+
+@pytest.fixture(scope="session")
+def config(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 40 steps, long enough to be stopped by Slurm's commands."""
+    return write_config(tmp_path_factory.mktemp("config") / "tiny.json", rows, 40)

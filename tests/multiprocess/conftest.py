@@ -24,7 +24,7 @@ from jaxbert.config import (
     save_json,
 )
 
-VOCAB, LENGTH, STEPS = 120, 32, 40
+VOCAB, LENGTH = 120, 32
 
 
 @pytest.fixture(scope="session")
@@ -32,16 +32,14 @@ def rows(small_rows: Path) -> Path:
     return small_rows
 
 
-@pytest.fixture(scope="session")
-def config(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A config file: dropout, micro-batches, an evaluation and checkpoints on the way."""
-    path = tmp_path_factory.mktemp("config") / "tiny.json"
+def write_config(path: Path, rows: Path, steps: int) -> Path:
+    """Writes a config file: dropout, micro-batches, an evaluation and checkpoints on the way."""
     phase = PhaseConfig(
         rows=(RowsSource(path=str(rows)),),
         length=LENGTH,
         batch_size=16,
         accumulation=2,
-        steps=STEPS,
+        steps=steps,
         schedule=ScheduleConfig(peak=1e-3, warmup_steps=4),
     )
     save_json(
@@ -53,13 +51,19 @@ def config(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             objectives=ObjectivesConfig(next_sentence=None),
             phases=(phase,),
             checkpoint=CheckpointConfig(every_steps=4),
-            evaluation=EvaluationConfig(every_steps=20, batch_size=16, batches=2),
+            evaluation=EvaluationConfig(every_steps=steps // 2, batch_size=16, batches=2),
             logging=LoggingConfig(every_steps=1, tensorboard=False),
             guard=GuardConfig(hang_minutes=10),
         ),
         path,
     )
     return path
+
+
+@pytest.fixture(scope="session")
+def config(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 20 steps: most of what it costs is the exchange between the processes in each step."""
+    return write_config(tmp_path_factory.mktemp("config") / "tiny.json", rows, 20)
 
 
 @pytest.fixture(scope="session")

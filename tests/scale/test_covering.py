@@ -73,7 +73,10 @@ def one_device(family: str, dropout: float, accumulation: int, look: bool) -> di
     return run(Case("1", "replicated", dropout, accumulation, "none", family), look)
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+# One process runs all cases of a family, so that the runs on one device are shared (`--dist loadgroup`).
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=pytest.mark.xdist_group(case.family)) for case in CASES], ids=str
+)
 def test_many_devices_are_one(case: Case):
     assert len(jax.devices()) == 8
     # Once a family: the rows as a step sees them, and an evaluation.

@@ -7,6 +7,7 @@ Leaves OUT/TASK/whole and OUT/TASK/resumed, and prints as JSON what the test che
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -34,9 +35,11 @@ from jaxbert.config.overrides import apply_overrides
 from jaxbert.errors import Interrupted
 from jaxbert.evaluate.evaluation import evaluate, lines
 from jaxbert.observe.report import write_report
+from jaxbert.run import pretrain as command
 from jaxbert.run.loop import Loop
 from jaxbert.run.pretrain import pretrain
 from jaxbert.tasks import TASKS
+from jaxbert.training.step import build
 from tests.tasks import replaced_tokens, token_targets, two_encoders
 
 TOYS = {module.__name__.rpartition(".")[2]: module.KIND for module in (token_targets, replaced_tokens, two_encoders)}
@@ -107,4 +110,6 @@ def run(task: str, rows: str, out: Path) -> dict[str, Any]:
 
 if __name__ == "__main__":
     TASKS.update(TOYS)
+    # The three runs of a task have the same config, so one program serves them, and it is traced once.
+    command.build = functools.lru_cache(maxsize=1)(build)
     print(json.dumps({task: run(task, sys.argv[1], Path(sys.argv[2]) / task) for task in TOYS}))
