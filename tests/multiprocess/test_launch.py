@@ -155,7 +155,7 @@ def ended(process: psutil.Process) -> bool:
 
 def test_without_the_launcher_nothing_is_left_writing(launch, whole: Path, tmp_path: Path):
     workdir = tmp_path / "run"
-    started = launch(workdir, 2, "--restarts", "5", devices=2)
+    started = launch(workdir, 2, "--restarts", "5", devices=2, JAXBERT_HEARTBEAT_S="5")
     wait_for(started, workdir / "checkpoints" / "4" / "manifest.json")
     left = psutil.Process(started.pid).children(recursive=True)
     started.kill()
