@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxbert.config import RunConfig
+from jaxbert.config import TRAINED_FIRST, RunConfig
+from jaxbert.data.sources import reached_anywhere
 from jaxbert.errors import InputError
 from jaxbert.plan.topologies import Topology, topology
 from jaxbert.stores.files import write_whole
@@ -24,9 +25,6 @@ from .google import PYTHON
 from .job import Request, Submission, Target
 
 _log = logging.getLogger(__name__)
-
-# The kinds of sources that read files of this machine.
-_LOCAL_SOURCES = ("text:", "jsonl:", "parquet:")
 
 
 def submit(target: Target, args: Namespace, config: RunConfig, arguments: Sequence[str]) -> dict[str, Any]:
@@ -133,11 +131,21 @@ def _check_inputs_can_be_reached(args: Namespace, config: RunConfig) -> None:
         ("--tokenizer", args.tokenizer or config.data.tokenizer),
         ("objectives.distillation.teacher", distillation.teacher if distillation is not None else ""),
     ):
-        if value and not value.startswith("hf:"):
+        if value.startswith(TRAINED_FIRST):
             raise InputError(
-                "the path is on this machine, and the job runs on another one",
+                "the teacher would be trained first, beside the workdir, which needs a disk that the machines share",
                 where=f"{where} {value}",
-                fix="Give hf:NAME, or choose a TARGET that shares this machine's disk.",
+                fix="Train the teacher first, and give its gs:// URL or hf:NAME.",
+                code="E-LAUNCH-LOCAL-INPUT",
+            )
+        # A tokenizer is read from a directory; a model may also come from a bucket.
+        if value and not value.startswith("hf:") and (where == "--tokenizer" or not is_remote(value)):
+            raise InputError(
+                "the path is on this machine, and the job runs on another one"
+                if not is_remote(value)
+                else "a tokenizer cannot be read from a bucket",
+                where=f"{where} {value}",
+                fix="Give hf:NAME (a model may be gs://BUCKET/MODEL too), or choose a TARGET that shares this disk.",
                 code="E-LAUNCH-LOCAL-INPUT",
             )
     for phase in config.phases:
@@ -149,7 +157,7 @@ def _check_inputs_can_be_reached(args: Namespace, config: RunConfig) -> None:
                     fix="Copy them (gcloud storage cp -r ROWS gs://BUCKET/...) and give --data gs://BUCKET/...",
                     code="E-LAUNCH-LOCAL-INPUT",
                 )
-        if not phase.rows and config.data.source.startswith(_LOCAL_SOURCES):
+        if not phase.rows and config.data.source and not reached_anywhere(config.data.source):
             raise InputError(
                 "this text is on this machine, and the job runs on another one",
                 where=f"data.source={config.data.source}",

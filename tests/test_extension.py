@@ -45,14 +45,16 @@ from jaxbert.models.families.family import Name
 from jaxbert.models.model import Model
 from jaxbert.objectives import OBJECTIVES, Term, masking
 from jaxbert.objectives.vocabulary import frozen_tables
+from jaxbert.run.initial import fitted_parameters, load_initial
 from jaxbert.run.pretrain import pretrain
 from jaxbert.tasks import TASKS
+from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.training.optim import OPTIMIZERS
 from jaxbert.training.step import build
 from jaxbert.use.library import Loaded, load
 from jaxbert.use.predict import fill_mask
 from tests.convert.comparison import published_of
-from tests.tasks import token_targets
+from tests.tasks import replaced_tokens, token_targets
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -248,6 +250,22 @@ def test_a_task_needs_its_file_and_one_line(monkeypatch, small_rows, tmp_path):
         apply_overrides(config, ["task.name=token_target"])
     with pytest.raises(InputError, match="E-TASK-CONFIG"):
         build(dataclasses.replace(config, task=TaskConfig(name="token_targets")), single_device_mesh())
+
+
+def test_a_task_starts_from_a_model(monkeypatch, small_rows, tmp_path):
+    """Its encoder and the heads that both have. A task whose parts are no encoder with heads says so."""
+    monkeypatch.setitem(TASKS, "token_targets", token_targets.KIND)
+    monkeypatch.setitem(TASKS, "replaced_tokens", replaced_tokens.KIND)
+    base, tokenizer = run_of(small_rows), Tokenizer.load(small_rows / "tokenizer")
+    write_hf(tmp_path / "bert", base.encoder, Model(base.encoder, ["masked_lm"]).init(jax.random.key(3)), tokenizer)
+    base = dataclasses.replace(base, init=str(tmp_path / "bert"))
+    config = apply_overrides(base, ["task.name=token_targets", "task.period=5"])
+    initial = load_initial(config)
+    fitted = fitted_parameters(initial, config, tokenizer)
+    assert set(fitted) == {"encoder"}
+    jax.tree.map(np.testing.assert_array_equal, fitted["encoder"]["layers"], initial.params["encoder"]["layers"])
+    with pytest.raises(InputError, match=r"generator.*E-RUN-INIT-PARTS"):
+        load_initial(apply_overrides(base, ["task.name=replaced_tokens"]))
 
 
 def test_a_family_needs_its_file_and_one_line(monkeypatch, tmp_path):

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import sys
 import types
+from pathlib import Path
 
 import fsspec
 import pytest
 
 from jaxbert.errors import InputError, Interrupted
+from jaxbert.stores import mirror as mirrors
+from jaxbert.stores import steps
+from jaxbert.stores.files import cannot_write
 from jaxbert.stores.storage import Bucket, open_url, translated
 
 URL = "memory://bucket"
@@ -48,3 +54,56 @@ def test_a_bug_stays_a_bug(bug: Exception, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(fsspec.core, "url_to_fs", breaks)
     with pytest.raises(type(bug)):
         open_url(URL)
+
+
+@pytest.mark.parametrize("bug", [PermissionError(errno.EACCES, "denied", "/cache/x"), io.UnsupportedOperation("seek")])
+def test_an_error_of_this_machines_disk_is_not_the_buckets(bug: Exception):
+    with pytest.raises(type(bug)), translated(URL):
+        raise bug
+
+
+def test_a_disk_that_fails_is_no_damaged_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A run must not fall back to an older checkpoint because its disk did not answer once."""
+    with pytest.raises(ValueError, match="unreadable manifest"):
+        steps.read_manifest(tmp_path, 4)
+
+    def fails(*_: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error", str(tmp_path))
+
+    monkeypatch.setattr(steps.storage_of(tmp_path).__class__, "read", fails)
+    with pytest.raises(OSError, match="Input/output error"):
+        steps.damage(tmp_path, 4)
+
+
+@pytest.mark.parametrize(
+    ("number", "seen", "match"),
+    [
+        (errno.ENOSPC, Interrupted, "E-DISK-FULL"),
+        (errno.EACCES, InputError, "E-WORKDIR-CACHE"),
+        (errno.EROFS, InputError, "E-WORKDIR-CACHE"),
+        (errno.EIO, OSError, "failed"),
+    ],
+)
+def test_a_copy_that_cannot_be_made(number: int, seen: type[Exception], match: str, monkeypatch: pytest.MonkeyPatch):
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(number, "failed")
+
+    monkeypatch.setattr(mirrors.Path, "mkdir", fails)
+    with pytest.raises(seen, match=match):
+        mirrors.Mirror(URL).fetch()
+    assert cannot_write(OSError(errno.EROFS, "")) and not cannot_write(OSError(errno.EIO, ""))
+
+
+def test_a_minute_without_the_bucket_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
+    mirror = mirrors.Mirror(URL)
+
+    def fails() -> None:
+        mirror._stop.set()
+        raise Interrupted("no answer", where=URL, fix="Wait.", code="E-STORE-NETWORK")
+
+    monkeypatch.setattr(mirrors, "_EVERY_S", 0.01)
+    monkeypatch.setattr(mirror, "publish", fails)
+    mirror.start()
+    assert mirror._thread is not None
+    mirror._thread.join(timeout=60)
+    assert "the next minute tries again" in caplog.text

@@ -30,6 +30,7 @@ from jaxbert.config.registry import (
     did_you_mean,
 )
 from jaxbert.config.schema import (
+    TRAINED_FIRST,
     Activation,
     AttentionName,
     CheckpointConfig,
@@ -74,6 +75,7 @@ from jaxbert.config.schema import (
 
 __all__ = [
     "RESUME_MAY_CHANGE",
+    "TRAINED_FIRST",
     "Activation",
     "AttentionName",
     "CheckpointConfig",

@@ -355,6 +355,10 @@ class SpanBoundaryConfig:
     position_size: int = 200
 
 
+# The beginning of a teacher that is not a MODEL but a config, whose run comes first.
+TRAINED_FIRST = "config:"
+
+
 @dataclass(frozen=True, kw_only=True)
 class DistillationConfig:
     """Distillation from a teacher that sees the same corrupted rows (DistilBERT: Sanh et al. 2019, and its code).

@@ -13,8 +13,9 @@ from typing import Any
 from jaxbert.config import PhaseConfig, RunConfig, load_json, phase_rows, schedule_start
 from jaxbert.core.progress import duration
 from jaxbert.data.shards import read_manifest as read_shards_manifest
+from jaxbert.data.sources import without_folders
 from jaxbert.data.staging import local
-from jaxbert.errors import InputError, Interrupted
+from jaxbert.errors import InputError
 from jaxbert.observe.lines import JsonLines
 from jaxbert.stores.steps import read_manifest
 
@@ -155,22 +156,16 @@ def _rows(directory: str | Path, source: str, licences: list[str]) -> str:
     """Describes a directory of rows by its manifest, and appends its licence to `licences`."""
     try:
         manifest = read_shards_manifest(local(directory), "rows")
-    except (InputError, Interrupted):
-        return f"{_without_folders(source) or Path(directory).name} (the rows are no longer where the run read them)"
+    except InputError:
+        return f"{without_folders(source) or Path(directory).name} (the rows are no longer where the run read them)"
     made = manifest.get("provenance", {})
     licences.append(made.get("licence", ""))
     train = manifest["statistics"]["train"]
-    source = _without_folders(made.get("source") or source)
+    source = without_folders(made.get("source") or source)
     return (
         f"{source and source + ', '}{train['documents']:,} documents, {train['tokens']:,} tokens, as "
         f"{manifest['counts']['train']:,} rows of {manifest['length']} tokens ({manifest['policy']})"
     )
-
-
-def _without_folders(spec: str) -> str:
-    """Returns a SOURCE without the folders of this machine."""
-    kind, _, rest = spec.partition(":")
-    return f"{kind}:{rest.rpartition('/')[2]}" if kind in ("text", "jsonl", "parquet") else spec
 
 
 def _recipe(config: RunConfig, step: int) -> tuple[tuple[str, ...], ...]:

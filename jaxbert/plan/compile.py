@@ -134,7 +134,10 @@ def compile_step(config: RunConfig, topology: Topology, phase: int) -> Compiled:
             compiled = lowered.compile()
         except jax.errors.JaxRuntimeError as error:
             given = (program.state, program.frozen, program.batch)
-            return _refused(str(error), time.perf_counter() - began, topology, _shard_bytes(given))
+            refused = _refused(str(error), time.perf_counter() - began, topology, _shard_bytes(given))
+            if refused is None:
+                raise
+            return refused
     memory = compiled.memory_analysis()
     sizes = dict(zip(mesh.axis_names, mesh.devices.shape, strict=True))
     return Compiled(
@@ -160,11 +163,16 @@ def _shard_bytes(tree: Any) -> float:
 # total memory required for HLO temporaries (120.50G) exceeds available HBM (31.25G)" is rough, without the arguments.
 _USED = re.compile(r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm")
 _TEMPORARIES = re.compile(r"HLO temporaries \(([\d.]+)([KMGT]?)\) exceeds available HBM \(([\d.]+)([KMGT]?)\)")
+_VERSIONS = re.compile(r"version|libtpu|deserializ|bytecode", re.I)
 _UNIT = {"": 1, "K": 2**10, "M": 2**20, "G": GIB, "T": 2**40}
 
 
-def _refused(message: str, seconds: float, topology: Topology, arguments: float) -> Compiled:
-    """Reads the memory figures in the compiler's refusal. Raises InputError if the refusal is about anything else."""
+def _refused(message: str, seconds: float, topology: Topology, arguments: float) -> Compiled | None:
+    """Reads the memory figures in the compiler's refusal. Returns None for any other refusal, which is a bug.
+
+    Raises:
+      InputError: libtpu and jax do not fit together.
+    """
     if whole := _USED.search(message):
         used, limit = _sizes(whole)
         return Compiled(False, seconds, arguments, used - arguments, limit=limit, over=used - limit)
@@ -172,12 +180,14 @@ def _refused(message: str, seconds: float, topology: Topology, arguments: float)
         temporaries, limit = _sizes(rough)
         return Compiled(False, seconds, arguments, temporaries, limit=limit, over=arguments + temporaries - limit)
     first = message.strip().splitlines()[0][:300]
-    raise InputError(
-        f"libtpu cannot compile the step: {first}",
-        where=topology.name,
-        fix=f"Install the libtpu that belongs to this jax: {INSTALL}.",
-        code="E-PLAN-COMPILE",
-    )
+    if _VERSIONS.search(message):
+        raise InputError(
+            f"libtpu cannot compile the step: {first}",
+            where=topology.name,
+            fix=f"Install the libtpu that belongs to this jax: {INSTALL}.",
+            code="E-PLAN-COMPILE",
+        )
+    return None
 
 
 def _sizes(found: re.Match[str]) -> tuple[float, float]:

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 
 from jaxbert.config import (
+    TRAINED_FIRST,
     RunConfig,
     load_json,
     resume_differences,
@@ -22,7 +23,6 @@ from jaxbert.config import (
 )
 from jaxbert.errors import CommandError, InputError
 from jaxbert.run.processes import Watch, wait_for_all
-from jaxbert.run.teacher import TRAINED_FIRST
 from jaxbert.stores.files import arriving
 from jaxbert.stores.lease import Lease
 from jaxbert.stores.mirror import Mirror

@@ -26,7 +26,7 @@ from jaxbert.core.parameters import Params, path_of, with_rows
 from jaxbert.errors import InputError
 from jaxbert.models.families import FAMILIES
 from jaxbert.run.inherit import vocab_size_of
-from jaxbert.tasks.pretraining import make_model, phase_objectives
+from jaxbert.tasks import make_task
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.text.transfer import transfer
 from jaxbert.use.library import Loaded, load
@@ -69,7 +69,16 @@ def load_initial(config: RunConfig, initial: Loaded | None = None) -> Loaded:
             fix="Copy its tokenizer files beside it.",
             code="E-RUN-INIT-TOKENIZER",
         )
-    for head, leaves in _shapes(config).items():
+    shapes = _shapes(config)
+    paths = [{path for path, _ in _flat(tree.get("encoder", {}), "encoder")} for tree in (shapes, initial.params)]
+    if paths[0] != paths[1]:
+        raise InputError(
+            f"the parts of the task {config.task.name} ({', '.join(shapes)}) are not an encoder and heads",
+            where=where,
+            fix="Leave --init out.",
+            code="E-RUN-INIT-PARTS",
+        )
+    for head, leaves in shapes.items():
         if head == "encoder" or head not in initial.params:
             continue
         for path, like in _flat(leaves, head):
@@ -284,8 +293,8 @@ def _vocabulary(encoder: EncoderBase) -> set[str]:
 @functools.lru_cache(maxsize=1)  # A run asks twice.
 def _shapes(config: RunConfig) -> Mapping[str, Any]:
     """Returns the run's parameters as ShapeDtypeStruct, by part."""
-    model = make_model(config, phase_objectives(config, config.phases[0]))
-    shapes: Mapping[str, Any] = jax.eval_shape(lambda: model.init(jax.random.key(0)))
+    parts = make_task(config, config.phases[0]).parts
+    shapes: Mapping[str, Any] = jax.eval_shape(lambda: parts.init(jax.random.key(0)))
     return shapes
 
 

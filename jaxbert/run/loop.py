@@ -36,7 +36,7 @@ from jaxbert.observe.meter import Meter
 from jaxbert.observe.peaks import mesh_peak
 from jaxbert.run.hold import Hold
 from jaxbert.run.inputs import PhaseRows
-from jaxbert.run.processes import COMPILE_MINUTES, Watch, agreed
+from jaxbert.run.processes import COMPILE_MINUTES, Watch, agreed, wait_for_all
 from jaxbert.run.profile import Profile
 from jaxbert.stores.checkpoint import Checkpoints
 from jaxbert.tasks import make_task
@@ -163,6 +163,8 @@ class Loop:
                 if name is not None and self.step < total_steps(config):
                     self.save(state)
                     self.checkpoints.wait()
+                    # Process 0 writes the manifest. A process that ends before would end process 0 too.
+                    wait_for_all("the last checkpoint has its manifest")
                     raise Interrupted(
                         f"stopped by {name} after step {self.step}; everything is saved",
                         where=self.name,

@@ -131,6 +131,8 @@ def initialise(distributed: bool, environment: Mapping[str, str] | None = None) 
             code="E-PROCESS-UNKNOWN",
         ) from None
     except jax.errors.JaxRuntimeError as error:
+        if not is_loss(error):
+            raise
         raise Interrupted(
             f"the other processes did not come: {_brief(error)}",
             where=environment.get(COORDINATOR, "jax.distributed"),

@@ -11,13 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbert.config import DistillationConfig, RunConfig, find_config
+from jaxbert.config import TRAINED_FIRST, DistillationConfig, RunConfig, find_config
 from jaxbert.core.parameters import Params, with_rows
 from jaxbert.errors import InputError
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.use.library import Loaded, load
 
-TRAINED_FIRST = "config:"
 _HEAD = "masked_lm"
 
 
@@ -59,11 +58,12 @@ def resolve(config: RunConfig, workdir: Path) -> tuple[RunConfig, Teacher | None
         tokenizer = place / "tokenizer"
     else:
         loaded = load_teacher(name)
-        encoder, tokenizer = loaded.config, Tokenizer.place(name)
+        assert loaded.path is not None, "what `load` returns has been read from a directory"
+        encoder, tokenizer = loaded.config, Tokenizer.place(loaded.path)
         teacher = Teacher(name, loaded=loaded)
     found = dataclasses.replace(distillation, encoder=encoder)
     config = dataclasses.replace(config, objectives=dataclasses.replace(config.objectives, distillation=found))
-    # The tokenizer of a teacher that is trained first does not exist yet. A model of the hub has none on this machine.
+    # The tokenizer of a teacher that is trained first does not exist yet.
     if config.data.source and not config.data.tokenizer and (teacher.run is not None or Tokenizer.present(tokenizer)):
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, tokenizer=str(tokenizer)))
     return config, teacher

@@ -83,3 +83,8 @@ def disk_is_full(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in _FULL
     return any(word in str(error).lower() for word in ("no space left", "disk quota exceeded", "enospc"))
+
+
+def cannot_write(error: OSError) -> bool:
+    """Returns whether an error says that the user chose a place where this process may not write."""
+    return isinstance(error, (PermissionError, FileExistsError, NotADirectoryError)) or error.errno == errno.EROFS

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from jaxbert.errors import CommandError, InputError
+from jaxbert.stores.files import cannot_write, disk_full, disk_is_full
 from jaxbert.stores.lease import DIRECTORY as LEASE
 from jaxbert.stores.storage import Bucket, cache_directory
 from jaxbert.stores.workdir import CHECKPOINTS, LAUNCH, LOGS, REMOTE
 
+_log = logging.getLogger(__name__)
 # Parts of a workdir in a bucket that have no copy on this machine.
 _THERE_ONLY = (CHECKPOINTS, LAUNCH, LOGS, LEASE)
 _EVERY_S = 60.0
@@ -56,6 +58,10 @@ class Mirror:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
+            if disk_is_full(error):
+                raise disk_full(self.path, "Make room. The same command continues.") from error
+            if not cannot_write(error):
+                raise
             raise InputError(
                 f"cannot make a directory for the copy: {error.strerror}",
                 where=str(self.path),
@@ -101,15 +107,15 @@ class Mirror:
                 self._bucket.remove(name)
             self._sent = {}
 
-    def start(self, failed: Callable[[CommandError], None] = lambda error: None) -> None:
-        """Publishes every minute from now on. `failed` is given each error, and the next minute tries again."""
+    def start(self) -> None:
+        """Publishes every minute from now on. It logs each error, and the next minute tries again."""
 
         def run() -> None:
             while not self._stop.wait(_EVERY_S):
                 try:
                     self.publish()
                 except CommandError as error:
-                    failed(error)
+                    _log.warning(f"the copy in the bucket is not up to date; the next minute tries again: {error}")
 
         self._thread = threading.Thread(target=run, name="mirror", daemon=True)
         self._thread.start()

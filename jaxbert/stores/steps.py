@@ -64,7 +64,10 @@ def read_manifest(workdir: Path, step: int) -> Manifest:
         values = json.loads(kept.read(name))
         files = {name: (int(size), str(digest)) for name, (size, digest) in values["files"].items()}
         return Manifest(int(values["step"]), values["meta"], files)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        # Another error of the disk says nothing about the file: a run must not fall back to an older checkpoint for it.
+        FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, KeyError, TypeError, AttributeError,
+    ) as error:  # fmt: skip
         raise ValueError(f"{kept.place}/{name}: unreadable manifest: {error}") from error
 
 

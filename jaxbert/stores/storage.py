@@ -8,6 +8,7 @@ Listings are never cached, because Orbax writes checkpoints without fsspec, and 
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import posixpath
 import shutil
@@ -269,6 +270,8 @@ def translated(url: str) -> Iterator[None]:
     except (InputError, Interrupted, Stopped, FileNotFoundError, FileExistsError):
         raise
     except PermissionError as error:
+        if error.filename:  # The local disk's: the caller knows more about it.
+            raise
         raise InputError(
             f"no permission: {_brief(error)}", where=url, fix="Log in: gcloud auth login.", code="E-STORE-PERMISSION"
         ) from None
@@ -291,8 +294,10 @@ def failure(url: str, error: Exception) -> Exception:
     if str(error).startswith("Forbidden"):
         fix = "Log in with an account that may use this bucket: gcloud auth login."
         return InputError(f"no permission: {_brief(error)}", where=url, fix=fix, code="E-STORE-PERMISSION")
-    # An error of the local disk: the caller knows more about it.
+    # An error of the local disk: the caller knows more about it. An unsupported operation is a bug.
     if isinstance(error, OSError) and (error.filename or disk_is_full(error)):
+        return error
+    if isinstance(error, io.UnsupportedOperation):
         return error
     what = f"the bucket does not answer: {type(error).__name__}: {_brief(error)}"
     return Interrupted(what, where=url, fix="Run the same command again: it continues.", code="E-STORE-NETWORK")

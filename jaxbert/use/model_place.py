@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from jaxbert.convert.read import FORMATS, is_published
-from jaxbert.errors import InputError
+from jaxbert.errors import InputError, Interrupted
 from jaxbert.stores.files import disk_full, disk_is_full
 from jaxbert.stores.mirror import Mirror
 from jaxbert.stores.steps import MANIFEST, best_step, committed_steps
@@ -152,11 +152,20 @@ def _copy_checkpoints(bucket: Bucket, there: dict[str, int], path: Path, step: i
             (path / CHECKPOINTS / name).unlink()
 
 
+# Answers of a server that may be another one later: too slow, too many requests.
+_PASSING = (408, 429)
+
+
 def _downloaded(name: str) -> Path:
-    """Returns the local copy of a model of the Hugging Face hub."""
+    """Returns the local copy of a model of the Hugging Face hub.
+
+    Raises:
+      InputError: the hub refuses the name or the access, or downloads are switched off (HF_HUB_OFFLINE).
+      Interrupted: the network failed, or the disk is full.
+    """
     where = f"{HUB}{name}"
     try:
-        from huggingface_hub import snapshot_download
+        from huggingface_hub import constants, snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
     except ImportError:
         raise InputError(
@@ -184,6 +193,15 @@ def _downloaded(name: str) -> Path:
         if isinstance(error, OSError) and error.filename is not None and not isinstance(error, PermissionError):
             raise
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        refused = isinstance(status, int) and 400 <= status < 500 and status not in _PASSING
+        if not (refused or isinstance(error, (HFValidationError, PermissionError)) or constants.HF_HUB_OFFLINE):
+            raise Interrupted(
+                f"the model cannot be downloaded now: {reason}",
+                where=where,
+                fix="Check the network and run the same command again.",
+                code="E-MODEL-NETWORK",
+            ) from error
         raise InputError(
             f"the model cannot be downloaded: {reason}",
             where=where,

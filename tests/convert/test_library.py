@@ -8,6 +8,7 @@ import fnmatch
 import importlib.util
 import shutil
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from huggingface_hub.errors import HfHubHTTPError
 
 import jaxbert
 from jaxbert.config import MaskedLMConfig, ObjectivesConfig, RunConfig, save_json
@@ -255,11 +257,19 @@ def test_a_model_of_the_hub_comes_in_the_first_form_that_is_there(
     assert not (local / "pytorch_model.bin").exists()
 
 
+def answer(status: int) -> Any:
+    """Returns what the hub's client keeps of an answer."""
+    return types.SimpleNamespace(status_code=status, headers={}, request=None, text="")
+
+
 @pytest.mark.parametrize(
     ("raised", "seen", "code"),
     [
         (OSError(errno.ENOSPC, "No space left on device", "/cache/x"), Interrupted, "/cache/x.*E-DISK-FULL"),
-        (OSError("We couldn't connect"), InputError, "E-MODEL-DOWNLOAD"),
+        (OSError("We couldn't connect"), Interrupted, "E-MODEL-NETWORK"),
+        (PermissionError("no access"), InputError, "E-MODEL-DOWNLOAD"),
+        (HfHubHTTPError("404", response=answer(404)), InputError, "E-MODEL-DOWNLOAD"),
+        (HfHubHTTPError("503", response=answer(503)), Interrupted, "E-MODEL-NETWORK"),
         (OSError(errno.EIO, "Input/output error", "/cache/x"), OSError, "/cache/x"),
     ],
 )

@@ -15,7 +15,7 @@ from jaxbert.data.corpus import make_rows
 from jaxbert.data.pipeline import Rows
 from jaxbert.data.policies import POLICIES
 from jaxbert.data.shards import read_manifest
-from jaxbert.data.sources import SOURCES
+from jaxbert.data.sources import SOURCES, SourceKind
 from jaxbert.text.tokenizers import REGISTRY, Tokenizer, train_tokenizer
 
 SOURCE = '''
@@ -120,7 +120,7 @@ def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import toy_source
     import toy_tokenizer
 
-    monkeypatch.setitem(SOURCES, "counting", toy_source.Counting)
+    monkeypatch.setitem(SOURCES, "counting", SourceKind(toy_source.Counting))
     monkeypatch.setitem(POLICIES, "reversed", toy_policy.POLICY)
     monkeypatch.setitem(REGISTRY, "characters", toy_tokenizer.KIND)
     monkeypatch.chdir(tmp_path)

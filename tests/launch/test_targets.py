@@ -11,6 +11,7 @@ import pytest
 import yaml
 from jaxbert.launch import TARGETS
 
+from jaxbert.data.sources import SOURCES, SourceKind, without_folders
 from tests.launch.conftest import BUCKET, GOOGLE, ROWS, arguments, task_of
 
 EACH = sorted(TARGETS)
@@ -182,6 +183,26 @@ def test_a_teacher_on_this_machine_or_one_to_train_first_is_not_sent(teacher: st
     base += TARGETS["gke"].example.split()
     code, said = launch("", "--yes", "--set", f"objectives.distillation.teacher={teacher}", base=base)
     assert code == 2 and "objectives.distillation.teacher" in said and programs() == []
+    assert ("trained first" in said) == teacher.startswith("config:")
+
+
+def test_a_model_in_a_bucket_is_sent(launch, programs):
+    """The machines can read it. A tokenizer is read from a directory."""
+    code, said = launch("gke", "--init", "gs://my-bucket/model", "--yes", "--analytic")
+    assert "E-LAUNCH-LOCAL-INPUT" not in said, said
+    code, said = launch("gke", "--set", "data.tokenizer=gs://my-bucket/tokenizer", "--yes", "--analytic")
+    assert code == 2 and re.search(r"from a bucket.*E-LAUNCH-LOCAL-INPUT", said), said
+
+
+def test_a_source_that_only_this_machine_has_is_not_sent(launch, programs, monkeypatch, tmp_path):
+    """Also a kind of source that somebody adds: unless its line says so, no other machine can open it."""
+    monkeypatch.setitem(SOURCES, "mine", SourceKind(lambda rest: None))
+    for source in (f"text:{tmp_path}/*.txt", "mine:thing", f"tfds:{tmp_path}"):
+        base = ["launch", "gke", "bert_base", "--workdir", BUCKET, *TARGETS["gke"].example.split()]
+        code, said = launch("", "--set", f"data.source={source}", "--yes", base=base)
+        assert code == 2 and re.search(r"data\.source=.*E-LAUNCH-LOCAL-INPUT", said), said
+    assert programs() == []
+    assert without_folders("mine:a/b/c.txt") == "mine:c.txt" and without_folders("hf:a/b") == "hf:a/b"
 
 
 def test_local_refuses_a_topology(launch, tmp_path: Path):

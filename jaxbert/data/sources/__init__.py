@@ -1,29 +1,63 @@
 """Sources of documents. To add one: a file here with a function that opens it, and a line in `SOURCES`.
 
+That line also says which sources of the kind other machines can open. `jaxbert launch` does not send a run whose text
+only this machine has, and a model's card does not name this machine's folders.
+
 SOURCE is one string, `KIND:REST`. The docstring of the kind's module describes REST.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 from jaxbert.config import did_you_mean
 from jaxbert.data.sources import hf, jsonl, parquet, sample, text, tfds
 from jaxbert.data.sources.base import Document, Source
 from jaxbert.errors import InputError
 
-# The function that opens REST, by kind. It checks all that can be known without reading everything, and raises
-# InputError.
-SOURCES: dict[str, Callable[[str], Source]] = {
-    "text": text.open_rest,
-    "jsonl": jsonl.open_rest,
-    "parquet": parquet.open_rest,
-    "tfds": tfds.open_rest,
-    "hf": hf.open_rest,
-    "sample": sample.open_rest,
+
+@dataclass(frozen=True)
+class SourceKind:
+    """A kind of source.
+
+    Attributes:
+      open: opens REST. It checks all that can be known without reading everything, and raises InputError.
+      anywhere: returns whether another machine can open this REST too. Without it, none can: REST names files.
+    """
+
+    open: Callable[[str], Source]
+    anywhere: Callable[[str], bool] = lambda rest: False
+
+
+def _no_directory(rest: str) -> bool:
+    """Returns whether REST is the name of a dataset, and not a directory of this machine."""
+    return not Path(rest.partition("#")[0]).expanduser().is_dir()
+
+
+SOURCES: dict[str, SourceKind] = {
+    "text": SourceKind(text.open_rest),
+    "jsonl": SourceKind(jsonl.open_rest),
+    "parquet": SourceKind(parquet.open_rest),
+    "tfds": SourceKind(tfds.open_rest, anywhere=_no_directory),
+    "hf": SourceKind(hf.open_rest, anywhere=_no_directory),
+    "sample": SourceKind(sample.open_rest, anywhere=lambda rest: True),
 }
 
-__all__ = ["SOURCES", "Document", "Source", "open_source"]
+__all__ = ["SOURCES", "Document", "Source", "SourceKind", "open_source", "reached_anywhere", "without_folders"]
+
+
+def reached_anywhere(spec: str) -> bool:
+    """Returns whether another machine can open a SOURCE string too."""
+    kind, _, rest = spec.partition(":")
+    return kind in SOURCES and SOURCES[kind].anywhere(rest)
+
+
+def without_folders(spec: str) -> str:
+    """Returns a SOURCE string without the folders of this machine."""
+    kind, _, rest = spec.partition(":")
+    return spec if reached_anywhere(spec) else f"{kind}:{rest.rpartition('/')[2]}" if rest else spec
 
 
 def open_source(spec: str) -> Source:
@@ -49,4 +83,4 @@ def open_source(spec: str) -> Source:
             fix="For example text:books/*.txt, sample:aws-docs.",
             code="E-SOURCE-KIND",
         )
-    return SOURCES[kind](rest)
+    return SOURCES[kind].open(rest)

@@ -89,7 +89,9 @@ def _rows(stream: Any, where: str) -> Iterator[dict[str, Any]]:
 
 
 def _failure(error: Exception, what: str, where: str) -> CommandError:
-    """Returns Interrupted if the network or the system failed, which may pass, else InputError."""
+    """Returns Interrupted if the network or the system failed, which may pass, else InputError. Raises a bug again."""
+    if isinstance(error, (AssertionError, AttributeError, MemoryError, NameError)):
+        raise error
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     status = getattr(getattr(error, "response", None), "status_code", None) or getattr(error, "status", None)
     refused = isinstance(status, int) and 400 <= status < 500 and status not in _PASSING

@@ -90,6 +90,8 @@ def _builder(name: str, spec: str) -> Any:
         if not builder.info.splits:
             raise FileNotFoundError("it is not prepared on this machine")
         builder.as_data_source(split=next(iter(builder.info.splits)))
+    except (AssertionError, AttributeError, MemoryError, NameError):
+        raise  # a bug
     except Exception as error:  # TFDS raises many kinds of errors. Several of their classes need TensorFlow.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
@@ -97,7 +99,7 @@ def _builder(name: str, spec: str) -> Any:
             where=spec,
             fix=f"Run `tfds build {name} --file_format=array_record` where TensorFlow is installed; set TFDS_DATA_DIR.",
             code="E-SOURCE-DATASET",
-        ) from None
+        ) from error
     return builder
 
 
