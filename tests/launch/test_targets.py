@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from jaxbert.launch import TARGETS
+from jaxbert.launch import TARGETS, machines
 
 from jaxbert.data.sources import SOURCES, SourceKind, without_folders
+from jaxbert.plan.topologies import CHIPS
 from tests.launch.conftest import BUCKET, GOOGLE, ROWS, arguments, task_of
 
 EACH = sorted(TARGETS)
@@ -387,3 +388,9 @@ def test_google_needs_a_project_and_a_zone(launch, programs):
 def test_the_recorder_records(programs):
     subprocess.run(["gcloud", "a b", "c"], check=True)
     assert programs() == [["gcloud", "a b", "c"]]
+
+
+def test_every_chip_has_its_engines_names():
+    """Whoever adds a chip to `jaxbert.plan.topologies` adds its names to `launch/machines.py` too."""
+    for kind, names in (("tpu", machines.TPUS), ("gpu", machines.GPUS)):
+        assert {chip.name for chip in CHIPS.values() if chip.kind == kind} == set(names)

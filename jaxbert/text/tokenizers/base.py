@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from jaxbert.errors import InputError
-from jaxbert.stores.files import disk_full, disk_is_full, write_whole
+from jaxbert.stores.files import cannot_write, disk_full, disk_is_full, write_whole
 from jaxbert.stores.workdir import workdir_of
 from jaxbert.text.tokenizers.registry import REGISTRY
 
@@ -158,6 +158,8 @@ class Tokenizer(abc.ABC):
         except OSError as error:
             if disk_is_full(error):
                 raise disk_full(directory, "Free some space and run the same command again.") from error
+            if not cannot_write(error):
+                raise
             raise InputError(
                 f"the tokenizer cannot be written: {error.strerror}",
                 where=str(directory),
@@ -264,7 +266,7 @@ def read_text(path: Path) -> str:
         raise InputError(
             f"not UTF-8 at byte {error.start}", where=str(path), fix="Copy the file again.", code="E-TOKENIZER-FILE"
         ) from None
-    except OSError as error:
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
         raise InputError(
             f"the file cannot be read: {error.strerror}",
             where=str(path),
