@@ -97,7 +97,7 @@ def test_a_head_that_the_file_has_not_is_never_made_up(published: Path, tmp_path
     assert set(loaded.params) == {"encoder"}
     hidden = jnp.zeros((1, 3, 18))
     for head in ("pooled", "masked_lm", "next_sentence"):
-        with pytest.raises(InputError, match=r"has no \w+ head \(heads: none\)"):
+        with pytest.raises(InputError, match=rf"{head} head .*none.*E-MODEL-HEAD"):
             getattr(loaded, head)(loaded.params, hidden)
     with pytest.raises(InputError, match=r"no masked_lm head.*E-MODEL-HEAD"):
         fill_mask(loaded, ["w0 [MASK]"])
@@ -174,7 +174,7 @@ def test_loads_a_run_and_one_of_its_checkpoints(tmp_path: Path, published: Path,
     logits = jax.jit(lambda p, x: third.masked_lm(p, third.encode(p, **batch) + x))(third.params, jnp.zeros((1, 5, 18)))
     expected = model.masked_lm(model.params, encode(model, "w0 [MASK] w2"))
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
-    with pytest.raises(InputError, match="there is no checkpoint 4"):
+    with pytest.raises(InputError, match=r"checkpoint 4.*E-CHECKPOINT-MISSING"):
         (tmp_path / "run" / "checkpoints" / "4").mkdir()
         jaxbert.load(tmp_path / "run" / "checkpoints" / "4")
 

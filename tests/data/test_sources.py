@@ -43,7 +43,7 @@ def texts(spec: str) -> list[str]:
 
 def test_every_kind_says_what_it_lacks() -> None:
     for kind in SOURCES:
-        with pytest.raises(InputError):
+        with pytest.raises(InputError, match="E-SOURCE-"):
             open_source(f"{kind}:/no/such/thing")
         with pytest.raises(InputError, match="E-SOURCE-KIND"):
             open_source(f"{kind}:")

@@ -36,10 +36,12 @@ def answering(monkeypatch: pytest.MonkeyPatch, code: int, said: str) -> None:
     monkeypatch.setattr(planning.subprocess, "run", run)
 
 
-@pytest.mark.parametrize(("code", "kind", "name"), [(2, InputError, "PLAN"), (3, Interrupted, "PLAN-INTERRUPTED")])
+@pytest.mark.parametrize(
+    ("code", "kind", "name"), [(2, InputError, "E-LAUNCH-PLAN"), (3, Interrupted, "E-LAUNCH-PLAN-INTERRUPTED")]
+)
 def test_the_message_of_the_plan_is_ours(code: int, kind: type[Exception], name: str, monkeypatch):
     answering(monkeypatch, code, "a warning\njaxbert: error: it is too large (v5e). Take more. [E-PLAN-MEMORY]\n")
-    with pytest.raises(kind, match=rf"nothing was sent: it is too large .*E-PLAN-MEMORY.*\[E-LAUNCH-{name}\]"):
+    with pytest.raises(kind, match=rf"nothing was sent: it is too large .*E-PLAN-MEMORY.*\[{name}\]"):
         plan()
 
 
