@@ -543,3 +543,18 @@ class TestCheckpoint:
         assert cli.main(["checkpoint", "prune", "run", "--keep", "3"]) == 0
         assert cli.main(["checkpoint", "prune", "run", "--keep", "2", "--drop-best"]) == 0
         assert self.steps(workdir) == [20, 30]
+
+
+def test_pruning_leaves_a_good_checkpoint(place, capsys):
+    from jaxbert.stores.steps import write_manifest
+
+    for step in (10, 20):
+        (place / "begun" / "checkpoints" / str(step)).mkdir(parents=True)
+        (place / "begun" / "checkpoints" / str(step) / "array").write_bytes(b"x" * step)
+        write_manifest(place / "begun", step, {"validation_loss": None})
+    (place / "begun" / "checkpoints" / "20" / "array").write_bytes(b"damaged")
+    before = snapshot(place)
+    for keep, code in (("0", "E-CHECKPOINT-KEEP"), ("1", "E-CHECKPOINT-PRUNE")):
+        assert cli.main(["checkpoint", "prune", "begun", "--keep", keep]) == 2
+        assert f"[{code}]" in capsys.readouterr().err
+    assert snapshot(place) == before

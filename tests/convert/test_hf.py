@@ -206,7 +206,7 @@ def test_a_roberta_needs_its_padding_before_its_positions(tmp_path: Path, tokeni
         write_hf(tmp_path / "out", config, params, tokenizer)
         assert published_of(tmp_path / "out")[0].position_offset == 1
         return
-    with pytest.raises(InputError) as error:
+    with pytest.raises(InputError, match="E-EXPORT-PADDING") as error:
         write_hf(tmp_path / "out", config, params, tokenizer)
     assert "padding has id 0, but a roberta model whose positions start at 2 needs id 1" in str(error.value)
     assert f"{tmp_path / 'out'}" in str(error.value) and "encoder.position_offset=1" in str(error.value)
@@ -344,3 +344,31 @@ def test_reads_a_published_encoder() -> None:
     assert table.shape == (30592, 384)
     assert not table[30522:].any()
     assert np.all(np.abs(table[:30522]).max(-1) > 0)
+
+
+def test_a_type_that_no_file_has(tmp_path: Path) -> None:
+    config, params, _ = published_of(GOLDEN)
+    with pytest.raises(InputError, match=r"int8.*E-EXPORT-DTYPE"):
+        write_hf(tmp_path / "out", config, params, dtype="int8")
+    assert not list(tmp_path.iterdir())
+
+
+def test_values_that_a_type_cannot_hold(tmp_path: Path) -> None:
+    config, params, _ = published_of(GOLDEN)
+    bias = np.full_like(params["masked_lm"]["bias"], 1e6)
+    large = params | {"masked_lm": params["masked_lm"] | {"bias": bias}}
+    with pytest.raises(InputError, match=r"cls\.predictions\.bias.*float16.*E-EXPORT-NOT-FINITE"):
+        write_hf(tmp_path / "out", config, large, dtype="float16")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_where_one_may_not_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, params, _ = published_of(GOLDEN)
+
+    def forbidden(*args: Any, **kwargs: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(safetensors_files, "write_tensors", forbidden)
+    with pytest.raises(InputError, match="E-EXPORT-PERMISSION"):
+        write_hf(tmp_path / "out", config, params)
+    assert not list(tmp_path.iterdir())

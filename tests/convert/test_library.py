@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import jaxbert
+from jaxbert.commands.main import main
 from jaxbert.config import MaskedLMConfig, ObjectivesConfig, RunConfig, save_json
 from jaxbert.errors import InputError, Interrupted
 from jaxbert.stores.checkpoint import Checkpoints
@@ -177,6 +178,8 @@ def test_loads_a_run_and_one_of_its_checkpoints(tmp_path: Path, published: Path,
     with pytest.raises(InputError, match=r"checkpoint 4.*E-CHECKPOINT-MISSING"):
         (tmp_path / "run" / "checkpoints" / "4").mkdir()
         jaxbert.load(tmp_path / "run" / "checkpoints" / "4")
+    with pytest.raises(InputError, match=r"sentence_order.*masked_lm.*E-MODEL-DROP"):
+        jaxbert.load(tmp_path / "run", drop=["sentence_order"])
 
 
 def test_refuses_what_is_no_model(tmp_path: Path, published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,7 +198,17 @@ def test_refuses_what_is_no_model(tmp_path: Path, published: Path, monkeypatch: 
     (tmp_path / "more" / "vocab.txt").write_text("\n".join([*WORDS, "extra"]) + "\n")
     assert "E-MODEL-TOKENIZER" in refused(tmp_path / "more")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    assert "pip install 'jaxbert[hf]'" in refused("hf:somebody/something")
+    assert "E-MODEL-EXTRA" in refused("hf:somebody/something")
+
+
+def test_options_of_another_form_are_refused(
+    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for option in (["--pooling", "mean"], ["--normalize"], ["--max-length", "9"]):
+        assert main(["convert", str(published), str(tmp_path / "out"), "--to", "hf", *option]) == 2
+        said = capsys.readouterr().err
+        assert option[0] in said and "[E-ARGUMENT-TO]" in said
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_model_without_a_tokenizer_says_so(model: Loaded) -> None:

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from jaxbert.launch import planning, records, running
+from jaxbert.launch import execute, planning, records, running
 from jaxbert.launch.job import Command, Job
 
 from jaxbert.config import find_config
@@ -137,3 +137,12 @@ def test_files_that_may_not_be_written_are_named_and_nothing_is_sent(launch, pro
     monkeypatch.setattr(Path, "mkdir", denied)
     code, said = launch("queued-resource", "--yes")
     assert code == 2 and "E-LAUNCH-PERMISSION" in said and str(state) in said and programs() == []
+
+
+def test_a_command_that_is_interrupted_is_named(monkeypatch):
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(execute.subprocess, "run", interrupted)
+    with pytest.raises(Interrupted, match=r"sh -c true.*E-LAUNCH-INTERRUPTED"):
+        execute.execute(Command(("sh", "-c", "true")), {"sh": "a shell"})
