@@ -206,7 +206,7 @@ def test_a_roberta_needs_its_padding_before_its_positions(tmp_path: Path, tokeni
         write_hf(tmp_path / "out", config, params, tokenizer)
         assert published_of(tmp_path / "out")[0].position_offset == 1
         return
-    with pytest.raises(InputError, match="E-EXPORT-PADDING") as error:
+    with pytest.raises(InputError, match="E-MODEL-PADDING") as error:
         write_hf(tmp_path / "out", config, params, tokenizer)
     assert "padding has id 0, but a roberta model whose positions start at 2 needs id 1" in str(error.value)
     assert f"{tmp_path / 'out'}" in str(error.value) and "encoder.position_offset=1" in str(error.value)

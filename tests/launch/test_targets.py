@@ -162,7 +162,7 @@ def test_a_program_that_is_not_there_is_named(launch, monkeypatch, tmp_path: Pat
         ("slurm", ["--workdir", "runs\x07"], r"runs.*E-LAUNCH-TEXT"),
         ("slurm", ["--workdir", "runs\0base"], r"runs.*E-LAUNCH-TEXT"),
         ("slurm", ["--workdir", "runs\udcff"], r"runs.*E-LAUNCH-TEXT"),
-        ("gke", ["--topology", "v5e:3x3"], r"3x3.*E-PLAN-SLICE"),
+        ("gke", ["--topology", "v5e:3x3"], r"3x3.*E-PLAN-SLICE\]"),
         ("gke", ["--slices", "0"], r"slices.*E-PLAN-SLICES"),
         ("gke", ["--set", "phases.0.steps=0"], r"steps.*E-CONFIG-RANGE"),
         ("gke", ["--restarts", "-1"], "E-LAUNCH-NUMBER"),

@@ -35,7 +35,7 @@ def test_slices_multiply():
     ],
 )
 def test_the_near_ones_are_named(text: str, named: str):
-    with pytest.raises(InputError, match="E-PLAN-SLICE") as caught:
+    with pytest.raises(InputError, match=r"E-PLAN-SLICE\]") as caught:
         topology(text)
     assert named in caught.value.fix and caught.value.fix.count(text.partition(":")[0]) == 3
 
