@@ -137,7 +137,7 @@ def test_without_the_extra_the_line_names_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     with pytest.raises(InputError) as error:
         staging.local("gs://bucket/rows")
-    assert "jaxbert[gcs]" in str(error.value)
+    assert "jaxbert[gcs]" in str(error.value) and error.value.code == "E-STORE-SCHEME"
 
 
 def test_several_processes_take_turns(rows: Path, tmp_path: Path):
