@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,22 @@ def test_a_code_has_one_exit_code():
         exits.setdefault(site.code, set()).add(KINDS[site.kind])
     exits.pop("(passed on)", None)
     assert not {code: found for code, found in exits.items() if len(found) > 1}
+
+
+# Codes that no test provokes, in order, each with a short reason.
+UNPROVOKED: tuple[tuple[str, str], ...] = ()
+
+
+def test_every_code_is_in_a_test():
+    """A code counts where a test expects it, not where a test raises an error of its own with `code="..."`."""
+    tests = Path(__file__).parent
+    itself = {Path(__file__), tests / "errors_page.py"}
+    texts = [path.read_text(encoding="utf-8") for path in sorted(tests.rglob("*.py")) if path not in itself]
+    expected = {code for text in texts for code in re.findall(r"(?<!code=\")\bE(?:-[A-Z0-9]+){2,}", text)}
+    codes = {site.code for site in sites() if site.code.startswith("E-")}
+    listed = [code for code, _ in UNPROVOKED]
+    assert listed == sorted(set(listed)) and all(reason for _, reason in UNPROVOKED)
+    assert sorted(codes - expected) == listed, "write a test of each new code; list no code that has a test"
 
 
 def test_an_error_cannot_be_made_without_a_code():

@@ -148,7 +148,7 @@ def test_it_is_set_from_the_command_line(monkeypatch):
         ['objectives.extra=[{"name": "row_length", "weight": 2}]', "objectives.extra.row_length.share=0.25"],
     )
     assert config.objectives.extra == (RowLengthConfig(name="row_length", weight=2.0, share=0.25),)
-    with pytest.raises(InputError, match=r"'shar'.*Did you mean share"):
+    with pytest.raises(InputError, match=r"'shar'.*Did you mean share.*E-CONFIG-KEY"):
         apply_overrides(plain, ['objectives.extra=[{"name": "row_length", "shar": 2}]'])
 
 
@@ -244,7 +244,7 @@ def test_a_task_needs_its_file_and_one_line(monkeypatch, small_rows, tmp_path):
     )
     with pytest.raises(InputError, match="E-MODEL-TASK"):
         load(tmp_path / "run")
-    with pytest.raises(InputError, match=r"'perod'.*Did you mean period"):
+    with pytest.raises(InputError, match=r"'perod'.*Did you mean period.*E-CONFIG-KEY"):
         apply_overrides(config, ["task.perod=3"])
     with pytest.raises(InputError, match=r"Did you mean token_targets.*E-CONFIG-NAME"):
         apply_overrides(config, ["task.name=token_target"])

@@ -264,3 +264,16 @@ def test_a_period_is_seconds(text: str):
     assert period({}) == 60.0 and period({"JAXBERT_LEASE_S": "5"}) == 5.0
     with pytest.raises(InputError, match="E-LEASE-PERIOD"):
         period({"JAXBERT_LEASE_S": text})
+
+
+def test_one_that_cannot_renew_stops_in_time(tmp_path: Path):
+    """Another process may take over after a period, so the owner writes no more."""
+    time = Time()
+    held = lease(tmp_path, time)
+    held.take()
+    stop(held)
+    time.now += PERIOD
+    held.check()
+    time.now += 1
+    with pytest.raises(Interrupted, match=r"61 s.*E-LEASE-SILENT"):
+        held.check()

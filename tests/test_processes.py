@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import pytest
 
+from jaxbert.errors import InputError, Interrupted
 from jaxbert.run.processes import initialise
 
 HERE = {"JAXBERT_COORDINATOR": "localhost:1", "JAXBERT_PROCESSES": "2", "JAXBERT_PROCESS_ID": "1"}
@@ -38,3 +39,21 @@ def test_devices(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], d
     assert told.get("jax_num_cpu_devices") == (
         int(environment["JAXBERT_DEVICES"]) if "JAXBERT_DEVICES" in environment else None
     )
+
+
+@pytest.mark.parametrize(
+    ("raised", "seen", "code"),
+    [
+        (ValueError("coordinator_address should be defined"), InputError, "coordinator_address.*E-PROCESS-UNKNOWN"),
+        (jax.errors.JaxRuntimeError("DEADLINE_EXCEEDED"), Interrupted, "DEADLINE_EXCEEDED.*E-PROCESS-ABSENT"),
+    ],
+)
+def test_processes_that_do_not_find_each_other(
+    monkeypatch: pytest.MonkeyPatch, raised: Exception, seen: type[Exception], code: str
+):
+    def fails(**_: Any) -> None:
+        raise raised
+
+    monkeypatch.setattr(jax.distributed, "initialize", fails)
+    with pytest.raises(seen, match=code):
+        initialise(True, {})

@@ -201,3 +201,10 @@ def test_gradient_norms_of_zero_draw_without_a_warning(tmp_path):
     (workdir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     page, _ = write_report([workdir])
     assert "Gradient norm" in page.read_text(encoding="utf-8")
+
+
+def test_figures_of_an_evaluation_that_are_no_json(tmp_path):
+    make_workdir(tmp_path / "run")
+    (tmp_path / "run" / "evaluation.json").write_text("{")
+    with pytest.raises(InputError, match=r"evaluation\.json.*E-REPORT-FILE"):
+        read_run(tmp_path / "run", "run")

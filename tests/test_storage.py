@@ -11,11 +11,15 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from jaxbert.config import RunConfig
 from jaxbert.errors import InputError, Interrupted
+from jaxbert.run.hold import check_workdir
 from jaxbert.stores import mirror as mirrors
 from jaxbert.stores import steps
 from jaxbert.stores.files import cannot_write
+from jaxbert.stores.mirror import Mirror
 from jaxbert.stores.storage import Bucket, open_url, translated
+from jaxbert.stores.workdir import REMOTE
 
 URL = "memory://bucket"
 
@@ -107,3 +111,23 @@ def test_a_minute_without_the_bucket_is_said(monkeypatch: pytest.MonkeyPatch, ca
     assert mirror._thread is not None
     mirror._thread.join(timeout=60)
     assert "the next minute tries again" in caplog.text
+
+
+def test_a_copy_that_has_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("JAXBERT_CACHE", str(tmp_path / "file"))
+    with pytest.raises(InputError, match="E-WORKDIR-CACHE"):
+        Mirror(f"{URL}/run").fetch()
+
+
+def test_checkpoints_without_their_config(tmp_path: Path):
+    """A bucket that lost config.json is not taken for an empty one."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / REMOTE).write_text(f"{URL}/lost")
+    files = fsspec.filesystem("memory")
+    files.pipe_file("/bucket/lost/checkpoints/5/array", b"dear")
+    try:
+        with pytest.raises(InputError, match=f"{URL}/lost.*E-WORKDIR-DAMAGED"):
+            check_workdir(RunConfig(name="run"), tmp_path / "run", False)
+    finally:
+        files.rm("/bucket/lost", recursive=True)

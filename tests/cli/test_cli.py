@@ -24,8 +24,8 @@ COMMANDS = sorted(cli.parser()[1])
 
 # (arguments, words that the one line on stderr must have)
 BAD = {
-    "unknown command": (["pretian", "x"], ["no command 'pretian'", "Did you mean pretrain?"]),
-    "far from any command": (["xyzzy"], ["Known: pretrain"]),
+    "unknown command": (["pretian", "x"], ["'pretian'", "Did you mean pretrain?", "E-ARGUMENT-COMMAND"]),
+    "far from any command": (["xyzzy"], ["Known: pretrain", "E-ARGUMENT-COMMAND"]),
     "unknown option": (["rows", "x", "--out", "y", "--lenght", "3"], ["--lenght", "Did you mean --length?"]),
     "abbreviated option": (["rows", "x", "--out", "y", "--len", "3"], ["unrecognized arguments: --len"]),
     "missing option": (["pretrain", "bert_base"], ["--workdir", "jaxbert pretrain --help", "E-ARGUMENT-USAGE"]),
@@ -48,7 +48,7 @@ BAD = {
     "report of nothing": (["report", "new"], ["no such workdir (new)", "jaxbert pretrain"]),
     "report of a file": (["report", "run.json"], ["(run.json)", "E-WORKDIR-MISSING"]),
     "report of another directory": (["report", "empty"], ["config.json"]),
-    "report before the first line": (["report", "begun"], ["logged no step yet (begun)"]),
+    "report before the first line": (["report", "begun"], ["(begun)", "E-RUN-NO-STEP"]),
     "report to a file": (["report", "begun", "--out", "run.json"], ["(run.json)", "E-ARGUMENT-OUT"]),
     "checkpoints of nothing": (["checkpoint", "list", "new"], ["(new)", "E-WORKDIR-MISSING"]),
     "checkpoints of a young run": (["checkpoint", "verify", "begun"], ["(begun)", "E-CHECKPOINT-NONE"]),
@@ -59,6 +59,20 @@ BAD = {
     ),
     "a config that does not work": (["pretrain", "bad.py", "--workdir", "new"], ["SyntaxError", "bad.py"]),
     "a text that is no text": (["fill-mask", "run", "a \udcff [MASK]"], ["'a \\udcff [MASK]'", "E-MASK-UTF8"]),
+    "a text of nothing": (["fill-mask", "run"], ["E-MASK-EMPTY"]),
+    "a tokenizer to a file": (
+        ["tokenizer", "text:text.txt", "--vocab-size", "300", "--out", "run.json"],
+        ["(run.json)", "E-TOKENIZER-OUT"],
+    ),
+    "a tokenizer over something else": (
+        ["tokenizer", "text:text.txt", "--vocab-size", "300", "--out", "begun"],
+        ["(begun)", "E-TOKENIZER-EXISTS"],
+    ),
+    "checkpoints of a bucket to prune": (["checkpoint", "prune", "gs://b/run"], ["gs://b/run", "E-CHECKPOINT-REMOTE"]),
+    "workers' files without workers": (
+        ["rows", "records", "--out", "new", "--length", "32", "--staging", "gs://b/s"],
+        ["--staging", "E-ARGUMENT-STAGING"],
+    ),
     "rows too short": (["prepare", "text:a", "--tokenizer", "t", "--out", "new", "--length", "3"], ["3"]),
     "no copies": (["prepare", "text:a", "--tokenizer", "t", "--out", "new", "--copies", "0"], ["0"]),
     "no share": (["prepare", "text:a", "--tokenizer", "t", "--out", "new", "--short-rows", "2"], ["2"]),
@@ -87,6 +101,7 @@ def place(tmp_path, monkeypatch):
     save_json(RunConfig(name="run", phases=(PhaseConfig(schedule=schedule),)), tmp_path / "run.json")
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty.json").write_text("{}")
+    (tmp_path / "text.txt").write_text("some words")
     (tmp_path / "bad.py").write_text("def get_config(:")
     (tmp_path / "begun").mkdir()
     save_json(RunConfig(name="run"), tmp_path / "begun" / "config.json")
@@ -115,7 +130,7 @@ def test_bad_input_is_one_line_and_exit_2_and_touches_nothing(place, capsys, arg
         (InputError("a", where="b", fix="c.", code="E-TEST"), 2, "a (b). c."),
         (Interrupted("a", where="b", fix="c.", code="E-TEST"), 3, "a (b). c."),
         (Stopped("a", where="b", fix="c.", code="E-TEST"), 4, "a (b). c."),
-        (KeyboardInterrupt(), 3, "The same command continues."),
+        (KeyboardInterrupt(), 3, "The same command continues. [E-SIGNAL-INTERRUPT]"),
         (OSError(errno.ENOSPC, "No space left on device", "/x/y"), 3, "the disk is full (/x/y)"),
         (OSError(errno.EDQUOT, "Quota exceeded", "/x/y"), 3, "the disk is full (/x/y)"),
         (InputError("a\n  b", where="c", fix="d.", code="E-TEST"), 2, "a b (c). d."),
@@ -528,3 +543,18 @@ class TestCheckpoint:
         assert cli.main(["checkpoint", "prune", "run", "--keep", "3"]) == 0
         assert cli.main(["checkpoint", "prune", "run", "--keep", "2", "--drop-best"]) == 0
         assert self.steps(workdir) == [20, 30]
+
+
+def test_pruning_leaves_a_good_checkpoint(place, capsys):
+    from jaxbert.stores.steps import write_manifest
+
+    for step in (10, 20):
+        (place / "begun" / "checkpoints" / str(step)).mkdir(parents=True)
+        (place / "begun" / "checkpoints" / str(step) / "array").write_bytes(b"x" * step)
+        write_manifest(place / "begun", step, {"validation_loss": None})
+    (place / "begun" / "checkpoints" / "20" / "array").write_bytes(b"damaged")
+    before = snapshot(place)
+    for keep, code in (("0", "E-CHECKPOINT-KEEP"), ("1", "E-CHECKPOINT-PRUNE")):
+        assert cli.main(["checkpoint", "prune", "begun", "--keep", keep]) == 2
+        assert f"[{code}]" in capsys.readouterr().err
+    assert snapshot(place) == before

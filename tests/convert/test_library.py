@@ -19,6 +19,7 @@ import pytest
 from huggingface_hub.errors import HfHubHTTPError
 
 import jaxbert
+from jaxbert.commands.main import main
 from jaxbert.config import MaskedLMConfig, ObjectivesConfig, RunConfig, save_json
 from jaxbert.errors import InputError, Interrupted
 from jaxbert.stores.checkpoint import Checkpoints
@@ -99,7 +100,7 @@ def test_a_head_that_the_file_has_not_is_never_made_up(published: Path, tmp_path
     assert set(loaded.params) == {"encoder"}
     hidden = jnp.zeros((1, 3, 18))
     for head in ("pooled", "masked_lm", "next_sentence"):
-        with pytest.raises(InputError, match=r"has no \w+ head \(heads: none\)"):
+        with pytest.raises(InputError, match=r"\w+ head .*none.*E-MODEL-HEAD"):
             getattr(loaded, head)(loaded.params, hidden)
     with pytest.raises(InputError, match=r"no masked_lm head.*E-MODEL-HEAD"):
         fill_mask(loaded, ["w0 [MASK]"])
@@ -176,9 +177,11 @@ def test_loads_a_run_and_one_of_its_checkpoints(tmp_path: Path, published: Path,
     logits = jax.jit(lambda p, x: third.masked_lm(p, third.encode(p, **batch) + x))(third.params, jnp.zeros((1, 5, 18)))
     expected = model.masked_lm(model.params, encode(model, "w0 [MASK] w2"))
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
-    with pytest.raises(InputError, match="there is no checkpoint 4"):
+    with pytest.raises(InputError, match=r"checkpoint 4.*E-CHECKPOINT-MISSING"):
         (tmp_path / "run" / "checkpoints" / "4").mkdir()
         jaxbert.load(tmp_path / "run" / "checkpoints" / "4")
+    with pytest.raises(InputError, match=r"sentence_order.*masked_lm.*E-MODEL-DROP"):
+        jaxbert.load(tmp_path / "run", drop=["sentence_order"])
 
 
 def test_refuses_what_is_no_model(tmp_path: Path, published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,7 +200,17 @@ def test_refuses_what_is_no_model(tmp_path: Path, published: Path, monkeypatch: 
     (tmp_path / "more" / "vocab.txt").write_text("\n".join([*WORDS, "extra"]) + "\n")
     assert "E-MODEL-TOKENIZER" in refused(tmp_path / "more")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    assert "pip install 'jaxbert[hf]'" in refused("hf:somebody/something")
+    assert "E-MODEL-EXTRA" in refused("hf:somebody/something")
+
+
+def test_options_of_another_form_are_refused(
+    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for option in (["--pooling", "mean"], ["--normalize"], ["--max-length", "9"]):
+        assert main(["convert", str(published), str(tmp_path / "out"), "--to", "hf", *option]) == 2
+        said = capsys.readouterr().err
+        assert option[0] in said and "[E-ARGUMENT-TO]" in said
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_model_without_a_tokenizer_says_so(model: Loaded) -> None:

@@ -146,63 +146,59 @@ def without(tensors: Tensors, name: str) -> Tensors:
 
 
 WRONG: dict[str, tuple[Callable[[Tensors], Tensors], str]] = {
-    "unmapped": (
-        lambda t: t | {"cls.species.weight": np.zeros((3, 12))},
-        "'cls.species.weight' belongs to no parameter",
-    ),
+    "unmapped": (lambda t: t | {"cls.species.weight": np.zeros((3, 12))}, r"'cls.species.weight'.*E-CONVERT-UNKNOWN"),
     "a task without its class": (
         lambda t: t | {"classifier.weight": np.zeros((3, 12))},
-        "config.json's architectures: BertForSequenceClassification",
+        r"architectures: BertForSequenceClassification.*E-CONVERT-UNKNOWN",
     ),
     "a layer too many": (
         lambda t: t | {QUERY.replace(".1.", ".2."): t[QUERY]},
-        "'bert.encoder.layer.2.attention.self.query.weight' belongs to no parameter of a bert with 2 layers",
+        r"'bert.encoder.layer.2.attention.self.query.weight'.* bert with 2 layers.*E-CONVERT-UNKNOWN",
     ),
     "doubled": (
         lambda t: t | {"bert.embeddings.LayerNorm.gamma": t["bert.embeddings.LayerNorm.weight"]},
-        "'bert.embeddings.LayerNorm.weight' and 'bert.embeddings.LayerNorm.gamma' are the same parameter",
+        r"'bert.embeddings.LayerNorm.weight' and 'bert.embeddings.LayerNorm.gamma'.*E-CONVERT-DUPLICATE",
     ),
-    "mis-shaped": (lambda t: t | {QUERY: np.zeros((12, 11))}, "'bert.encoder.layer.1.attention.self.query.weight' has"),
+    "mis-shaped": (lambda t: t | {QUERY: np.zeros((12, 11))}, rf"'{QUERY}' .*E-CONVERT-SHAPE"),
     "vocabulary of another size": (
         lambda t: t | {WORD: np.zeros((24, 12))},
-        "'bert.embeddings.word_embeddings.weight' has shape [24, 12], its config asks for [21, 12]",
+        r"'bert.embeddings.word_embeddings.weight' .*\[24, 12\], .*\[21, 12\].*E-CONVERT-SHAPE",
     ),
     "tied but different": (
         lambda t: t | {"cls.predictions.decoder.weight": t[WORD] + 1e-7},
-        "'cls.predictions.decoder.weight' differ, but they are tied",
+        r"'cls.predictions.decoder.weight'.*E-CONVERT-TIED",
     ),
-    "missing": (lambda t: without(t, QUERY), "'bert.encoder.layer.1.attention.self.query.weight' is missing"),
+    "missing": (lambda t: without(t, QUERY), rf"'{QUERY}'.*E-CONVERT-MISSING"),
     "half a head": (
         lambda t: without(t, "cls.predictions.transform.dense.bias"),
-        "'cls.predictions.transform.dense.bias' is missing",
+        r"'cls.predictions.transform.dense.bias'.*E-CONVERT-MISSING",
     ),
     "no pooler": (
         lambda t: without(without(t, "bert.pooler.dense.weight"), "bert.pooler.dense.bias"),
-        "has a next-sentence head but no pooler",
+        r"next-sentence.*E-CONVERT-POOLER",
     ),
-    "not floats": (lambda t: t | {WORD: np.zeros((21, 12), np.int64)}, "is of int64, not of floats"),
+    "not floats": (lambda t: t | {WORD: np.zeros((21, 12), np.int64)}, r"int64.*E-CONVERT-TYPE"),
     "not finite": (
         lambda t: t | {QUERY: np.where(np.arange(12) == 3, np.nan, t[QUERY])},
-        "'bert.encoder.layer.1.attention.self.query.weight' has 12 of 144 values that are not finite",
+        rf"'{QUERY}' has 12 of 144 .*E-CONVERT-NOT-FINITE",
     ),
     "infinite once it is float32": (
         lambda t: t | {QUERY: np.full((12, 12), 1e300)},
-        "'bert.encoder.layer.1.attention.self.query.weight' has 144 of 144 values that are not finite",
+        rf"'{QUERY}' has 144 of 144 .*E-CONVERT-NOT-FINITE",
     ),
     "fewer tensors than layers": (
         lambda t: {name: t[name] for name in list(t)[:1]},
-        "has 1 tensors, which cannot be 2 layers",
+        r"1 tensors.* 2 layers.*E-CONVERT-LAYERS",
     ),
-    "nothing": (lambda t: {}, "has 0 tensors"),
+    "nothing": (lambda t: {}, r"0 tensors.*E-CONVERT-LAYERS"),
 }
 
 
 @pytest.mark.parametrize("case", WRONG)
 def test_names_the_tensor_that_is_wrong(tensors: Tensors, case: str) -> None:
     change, message = WRONG[case]
-    with pytest.raises(InputError) as error:
+    with pytest.raises(InputError, match=message) as error:
         imported(change(tensors), CONFIG, "weights.file")
-    assert message in str(error.value)
     assert "weights.file" in str(error.value)
 
 
@@ -278,9 +274,9 @@ def test_every_family_misses_a_tensor(family: tuple[EncoderConfig, Any, Tensors]
     """What is left out is missed by its name, of whichever part and layer."""
     config, _, tensors = family
     for name in list(tensors)[::9]:
-        with pytest.raises(InputError, match=r"is missing|but no pooler") as error:
+        with pytest.raises(InputError, match=r"E-CONVERT-(MISSING|POOLER)") as error:
             imported(without(tensors, name), read_back(config), "file")
-        assert repr(name) in str(error.value) or "but no pooler" in str(error.value)
+        assert repr(name) in str(error.value) or error.value.code == "E-CONVERT-POOLER"
 
 
 def test_groups_of_layers_are_published_one_by_one() -> None:
@@ -312,13 +308,13 @@ def test_every_task_there_and_back(family: str, task: str) -> None:
     back, there = imported(tensors, config, "file", task=task)
     assert there == heads
     assert_same(back, params)
-    with pytest.raises(InputError, match="architectures"):
+    with pytest.raises(InputError, match=r"architectures.*E-CONVERT-UNKNOWN"):
         imported({name: array for name, array in tensors.items() if "pre_classifier" not in name}, config, "file")
 
 
 def test_two_tasks_are_no_published_model() -> None:
     params = random_params(CONFIG, ("token_classification", "question_answering"))
-    with pytest.raises(InputError, match="no published class has both question_answering and token_classification"):
+    with pytest.raises(InputError, match=r"question_answering and token_classification.*E-EXPORT-TASKS"):
         export_params(params, CONFIG)
 
 
@@ -337,7 +333,7 @@ def test_what_is_left_out_is_said(params: Any, tensors: Tensors, caplog: pytest.
     back, _ = imported(more, CONFIG, "file", drop=["cls.species.*"])
     assert_same(back, params)
     assert caplog.messages == ["left out as asked: cls.species.weight, cls.species.bias"]
-    with pytest.raises(InputError, match=r"no tensor is called 'cls\.chain\.\*'"):
+    with pytest.raises(InputError, match=r"'cls\.chain\.\*'.*E-CONVERT-DROP"):
         imported(more, CONFIG, "file", drop=["cls.species.*", "cls.chain.*"])
     assert caplog.records[0].levelname == "WARNING"
 

@@ -90,3 +90,48 @@ def test_a_bug_on_a_worker_is_not_repeated(monkeypatch: pytest.MonkeyPatch, rais
     with pytest.raises(seen, match=r"an argument|bad") as caught:
         staging.take(Job())
     assert type(caught.value) is seen and "root/a.answer" not in files.kept
+
+
+class Options:
+    """Beam's options: it knows only those that begin with `runner`."""
+
+    def __init__(self, given: list[str]):
+        self.given = [word.removeprefix("--").partition("=") for word in given]
+
+    def get_all_options(self, drop_default: bool) -> dict[str, str]:
+        """Returns the options that are known."""
+        assert drop_default
+        return {name: value for name, _, value in self.given if name.startswith("runner")}
+
+
+def create_runner(name: str) -> None:
+    """Knows one runner."""
+    if name != "DirectRunner":
+        raise ValueError(name)
+
+
+@pytest.mark.parametrize(
+    ("options", "staging", "code"),
+    [
+        ("runner=DirectRunner", None, "E-BEAM-STAGING"),
+        ("rumner=DirectRunner", "staging", "rumner.*E-BEAM-OPTION"),
+        ("runner=Direct", "staging", "Direct.*E-BEAM-OPTION"),
+    ],
+)
+def test_options_that_beam_cannot_take(monkeypatch: pytest.MonkeyPatch, options: str, staging: str | None, code: str):
+    monkeypatch.setitem(sys.modules, "apache_beam", types.ModuleType("apache_beam"))
+    for name, module in (
+        ("options", {}),
+        ("options.pipeline_options", {"PipelineOptions": Options}),
+        ("runners", {"create_runner": create_runner}),
+    ):
+        monkeypatch.setitem(sys.modules, f"apache_beam.{name}", types.SimpleNamespace(**module))
+    with pytest.raises(InputError, match=code):
+        beam.Beam.of(options, staging)
+    assert beam.Beam.of("--runner=DirectRunner", "staging").options == ("--runner=DirectRunner",)
+
+
+def test_beam_that_is_not_installed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    with pytest.raises(InputError, match="E-BEAM-INSTALL"):
+        beam.Beam.of("runner=DirectRunner", "staging")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -49,4 +50,13 @@ def test_held_out_text_does_not_train_the_vocabulary(config: DataConfig, tmp_pat
 def test_rows_that_cannot_be_made_are_refused_first(config: DataConfig, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"length is 4.*E-ROWS-ARGUMENT"):
         make(config, tmp_path / "out", length=4)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_tokenizer_of_another_size_is_refused(config: DataConfig, tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "stands", "here"]
+    (tmp_path / "own" / "vocab.txt").write_text("\n".join(pieces) + "\n")
+    with pytest.raises(InputError, match=r"7 pieces, .* 200.*E-TOKENIZER-SIZE"):
+        make(dataclasses.replace(config, tokenizer=str(tmp_path / "own")), tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -120,9 +120,9 @@ def test_far_positions_need_no_walk() -> None:
 
 
 def test_an_order_over_nothing_is_refused() -> None:
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="E-ROWS-ORDER"):
         Order([], seed=0, window=1)
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="E-ROWS-ORDER"):
         Order([3], seed=0, window=0)
 
 
@@ -158,7 +158,7 @@ def test_mixtures_are_pure_in_the_position() -> None:
 
 @pytest.mark.parametrize("weights", [[], [0.0, 1.0], [-1.0], [float("inf")], [float("nan")], [1e-9, 1.0]])
 def test_bad_weights_are_refused(weights: list[float]) -> None:
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="E-ROWS-WEIGHT"):
         Mixture(weights)
 
 
@@ -206,7 +206,9 @@ def test_what_does_not_fit_is_refused(rows_path: Path, tmp_path: Path) -> None:
         rows.require(vocab_size=30522)
     with pytest.raises(InputError, match=r"It has: train, validation.*E-ROWS-SPLIT"):
         Rows(rows_path, "test")
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=r"policy segment_pair.* packed .*E-ROWS-POLICY"):
+        rows.require(policy="packed")
+    with pytest.raises(InputError, match="E-SHARD-MISSING"):
         Rows(tmp_path / "nowhere", "train")
     longer = Rows(make_rows(tmp_path / "longer", [3], length=32), "train")
     with pytest.raises(InputError, match=r"length .*E-ROWS-LENGTH"):
@@ -226,7 +228,7 @@ def test_damage_stops_and_names_the_shard(tmp_path: Path) -> None:
 
     def stopped_by(content: bytes, *, verify: bool) -> str:
         shard.write_bytes(content)
-        with pytest.raises(Stopped) as caught:
+        with pytest.raises(Stopped, match="E-SHARD-DAMAGED") as caught:
             Rows(path, "train", verify=verify).read(np.arange(110))
         return str(caught.value)
 
@@ -242,10 +244,10 @@ def test_damage_stops_and_names_the_shard(tmp_path: Path) -> None:
     shard.write_bytes(whole)
     manifest = path / "manifest.json"
     manifest.write_text(manifest.read_text(encoding="utf-8").replace('"count": 60', '"count": 61'), encoding="utf-8")
-    with pytest.raises(Stopped, match=shard.name):
+    with pytest.raises(Stopped, match=f"{shard.name}.*E-SHARD-DAMAGED"):
         Rows(path, "train").read([100])
     shard.unlink()
-    with pytest.raises(Stopped, match=shard.name):
+    with pytest.raises(Stopped, match=f"{shard.name}.*E-SHARD-DAMAGED"):
         Rows(path, "train")
 
 

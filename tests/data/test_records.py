@@ -245,7 +245,7 @@ def test_every_shard_has_two_documents_where_there_are_two(tokenizer: Tokenizer,
 def test_bad_input_leaves_nothing(text: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
     out = tmp_path / "new" / "records"
     table: list[tuple[Source, dict[str, Any], str]] = [
-        (Given(given(20), bad=True), {}, "not UTF-8"),
+        (Given(given(20), bad=True), {}, "E-TEST"),
         (Given([Document("a", "  \n ")]), {}, "E-SOURCE-EMPTY"),
         (Given(given(3)), {"language": "English!"}, "E-RECORDS-LANGUAGE"),
         (Given(given(3)), {"validation_fraction": 1.0}, "validation fraction.*E-RECORDS-ARGUMENT"),
@@ -285,7 +285,7 @@ def test_overwriting_in_vain_leaves_what_was_there(tokenizer: Tokenizer, tmp_pat
     prepare_records(Given(given(9)), tokenizer, out, workers=1)
     before = contents(out)
     bad = Breaking(given(30), InputError("not UTF-8", where="x", fix="y", code="E-TEST"))
-    with pytest.raises(InputError, match="not UTF-8"):
+    with pytest.raises(InputError, match="E-TEST"):
         prepare_records(bad, tokenizer, out, workers=1, shard_bytes=2000, overwrite=True)
     assert contents(out) == before
     # The tokenizer, TFDS's metadata and all else that we write counts as ours.

@@ -205,7 +205,7 @@ def test_overwrite_makes_a_damaged_shard_again(records: Path, made: tuple[Path, 
     damaged = sorted(out.glob("rows-train*"))[1]
     damaged.write_bytes(bytes(damaged.stat().st_size))
     sorted(out.glob("rows-train*"))[2].unlink()
-    with pytest.raises(Stopped):
+    with pytest.raises(Stopped, match="E-SHARD-DAMAGED"):
         Rows(out, "train", verify=True)
     build_rows(records, out, workers=1, **SETTINGS, overwrite=True)
     assert contents(out) == contents(made[0])
@@ -273,7 +273,8 @@ def test_arguments_can_be_checked_ahead() -> None:
     good: dict[str, Any] = {"policy": "segment_pair", "length": 128, "copies": 1, "short_rows": 0.1}
     check_arguments(**good)
     for change in ({"policy": "pairs"}, {"length": 4}, {"length": 70_000}, {"short_rows": 1.5}, {"copies": 0}):
-        with pytest.raises(InputError):
+        code = "E-CONFIG-NAME" if "policy" in change else "E-ROWS-ARGUMENT"
+        with pytest.raises(InputError, match=code):
             check_arguments(**(good | change))
 
 
@@ -286,9 +287,10 @@ def test_bad_arguments_touch_nothing(records: Path, tmp_path: Path) -> None:
         {"copies": 0},
         {"workers": 0},
     ):
-        with pytest.raises(InputError):
+        code = "E-CONFIG-NAME" if "policy" in change else "E-ROWS-ARGUMENT"
+        with pytest.raises(InputError, match=code):
             build_rows(records, tmp_path / "rows", **({"workers": 1} | SETTINGS | change))
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="E-SHARD-MANIFEST"):
         build_rows(tmp_path, tmp_path / "rows", workers=1, **SETTINGS)
     assert not (tmp_path / "rows").exists()
 

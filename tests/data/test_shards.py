@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import pickle
@@ -266,6 +267,25 @@ def test_what_was_begun_in_vain_goes(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     open_directory(tmp_path / "there", "rows", {}).discard()
     assert listing(tmp_path) == ["there"]
+
+
+def test_files_that_one_may_not_touch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    make(tmp_path / "rows")
+    shard = "rows-train.array_record-00000"
+    info = write_shard(tmp_path / shard, [b"x"])
+    with monkeypatch.context() as patch:
+        patch.setattr("jaxbert.data.shards.sha256_file", forbidden)
+        with pytest.raises(InputError, match=f"{shard}.*E-SHARD-PERMISSION"):
+            verify_shard(tmp_path, info)
+        patch.setattr(Path, "read_text", forbidden)
+        with pytest.raises(InputError, match=r"manifest\.json.*E-SHARD-PERMISSION"):
+            read_manifest(tmp_path / "rows", "rows")
+        patch.setattr("os.access", lambda *_, **__: False)
+        with pytest.raises(InputError, match="E-SHARD-PERMISSION"):
+            open_directory(tmp_path / "new", "rows", {})
 
 
 def test_manifests_that_are_none(tmp_path: Path) -> None:

@@ -103,6 +103,13 @@ def test_what_is_missing_is_said(url: str, damage, said: str):
         staging.local(url)
 
 
+def test_a_cache_that_cannot_be_made(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("JAXBERT_CACHE", str(tmp_path / "file"))
+    with pytest.raises(InputError, match="E-ROWS-CACHE"):
+        staging.local(url)
+
+
 def test_a_manifest_that_was_changed_is_refused(url: str):
     memory = fsspec.filesystem("memory")
     manifest = json.loads(memory.cat_file("/bucket/rows/manifest.json"))
@@ -130,7 +137,7 @@ def test_without_the_extra_the_line_names_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     with pytest.raises(InputError) as error:
         staging.local("gs://bucket/rows")
-    assert "jaxbert[gcs]" in str(error.value)
+    assert "jaxbert[gcs]" in str(error.value) and error.value.code == "E-STORE-SCHEME"
 
 
 def test_several_processes_take_turns(rows: Path, tmp_path: Path):

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from jaxbert.launch import planning, records, running
+from jaxbert.launch import execute, planning, records, running
 from jaxbert.launch.job import Command, Job
 
 from jaxbert.config import find_config
@@ -36,10 +36,12 @@ def answering(monkeypatch: pytest.MonkeyPatch, code: int, said: str) -> None:
     monkeypatch.setattr(planning.subprocess, "run", run)
 
 
-@pytest.mark.parametrize(("code", "kind", "name"), [(2, InputError, "PLAN"), (3, Interrupted, "PLAN-INTERRUPTED")])
+@pytest.mark.parametrize(
+    ("code", "kind", "name"), [(2, InputError, "E-LAUNCH-PLAN"), (3, Interrupted, "E-LAUNCH-PLAN-INTERRUPTED")]
+)
 def test_the_message_of_the_plan_is_ours(code: int, kind: type[Exception], name: str, monkeypatch):
     answering(monkeypatch, code, "a warning\njaxbert: error: it is too large (v5e). Take more. [E-PLAN-MEMORY]\n")
-    with pytest.raises(kind, match=rf"nothing was sent: it is too large .*E-PLAN-MEMORY.*\[E-LAUNCH-{name}\]"):
+    with pytest.raises(kind, match=rf"nothing was sent: it is too large .*E-PLAN-MEMORY.*\[{name}\]"):
         plan()
 
 
@@ -135,3 +137,12 @@ def test_files_that_may_not_be_written_are_named_and_nothing_is_sent(launch, pro
     monkeypatch.setattr(Path, "mkdir", denied)
     code, said = launch("queued-resource", "--yes")
     assert code == 2 and "E-LAUNCH-PERMISSION" in said and str(state) in said and programs() == []
+
+
+def test_a_command_that_is_interrupted_is_named(monkeypatch):
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(execute.subprocess, "run", interrupted)
+    with pytest.raises(Interrupted, match=r"sh -c true.*E-LAUNCH-INTERRUPTED"):
+        execute.execute(Command(("sh", "-c", "true")), {"sh": "a shell"})

@@ -160,9 +160,13 @@ def test_a_program_that_is_not_there_is_named(launch, monkeypatch, tmp_path: Pat
         ("gke", ["--workdir", "runs/base"], r"--workdir.*E-LAUNCH-WORKDIR"),
         ("queued-resource", ["--workdir", "runs/base"], r"--workdir.*E-LAUNCH-WORKDIR"),
         ("skypilot", ["--workdir", "runs/base"], r"--workdir.*E-LAUNCH-WORKDIR"),
-        ("gke", ["--topology", "v5e:3x3"], "no slice of 3x3"),
-        ("gke", ["--slices", "0"], "--slices"),
-        ("gke", ["--set", "phases.0.steps=0"], "steps"),
+        ("slurm", ["--workdir", "runs:base"], r"runs:base.*E-LAUNCH-PATH"),
+        ("slurm", ["--workdir", "runs\x07"], r"runs.*E-LAUNCH-TEXT"),
+        ("slurm", ["--workdir", "runs\0base"], r"runs.*E-LAUNCH-TEXT"),
+        ("slurm", ["--workdir", "runs\udcff"], r"runs.*E-LAUNCH-TEXT"),
+        ("gke", ["--topology", "v5e:3x3"], r"3x3.*E-PLAN-SLICE\]"),
+        ("gke", ["--slices", "0"], r"slices.*E-PLAN-SLICES"),
+        ("gke", ["--set", "phases.0.steps=0"], r"steps.*E-CONFIG-RANGE"),
         ("gke", ["--restarts", "-1"], "E-LAUNCH-NUMBER"),
         ("gke", ["--init", "runs/other"], r"--init runs/other.*E-LAUNCH-LOCAL-INPUT"),
         ("gke", ["--set", "data.tokenizer=runs/other"], r"--tokenizer runs/other.*E-LAUNCH-LOCAL-INPUT"),
@@ -176,6 +180,19 @@ def test_what_a_target_cannot_do_is_refused(target, more, word, launch, programs
     code, said = launch(target, *more, "--yes")
     assert code == 2 and re.search(word, said), said
     assert programs() == []
+
+
+@pytest.mark.parametrize("target", ["gce-tpu", "queued-resource"])
+def test_a_path_that_gcloud_would_split_is_refused(target: str, launch, programs, monkeypatch, tmp_path: Path):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "a,b"))
+    code, said = launch(target, "--yes")
+    assert code == 2 and "E-LAUNCH-PATH" in said and "a,b" in said and programs() == []
+
+
+def test_code_that_a_config_map_cannot_hold_is_refused(launch, programs, monkeypatch):
+    monkeypatch.setattr("jaxbert.launch.gke._MOST_BYTES", 100)
+    code, said = launch("gke", "--yes")
+    assert code == 2 and "E-LAUNCH-CODE-SIZE" in said and programs() == []
 
 
 @pytest.mark.parametrize("teacher", ["runs/teacher", "config:bert_tiny"])

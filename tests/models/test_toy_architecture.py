@@ -225,7 +225,7 @@ def test_a_new_chip_needs_one_line_in_each_table(monkeypatch):
     made = topology("toy:2x4")
     assert made.chips == 8 and made.rings(4) == (1, True) and made.rings(2) == (1, False)
     assert plan(run_of(EncoderConfig(max_positions=16)), made, grid=475.0, compiled=False).fits
-    with pytest.raises(InputError, match="toy:2x4"):
+    with pytest.raises(InputError, match=r"toy:2x4.*E-PLAN-SLICE\]"):
         topology("toy:3x3")
 
 

@@ -113,26 +113,32 @@ def test_where_nothing_would_fit_a_larger_slice_is_named(plan):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said", "fix"),
+    ("arguments", "said", "fix", "code"),
     [
-        (["bert_base", "--topology", "v5e:3x3"], "no slice of 3x3 is sold", "v5e:2x4"),
-        (["bert_base", "--topology", "v7:2"], "no chip 'v7'", "Known: v5e"),
+        (["bert_base", "--topology", "v5e:3x3"], "3x3", "v5e:2x4", "E-PLAN-SLICE"),
+        (["bert_base", "--topology", "v7:2"], "'v7'", "Known: v5e", "E-PLAN-CHIP"),
         (
             ["bert_base", *PLACE, "--set", "mesh.data=5"],
             "16 devices, but the mesh is data 5",
             "data 16 x fsdp 1 x tensor 1",
+            "E-CONFIG-MESH",
         ),
-        (["bert_base", "--topology", "v5p:8x8x16"], "not a multiple of data 1024", "Set it to a multiple of 1024"),
-        (["bert_base", *PLACE, "--slices", "0"], "the number of slices is 0", "Give 1 or more"),
-        (["bert_base", *PLACE, "--grid", "-1"], "the value is -1.0", "0 or more"),
-        (["bert_bass", *PLACE], "no config named", "bert_base"),
-        (["distilbert_base", *PLACE, "--set", "objectives.distillation.teacher=my/model"], "shape", "config:bert_base"),
+        (["bert_base", "--topology", "v5p:8x8x16"], "data 1024", "a multiple of 1024", "E-CONFIG-BATCH"),
+        (["bert_base", *PLACE, "--slices", "0"], "slices is 0", "Give 1 or more", "E-PLAN-SLICES"),
+        (["bert_base", *PLACE, "--grid", "-1"], "-1.0", "0 or more", "E-ARGUMENT-RANGE"),
+        (["bert_bass", *PLACE], "bert_bass", "bert_base", "E-CONFIG-MISSING"),
+        (
+            ["distilbert_base", *PLACE, "--set", "objectives.distillation.teacher=my/model"],
+            "my/model",
+            "config:bert_base",
+            "E-PLAN-TEACHER",
+        ),
     ],
 )
-def test_bad_input_is_exit_2_and_one_line_that_says_what_would_work(plan, arguments, said: str, fix: str):
-    code, out, err, figures = plan(*arguments)
-    assert (code, figures) == (2, None) and out == ""
-    assert said in err and fix in err and err.count("\n") == 1
+def test_bad_input_is_exit_2_and_one_line_that_says_what_would_work(plan, arguments, said: str, fix: str, code: str):
+    ended, out, err, figures = plan(*arguments)
+    assert (ended, figures) == (2, None) and out == ""
+    assert said in err and fix in err and f"[{code}]" in err and err.count("\n") == 1
 
 
 def test_a_fused_path_with_dropout_on_attention_is_refused(plan):

@@ -11,13 +11,14 @@ import pytest
 from jaxbert.commands.main import main
 from jaxbert.config import RunConfig, check, find_config
 from jaxbert.config.overrides import apply_overrides
-from jaxbert.core.sharding import LAYOUTS
+from jaxbert.core.sharding import LAYOUTS, single_device_mesh
 from jaxbert.errors import InputError
 from jaxbert.plan.layouts import chosen_here, judge, natural, resolved, search, topology_of
 from jaxbert.plan.planner import all_layouts, plan, prepared
 from jaxbert.plan.topologies import topology
 from jaxbert.plan.work import parameters_of, work
 from jaxbert.tasks import TASKS
+from jaxbert.training.step import build
 from tests.tasks import two_encoders
 
 
@@ -143,7 +144,7 @@ def test_devices_that_are_here_have_a_topology(devices, name: str, slices: int):
 
 
 def test_batches_that_no_mesh_divides_say_what_would():
-    with pytest.raises(InputError, match="batch_size 256") as caught:
+    with pytest.raises(InputError, match=r"batch_size 256.*E-CONFIG-BATCH") as caught:
         resolved(changed("bert_base", "mesh.layout=auto"), topology("v5p:8x8x16"))
     assert "Set it to a multiple of" in caught.value.fix
 
@@ -152,3 +153,14 @@ def test_slices_divide_data():
     config = changed("bert_base", "mesh.layout=fsdp", "mesh.fsdp=32")
     with pytest.raises(InputError, match=r"data is 1.*2 slices.*E-CONFIG-SLICES"):
         prepared(config, topology("v5e:4x4", 2))
+
+
+def test_a_layout_without_a_mesh_is_refused():
+    odd = changed("bert_base", "encoder.num_heads=3")
+    with pytest.raises(InputError, match=r"fsdp_tensor.*E-PLAN-LAYOUT"):
+        natural(odd, topology("v5e:2x2"), "fsdp_tensor")
+
+
+def test_a_program_needs_a_layout():
+    with pytest.raises(InputError, match="E-CONFIG-LAYOUT"):
+        build(changed("smoke", "mesh.layout=auto"), single_device_mesh())

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import types
 from pathlib import Path
 from typing import Any
 
@@ -139,13 +140,31 @@ def test_refuses_a_wrong_out(tmp_path: Path, out: str, message: str) -> None:
         embed_file("no model", str(tmp_path / "texts.jsonl"), tmp_path / out, overwrite=True)
 
 
+def test_a_file_that_is_there_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "a.npy").write_bytes(b"of before")
+    with pytest.raises(InputError, match=r"a\.npy.*E-EMBED-EXISTS"):
+        embed_file("no model", str(tmp_path / "texts"), tmp_path / "a.npy")
+    assert (tmp_path / "a.npy").read_bytes() == b"of before"
+
+
+def test_a_layout_that_the_tokenizer_contradicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = types.SimpleNamespace(
+        layout=SentenceLayout("mean", lowercase=True), tokenizer=types.SimpleNamespace(lowercase=False)
+    )
+    monkeypatch.setattr("jaxbert.use.embed.load", lambda _: loaded)
+    (tmp_path / "texts").write_text("w1\n")
+    with pytest.raises(InputError, match="E-EMBED-LOWERCASE"):
+        embed_file("cased", str(tmp_path / "texts"), tmp_path / "a.npy")
+    assert not (tmp_path / "a.npy").exists()
+
+
 def test_what_goes_wrong_on_the_way_leaves_nothing(
     directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts, out = tmp_path / "texts", tmp_path / "a.npy"
     out.write_bytes(b"of before")
     texts.write_bytes(b"w1\n" * 40000 + b"\xff\n")  # behind what is looked at first
-    with pytest.raises(InputError, match="not UTF-8: byte 0xff in line 40001"):
+    with pytest.raises(InputError, match=r"0xff in line 40001.*E-SOURCE-ENCODING"):
         embed_file(str(directory), str(texts), out, overwrite=True)
     texts.write_text("")
     with pytest.raises(InputError, match="E-EMBED-EMPTY"):

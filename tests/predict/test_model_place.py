@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 
 import jaxbert
-from jaxbert.config import RunConfig, save_json
+from jaxbert.config import RunConfig, TaskConfig, save_json
 from jaxbert.errors import InputError
+from jaxbert.evaluate import evaluation
+from jaxbert.observe import provenance
 from jaxbert.stores.steps import write_manifest
 from jaxbert.use.library import Loaded
 from jaxbert.use.model_place import ModelPlace, find_model, local_copy
@@ -95,3 +98,41 @@ def test_nothing_at_a_url(url: str) -> None:
         local_copy(f"{url}/nothing")
     with pytest.raises(InputError, match="E-MODEL-URL"):
         jaxbert.load(f"{url}/nothing")
+
+
+def test_what_cannot_be_evaluated(directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="E-EVALUATE-NAME-ROWS"):
+        evaluation.evaluate(str(directory))
+    monkeypatch.setattr(evaluation, "Rows", lambda *_, **__: [])
+    with pytest.raises(InputError, match=r"rows.*E-EVALUATE-NO-ROWS"):
+        evaluation.evaluate(str(directory), str(tmp_path / "rows"))
+
+
+def test_counts_guess_no_targets_of_another_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows and the run stand for those of a task that masks no tokens."""
+
+    class AnyRows:
+        length = 8
+
+        def __init__(self, *_: object, **__: object):
+            pass
+
+        def __len__(self) -> int:
+            return 1
+
+        def require(self, **_: object) -> None:
+            pass
+
+    other = RunConfig(name="run", task=TaskConfig(name="token_targets"))
+    judged = types.SimpleNamespace(place=tmp_path, config=other, tokenizer=types.SimpleNamespace(hash=""))
+    monkeypatch.setattr(evaluation, "Rows", AnyRows)
+    monkeypatch.setattr(evaluation, "_judged", lambda _: judged)
+    monkeypatch.setattr(evaluation, "_on_one_device", lambda *_: other)
+    with pytest.raises(InputError, match=r"token_targets.*E-EVALUATE-BASELINES"):
+        evaluation.evaluate("model", "rows", baselines=True)
+
+
+def test_a_checkpoint_without_its_manifest_tells_nothing(run: Path) -> None:
+    next((run / "checkpoints" / "20").glob("*manifest*")).write_text("{")
+    with pytest.raises(InputError, match=r"step 20.*E-CHECKPOINT-MANIFEST"):
+        provenance.of_run(run, 20)

@@ -79,7 +79,7 @@ def test_rows_have_two_separators_and_one_type() -> None:
     assert not batch["types"].any() and batch["group"].sum(1).tolist() == [7, 3]
     cut = Loaded("golden", config, {}, tokenizer).batch([("qqqq", "zzz"), "qqqqqqqq"], length=8)["tokens"]
     assert cut.tolist() == [[cls, two, two, sep, sep, three, three, sep], [cls, *[two] * 6, sep]]
-    with pytest.raises(InputError, match=r"outside 6 \.\. 16"):
+    with pytest.raises(InputError, match=r"6 \.\. 16.*E-MODEL-LENGTH"):
         Loaded("golden", config, {}, tokenizer).batch(["a"], length=5)
 
 

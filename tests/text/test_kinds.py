@@ -240,3 +240,10 @@ def test_what_is_no_tokenizer(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(InputError, match="E-TOKENIZER-FILE"):
         Tokenizer.load(tmp_path)
+
+
+def test_a_tokenizer_goes_into_a_directory(tmp_path: Path) -> None:
+    tokenizer = train_tokenizer("wordpiece", ["some words"], vocab_size=30, lowercase=True)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file.*E-TOKENIZER-WRITE"):
+        tokenizer.save(tmp_path / "file")

@@ -77,7 +77,7 @@ BAD: dict[str, tuple[Callable[[Path], list[str]], Words]] = {
     ),
     "a batch that the mesh does not divide": (
         lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "phases.a.batch_size=10"],
-        ["batch_size", "10", "multiple of 4"],
+        ["batch_size", "10", "multiple of 4", "E-CONFIG-BATCH"],
     ),
     "a mesh that the devices do not make": (
         lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "mesh.data=3"],
@@ -162,7 +162,7 @@ BAD: dict[str, tuple[Callable[[Path], list[str]], Words]] = {
     ),
     "boundaries of no spans": (
         lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "objectives.span_boundary=default"],
-        ["span_boundary", "scheme=span"],
+        ["span_boundary", "scheme=span", "E-OBJECTIVE-SPANS"],
     ),
     "an unknown masking scheme": (
         lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "objectives.masked_lm.scheme=words"],
@@ -199,14 +199,14 @@ BAD: dict[str, tuple[Callable[[Path], list[str]], Words]] = {
             *(f"data.source=text:{at}/corpus.txt", "data.tokenizer_kind=bpe", "data.lowercase=false"),
             "encoder.vocab_size=300",
         ],
-        ["segment_pair", "bpe"],
+        ["segment_pair", "bpe", "E-ROWS-PAIRS"],
     ),
     "an extra objective that has a field": (
         lambda at: [
             *("pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set"),
             'objectives.extra=[{"name": "sentence_order"}]',
         ],
-        ["sentence_order", "objectives.sentence_order=default"],
+        ["sentence_order", "objectives.sentence_order=default", "E-OBJECTIVE-EXTRA"],
     ),
     "a layer that the teacher does not have": (
         lambda at: distilled(at, f"{at}/teacher", "objectives.distillation.layers=[0,2]"),

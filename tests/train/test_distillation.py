@@ -117,7 +117,7 @@ def test_another_teacher_under_the_same_name_is_seen(tiny_config: Path, teacher:
     pretrain(dataclasses.replace(config, phases=(dataclasses.replace(config.phases[0], steps=2),)), tmp_path / "run")
     loaded.params["masked_lm"]["bias"] = loaded.params["masked_lm"]["bias"] + 1
     loaded.save(moved, overwrite=True)
-    with pytest.raises(InputError, match="teacher"):
+    with pytest.raises(InputError, match=r"E-RUN-TEACHER\]"):
         pretrain(config, tmp_path / "run")
 
 

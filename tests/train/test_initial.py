@@ -247,7 +247,7 @@ def test_more_positions_are_tiled_or_interpolated_and_fewer_cut(begin, tokenizer
     cut, said = positions(16, "phases.0.length=16")
     np.testing.assert_allclose(cut, table[:16], rtol=1e-6)
     assert any(f"the first {16 + offset} of {20 + offset}" in line for line in said)
-    with pytest.raises(InputError, match="max_positions") as wrong:
+    with pytest.raises(InputError, match=r"max_positions.*E-RUN-INIT-POSITIONS") as wrong:
         positions(47)
     assert "init_positions=tile" in wrong.value.fix and "init_positions=interpolate" in wrong.value.fix
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import types
 from pathlib import Path
 
 import pytest
 
-from jaxbert.config import PhaseConfig, RunConfig, ScheduleConfig, find_config
+from jaxbert.config import EncoderConfig, PhaseConfig, RunConfig, ScheduleConfig, find_config
 from jaxbert.errors import InputError
+from jaxbert.run.initial import load_initial
+from jaxbert.run.pretrain import _train_teacher
 from jaxbert.run.resolve import resolve
+from jaxbert.run.resume import check_steps, continued_memory
 from jaxbert.run.wanted import wanted
 from jaxbert.text.tokenizers import Tokenizer
+from jaxbert.use.library import Loaded
 
 CONFIG = RunConfig(name="run", phases=(PhaseConfig(batch_size=64, schedule=ScheduleConfig(warmup_steps=10)),))
 
@@ -69,3 +74,52 @@ def test_a_resolved_config_is_complete(tiny_rows: Path, tmp_path: Path):
     assert found.config.encoder.vocab_size == Tokenizer.load(tiny_rows / "tokenizer").vocab_size
     assert found.config.mesh.layout == "replicated" and found.config.encoder.hidden_size == 16
     assert found.config.inherit == "nothing" and found.initial is None and found.teacher is None
+
+
+@pytest.mark.parametrize(("name", "code"), [("rows", "E-RUN-ROWS"), ("teacher", "E-RUN-TEACHER")])
+def test_a_run_goes_on_with_what_it_began_with(tmp_path: Path, name: str, code: str):
+    saved = {"rows": ["a"], "teacher": None, "best": 3}
+    assert continued_memory(saved, {"rows": ["a"], "teacher": None, "best": None}, tmp_path)["best"] == 3
+    with pytest.raises(InputError, match=rf"\[{code}\]"):
+        continued_memory(saved, {"rows": ["a"], "teacher": None, name: ["b"]}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("phase", "batch", "steps", "said"),
+    [
+        (0, 4, (3, 10), r"4 steps.*Take 4"),
+        (1, 4, (9, 10), r"Leave it at 10"),
+        (1, 4, (10, 3), r"4 steps.*Take 4"),
+        (2, 0, (10, 9), r"10 steps.*Take 10"),
+    ],
+)
+def test_steps_that_are_done_stay_done(phase: int, batch: int, steps: tuple[int, int], said: str):
+    def of(*steps: int) -> RunConfig:
+        phases = [PhaseConfig(name=f"p{index}", steps=count) for index, count in enumerate(steps)]
+        return RunConfig(name="run", phases=tuple(phases))
+
+    meta = {"phase": phase, "next_batch": batch}
+    check_steps(of(10, 10), of(10, 10), meta)
+    with pytest.raises(InputError, match=rf"{said}.*E-RUN-STEPS"):
+        check_steps(of(10, 10), of(*steps), meta)
+
+
+def test_an_initial_model_of_another_vocabulary():
+    encoder = EncoderConfig(vocab_size=97)
+    config = RunConfig(name="run", encoder=EncoderConfig(vocab_size=96), init="model")
+    with pytest.raises(InputError, match=r"encoder\.vocab_size is 96, .* 97.*E-RUN-INIT-VOCABULARY"):
+        load_initial(config, Loaded("model", encoder, {"encoder": {}}, None))
+
+
+def test_a_task_that_needs_a_teacher(tiny_rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    task = types.SimpleNamespace(teachers=("masked_lm",))
+    monkeypatch.setattr("jaxbert.run.resolve.make_task", lambda *_: task)
+    asked = wanted(CONFIG, data=[str(tiny_rows)], tokenizer=str(tiny_rows / "tokenizer"))
+    with pytest.raises(InputError, match="E-TASK-TEACHER"):
+        resolve(asked, tmp_path)
+
+
+def test_a_teacher_that_is_trained_first_needs_a_disk():
+    hold = types.SimpleNamespace(mirror=object(), name="gs://bucket/run")
+    with pytest.raises(InputError, match=r"gs://bucket/run.*E-RUN-TEACHER-DISK"):
+        _train_teacher(types.SimpleNamespace(), CONFIG, [], hold, types.SimpleNamespace())

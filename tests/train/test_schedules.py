@@ -137,4 +137,7 @@ def test_a_schedule_that_cannot_be_is_refused(changes: dict, says: str) -> None:
     phase = PhaseConfig(name="short", length=16, steps=60, schedule=schedule(**{"end": 0.0, **changes}))
     with pytest.raises(InputError) as error:
         check(RunConfig(name="test", phases=(phase,), data=DataConfig(source="none")))
-    assert says in str(error.value), str(error.value)
+    code = (
+        "E-CONFIG-RANGE" if {"end", "first_step"} & set(changes) or changes.get("power") == 0 else "E-CONFIG-SCHEDULE"
+    )
+    assert says in str(error.value) and error.value.code == code, str(error.value)
