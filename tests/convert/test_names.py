@@ -165,7 +165,7 @@ WRONG: dict[str, tuple[Callable[[Tensors], Tensors], str]] = {
     "mis-shaped": (lambda t: t | {QUERY: np.zeros((12, 11))}, "'bert.encoder.layer.1.attention.self.query.weight' has"),
     "vocabulary of another size": (
         lambda t: t | {WORD: np.zeros((24, 12))},
-        "'bert.embeddings.word_embeddings.weight' has shape [24, 12], its config asks for [21, 12]",
+        "'bert.embeddings.word_embeddings.weight' has shape [24, 12], but its config requires [21, 12]",
     ),
     "tied but different": (
         lambda t: t | {"cls.predictions.decoder.weight": t[WORD] + 1e-7},
@@ -178,7 +178,7 @@ WRONG: dict[str, tuple[Callable[[Tensors], Tensors], str]] = {
     ),
     "no pooler": (
         lambda t: without(without(t, "bert.pooler.dense.weight"), "bert.pooler.dense.bias"),
-        "has a next-sentence head but no pooler",
+        "the file has a next-sentence head, but no pooler for it",
     ),
     "not floats": (lambda t: t | {WORD: np.zeros((21, 12), np.int64)}, "is of int64, not of floats"),
     "not finite": (
@@ -191,9 +191,9 @@ WRONG: dict[str, tuple[Callable[[Tensors], Tensors], str]] = {
     ),
     "fewer tensors than layers": (
         lambda t: {name: t[name] for name in list(t)[:1]},
-        "has 1 tensors, which cannot be 2 layers",
+        "the file has 1 tensors, which is too few for 2 layers",
     ),
-    "nothing": (lambda t: {}, "has 0 tensors"),
+    "nothing": (lambda t: {}, "the file has 0 tensors"),
 }
 
 

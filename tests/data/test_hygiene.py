@@ -133,4 +133,4 @@ def test_counts_add_up_and_survive_json() -> None:
     assert again == summary
     train, validation, finding = summary.lines()
     assert "5 documents, 5 sentences, 10 words, 45 tokens; 4.50 tokens a word, 9.0 a sentence, 11.111% unknown" in train
-    assert validation == "validation: no documents" and finding.startswith("look at: a single sentence")
+    assert validation == "validation: no documents" and finding.startswith("look at: only one sentence")
