@@ -53,7 +53,7 @@ Json = dict[str, Any]
 
 
 def special(vocab_size: int) -> Any:
-    """Returns (V,) bool: true for [PAD] and the ids of the small vocabularies here that stand for [CLS], [SEP] and [MASK]."""
+    """Returns (V,) bool: true for [PAD] and for the ids that stand for [CLS], [SEP] and [MASK] in a small vocabulary."""
     import numpy as np
 
     table = np.zeros(vocab_size, bool)
@@ -329,7 +329,7 @@ ISOLATED = ("float32", "bfloat16", "bfloat16 fused")
 
 
 def check_isolation(smoke: bool) -> Json:
-    """Checks that two texts in a row do not see each other: changing one changes the other's hidden states by exactly 0.
+    """Checks that a text in a packed row does not change the other text's hidden states, not by one bit.
 
     Each text must also give the same hidden states in a separate row (float32, to rounding). The check runs the
     platform's fused attention too (bfloat16); the results name it.
@@ -428,7 +428,7 @@ class Ours:
 
 
 class Torch:
-    """Runs transformers' BertForPreTraining: sdpa, fused AdamW, bfloat16 autocast; torch.compile if the case says so."""
+    """Runs transformers' BertForPreTraining: sdpa, fused AdamW, bfloat16 autocast; torch.compile if the case asks."""
 
     def prepare(self, case: Json) -> Json:
         import peer

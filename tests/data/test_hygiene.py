@@ -103,7 +103,7 @@ TABLE = [
     ("wrong \ufffd char", 3, 9, "U\\+FFFD"),
     ("donâ€™t", 3, 9, "Latin-1"),
     (GERMAN, 3, 90, "looks like de, not en"),
-    ("one sentence", 1, 9, "single sentence"),
+    ("one sentence", 1, 9, "only one sentence"),
     ("no full stop anywhere", 2, 900, "more than 150 tokens a sentence"),
     ("\u200b", 0, 0, "no tokens"),
 ]
