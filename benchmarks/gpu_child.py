@@ -53,7 +53,7 @@ Json = dict[str, Any]
 
 
 def special(vocab_size: int) -> Any:
-    """Returns (V,) bool: true for [PAD] and for the ids that stand for [CLS], [SEP] and [MASK] in a small vocabulary."""
+    """Returns (V,) bool: true for [PAD] and the ids that stand for [CLS], [SEP] and [MASK] in small vocabularies."""
     import numpy as np
 
     table = np.zeros(vocab_size, bool)

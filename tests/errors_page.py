@@ -119,6 +119,8 @@ def _text(node: ast.AST, known: Names) -> str:
     """A message as people read it, with `<name>` for each value in it."""
     if isinstance(node, ast.Constant):
         return str(node.value)
+    if isinstance(node, ast.Name):
+        return f"<{node.id}>"
     if isinstance(node, ast.JoinedStr):
         return "".join(_text(part, known) for part in node.values)
     if isinstance(node, ast.FormattedValue):
@@ -134,7 +136,9 @@ def _text(node: ast.AST, known: Names) -> str:
             return _text(node.func.value, known)
         if node.func.attr == "join" and len(node.args) == 1:
             # Messages of one form, joined: one of them stands for all.
-            (items,) = known.get(node.args[0].id, [VALUE]) if isinstance(node.args[0], ast.Name) else [node.args[0]]
+            items = node.args[0]
+            if isinstance(items, ast.Name) and len(known.get(items.id, [])) == 1:
+                items = known[items.id][0]
             return _text(items.elt, known) if isinstance(items, ast.ListComp | ast.GeneratorExp) else VALUE
     return VALUE
 
