@@ -16,8 +16,8 @@ NEWEST := .venv-newest
 BIN := $(VENV)/bin
 RUN := runs/quickstart
 UV ?= $(shell command -v uv)
-# $(call install,VENV,WHAT). -qq: no chatter and no notices, but every error. Modules are compiled when they are imported
-# first: most of what a package brings never is.
+# $(call install,VENV,WHAT). -qq: no chatter and no notices, but every error. uv compiles no module when it installs one.
+# Python compiles a module when it first imports it, and it never imports most of what a package brings.
 install = $(if $(UV),$(UV) pip install -q -p $(1)/bin/python,$(1)/bin/python -m pip install -qq --disable-pip-version-check) $(2)
 SOURCES := jaxbert configs launch tests benchmarks .ci/stages.py
 
@@ -59,7 +59,7 @@ quickstart: $(VENV)/.installed
 	@echo
 	@$(BIN)/jaxbert report $(RUN)
 	@echo
-	@echo "Everything lies in $(RUN):"
+	@echo "Everything is in $(RUN):"
 	@echo "  report.html, loss.png        curves and tables: open report.html in a browser"
 	@echo "  checkpoints/, tokenizer/     the model; config.json says how it was made"
 	@echo "  data/                        records and rows made from the text"
@@ -141,9 +141,9 @@ $(CLOUD)/.installed: requirements.txt requirements-beam.txt requirements-gcs.txt
 test-cloud: $(CLOUD)/.installed
 	@$(CLOUD)/bin/python -m pytest -q -n 2 --dist loadscope tests/cloud
 
-# What launchers write, held against gcloud, kubectl, JobSet's schema and SkyPilot (in an environment of its own), shellcheck,
-# and a Slurm of two nodes here; processes of this machine that are killed, hang and go on. Debian has the tools:
-# apt-get install slurm-wlm munge shellcheck.
+# Checks the launchers' commands and files with gcloud's and kubectl's parsers, JobSet's schema, SkyPilot (in a separate
+# environment) and shellcheck. Runs a Slurm of two nodes, and processes that are killed, hang and continue. Debian has the
+# tools: apt-get install slurm-wlm munge shellcheck.
 $(ENGINES)/.installed: requirements-engines.txt
 	@echo "installing SkyPilot into $(ENGINES) ..."
 	@test -x $(ENGINES)/bin/python || $(PYTHON) -m venv $(ENGINES) || { rm -rf $(ENGINES); exit 2; }
@@ -170,7 +170,7 @@ $(PEERS)/.installed: requirements.txt requirements-test.txt requirements-test-fi
 	@$(call install,$(PEERS),--no-deps -r requirements-test-files.txt -r requirements-peers-files.txt -e .)
 	@touch $@
 
-# Live against the peers; the goldens under tests/ keep their word without them.
+# Compares with torch and transformers. The goldens record their answers, so that `make test` needs neither.
 test-peers: $(PEERS)/.installed
 	@$(PEERS)/bin/python -m pytest -q -n 2 --dist loadscope tests/peers
 
@@ -195,7 +195,7 @@ lock:
 # Bit-identical losses here and at another revision, of the smoke run and of each family's tiny config:
 #   make same-losses REV=main [CONFIGS="smoke bert_tiny"] [STEPS=0.1]
 # STEPS is a fraction of each config's steps. The other revision runs with this .venv, from a tree in which configs/ and
-# launch/ stand where the installed package has them.
+# launch/ are where the installed package has them.
 REV ?= main
 CONFIGS ?= smoke bert_tiny roberta_tiny albert_tiny spanbert_tiny distilbert_tiny
 STEPS ?=

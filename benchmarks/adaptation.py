@@ -353,12 +353,16 @@ def main() -> None:
     for name in ("general", "domain", "validation"):
         parser.add_argument(name, type=Path, metavar=name.upper(), help="text, one paragraph a line; .xz or plain")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where texts, rows and runs are kept")
-    parser.add_argument("--general-tokens", type=int, default=8 * 2**20, help="of the first model (%(default)s)")
-    parser.add_argument("--tokens", type=int, default=2**19, help="of each run on DOMAIN (%(default)s)")
-    parser.add_argument("--characters", type=int, default=40_000_000, help="of each text, at most (%(default)s)")
-    parser.add_argument("--windows", type=int, default=1000, help="of VALIDATION (%(default)s)")
+    parser.add_argument(
+        "--general-tokens", type=int, default=8 * 2**20, help="tokens of the first model (default: %(default)s)"
+    )
+    parser.add_argument("--tokens", type=int, default=2**19, help="tokens of each run on DOMAIN (default: %(default)s)")
+    parser.add_argument(
+        "--characters", type=int, default=40_000_000, help="most characters of each text (default: %(default)s)"
+    )
+    parser.add_argument("--windows", type=int, default=1000, help="windows of VALIDATION (default: %(default)s)")
     parser.add_argument("--model", metavar="MODEL", help="a published model of an uncased WordPiece vocabulary")
-    parser.add_argument("--model-tokens", type=int, default=2**17, help="of its run (%(default)s)")
+    parser.add_argument("--model-tokens", type=int, default=2**17, help="tokens of its run (default: %(default)s)")
     parser.add_argument("--smoke", action="store_true", help="try the program on very little; writes no results")
     arguments = parser.parse_args()
     rates = RATES

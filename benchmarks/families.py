@@ -290,10 +290,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="text, one paragraph a line; .xz or plain")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where corpus, rows and runs are kept")
-    parser.add_argument("--tokens", type=int, default=2**20, help="of each run (%(default)s)")
-    parser.add_argument("--teacher-tokens", type=int, default=3 * 2**20, help="of the teacher (%(default)s)")
-    parser.add_argument("--characters", type=int, default=CHARACTERS, help="of each file (%(default)s)")
-    parser.add_argument("--at-once", type=int, default=1, metavar="N", help="runs side by side (%(default)s)")
+    parser.add_argument("--tokens", type=int, default=2**20, help="tokens of each run (default: %(default)s)")
+    parser.add_argument(
+        "--teacher-tokens", type=int, default=3 * 2**20, help="tokens of the teacher's run (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--characters", type=int, default=CHARACTERS, help="most characters of each file (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--at-once", type=int, default=1, metavar="N", help="runs at the same time (default: %(default)s)"
+    )
     arguments = parser.parse_args()
     out = arguments.out.absolute()
     out.mkdir(parents=True, exist_ok=True)

@@ -53,7 +53,7 @@ Json = dict[str, Any]
 
 
 def special(vocab_size: int) -> Any:
-    """(V,) bool: [PAD] and the ids of the small vocabularies here that stand for [CLS], [SEP] and [MASK]."""
+    """Returns (V,) bool: true for [PAD] and the ids that stand for [CLS], [SEP] and [MASK] in small vocabularies."""
     import numpy as np
 
     table = np.zeros(vocab_size, bool)
@@ -62,7 +62,7 @@ def special(vocab_size: int) -> Any:
 
 
 def full_rows(vocab_size: int, rows: int, length: int, seed: int) -> dict[str, Any]:
-    """Clean pairs without padding; low ids are more frequent, so that there is something to learn."""
+    """Returns clean pairs without padding. Low ids are more frequent, so that there is something to learn."""
     import numpy as np
 
     draw = np.random.default_rng(seed)
@@ -124,12 +124,12 @@ class Training:
             return self.program.init(self.config.seed)
 
     def compile(self) -> Any:
-        """The compiled step; runs nothing on the device."""
+        """Returns the compiled step. Runs nothing on the device."""
         with self.set_mesh():
             return self.program.step.lower(self.program.state, self.program.frozen, self.program.batch).compile()
 
     def losses(self, steps: int) -> tuple[list[float], Any]:
-        """Losses of `steps` steps from the start, and the state after them."""
+        """Returns the losses of `steps` steps from the start, and the state after them."""
         state, losses = self.start(), []
         with self.set_mesh():
             for step in range(steps):
@@ -192,7 +192,7 @@ def small_config(smoke: bool, dtype: str, **changes: Any) -> RunConfig:
 
 
 def check_imports(smoke: bool) -> Json:
-    """The step, the models, the objectives and the optimizers import without what only data and logging need."""
+    """Checks that the step, the models, objectives and optimizers import without what only data and logging need."""
     program = f"import sys; sys.modules.update(dict.fromkeys({NOT_NEEDED!r})); import {', '.join(TRAINING)}"
     # The import alone, so the second process takes no device.
     env = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
@@ -201,7 +201,10 @@ def check_imports(smoke: bool) -> Json:
 
 
 def check_losses(smoke: bool) -> Json:
-    """20 steps in bfloat16 against float32 (highest matmul precision): the same start, batches, masks and dropout."""
+    """Compares 20 steps in bfloat16 and in float32 (highest matmul precision).
+
+    Start, batches, masks and dropout are the same.
+    """
     import jax
 
     steps = 20
@@ -221,7 +224,7 @@ def check_losses(smoke: bool) -> Json:
 
 
 def check_masks(smoke: bool) -> Json:
-    """The corruption's bits are those of every other device: the hash of masked rows equals a recorded one."""
+    """Checks that the hash of masked rows equals the recorded one, so that every device masks with the same bits."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -253,10 +256,10 @@ def check_masks(smoke: bool) -> Json:
 
 
 def check_gradients(smoke: bool) -> Json:
-    """Float32 hidden states, loss and gradients on the device against the same program on this machine's CPU.
+    """Compares float32 hidden states, loss and gradients with those of the same program on this machine's CPU.
 
     The error of each tensor is relative to its norm. The key's bias has no gradient in exact arithmetic (a shift of
-    all scores leaves softmax as it is): what rounding leaves there is taken relative to the query bias's norm.
+    all scores leaves softmax as it is), so its rounding error is relative to the norm of the query's bias.
     """
     import jax
     import numpy as np
@@ -305,7 +308,7 @@ def check_gradients(smoke: bool) -> Json:
 
 
 def check_determinism(smoke: bool) -> Json:
-    """Two runs of 10 steps are the same bits: losses, parameters, moments."""
+    """Checks that two runs of 10 steps give the same bits: losses, parameters and moments."""
     import jax
     import numpy as np
 
@@ -326,10 +329,10 @@ ISOLATED = ("float32", "bfloat16", "bfloat16 fused")
 
 
 def check_isolation(smoke: bool) -> Json:
-    """Rows that carry two texts and padding: changing one text changes the other's hidden states by exactly 0.
+    """Checks that a text in a packed row does not change the other text's hidden states, not by one bit.
 
-    And each text gives the same hidden states in a separate row (float32, to rounding). With the platform's
-    fused attention too (bfloat16; which one it was is in the results).
+    Each text must also give the same hidden states in a separate row (float32, to rounding). The check runs the
+    platform's fused attention too (bfloat16); the results name it.
     """
     import jax
     import numpy as np
@@ -397,7 +400,7 @@ CHECKS: dict[str, Callable[[bool], Json]] = {
 
 
 class Ours:
-    """jaxbert's program, as `jaxbert pretrain` runs it."""
+    """Runs jaxbert's program, like `jaxbert pretrain`."""
 
     def prepare(self, case: Json) -> Json:
         encoder = from_json(EncoderConfig, case["encoder"], "case")
@@ -425,7 +428,7 @@ class Ours:
 
 
 class Torch:
-    """transformers' BertForPreTraining: sdpa, fused AdamW, bfloat16 autocast; torch.compile where the case asks."""
+    """Runs transformers' BertForPreTraining: sdpa, fused AdamW, bfloat16 autocast; torch.compile if the case asks."""
 
     def prepare(self, case: Json) -> Json:
         import peer
@@ -479,7 +482,7 @@ class Torch:
 
 
 def gathering(model: Any) -> Any:
-    """The peer with the vocabulary projected at the picked positions only, as ours does; transformers projects all."""
+    """Returns the peer with logits of only the picked positions, like ours; transformers computes those of all."""
     import types
 
     import torch
@@ -501,7 +504,7 @@ def gathering(model: Any) -> Any:
 
 
 def corrupted_batches(config: RunConfig) -> Iterator[dict[str, Any]]:
-    """The batches that ours trains on, corrupted once; this process has jax on the CPU."""
+    """Yields the batches that ours trains on, corrupted once. This process has jax on the CPU."""
     import jax
     import jax.numpy as jnp
 
@@ -518,7 +521,7 @@ def corrupted_batches(config: RunConfig) -> Iterator[dict[str, Any]]:
 
 
 class Step:
-    """A side, and the clock and the meter beside it."""
+    """Runs a side, and measures its time and its energy."""
 
     def __init__(self, side: Ours | Torch):
         from jaxbert.observe.energy import Nvml
@@ -551,7 +554,7 @@ class Step:
 
 
 def facts(message: Json) -> Json:
-    """The machine and its device, as results are read by."""
+    """Returns the facts about the machine and its device that a reader of the results needs."""
     import common
     import jax
 
@@ -576,7 +579,7 @@ def correctness(message: Json) -> Json:
 
 
 def guarded(answer: Callable[[Json], Json], message: Json) -> Json:
-    """The answer, or the error in few words: a failure is a result too, not the end."""
+    """Returns the answer, or the error in few words: a failure is a result too, and the process goes on."""
     try:
         return answer(message)
     except Exception as error:

@@ -203,7 +203,7 @@ def draw(runs: list[dict[str, Any]], floor: dict[str, float], path: Path) -> Non
                 )
         panel.axhline(floor["masked_lm_loss"], color="grey", linewidth=1)
         panel.annotate(
-            "token frequencies alone", (0.01, floor["masked_lm_loss"]), (0, 3), textcoords="offset points", color="grey"
+            "only token frequencies", (0.01, floor["masked_lm_loss"]), (0, 3), textcoords="offset points", color="grey"
         )
         panel.set_title(f"{size} rows x {runs[0]['length']} = {size * runs[0]['length']:,} tokens a step")
         panel.set_xlabel("training tokens (millions)")
@@ -222,7 +222,7 @@ def table(runs: list[dict[str, Any]], floor: dict[str, float]) -> str:
     lines = [
         "| optimizer | rows a step | steps | rate | masked-LM loss | accuracy | training |",
         "|---|---|---|---|---|---|---|",
-        f"| token frequencies alone | | | | {floor['masked_lm_loss']:.3f} | {floor['masked_lm_accuracy']:.1%} | |",
+        f"| only token frequencies | | | | {floor['masked_lm_loss']:.3f} | {floor['masked_lm_accuracy']:.1%} | |",
     ]
     for run in runs:
         same = [r for r in runs if (r["optimizer"], r["batch_size"]) == (run["optimizer"], run["batch_size"])]
@@ -241,7 +241,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", type=Path, metavar="ROWS", help="directory of `jaxbert rows`")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the runs are kept")
-    parser.add_argument("--tokens", type=int, default=TOKENS, help="of each run (%(default)s)")
+    parser.add_argument("--tokens", type=int, default=TOKENS, help="tokens of each run (default: %(default)s)")
     arguments = parser.parse_args()
     rows = arguments.rows.absolute()
     configs = [

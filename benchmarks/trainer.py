@@ -311,10 +311,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", type=Path, metavar="ROWS", help="directory of `jaxbert rows`")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the runs are kept")
-    parser.add_argument("--tokens", type=int, default=3 * 2**17, help="of each run (%(default)s)")
-    parser.add_argument("--batch-size", type=int, default=32, help="rows a step (%(default)s)")
-    parser.add_argument("--rate", type=float, default=1e-3, help="AdamW's, at the peak (%(default)s)")
-    parser.add_argument("--dropout", type=float, default=0.1, help="on both sides (%(default)s)")
+    parser.add_argument("--tokens", type=int, default=3 * 2**17, help="tokens of each run (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=32, help="rows of a step (default: %(default)s)")
+    parser.add_argument(
+        "--rate", type=float, default=1e-3, help="highest learning rate of AdamW (default: %(default)s)"
+    )
+    parser.add_argument("--dropout", type=float, default=0.1, help="dropout of both sides (default: %(default)s)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--theirs", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -85,7 +85,7 @@ while :; do
   [ "$status" -gt 128 ] && status=3
   if [ "$status" -ne 3 ] || [ -n "$told" ] || [ "$again" -ge "$restarts" ]; then break; fi
   again=$((again + 1))
-  say "the run was interrupted: started again, $again of $restarts"
+  say "the run was interrupted; restarting it ($again of $restarts)"
   sleep "$((again < 10 ? again * ${JAXBERT_PATIENCE_S:-15} : 150))"
 done
 say "ended with $status"

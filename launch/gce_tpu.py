@@ -37,7 +37,7 @@ class GceTpu(Target):
         place, options, name = request.place, request.options, request.name
         if not machines.TPUS[place.chip.name].compute_engine:
             raise InputError(
-                f"Compute Engine has no {place.chip.name}",
+                f"Compute Engine does not offer {place.chip.name}",
                 where=f"--topology {place.name}",
                 fix="Use the target gke.",
                 code="E-LAUNCH-TOPOLOGY",

@@ -68,7 +68,7 @@ class Gke(Target):
         for name, reference in request.secrets.items():
             if "/" not in reference:
                 raise InputError(
-                    "a secret of this target is a key of a Kubernetes Secret",
+                    "on this target, a secret comes from a key of a Kubernetes Secret",
                     where=f"--secret {name}",
                     fix=f"Write {name}=SECRET/KEY.",
                     code="E-LAUNCH-SECRET",
@@ -119,7 +119,7 @@ class Gke(Target):
         labels = {"app.kubernetes.io/name": "jaxbert", "kueue.x-k8s.io/queue-name": options.queue}
         if options.priority_class:
             labels["kueue.x-k8s.io/priority-class"] = options.priority_class
-        # Each Job gets a node pool alone, because a node pool is one slice.
+        # Each Job gets a separate node pool, because a node pool is one slice.
         annotations = {"alpha.jobset.sigs.k8s.io/exclusive-topology": "cloud.google.com/gke-nodepool"}
         job = {
             "parallelism": pods,

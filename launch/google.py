@@ -74,7 +74,7 @@ def startup(request: Request, remove: Sequence[str]) -> File:
     for name, reference in request.secrets.items():
         if not reference or "/" in reference:
             raise InputError(
-                "a secret of this target is one of Secret Manager",
+                "on this target, a secret comes from Secret Manager",
                 where=f"--secret {name}",
                 fix=f"Write {name}=SECRET.",
                 code="E-LAUNCH-SECRET",

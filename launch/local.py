@@ -61,7 +61,7 @@ def launch_locally(args: Namespace, arguments: Sequence[str]) -> int:
         if code != Interrupted.exit_code or signalled or again == args.restarts:
             return code
         again += 1
-        _log.info("jaxbert: the run was interrupted: started again, %d of %d", again, args.restarts)
+        _log.info("jaxbert: the run was interrupted; restarting it (%d of %d)", again, args.restarts)
 
 
 def local(

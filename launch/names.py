@@ -51,7 +51,10 @@ def checked(value: str, kind: str, where: str) -> str:
     pattern, example = KINDS[kind]
     if not re.fullmatch(pattern, value):
         raise InputError(
-            f"{value!r} is not a valid value", where=where, fix=f"Write for example {example}.", code="E-LAUNCH-NAME"
+            f"{value!r} is not a valid name of kind {kind}",
+            where=where,
+            fix=f"Write for example {example}.",
+            code="E-LAUNCH-NAME",
         )
     return value
 

@@ -66,9 +66,10 @@ class SkyPilot(Target):
         secrets = [word for name in request.secrets for word in ("--secret", name)]
         return Submission(
             creates=(f"managed job {request.name}: {what}{' (spot)' if request.spot else ''}, and its controller",),
-            where=f"{request.options.infra or 'the cheapest cloud that has the chips'}, by SkyPilot as set up here",
-            resumes="exit 3, preemption or a lost node: moved to where there is capacity, as often as needed "
-            "(SkyPilot does not count); exit 1, 2 and 4 end the run",
+            where=f"{request.options.infra or 'the cheapest cloud that has the chips'}, "
+            "with this machine's SkyPilot settings",
+            resumes="exit 3, preemption or a lost node: SkyPilot moves the job to machines that have room, without a "
+            "limit on restarts; exit 1, 2 and 4 end the run",
             ends="SkyPilot removes the machines when the run ends; its controller stops by itself",
             files=(archive, task),
             commands=(

@@ -46,7 +46,7 @@ if [ -n "$told" ]; then
 elif [ "$again" -ge "$restarts" ]; then
   echo "job $SLURM_JOB_ID was interrupted again after $again restarts; the same command continues the run"
 else
-  echo "job $SLURM_JOB_ID was interrupted (srun: $code): it is started again"
+  echo "job $SLURM_JOB_ID was interrupted (srun: $code); restarting it"
   # To requeue the job, Slurm ends this shell. A shell that ends earlier by itself would count as a failed job.
   trap - TERM
   scontrol requeue "$SLURM_JOB_ID" && sleep 300

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jaxbert.errors import InputError
-from tests.errors_page import KINDS, PAGE, page, sites
+from tests.errors_page import KINDS, PAGE, VALUE, page, sites
 
 
 def test_every_error_has_a_code():
@@ -22,6 +22,14 @@ def test_every_error_has_a_code():
 
 def test_the_page_of_errors_is_the_source():
     assert PAGE.read_text(encoding="utf-8") == page(), "run: python -m tests.errors_page"
+
+
+def test_every_code_says_something():
+    said: dict[str, set[str]] = {}
+    for site in sites():
+        said.setdefault(site.code, set()).update(site.what)
+    said.pop("(passed on)", None)
+    assert not {code for code, texts in said.items() if texts == {VALUE}}
 
 
 def test_a_code_has_one_exit_code():

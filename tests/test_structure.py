@@ -102,6 +102,13 @@ def test_imports_point_down_the_rooms():
     assert not wrong, "\n".join(sorted(wrong))
 
 
+def test_readme_lists_the_rooms_in_their_order():
+    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Structure\n")[2]
+    # Rooms are indented below jaxbert/, as they are installed. The lines that continue are indented more.
+    found = re.findall(r"^  (\w+)(?:/|\.py) ", section.split("```")[1], re.MULTILINE)
+    assert found == list(reversed(ROOMS))
+
+
 def test_names_in_strings_point_down_too():
     known = modules()
     up = {

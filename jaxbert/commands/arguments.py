@@ -33,7 +33,7 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Does what argparse does, but raises InputError for unknown arguments."""
-        # The parser of a command sees its own leftovers, and knows the options among which the nearest is.
+        # The command's own parser sees the unknown arguments here, so the error can name its nearest option.
         found, rest = super().parse_known_args(args, namespace)
         if rest:
             self.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -82,7 +82,9 @@ def add_set(parser: argparse.ArgumentParser) -> None:
 
 def add_batch_tokens(parser: argparse.ArgumentParser) -> None:
     """Adds --batch-tokens."""
-    parser.add_argument("--batch-tokens", type=int, metavar="N", help="tokens a batch (default: what suits the device)")
+    parser.add_argument(
+        "--batch-tokens", type=int, metavar="N", help="number of tokens in a batch (default: chosen for the device)"
+    )
 
 
 def add_overwrite(parser: argparse.ArgumentParser, text: str = "replace what is there") -> None:

@@ -1,4 +1,4 @@
-"""Writes a model as another system's files, which are right or are not written: what they compute is compared."""
+"""Writes a model in another system's format, and keeps the files only if they compute the same outputs."""
 
 from __future__ import annotations
 

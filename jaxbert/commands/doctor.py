@@ -1,4 +1,4 @@
-"""Versions, devices, memory, disk; what works here, and what to do about the rest."""
+"""Checks versions, devices, memory and disk, and says how to repair what does not work."""
 
 from __future__ import annotations
 

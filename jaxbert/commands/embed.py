@@ -1,4 +1,4 @@
-"""A vector for each line of a file."""
+"""Writes a vector for each line of a file."""
 
 from __future__ import annotations
 
@@ -24,10 +24,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "sentence-transformers files, else mean)",
     )
     parser.add_argument(
-        "--normalize", action=argparse.BooleanOptionalAction, help="vectors of length 1 (default: as those files say)"
+        "--normalize",
+        action=argparse.BooleanOptionalAction,
+        help="vectors of length 1 (default: the setting in those files)",
     )
     parser.add_argument(
-        "--max-length", type=int, metavar="L", help="cut texts to L tokens (default: as those files say, or the model)"
+        "--max-length",
+        type=int,
+        metavar="L",
+        help="cut texts to L tokens (default: the length in those files, else the model's longest row)",
     )
     add_batch_tokens(parser)
     add_overwrite(parser)

@@ -1,4 +1,4 @@
-"""Loss and accuracies on validation rows, with fixed masks."""
+"""Computes the loss and the accuracies on validation rows, with fixed masks."""
 
 from __future__ import annotations
 

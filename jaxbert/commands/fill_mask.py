@@ -1,4 +1,4 @@
-"""The likeliest words for each mask."""
+"""Prints the most probable words for each mask."""
 
 from __future__ import annotations
 

@@ -9,7 +9,10 @@ from typing import Any
 from jaxbert.commands.figures import write_figures
 from jaxbert.commands.pretrain import add_run_arguments, words_of
 
-EPILOG = "Before anything is sent you see what it takes and costs, and are asked. See docs/launch.md."
+EPILOG = (
+    "Before it sends anything, the command shows what the run needs and costs, and asks you to confirm. "
+    "See docs/launch.md."
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -130,7 +130,7 @@ def _run(words: list[str]) -> int:
 
 
 def _known(error: OSError, words: Sequence[str]) -> CommandError | None:
-    """Returns the end that an error of the operating system stands for; None where the error is a bug.
+    """Returns the error to show for an OSError; None where it is a bug.
 
     A full disk interrupts. Any other error is wrong input only where it is about a path that the user chose.
 
@@ -226,7 +226,7 @@ def _terminated(number: int, frame: Any) -> NoReturn:
 
 
 def _prepare_process(command: str | None) -> None:
-    """Decides what must be decided before a process begins to compute, for the commands that compute.
+    """Sets the compilation cache and huge pages before a command that computes.
 
     Compiled programs are kept, so that the next command and a resumed run begin at once. On Linux XLA's buffers also
     get huge pages: they are mapped anew at each step, and page faults took a fifth of a small model's step on a CPU.
@@ -239,7 +239,8 @@ def _prepare_process(command: str | None) -> None:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "jaxbert" / "compiled"))
         if command in ("fill-mask", "embed"):
-            # jax does not keep programs that compile within a second. Here they are the whole wait.
+            # jax does not keep programs that compile within a second. For these two commands,
+            # compiling them is most of the wait.
             os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
     pages = Path("/sys/kernel/mm/transparent_hugepage/enabled")
     if "GLIBC_TUNABLES" not in os.environ and pages.is_file() and "[madvise]" in pages.read_text(encoding="utf-8"):

@@ -1,4 +1,4 @@
-"""The command `jaxbert plan`: memory, time, money and energy of a run on a topology, before the spend."""
+"""Estimates the memory, time, money and energy that a run needs on a topology."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Documents to token records, then to training rows."""
+"""Makes token records from documents, and then training rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EPILOG = SOURCE
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describes the command line."""
     parser.add_argument("source", metavar="SOURCE")
-    parser.add_argument("--tokenizer", required=True, metavar="DIR", help="of a tokenizer, or of a run that has one")
+    parser.add_argument("--tokenizer", required=True, metavar="DIR", help="directory of a tokenizer, or of a run")
     parser.add_argument("--out", required=True, metavar="RECORDS")
     parser.add_argument("--rows", metavar="ROWS", help="directory of the rows (default: RECORDS-rows-LENGTH)")
     parser.add_argument("--no-rows", action="store_true", help="make the records only")

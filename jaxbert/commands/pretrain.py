@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--distributed",
         action="store_true",
-        help="as one process of several, which jax finds by itself (TPU slices, Slurm, MPI)",
+        help="join the other processes of the run, which jax finds by itself (TPU slices, Slurm, MPI)",
     )
 
 

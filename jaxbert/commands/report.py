@@ -1,4 +1,4 @@
-"""One self-contained HTML page about one or several runs, and a PNG of each loss curve."""
+"""Writes an HTML page about one or several runs, and a PNG of each loss curve."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Token records to training rows, without tokenising again."""
+"""Makes training rows from token records, without tokenising again."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def add_row_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="for pairs: passes with other pairings (default: %(default)s; other policies have one)",
+        help="for pairs: number of passes over the documents, each with other pairings (default: %(default)s; other "
+        "policies make one pass)",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes (default: one a core)")

@@ -31,7 +31,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     fraction = args.validation_fraction
     if not 0 <= fraction < 1:
         raise InputError(
-            f"it is {fraction}", where="--validation-fraction", fix="Take one in [0, 1).", code="E-ARGUMENT-RANGE"
+            f"the validation fraction is {fraction}",
+            where="--validation-fraction",
+            fix="Give a number from 0 up to, but not including, 1.",
+            code="E-ARGUMENT-RANGE",
         )
     if args.kind not in KINDS.names:
         raise KINDS.unknown(args.kind, "--kind")

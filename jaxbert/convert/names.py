@@ -1,9 +1,8 @@
-"""The two-way name-map engine: a family's table of names, applied to parameters or to a file's tensors.
+"""Maps names between our parameters and the tensors of published files, by one table for each family.
 
-Both directions read the same table, so what one writes the other reads. Every tensor is accounted for: one that the
-table does not know, that is there twice, that has another shape, that is not finite, or that should equal its tied copy
-and does not is an error that names it; no parameter is ever left at a made-up value. What can be wrong with names,
-shapes and types is found from the headers, before any memory is asked for.
+Both directions use the same table. Import accounts for every tensor. It names a tensor that the table does not know,
+that occurs twice, that has a wrong shape, that is not finite, or that differs from its tied copy. Every parameter comes
+from the file. Names, shapes and types are checked in the headers, before memory for the numbers is allocated.
 """
 
 from __future__ import annotations
@@ -93,9 +92,10 @@ def check_heads(config: EncoderBase, heads: Iterable[str], where: str) -> None:
             )
         if head == "pooler" and config.pooler != family.pooler:
             raise InputError(
-                f"the model's pooler has {config.pooler}, that of a {config.family} model's files {family.pooler}",
+                f"the model's pooler has the activation {config.pooler}, but a {config.family} model's files mean "
+                f"{family.pooler}",
                 where=where,
-                fix="Write the model without its pooler, and without the heads that read it: --drop.",
+                fix="Leave out the pooler and the heads that read it: --drop NAME ...",
                 code="E-EXPORT-POOLER",
             )
 
@@ -138,7 +138,7 @@ def import_params(
     task: str | None = None,
     drop: Sequence[str] = (),
 ) -> tuple[Params, tuple[str, ...]]:
-    """Parameters from a file's tensors.
+    """Returns parameters from a file's tensors.
 
     Args:
       tensors: by published name; each is read once.
@@ -149,7 +149,8 @@ def import_params(
 
     Returns:
       (parameters, names of the heads): float32 numpy arrays, layers stacked, the vocabulary padded with zeros to
-      `config.padded_vocab_size` (whose logits are masked). Only heads that are there, whole.
+      `config.padded_vocab_size` (whose logits are masked). A head is included if the file has all of
+      its tensors.
 
     Raises:
       InputError: a tensor is unmapped, doubled, missing, mis-shaped, not of finite floats, or differs from its tied
@@ -160,7 +161,7 @@ def import_params(
     tensors = _without(tensors, drop, where)
     if config.distinct_layers > len(tensors):
         raise InputError(
-            f"has {len(tensors)} tensors, which cannot be {config.distinct_layers} layers",
+            f"the file has {len(tensors)} tensors, which is too few for {config.distinct_layers} layers",
             where=where,
             fix="Give the config that belongs to this file.",
             code="E-CONVERT-LAYERS",
@@ -180,7 +181,7 @@ def import_params(
         if on_pooler(head) and "pooler" not in heads:
             what = head.replace("_", "-")
             raise InputError(
-                f"has a {what} head but no pooler",
+                f"the file has a {what} head, but no pooler for it",
                 where=where,
                 fix="Give a file with both, or with neither.",
                 code="E-CONVERT-POOLER",
@@ -347,7 +348,7 @@ def _check_header(
         padded = beyond and _is_padding(tensor.shape[0], expected[0])
         if tensor.shape != expected and not padded:
             raise InputError(
-                f"tensor {copy!r} has shape {list(tensor.shape)}, its config asks for {list(expected)}",
+                f"tensor {copy!r} has shape {list(tensor.shape)}, but its config requires {list(expected)}",
                 where=where,
                 fix="Give the config.json that belongs to this file.",
                 code="E-CONVERT-SHAPE",
@@ -369,7 +370,7 @@ def _check_padding(
         copy = next(iter(longer))
         shape = list(tensors[copy].shape)
         raise InputError(
-            f"tensor {copy!r} has shape {shape}, its config asks for {[config.vocab_size, *shape[1:]]}",
+            f"tensor {copy!r} has shape {shape}, but its config requires {[config.vocab_size, *shape[1:]]}",
             where=where,
             fix="Give the config.json that belongs to this file.",
             code="E-CONVERT-SHAPE",

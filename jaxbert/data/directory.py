@@ -92,7 +92,7 @@ class ShardDirectory:
         return replace(self, begun=True)
 
     def make(self) -> None:
-        """Makes the bare directory, on a machine that did not begin it."""
+        """Makes the empty directory on a worker's machine, where `begin` was not called."""
         (self.path / PROGRESS).mkdir(parents=True, exist_ok=True)
 
     def damaged(self) -> list[ShardInfo]:

@@ -283,12 +283,13 @@ class Counts:
             "replacement": "U+FFFD (decoded wrongly before it came here)",
             "mojibake": "UTF-8 that was read as Latin-1 (convert it again from the original)",
             "empty": "no tokens",
-            "single": "a single sentence (next sentence prediction gets no pair out of it: other boundaries?)",
+            "single": "only one sentence, so next sentence prediction gets no pair from it "
+            "(check the document boundaries)",
             "long": f"more than {_LONG_SENTENCE} tokens a sentence (is it text with full stops and line breaks?)",
         }
         findings = []
         for kind in sorted(self.other):
-            text = texts.get(kind) or f"what looks like {kind.removeprefix('language ')}, not {language}"
+            text = texts.get(kind) or f"text that looks like {kind.removeprefix('language ')}, not {language}"
             documents = f"{self.other[kind]:,} document{'s' if self.other[kind] > 1 else ''}"
             findings.append(f"{text}: {documents}, for example {', '.join(self.examples[kind])}")
         return findings

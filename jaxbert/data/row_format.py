@@ -1,4 +1,4 @@
-"""The format of a row on the disk: `rows` writes it and `pipeline` reads it, without what only writing needs."""
+"""Defines a row on disk. `rows` writes it and `pipeline` reads it; reading needs none of the modules for writing."""
 
 from __future__ import annotations
 

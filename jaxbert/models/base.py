@@ -35,7 +35,7 @@ class Encoder(Protocol):
         ...
 
     def init(self, key: jax.Array) -> Params:
-        """Returns random parameters, float32; call it under jit, so that they are born sharded."""
+        """Returns random parameters, float32; call it under jit, so that each device creates only its shard."""
         ...
 
     def apply(

@@ -2,7 +2,7 @@
 
 Imports no jax.
 
-An encoder's `Cost` and a head's products are the only places that know what a part computes. `jaxbert.observe.flops`
+An encoder's `Cost` and a head's products are the only places that know what a part computes. `jaxbert.models.flops`
 takes the FLOPs of MFU from them, and `jaxbert.plan.work` takes everything that a plan is made of.
 """
 

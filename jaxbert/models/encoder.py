@@ -198,7 +198,10 @@ def positions(group_BL: jax.Array, offset: int = 0) -> jax.Array:
 
 
 def rematerialised(body: Any, remat: Remat) -> Any:
-    """Returns the scan's `body` under the remat policy: it computes nothing, all but dense products, or all again."""
+    """Returns `body` under the remat policy.
+
+    The backward pass recomputes nothing, everything but dense products, or everything.
+    """
     if remat == "none":
         return body
     policy = jax.checkpoint_policies.save_only_these_names(PRODUCT) if remat == "dots" else None

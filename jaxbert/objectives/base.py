@@ -15,7 +15,7 @@ from jaxbert.core.parameters import Params
 from jaxbert.data.policies.segments import Policy
 from jaxbert.models.model import Model
 
-# The fields of a batch by name. (`jaxbert.Arrays` is the typed one of texts, for users of the library.)
+# The fields of a batch by name. (`jaxbert.Batch` is the typed one of texts, for users of the library.)
 Arrays = dict[str, jax.Array]
 # Vocabulary tables by name; under "teacher" a tree of parameters.
 Frozen = Mapping[str, Any]

@@ -18,7 +18,7 @@ TRACEBACK = "JAXBERT_TRACEBACK"
 
 
 class _Stderr(logging.Handler):
-    """Prints each message as a line on the stderr of the moment, so that a replaced `sys.stderr` gets it."""
+    """Prints each message as one line on the current `sys.stderr`, which may have been replaced."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Prints the message."""

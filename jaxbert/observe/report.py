@@ -28,7 +28,8 @@ from jaxbert.stores.files import write_whole
 
 PAGE, PNG = "report.html", "loss.png"
 _MARK = "jaxbert report"
-_RAW_POINTS = 150  # beyond so many, a curve is drawn as its running mean over the faint raw one
+# With more points than this, a curve is its running mean in front of the faint raw values.
+_RAW_POINTS = 150
 
 Points = tuple[list[int], list[float]]
 

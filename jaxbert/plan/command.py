@@ -77,7 +77,7 @@ def _search(
     compiling = compiled and place.chip.kind == "tpu" and available() is not None
     judged = [plan(one.config, place, grid=grid, compiled=True) for one in (found[:SEARCHED] if compiling else [])]
     say("")
-    say("what else could be done, the fastest first:")
+    say("other ways to run it, fastest first:")
     for line in search_lines(found, given, judged):
         say(line)
     return [

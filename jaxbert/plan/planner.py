@@ -120,7 +120,9 @@ def _teacher(name: str) -> tuple[RunConfig, str]:
     """Returns (a run whose encoder has the teacher's shape, a remark). It reads no file."""
     if name.startswith(_CONFIG):
         config = name.removeprefix(_CONFIG)
-        return find_config(config), f"the teacher ({config}) is trained first: plan it by itself"
+        return find_config(config), (
+            f"the teacher ({config}) is trained first, and this plan leaves it out: run `jaxbert plan {config}` too"
+        )
     for config in ("bert_large", "bert_base"):
         if name.removeprefix("hf:").split("/")[-1].startswith(config.replace("_", "-")):
             return find_config(config), f"teacher: an encoder like {config}"
@@ -168,11 +170,11 @@ def plan(
 
 def _judge_of(topology: Topology, compiled: bool) -> str:
     if topology.chip.kind != "tpu":
-        return "analytic: there is no compiler for GPUs without one"
+        return "the analytic model, because compiling for a GPU needs a GPU"
     if not compiled:
-        return "analytic: not compiled, as asked"
+        return "the analytic model, because of --analytic"
     version = compiler.available()
-    return f"libtpu {version}" if version else f"analytic: no libtpu here; {compiler.INSTALL}"
+    return f"libtpu {version}" if version else f"the analytic model, because libtpu is missing: {compiler.INSTALL}"
 
 
 def _evaluation_seconds(config: RunConfig, one: PhasePlan) -> float:

@@ -148,7 +148,7 @@ def search_lines(found: Sequence[Candidate], given: RunConfig, judged: Sequence[
     for index, one in enumerate(found):
         compiled = "" if index >= len(judged) else _word(judged[index])
         step = one.seconds / sum(phase.steps for phase in one.config.phases)
-        listed.append(f"{_ms(step):>12}{_gib(one.memory):>14}{compiled:>16}  {one.changes(given) or 'none: as it is'}")
+        listed.append(f"{_ms(step):>12}{_gib(one.memory):>14}{compiled:>16}  {one.changes(given) or 'no change'}")
     return listed
 
 

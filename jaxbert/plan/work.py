@@ -142,9 +142,9 @@ def check_planned(config: RunConfig) -> None:
     """Raises InputError for a task whose work this model does not know: it would give the figures of another one."""
     if not kind_of_task(config).planned:
         raise InputError(
-            f"a plan knows the work of one encoder with heads, not that of the task {config.task.name}",
+            f"a plan covers only an encoder with heads, not the task {config.task.name}",
             where="task.name",
-            fix="Train it without a plan: run `jaxbert pretrain` with a layout by name, as --set mesh.layout=fsdp.",
+            fix="Run `jaxbert pretrain` with a named layout, for example --set mesh.layout=fsdp.",
             code="E-PLAN-TASK",
         )
 

@@ -286,7 +286,7 @@ class Hold:
         try:
             if self.mirror is not None and self._begun:
                 self.mirror.stop()
-                # This fails where another run has taken over. The error that ended the run is worth more than that.
+                # This fails if another run has taken over. Then the error that ended this run is the one to report.
                 with suppress(CommandError) if error is not None else nullcontext():
                     self.before_commit()
         finally:

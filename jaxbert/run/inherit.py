@@ -31,7 +31,8 @@ _log = logging.getLogger(__name__)
 def inherit(wanted: Wanted, workdir: Path, *, overwrite: bool = False) -> tuple[RunConfig, Loaded | None]:
     """Returns the complete config of a run, which inherits nothing any more, and its model, if it had to be opened.
 
-    A run that has begun in `workdir` is asked first, so that it resumes without the model.
+    If a run has begun in `workdir`, this function reads its saved config first, so that the run resumes without the
+    model.
 
     Args:
       wanted: the run as its user asks for it.
@@ -128,7 +129,7 @@ def _with_objectives_of(initial: Loaded, config: RunConfig, wanted: RunConfig) -
     recipe = _recipe(family)
     manifests = [read_manifest(local(phase.rows[0].path), "rows") if phase.rows else None for phase in wanted.phases]
     policies = {manifest["policy"] for manifest in manifests if manifest is not None}
-    # A run has a term beside the masked LM where the model has the head that is called as the term is.
+    # The run gets a term beside the masked LM if the model has a head of the same name.
     beside: dict[str, Any] = {}
     for name in OBJECTIVES:
         part = getattr(recipe.objectives, name, None)
@@ -164,7 +165,7 @@ def _with_objectives_of(initial: Loaded, config: RunConfig, wanted: RunConfig) -
 
 
 def _recipe(family: str) -> RunConfig:
-    """Returns the config with the objectives of a family's pretraining; without such a config, masked LM alone."""
+    """Returns the config of a family's pretraining; a config with only masked LM where the family has none."""
     name = f"{family}_base"
     if name in config_names():
         return find_config(name)

@@ -233,7 +233,8 @@ def fitted_parameters(initial: Loaded, config: RunConfig, tokenizer: Tokenizer) 
         _log.info(sources.line())
     elif old.vocab_size > encoder.vocab_size:
         _log.info(
-            f"rows of the vocabulary beyond the tokenizer's {encoder.vocab_size} are left out (of {old.vocab_size})"
+            f"the embedding table has {old.vocab_size} rows; those after the tokenizer's {encoder.vocab_size} pieces "
+            "are left out"
         )
     if encoder.max_positions > old.max_positions:
         verb = {"tile": "tiled", "interpolate": "interpolated"}[config.init_positions]

@@ -71,7 +71,8 @@ def pretrain(
       profiled: steps to record in WORKDIR/profile.
 
     Returns:
-      Final figures: step, losses and accuracies of the last evaluation, those of the best one, rows and tokens seen.
+      Final figures: the workdir, the step, whether the run stopped early, losses and accuracies of the last evaluation,
+        the best evaluation, and the last lines of metrics and telemetry.
 
     Raises:
       InputError: the config, the rows or the workdir cannot be used; nothing has been touched.

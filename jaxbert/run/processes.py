@@ -1,4 +1,4 @@
-"""One run over several processes: they find each other, and none waits for ever for one that has gone.
+"""Runs one training over several processes: they find each other, and each ends when another one is lost.
 
 A run has several processes where `JAXBERT_COORDINATOR` (host:port of process 0), `JAXBERT_PROCESSES` and
 `JAXBERT_PROCESS_ID` are set, or where `jaxbert pretrain --distributed` lets jax ask its surroundings (TPU slices,
@@ -6,7 +6,7 @@ Slurm, MPI). `JAXBERT_DEVICES` is the number of devices of this process, where i
 
 Each failure and the exit codes that it gives:
   one process's input is wrong, or it stops on purpose   every process ends with that exit code and line
-  one process has a bug                                  that process ends with 1, the others with 3
+  one process has a bug                                  all end with 1, and each prints the error
   one process is killed, or its machine is lost          3: the collective fails, or jax's heartbeat ends the process by
                                                          SIGABRT, which `supervise` turns into 3
   nothing moves any more                                 3, with the line of the watchdog
@@ -41,7 +41,7 @@ _CONTINUE = "Repeat the same command to continue."
 _FAILED = "jaxbert/failed"
 _SEEN = "jaxbert/seen"
 _POLL_S = 0.5
-# A process that failed waits this long until the others have read why.
+# Seconds that a failed process waits for the others to read its error.
 _LINGER_S = 10.0
 # The first step of a phase includes its compilation, so it may take this much longer.
 COMPILE_MINUTES = 30.0
@@ -86,7 +86,7 @@ def initialise(distributed: bool, environment: Mapping[str, str] | None = None) 
 
     Raises:
       InputError: a variable of the environment is wrong.
-      Interrupted: the other processes did not come.
+      Interrupted: the other processes did not connect.
     """
     environment = os.environ if environment is None else environment
     devices = _number(environment, DEVICES, 1) if DEVICES in environment else None
@@ -134,7 +134,7 @@ def initialise(distributed: bool, environment: Mapping[str, str] | None = None) 
         if not is_loss(error):
             raise
         raise Interrupted(
-            f"the other processes did not come: {_brief(error)}",
+            f"the other processes did not connect: {_brief(error)}",
             where=environment.get(COORDINATOR, "jax.distributed"),
             fix=_CONTINUE,
             code="E-PROCESS-ABSENT",
@@ -413,7 +413,10 @@ def lost() -> Interrupted:
 
 
 def meaning(returncode: int) -> int:
-    """Returns the exit code for a return code. jax aborts when another process has gone; a shell's for others."""
+    """Returns the exit code for a child's return code.
+
+    It is 3 for SIGABRT, by which jax ends a process that has lost another one, and 128 + N for any other signal N.
+    """
     if returncode == -signal.SIGABRT:
         return Interrupted.exit_code
     return returncode if returncode >= 0 else 128 - returncode

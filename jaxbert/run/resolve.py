@@ -1,4 +1,4 @@
-"""A config becomes the complete config of a run here, once: what it inherits, its teacher's encoder, its layout."""
+"""Completes the config of a run, once: inherited parts, the teacher's encoder, and the layout."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Resolved:
 
 
 def resolve(wanted: Wanted, workdir: Path, *, overwrite: bool = False) -> Resolved:
-    """Returns the run that `wanted` is on the devices of this process group. Nothing of the user's is touched.
+    """Returns `wanted` as a complete run on the devices of all processes. Writes no file of the run.
 
     In this order: what the config inherits from the initial model or tokenizer, `--set`, the teacher's encoder and
     tokenizer, the layout in the place of `auto`.

@@ -23,7 +23,8 @@ class Wanted:
     """A run as its user asks for it. `jaxbert.run.resolve` makes it complete.
 
     Attributes:
-      base: the config with `--data`, `--init` and `--tokenizer`. What a run inherits is inherited by this one.
+      base: the config with `--data`, `--init` and `--tokenizer`. Inherited sizes and objectives are put
+        into this config.
       settings: `--set`, parsed. They are applied after what is inherited.
       config: `base` with the settings applied: the complete config, unless `incomplete`.
       tokenizer: whether `--tokenizer` names the rows' vocabulary.
@@ -127,7 +128,7 @@ def _rows_source(text: str, rows: str) -> RowsSource:
         raise InputError(
             f"{weight!r} is not a weight",
             where=f"--data {text}",
-            fix="Write ROWS=0.5, or ROWS alone.",
+            fix="Write ROWS=0.5, or only ROWS.",
             code="E-ARGUMENT-WEIGHT",
         ) from None
     if not 0 < source.weight < math.inf:

@@ -179,7 +179,7 @@ class Lease:
             raise Stopped(
                 f"{owner or 'another process'} has taken this run over",
                 where=self.storage.place,
-                fix="The run continues there; this process can be forgotten.",
+                fix="The other process continues the run. Do nothing here.",
                 code="E-LEASE-LOST",
             )
         self._alive()

@@ -77,8 +77,8 @@ class Task(Protocol):
       metrics: the numbers that are shown beside the loss of each term, in this order.
       fields: the fields of a clean batch, as `collate` gives them.
       parts: the parameters.
-      teachers: models that teach and do not learn, by their key in `frozen`. Their parameters lie there in bfloat16,
-        in the layout's places, and no checkpoint holds them. A run provides one teacher, the encoder and masked-LM
+      teachers: models that are not trained, by their key in `frozen`, which holds their parameters in bfloat16, in the
+        layout's places. No checkpoint holds them. A run provides one teacher, the encoder and masked-LM
         head of `objectives.distillation` (`jaxbert.run.teacher`), under each key; it refuses a task with a teacher
         whose config names none there. A caller of `jaxbert.training.step.build` provides any.
       flops_per_row: analytic FLOPs of one row in one training step, forward and backward. MFU is measured by it.
@@ -249,7 +249,7 @@ class TaskKind:
       check: raises InputError at the first rule that a config breaks. Touches no file and no device.
       judged: (config, manifest of the rows, parts of the parameters that are there) -> the config with which
         `jaxbert evaluate` judges a model on these rows: without a teacher, and without terms that cannot be judged.
-      planned: `jaxbert plan` and the layout `auto` know its work. They know one encoder with heads alone: `parts` is a
+      planned: `jaxbert plan` and the layout `auto` know its work. They cover only one encoder with heads: `parts` is a
         `jaxbert.models.model.Model` of the config's encoder, and the terms are those of `ObjectivesConfig`. A task
         without it is trained on a layout that its config names.
     """

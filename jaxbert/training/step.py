@@ -129,7 +129,7 @@ def build(config: RunConfig, mesh: Mesh, phase: int = 0) -> Program:
             resting = place(state["params"], moment_specs)
             direction, opt_state = optimizer.update(place(grads, moment_specs), state["opt_state"], resting)
             moved = jax.tree.map(lambda w, u: w - rate * u, resting, direction)
-            # A replicated weight minus a sharded moment is sharded: back to where the parameter lies.
+            # A replicated weight minus a sharded moment is sharded. Put the result back into the parameter's layout.
             params = reshard_like(moved, state["params"])
 
         metrics = {"loss": total_loss(task, terms, denominators)}

@@ -1,8 +1,9 @@
 """Packs texts of any length into batches of few shapes: sorted by length, several to a row, each text its own group.
 
-The encoder isolates groups exactly, so a packed text gets the result that it gets alone, up to rounding. Packed rows
-are full, but rows that are padded to a few widths are a quarter to a third empty. One width serves all texts that fit
-into it. Each further width costs a compilation, which takes as long as computing a hundred sentences.
+The encoder isolates groups exactly, so a packed text gets the same result as in a row without other texts, up to
+rounding. Packed rows are full, but rows that are padded to a few widths are a quarter to a third empty. One width
+serves all texts that fit into it. Each further width costs a compilation, which takes as long as computing a hundred
+sentences.
 """
 
 from __future__ import annotations
@@ -88,14 +89,16 @@ def check_limits(model: Loaded, max_length: int | None, batch_tokens: int | None
     limit = longest if max_length is None else max_length
     if not 3 <= limit <= longest:
         raise InputError(
-            f"it is {limit}",
+            f"the longest text is {limit} tokens",
             where="max length",
-            fix=f"Take one in 3 .. {longest}, special tokens counted.",
+            fix=f"Give a number from 3 to {longest}, special tokens included.",
             code="E-EMBED-LENGTH",
         )
     tokens = default_batch_tokens() if batch_tokens is None else batch_tokens
     if tokens < 1:
-        raise InputError(f"it is {tokens}", where="batch tokens", fix="Take 1 or more.", code="E-EMBED-BATCH")
+        raise InputError(
+            f"a batch is {tokens} tokens", where="batch tokens", fix="Give 1 or more.", code="E-EMBED-BATCH"
+        )
     return limit, tokens
 
 
@@ -138,7 +141,7 @@ def pack(ids: Sequence[Sequence[int]], *, limit: int, batch_tokens: int, pad_id:
     Args:
       ids: token ids of each text, with special tokens; none is longer than `limit`.
       limit: longest row in tokens.
-      batch_tokens: tokens a batch, B x L. A row longer than that is a batch alone.
+      batch_tokens: tokens a batch, B x L. A row longer than that makes a batch by itself.
       pad_id: token id of the padding.
 
     Returns:

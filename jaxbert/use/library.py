@@ -133,45 +133,76 @@ class Loaded:
         return self.model.pooled(params, hidden)
 
     def masked_lm(self, params: Params, hidden: jax.Array) -> jax.Array:
-        """Returns logits (B, M, V), V without padding, of hidden states (B, M, D). InputError without that head."""
+        """Returns logits (B, M, V), V without padding, of hidden states (B, M, D).
+
+        Raises:
+          InputError: the model lacks the head.
+        """
         self.require("masked_lm")
         return self.model.masked_lm(params, hidden)[..., : self.config.vocab_size]
 
     def next_sentence(self, params: Params, hidden: jax.Array) -> jax.Array:
-        """Returns logits (B, 2) of hidden states (B, L, D): 0 if B follows A, else 1. InputError without that head."""
+        """Returns logits (B, 2) of hidden states (B, L, D): 0 if B follows A, else 1.
+
+        Raises:
+          InputError: the model lacks the head.
+        """
         self.require("next_sentence")
         return self.model.next_sentence(params, hidden)
 
     def sentence_order(self, params: Params, hidden: jax.Array) -> jax.Array:
-        """Returns logits (B, 2) of hidden states (B, L, D): 0 in order, 1 swapped. InputError without that head."""
+        """Returns logits (B, 2) of hidden states (B, L, D): 0 in order, 1 swapped.
+
+        Raises:
+          InputError: the model lacks the head.
+        """
         self.require("sentence_order")
         return self.model.sentence_order(params, hidden)
 
     def span_boundary(self, params: Params, left: jax.Array, right: jax.Array, place: ArrayLike) -> jax.Array:
         """Returns logits (B, M, V) of tokens from the hidden states (B, M, D) to the left and right of their spans.
 
-        `place`, int (B, M), is the token's place in its span, from 0. Raises InputError without that head.
+        `place`, int (B, M), is the token's place in its span, from 0.
+
+        Raises:
+          InputError: the model lacks the head.
         """
         self.require("span_boundary")
         return self.model.span_boundary(params, left, right, jnp.asarray(place))[..., : self.config.vocab_size]
 
     def sequence_classification(self, params: Params, hidden: jax.Array) -> jax.Array:
-        """Returns logits (B, C) of hidden states (B, L, D), C as `labels` has it. InputError without that head."""
+        """Returns logits (B, C) of hidden states (B, L, D), C as `labels` has it.
+
+        Raises:
+          InputError: the model lacks the head.
+        """
         self.require("sequence_classification")
         return self.model.sequence_classification(params, hidden)
 
     def token_classification(self, params: Params, hidden: jax.Array) -> jax.Array:
-        """Returns logits (B, L, C) of hidden states (B, L, D). InputError without that head."""
+        """Returns logits (B, L, C) of hidden states (B, L, D).
+
+        Raises:
+          InputError: the model lacks the head.
+        """
         self.require("token_classification")
         return self.model.token_classification(params, hidden)
 
     def question_answering(self, params: Params, hidden: jax.Array) -> jax.Array:
-        """Returns logits (B, L, 2) of hidden states (B, L, D): answer start and end. InputError without that head."""
+        """Returns logits (B, L, 2) of hidden states (B, L, D): answer start and end.
+
+        Raises:
+          InputError: the model lacks the head.
+        """
         self.require("question_answering")
         return self.model.question_answering(params, hidden)
 
     def multiple_choice(self, params: Params, hidden: jax.Array) -> jax.Array:
-        """Returns logits (B, 1) of hidden states (B, L, D), a row for each choice. InputError without that head."""
+        """Returns logits (B, 1) of hidden states (B, L, D), a row for each choice.
+
+        Raises:
+          InputError: the model lacks the head.
+        """
         self.require("multiple_choice")
         return self.model.multiple_choice(params, hidden)
 
@@ -464,6 +495,6 @@ def _load_run(place: ModelPlace) -> Loaded:
         params = load_params(workdir, step, Model(config.encoder, heads, sizes=heads), mesh)
     # The projection is used only beside a teacher.
     params.pop("projection", None)
-    # Through the host: the user's arrays must not remember the mesh of this function.
+    # Copy through the host, so that the user's arrays do not keep this function's mesh.
     params = _on_device(params)
     return Loaded(place.name, config.encoder, params, Tokenizer.load(workdir / "tokenizer"), path=workdir, step=step)

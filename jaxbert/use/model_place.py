@@ -71,7 +71,7 @@ def find_model(model: str | Path) -> ModelPlace:
         return ModelPlace(name, workdir, run=True, step=step)
     if names_checkpoint(str(path)) and (path.parent.parent / "config.json").is_file():
         raise InputError(
-            "the name of a checkpoint is a number",
+            "the last part of this path is not a step number",
             where=str(path),
             fix="Give WORKDIR/checkpoints/STEP.",
             code="E-MODEL-STEP",
@@ -94,7 +94,7 @@ def _is_run(config: Path) -> bool:
         value = json.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
-            f"unreadable: {error}", where=str(config), fix="Copy the model again.", code="E-CONFIG-FILE"
+            f"config.json cannot be read: {error}", where=str(config), fix="Copy the model again.", code="E-CONFIG-FILE"
         ) from None
     return isinstance(value, dict) and "encoder" in value and "phases" in value
 
@@ -189,7 +189,8 @@ def _downloaded(name: str) -> Path:
             raise disk_full(
                 getattr(error, "filename", None) or where, "Make room. The same command continues."
             ) from error
-        # Errors of the hub and of the network have no file. What this machine's disk does is no fault of the name.
+        # Errors of the hub and of the network have no file. A failure of this machine's
+        # disk does not mean that the name is wrong.
         if isinstance(error, OSError) and error.filename is not None and not isinstance(error, PermissionError):
             raise
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

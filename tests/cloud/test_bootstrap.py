@@ -146,7 +146,7 @@ def test_a_bare_machine_trains_is_killed_goes_on_and_ends_the_bill(machine: Mach
     finally:
         if running.poll() is None:
             os.killpg(running.pid, signal.SIGKILL)
-    assert "started again, 1 of 3" in machine.log and "continuing after step" in machine.log
+    assert "restarting it (1 of 3)" in machine.log and "continuing after step" in machine.log
     assert "checkpoints/120/manifest.json" in kept.files() and "done after step 120" in machine.log
     # What the lock file names is there, and nothing else.
     (environment,) = (machine.root / "home").glob("env-*")

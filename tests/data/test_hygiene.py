@@ -103,7 +103,7 @@ TABLE = [
     ("wrong \ufffd char", 3, 9, "U\\+FFFD"),
     ("donâ€™t", 3, 9, "Latin-1"),
     (GERMAN, 3, 90, "looks like de, not en"),
-    ("one sentence", 1, 9, "single sentence"),
+    ("one sentence", 1, 9, "only one sentence"),
     ("no full stop anywhere", 2, 900, "more than 150 tokens a sentence"),
     ("\u200b", 0, 0, "no tokens"),
 ]
@@ -133,4 +133,4 @@ def test_counts_add_up_and_survive_json() -> None:
     assert again == summary
     train, validation, finding = summary.lines()
     assert "5 documents, 5 sentences, 10 words, 45 tokens; 4.50 tokens a word, 9.0 a sentence, 11.111% unknown" in train
-    assert validation == "validation: no documents" and finding.startswith("look at: a single sentence")
+    assert validation == "validation: no documents" and finding.startswith("look at: only one sentence")

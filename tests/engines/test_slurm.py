@@ -114,7 +114,7 @@ def test_signalled_killed_requeued_it_ends_with_the_same_bits(runs: Runs, whole:
     assert (shown[2], *shown[6:]) == ("RUNNING", "2", "127.0.0.[1-2]"), shown
     # As Slurm does before the time is up, and before a preemption.
     runs.ask("scancel", "--signal=TERM", number)
-    eventually(lambda: "it is started again" in logs(workdir), workdir)
+    eventually(lambda: "restarting it" in logs(workdir), workdir)
     assert "stopped by SIGTERM" in logs(workdir) and steps(workdir) < 40
     runs.again(number, 1)
     before = steps(workdir)

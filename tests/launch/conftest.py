@@ -62,7 +62,7 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
     figures = {
         "chips": 16,
         "hbm_bytes": 16e9,
-        "judged_by": "analytic: not compiled, as asked",
+        "judged_by": "the analytic model, because of --analytic",
         "phases": [{"memory_bytes": {"parameters": 1e9}}],
         "bill": {"hours": 9.5, "chip_hours": 153.0, "money": 183.0, "currency": "USD"},
         "price": {"per_hour": 1.2, "currency": "USD", "source": "a list"},

@@ -68,4 +68,4 @@ def test_only_exit_3_is_restarted(ends, restarts: int, code: int, starts: int, m
     else:
         assert main([*arguments, "--restarts", str(restarts)]) == 0
     assert len(jobs) == starts
-    assert capsys.readouterr().err.count("started again") == starts - 1
+    assert capsys.readouterr().err.count("restarting it") == starts - 1

@@ -150,7 +150,7 @@ def test_a_program_that_is_not_there_is_named(launch, monkeypatch, tmp_path: Pat
     ("target", "more", "word"),
     [
         ("slurm", ["--topology", "v5e:4x4"], r"kind gpu.*--topology v5e:4x4.*E-LAUNCH-TOPOLOGY"),
-        ("gce-tpu", ["--topology", "v5e:4x4"], r"no v5e.*--topology v5e:4x4.*E-LAUNCH-TOPOLOGY"),
+        ("gce-tpu", ["--topology", "v5e:4x4"], r"v5e.*--topology v5e:4x4.*E-LAUNCH-TOPOLOGY"),
         ("gce-tpu", ["--slices", "2"], r"--slices.*E-LAUNCH-SLICES"),
         ("queued-resource", ["--topology", "h100:8"], r"kind tpu.*--topology h100:8.*E-LAUNCH-TOPOLOGY"),
         ("queued-resource", ["--spot", "--reserved"], r"--spot --reserved.*E-LAUNCH-OPTIONS"),

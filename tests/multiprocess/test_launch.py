@@ -141,7 +141,7 @@ def test_killed_it_is_started_again(launch, whole: Path, tmp_path: Path):
     wait_for(started, workdir / "checkpoints" / "4" / "manifest.json")
     process_of(started, 1).kill()
     code, said = finished(started)
-    assert code == 0 and "started again, 1 of 1" in said and "continuing after step" in said, said
+    assert code == 0 and "restarting it (1 of 1)" in said and "continuing after step" in said, said
     same(workdir, whole)
 
 

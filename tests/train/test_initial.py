@@ -266,7 +266,9 @@ def test_tables_of_another_padding_fit(begin, tokenizer):
         ):
             assert len(new) == rows
             np.testing.assert_array_equal(new, padded(before[:size], rows))
-        assert any("beyond the tokenizer's 200 are left out (of 230)" in line for line in said) == (vocab_size > size)
+        assert any("has 230 rows; those after the tokenizer's 200 pieces are left out" in line for line in said) == (
+            vocab_size > size
+        )
 
 
 def test_heads_that_the_model_lacks_start_at_random(begin, tokenizer, caplog):

@@ -69,7 +69,7 @@ def open_source(spec: str) -> Source:
     kind, colon, rest = spec.partition(":")
     kinds = list(SOURCES)
     if not colon or kind not in SOURCES:
-        what = f"unknown kind of source {kind!r}" if colon else "the source begins with no kind and colon"
+        what = f"unknown kind of source {kind!r}" if colon else "the source does not begin with KIND:"
         raise InputError(
             what,
             where=spec,

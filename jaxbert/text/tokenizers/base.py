@@ -74,7 +74,7 @@ class Tokenizer(abc.ABC):
         Raises:
           InputError: a special token is missing, or a piece occurs twice.
         """
-        # Deferred: the command line reads the names of the kinds, and does without numpy.
+        # Imported here, so that the command line lists the kinds without numpy.
         import numpy as np
 
         self.vocab = list(vocab)
