@@ -460,7 +460,9 @@ def export_tensors(params: Params, config: EncoderBase, dtype: str = "float32") 
         def read() -> Array:
             ours = np.asarray(jax.device_get(leaf[layer] if stacked else leaf))
             ours = ours[: config.vocab_size] if name.vocabulary else ours
-            return np.ascontiguousarray(form(ours), as_numpy)
+            # Who writes the tensor finds the values that the type cannot hold.
+            with np.errstate(over="ignore"):
+                return np.ascontiguousarray(form(ours), as_numpy)
 
         return Tensor(published(shape), dtype, read)
 
