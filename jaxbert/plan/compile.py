@@ -163,7 +163,7 @@ def _shard_bytes(tree: Any) -> float:
 # total memory required for HLO temporaries (120.50G) exceeds available HBM (31.25G)" is rough, without the arguments.
 _USED = re.compile(r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm")
 _TEMPORARIES = re.compile(r"HLO temporaries \(([\d.]+)([KMGT]?)\) exceeds available HBM \(([\d.]+)([KMGT]?)\)")
-_VERSIONS = re.compile(r"version|libtpu|deserializ|bytecode", re.I)
+_VERSIONS = re.compile(r"\bversions?\b|libtpu|deserializ|bytecode", re.I)
 _UNIT = {"": 1, "K": 2**10, "M": 2**20, "G": GIB, "T": 2**40}
 
 

@@ -152,10 +152,6 @@ def _copy_checkpoints(bucket: Bucket, there: dict[str, int], path: Path, step: i
             (path / CHECKPOINTS / name).unlink()
 
 
-# Answers of a server that may be another one later: too slow, too many requests.
-_PASSING = (408, 429)
-
-
 def _downloaded(name: str) -> Path:
     """Returns the local copy of a model of the Hugging Face hub.
 
@@ -163,6 +159,9 @@ def _downloaded(name: str) -> Path:
       InputError: the hub refuses the name or the access, or downloads are switched off (HF_HUB_OFFLINE).
       Interrupted: the network failed, or the disk is full.
     """
+    # Here, because sources need libraries that a model on this machine does not.
+    from jaxbert.data.sources.hf import PASSING
+
     where = f"{HUB}{name}"
     try:
         from huggingface_hub import constants, snapshot_download
@@ -195,7 +194,7 @@ def _downloaded(name: str) -> Path:
             raise
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         status = getattr(getattr(error, "response", None), "status_code", None)
-        refused = isinstance(status, int) and 400 <= status < 500 and status not in _PASSING
+        refused = isinstance(status, int) and 400 <= status < 500 and status not in PASSING
         if not (refused or isinstance(error, (HFValidationError, PermissionError)) or constants.HF_HUB_OFFLINE):
             raise Interrupted(
                 f"the model cannot be downloaded now: {reason}",

@@ -17,7 +17,7 @@ from jaxbert.errors import CommandError, InputError, Interrupted
 # The packages that versions of the `datasets` library use to talk to the hub.
 _NETWORK = frozenset({"requests", "urllib3", "httpx", "httpcore", "aiohttp", "http", "ssl", "fsspec"})
 # The statuses 4xx that may pass: timeout, locked, too early, too many requests.
-_PASSING = frozenset({408, 423, 425, 429})
+PASSING = frozenset({408, 423, 425, 429})
 
 
 class HfSource(Source):
@@ -94,7 +94,7 @@ def _failure(error: Exception, what: str, where: str) -> CommandError:
         raise error
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     status = getattr(getattr(error, "response", None), "status_code", None) or getattr(error, "status", None)
-    refused = isinstance(status, int) and 400 <= status < 500 and status not in _PASSING
+    refused = isinstance(status, int) and 400 <= status < 500 and status not in PASSING
     lasting = refused or isinstance(error, (FileNotFoundError, PermissionError))
     network = any(kind.__module__.partition(".")[0] in _NETWORK for kind in type(error).__mro__)
     # ConnectionError and TimeoutError are OSErrors.
