@@ -60,22 +60,31 @@ def run(
         say(line)
     figures = to_json(made)
     if searching:
-        figures["search"] = _search(config, place, grid, compiled, say)
+        figures["search"] = _search(made, grid, compiled, say)
     return figures, None if made.fits else _too_large(config, made)
 
 
 def _search(
-    config: RunConfig,
-    place: Topology,
+    made: Plan,
     grid: float,
     compiled: bool,
     say: Callable[[str], None],
 ) -> list[Mapping[str, Any]]:
-    """Ranks candidates by the model, compiles the best and prints them. Returns the JSON of those that it lists."""
-    given = prepared(config, place)[0]
+    """Ranks candidates by the model, compiles the best and prints them. Returns the JSON of those that it lists.
+
+    Args:
+      made: plan of the config as it was given. A candidate that is this config is not compiled again.
+      grid: grams of CO2 equivalent a kWh.
+      compiled: whether to ask the chip's compiler, if it is installed.
+      say: prints a line of the result.
+    """
+    given, place = made.config, made.topology
     found = search(given, place)[:_LISTED]
     compiling = compiled and place.chip.kind == "tpu" and available() is not None
-    judged = [plan(one.config, place, grid=grid, compiled=True) for one in (found[:SEARCHED] if compiling else [])]
+    judged = [
+        made if one.config == given else plan(one.config, place, grid=grid, compiled=True)
+        for one in (found[:SEARCHED] if compiling else [])
+    ]
     say("")
     say("other ways to run it, fastest first:")
     for line in search_lines(found, given, judged):

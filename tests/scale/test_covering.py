@@ -6,6 +6,7 @@ ten steps, one compilation.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import sys
@@ -28,28 +29,29 @@ FACTORS = {
     "remat": ["none", "dots", "full"],
     "family": list(FAMILIES),
 }
-# Found by a greedy search; 20 is the least there can be: five families on four meshes.
+# Found by a random search; 20 is the least there can be: five families on four meshes. A family has two of the four
+# pairs of dropout and micro-batches, so that two runs on one device serve its four cases.
 CASES = [
-    Case("8x1x1", "fsdp", 0.1, 1, "none", "bert"),
-    Case("2x4x1", "zero1", 0.1, 2, "full", "bert"),
-    Case("2x2x2", "fsdp_tensor", 0.0, 2, "dots", "bert"),
-    Case("1x8x1", "replicated", 0.0, 2, "dots", "bert"),
-    Case("8x1x1", "zero1", 0.0, 1, "dots", "roberta"),
-    Case("2x4x1", "replicated", 0.1, 1, "dots", "roberta"),
-    Case("2x2x2", "fsdp_tensor", 0.0, 2, "full", "roberta"),
-    Case("1x8x1", "fsdp", 0.1, 1, "none", "roberta"),
-    Case("8x1x1", "zero1", 0.1, 1, "dots", "albert"),
-    Case("2x4x1", "replicated", 0.0, 1, "none", "albert"),
-    Case("2x2x2", "fsdp", 0.0, 2, "dots", "albert"),
-    Case("1x8x1", "fsdp_tensor", 0.1, 1, "full", "albert"),
-    Case("8x1x1", "replicated", 0.0, 1, "full", "spanbert"),
-    Case("2x4x1", "fsdp_tensor", 0.1, 1, "dots", "spanbert"),
-    Case("2x2x2", "zero1", 0.0, 2, "none", "spanbert"),
-    Case("1x8x1", "fsdp", 0.0, 2, "none", "spanbert"),
-    Case("8x1x1", "fsdp_tensor", 0.0, 2, "none", "distilbert"),
-    Case("2x4x1", "fsdp", 0.0, 2, "full", "distilbert"),
-    Case("2x2x2", "replicated", 0.1, 1, "none", "distilbert"),
-    Case("1x8x1", "zero1", 0.0, 2, "dots", "distilbert"),
+    Case("8x1x1", "replicated", 0.1, 2, "dots", "bert"),
+    Case("2x4x1", "fsdp", 0.0, 1, "full", "bert"),
+    Case("2x2x2", "fsdp_tensor", 0.0, 1, "dots", "bert"),
+    Case("1x8x1", "zero1", 0.1, 2, "none", "bert"),
+    Case("8x1x1", "zero1", 0.1, 1, "none", "roberta"),
+    Case("2x4x1", "fsdp", 0.0, 2, "full", "roberta"),
+    Case("2x2x2", "replicated", 0.1, 1, "dots", "roberta"),
+    Case("1x8x1", "fsdp_tensor", 0.0, 2, "full", "roberta"),
+    Case("8x1x1", "fsdp_tensor", 0.1, 2, "full", "albert"),
+    Case("2x4x1", "replicated", 0.1, 2, "none", "albert"),
+    Case("2x2x2", "fsdp", 0.0, 1, "none", "albert"),
+    Case("1x8x1", "zero1", 0.0, 1, "dots", "albert"),
+    Case("8x1x1", "fsdp", 0.0, 2, "dots", "spanbert"),
+    Case("2x4x1", "fsdp_tensor", 0.1, 1, "full", "spanbert"),
+    Case("2x2x2", "zero1", 0.1, 1, "full", "spanbert"),
+    Case("1x8x1", "replicated", 0.0, 2, "none", "spanbert"),
+    Case("8x1x1", "fsdp_tensor", 0.1, 1, "none", "distilbert"),
+    Case("2x4x1", "zero1", 0.0, 2, "dots", "distilbert"),
+    Case("2x2x2", "replicated", 0.0, 2, "full", "distilbert"),
+    Case("1x8x1", "fsdp", 0.1, 1, "none", "distilbert"),
 ]
 TERMS = {
     "bert": {"masked_lm", "next_sentence"},
@@ -67,10 +69,17 @@ def test_every_pair_of_values_is_covered():
         assert covered == set(itertools.product(FACTORS[one], FACTORS[other])), (one, other)
 
 
+def looked_at(case: Case) -> bool:
+    """Whether the case also gives the rows as a step sees them, and an evaluation: once a family."""
+    return case.mesh == "2x2x2"
+
+
 @functools.cache
-def one_device(family: str, dropout: float, accumulation: int, look: bool) -> dict[str, Any]:
+def one_device(family: str, dropout: float, accumulation: int) -> dict[str, Any]:
     """Returns what a run on one device gives. Neither the layout nor remat may change it."""
-    return run(Case("1", "replicated", dropout, accumulation, "none", family), look)
+    alone = Case("1", "replicated", dropout, accumulation, "none", family)
+    served = [case for case in CASES if dataclasses.replace(case, mesh="1", layout="replicated", remat="none") == alone]
+    return run(alone, any(map(looked_at, served)))
 
 
 # One process runs all cases of a family, so that the runs on one device are shared (`--dist loadgroup`).
@@ -79,12 +88,12 @@ def one_device(family: str, dropout: float, accumulation: int, look: bool) -> di
 )
 def test_many_devices_are_one(case: Case):
     assert len(jax.devices()) == 8
-    # Once a family: the rows as a step sees them, and an evaluation.
-    look = case.mesh == "2x2x2"
-    many, one = run(case, look), one_device(case.family, case.dropout, case.accumulation, look)
+    look = looked_at(case)
+    many, one = run(case, look), one_device(case.family, case.dropout, case.accumulation)
     assert many["compilations"] == one["compilations"] == 1
-    assert many["seen"].keys() == one["seen"].keys()
-    for name, value in one["seen"].items():
+    assert bool(many["seen"]) == look
+    assert not look or many["seen"].keys() == one["seen"].keys()
+    for name, value in one["seen"].items() if look else ():
         np.testing.assert_array_equal(many["seen"][name], value, err_msg=name)
     if look:
         assert np.sum(one["seen"]["slot_weight"]) > 30
@@ -98,9 +107,9 @@ def test_many_devices_are_one(case: Case):
         np.testing.assert_allclose(ours["loss"], theirs["loss"], rtol=1e-6, err_msg=f"step {step}")
         np.testing.assert_allclose(ours["update_norm"], theirs["update_norm"], rtol=1e-5, err_msg=f"step {step}")
     assert one["figures"][-1]["loss"] != one["figures"][0]["loss"]
-    assert one["judged"].keys() == (TERMS[case.family] if look else set())
-    for term, value in one["judged"].items():
-        np.testing.assert_allclose(many["judged"][term], value, rtol=1e-5, err_msg=term)
+    assert many["judged"].keys() == (TERMS[case.family] if look else set())
+    for term, value in many["judged"].items():
+        np.testing.assert_allclose(value, one["judged"][term], rtol=1e-5, err_msg=term)
     # Born sharded, and so kept: a device has the share that the layout says; biases, norms and small heads lie whole.
     _, fsdp, tensor = MESHES[case.mesh]
     parts = {"replicated": (1, 1), "zero1": (1, fsdp), "fsdp": (fsdp, fsdp), "fsdp_tensor": (fsdp * tensor,) * 2}
