@@ -32,8 +32,26 @@ def rows(small_rows: Path) -> Path:
     return small_rows
 
 
+# jax's cache of compiled programs has a key for each program. On CPUs the key includes the devices as one process sees
+# them, but only process 0 writes programs: the others would compile every program at every start. Here the key includes
+# only the kind of the devices, so that they find what process 0 wrote. On GPUs and TPUs all keys agree by themselves.
+CONFIG = """
+from pathlib import Path
+
+from jax._src import cache_key
+
+from jaxbert.config import find_config
+
+cache_key._hash_accelerator_config = cache_key._hash_devices
+
+
+def get_config():
+    return find_config(str(Path(__file__).with_suffix(".json")))
+"""
+
+
 def write_config(path: Path, rows: Path, steps: int) -> Path:
-    """Writes a config file: dropout, micro-batches, an evaluation and checkpoints on the way."""
+    """Writes a config file: dropout, micro-batches, an evaluation and checkpoints on the way. `path` ends with .py."""
     phase = PhaseConfig(
         rows=(RowsSource(path=str(rows)),),
         length=LENGTH,
@@ -55,15 +73,16 @@ def write_config(path: Path, rows: Path, steps: int) -> Path:
             logging=LoggingConfig(every_steps=1, tensorboard=False),
             guard=GuardConfig(hang_minutes=10),
         ),
-        path,
+        path.with_suffix(".json"),
     )
+    path.write_text(CONFIG, encoding="utf-8")
     return path
 
 
 @pytest.fixture(scope="session")
 def config(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of 20 steps: most of what it costs is the exchange between the processes in each step."""
-    return write_config(tmp_path_factory.mktemp("config") / "tiny.json", rows, 20)
+    return write_config(tmp_path_factory.mktemp("config") / "tiny.py", rows, 20)
 
 
 @pytest.fixture(scope="session")
