@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from pathlib import Path
 from unittest import mock
 
@@ -29,15 +28,21 @@ class Runs:
         self.environment = {**slurm, "JAX_PLATFORMS": "cpu", "XDG_STATE_HOME": str(state), "JAXBERT_HEARTBEAT_S": "10"}
 
     def launch(self, *words: str) -> str:
-        """Runs the command in this process, which has imported everything that it needs, and returns its output."""
-        with mock.patch.dict(os.environ, self.environment, clear=True), redirect_stdout(io.StringIO()) as out:
-            code = main(["launch", *words])
-        assert code == 0, out.getvalue()
-        return out.getvalue()
+        done = subprocess.run(
+            [sys.executable, "-m", "jaxbert", "launch", *words],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     def submit(self, workdir: Path, *more: str) -> str:
-        """The number of the job, the newest in the queue."""
-        self.launch("slurm", str(self.config), "--workdir", str(workdir), "--nodes", "2", "--yes", *more)
+        """The number of the job, the newest in the queue. This process has imported all that the command needs."""
+        with mock.patch.dict(os.environ, self.environment, clear=True):
+            words = ["slurm", str(self.config), "--workdir", str(workdir), "--nodes", "2", "--yes", *more]
+            assert main(["launch", *words]) == 0
         return max(self.ask("squeue", "--noheader", "--format=%i").split(), key=int)
 
     def ask(self, *command: str) -> str:

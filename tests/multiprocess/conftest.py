@@ -35,18 +35,20 @@ def rows(small_rows: Path) -> Path:
 # jax's cache of compiled programs has a key for each program. On CPUs the key includes the devices as one process sees
 # them, but only process 0 writes programs: the others would compile every program at every start. Here the key includes
 # only the kind of the devices, so that they find what process 0 wrote. On GPUs and TPUs all keys agree by themselves.
+# What process 0 did not find either, it compiles for all.
 CONFIG = """
-from pathlib import Path
-
+import jax
 from jax._src import cache_key
 
 from jaxbert.config import find_config
 
 cache_key._hash_accelerator_config = cache_key._hash_devices
+jax.config.update("jax_share_binary_between_hosts", True)
+jax.config.update("jax_share_binary_between_hosts_timeout_ms", 400_000)
 
 
 def get_config():
-    return find_config(str(Path(__file__).with_suffix(".json")))
+    return find_config({path!r})
 """
 
 
@@ -75,7 +77,7 @@ def write_config(path: Path, rows: Path, steps: int) -> Path:
         ),
         path.with_suffix(".json"),
     )
-    path.write_text(CONFIG, encoding="utf-8")
+    path.write_text(CONFIG.format(path=str(path.with_suffix(".json"))), encoding="utf-8")
     return path
 
 
