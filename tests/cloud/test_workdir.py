@@ -18,6 +18,7 @@ from jaxbert.commands.main import main
 from jaxbert.stores.lease import Lease
 from jaxbert.stores.storage import Bucket
 from jaxbert.use.model_place import local_copy
+from tests.multiprocess.conftest import write_python_config
 
 SMALL = (
     *("encoder.vocab_size=120", "phases.0.length=32", "phases.0.steps=12", "phases.0.schedule.warmup_steps=0"),
@@ -157,7 +158,9 @@ def test_rows_made_in_the_workdir_are_there_for_all_processes(bucket: str, tmp_p
     text.write_text("\n\n".join(" ".join(sentences[i : i + 5]) for i in range(0, 400, 5)), encoding="utf-8")
     url = f"{bucket}/runs/made"
     settings = ["phases.0.steps=4", "phases.0.length=32", "phases.0.schedule.warmup_steps=0", "encoder.vocab_size=100"]
-    command = [sys.executable, "-m", "jaxbert", "launch", "local", "smoke", "--workdir", url, "--processes", "2"]
+    settings += ["logging.tensorboard=false"]
+    smoke = str(write_python_config(tmp_path / "smoke.py", "smoke"))
+    command = [sys.executable, "-m", "jaxbert", "launch", "local", smoke, "--workdir", url, "--processes", "2"]
     made = subprocess.run(
         [*command, "--devices", "1", "--set", f"data.source=text:{text}", *settings],
         env={**os.environ, "JAX_PLATFORMS": "cpu"},

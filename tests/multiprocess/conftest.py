@@ -36,20 +36,22 @@ def rows(small_rows: Path) -> Path:
 # them, but only process 0 writes programs: the others would compile every program at every start. Here the key includes
 # only the kind of the devices, so that they find what process 0 wrote. On GPUs and TPUs all keys agree by themselves.
 # What process 0 did not find either, it compiles for all.
-CONFIG = """
+ONE_COMPILES = """
 import jax
 from jax._src import cache_key
-
-from jaxbert.config import find_config
 
 cache_key._hash_accelerator_config = cache_key._hash_devices
 jax.config.update("jax_share_binary_between_hosts", True)
 jax.config.update("jax_share_binary_between_hosts_timeout_ms", 400_000)
 
-
-def get_config():
-    return find_config({path!r})
+from jaxbert.config import find_config
 """
+
+
+def write_python_config(path: Path, name: str) -> Path:
+    """Writes a Python file with the config `name` (CONFIG of the command line), in which one process compiles."""
+    path.write_text(f"{ONE_COMPILES}\n\ndef get_config():\n    return find_config({name!r})\n", encoding="utf-8")
+    return path
 
 
 def write_config(path: Path, rows: Path, steps: int) -> Path:
@@ -77,8 +79,7 @@ def write_config(path: Path, rows: Path, steps: int) -> Path:
         ),
         path.with_suffix(".json"),
     )
-    path.write_text(CONFIG.format(path=str(path.with_suffix(".json"))), encoding="utf-8")
-    return path
+    return write_python_config(path, str(path.with_suffix(".json")))
 
 
 @pytest.fixture(scope="session")
