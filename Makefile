@@ -21,6 +21,9 @@ UV ?= $(shell command -v uv)
 install = $(if $(UV),$(UV) pip install -q -p $(1)/bin/python,$(1)/bin/python -m pip install -qq --disable-pip-version-check) $(2)
 SOURCES := jaxbert configs launch tests benchmarks .ci/stages.py
 
+# Where the surroundings set this variable, every process would compile all of jax and flax from source: five seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help quickstart install test test-newest test-scale test-tpu test-cloud test-launch test-peers check format same-losses lock clean
 
 help:

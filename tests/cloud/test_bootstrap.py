@@ -115,7 +115,7 @@ def machine(bucket: str, rows: Path, tmp_path_factory: pytest.TempPathFactory) -
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", f"{root}/programs:{os.environ['PATH']}")
         patch.setenv("XDG_STATE_HOME", str(root / "state"))
-        settings = ["encoder.vocab_size=120", "phases.0.length=32", "phases.0.steps=120", "checkpoint.every_steps=20"]
+        settings = ["encoder.vocab_size=120", "phases.0.length=32", "phases.0.steps=60", "checkpoint.every_steps=10"]
         settings += ["phases.0.schedule.warmup_steps=0", "logging.tensorboard=false", "phases.0.batch_size=32"]
         words = ["launch", "queued-resource", "smoke", "--workdir", f"{bucket}/boot", "--data", f"{bucket}/rows"]
         words += ["--topology", "v5e:2x2", "--analytic", "--project", "my-project", "--zone", "us-east5-a"]
@@ -147,7 +147,7 @@ def test_a_bare_machine_trains_is_killed_goes_on_and_ends_the_bill(machine: Mach
         if running.poll() is None:
             os.killpg(running.pid, signal.SIGKILL)
     assert "restarting it (1 of 3)" in machine.log and "continuing after step" in machine.log
-    assert "checkpoints/120/manifest.json" in kept.files() and "done after step 120" in machine.log
+    assert "checkpoints/60/manifest.json" in kept.files() and "done after step 60" in machine.log
     # What the lock file names is there, and nothing else.
     (environment,) = (machine.root / "home").glob("env-*")
     listed = subprocess.run(

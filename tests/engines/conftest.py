@@ -17,6 +17,8 @@ from tests.launch.conftest import arguments
 from tests.multiprocess.conftest import rows, write_config
 
 __all__ = ["rows"]
+# Enough to be stopped and continued three times.
+STEPS = 30
 INSTALL = {
     "gcloud": "install the Google Cloud CLI (cloud.google.com/sdk/docs/install)",
     "kubectl": "install kubectl (kubernetes.io/docs/tasks/tools)",
@@ -77,5 +79,5 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="session")
 def config(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of 40 steps, long enough to be stopped by Slurm's commands."""
-    return write_config(tmp_path_factory.mktemp("config") / "tiny.json", rows, 40)
+    """A run that is long enough to be stopped by Slurm's commands."""
+    return write_config(tmp_path_factory.mktemp("config") / "tiny.py", rows, STEPS)

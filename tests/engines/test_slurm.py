@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import psutil
 import pytest
+
+from jaxbert.commands.main import main
+from tests.engines.conftest import STEPS
 
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
 
@@ -34,9 +39,11 @@ class Runs:
         return done.stdout
 
     def submit(self, workdir: Path, *more: str) -> str:
-        """The number of the job."""
-        self.launch("slurm", str(self.config), "--workdir", str(workdir), "--nodes", "2", "--yes", *more)
-        return self.ask("squeue", "--noheader", "--format=%i").split()[0]
+        """The number of the job, the newest in the queue. This process has imported all that the command needs."""
+        with mock.patch.dict(os.environ, self.environment, clear=True):
+            words = ["slurm", str(self.config), "--workdir", str(workdir), "--nodes", "2", "--yes", *more]
+            assert main(["launch", *words]) == 0
+        return max(self.ask("squeue", "--noheader", "--format=%i").split(), key=int)
 
     def ask(self, *command: str) -> str:
         return subprocess.run(command, env=self.slurm, capture_output=True, text=True, check=False).stdout
@@ -96,26 +103,43 @@ def whole(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_two_tasks_are_one_run(runs: Runs, whole: Path):
-    assert steps(whole) >= 39 and "2 x cpu" in logs(whole)
-    assert "done after step 40" in runs.launch("logs", "--workdir", str(whole))
+    assert steps(whole) >= STEPS - 1 and "2 x cpu" in logs(whole)
+    assert f"done after step {STEPS}" in runs.launch("logs", "--workdir", str(whole))
     # What ran is what was submitted.
     (archive,) = (whole / "launch").glob("jaxbert-*.tar.gz")
     code = whole / "launch" / f"code-{archive.name.removeprefix('jaxbert-').removesuffix('.tar.gz')}"
     assert (code / "jaxbert/run/pretrain.py").is_file()
 
 
-def test_signalled_killed_requeued_it_ends_with_the_same_bits(runs: Runs, whole: Path, tmp_path: Path):
+def test_stopped_signalled_killed_it_ends_with_the_same_bits(runs: Runs, whole: Path, tmp_path: Path):
     workdir = tmp_path / "run"
     number = runs.submit(workdir)
-    eventually(lambda: steps(workdir) >= 6, workdir)
+    eventually(lambda: runs.job(number)["JobState"] == "RUNNING", workdir)
+    # A second submission of the same run waits for the first.
+    second = runs.submit(workdir)
+    found = runs.job(second)
+    assert second != number and found["JobState"] == "PENDING" and "singleton" in found["Dependency"]
+    runs.ask("scancel", second)
     # The fields of launch/slurm.py's squeue: number, name, state, reason, time, limit, nodes, names of nodes.
     lines = [line.split() for line in runs.launch("status", "--workdir", str(workdir)).splitlines()]
     (shown,) = (fields for fields in lines if fields[:1] == [number])
     assert (shown[2], *shown[6:]) == ("RUNNING", "2", "127.0.0.[1-2]"), shown
+
+    # Stopped, it is not started again, and nothing is left in the queue. The same command continues it.
+    eventually(lambda: steps(workdir) >= 3, workdir)
+    runs.launch("stop", "--workdir", str(workdir))
+    assert runs.end(number)["JobState"] == "CANCELLED"
+    time.sleep(1)
+    assert not runs.ask("squeue", "--noheader").split() and steps(workdir) < STEPS
+    before = steps(workdir)
+    number = runs.submit(workdir)
+    eventually(lambda: steps(workdir) >= before + 2, workdir)
+
     # As Slurm does before the time is up, and before a preemption.
+    signals = logs(workdir).count("stopped by SIGTERM")
     runs.ask("scancel", "--signal=TERM", number)
     eventually(lambda: "restarting it" in logs(workdir), workdir)
-    assert "stopped by SIGTERM" in logs(workdir) and steps(workdir) < 40
+    assert logs(workdir).count("stopped by SIGTERM") > signals and steps(workdir) < STEPS
     runs.again(number, 1)
     before = steps(workdir)
     eventually(lambda: steps(workdir) >= before + 3, workdir)
@@ -136,29 +160,3 @@ def test_what_repeating_does_not_help_is_not_repeated(runs: Runs, whole: Path):
     found = runs.end(number)
     assert (found["JobState"], found["Restarts"], found["ExitCode"]) == ("FAILED", "0", "2:0"), logs(whole)
     assert "holds another run" in logs(whole)
-
-
-def test_stop_ends_it_for_good_and_the_same_command_goes_on(runs: Runs, whole: Path, tmp_path: Path):
-    workdir = tmp_path / "run"
-    number = runs.submit(workdir)
-    eventually(lambda: steps(workdir) >= 4, workdir)
-    runs.launch("stop", "--workdir", str(workdir))
-    assert runs.end(number)["JobState"] == "CANCELLED"
-    time.sleep(1)
-    assert not runs.ask("squeue", "--noheader").split() and steps(workdir) < 40
-    found = runs.end(runs.submit(workdir))
-    assert found["JobState"] == "COMPLETED", logs(workdir)
-    assert (workdir / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
-
-
-def test_a_second_submission_waits_for_the_first(runs: Runs, tmp_path: Path):
-    workdir = tmp_path / "run"
-    first = runs.submit(workdir)
-    runs.launch("slurm", str(runs.config), "--workdir", str(workdir), "--nodes", "2", "--yes")
-    eventually(lambda: runs.job(first)["JobState"] == "RUNNING", workdir)
-    (second,) = (number for number in runs.ask("squeue", "--noheader", "--format=%i").split() if number != first)
-    found = runs.job(second)
-    assert found["JobState"] == "PENDING" and "singleton" in found["Dependency"]
-    runs.ask("scancel", second)
-    runs.launch("stop", "--workdir", str(workdir))
-    runs.end(first)

@@ -32,8 +32,30 @@ def rows(small_rows: Path) -> Path:
     return small_rows
 
 
+# jax's cache of compiled programs has a key for each program. On CPUs the key includes the devices as one process sees
+# them, but only process 0 writes programs: the others would compile every program at every start. Here the key includes
+# only the kind of the devices, so that they find what process 0 wrote. On GPUs and TPUs all keys agree by themselves.
+# What process 0 did not find either, it compiles for all.
+ONE_COMPILES = """
+import jax
+from jax._src import cache_key
+
+cache_key._hash_accelerator_config = cache_key._hash_devices
+jax.config.update("jax_share_binary_between_hosts", True)
+jax.config.update("jax_share_binary_between_hosts_timeout_ms", 400_000)
+
+from jaxbert.config import find_config
+"""
+
+
+def write_python_config(path: Path, name: str) -> Path:
+    """Writes a Python file with the config `name` (CONFIG of the command line), in which one process compiles."""
+    path.write_text(f"{ONE_COMPILES}\n\ndef get_config():\n    return find_config({name!r})\n", encoding="utf-8")
+    return path
+
+
 def write_config(path: Path, rows: Path, steps: int) -> Path:
-    """Writes a config file: dropout, micro-batches, an evaluation and checkpoints on the way."""
+    """Writes a config file: dropout, micro-batches, an evaluation and checkpoints on the way. `path` ends with .py."""
     phase = PhaseConfig(
         rows=(RowsSource(path=str(rows)),),
         length=LENGTH,
@@ -55,15 +77,15 @@ def write_config(path: Path, rows: Path, steps: int) -> Path:
             logging=LoggingConfig(every_steps=1, tensorboard=False),
             guard=GuardConfig(hang_minutes=10),
         ),
-        path,
+        path.with_suffix(".json"),
     )
-    return path
+    return write_python_config(path, str(path.with_suffix(".json")))
 
 
 @pytest.fixture(scope="session")
 def config(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of 20 steps: most of what it costs is the exchange between the processes in each step."""
-    return write_config(tmp_path_factory.mktemp("config") / "tiny.json", rows, 20)
+    return write_config(tmp_path_factory.mktemp("config") / "tiny.py", rows, 20)
 
 
 @pytest.fixture(scope="session")
