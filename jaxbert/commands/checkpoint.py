@@ -45,10 +45,17 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             code="E-WORKDIR-MISSING",
         )
     if not Path(checkpoints.checkpoints_place(workdir)).is_dir():
+        if not (workdir / "config.json").is_file():
+            raise InputError(
+                "the directory has no config.json, so it is not the workdir of a run",
+                where=str(workdir),
+                fix="Give the --workdir of a `jaxbert pretrain`.",
+                code="E-WORKDIR-MISSING",
+            )
         raise InputError(
             "the run has no checkpoint yet",
             where=str(workdir),
-            fix="Give the --workdir of a `jaxbert pretrain`.",
+            fix="Let the run reach its first checkpoint.",
             code="E-CHECKPOINT-NONE",
         )
     if args.action == "prune":

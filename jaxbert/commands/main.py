@@ -74,7 +74,7 @@ def parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Name
         "4 stopped on purpose: repeating does not help, and the line says what does. "
         f"{TRACEBACK}=1 shows the traceback of any wrong end.",
     )
-    top.add_argument("--version", action="store_true", help="print the version and leave")
+    top.add_argument("--version", action="store_true", help="print the version and exit")
     words = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=arguments.Parser)
     for name, module in COMMANDS.items():
         summary = (module.__doc__ or "").splitlines()[0]

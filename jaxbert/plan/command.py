@@ -113,7 +113,7 @@ def _too_large(config: RunConfig, made: Plan) -> InputError:
         more = f"{larger} would fit." if larger else "Take a smaller model or batch."
         fix = f"No layout, accumulation or remat fits here. {more}"
     return InputError(
-        f"phase {worst.phase.name} needs {made.over / GIB:.2f} GiB more than a {made.topology.chip.name} has, "
+        f"phase {worst.phase.name} needs {made.over / GIB:.2f} GiB more than one {made.topology.chip.name} has, "
         f"{made.topology.chip.hbm / GIB:.2f} GiB",
         where=f"{config.name} on {made.topology.name}",
         fix=fix,

@@ -303,7 +303,7 @@ def topology(text: str, slices: int = 1) -> Topology:
         shape = tuple(int(side) for side in sides.lower().split("x"))
     except ValueError:
         raise InputError(
-            f"{sides!r} is not a shape of a slice",
+            f"{sides!r} is not a shape of a slice" if sides else f"the slice is missing after {name}",
             where=f"--topology {text}",
             fix=f"Write, for example, {chip.name}:{sold[len(sold) // 2]}.",
             code="E-PLAN-SLICE",

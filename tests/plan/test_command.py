@@ -100,7 +100,7 @@ def test_a_search_ranks_and_says_what_to_set(plan):
 def test_what_does_not_fit_is_exit_2_with_the_shortfall_and_what_would(plan):
     code, out, err, figures = plan("bert_large", "--topology", "v5e:2x2", "--analytic")
     assert code == 2 and "does NOT fit" in out
-    assert "GiB more than a v5e has, 15.75 GiB" in err and "--set " in err and err.count("\n") == 1
+    assert "GiB more than one v5e has, 15.75 GiB" in err and "--set " in err and err.count("\n") == 1
     assert not figures["fits"] and figures["over_bytes"] > 2**30
     fix = err.partition("would fit: --set ")[2].partition(". --search")[0].split()
     assert plan("bert_large", "--topology", "v5e:2x2", "--analytic", "--set", *fix)[0] == 0

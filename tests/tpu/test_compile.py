@@ -101,7 +101,7 @@ def test_what_is_too_large_is_caught_with_its_shortfall(capsys: Any, tmp_path: P
     code = main(["plan", TOO_LARGE.config, "--topology", TOO_LARGE.place, *settings, "--json", str(file)])
     assert code == 2
     said = capsys.readouterr().err
-    (over,) = re.findall(r"phase \w+ needs ([\d.]+) GiB more than a v5e has, 15\.75 GiB", said)
+    (over,) = re.findall(r"phase \w+ needs ([\d.]+) GiB more than one v5e has, 15\.75 GiB", said)
     assert golden > 1 and float(over) == pytest.approx(golden, rel=TOLERANCE)
     assert re.search(r"By the analytic model, this would fit: .*accumulation", said)
 
