@@ -235,7 +235,7 @@ def gradients(
 
     micro_batches = jax.tree.map(lambda x: _strided(x, accumulation), batch)
     first = jax.tree.map(lambda x: x[0], micro_batches)
-    shapes = jax.eval_shape(lambda p, m: gradient(p, m, dropout_key)[1], params, first)
+    shapes = jax.eval_shape(lambda p, m: loss(p, m, dropout_key)[1], params, first)
     zeros = (jax.tree.map(jnp.zeros_like, params), jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes))
     (grads, terms), _ = jax.lax.scan(body, zeros, (micro_batches, jnp.arange(accumulation)))
     return grads, terms
