@@ -20,6 +20,7 @@ import numpy as np
 from jaxbert.config import EncoderBase
 from jaxbert.convert.tensors import FLOATS, Array, Shape, Tensor, Tensors, np_dtype
 from jaxbert.core.parameters import Params
+from jaxbert.core.shapes import shapes_of
 from jaxbert.errors import InputError
 from jaxbert.models.families import FAMILIES, families_with
 from jaxbert.models.families.family import Family, Form, Name
@@ -187,7 +188,7 @@ def import_params(
                 code="E-CONVERT-POOLER",
             )
     sizes = _head_sizes(tensors, there, wanted, heads)
-    shapes = _flatten(jax.eval_shape(Model(config, heads, sizes=sizes).init, jax.random.key(0)))
+    shapes = _flatten(shapes_of(Model(config, heads, sizes=sizes).init))
     _check_covered(shapes, names, heads)
 
     plan: list[tuple[Name, int, list[str]]] = []

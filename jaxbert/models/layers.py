@@ -19,6 +19,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxbert.config import Activation, EncoderBase
 from jaxbert.core.parameters import Params
+from jaxbert.core.shapes import drawn, without_draws
 from jaxbert.core.sharding import Layout, act, explicit_mesh, spec_of
 
 # The name of the results of dense layers, for remat policies that keep them: such a policy does not see the products
@@ -34,7 +35,8 @@ def define(make: Callable[[nnx.Rngs], nnx.Module]) -> tuple[Callable[[jax.Array]
     init(key) gives its parameters as a nested dict. apply(params, *args) calls the module on them. names is the same
     dict with the dimension name of each parameter (a key of the layout's tables) as its leaf.
     """
-    graph, state = nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
+    with without_draws():
+        graph, state = nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
     names = nnx.to_pure_dict(
         jax.tree.map(
             lambda p: p.replace(p.get_metadata()["dims"]), state, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable)
@@ -108,7 +110,9 @@ def sinusoidal(deviation: float) -> Initializer:
 def parameter(rngs: nnx.Rngs, initializer: Initializer, shape: tuple[int, ...], dims: str, layout: Layout) -> Any:
     """Makes a float32 parameter of `shape`, in the place that `layout` has for arrays of dimensions `dims`."""
     out = layout.parameters[dims] if explicit_mesh() else None
-    return nnx.Param(initializer(rngs.params(), shape, out), dims=dims)
+    if drawn():
+        return nnx.Param(initializer(rngs.params(), shape, out), dims=dims)
+    return nnx.Param(jnp.zeros(shape, jnp.float32, out_sharding=out), dims=dims)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))

@@ -29,6 +29,7 @@ from jaxbert.config import (
     slots,
 )
 from jaxbert.core.parameters import ParameterKind, is_stacked, kind_of, path_of
+from jaxbert.core.shapes import shapes_of
 from jaxbert.core.sharding import LAYOUTS, compute_dtype
 from jaxbert.errors import InputError
 from jaxbert.models.cost import MicroBatch, Op, dense_op
@@ -183,7 +184,7 @@ def _teachers_parameters(
 
 def _listed(model: Parts, name: LayoutName) -> tuple[Parameter, ...]:
     layout = LAYOUTS[name]
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0)))
+    shapes = shapes_of(model.init)
     places = jax.tree.leaves(specs(model.names, layout.parameters), is_leaf=_is_spec)
     moments = jax.tree.leaves(specs(model.names, layout.optimizer), is_leaf=_is_spec)
     found = []

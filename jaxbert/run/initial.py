@@ -23,6 +23,7 @@ from jaxbert.config import (
     RunConfig,
 )
 from jaxbert.core.parameters import Params, path_of, with_rows
+from jaxbert.core.shapes import shapes_of
 from jaxbert.errors import InputError
 from jaxbert.models.families import FAMILIES
 from jaxbert.run.inherit import vocab_size_of
@@ -294,9 +295,7 @@ def _vocabulary(encoder: EncoderBase) -> set[str]:
 @functools.lru_cache(maxsize=1)  # A run asks twice.
 def _shapes(config: RunConfig) -> Mapping[str, Any]:
     """Returns the run's parameters as ShapeDtypeStruct, by part."""
-    parts = make_task(config, config.phases[0]).parts
-    shapes: Mapping[str, Any] = jax.eval_shape(lambda: parts.init(jax.random.key(0)))
-    return shapes
+    return shapes_of(make_task(config, config.phases[0]).parts.init)
 
 
 def _flat(tree: Any, part: str) -> Iterable[tuple[str, Any]]:

@@ -18,6 +18,7 @@ from jax.sharding import Mesh
 from orbax.checkpoint import v1 as ocp
 
 from jaxbert.core.parameters import Params
+from jaxbert.core.shapes import shapes_of
 from jaxbert.errors import CommandError, InputError, Stopped
 from jaxbert.stores.files import disk_full, disk_is_full
 from jaxbert.stores.steps import (
@@ -88,7 +89,7 @@ def load_params(workdir: Path, step: int | None, model: Initialises, mesh: Mesh)
             code="E-CHECKPOINT-DAMAGED",
         )
     with jax.set_mesh(mesh):
-        abstract = jax.eval_shape(jax.jit(model.init), jax.random.key(0))
+        abstract = shapes_of(model.init)
     return _restore(workdir, step, {"params": _placed(mesh, abstract)})["params"]
 
 

@@ -25,6 +25,7 @@ from jax.sharding import PartitionSpec as P
 from jaxbert.config import RunConfig, check, horizon, schedule_start
 from jaxbert.core.machine import DETERMINISTIC_OPS, backend
 from jaxbert.core.parameters import Params, check_names, is_stacked, kind_of, path_of
+from jaxbert.core.shapes import shapes_of
 from jaxbert.core.sharding import (
     BATCH,
     LAYOUTS,
@@ -234,7 +235,7 @@ def gradients(
 
     micro_batches = jax.tree.map(lambda x: _strided(x, accumulation), batch)
     first = jax.tree.map(lambda x: x[0], micro_batches)
-    shapes = jax.eval_shape(lambda p, m: gradient(p, m, dropout_key)[1], params, first)
+    shapes = jax.eval_shape(lambda p, m: loss(p, m, dropout_key)[1], params, first)
     zeros = (jax.tree.map(jnp.zeros_like, params), jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes))
     (grads, terms), _ = jax.lax.scan(body, zeros, (micro_batches, jnp.arange(accumulation)))
     return grads, terms
@@ -260,7 +261,7 @@ def parameter_table(config: RunConfig) -> str:
     """Returns a table with a line for each parameter: path, shape, spec at rest, decay, extent of the trust ratio."""
     layout = LAYOUTS[config.mesh.layout]
     parts = make_task(config, config.phases[0]).parts
-    shapes = jax.eval_shape(lambda: parts.init(jax.random.key(0)))
+    shapes = shapes_of(parts.init)
     resting = jax.tree.leaves(specs(parts.names, layout.parameters), is_leaf=lambda leaf: isinstance(leaf, P))
     lines = [("parameter", "shape", "spec", "decay", "trust ratio")]
     for (keys, leaf), spec in zip(jax.tree_util.tree_flatten_with_path(shapes)[0], resting, strict=True):
@@ -309,7 +310,7 @@ def abstract_frozen(task: Task, config: RunConfig, mesh: Mesh) -> dict[str, Any]
         for name, table in task.abstract_tables().items()
     }
     for name, teacher in task.teachers.items():
-        shapes = jax.eval_shape(lambda teacher=teacher: teacher.init(jax.random.key(0)))
+        shapes = shapes_of(teacher.init)
         found[name] = jax.tree.map(
             lambda leaf, spec: jax.ShapeDtypeStruct(leaf.shape, jnp.bfloat16, sharding=NamedSharding(mesh, spec)),
             shapes,

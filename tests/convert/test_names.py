@@ -13,6 +13,7 @@ import pytest
 from jaxbert.config import EncoderConfig
 from jaxbert.convert.names import export_params, import_params, name_map
 from jaxbert.convert.tensors import of_array
+from jaxbert.core.shapes import shapes_of
 from jaxbert.errors import InputError
 from jaxbert.models.families import FAMILIES
 from jaxbert.models.model import Model
@@ -40,7 +41,7 @@ def imported(tensors: Tensors, config: EncoderConfig, where: str, **options: Any
 
 def random_params(config: EncoderConfig = CONFIG, heads: Any = HEADS, sizes: Any = None) -> Any:
     rng = np.random.default_rng(0)
-    shapes = jax.eval_shape(Model(config, heads, sizes=sizes).init, jax.random.key(0))
+    shapes = shapes_of(Model(config, heads, sizes=sizes).init)
     params = jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape, np.float32), shapes)
     params["encoder"]["embeddings"]["word"]["table"][config.vocab_size :] = 0
     for head in {"masked_lm", "span_boundary"} & set(heads):

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxbert.config import EncoderConfig
 from jaxbert.core.parameters import Params
+from jaxbert.core.shapes import shapes_of
 from jaxbert.models.families import FAMILIES
 from jaxbert.models.model import HEADS, Model
 
@@ -45,7 +46,7 @@ def heads_of(family: str) -> tuple[str, ...]:
 def random_params(model: Model, seed: int = 0) -> Params:
     """Parameters far from where training starts, the vocabulary's padding 0."""
     rng = np.random.default_rng(seed)
-    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    shapes = shapes_of(model.init)
 
     def draw(path: Any, leaf: Any) -> np.ndarray:
         *_, module, name = (key.key for key in path)

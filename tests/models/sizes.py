@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 from math import prod
 
-import jax
-
 from jaxbert.config import EncoderConfig
+from jaxbert.core.shapes import shapes_of
 from jaxbert.models.families import FAMILIES
 from jaxbert.models.model import Model, count_parameters
 
@@ -64,5 +63,5 @@ SIZES: dict[tuple[str, str], tuple[tuple[str, ...], int]] = {
 
 def size_of(config: EncoderConfig, heads: tuple[str, ...]) -> int:
     """Parameters in a published file: no padding of the vocabulary, and the tables of zeros that the family has."""
-    shapes = jax.eval_shape(Model(dataclasses.replace(config, vocab_multiple=1), heads).init, jax.random.key(0))
+    shapes = shapes_of(Model(dataclasses.replace(config, vocab_multiple=1), heads).init)
     return count_parameters(shapes) + sum(prod(shape) for shape in FAMILIES[config.family].zeros(config).values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import nullcontext
 from typing import Any
 
 import jax
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 
 from jaxbert.config import EncoderConfig
+from jaxbert.core.shapes import shapes_of
+from jaxbert.core.sharding import single_device_mesh
 from jaxbert.models.encoder import positions
 from jaxbert.models.families import FAMILIES
 from jaxbert.models.families.bert import PRESETS
@@ -209,10 +212,23 @@ def test_every_preset_is_a_model(family: str) -> None:
     assert presets
     for config in set(presets.values()):
         model = Model(config, ())
-        shapes = jax.eval_shape(model.init, jax.random.key(0))
+        shapes = shapes_of(model.init)
         assert config.family == family
         assert jax.tree.structure(shapes) == jax.tree.structure(model.names), config
         assert config.hidden_size % config.num_heads == 0
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_shapes_without_draws_are_those_of_init(family: str) -> None:
+    """With their types and places. `init` draws as before afterwards: jax keeps traces, and that one has zeros."""
+    model, key = Model(FAMILIES[family].presets["tiny"], HEADS), jax.random.key(0)
+    for mesh in (None, single_device_mesh()):
+        with nullcontext() if mesh is None else jax.set_mesh(mesh):
+            found, wanted = shapes_of(model.init), jax.eval_shape(model.init, key)
+        assert jax.tree.structure(found) == jax.tree.structure(wanted)
+        for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+            assert (ours.shape, ours.dtype, ours.sharding) == (theirs.shape, theirs.dtype, theirs.sharding)
+    assert "erf_inv" in str(jax.make_jaxpr(model.init)(key))
 
 
 @pytest.mark.parametrize(("family", "preset"), SIZES, ids="_".join)

@@ -17,6 +17,7 @@ import jaxbert
 from jaxbert.commands import main as cli
 from jaxbert.config import EncoderConfig, RunConfig, check, find_config, load_json, save_json
 from jaxbert.config.overrides import apply_overrides
+from jaxbert.core.shapes import shapes_of
 from jaxbert.errors import InputError
 from jaxbert.models.families import FAMILIES
 from jaxbert.models.model import Model
@@ -59,7 +60,7 @@ def encoder_of(family: str, vocab_size: int, **changes: Any) -> EncoderConfig:
 def model_of(encoder: EncoderConfig, heads: tuple[str, ...], tokenizer: Tokenizer | None, name: str = "m") -> Loaded:
     model = Model(encoder, heads, sizes={"span_boundary": BOUNDARY})
     rng = np.random.default_rng(3)
-    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    shapes = shapes_of(model.init)
     # Everywhere: biases start at 0, and rows of padding may hold anything.
     params = jax.tree.map(lambda leaf: rng.normal(0, 0.3, leaf.shape).astype(np.float32), shapes)
     return Loaded(name, encoder, params, tokenizer)

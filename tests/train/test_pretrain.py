@@ -22,6 +22,7 @@ from jaxbert.commands import main as cli
 from jaxbert.config import find_config
 from jaxbert.config.overrides import apply_overrides
 from jaxbert.errors import InputError, Interrupted, Stopped
+from jaxbert.run.loop import Loop
 from jaxbert.run.pretrain import pretrain
 from jaxbert.stores import checkpoint, steps
 
@@ -70,6 +71,12 @@ def wait_for_step(process: subprocess.Popen, workdir: Path, step: int) -> None:
     raise AssertionError(f"step {step} never came")
 
 
+def copy_of(finished: Path, tmp_path: Path) -> Path:
+    """A finished run as a test's own, to be damaged: its program is compiled already."""
+    workdir: Path = shutil.copytree(finished, tmp_path / "run")
+    return workdir
+
+
 @pytest.fixture(scope="module")
 def reference(tiny_config, tmp_path_factory):
     """(config file, workdir) of an uninterrupted run."""
@@ -107,8 +114,7 @@ def test_finished_run_repeated_does_nothing(reference):
 def test_the_quickstart_again_trains_nothing_anew(reference, tmp_path, capsys):
     """`make quickstart`, typed again: its commands on a finished run leave the run as it is and print the same."""
     config, finished = reference
-    workdir = tmp_path / "run"
-    shutil.copytree(finished, workdir)
+    workdir = copy_of(finished, tmp_path)
     recipe = (Path(__file__).parents[2] / "Makefile").read_text(encoding="utf-8").replace("\\\n", "")
     (lines,) = re.findall(r"^quickstart:.*\n((?:\t.*\n)+)", recipe, re.M)
     commands = [
@@ -132,43 +138,60 @@ def test_the_quickstart_again_trains_nothing_anew(reference, tmp_path, capsys):
     assert again == first and before == first[1][workdir / "metrics.jsonl"]
 
 
-@pytest.mark.parametrize("kills", [(3, 9), (16,)], ids=["before a checkpoint and in phase a", "in phase b"])
-def test_sigkill_continues_to_the_same_bits(reference, tmp_path, kills):
+def assert_stopped(said: str, workdir: Path, name: str) -> None:
+    """The last line of the output names the signal, and the step that was saved: the last one that was trained."""
+    last = said.strip().splitlines()[-1]
+    assert name in last and "Repeat the same command" in last and "Traceback" not in said
+    trained = [json.loads(line)["step"] for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert trained[-1] == steps.committed_steps(workdir)[-1] and f"after step {trained[-1]}" in last
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [((3, "SIGKILL"), (6, "SIGTERM")), ((16, "SIGKILL"),)],
+    ids=["before a checkpoint and in phase a", "in phase b"],
+)
+def test_a_killed_run_continues_to_the_same_bits(reference, tmp_path, ends):
+    """SIGKILL leaves what was saved before; SIGTERM saves and exits 3."""
     config, wanted = reference
     workdir = tmp_path / "run"
-    for step in kills:
+    for step, name in ends:
         process = start(config, workdir)
         wait_for_step(process, workdir, step)
-        process.kill()
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
+        process.send_signal(getattr(signal, name))
+        _, errors = process.communicate(timeout=120)
+        if name == "SIGKILL":
+            assert process.returncode == -signal.SIGKILL
+        else:
+            assert process.returncode == 3, errors
+            assert_stopped(errors, workdir, name)
     pretrain(find_config(str(config)), workdir)
     assert_same(workdir, wanted)
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-def test_signal_saves_and_exits_3(reference, tmp_path, name):
+def test_an_interrupt_saves_and_is_exit_3(reference, tmp_path, monkeypatch, capsys):
+    """By SIGINT in this process; the test before sends its signals to processes."""
     config, wanted = reference
     workdir = tmp_path / "run"
-    process = start(config, workdir)
-    wait_for_step(process, workdir, 6)
-    process.send_signal(getattr(signal, name))
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 3, errors
-    last = errors.strip().splitlines()[-1]
-    assert name in last and "Repeat the same command" in last and "Traceback" not in errors
-    # Saved at the step it stopped at, not at the last regular one.
-    stopped = steps.committed_steps(workdir)[-1]
-    assert f"after step {stopped}" in last
-    pretrain(find_config(str(config)), workdir)
+    after_step = Loop._after_step
+
+    def and_then_a_signal(self, *args, **named):
+        after_step(self, *args, **named)
+        if self.step == 6:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    command = ["pretrain", str(config), "--workdir", str(workdir)]
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "_after_step", and_then_a_signal)
+        assert cli.main(command) == 3
+    assert_stopped(capsys.readouterr().err, workdir, "SIGINT")
+    assert cli.main(command) == 0
     assert_same(workdir, wanted)
 
 
 def test_damaged_checkpoint_is_named_and_the_one_before_used(reference, tmp_path, capsys):
     config, wanted = reference
-    workdir = tmp_path / "run"
-    with_less = apply_overrides(find_config(str(config)), ["phases.b.steps=4"])
-    pretrain(with_less, workdir)
+    workdir = copy_of(wanted, tmp_path)
     newest = steps.committed_steps(workdir)[-1]
     largest = max((workdir / "checkpoints" / str(newest)).rglob("*"), key=lambda p: p.stat().st_size * p.is_file())
     data = bytearray(largest.read_bytes())
@@ -177,13 +200,12 @@ def test_damaged_checkpoint_is_named_and_the_one_before_used(reference, tmp_path
     pretrain(find_config(str(config)), workdir)
     errors = capsys.readouterr().err
     assert f"checkpoint {newest} is damaged" in errors and largest.name in errors
-    assert_same_arrays(workdir, wanted)
+    assert_same(workdir, wanted)
 
 
 def test_all_checkpoints_damaged_is_exit_4(reference, tmp_path):
-    config, _ = reference
-    workdir = tmp_path / "run"
-    pretrain(apply_overrides(find_config(str(config)), ["phases.a.steps=5", "phases.b.steps=1"]), workdir)
+    config, finished = reference
+    workdir = copy_of(finished, tmp_path)
     for manifest in (workdir / "checkpoints").glob("*/manifest.json"):
         file = next(path for path in manifest.parent.rglob("d/*"))
         file.write_bytes(b"x" + file.read_bytes()[1:] + b"y")
@@ -191,14 +213,12 @@ def test_all_checkpoints_damaged_is_exit_4(reference, tmp_path):
         pretrain(find_config(str(config)), workdir)
 
 
-def test_a_bug_of_a_restore_is_not_called_another_model(reference, tmp_path, monkeypatch):
-    config, _ = reference
-    workdir = tmp_path / "run"
-    pretrain(apply_overrides(find_config(str(config)), ["phases.a.steps=5", "phases.b.steps=1"]), workdir)
-    kept = checkpoint.checkpoints_of(workdir) / "6"
+def test_a_bug_of_a_restore_is_not_called_another_model(reference, monkeypatch):
+    _, workdir = reference
+    kept = checkpoint.checkpoints_of(workdir) / "24"
     arrays = {"a": jax.ShapeDtypeStruct((3,), np.float32)}
     with pytest.raises(InputError, match=r"params/.* but .*E-CHECKPOINT-MODEL"):
-        checkpoint._restore(workdir, 6, {"params": arrays})
+        checkpoint._restore(workdir, 24, {"params": arrays})
 
     def breaks(*_):
         raise ValueError("a bug")
@@ -206,14 +226,13 @@ def test_a_bug_of_a_restore_is_not_called_another_model(reference, tmp_path, mon
     found = checkpoint.ocp.checkpointables_metadata(kept).metadata["params"]
     monkeypatch.setattr(checkpoint.ocp, "load_checkpointables", breaks)
     with pytest.raises(ValueError, match=r"^a bug$"):
-        checkpoint._restore(workdir, 6, {"params": found})
+        checkpoint._restore(workdir, 24, {"params": found})
 
 
 def test_uncommitted_checkpoint_does_not_count(reference, tmp_path):
     config, wanted = reference
-    workdir = tmp_path / "run"
+    workdir = copy_of(wanted, tmp_path)
     half = workdir / "checkpoints" / "20"
-    pretrain(apply_overrides(find_config(str(config)), ["phases.a.steps=14", "phases.b.steps=10"]), workdir)
     for step in steps.committed_steps(workdir)[1:]:
         (workdir / "checkpoints" / str(step) / "manifest.json").unlink()
     assert half.is_dir()
@@ -241,15 +260,13 @@ def test_full_disk_is_exit_3_and_loses_nothing(reference, tmp_path, monkeypatch)
 
 
 def test_overwrite_of_the_same_run_continues_it_and_of_another_replaces_it(reference, tmp_path):
-    config = find_config(str(reference[0]))
-    workdir = tmp_path / "run"
-    short = apply_overrides(config, ["phases.a.steps=5", "phases.b.steps=1"])
-    pretrain(short, workdir)
+    config, workdir = find_config(str(reference[0])), copy_of(reference[1], tmp_path)
     metrics = (workdir / "metrics.jsonl").read_bytes()
     (workdir / "mine.txt").write_text("mine")
-    pretrain(short, workdir, overwrite=True)
+    pretrain(config, workdir, overwrite=True)
     assert (workdir / "metrics.jsonl").read_bytes() == metrics
-    pretrain(apply_overrides(short, ["seed=1"]), workdir, overwrite=True)
+    another = ["seed=1", "phases.a.steps=5", "phases.b.steps=1"]
+    pretrain(apply_overrides(config, another), workdir, overwrite=True)
     assert (workdir / "metrics.jsonl").read_bytes() != metrics
     assert (workdir / "mine.txt").read_text() == "mine" and not (workdir / ".replaced").exists()
 
@@ -270,12 +287,10 @@ def test_two_processes_do_not_share_a_workdir(reference, tmp_path):
 
 
 def test_steps_that_are_done_may_not_change(reference, tmp_path):
-    config = find_config(str(reference[0]))
-    workdir = tmp_path / "run"
-    pretrain(apply_overrides(config, ["phases.b.steps=4"]), workdir)
+    config, workdir = find_config(str(reference[0])), copy_of(reference[1], tmp_path)
     with pytest.raises(InputError, match=r"phase a .*E-RUN-STEPS"):
         pretrain(apply_overrides(config, ["phases.a.steps=12"]), workdir)
-    with pytest.raises(InputError, match=r"4 steps.*E-RUN-STEPS"):
+    with pytest.raises(InputError, match=r"10 steps.*E-RUN-STEPS"):
         pretrain(apply_overrides(config, ["phases.b.steps=3"]), workdir)
 
 
@@ -284,9 +299,9 @@ def test_failing_prune_keeps_what_was_saved(reference, tmp_path, monkeypatch):
         raise OSError("busy")
 
     monkeypatch.setattr(checkpoint, "prune", fail)
-    short = apply_overrides(find_config(str(reference[0])), ["phases.a.steps=6", "phases.b.steps=1"])
-    pretrain(short, tmp_path / "run")
-    assert steps.latest_good(tmp_path / "run") == 7
+    pretrain(find_config(str(reference[0])), tmp_path / "run")
+    assert steps.latest_good(tmp_path / "run") == 24
+    assert {5, 10, 15, 20, 24} <= set(steps.committed_steps(tmp_path / "run"))
 
 
 def test_damaged_rows_are_exit_4_and_named(tiny_config, tiny_rows, tmp_path, capsys):
