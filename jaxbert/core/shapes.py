@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import jax
 
 from jaxbert.core.parameters import Params
 
-_drawn: ContextVar[bool] = ContextVar("_drawn", default=True)
+# jax keeps what it traces with one value apart from what it traces with the other, also inside jitted functions.
+_drawn = jax.make_user_context(default_value=True)
 
 
 def drawn() -> bool:
     """Returns whether parameters are drawn. Inside `without_draws` only their shapes and places count."""
-    return _drawn.get()
+    return bool(_drawn.value)
 
 
-@contextmanager
-def without_draws() -> Iterator[None]:
+def without_draws() -> AbstractContextManager[None]:
     """Lets `jaxbert.models.layers.parameter` make zeros inside. Only for tracing: nothing may keep the numbers."""
-    token = _drawn.set(False)
-    try:
-        yield
-    finally:
-        _drawn.reset(token)
+    context: AbstractContextManager[None] = _drawn(False)
+    return context
 
 
 def shapes_of(init: Callable[[jax.Array], Params]) -> Params:
     """Returns the parameters that `init(key)` makes, as ShapeDtypeStruct, with their places under a mesh."""
     with without_draws():
-        # The lambda keeps this trace, which has zeros, apart from the traces of `init` that jax has kept or will keep.
         shapes: Params = jax.eval_shape(lambda: init(jax.random.key(0)))
     return shapes

@@ -10,14 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from jaxbert.config import EncoderConfig
 from jaxbert.core.shapes import shapes_of
-from jaxbert.core.sharding import single_device_mesh
+from jaxbert.core.sharding import LAYOUTS, single_device_mesh
 from jaxbert.models.encoder import positions
 from jaxbert.models.families import FAMILIES
 from jaxbert.models.families.bert import PRESETS
-from jaxbert.models.layers import affine
+from jaxbert.models.layers import affine, normal, parameter
 from jaxbert.models.model import HEADS, Model
 from tests.models.sizes import SIZES, size_of
 
@@ -229,6 +230,13 @@ def test_shapes_without_draws_are_those_of_init(family: str) -> None:
         for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
             assert (ours.shape, ours.dtype, ours.sharding) == (theirs.shape, theirs.dtype, theirs.sharding)
     assert "erf_inv" in str(jax.make_jaxpr(model.init)(key))
+
+
+def test_a_jitted_part_of_an_init_is_drawn_after_its_shapes_were_taken() -> None:
+    """An encoder of a user may jit a part of its `init`. jax must not give that part's zeros to a later call."""
+    part = jax.jit(lambda key: parameter(nnx.Rngs(key), normal(1.0), (3,), "bias_D", LAYOUTS["replicated"])[...])
+    assert shapes_of(lambda key: {"part": part(key)})["part"].shape == (3,)
+    assert np.all(np.asarray(part(jax.random.key(0))) != 0)
 
 
 @pytest.mark.parametrize(("family", "preset"), SIZES, ids="_".join)
