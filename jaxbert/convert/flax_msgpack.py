@@ -23,6 +23,7 @@ import numpy as np
 
 from jaxbert.convert.tensors import FLOATS, Array, Shape, Tensor, np_dtype, of_shards, read_index
 from jaxbert.errors import InputError
+from jaxbert.stores.files import reading
 
 WEIGHTS, INDEX = "flax_model.msgpack", "flax_model.msgpack.index.json"
 
@@ -115,7 +116,7 @@ def _open(path: Path) -> dict[str, Tensor]:
     try:
         if not path.is_file():  # opening a pipe would wait for ever
             raise FileNotFoundError
-        with path.open("rb") as file, path.open("rb") as beside:
+        with reading(path), path.open("rb") as file, path.open("rb") as beside:
             for name, tensor in _Walk(file, beside, path).tensors((), 0):
                 if name in tensors:
                     raise InputError(
@@ -260,7 +261,8 @@ def _shape(axes: Any) -> Shape:
 def _read(path: Path, name: str, leaf: _Leaf) -> Array:
     """Reads the numbers of an array. Their bytes are the last ones of its entry in the file."""
     try:
-        buffer = np.fromfile(path, np.uint8, leaf.bytes, offset=leaf.end - leaf.bytes)
+        with reading(path):
+            buffer = np.fromfile(path, np.uint8, leaf.bytes, offset=leaf.end - leaf.bytes)
     except OSError as error:
         raise InputError(
             f"the tensor {name!r} is unreadable: {error}",

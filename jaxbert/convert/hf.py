@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
 
 from jaxbert.config import EncoderBase
 from jaxbert.convert import safetensors_files
@@ -28,7 +27,7 @@ from jaxbert.convert.tensors import np_dtype
 from jaxbert.core.parameters import Params
 from jaxbert.errors import InputError
 from jaxbert.models.families import FAMILIES, check_padding
-from jaxbert.stores.files import disk_full, disk_is_full
+from jaxbert.stores.files import full_disk
 from jaxbert.text.tokenizers import Tokenizer
 
 RECEIPT = "receipt.json"
@@ -87,26 +86,23 @@ def write_hf(
     partial = directory.parent / f".{directory.name}.{os.getpid()}.partial"
     made = [path for path in directory.absolute().parents if not path.exists()]
     try:
-        partial.mkdir(parents=True)
-        _write(partial, config, params, tokenizer, labels, dtype)
-        digest = _check_written(partial, config, params, tokenizer, labels, dtype)
-        verdict = judge(partial, config, params, tokenizer, dtype)
-        if finish is not None:
-            finish(partial, verdict, digest)
-        _settle(partial)
-        _move(partial, directory)
+        with full_disk(directory, "Free some space and repeat the command."):
+            partial.mkdir(parents=True)
+            _write(partial, config, params, tokenizer, labels, dtype)
+            digest = _check_written(partial, config, params, tokenizer, labels, dtype)
+            verdict = judge(partial, config, params, tokenizer, dtype)
+            if finish is not None:
+                finish(partial, verdict, digest)
+            _settle(partial)
+            _move(partial, directory)
         made = []
-    except (OSError, SafetensorError) as error:
-        if disk_is_full(error):
-            raise disk_full(directory, "Free some space and repeat the command.") from None
-        if isinstance(error, PermissionError):
-            raise InputError(
-                "this process has no permission to write here",
-                where=str(directory),
-                fix="Choose another place.",
-                code="E-EXPORT-PERMISSION",
-            ) from None
-        raise
+    except PermissionError:
+        raise InputError(
+            "this process has no permission to write here",
+            where=str(directory),
+            fix="Choose another place.",
+            code="E-EXPORT-PERMISSION",
+        ) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         for path in made:

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from jaxbert.convert import flax_msgpack
 from jaxbert.convert.tensors import Array, Tensor, Tensors, np_dtype, of_shards, read_index
 from jaxbert.errors import InputError
+from jaxbert.stores.files import reading
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 
@@ -65,7 +66,8 @@ def _open(path: Path, stack: ExitStack) -> Any:
     try:
         if not path.is_file():  # safetensors reports a directory as "no such device"
             raise FileNotFoundError
-        return stack.enter_context(safe_open(path, framework="np"))
+        with reading(path):
+            return stack.enter_context(safe_open(path, framework="np"))
     except FileNotFoundError:
         raise InputError(
             "the file is missing",
@@ -87,7 +89,8 @@ def _tensor(handle: Any, name: str, path: Path) -> Tensor:
 
     def read() -> Array:
         try:
-            return np.asarray(handle.get_tensor(name))
+            with reading(path):
+                return np.asarray(handle.get_tensor(name))
         except (SafetensorError, TypeError) as error:
             raise InputError(
                 f"the tensor {name!r} is unreadable: {error}",

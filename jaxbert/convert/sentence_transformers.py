@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from jaxbert.errors import InputError
+from jaxbert.stores.files import reading
 
 Pooling = Literal["mean", "cls"]
 
@@ -182,7 +183,9 @@ def _max_length(directory: Path, transformer: Mapping[str, Any]) -> int | None:
 def _json(path: Path, kind: type[Any]) -> Any:
     """Reads a JSON file, and raises InputError where its value is not a `kind`."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        with reading(path):
+            text = path.read_text(encoding="utf-8")
+        value = json.loads(text)
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(
             f"the file is not readable JSON: {error}",

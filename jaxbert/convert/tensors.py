@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxbert.errors import InputError
+from jaxbert.stores.files import reading
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
@@ -75,7 +76,9 @@ def read_json(path: Path) -> dict[str, Any]:
             raise _unreadable("the path is not a regular file", path)
         if path.stat().st_size > _LONGEST:
             raise _unreadable(f"the file is longer than {_LONGEST:,} bytes", path)
-        value = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_no_doubles)
+        with reading(path):
+            text = path.read_text(encoding="utf-8")
+        value = json.loads(text, object_pairs_hook=_no_doubles)
     except FileNotFoundError:
         raise InputError(
             "the file is missing",

@@ -22,6 +22,7 @@ import numpy as np
 
 from jaxbert.convert.tensors import Array, Shape, Tensor, np_dtype
 from jaxbert.errors import InputError
+from jaxbert.stores.files import reading
 
 INDEX = ".index"
 # Bytes of the footer; bytes of the type and checksum after a block; the magic number at the end of every table.
@@ -87,7 +88,9 @@ def open_bundle(prefix: Path, stack: ExitStack) -> dict[str, Tensor]:
             raise FileNotFoundError
         if index.stat().st_size > _LONGEST_INDEX:
             raise _Damaged("the index is too long")
-        return _tensors(prefix, dict(_table(index.read_bytes())))
+        with reading(index):
+            content = index.read_bytes()
+        return _tensors(prefix, dict(_table(content)))
     except FileNotFoundError:
         raise InputError("the file is missing", where=str(index), fix=_AGAIN, code="E-CONVERT-MISSING") from None
     except (OSError, _Damaged) as error:
@@ -190,7 +193,7 @@ def _read(path: Path, name: str, offset: int, size: int, crc: int) -> Array:
     try:
         if not path.is_file():
             raise FileNotFoundError(2, "the file no longer exists")
-        with path.open("rb") as file:
+        with reading(path), path.open("rb") as file:
             file.seek(offset)
             for start in range(0, size, _CHUNK):
                 part = file.read(min(_CHUNK, size - start))

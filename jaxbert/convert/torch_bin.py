@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from jaxbert.convert.tensors import Array, Tensor, np_dtype, of_shards, read_index
-from jaxbert.errors import InputError
+from jaxbert.errors import CommandError, InputError
+from jaxbert.stores.files import reading
 
 WEIGHTS, INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 
@@ -74,8 +75,9 @@ def _open(torch: Any, path: Path) -> dict[str, Tensor]:
     try:
         if not path.is_file():  # opening a pipe would wait for ever
             raise FileNotFoundError
-        packed = _is_packed(path)
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=packed)
+        with reading(path):
+            packed = _is_packed(path)
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=packed)
     except FileNotFoundError:
         raise InputError(
             "the file is missing",
@@ -83,6 +85,8 @@ def _open(torch: Any, path: Path) -> dict[str, Tensor]:
             fix="Copy the model again with all its files.",
             code="E-CONVERT-MISSING",
         ) from None
+    except CommandError:
+        raise
     except Exception as error:  # a damaged or hostile pickle can make the loader raise anything
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(

@@ -154,6 +154,8 @@ class Beam:
                     | label >> beam.Map(function)
                 )
         except _runner_errors() as error:
+            if cannot_be_sent(error):
+                raise
             raise Interrupted(
                 f"the pipeline failed: {' '.join(str(error).split())[:300]}",
                 where="--beam",
@@ -177,6 +179,11 @@ def _runner_errors() -> tuple[type[Exception], ...]:
     """Returns the classes by which a pipeline reports a failure; of `_RUNNER_ERRORS` those whose modules are loaded."""
     found = [getattr(sys.modules.get(module), name, None) for module, name in _RUNNER_ERRORS]
     return RuntimeError, OSError, *(one for one in found if one is not None)
+
+
+def cannot_be_sent(error: Exception) -> bool:
+    """Returns whether Beam could not pickle what a pipeline runs. It says so by a RuntimeError, but that is a bug."""
+    return isinstance(error, RuntimeError) and "pickle" in str(error)
 
 
 class _Staging:

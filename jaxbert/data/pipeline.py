@@ -13,8 +13,6 @@ same behind a new thread pool per call, at two thirds of the speed, and its erro
 
 from __future__ import annotations
 
-import errno
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -30,6 +28,7 @@ from jaxbert.data import shards
 from jaxbert.data.draws import permutation
 from jaxbert.data.row_format import row_dtype
 from jaxbert.errors import InputError, Stopped
+from jaxbert.stores.files import disk_fails, unreadable
 
 # Shards kept open at once: more than a window of the default order, less than any limit on open files.
 _OPEN_SHARDS = 128
@@ -155,8 +154,8 @@ class Rows:
         except (RuntimeError, ValueError, IndexError, OSError) as error:
             # The reader reports damage, a failing disk and a wrong call in the same classes. The checksum tells damage.
             shards.verify_shard(self.directory, self._infos[shard])
-            if isinstance(error, OSError) or os.strerror(errno.EIO).lower() in str(error).lower():
-                raise shards.unreadable(error, self.directory / self._infos[shard].file) from error
+            if isinstance(error, OSError) or disk_fails(error):
+                raise unreadable(error, self.directory / self._infos[shard].file) from error
             raise
         if len(records) != len(positions) or any(len(record) != self.dtype.itemsize for record in records):
             raise self._damaged(shard, "records of another size or number")

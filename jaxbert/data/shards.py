@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jaxbert.errors import InputError, Interrupted, Stopped
-from jaxbert.stores.files import arriving, disk_full, disk_is_full, sync, write_whole
+from jaxbert.errors import InputError, Stopped
+from jaxbert.stores.files import arriving, disk_full, disk_is_full, sync, unreadable, write_whole
 
 MANIFEST = "manifest.json"
 # Directories inside one that is not finished: notes of the finished shards, and what the new directory replaces.
@@ -136,19 +136,6 @@ def verify_shard(directory: Path, info: ShardInfo, *, full: bool = True) -> None
             fix="Copy the shard again from its source, or make the directory again with --overwrite.",
             code="E-SHARD-DAMAGED",
         )
-
-
-def unreadable(error: Exception, path: Path) -> Interrupted:
-    """Returns the error for a disk or a network filesystem that fails while it reads `path`.
-
-    That says nothing about the bytes of the file, so the file does not count as damaged.
-    """
-    return Interrupted(
-        f"the file cannot be read: {getattr(error, 'strerror', None) or error}",
-        where=str(path),
-        fix="Look at the disk or the mount. The same command continues.",
-        code="E-DISK-READ",
-    )
 
 
 def read_manifest(directory: Path, kind: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from jaxbert.core.progress import Progress
 from jaxbert.data import shards
 from jaxbert.data.rows import canonical_hash
 from jaxbert.errors import InputError, Stopped
-from jaxbert.stores.files import cannot_write, disk_full, disk_is_full
+from jaxbert.stores.files import cannot_write, full_disk
 from jaxbert.stores.storage import Bucket, cache_directory, is_remote
 
 # The copies that this process has made or found, because a run opens its rows more than once.
@@ -50,10 +50,9 @@ def _staged(url: str) -> Path:
     out = cache_directory() / "rows" / manifest["hash"]
     made = [shards.ShardInfo.from_json(entry) for split in manifest["splits"].values() for entry in split]
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        with full_disk(out, "Make room. The same command continues."):
+            out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        if disk_is_full(error):
-            raise disk_full(out, "Make room. The same command continues.") from error
         if not cannot_write(error):
             raise
         raise InputError(

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and the one test for a full disk. Imports no jax."""
+"""Files that are written whole or not at all, and the tests for a full or failing disk. Imports no jax."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from jaxbert.errors import Interrupted
+from jaxbert.errors import CommandError, InputError, Interrupted
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+# A disk, or the mount of a network filesystem, that does not answer as it should.
+_FAILING = (errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV, errno.ETIMEDOUT)
 
 
 @contextmanager
@@ -75,6 +77,19 @@ def disk_full(where: object, fix: str, also: str = "") -> Interrupted:
     return Interrupted(f"the disk is full{also}", where=str(where), fix=fix, code="E-DISK-FULL")
 
 
+@contextmanager
+def full_disk(where: object, fix: str) -> Iterator[None]:
+    """Raises `disk_full(where, fix)` for an error of the block that says that the disk is full. Other errors pass."""
+    try:
+        yield
+    except CommandError:
+        raise
+    except Exception as error:
+        if disk_is_full(error):
+            raise disk_full(where, fix) from error
+        raise
+
+
 def disk_is_full(error: BaseException) -> bool:
     """Returns whether `error` says that the disk or quota is full, by its number, or by its words if it has none.
 
@@ -83,6 +98,53 @@ def disk_is_full(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in _FULL
     return any(word in str(error).lower() for word in ("no space left", "disk quota exceeded", "enospc"))
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Translates errors of the block that say nothing about the content of `path`. Other errors pass.
+
+    Raises:
+      InputError: the process has no permission to read.
+      Interrupted: the disk or the mount fails.
+    """
+    try:
+        yield
+    except PermissionError:
+        raise InputError(
+            "no permission to read", where=str(path), fix="Change its mode or owner.", code="E-DISK-PERMISSION"
+        ) from None
+    except CommandError:
+        raise
+    except Exception as error:
+        if disk_fails(error):
+            raise unreadable(error, path) from error
+        raise
+
+
+def disk_fails(error: BaseException) -> bool:
+    """Returns whether `error` says that the disk or the mount fails, by its number, or by its words if it has none.
+
+    The words of a ValueError may be those of a file that is read, and do not count.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in _FAILING
+    if isinstance(error, ValueError):
+        return False
+    return any(os.strerror(number).lower() in str(error).lower() for number in (errno.EIO, errno.ESTALE))
+
+
+def unreadable(error: Exception, path: Path) -> Interrupted:
+    """Returns the error for a disk or a network filesystem that fails while it reads `path`.
+
+    That says nothing about the bytes of the file, so the file does not count as damaged.
+    """
+    return Interrupted(
+        f"the file cannot be read: {getattr(error, 'strerror', None) or error}",
+        where=str(path),
+        fix="Look at the disk or the mount. The same command continues.",
+        code="E-DISK-READ",
+    )
 
 
 def cannot_write(error: OSError) -> bool:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from jaxbert.errors import CommandError, InputError
-from jaxbert.stores.files import cannot_write, disk_full, disk_is_full
+from jaxbert.stores.files import cannot_write, full_disk
 from jaxbert.stores.lease import DIRECTORY as LEASE
 from jaxbert.stores.storage import Bucket, cache_directory
 from jaxbert.stores.workdir import CHECKPOINTS, LAUNCH, LOGS, REMOTE
@@ -56,10 +56,9 @@ class Mirror:
           Interrupted: the network failed.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            with full_disk(self.path, "Make room. The same command continues."):
+                self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            if disk_is_full(error):
-                raise disk_full(self.path, "Make room. The same command continues.") from error
             if not cannot_write(error):
                 raise
             raise InputError(

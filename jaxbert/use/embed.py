@@ -19,7 +19,7 @@ from jaxbert.convert.sentence_transformers import MODULES, Pooling, SentenceLayo
 from jaxbert.core.parameters import Params
 from jaxbert.errors import InputError
 from jaxbert.models.model import Model
-from jaxbert.stores.files import disk_full, disk_is_full, replacing
+from jaxbert.stores.files import full_disk, replacing
 from jaxbert.use.batches import TOKENS_A_TEXT, Window, check_limits, dispatch, windows
 from jaxbert.use.library import Loaded, load
 from jaxbert.use.texts import open_texts
@@ -269,15 +269,11 @@ def _write(out: Path, parts: Iterator[Embedded], dimension: int, file: str) -> d
             counts["tokens"] += part.tokens
             yield part
 
-    try:
-        with replacing(out, temporary=partial_file) as handle:
-            write(handle, counted(), dimension)
-            if not counts["texts"]:
-                raise InputError("no texts", where=file, fix="Give a file with a text a line.", code="E-EMBED-EMPTY")
-    except OSError as error:
-        if disk_is_full(error):
-            raise disk_full(out, "Make room, then repeat the same command.") from None
-        raise
+    again = "Make room, then repeat the same command."
+    with full_disk(out, again), replacing(out, temporary=partial_file) as handle:
+        write(handle, counted(), dimension)
+        if not counts["texts"]:
+            raise InputError("no texts", where=file, fix="Give a file with a text a line.", code="E-EMBED-EMPTY")
     return counts
 
 

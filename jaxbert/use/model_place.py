@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from jaxbert.convert.read import FORMATS, is_published
 from jaxbert.errors import InputError, Interrupted
-from jaxbert.stores.files import disk_full, disk_is_full
+from jaxbert.stores.files import disk_full, disk_is_full, reading
 from jaxbert.stores.mirror import Mirror
 from jaxbert.stores.steps import MANIFEST, best_step, committed_steps
 from jaxbert.stores.storage import Bucket, is_remote
@@ -91,7 +91,9 @@ def _is_run(config: Path) -> bool:
     if not config.is_file():
         return False
     try:
-        value = json.loads(config.read_text(encoding="utf-8"))
+        with reading(config):
+            text = config.read_text(encoding="utf-8")
+        value = json.loads(text)
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"config.json cannot be read: {error}", where=str(config), fix="Copy the model again.", code="E-CONFIG-FILE"

@@ -36,7 +36,13 @@ def test_a_pipeline_that_fails_interrupts(monkeypatch: pytest.MonkeyPatch, error
         run_pipeline(monkeypatch, error)
 
 
-@pytest.mark.parametrize("bug", [TypeError("an argument"), AttributeError("x"), KeyError("y")])
+@pytest.mark.parametrize(
+    "bug",
+    [
+        *(TypeError("an argument"), AttributeError("x"), KeyError("y")),
+        RuntimeError("Unable to pickle fn CallableWrapperDoFn(<function f>): no"),
+    ],
+)
 def test_a_bug_of_ours_stays_a_bug(monkeypatch: pytest.MonkeyPatch, bug: Exception):
     with pytest.raises(type(bug)):
         run_pipeline(monkeypatch, bug)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from jaxbert.errors import InputError
-from jaxbert.stores.files import cannot_write, disk_full, disk_is_full, write_whole
+from jaxbert.stores.files import cannot_write, full_disk, write_whole
 from jaxbert.stores.workdir import workdir_of
 from jaxbert.text.tokenizers.registry import REGISTRY
 
@@ -152,12 +152,11 @@ class Tokenizer(abc.ABC):
         """
         directory = Path(directory)
         try:
-            directory.mkdir(parents=True, exist_ok=True)
-            for name, content in self._files().items():
-                write_whole(directory / name, content, temporary=directory / f".{name}.{os.getpid()}.partial")
+            with full_disk(directory, "Free some space and run the same command again."):
+                directory.mkdir(parents=True, exist_ok=True)
+                for name, content in self._files().items():
+                    write_whole(directory / name, content, temporary=directory / f".{name}.{os.getpid()}.partial")
         except OSError as error:
-            if disk_is_full(error):
-                raise disk_full(directory, "Free some space and run the same command again.") from error
             if not cannot_write(error):
                 raise
             raise InputError(

@@ -1,0 +1,103 @@
+"""A disk that fails while a model is read says nothing about the model: no message may call its files damaged."""
+
+from __future__ import annotations
+
+import errno
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+import pytest
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
+
+from jaxbert.commands.main import _known
+from jaxbert.config import load_json
+from jaxbert.convert import flax_msgpack, safetensors_files, sentence_transformers, tf1
+from jaxbert.convert.tensors import read_json
+from jaxbert.errors import InputError, Interrupted
+from jaxbert.stores.files import disk_fails, reading
+from jaxbert.use import model_place
+
+FAILS = OSError(errno.EIO, "Input/output error")
+DENIED = PermissionError(errno.EACCES, "Permission denied")
+BOTH = [(FAILS, Interrupted, "E-DISK-READ"), (DENIED, InputError, "E-DISK-PERMISSION")]
+
+
+def raising(error: BaseException) -> Any:
+    def fails(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return fails
+
+
+@pytest.mark.parametrize(("error", "seen", "code"), BOTH)
+@pytest.mark.parametrize(
+    "read",
+    [read_json, model_place._is_run, lambda path: sentence_transformers._json(path, dict)],
+    ids=["a description", "a config", "modules"],
+)
+def test_descriptions(
+    read: Any, error: OSError, seen: type[Exception], code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({}), encoding="utf-8")
+    monkeypatch.setattr(Path, "read_text", raising(error))
+    with pytest.raises(seen, match=rf"config\.json.*{code}"):
+        read(file)
+
+
+@pytest.mark.parametrize(
+    ("error", "seen", "code"),
+    [*BOTH, (SafetensorError("I/O error: Input/output error (os error 5)"), Interrupted, "E-DISK-READ")],
+)
+def test_safetensors(
+    error: Exception, seen: type[Exception], code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    file = tmp_path / "model.safetensors"
+    save_file({"a": np.zeros(3, np.float32)}, file)
+    monkeypatch.setattr(safetensors_files, "safe_open", raising(error))
+    with ExitStack() as stack, pytest.raises(seen, match=rf"model\.safetensors.*{code}"):
+        safetensors_files._open(file, stack)
+
+
+@pytest.mark.parametrize(("error", "seen", "code"), BOTH)
+def test_flax(error: OSError, seen: type[Exception], code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    file = tmp_path / "flax_model.msgpack"
+    array = msgpack.packb(([3], "float32", np.zeros(3, np.float32).tobytes()))
+    file.write_bytes(msgpack.packb({"a": msgpack.ExtType(1, array)}))
+    (tensor,) = flax_msgpack._open(file).values()
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "fromfile", raising(error))
+        with pytest.raises(seen, match=rf"flax_model.*{code}"):
+            tensor.read()
+    monkeypatch.setattr(Path, "open", raising(error))
+    with pytest.raises(seen, match=rf"flax_model.*{code}"):
+        flax_msgpack._open(file)
+
+
+@pytest.mark.parametrize(("error", "seen", "code"), BOTH)
+def test_tensorflow(error: OSError, seen: type[Exception], code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "model.ckpt.index").write_bytes(b"index")
+    monkeypatch.setattr(Path, "read_bytes", raising(error))
+    with ExitStack() as stack, pytest.raises(seen, match=rf"model\.ckpt\.index.*{code}"):
+        tf1.open_bundle(tmp_path / "model.ckpt", stack)
+
+
+def test_other_errors_pass(tmp_path: Path):
+    for error in (ValueError("Input/output error"), OSError(errno.EINVAL, "Invalid"), KeyError("a")):
+        with pytest.raises(type(error)), reading(tmp_path):
+            raise error
+        assert not disk_fails(error)
+
+
+def test_a_config_on_a_failing_disk_is_no_wrong_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The command line says so, for any file that the disk fails to read."""
+    monkeypatch.setattr(Path, "read_text", raising(OSError(errno.ESTALE, "Stale file handle", "run.json")))
+    with pytest.raises(OSError, match="Stale") as found:
+        load_json(tmp_path / "run.json")
+    told = _known(found.value, ["pretrain", "run.json"])
+    assert isinstance(told, Interrupted) and "E-DISK-READ" in str(told) and told.where == "run.json"
