@@ -9,7 +9,6 @@ from typing import Any, NoReturn
 from jaxbert.config import Registry, did_you_mean
 from jaxbert.errors import InputError
 
-SOURCE = "SOURCE: text:GLOB, jsonl:GLOB#field, parquet:GLOB#column, tfds:NAME/CONFIG, hf:NAME#column, sample:aws-docs"
 MODEL = (
     "MODEL: a run's workdir, WORKDIR/checkpoints/STEP, a Hugging Face directory, one of Google's originals, hf:NAME, "
     "or the gs:// URL of one of these"
@@ -54,6 +53,21 @@ def add_named(parser: argparse.ArgumentParser, option: str, registry: Registry, 
     """Adds an option whose value is a name of a registry; `help` may say %(names)s."""
     action = parser.add_argument(option, default=default, help=help)
     vars(action)["names"] = Names(registry)
+
+
+class Sources:
+    """The forms of SOURCE in a help text. Their module is imported only when the help is printed."""
+
+    def __str__(self) -> str:
+        from jaxbert.data.sources import SOURCES
+
+        return ", ".join(f"{name}:{kind.form}" for name, kind in SOURCES.items())
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """Adds SOURCE."""
+    action = parser.add_argument("source", metavar="SOURCE", help="the text: %(sources)s")
+    vars(action)["sources"] = Sources()
 
 
 def add_validation_fraction(parser: argparse.ArgumentParser, verb: str) -> None:

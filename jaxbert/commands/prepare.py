@@ -6,16 +6,16 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from jaxbert.commands.arguments import SOURCE, add_overwrite, add_validation_fraction
+from jaxbert.commands.arguments import add_overwrite, add_source, add_validation_fraction
 from jaxbert.commands.rows import add_row_options, build, runner
 from jaxbert.core.machine import cores
 
-EPILOG = SOURCE
+EPILOG = ""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describes the command line."""
-    parser.add_argument("source", metavar="SOURCE")
+    add_source(parser)
     parser.add_argument("--tokenizer", required=True, metavar="DIR", help="directory of a tokenizer, or of a run")
     parser.add_argument("--out", required=True, metavar="RECORDS")
     parser.add_argument("--rows", metavar="ROWS", help="directory of the rows (default: RECORDS-rows-LENGTH)")

@@ -7,17 +7,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jaxbert.commands.arguments import SOURCE, add_named, add_overwrite, add_validation_fraction
+from jaxbert.commands.arguments import add_named, add_overwrite, add_source, add_validation_fraction
 from jaxbert.config import Registry
 from jaxbert.errors import InputError
 
-EPILOG = SOURCE
+EPILOG = ""
 KINDS = Registry("kind of tokenizer", "jaxbert.text.tokenizers", "REGISTRY")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describes the command line."""
-    parser.add_argument("source", metavar="SOURCE")
+    add_source(parser)
     add_named(parser, "--kind", KINDS, default="wordpiece", help="kind of vocabulary: %(names)s (default: %(default)s)")
     parser.add_argument("--vocab-size", type=int, required=True, metavar="N", help="pieces, with special tokens")
     parser.add_argument("--out", required=True, metavar="DIR")

@@ -120,7 +120,7 @@ def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import toy_source
     import toy_tokenizer
 
-    monkeypatch.setitem(SOURCES, "counting", SourceKind(toy_source.Counting))
+    monkeypatch.setitem(SOURCES, "counting", SourceKind(toy_source.Counting, "NUMBER"))
     monkeypatch.setitem(POLICIES, "reversed", toy_policy.POLICY)
     monkeypatch.setitem(REGISTRY, "characters", toy_tokenizer.KIND)
     monkeypatch.chdir(tmp_path)
@@ -130,6 +130,9 @@ def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_commands_take_them(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tokenizer", "counting:30", "--kind", "characters", "--vocab-size", "40", "--out", "tok"]) == 0
     assert "cased characters" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["prepare", "--help"])
+    assert "counting:NUMBER" in capsys.readouterr().out
     prepare = ["prepare", "counting:30", "--tokenizer", "tok", "--workers", "1", "--out", "records"]
     assert main([*prepare, "--validation-fraction", "0.2"]) == 0
     rows = ["rows", "records", "--policy", "reversed", "--length", "32", "--workers", "1", "--out", "rows"]

@@ -214,7 +214,7 @@ def test_a_model_in_a_bucket_is_sent(launch, programs):
 
 def test_a_source_that_only_this_machine_has_is_not_sent(launch, programs, monkeypatch, tmp_path):
     """Also a kind of source that somebody adds: unless its line says so, no other machine can open it."""
-    monkeypatch.setitem(SOURCES, "mine", SourceKind(lambda rest: None))
+    monkeypatch.setitem(SOURCES, "mine", SourceKind(lambda rest: None, "NAME"))
     for source in (f"text:{tmp_path}/*.txt", "mine:thing", f"tfds:{tmp_path}"):
         base = ["launch", "gke", "bert_base", "--workdir", BUCKET, *TARGETS["gke"].example.split()]
         code, said = launch("", "--set", f"data.source={source}", "--yes", base=base)

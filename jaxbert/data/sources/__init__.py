@@ -24,10 +24,12 @@ class SourceKind:
 
     Attributes:
       open: opens REST. It checks all that can be known without reading everything, and raises InputError.
+      form: the form of REST, as help texts show it.
       anywhere: returns whether another machine can open this REST too. Without it, none can: REST names files.
     """
 
     open: Callable[[str], Source]
+    form: str
     anywhere: Callable[[str], bool] = lambda rest: False
 
 
@@ -37,12 +39,12 @@ def _no_directory(rest: str) -> bool:
 
 
 SOURCES: dict[str, SourceKind] = {
-    "text": SourceKind(text.open_rest),
-    "jsonl": SourceKind(jsonl.open_rest),
-    "parquet": SourceKind(parquet.open_rest),
-    "tfds": SourceKind(tfds.open_rest, anywhere=_no_directory),
-    "hf": SourceKind(hf.open_rest, anywhere=_no_directory),
-    "sample": SourceKind(sample.open_rest, anywhere=lambda rest: True),
+    "text": SourceKind(text.open_rest, "GLOB"),
+    "jsonl": SourceKind(jsonl.open_rest, "GLOB#field"),
+    "parquet": SourceKind(parquet.open_rest, "GLOB#column"),
+    "tfds": SourceKind(tfds.open_rest, "NAME/CONFIG", anywhere=_no_directory),
+    "hf": SourceKind(hf.open_rest, "NAME#column", anywhere=_no_directory),
+    "sample": SourceKind(sample.open_rest, "aws-docs", anywhere=lambda rest: True),
 }
 
 __all__ = ["SOURCES", "Document", "Source", "SourceKind", "open_source", "reached_anywhere", "without_folders"]
