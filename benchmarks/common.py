@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert.core.machine import cores
+from jaxbert.stores.files import write_whole
 
 # The environment of every side's process. `jaxbert pretrain` asks for huge pages itself. They help the peer as well.
 ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
@@ -40,7 +41,7 @@ def machine() -> dict[str, Any]:
 def write(name: str, figures: dict[str, Any]) -> Path:
     """Writes `figures` and the facts of the machine to results/NAME.json. Returns its path."""
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"machine": machine(), **figures}, indent=2) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps({"machine": machine(), **figures}, indent=2) + "\n")
     return path
 
 

@@ -60,6 +60,7 @@ sys.path.insert(0, str(HERE.parent))
 from jaxbert.config import EncoderConfig  # noqa: E402
 from jaxbert.models.families.bert import PRESETS  # noqa: E402
 from jaxbert.observe.flops import MFU_FORMULA, step_flops  # noqa: E402
+from jaxbert.stores.files import write_whole  # noqa: E402
 
 Json = dict[str, Any]
 
@@ -190,9 +191,7 @@ class Benchmark:
 
     def save(self) -> None:
         """Writes the results so far, whole or not at all."""
-        temporary = self.path.with_suffix(".part")
-        temporary.write_text(json.dumps(self.results, indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, self.path)
+        write_whole(self.path, json.dumps(self.results, indent=2) + "\n")
 
     def skip(self, what: str, why: str) -> None:
         self.results["skipped"].append({"what": what, "why": why})

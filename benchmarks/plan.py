@@ -27,6 +27,8 @@ from typing import Any
 import numpy as np
 from common import ENVIRONMENT, RESULTS, write
 
+from jaxbert.stores.files import write_whole
+
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- plan: begin -->\n", "<!-- plan: end -->"
 
@@ -70,7 +72,7 @@ def table(analytic: bool) -> None:
     text = README.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    README.write_text(before + BEGIN + "\n".join(lines) + "\n" + END + after, encoding="utf-8")
+    write_whole(README, before + BEGIN + "\n".join(lines) + "\n" + END + after)
     print(f"wrote it into {README.name}; memory: {'; '.join(judged)}", file=sys.stderr)
 
 
@@ -103,7 +105,7 @@ def scaling() -> None:
         for kind in KINDS
         for one in grown(chip, shape, count, layout, kind)
     ]
-    (RESULTS / "plan_scaling.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    write_whole(RESULTS / "plan_scaling.json", json.dumps(found, indent=1) + "\n")
     draw(found)
     for one in found:
         print(
