@@ -21,7 +21,7 @@ UV ?= $(shell command -v uv)
 install = $(if $(UV),$(UV) pip install -q -p $(1)/bin/python,$(1)/bin/python -m pip install -qq --disable-pip-version-check) $(2)
 SOURCES := jaxbert configs launch tests benchmarks .ci/stages.py
 
-# Where the surroundings set this variable, every process would compile all of jax and flax from source: five seconds.
+# Where the environment sets this variable, every process compiles all of jax and flax from source, for five seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help quickstart install test test-newest test-scale test-tpu test-cloud test-launch test-peers check format same-losses lock clean
@@ -87,8 +87,7 @@ test: $(VENV)/.installed-test
 # - names and sizes of every published model, which are our own tables; files of other projects, twice over;
 # - runs on packed or staged rows, runs that adapt a model, and all runs with a teacher but one: one run of each other
 #   kind has the same programs;
-# - what each class of a flax file computes (the goldens compile the same encoders, other tests read the same files), and
-#   clipping of each micro-batch, which is our own arithmetic in the step that tests/train/test_trajectory.py trains;
+# - what each class of a flax file computes: the goldens compile the same encoders, other tests read the same files;
 # - words through shells (tests/launch/test_injection.py, test_document.py): shells do not change with Python;
 # - what runs do about signals, damaged files, full disks and refusals: none of it depends on a library. One kill stays,
 #   because a continued run needs all of them.
@@ -104,7 +103,7 @@ NEWEST_OUT := $(addprefix --ignore=tests/,objectives/test_masking_rates.py objec
   train/test_pretrain.py::test_the_quickstart train/test_pretrain.py::test_a_bug \
   train/test_distillation.py::test_a_teacher_that_is_trained_first train/test_distillation.py::test_a_narrower_student \
   train/test_distillation.py::test_it_starts train/test_distillation.py::test_it_continues \
-  train/test_step.py::test_clipping_each convert/test_flax_msgpack.py::test_what_a_class_computes \
+  convert/test_flax_msgpack.py::test_what_a_class_computes \
   train/test_distillation.py::test_another_teacher data/test_staging.py::test_a_run_reads_them \
   models/test_model.py::test_published_sizes models/test_model.py::test_every_preset_is_a_model \
   multidevice/test_meshes.py::test_a_toy_architecture plan/test_command.py::test_where_nothing_would_fit) \

@@ -148,10 +148,10 @@ def _from_bucket(workdir: str) -> bytes:
     done = subprocess.run(("gcloud", "storage", "cat", url), capture_output=True, check=False)
     if done.returncode or not done.stdout:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
-        # gcloud's advice follows its error.
-        lines = [line for line in lines if line.startswith("ERROR:")] or lines
+        # gcloud's advice follows its error, and its warnings come before.
+        said = next((line for line in lines if line.startswith("ERROR:")), lines[-1] if lines else "")
         raise InputError(
-            f"no launch of this workdir is known: gcloud cannot read the record{f' ({lines[0]})' if lines else ''}",
+            f"no launch of this workdir is known: gcloud cannot read the record{f' ({said})' if said else ''}",
             where=url,
             fix="Give the --workdir of a launch, or correct what gcloud reports.",
             code="E-LAUNCH-UNKNOWN",

@@ -10,6 +10,7 @@ from typing import Any
 from jaxbert.commands.arguments import add_named, add_overwrite, add_source, add_validation_fraction
 from jaxbert.config import Registry
 from jaxbert.errors import InputError
+from jaxbert.stores.files import write_whole
 
 EPILOG = ""
 KINDS = Registry("kind of tokenizer", "jaxbert.text.tokenizers", "REGISTRY")
@@ -78,7 +79,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     made = train_tokenizer(args.kind, texts, vocab_size=args.vocab_size, lowercase=not cased)
     made.save(out)
     # The record is written last. A directory without it was not finished.
-    record.write_text(json.dumps(made_from, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_whole(record, json.dumps(made_from, indent=1, sort_keys=True) + "\n")
     words = f"{'cased' if cased else 'uncased'} {args.kind}" + (" (it always is)" if cased and not args.cased else "")
     print(f"{made.vocab_size} pieces, {words}: {out}")
     return {"vocab_size": made.vocab_size, "hash": made.hash, "out": str(out)}

@@ -105,7 +105,7 @@ def load_json(path: Path) -> RunConfig:
         raise InputError(
             "no such config file", where=str(path), fix="Check the path.", code="E-CONFIG-MISSING"
         ) from None
-    except (IsADirectoryError, NotADirectoryError, ValueError) as error:
+    except (IsADirectoryError, NotADirectoryError, PermissionError, ValueError) as error:
         raise InputError(
             f"the config cannot be read: {error}",
             where=str(path),

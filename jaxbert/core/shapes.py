@@ -1,4 +1,4 @@
-"""The shapes of parameters without their draws, which are most of what tracing an initialisation costs."""
+"""Takes the shapes of parameters without drawing them. The draws are most of the cost of tracing an initialisation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def drawn() -> bool:
 
 
 def without_draws() -> AbstractContextManager[None]:
-    """Lets `jaxbert.models.layers.parameter` make zeros inside. Only for tracing: nothing may keep the numbers."""
+    """Lets `jaxbert.models.layers.parameter` make zeros inside. Nothing may keep the zeros: use it to trace shapes."""
     context: AbstractContextManager[None] = _drawn(False)
     return context
 

@@ -183,7 +183,7 @@ def _runner_errors() -> tuple[type[Exception], ...]:
 
 def cannot_be_sent(error: Exception) -> bool:
     """Returns whether Beam could not pickle what a pipeline runs. It says so by a RuntimeError, but that is a bug."""
-    return isinstance(error, RuntimeError) and "pickle" in str(error)
+    return isinstance(error, RuntimeError) and str(error).startswith("Unable to pickle")
 
 
 class _Staging:

@@ -110,9 +110,12 @@ def sinusoidal(deviation: float) -> Initializer:
 def parameter(rngs: nnx.Rngs, initializer: Initializer, shape: tuple[int, ...], dims: str, layout: Layout) -> Any:
     """Makes a float32 parameter of `shape`, in the place that `layout` has for arrays of dimensions `dims`."""
     out = layout.parameters[dims] if explicit_mesh() else None
-    if drawn():
-        return nnx.Param(initializer(rngs.params(), shape, out), dims=dims)
-    return nnx.Param(jnp.zeros(shape, jnp.float32, out_sharding=out), dims=dims)
+    if not drawn():
+        return nnx.Param(jnp.zeros(shape, jnp.float32, out_sharding=out), dims=dims)
+    value = initializer(rngs.params(), shape, out)
+    if (value.shape, value.dtype) != (shape, jnp.float32):
+        raise ValueError(f"an initializer made {value.dtype}{value.shape} for a float32 parameter of {shape}")
+    return nnx.Param(value, dims=dims)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))

@@ -41,6 +41,7 @@ from jaxbert.run.student import started_by
 from jaxbert.run.teacher import Teacher, check_vocabulary, frozen_parameters, load_teacher
 from jaxbert.run.wanted import Wanted, wanted
 from jaxbert.stores.checkpoint import restore
+from jaxbert.stores.files import write_whole
 from jaxbert.stores.steps import latest_good, read_manifest
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.training.step import build, parameter_table
@@ -150,7 +151,7 @@ def _train(asked: Wanted, overwrite: bool, hold: Hold, watch: Watch, profiled: S
         with jax.set_mesh(mesh):
             program = build(config, mesh, min(phase, len(config.phases) - 1))
             if leader:
-                (workdir / "parameters.txt").write_text(parameter_table(config), encoding="utf-8")
+                write_whole(workdir / "parameters.txt", parameter_table(config))
             frozen = replicated(mesh, program.task.tables(tokenizer, lambda: [part for part, _ in rows[0].train]))
             if teaching is not None:
                 frozen |= {name: frozen_parameters(teaching, program.frozen[name]) for name in program.task.teachers}

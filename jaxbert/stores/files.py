@@ -12,8 +12,8 @@ from typing import IO, Any
 from jaxbert.errors import CommandError, InputError, Interrupted
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-# A disk, or the mount of a network filesystem, that does not answer as it should.
-_FAILING = (errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV, errno.ETIMEDOUT)
+# The disk, or the mount of a network filesystem, does not answer as it should.
+_FAILING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
 
 
 @contextmanager

@@ -51,6 +51,7 @@ BAD = {
     "report before the first line": (["report", "begun"], ["(begun)", "E-RUN-NO-STEP"]),
     "report to a file": (["report", "begun", "--out", "run.json"], ["(run.json)", "E-ARGUMENT-OUT"]),
     "checkpoints of nothing": (["checkpoint", "list", "new"], ["(new)", "E-WORKDIR-MISSING"]),
+    "checkpoints of another directory": (["checkpoint", "list", "empty"], ["no config.json", "E-WORKDIR-MISSING"]),
     "checkpoints of a young run": (["checkpoint", "verify", "begun"], ["(begun)", "E-CHECKPOINT-NONE"]),
     "unknown action": (["checkpoint", "lst", "begun"], ["lst"]),
     "a config without a name": (

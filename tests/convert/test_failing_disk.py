@@ -1,9 +1,10 @@
-"""A disk that fails while a model is read says nothing about the model: no message may call its files damaged."""
+"""A disk may fail while a model is read. Then no message may call the files of the model damaged."""
 
 from __future__ import annotations
 
 import errno
 import json
+import types
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from safetensors.numpy import save_file
 
 from jaxbert.commands.main import _known
 from jaxbert.config import load_json
-from jaxbert.convert import flax_msgpack, safetensors_files, sentence_transformers, tf1
+from jaxbert.convert import flax_msgpack, safetensors_files, sentence_transformers, tf1, torch_bin
 from jaxbert.convert.tensors import read_json
 from jaxbert.errors import InputError, Interrupted
 from jaxbert.stores.files import disk_fails, reading
@@ -87,6 +88,33 @@ def test_tensorflow(error: OSError, seen: type[Exception], code: str, tmp_path: 
         tf1.open_bundle(tmp_path / "model.ckpt", stack)
 
 
+@pytest.mark.parametrize(("error", "seen", "code"), BOTH)
+def test_numbers_of_tensorflow(
+    error: OSError, seen: type[Exception], code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    file = tmp_path / "model.ckpt.data-00000-of-00001"
+    file.write_bytes(bytes(4))
+    monkeypatch.setattr(Path, "open", raising(error))
+    with pytest.raises(seen, match=rf"model\.ckpt\.data.*{code}"):
+        tf1._read(file, "a", 0, 4, 0)
+
+
+@pytest.mark.parametrize(("error", "seen", "code"), BOTH)
+def test_numbers_of_safetensors(error: OSError, seen: type[Exception], code: str, tmp_path: Path):
+    header = types.SimpleNamespace(get_shape=lambda: [3], get_dtype=lambda: "F32")
+    handle = types.SimpleNamespace(get_slice=lambda name: header, get_tensor=raising(error))
+    with pytest.raises(seen, match=rf"model\.safetensors.*{code}"):
+        safetensors_files._tensor(handle, "a", tmp_path / "model.safetensors").read()
+
+
+@pytest.mark.parametrize(("error", "seen", "code"), [*BOTH, (KeyError("a"), InputError, "E-CONVERT-PICKLE")])
+def test_pickles(error: Exception, seen: type[Exception], code: str, tmp_path: Path):
+    file = tmp_path / "pytorch_model.bin"
+    file.write_bytes(b"pickle")
+    with pytest.raises(seen, match=rf"pytorch_model\.bin.*{code}"):
+        torch_bin._open(types.SimpleNamespace(load=raising(error)), file)
+
+
 def test_other_errors_pass(tmp_path: Path):
     for error in (ValueError("Input/output error"), OSError(errno.EINVAL, "Invalid"), KeyError("a")):
         with pytest.raises(type(error)), reading(tmp_path):
@@ -94,7 +122,7 @@ def test_other_errors_pass(tmp_path: Path):
         assert not disk_fails(error)
 
 
-def test_a_config_on_a_failing_disk_is_no_wrong_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_failing_disk_does_not_make_a_config_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The command line says so, for any file that the disk fails to read."""
     monkeypatch.setattr(Path, "read_text", raising(OSError(errno.ESTALE, "Stale file handle", "run.json")))
     with pytest.raises(OSError, match="Stale") as found:

@@ -30,7 +30,9 @@ def run_pipeline(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     beam.Beam((), "staging")._pipeline(print, ["a"], "rows")
 
 
-@pytest.mark.parametrize("error", [RuntimeError("a worker is lost"), RpcError("UNAVAILABLE"), ConnectionError("reset")])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("a worker is lost: pickle"), RpcError("UNAVAILABLE"), ConnectionError("reset")]
+)
 def test_a_pipeline_that_fails_interrupts(monkeypatch: pytest.MonkeyPatch, error: Exception):
     with pytest.raises(Interrupted, match=f"{error}.*E-BEAM-PIPELINE"):
         run_pipeline(monkeypatch, error)

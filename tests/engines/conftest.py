@@ -18,7 +18,7 @@ from tests.multiprocess.conftest import rows, write_config
 
 __all__ = ["rows"]
 # Enough to be stopped and continued three times.
-STEPS = 30
+STEPS = 40
 INSTALL = {
     "gcloud": "install the Google Cloud CLI (cloud.google.com/sdk/docs/install)",
     "kubectl": "install kubectl (kubernetes.io/docs/tasks/tools)",

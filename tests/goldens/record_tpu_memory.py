@@ -21,10 +21,10 @@ sys.path.append(str(Path(__file__).parents[1] / "tpu"))
 def record(case: Any) -> tuple[str, dict[str, Any]]:
     """A case's figures; those of little effort too, where `make test-tpu` compiles it so."""
     prepare()
-    from cases import TOO_LARGE, little_effort
+    from cases import little_effort
 
     figures = figures_of(case)
-    if case != TOO_LARGE and not case.full:
+    if case.quicker:
         with little_effort():
             figures["little_effort"] = figures_of(case)
     return str(case), figures

@@ -92,9 +92,10 @@ def test_without_gcloud_the_record_in_a_bucket_cannot_be_read(launch, monkeypatc
 
 def test_the_words_of_gcloud_are_shown(launch, programs, tmp_path: Path):
     program = tmp_path / "programs" / "gcloud"
-    program.write_text("#!/bin/bash\necho 'you are not logged in' >&2\nexit 1\n")
+    words = ("WARNING: old", "ERROR: you are not logged in", "To log in, run:", "  gcloud auth login")
+    program.write_text("#!/bin/bash\n" + "".join(f"echo '{line}' >&2\n" for line in words) + "exit 1\n")
     code, said = launch("", base=["launch", "status", "--workdir", BUCKET])
-    assert code == 2 and "E-LAUNCH-UNKNOWN" in said and "you are not logged in" in said
+    assert code == 2 and "E-LAUNCH-UNKNOWN" in said and "(ERROR: you are not logged in)" in said
 
 
 def test_a_record_that_does_not_reach_the_bucket_is_a_warning(launch, programs, answer):

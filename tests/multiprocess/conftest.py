@@ -35,12 +35,15 @@ def rows(small_rows: Path) -> Path:
 # jax's cache of compiled programs has a key for each program. On CPUs the key includes the devices as one process sees
 # them, but only process 0 writes programs: the others would compile every program at every start. Here the key includes
 # only the kind of the devices, so that they find what process 0 wrote. On GPUs and TPUs all keys agree by themselves.
-# What process 0 did not find either, it compiles for all.
+# Process 0 compiles a program that it does not find, and sends it to the others. They would wait in vain for a program
+# that only process 0 finds, so these runs have a cache that no other process writes to.
 ONE_COMPILES = """
 import jax
 from jax._src import cache_key
 
+assert callable(cache_key._hash_accelerator_config)
 cache_key._hash_accelerator_config = cache_key._hash_devices
+jax.config.update("jax_compilation_cache_dir", {cache!r})
 jax.config.update("jax_share_binary_between_hosts", True)
 jax.config.update("jax_share_binary_between_hosts_timeout_ms", 400_000)
 
@@ -50,7 +53,8 @@ from jaxbert.config import find_config
 
 def write_python_config(path: Path, name: str) -> Path:
     """Writes a Python file with the config `name` (CONFIG of the command line), in which one process compiles."""
-    path.write_text(f"{ONE_COMPILES}\n\ndef get_config():\n    return find_config({name!r})\n", encoding="utf-8")
+    head = ONE_COMPILES.format(cache=str(path.with_suffix(".compiled")))
+    path.write_text(f"{head}\n\ndef get_config():\n    return find_config({name!r})\n", encoding="utf-8")
     return path
 
 
@@ -84,16 +88,19 @@ def write_config(path: Path, rows: Path, steps: int) -> Path:
 
 @pytest.fixture(scope="session")
 def config(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of 20 steps: most of what it costs is the exchange between the processes in each step."""
-    return write_config(tmp_path_factory.mktemp("config") / "tiny.py", rows, 20)
+    """A run of 28 steps, enough to be interrupted three times. It mostly spends the exchange of each step."""
+    return write_config(tmp_path_factory.mktemp("config") / "tiny.py", rows, 28)
 
 
 @pytest.fixture(scope="session")
 def launch(config: Path) -> Callable[..., subprocess.Popen[str]]:
-    """Starts `jaxbert launch local` with this config."""
+    """Starts `jaxbert launch local` with this config; with `plain`, as users' configs are: every process compiles."""
 
-    def start(workdir: Path, processes: int, *more: str, devices: int = 1, **environment: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "jaxbert", "launch", "local", str(config), "--workdir", str(workdir)]
+    def start(
+        workdir: Path, processes: int, *more: str, devices: int = 1, plain: bool = False, **environment: str
+    ) -> subprocess.Popen[str]:
+        file = config.with_suffix(".json") if plain else config
+        command = [sys.executable, "-m", "jaxbert", "launch", "local", str(file), "--workdir", str(workdir)]
         return subprocess.Popen(
             [*command, "--processes", str(processes), "--devices", str(devices), *more],
             env=os.environ | {"JAX_PLATFORMS": "cpu"} | environment,

@@ -48,7 +48,7 @@ def same(workdir: Path, whole: Path) -> None:
 
 
 def test_four_processes_are_one(launch, whole: Path, tmp_path: Path):
-    code, said = finished(launch(tmp_path / "run", 4, devices=1))
+    code, said = finished(launch(tmp_path / "run", 4, devices=1, plain=True))
     assert code == 0, said
     same(tmp_path / "run", whole)
     # Process 0 alone writes, and its output is what the terminal shows.
@@ -137,7 +137,7 @@ def test_without_the_first_process_all_end_with_3(launch, whole: Path, tmp_path:
 def test_a_process_that_hangs_is_noticed(launch, tmp_path: Path):
     """Stopped, not dead: its connections stay open, and the others' collective waits."""
     workdir = tmp_path / "run"
-    more = ("--grace", "1", "--set", "guard.hang_minutes=0.25")
+    more = ("--grace", "1", "--set", "guard.hang_minutes=0.5")
     started = launch(workdir, 2, *more, devices=2, JAXBERT_HEARTBEAT_S="600")
     wait_for(started, workdir / "checkpoints" / "4" / "manifest.json")
     process_of(started, 1).send_signal(signal.SIGSTOP)

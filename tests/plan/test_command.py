@@ -116,6 +116,7 @@ def test_where_nothing_would_fit_a_larger_slice_is_named(plan):
     ("arguments", "said", "fix", "code"),
     [
         (["bert_base", "--topology", "v5e:3x3"], "3x3", "v5e:2x4", "E-PLAN-SLICE"),
+        (["bert_base", "--topology", "v5e"], "the slice is missing after v5e", "v5e:", "E-PLAN-SLICE"),
         (["bert_base", "--topology", "v7:2"], "'v7'", "Known: v5e", "E-PLAN-CHIP"),
         (
             ["bert_base", *PLACE, "--set", "mesh.data=5"],

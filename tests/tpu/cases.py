@@ -21,7 +21,7 @@ def little_effort() -> Iterator[None]:
     """Makes the compiler search less for fast programs: the step of bert_large takes 60 s of its CPU instead of 217.
 
     The program is another one. Its memory is 3% to 5% smaller here, so it has its own recorded figures. It sends 8%
-    more, so the contract of the layouts is not held to it.
+    more, so the test of the layouts' contract leaves it out.
     """
     before = jax.config.jax_exec_time_optimization_effort
     jax.config.update("jax_exec_time_optimization_effort", -1.0)
@@ -84,7 +84,7 @@ FAMILIES = [Case(f"{family}_tiny", "v5e:2x4") for family in ("bert", "roberta", 
 # Sizes as they are published; in the quick set LAMB's largest batches, which need a pod. Splash holds no probabilities.
 SIZES = [
     Case("bert_large_lamb", "v5p:8x8x16", 0),
-    # Its gradients are those of the phase before, and so is what it sends.
+    # It sends as much as the phase before, because the gradients are as large.
     Case("bert_large_lamb", "v5p:8x8x16", 1, quicker=True),
     *(
         Case(config, place, phase, full=True)

@@ -115,6 +115,12 @@ def test_large_batches_on_a_pod_are_not_bound_by_the_links(phase: int):
     assert 0 < time.communication < 0.15 * time.expected
 
 
+def test_both_phases_of_the_recipe_send_the_same():
+    """So the compiled program of the first phase is enough to hold the second one to the contract."""
+    first, second = (traffic(work.transfers) for work in judge(*Case("bert_large_lamb", "v5p:8x8x16").made()).works)
+    assert first.keys() == second.keys() and all(second[axes] == pytest.approx(first[axes], rel=0.01) for axes in first)
+
+
 def test_a_search_compiles_the_best_three(capsys: Any, tmp_path: Path):
     """What does not fit by the compiler is said beside what the model ranked. The plan itself is not compiled again."""
     file = tmp_path / "plan.json"
