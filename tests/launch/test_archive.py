@@ -40,6 +40,7 @@ def test_it_changes_with_every_file_and_with_the_config(tmp_path: Path, monkeypa
 
 def test_what_is_unpacked_runs_and_nothing_else_of_ours(tmp_path: Path):
     place = unpacked(archive(lock="requirements-lock-3.13-tpu.txt"), tmp_path / "code")
+    assert (place / "requirements.lock").is_file() and not list(place.rglob("*.pyc"))
     program = "import jaxbert, jaxbert.configs, jaxbert.launch; print(jaxbert.__file__, *jaxbert.configs.__path__)"
     environment = {**os.environ, "PYTHONPATH": str(place)}
     said = subprocess.run(
@@ -55,7 +56,6 @@ def test_what_is_unpacked_runs_and_nothing_else_of_ours(tmp_path: Path):
         check=False,
     )
     assert run.returncode == 0 and "--partition" in run.stdout
-    assert (place / "requirements.lock").is_file() and not list(place.rglob("*.pyc"))
     # The unpacked code makes the same archive again.
     again = subprocess.run(
         [sys.executable, "-P", "-c", "from jaxbert.launch.archive import archive; print(archive().sha256)"],
