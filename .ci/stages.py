@@ -3,10 +3,13 @@
     python3 .ci/stages.py --python PYTHON     all stages; PYTHON is the newest Python that the machine has
     python3 .ci/stages.py --list              the stages and their limits
 
-One lane computes. The other lane makes the environments that are needed later, and then runs the stages that mostly
-wait: for Slurm, for lost heartbeats, for a bucket. Each stage runs below a process that adopts its orphans.
-So a stage that ends, or that exceeds its limit, leaves no process behind, and the table has the CPU seconds of every
-process that the stage started. Only the standard library is used.
+The foreground runs the suite, many devices, and the suite under the newest Python. The background makes the other
+environments, and then runs the stages that have separate rooms and environments. Some of these wait a lot: for Slurm,
+for lost heartbeats, for a bucket. Side by side, the lanes leave no core idle.
+
+Each stage runs below a process that adopts its orphans. So a stage that ends, or that exceeds its limit, leaves no
+process behind, and the table has the CPU seconds of every process that the stage started. Only the standard library is
+used.
 """
 
 from __future__ import annotations
@@ -82,15 +85,12 @@ def lanes(newest: str | None) -> dict[str, list[Stage]]:
         return Stage(name or f"make {words[0]}", ("make", *words), limit, tuple(after))
 
     # Environments are made one after the other: building the package writes jaxbert.egg-info, which they share.
-    computing = [
+    foreground = [
         make(".venv/.installed-test", limit=600, name="environment"),
         make("test", limit=2700),
         make("test-scale", limit=1200),
-        make("test-tpu", limit=1200, after=["environment: tpu"]),
-        make("test-peers", limit=1500, after=["environment: peers"]),
-        make("quickstart", limit=1500, after=["environment: peers"]),
     ]
-    waiting = [
+    background = [
         make(".venv-engines/.installed", limit=600, name="environment: engines", after=["environment"]),
         make(".venv-cloud/.installed", limit=600, name="environment: cloud"),
         make(".venv-tpu/.installed", limit=600, name="environment: tpu"),
@@ -98,17 +98,20 @@ def lanes(newest: str | None) -> dict[str, list[Stage]]:
         make("check", limit=600),
         make("test-launch", limit=2400),
         make("test-cloud", limit=1500),
+        make("test-tpu", limit=1800),
+        make("test-peers", limit=1500),
+        make("quickstart", limit=2000),
     ]
     if newest:
         python = f"PYTHON={newest}"
-        waiting.insert(
+        background.insert(
             4,
             make(
                 ".venv-newest/.installed", python, limit=600, name="environment: newest Python", after=["environment"]
             ),
         )
-        computing.insert(-1, make("test-newest", python, limit=2000, after=["environment: newest Python"]))
-    return {"computing": computing, "waiting": waiting}
+        foreground.append(make("test-newest", python, limit=2000, after=["environment: newest Python"]))
+    return {"foreground": foreground, "background": background}
 
 
 class Runner:

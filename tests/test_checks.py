@@ -33,14 +33,14 @@ def of(stages: ModuleType, *commands: str, limit: float = 60) -> list:
 
 
 def test_all_stages_pass(stages, capfd):
-    assert stages.run({"computing": of(stages, "echo one"), "waiting": of(stages, "echo two")}) == 0
+    assert stages.run({"foreground": of(stages, "echo one"), "background": of(stages, "echo two")}) == 0
     out = capfd.readouterr().out
     assert "one" in out and "two" in out and out.endswith("=== all passed\n")
 
 
-@pytest.mark.parametrize("lane", ["computing", "waiting"])
+@pytest.mark.parametrize("lane", ["foreground", "background"])
 def test_a_stage_that_fails_fails_the_run_and_the_others_run(stages, capfd, lane):
-    lanes = {"computing": of(stages, "echo one"), "waiting": of(stages, "echo two")}
+    lanes = {"foreground": of(stages, "echo one"), "background": of(stages, "echo two")}
     lanes[lane] = [*of(stages, "exit 7"), *lanes[lane]]
     assert stages.run(lanes) == 1
     out = capfd.readouterr().out
@@ -50,7 +50,7 @@ def test_a_stage_that_fails_fails_the_run_and_the_others_run(stages, capfd, lane
 def test_a_stage_that_exceeds_its_limit_fails_and_leaves_no_process(stages, capfd, tmp_path):
     # One process of the stage itself, and one in a session of its own whose parent has ended, as a daemon.
     command = f"(setsid sh -c 'echo $$ >{tmp_path}/orphan; exec sleep 600' &); echo $$ >{tmp_path}/own; sleep 600"
-    assert stages.run({"computing": of(stages, command, limit=2)}) == 1
+    assert stages.run({"foreground": of(stages, command, limit=2)}) == 1
     out = capfd.readouterr().out
     assert "exceeded its limit of 2 s" in out and "sleep 600" in out
     for name in ("orphan", "own"):
@@ -64,7 +64,7 @@ import sys
 sys.path.insert(0, {str(ROOT / ".ci")!r})
 import stages
 sleep = lambda name: stages.Stage(name, ("sh", "-c", f"echo $$ >{tmp_path}/{{name}}; sleep 600"), 600)
-sys.exit(stages.run({{"computing": [sleep("one")], "waiting": [sleep("two")]}}))
+sys.exit(stages.run({{"foreground": [sleep("one")], "background": [sleep("two")]}}))
 """
     runner = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     files = [tmp_path / "one", tmp_path / "two"]
@@ -83,7 +83,7 @@ def until(done: Callable[[], bool], seconds: float = 60) -> None:
 
 
 def test_a_newest_python_that_is_missing_fails_the_run(stages, capfd):
-    assert stages.run({"computing": of(stages, "true")}, complete=False) == 1
+    assert stages.run({"foreground": of(stages, "true")}, complete=False) == 1
     assert "pyenv install" in capfd.readouterr().out
 
 
