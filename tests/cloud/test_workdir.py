@@ -82,7 +82,7 @@ def done(bucket: str, rows: Path) -> str:
     """The URL of a run of six steps. While its owner lived, nobody else wrote."""
     url = f"{bucket}/runs/done"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAXBERT_LEASE_S", "1")
+        patch.setenv("JAXBERT_LEASE_S", "3")
         lease = Lease(Bucket(url))
         lease.take()
         try:
