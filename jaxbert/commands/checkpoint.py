@@ -10,6 +10,7 @@ from typing import Any
 from jaxbert.commands.figures import write_figures
 from jaxbert.errors import InputError, Stopped
 from jaxbert.stores.storage import is_remote
+from jaxbert.stores.workdir import check_run
 
 EPILOG = ""
 
@@ -37,21 +38,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             code="E-CHECKPOINT-REMOTE",
         )
     workdir = local_copy(args.workdir)
-    if not workdir.is_dir():
-        raise InputError(
-            "no such workdir",
-            where=str(workdir),
-            fix="Give the --workdir of a `jaxbert pretrain`.",
-            code="E-WORKDIR-MISSING",
-        )
     if not Path(checkpoints.checkpoints_place(workdir)).is_dir():
-        if not (workdir / "config.json").is_file():
-            raise InputError(
-                "the directory has no config.json, so it is not the workdir of a run",
-                where=str(workdir),
-                fix="Give the --workdir of a `jaxbert pretrain`.",
-                code="E-WORKDIR-MISSING",
-            )
+        check_run(workdir)
         raise InputError(
             "the run has no checkpoint yet",
             where=str(workdir),

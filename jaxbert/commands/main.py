@@ -39,7 +39,7 @@ from jaxbert.commands.figures import write_figures
 from jaxbert.config import did_you_mean
 from jaxbert.errors import CommandError, InputError, Interrupted
 from jaxbert.observe.console import TRACEBACK, show_error, show_log
-from jaxbert.stores.files import disk_fails, disk_full, disk_is_full, unreadable
+from jaxbert.stores.files import disk_failed, disk_fails, disk_full, disk_is_full
 
 # The commands in the order of --help.
 COMMANDS: dict[str, ModuleType] = {
@@ -142,7 +142,7 @@ def _known(error: OSError, words: Sequence[str]) -> CommandError | None:
     if disk_is_full(error):
         return disk_full(where, f"Make room. {_CONTINUE}")
     if error.filename is not None and disk_fails(error):
-        return unreadable(error, Path(where))
+        return disk_failed(error, Path(where))
     # A directory that the user gave may forbid what a command does anywhere below it.
     forbidden = error.errno in _FORBIDDEN
     if error.filename is None or not _chosen(os.fsdecode(error.filename), words, below=forbidden):

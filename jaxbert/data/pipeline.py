@@ -28,7 +28,7 @@ from jaxbert.data import shards
 from jaxbert.data.draws import permutation
 from jaxbert.data.row_format import row_dtype
 from jaxbert.errors import InputError, Stopped
-from jaxbert.stores.files import disk_fails, unreadable
+from jaxbert.stores.files import disk_failed, disk_fails
 
 # Shards kept open at once: more than a window of the default order, less than any limit on open files.
 _OPEN_SHARDS = 128
@@ -155,7 +155,7 @@ class Rows:
             # The reader reports damage, a failing disk and a wrong call in the same classes. The checksum tells damage.
             shards.verify_shard(self.directory, self._infos[shard])
             if isinstance(error, OSError) or disk_fails(error):
-                raise unreadable(error, self.directory / self._infos[shard].file) from error
+                raise disk_failed(error, self.directory / self._infos[shard].file) from error
             raise
         if len(records) != len(positions) or any(len(record) != self.dtype.itemsize for record in records):
             raise self._damaged(shard, "records of another size or number")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert.errors import InputError, Stopped
-from jaxbert.stores.files import arriving, disk_full, disk_is_full, sync, unreadable, write_whole
+from jaxbert.stores.files import arriving, disk_failed, disk_full, disk_is_full, sync, write_whole
 
 MANIFEST = "manifest.json"
 # Directories inside one that is not finished: notes of the finished shards, and what the new directory replaces.
@@ -128,7 +128,7 @@ def verify_shard(directory: Path, info: ShardInfo, *, full: bool = True) -> None
             "no permission to read", where=str(path), fix="Change its mode or owner.", code="E-SHARD-PERMISSION"
         ) from None
     except OSError as error:
-        raise unreadable(error, path) from error
+        raise disk_failed(error, path) from error
     if damage:
         raise Stopped(
             f"damaged shard: {damage}",

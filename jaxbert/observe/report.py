@@ -25,6 +25,7 @@ from jaxbert.errors import InputError
 from jaxbert.observe.flops import MFU_FORMULA
 from jaxbert.observe.lines import JsonLines
 from jaxbert.stores.files import write_whole
+from jaxbert.stores.workdir import check_run
 
 PAGE, PNG = "report.html", "loss.png"
 _MARK = "jaxbert report"
@@ -126,18 +127,7 @@ def read_run(workdir: Path, label: str) -> Run:
     Raises:
       InputError: the directory is not a workdir, or its run has not logged a step yet.
     """
-    if not workdir.is_dir():
-        what = "the path is a file, but a workdir is needed" if workdir.exists() else "there is no such workdir"
-        raise InputError(
-            what, where=str(workdir), fix="Give the --workdir of a `jaxbert pretrain`.", code="E-WORKDIR-MISSING"
-        )
-    if not (workdir / "config.json").is_file():
-        raise InputError(
-            "the directory has no config.json, so it is not the workdir of a run",
-            where=str(workdir),
-            fix="Give a run's --workdir.",
-            code="E-WORKDIR-MISSING",
-        )
+    check_run(workdir)
     config = load_json(workdir / "config.json")
     metrics = [line for line in JsonLines.read(workdir / "metrics.jsonl") if isinstance(line.get("step"), int)]
     if not metrics:

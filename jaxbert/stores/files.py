@@ -118,7 +118,7 @@ def reading(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         if disk_fails(error):
-            raise unreadable(error, path) from error
+            raise disk_failed(error, path) from error
         raise
 
 
@@ -134,13 +134,13 @@ def disk_fails(error: BaseException) -> bool:
     return any(os.strerror(number).lower() in str(error).lower() for number in (errno.EIO, errno.ESTALE))
 
 
-def unreadable(error: Exception, path: Path) -> Interrupted:
-    """Returns the error for a disk or a network filesystem that fails while it reads `path`.
+def disk_failed(error: Exception, path: Path) -> Interrupted:
+    """Returns the error for a disk or a network filesystem that fails at `path`.
 
     That says nothing about the bytes of the file, so the file does not count as damaged.
     """
     return Interrupted(
-        f"the file cannot be read: {getattr(error, 'strerror', None) or error}",
+        f"the disk or the mount failed: {getattr(error, 'strerror', None) or error}",
         where=str(path),
         fix="Look at the disk or the mount. The same command continues.",
         code="E-DISK-READ",

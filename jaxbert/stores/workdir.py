@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+from jaxbert.errors import InputError
 from jaxbert.stores.lease import DIRECTORY as LEASE
 from jaxbert.stores.storage import Storage, storage
 
@@ -13,6 +14,23 @@ CHECKPOINTS, LAUNCH, LOGS = "checkpoints", "launch", "logs"
 REMOTE = ".remote"
 # A workdir may hold these before a run begins: a launcher's files, and the lease of a run that could not begin.
 BEFORE = frozenset({LEASE, LAUNCH, LOGS, REMOTE})
+
+
+def check_run(workdir: Path) -> None:
+    """Checks that a directory is the workdir of a run.
+
+    Raises:
+      InputError: there is no such directory, or it has no config.json.
+    """
+    if not workdir.is_dir():
+        what = "the path is a file, but a workdir is needed" if workdir.exists() else "there is no such workdir"
+    elif not (workdir / "config.json").is_file():
+        what = "the directory has no config.json, so it is not the workdir of a run"
+    else:
+        return
+    raise InputError(
+        what, where=str(workdir), fix="Give the --workdir of a `jaxbert pretrain`.", code="E-WORKDIR-MISSING"
+    )
 
 
 def storage_of(workdir: Path) -> Storage:

@@ -21,6 +21,7 @@ from jaxbert.convert import flax_msgpack, safetensors_files, sentence_transforme
 from jaxbert.convert.tensors import read_json
 from jaxbert.errors import InputError, Interrupted
 from jaxbert.stores.files import disk_fails, reading
+from jaxbert.text.tokenizers import base, unigram
 from jaxbert.use import model_place
 
 FAILS = OSError(errno.EIO, "Input/output error")
@@ -38,8 +39,8 @@ def raising(error: BaseException) -> Any:
 @pytest.mark.parametrize(("error", "seen", "code"), BOTH)
 @pytest.mark.parametrize(
     "read",
-    [read_json, model_place._is_run, lambda path: sentence_transformers._json(path, dict)],
-    ids=["a description", "a config", "modules"],
+    [read_json, model_place._is_run, lambda path: sentence_transformers._json(path, dict), base.read_json],
+    ids=["a description", "a config", "modules", "a tokenizer"],
 )
 def test_descriptions(
     read: Any, error: OSError, seen: type[Exception], code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -78,6 +79,16 @@ def test_flax(error: OSError, seen: type[Exception], code: str, tmp_path: Path, 
     monkeypatch.setattr(Path, "open", raising(error))
     with pytest.raises(seen, match=rf"flax_model.*{code}"):
         flax_msgpack._open(file)
+
+
+@pytest.mark.parametrize(("error", "seen", "code"), BOTH)
+def test_a_unigram_model(
+    error: OSError, seen: type[Exception], code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / unigram.FILES[0]).write_bytes(b"model")
+    monkeypatch.setattr(Path, "read_bytes", raising(error))
+    with pytest.raises(seen, match=code):
+        unigram.load(tmp_path)
 
 
 @pytest.mark.parametrize(("error", "seen", "code"), BOTH)

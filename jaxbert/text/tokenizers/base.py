@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from jaxbert.errors import InputError
-from jaxbert.stores.files import cannot_write, full_disk, write_whole
+from jaxbert.stores.files import cannot_write, full_disk, reading, write_whole
 from jaxbert.stores.workdir import workdir_of
 from jaxbert.text.tokenizers.registry import REGISTRY
 
@@ -260,12 +260,13 @@ def _model_type(path: Path) -> str | None:
 def read_text(path: Path) -> str:
     """Returns the text of a file. Raises InputError if it cannot be read or is not UTF-8."""
     try:
-        return path.read_text(encoding="utf-8")
+        with reading(path):
+            return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise InputError(
             f"not UTF-8 at byte {error.start}", where=str(path), fix="Copy the file again.", code="E-TOKENIZER-FILE"
         ) from None
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise InputError(
             f"the file cannot be read: {error.strerror}",
             where=str(path),
