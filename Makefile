@@ -119,9 +119,10 @@ $(NEWEST)/.installed: requirements.txt requirements-test.txt requirements-test-f
 test-newest: $(NEWEST)/.installed
 	@$(NEWEST)/bin/python -m pytest -q -n 2 --dist loadscope $(NEWEST_OUT) tests
 
-# Eight fake devices a process, then what several processes hold.
+# Eight fake devices a process, then what several processes hold. With --capture=sys the words of XLA reach the terminal:
+# where it ends a process, they are the only ones that say why.
 test-scale: $(VENV)/.installed-test
-	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup tests/scale
+	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup --capture=sys tests/scale
 	@$(BIN)/python -m pytest -q -n 2 --ignore tests/multiprocess/test_launch.py tests/multiprocess
 
 # jax[tpu] brings the libtpu that belongs to this jax; it compiles for chips that are not here.

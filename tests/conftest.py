@@ -38,7 +38,12 @@ os.environ.setdefault("TERM", "dumb")
 # older way to compile fused operations, which takes a third of what is left. jaxlib 0.12 does not know its flag, and
 # ends the process. Both change last bits at most: where bits count, both runs are compiled alike. The quickstart, in
 # `.ci/run`, is compiled as users have it.
-_FLAGS = ["--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"]
+_FLAGS = [
+    "--xla_backend_optimization_level=0",
+    "--xla_llvm_disable_expensive_passes=true",
+    # Eight fake devices share the cores with other tests. XLA ends the process where one waits 40 s for another.
+    "--xla_cpu_collective_call_terminate_timeout_seconds=300",
+]
 if version("jaxlib").startswith("0.10."):
     _FLAGS.append("--xla_cpu_use_fusion_emitters=false")
 os.environ.setdefault("XLA_FLAGS", " ".join(_FLAGS))

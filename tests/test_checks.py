@@ -121,6 +121,22 @@ def test_a_damaged_cache_of_programs_is_neither_seen_nor_believed(tmp_path, harm
     run()
 
 
+def test_a_worker_that_crashes_ends_the_run_and_fails_its_test(tmp_path):
+    # The tests after the crash share its group: with another worker, pytest-xdist would wait for them for ever.
+    (tmp_path / "test_crash.py").write_text(
+        "import os, pytest\n"
+        "@pytest.mark.parametrize('number', range(6))\n"
+        "@pytest.mark.xdist_group('one')\n"
+        "def test_number(number):\n"
+        "    if number == 2: os.abort()\n"
+    )
+    pytest_ = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadgroup", "-p", "no:cacheprovider"]
+    command = [*pytest_, "-c", ROOT / "pyproject.toml", "--rootdir", tmp_path, "--confcutdir", tmp_path, tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1, done.stdout
+    assert "crashed while running 'test_crash.py::test_number[2]" in done.stdout
+
+
 def test_what_the_newest_python_leaves_out_exists():
     """`make test-newest` names files and beginnings of tests. A name that fits nothing would leave out nothing."""
     recipe = subprocess.run(
