@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 # From the bottom to the top. A module imports from its own room and from rooms before it, also inside functions.
 ROOMS = (
-    *("errors", "config", "core", "stores", "text", "data", "models", "objectives", "tasks", "training"),
+    *("errors", "inputs", "config", "core", "stores", "text", "data", "models", "objectives", "tasks", "training"),
     *("observe", "convert", "plan", "use", "evaluate", "run", "configs", "launch", "commands"),
 )
 # Modules that are named by a string and imported when a name is looked up. Only these strings may name a room above: a

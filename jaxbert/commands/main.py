@@ -38,8 +38,9 @@ from jaxbert.commands import (
 from jaxbert.commands.figures import write_figures
 from jaxbert.config import did_you_mean
 from jaxbert.errors import CommandError, InputError, Interrupted
+from jaxbert.inputs.files import disk_failed, disk_fails
 from jaxbert.observe.console import TRACEBACK, show_error, show_log
-from jaxbert.stores.files import disk_failed, disk_fails, disk_full, disk_is_full
+from jaxbert.stores.files import disk_full, disk_is_full
 
 # The commands in the order of --help.
 COMMANDS: dict[str, ModuleType] = {

@@ -23,7 +23,7 @@ import numpy as np
 
 from jaxbert.convert.tensors import FLOATS, Array, Shape, Tensor, np_dtype, of_shards, read_index
 from jaxbert.errors import InputError
-from jaxbert.stores.files import reading
+from jaxbert.inputs.files import reading
 
 WEIGHTS, INDEX = "flax_model.msgpack", "flax_model.msgpack.index.json"
 

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from jaxbert.convert import flax_msgpack
 from jaxbert.convert.tensors import Array, Tensor, Tensors, np_dtype, of_shards, read_index
 from jaxbert.errors import InputError
-from jaxbert.stores.files import reading
+from jaxbert.inputs.files import reading
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from jaxbert.errors import InputError
-from jaxbert.stores.files import reading
+from jaxbert.inputs.files import reading
 
 Pooling = Literal["mean", "cls"]
 

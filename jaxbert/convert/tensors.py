@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxbert.errors import InputError
-from jaxbert.stores.files import reading
+from jaxbert.inputs.files import reading
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]

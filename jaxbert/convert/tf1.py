@@ -22,7 +22,7 @@ import numpy as np
 
 from jaxbert.convert.tensors import Array, Shape, Tensor, np_dtype
 from jaxbert.errors import InputError
-from jaxbert.stores.files import reading
+from jaxbert.inputs.files import reading
 
 INDEX = ".index"
 # Bytes of the footer; bytes of the type and checksum after a block; the magic number at the end of every table.

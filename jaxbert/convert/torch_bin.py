@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxbert.convert.tensors import Array, Tensor, np_dtype, of_shards, read_index
 from jaxbert.errors import CommandError, InputError
-from jaxbert.stores.files import reading
+from jaxbert.inputs.files import reading
 
 WEIGHTS, INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 

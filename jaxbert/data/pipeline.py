@@ -28,7 +28,7 @@ from jaxbert.data import shards
 from jaxbert.data.draws import permutation
 from jaxbert.data.row_format import row_dtype
 from jaxbert.errors import InputError, Stopped
-from jaxbert.stores.files import disk_failed, disk_fails
+from jaxbert.inputs.files import disk_failed, disk_fails
 
 # Shards kept open at once: more than a window of the default order, less than any limit on open files.
 _OPEN_SHARDS = 128

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert.errors import InputError, Stopped
-from jaxbert.stores.files import arriving, disk_failed, disk_full, disk_is_full, sync, write_whole
+from jaxbert.inputs.files import disk_failed
+from jaxbert.stores.files import arriving, disk_full, disk_is_full, sync, write_whole
 
 MANIFEST = "manifest.json"
 # Directories inside one that is not finished: notes of the finished shards, and what the new directory replaces.

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and the tests for a full or failing disk. Imports no jax."""
+"""Files that are written whole or not at all, and the tests for a full disk. Imports no jax."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from jaxbert.errors import CommandError, InputError, Interrupted
+from jaxbert.errors import CommandError, Interrupted
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-# The disk, or the mount of a network filesystem, does not answer as it should.
-_FAILING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
 
 
 @contextmanager
@@ -98,53 +96,6 @@ def disk_is_full(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in _FULL
     return any(word in str(error).lower() for word in ("no space left", "disk quota exceeded", "enospc"))
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Translates errors of the block that say nothing about the content of `path`. Other errors pass.
-
-    Raises:
-      InputError: the process has no permission to read.
-      Interrupted: the disk or the mount fails.
-    """
-    try:
-        yield
-    except PermissionError:
-        raise InputError(
-            "no permission to read", where=str(path), fix="Change its mode or owner.", code="E-DISK-PERMISSION"
-        ) from None
-    except CommandError:
-        raise
-    except Exception as error:
-        if disk_fails(error):
-            raise disk_failed(error, path) from error
-        raise
-
-
-def disk_fails(error: BaseException) -> bool:
-    """Returns whether `error` says that the disk or the mount fails, by its number, or by its words if it has none.
-
-    The words of a ValueError may be those of a file that is read, and do not count.
-    """
-    if isinstance(error, OSError) and error.errno is not None:
-        return error.errno in _FAILING
-    if isinstance(error, ValueError):
-        return False
-    return any(os.strerror(number).lower() in str(error).lower() for number in (errno.EIO, errno.ESTALE))
-
-
-def disk_failed(error: Exception, path: Path) -> Interrupted:
-    """Returns the error for a disk or a network filesystem that fails at `path`.
-
-    That says nothing about the bytes of the file, so the file does not count as damaged.
-    """
-    return Interrupted(
-        f"the disk or the mount failed: {getattr(error, 'strerror', None) or error}",
-        where=str(path),
-        fix="Look at the disk or the mount. The same command continues.",
-        code="E-DISK-READ",
-    )
 
 
 def cannot_write(error: OSError) -> bool:

@@ -16,7 +16,8 @@ from pathlib import Path, PurePosixPath
 
 from jaxbert.convert.read import FORMATS, is_published
 from jaxbert.errors import InputError, Interrupted
-from jaxbert.stores.files import disk_full, disk_is_full, reading
+from jaxbert.inputs.files import reading
+from jaxbert.stores.files import disk_full, disk_is_full
 from jaxbert.stores.mirror import Mirror
 from jaxbert.stores.steps import MANIFEST, best_step, committed_steps
 from jaxbert.stores.storage import Bucket, is_remote

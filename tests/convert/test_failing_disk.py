@@ -20,7 +20,7 @@ from jaxbert.config import load_json
 from jaxbert.convert import flax_msgpack, safetensors_files, sentence_transformers, tf1, torch_bin
 from jaxbert.convert.tensors import read_json
 from jaxbert.errors import InputError, Interrupted
-from jaxbert.stores.files import disk_fails, reading
+from jaxbert.inputs.files import disk_fails, reading
 from jaxbert.text.tokenizers import base, unigram
 from jaxbert.use import model_place
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from jaxbert.errors import InputError
-from jaxbert.stores.files import cannot_write, full_disk, reading, write_whole
+from jaxbert.inputs.files import reading
+from jaxbert.stores.files import cannot_write, full_disk, write_whole
 from jaxbert.stores.workdir import workdir_of
 from jaxbert.text.tokenizers.registry import REGISTRY
 

@@ -27,7 +27,7 @@ import tokenizers as rust
 from sentencepiece import sentencepiece_model_pb2
 
 from jaxbert.errors import InputError
-from jaxbert.stores.files import reading
+from jaxbert.inputs.files import reading
 from jaxbert.text.tokenizers.base import Kind, Meaning, Specials, Tokenizer, read_json, to_json
 from jaxbert.text.tokenizers.words import Remembered, count_words
 
