@@ -14,7 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describes the command line."""
     parser.add_argument("model", metavar="MODEL")
     parser.add_argument(
-        "file", metavar="FILE", help="texts, one a line, or .jsonl#FIELD; may be .gz, .xz, .zst, .bz2; - is stdin"
+        "file",
+        metavar="FILE",
+        help="texts, one a line, or .jsonl#FIELD, .csv#COLUMN; may be .gz, .xz, .zst, .bz2; - is stdin",
     )
     parser.add_argument("--out", required=True, metavar="OUT", help="OUT.npy, float32 (N, D), or OUT.jsonl")
     parser.add_argument(

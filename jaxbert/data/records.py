@@ -173,7 +173,7 @@ def prepare_records(
     except InputError:
         directory.discard()
         raise
-    findings = repeats.findings()
+    findings = source.findings() + repeats.findings()
     everything = Counts()
     for counts in totals.values():
         everything.merge(counts)

@@ -8,12 +8,19 @@ in the end those of English.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from sentencex import segment
 
 from jaxbert.errors import InputError
 
 _TAG = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+# The library's time grows with the square of the sentence ends in a line, so it gets long lines in windows.
+_WINDOW = 1 << 12
+_LONGEST_WINDOW = 1 << 15
+# White space of more than one byte in UTF-8. Version 1.0.32 of the library counts one byte for it behind "C", and
+# panics. It gets a space in its place; the sentences have the original.
+_WIDE_SPACE = re.compile(r"[^\S\x00-\x7f]")
 
 
 def split_sentences(text: str, language: str = "en") -> list[str]:
@@ -33,8 +40,46 @@ def split_sentences(text: str, language: str = "en") -> list[str]:
     for line in text.splitlines():
         line = line.strip()
         if line:
-            sentences.extend(stripped for sentence in segment(language, line) if (stripped := sentence.strip()))
+            sentences.extend(stripped for sentence in _segment(line, language) if (stripped := sentence.strip()))
     return sentences
+
+
+def _segment(line: str, language: str) -> Iterator[str]:
+    """Yields the sentences of a line, which together are the line.
+
+    A window moves over a long line. The last sentence of a window may go on behind it, so the next window begins with
+    that sentence. A sentence that is longer than the longest window is cut there, at white space if it has any.
+    """
+    start, size = 0, _WINDOW
+    while start < len(line):
+        window = line[start : start + size]
+        ends = _ends(window, language)
+        if start + size < len(line):
+            ends = ends[:-1]
+            if not ends and size < _LONGEST_WINDOW:
+                size *= 2
+                continue
+            if not ends:
+                ends = [window.rfind(" ") + 1 or len(window)]
+        for begin, end in zip([0, *ends], ends, strict=False):
+            yield window[begin:end]
+        start, size = start + ends[-1], _WINDOW
+
+
+def _ends(window: str, language: str) -> list[int]:
+    """Returns the places in a window where its sentences end. The last one is its length."""
+    try:
+        sentences = segment(language, window if window.isascii() else _WIDE_SPACE.sub(" ", window))
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        # Another fault of the library must not stop a corpus: the text stays, as one sentence.
+        return [len(window)]
+    ends: list[int] = []
+    for sentence in sentences:
+        ends.append((ends[-1] if ends else 0) + len(sentence))
+    # The sentences are the whole window, with its white space. Nothing may be lost if a version does otherwise.
+    return ends if ends and ends[-1] == len(window) else [len(window)]
 
 
 def check_language(language: str) -> None:

@@ -167,8 +167,11 @@ def test_what_goes_wrong_on_the_way_leaves_nothing(
     with pytest.raises(InputError, match=r"0xff in line 40001.*E-SOURCE-ENCODING"):
         embed_file(str(directory), str(texts), out, overwrite=True)
     texts.write_text("")
-    with pytest.raises(InputError, match="E-EMBED-EMPTY"):
+    with pytest.raises(InputError, match="E-SOURCE-EMPTY"):
         embed_file(str(directory), str(texts), out, overwrite=True)
+    (tmp_path / "none.jsonl").write_text("\n")
+    with pytest.raises(InputError, match="E-EMBED-EMPTY"):
+        embed_file(str(directory), str(tmp_path / "none.jsonl"), out, overwrite=True)
 
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from jaxbert.data.sources import base
+from jaxbert.data.sources import files
 from jaxbert.errors import InputError
 from jaxbert.use.texts import open_texts
 
@@ -40,9 +41,38 @@ def test_records(tmp_path: Path, ending: str) -> None:
 
 
 def test_a_line_of_megabytes_is_one_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "MAX_DOCUMENT_BYTES", 8)
+    monkeypatch.setattr(files, "MAX_DOCUMENT_BYTES", 8)
     (tmp_path / "a").write_text("a b c d e f g h\ni\n")
     assert [text for _, text in open_texts(str(tmp_path / "a"))] == ["a b c d ", "i"]
+
+
+def test_tables(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('id,text\n1,"one, two"\n2,\n')
+    assert list(open_texts(str(path))) == [("a.csv:2", "one, two"), ("a.csv:3", "")]
+    assert [text for _, text in open_texts(f"{path}#id")] == ["1", "2"]
+
+
+def test_a_record_without_text_is_refused(tmp_path: Path) -> None:
+    """Each record has a vector. Nobody could tell which one is missing."""
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n{"text": null}\n')
+    with pytest.raises(InputError, match=r"null.*a\.jsonl:2.*E-SOURCE-NULL"):
+        list(open_texts(str(tmp_path / "a.jsonl")))
+
+
+def test_a_pipe_is_refused(tmp_path: Path) -> None:
+    """Its first check would take the beginning away, and without a writer it would hang."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match=r"pipe.*E-FILE-KIND"):
+        open_texts(str(tmp_path / "pipe"))
+
+
+@pytest.mark.parametrize("ending", [ending for ending in PACK if ending])
+def test_a_cut_file_is_refused(tmp_path: Path, ending: str) -> None:
+    data = PACK[ending]("".join(f"{number * 7919} lines\n" for number in range(50_000)).encode())  # type: ignore[operator]
+    (tmp_path / f"a{ending}").write_bytes(data[: len(data) // 2])
+    with pytest.raises(InputError, match="E-SOURCE-DAMAGED"):
+        list(open_texts(str(tmp_path / f"a{ending}")))
 
 
 def test_standard_input() -> None:

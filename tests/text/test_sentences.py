@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jaxbert.errors import InputError
+from jaxbert.text import sentences as module
 from jaxbert.text.sentences import split_sentences
 
 TABLE = [
@@ -31,3 +32,57 @@ def test_a_language_must_be_a_code() -> None:
     for language in ("", "english language", "EN_us", "../x"):
         with pytest.raises(InputError, match="E-RECORDS-LANGUAGE"):
             split_sentences("Text.", language)
+
+
+@pytest.mark.parametrize("space", ["\u00a0", "\u202f", "\u3000"])
+def test_white_space_of_several_bytes_is_white_space(space: str) -> None:
+    """The library panics on a capital, such a space and a full stop, which is no Exception of Python."""
+    text = f"Oranges hold vitamin C{space}. They keep in winter.{space}Dr.{space}Smith eats them."
+    plain = split_sentences(text.replace(space, " "))
+    assert [sentence.replace(space, " ") for sentence in split_sentences(text)] == plain and len(plain) == 3
+    assert "".join("".join(split_sentences(text)).split()) == "".join(text.split())
+
+
+def test_a_panic_of_the_library_loses_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    panic = type("PanicException", (BaseException,), {})
+
+    def segment(language: str, text: str) -> list[str]:
+        if "C" in text:
+            raise panic("byte index 3 is not a char boundary")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "segment", segment)
+    assert split_sentences("Vitamin C. It is good.") == ["Vitamin C. It is good."]
+    with pytest.raises(KeyboardInterrupt):
+        split_sentences("Another.")
+
+
+LONG_LINES = {
+    "zh": "".join(f"第{number}条河很冷。" for number in range(4000)),
+    "en": " ".join(f"The river no. {number} is cold, says Dr. Smith (so it is. Really)." for number in range(1000)),
+}
+
+
+@pytest.mark.parametrize("language", LONG_LINES)
+def test_long_lines_give_the_same_sentences_in_windows(language: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library takes quadratic time, so it must never see more than a window."""
+    line = LONG_LINES[language]
+    lengths: list[int] = []
+    whole = [stripped for sentence in module.segment(language, line) if (stripped := sentence.strip())]
+    real = module.segment
+
+    def segment(code: str, text: str) -> list[str]:
+        lengths.append(len(text))
+        return list(real(code, text))
+
+    monkeypatch.setattr(module, "segment", segment)
+    assert split_sentences(line, language) == whole and len(whole) >= 1000
+    assert max(lengths) <= module._WINDOW and sum(lengths) < 2 * len(line)
+
+
+@pytest.mark.parametrize("line", ["word " * 20_000, "字" * 100_000, "(" * 100_000])
+def test_a_line_without_sentences_is_cut_and_nothing_is_lost(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    sentences = split_sentences(line, "en")
+    assert "".join("".join(sentences).split()) == "".join(line.split())
+    assert max(map(len, sentences)) <= module._LONGEST_WINDOW
+    assert {word for sentence in sentences for word in sentence.split()} == set(line.split()) or " " not in line

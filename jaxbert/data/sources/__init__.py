@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxbert.config import did_you_mean
-from jaxbert.data.sources import hf, jsonl, parquet, sample, text, tfds
+from jaxbert.data.sources import hf, jsonl, parquet, sample, table, text, tfds
 from jaxbert.data.sources.base import Document, Source
+from jaxbert.data.sources.files import split_option
 from jaxbert.errors import InputError
 
 
@@ -35,12 +36,13 @@ class SourceKind:
 
 def _no_directory(rest: str) -> bool:
     """Returns whether REST is the name of a dataset, and not a directory of this machine."""
-    return not Path(rest.partition("#")[0]).expanduser().is_dir()
+    return not Path(split_option(rest)[0]).expanduser().is_dir()
 
 
 SOURCES: dict[str, SourceKind] = {
     "text": SourceKind(text.open_rest, "GLOB"),
     "jsonl": SourceKind(jsonl.open_rest, "GLOB#field"),
+    "csv": SourceKind(table.open_rest, "GLOB#column"),
     "parquet": SourceKind(parquet.open_rest, "GLOB#column"),
     "tfds": SourceKind(tfds.open_rest, "NAME/CONFIG", anywhere=_no_directory),
     "hf": SourceKind(hf.open_rest, "NAME#column", anywhere=_no_directory),

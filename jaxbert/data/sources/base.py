@@ -1,36 +1,27 @@
-"""Documents, and reading of files that may be compressed: the parts that all sources share."""
+"""Documents, and the rules that all sources share: what a text is, and how long a document may be."""
 
 from __future__ import annotations
 
 import abc
-import bz2
-import contextlib
-import errno
 import functools
-import glob
-import gzip
 import hashlib
-import io
 import json
-import lzma
-import os
 import re
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import zstandard
-
-from jaxbert.errors import InputError, Interrupted
+from jaxbert.errors import InputError
 
 # A longer document is divided into parts, so that memory stays bounded for any file.
 MAX_DOCUMENT_BYTES = 4 << 20
-_HEAD = 1 << 16
 _SURROGATE = re.compile("[\ud800-\udfff]")
-# These say that the path is wrong. Any other errno (EIO, ESTALE, ETIMEDOUT, ...) may pass.
-_WRONG_PATH = frozenset({errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL, errno.ENXIO, errno.ENODEV})
+# White space, and the characters that Unicode calls Default_Ignorable_Code_Point (DerivedCoreProperties.txt): a line of
+# these looks empty.
+_NOTHING = re.compile(
+    r"[\s\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
+    r"\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]*"
+)
 
 
 @dataclass(frozen=True)
@@ -41,11 +32,13 @@ class Document:
       name: the place of the document in the source, for people: "novel.txt:123", or the name of a service.
       text: the lines of the document, with "\n" between them.
       split: "train" or "validation" if the source has splits, else None.
+      part: the number, from 1, of this part of a document that is longer than `MAX_DOCUMENT_BYTES`; 0 for a whole one.
     """
 
     name: str
     text: str
     split: str | None = None
+    part: int = 0
 
 
 class Source(abc.ABC):
@@ -54,10 +47,12 @@ class Source(abc.ABC):
     Attributes:
       spec: the SOURCE string.
       licence: the licence of the documents if the source states it, else "".
+      without_text: the number of records without text that `documents` has left out since it began.
     """
 
     spec: str
     licence: str = ""
+    without_text: int = 0
 
     @abc.abstractmethod
     def documents(self) -> Iterator[Document]:
@@ -72,214 +67,79 @@ class Source(abc.ABC):
     def describe(self) -> dict[str, Any]:
         """Returns JSON that changes with the documents: the spec, files with sizes and sha256, versions of packages."""
 
+    def findings(self) -> list[str]:
+        """Returns a line for each thing that the source left out. It is complete when `documents` has ended."""
+        if not self.without_text:
+            return []
+        records = f"{self.without_text:,} record{'s' if self.without_text > 1 else ''}"
+        return [f"{records} without text (null, or only white space), left out"]
+
+    def record(self, name: str, value: Any, label: str, where: str, split: str | None = None) -> Iterator[Document]:
+        """Yields the document of one record, or its parts. A record without text gives none and is counted.
+
+        Args:
+          name: the name of the document.
+          value: the text; see `text_of`.
+          label: what holds the value, for messages: "column 'text'".
+          where: the place of the record, for messages.
+          split: see `Document`.
+
+        Raises:
+          InputError: the value is something else than text.
+        """
+        text = text_of(value, label, where)
+        if text is None or is_blank(text):
+            self.without_text += 1
+        else:
+            yield from bounded(name, text, split)
+
     @functools.cached_property
     def hash(self) -> str:
         """Returns the sha256 of `describe()`, in hexadecimal."""
         return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()
 
 
-class FileSource(Source):
-    """A source that is a list of files.
-
-    Attributes:
-      files: sorted (name, path). The name is the path below the directory that all files share; documents carry it.
-    """
-
-    def __init__(self, spec: str, pattern: str):
-        self.spec = spec
-        self.files = find_files(pattern, spec)
-
-    def describe(self) -> dict[str, Any]:
-        """See `Source`."""
-        return {"spec": self.spec, "files": self._files}
-
-    @functools.cached_property
-    def _files(self) -> list[dict[str, Any]]:
-        files = []
-        for name, path in self.files:
-            with reading(path), path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-                files.append({"name": name, "bytes": file.tell(), "sha256": digest})
-        return files
+def is_blank(text: str) -> bool:
+    """Returns whether a text shows nothing: only white space and characters without width."""
+    return _NOTHING.fullmatch(text) is not None
 
 
-def split_option(rest: str) -> tuple[str, str]:
-    """Returns ("GLOB", "option") for "GLOB#option". The option is "" if there is none."""
-    pattern, _, option = rest.rpartition("#") if "#" in rest else (rest, "", "")
-    return pattern, option
+def text_of(value: Any, label: str, where: str) -> str | None:
+    """Returns the text of a record: a string, UTF-8 in bytes, or None for null. It is the one rule of all sources.
 
-
-def find_files(pattern: str, spec: str) -> list[tuple[str, Path]]:
-    """Returns the files of a glob pattern (`**` is any depth), sorted, as (name, path); all are readable and not empty.
+    Args:
+      value: what the record holds.
+      label: what holds the value: "column 'text'".
+      where: the place of the record.
 
     Raises:
-      InputError: no file matches, only directories match, or a file is empty or cannot be read.
+      InputError: the value is something else, or bytes that are not UTF-8.
     """
-    pattern = os.path.expanduser(pattern)
-    # The name of an existing file is not a pattern, even with a bracket in it.
-    found = [pattern] if os.path.lexists(pattern) else glob.glob(pattern, recursive=True)
-    paths = sorted(Path(path) for path in found)
-    if not paths:
+    if value is None or isinstance(value, str):
+        return value
+    if not isinstance(value, bytes):
         raise InputError(
-            "no file matches", where=spec, fix="Check the path; quote a pattern in the shell.", code="E-SOURCE-FILE"
+            f"{label} holds {_show(value)}, not text",
+            where=where,
+            fix="Give another one, or mend the record.",
+            code="E-SOURCE-FIELD",
         )
-    directories = [path for path in paths if path.is_dir()]
-    if len(directories) == len(paths):
-        raise InputError(
-            "this is a directory, but a file is needed",
-            where=str(directories[0]),
-            fix=f"Give the files in it: {spec.partition(':')[0]}:{directories[0]}/**/*.",
-            code="E-SOURCE-FILE",
-        )
-    paths = [path for path in paths if not path.is_dir()]
-    for path in paths:
-        with reading(path):
-            if path.stat().st_size == 0:
-                raise InputError(
-                    "the file is empty", where=str(path), fix="Remove it or narrow the pattern.", code="E-SOURCE-EMPTY"
-                )
-            with path.open("rb"):
-                pass
-    if len(paths) == 1:
-        return [(paths[0].name, paths[0])]
-    common = Path(os.path.commonpath([path.parent for path in paths]))
-    return [(path.relative_to(common).as_posix(), path) for path in paths]
-
-
-@contextlib.contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turns errors of reading into InputError, or into Interrupted if the file is not at fault."""
     try:
-        yield
-    except FileNotFoundError:
-        raise InputError("no such file", where=str(path), fix="Check the path.", code="E-SOURCE-FILE") from None
-    except IsADirectoryError:
-        raise InputError(
-            "this is a directory, but a file is needed", where=str(path), fix="Give a file.", code="E-SOURCE-FILE"
-        ) from None
-    except PermissionError:
-        raise InputError(
-            "no permission to read", where=str(path), fix="Change its mode or owner.", code="E-SOURCE-PERMISSION"
-        ) from None
-    except (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, gzip.BadGzipFile) as error:
-        raise InputError(
-            f"damaged or mislabelled {path.suffix} file ({error})",
-            where=str(path),
-            fix="Copy or pack it again.",
-            code="E-SOURCE-DAMAGED",
-        ) from None
-    except OSError as error:
-        # bz2 says "Invalid data stream" in a bare OSError.
-        if error.errno is not None and error.errno not in _WRONG_PATH:
-            raise Interrupted(
-                f"reading failed: {error.strerror}",
-                where=str(path),
-                fix="Check the disk or its mount, and run the same command again: it keeps the finished shards.",
-                code="E-SOURCE-READ",
-            ) from error
-        raise InputError(
-            f"the file cannot be read: {error}", where=str(path), fix="Copy the file again.", code="E-SOURCE-FILE"
-        ) from None
-
-
-def open_bytes(path: Path) -> IO[bytes]:
-    """Opens a file for reading, and unpacks .gz, .bz2, .xz and .zst."""
-    match path.suffix.lower():
-        case ".gz":
-            return io.BufferedReader(gzip.open(path, "rb"))  # type: ignore[arg-type]
-        case ".bz2":
-            return bz2.open(path, "rb")
-        case ".xz":
-            return lzma.open(path, "rb")
-        case ".zst":
-            # A .zst may be several frames end to end, as parallel packers write it.
-            unpacker = zstandard.ZstdDecompressor().stream_reader(
-                path.open("rb"), read_across_frames=True, closefd=True
-            )
-            return io.BufferedReader(unpacker, 1 << 20)
-        case _:
-            return path.open("rb")
-
-
-def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    r"""Yields (number from 1, line without its end) of a UTF-8 text file. It accepts "\r\n" and a byte order mark.
-
-    A line of more than `MAX_DOCUMENT_BYTES` is divided into pieces at spaces; all pieces have its number.
-
-    Raises:
-      InputError: the file is not UTF-8 (the message names the line), cannot be read, or its compression is damaged.
-    """
-    with reading(path), open_bytes(path) as file:
-        number, rest, first = 1, b"", True
-        while data := file.readline(MAX_DOCUMENT_BYTES):
-            data = rest + data
-            rest = b""
-            ended = data.endswith(b"\n")
-            if not ended and len(data) >= MAX_DOCUMENT_BYTES:
-                cut = data.rfind(b" ") + 1 or _boundary(data)
-                data, rest = data[:cut], data[cut:]
-            if first:
-                _refuse_utf16(data, path)
-                data, first = data.removeprefix(b"\xef\xbb\xbf"), False
-            yield number, _decode(data, path, number)
-            number += ended
-        if rest:
-            yield number, _decode(rest, path, number)
-
-
-def _boundary(data: bytes) -> int:
-    """Returns the largest cut that splits no UTF-8 character."""
-    cut = len(data)
-    while cut > len(data) - 4 and data[cut - 1] & 0xC0 == 0x80:
-        cut -= 1
-    return cut - 1 if data[cut - 1] >= 0xC0 else len(data)
-
-
-def _decode(data: bytes, path: Path, number: int) -> str:
-    try:
-        text = data.decode("utf-8")
+        # Some writers encode lone surrogates too. `without_surrogates` replaces them.
+        return value.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError as error:
         raise InputError(
-            f"not UTF-8: byte 0x{data[error.start]:02x} in line {number}",
-            where=str(path),
-            fix="Convert it, for example iconv -f WINDOWS-1252 -t UTF-8.",
+            f"{label} holds bytes that are not UTF-8: 0x{value[error.start]:02x} at byte {error.start}",
+            where=where,
+            fix="Give a column of text, or convert it to UTF-8.",
             code="E-SOURCE-ENCODING",
         ) from None
-    return text.rstrip("\r\n")
 
 
-def _refuse_utf16(data: bytes, path: Path) -> None:
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise InputError(
-            "the file is UTF-16, not UTF-8",
-            where=str(path),
-            fix="Convert it: iconv -f UTF-16 -t UTF-8.",
-            code="E-SOURCE-ENCODING",
-        )
-
-
-def check_head(path: Path) -> None:
-    """Reads the beginning of a file, so that most wrong files are found before anything is made.
-
-    Raises:
-      InputError: the file is not UTF-8, is binary, or its compression does not match its name.
-    """
-    with reading(path), open_bytes(path) as file:
-        head = file.read(_HEAD)
-    _refuse_utf16(head, path)
-    if b"\0" in head:
-        raise InputError(
-            "not a text file: it holds NUL bytes",
-            where=str(path),
-            fix="Give UTF-8 text files.",
-            code="E-SOURCE-ENCODING",
-        )
-    try:
-        head.decode("utf-8")
-    except UnicodeDecodeError as error:
-        # The end of the head may cut a character in two, which is not a fault of the file.
-        if len(head) < _HEAD or error.start < len(head) - 4:
-            _decode(head, path, head.count(b"\n", 0, error.start) + 1)
+def _show(value: Any) -> str:
+    """Returns a value and its type in a few words."""
+    shown = repr(value) if isinstance(value, (int, float)) else ""
+    return f"{shown} ({type(value).__name__})" if 0 < len(shown) < 40 else type(value).__name__
 
 
 def without_surrogates(text: str) -> str:
@@ -298,7 +158,7 @@ def bounded(name: str, text: str, split: str | None = None) -> Iterator[Document
     """
     text = without_surrogates(text)
     if len(text) <= MAX_DOCUMENT_BYTES:
-        if text.strip():
+        if not is_blank(text):
             yield Document(name, text, split)
         return
     start, part = 0, 1
@@ -306,7 +166,7 @@ def bounded(name: str, text: str, split: str | None = None) -> Iterator[Document
         end = start + MAX_DOCUMENT_BYTES
         if end < len(text):
             end = max(text.rfind("\n", start, end), text.rfind(" ", start, end)) + 1 or end
-        if text[start:end].strip():
-            yield Document(f"{name}/{part}", text[start:end].strip("\n"), split)
+        if not is_blank(text[start:end]):
+            yield Document(f"{name}/{part}", text[start:end].strip("\n"), split, part)
             part += 1
         start = end

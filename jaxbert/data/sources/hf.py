@@ -1,6 +1,7 @@
 """`hf:NAME[:CONFIG][#column]`: a dataset of the Hugging Face hub, streamed. It needs: pip install 'jaxbert[hf]'.
 
-Each row is one document, with its text in `column` ("text" by default). The split `train` is train, and `validation`
+Each row is one document, with its text in `column` ("text" by default). A row whose text is null or only white space is
+left out and counted. The split `train` is train, and `validation`
 (or else `test`) is validation. Other splits are not read. NAME may be a local directory that the `datasets` library
 understands.
 """
@@ -11,7 +12,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from jaxbert.config import did_you_mean
-from jaxbert.data.sources.base import Document, Source, bounded, split_option
+from jaxbert.data.sources.base import Document, Source
+from jaxbert.data.sources.files import split_option
 from jaxbert.errors import CommandError, InputError, Interrupted
 
 # The packages that versions of the `datasets` library use to talk to the hub.
@@ -60,17 +62,11 @@ class HfSource(Source):
 
     def documents(self) -> Iterator[Document]:
         """See `Source`."""
+        self.without_text = 0
         for name, split in self.splits.items():
             for index, row in enumerate(_rows(self.streams[name], f"{self.spec} {name}")):
-                text = row[self.column]
-                if text is None:
-                    continue
-                if not isinstance(text, str):
-                    what = f"column {self.column!r} holds {type(text).__name__}, not text"
-                    raise InputError(
-                        what, where=f"{self.spec} {name}:{index}", fix="Give another column.", code="E-SOURCE-FIELD"
-                    )
-                yield from bounded(f"{name}:{index}", text, split)
+                where = f"{self.spec} {name}:{index}"
+                yield from self.record(f"{name}:{index}", row[self.column], f"column {self.column!r}", where, split)
 
 
 def _rows(stream: Any, where: str) -> Iterator[dict[str, Any]]:

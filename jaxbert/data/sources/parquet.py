@@ -1,6 +1,6 @@
 """`parquet:GLOB[#column]`: each row is one document, with its text in `column` ("text" by default).
 
-Rows with an empty cell are left out.
+The column holds strings, or UTF-8 in bytes. A row whose cell is null or only white space is left out and counted.
 """
 
 from __future__ import annotations
@@ -10,20 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert.config import did_you_mean
-from jaxbert.data.sources.base import Document, FileSource, bounded, reading, split_option
+from jaxbert.data.sources.files import reading, split_option
+from jaxbert.data.sources.record_files import RecordFiles
 from jaxbert.errors import InputError
 
 _BATCH = 256
 
 
-class ParquetSource(FileSource):
+class ParquetSource(RecordFiles):
     """Documents of Parquet files, read a few hundred rows at a time."""
 
-    def __init__(self, spec: str, pattern: str, column: str):
-        super().__init__(spec, pattern)
-        self.column = column
-        for _, path in self.files:
-            self._open(path).close()
+    def check(self, name: str, path: Path) -> None:
+        """See `FileSource`. It reads the schema."""
+        self._open(path).close()
 
     def _open(self, path: Path) -> Any:
         import pyarrow
@@ -32,7 +31,7 @@ class ParquetSource(FileSource):
         with reading(path):
             try:
                 file = pyarrow.parquet.ParquetFile(path)
-            except pyarrow.ArrowInvalid as error:
+            except (pyarrow.ArrowException, UnicodeDecodeError) as error:
                 what = f"not a usable Parquet file ({str(error).splitlines()[0]})"
                 raise InputError(what, where=str(path), fix="Copy the file again.", code="E-SOURCE-DAMAGED") from None
         schema = file.schema_arrow
@@ -44,10 +43,17 @@ class ParquetSource(FileSource):
                 fix=f"{fix}give parquet:GLOB#column.",
                 code="E-SOURCE-FIELD",
             )
+        if schema.names.count(self.column) > 1:
+            raise InputError(
+                f"{schema.names.count(self.column)} columns are called {self.column!r}",
+                where=str(path),
+                fix="Write the file again with one column of this name, or give another column.",
+                code="E-SOURCE-FIELD",
+            )
         kind = schema.field(self.column).type
         if pyarrow.types.is_dictionary(kind):
             kind = kind.value_type
-        if not (pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)):
+        if not any(is_kind(kind) for is_kind in _text_types()):
             raise InputError(
                 f"column {self.column!r} holds {kind}, not text",
                 where=str(path),
@@ -56,34 +62,40 @@ class ParquetSource(FileSource):
             )
         return file
 
-    def documents(self) -> Iterator[Document]:
-        """See `Source`."""
+    def values(self, path: Path) -> Iterator[tuple[int, Any]]:
+        """See `RecordFiles`."""
         import pyarrow
 
-        for name, path in self.files:
-            row = 0
-            with self._open(path) as file:
-                batches = file.iter_batches(batch_size=_BATCH, columns=[self.column])
-                while True:
-                    try:
-                        with reading(path):
-                            batch = next(batches, None)
-                        texts = [] if batch is None else _texts(batch.column(0))
-                    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
-                        what = f"damaged near row {row} ({str(error).splitlines()[0]})"
-                        raise InputError(
-                            what, where=str(path), fix="Copy the file again.", code="E-SOURCE-DAMAGED"
-                        ) from None
-                    if batch is None:
-                        break
-                    for text in texts:
-                        row += 1
-                        if text is not None:
-                            yield from bounded(f"{name}:{row}", text)
+        row = 0
+        with self._open(path) as file:
+            batches = file.iter_batches(batch_size=_BATCH, columns=[self.column])
+            while True:
+                try:
+                    with reading(path):
+                        batch = next(batches, None)
+                    cells = [] if batch is None else _cells(batch.column(self.column))
+                except (pyarrow.ArrowException, UnicodeDecodeError) as error:
+                    what = f"damaged near row {row} ({str(error).splitlines()[0]})"
+                    raise InputError(
+                        what, where=str(path), fix="Copy the file again.", code="E-SOURCE-DAMAGED"
+                    ) from None
+                if batch is None:
+                    break
+                for row, cell in enumerate(cells, row + 1):  # noqa: B020
+                    yield row, cell
 
 
-def _texts(column: Any) -> list[str | None]:
-    """Returns the cells of a column of strings. They may hold lone surrogates, which `bounded` replaces."""
+def _text_types() -> tuple[Any, ...]:
+    """Returns the functions that recognise a type of column that `text_of` reads. A column of null has no text."""
+    from pyarrow import types
+
+    strings = (types.is_string, types.is_large_string, types.is_string_view)
+    binaries = (types.is_binary, types.is_large_binary, types.is_binary_view, types.is_fixed_size_binary)
+    return (*strings, *binaries, types.is_null)
+
+
+def _cells(column: Any) -> list[str | bytes | None]:
+    """Returns the cells of a column: bytes if they are not UTF-8, which `text_of` then reads."""
     import pyarrow
 
     try:
@@ -91,8 +103,9 @@ def _texts(column: Any) -> list[str | None]:
     except UnicodeDecodeError:
         if pyarrow.types.is_dictionary(column.type):
             column = column.dictionary_decode()
-        cells = column.cast(pyarrow.large_binary()).to_pylist()
-        return [None if cell is None else cell.decode("utf-8", "surrogatepass") for cell in cells]
+        if pyarrow.types.is_string_view(column.type):
+            column = column.cast(pyarrow.binary_view())
+        return list(column.cast(pyarrow.large_binary()).to_pylist())
 
 
 def open_rest(rest: str) -> ParquetSource:

@@ -20,7 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jaxbert.data.sources.base import Document, Source, bounded, reading
+from jaxbert.data.sources.base import Document, Source, bounded
+from jaxbert.data.sources.files import reading
 from jaxbert.errors import InputError
 
 NAMES = ("aws-docs",)

@@ -1,59 +1,100 @@
-"""`text:GLOB[#file|#line]`: UTF-8 text files.
+"""`text:GLOB[#file|#line|#wrapped]`: UTF-8 text files.
 
 A document ends at a blank line. With `#file` each file is a document, with `#line` each line is one. A line break
-inside a document ends a sentence: the text should have a paragraph or a sentence on each line, and not be wrapped.
+inside a document ends a sentence: the text should have a paragraph or a sentence on each line. For text that is wrapped
+at a fixed width, `#wrapped` joins the lines of a paragraph, up to a blank line; each file is a document.
 """
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
 from jaxbert.config import did_you_mean
-from jaxbert.data.sources.base import MAX_DOCUMENT_BYTES, Document, FileSource, check_head, read_lines, split_option
+from jaxbert.data.sources.base import MAX_DOCUMENT_BYTES, Document, is_blank
+from jaxbert.data.sources.files import FileSource, matching, read_lines, split_option
+from jaxbert.data.sources.packed import inner_suffix
+from jaxbert.data.sources.record_files import RECORD_ENDINGS
 from jaxbert.errors import InputError
 
-BOUNDARIES = ("blank", "file", "line")
+BOUNDARIES = ("file", "line", "wrapped")
 
 
 class TextSource(FileSource):
-    """Documents of text files, cut by `boundary`."""
+    """Documents of text files, cut by `boundary`, which is "" for blank lines."""
 
     def __init__(self, spec: str, pattern: str, boundary: str):
-        super().__init__(spec, pattern)
         self.boundary = boundary
-        for _, path in self.files:
-            check_head(path)
+        super().__init__(spec, pattern)
+
+    def check(self, name: str, path: Path) -> None:
+        """See `FileSource`."""
+        kind = RECORD_ENDINGS.get(inner_suffix(path))
+        if kind and not self.boundary:
+            # It would become one document of commas and brackets.
+            raise InputError(
+                "the file holds records, not plain text",
+                where=str(path),
+                fix=f"Give {kind}:{path}#COLUMN. To read its lines as they are, give text:{path}#line.",
+                code="E-SOURCE-RECORDS",
+            )
+        super().check(name, path)
 
     def documents(self) -> Iterator[Document]:
         """See `Source`. A document longer than `MAX_DOCUMENT_BYTES` is divided into parts."""
         for name, path in self.files:
-            yield from self._file(name, path)
+            lines = read_lines(path)
+            yield from self._file(name, _paragraphs(lines) if self.boundary == "wrapped" else lines)
 
-    def _file(self, name: str, path: Path) -> Iterator[Document]:
+    def _file(self, name: str, numbered: Iterator[tuple[int, str]]) -> Iterator[Document]:
         lines: list[str] = []
-        start, size = 1, 0
-        for number, line in read_lines(path):
-            blank = not line.strip()
-            ends = blank if self.boundary == "blank" else self.boundary == "line"
+        start, last, size, part = 1, 0, 0, 0
+        for number, line in numbered:
+            blank = is_blank(line)
+            # A line of megabytes comes in pieces of the same number.
+            ends = {"": blank, "line": number != last}.get(self.boundary, False)
+            last = number
             if lines and (ends or size + len(line) > MAX_DOCUMENT_BYTES):
-                yield Document(f"{name}:{start}", "\n".join(lines))
+                part += part > 0 or not ends
+                yield Document(f"{name}:{start}", "\n".join(lines), part=part)
                 lines, size = [], 0
+            part = 0 if ends else part
             if not blank:
                 start = start if lines else number
                 lines.append(line)
                 size += len(line) + 1
         if lines:
-            yield Document(f"{name}:{start}", "\n".join(lines))
+            yield Document(f"{name}:{start}", "\n".join(lines), part=part + (part > 0))
+
+
+def _paragraphs(numbered: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    """Yields (number of its first line, text) for each paragraph of wrapped lines."""
+    start, text = 0, ""
+    for number, line in numbered:
+        line = line.strip()
+        if text and (is_blank(line) or len(text) + len(line) > MAX_DOCUMENT_BYTES):
+            yield start, text
+            text = ""
+        if not is_blank(line):
+            start = start if text else number
+            # Chinese and Japanese have no space between words, and none where a line was broken.
+            text += ("" if not text or (_wide(text[-1]) and _wide(line[0])) else " ") + line
+    if text:
+        yield start, text
+
+
+def _wide(letter: str) -> bool:
+    return unicodedata.east_asian_width(letter) in "WF"
 
 
 def open_rest(rest: str) -> TextSource:
     """Opens the source `text:REST`."""
     pattern, option = split_option(rest)
-    if option not in ("", "file", "line"):
-        if "/" in option or "." in option:  # A "#" in a file's name.
-            pattern, option = rest, ""
-        else:
-            fix = f"{did_you_mean(option, ['file', 'line'])}Known: #file, #line; without, documents end at blank lines."
+    if option not in ("", *BOUNDARIES):
+        if matching(pattern):
+            known = ", ".join(f"#{name}" for name in BOUNDARIES)
+            fix = f"{did_you_mean(option, list(BOUNDARIES))}Known: {known}; without, documents end at blank lines."
             raise InputError(f"unknown option #{option}", where=f"text:{rest}", fix=fix, code="E-SOURCE-OPTION")
-    return TextSource(f"text:{rest}", pattern, option or "blank")
+        pattern, option = rest, ""
+    return TextSource(f"text:{rest}", pattern, option)

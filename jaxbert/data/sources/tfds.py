@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert.config import did_you_mean
-from jaxbert.data.sources.base import Document, Source, bounded, split_option
+from jaxbert.data.sources.base import Document, Source
+from jaxbert.data.sources.files import split_option
 from jaxbert.errors import InputError
 
 _BATCH = 256
@@ -55,28 +56,14 @@ class TfdsSource(Source):
 
     def documents(self) -> Iterator[Document]:
         """See `Source`."""
+        self.without_text = 0
         for name, split in self.splits.items():
             data = self.builder.as_data_source(split=name)
             for start in range(0, len(data), _BATCH):
                 indices = range(start, min(start + _BATCH, len(data)))
                 for index, example in zip(indices, data.__getitems__(list(indices)), strict=True):
-                    yield from bounded(f"{name}:{index}", self._text(example[self.feature], f"{name}:{index}"), split)
-
-    def _text(self, value: Any, where: str) -> str:
-        try:
-            if isinstance(value, bytes):
-                return value.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise InputError(
-                f"not UTF-8 at byte {error.start}",
-                where=f"{self.spec} {where}",
-                fix="Give another feature.",
-                code="E-SOURCE-ENCODING",
-            ) from None
-        if not isinstance(value, str):
-            what = f"feature {self.feature!r} holds {type(value).__name__}, not text"
-            raise InputError(what, where=f"{self.spec} {where}", fix="Give another feature.", code="E-SOURCE-FIELD")
-        return value
+                    value, where = example[self.feature], f"{self.spec} {name}:{index}"
+                    yield from self.record(f"{name}:{index}", value, f"feature {self.feature!r}", where, split)
 
 
 def _builder(name: str, spec: str) -> Any:

@@ -1,0 +1,331 @@
+"""Finds the files of a source, checks them, and reads their lines: the parts that all sources of files share."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import glob
+import hashlib
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from jaxbert.data.sources.base import MAX_DOCUMENT_BYTES, Source
+from jaxbert.data.sources.packed import DamagedFile, open_bytes
+from jaxbert.errors import InputError, Interrupted
+from jaxbert.inputs.files import open_regular
+
+# A record is one line of a file, and is read whole. A longer line is not a text of people.
+MAX_LINE_BYTES = 64 << 20
+_HEAD = 1 << 16
+# These say that the path is wrong. Any other errno (EIO, ESTALE, ETIMEDOUT, ...) may pass.
+_WRONG_PATH = frozenset({errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL, errno.ENXIO, errno.ENODEV})
+# A pattern of several files leaves out those that hold no text, and says so. The user has to mend all other faults.
+_NO_TEXT = ("E-SOURCE-EMPTY", "E-SOURCE-BINARY")
+# The number of files that a message names.
+_NAMED = 20
+
+
+class FileSource(Source):
+    """A source that is a list of files.
+
+    Attributes:
+      files: sorted (name, path). The name is the path below the directory that all files share; documents carry it.
+      left_out: the names of the files that the pattern matches and that hold no text, each with the reason.
+    """
+
+    def __init__(self, spec: str, pattern: str):
+        """Finds the files and checks each of them with `check`.
+
+        Raises:
+          InputError: no file matches, or files cannot be used. The message names all of them.
+        """
+        self.spec = spec
+        self.files: list[tuple[str, Path]] = []
+        self.left_out: list[tuple[str, str]] = []
+        found = find_files(pattern, spec)
+        wrong: list[InputError] = []
+        for name, path in found:
+            try:
+                check_regular(path)
+                self.check(name, path)
+                self.files.append((name, path))
+            except InputError as error:
+                wrong.append(error)
+                if error.code in _NO_TEXT:
+                    self.left_out.append((name, error.what))
+        refused = [error for error in wrong if error.code not in _NO_TEXT] or ([] if self.files else wrong)
+        if len(refused) == 1:
+            raise refused[0]
+        if refused:
+            named = [f"{error.where}: {error.what}" for error in refused[:_NAMED]]
+            more = [f"and {len(refused) - _NAMED} more"] if len(refused) > _NAMED else []
+            raise InputError(
+                f"{len(refused)} of {len(found)} files cannot be used: {'; '.join(named + more)}",
+                where=spec,
+                fix=f"Mend them, or narrow the pattern. {refused[0].fix}",
+                code="E-SOURCE-FILES",
+            )
+
+    def check(self, name: str, path: Path) -> None:
+        """Raises InputError if the beginning of a file shows that it cannot be used."""
+        check_head(path)
+
+    def describe(self) -> dict[str, Any]:
+        """See `Source`."""
+        return {"spec": self.spec, "files": self._files}
+
+    def findings(self) -> list[str]:
+        """See `Source`."""
+        findings = super().findings()
+        if self.left_out:
+            count = f"{len(self.left_out):,} file{'s' if len(self.left_out) > 1 else ''}"
+            named = ", ".join(f"{name} ({why})" for name, why in self.left_out[:3])
+            findings.append(f"{count} without text, left out, for example {named}")
+        return findings
+
+    @functools.cached_property
+    def _files(self) -> list[dict[str, Any]]:
+        files = []
+        for name, path in self.files:
+            with reading(path), path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                files.append({"name": name, "bytes": file.tell(), "sha256": digest})
+        return files
+
+
+def split_option(rest: str) -> tuple[str, str]:
+    """Returns ("GLOB", "option") for "GLOB#option". The option is "" if there is none.
+
+    A "#" that is in the name of a file that exists begins no option.
+    """
+    if "#" not in rest or matching(rest):
+        return rest, ""
+    pattern, _, option = rest.rpartition("#")
+    return pattern, option
+
+
+def matching(pattern: str) -> list[Path]:
+    """Returns the sorted paths that a glob pattern matches (`**` is any depth), or the one path that it names."""
+    pattern = os.path.expanduser(pattern)
+    # The name of an existing file is not a pattern, even with a bracket in it.
+    return sorted(
+        Path(path) for path in ([pattern] if os.path.lexists(pattern) else glob.glob(pattern, recursive=True))
+    )
+
+
+def find_files(pattern: str, spec: str) -> list[tuple[str, Path]]:
+    r"""Returns the files of a glob pattern, sorted, as (name, path).
+
+    A name is for people. Bytes of it that are not UTF-8 have an escape (`\xe9`).
+
+    Raises:
+      InputError: no file matches, or only directories match.
+    """
+    paths = matching(pattern)
+    if not paths:
+        raise InputError(
+            "no file matches", where=spec, fix="Check the path; quote a pattern in the shell.", code="E-SOURCE-FILE"
+        )
+    directories = [path for path in paths if path.is_dir()]
+    if len(directories) == len(paths):
+        raise InputError(
+            "this is a directory, but a file is needed",
+            where=str(directories[0]),
+            fix=f"Give the files in it: {spec.partition(':')[0]}:{directories[0]}/**/*.",
+            code="E-SOURCE-FILE",
+        )
+    paths = [path for path in paths if not path.is_dir()]
+    if len(paths) == 1:
+        return [(_printable(paths[0].name), paths[0])]
+    common = Path(os.path.commonpath([path.parent for path in paths]))
+    return [(_printable(path.relative_to(common).as_posix()), path) for path in paths]
+
+
+def _printable(name: str) -> str:
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def check_regular(path: Path) -> None:
+    """Raises InputError unless the path is a file with bytes in it, which can be read more than once."""
+    with reading(path), open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+    if size == 0:
+        raise InputError(
+            "the file is empty", where=str(path), fix="Remove it or narrow the pattern.", code="E-SOURCE-EMPTY"
+        )
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turns errors of reading into InputError, or into Interrupted if the file is not at fault."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise InputError("no such file", where=str(path), fix="Check the path.", code="E-SOURCE-FILE") from None
+    except IsADirectoryError:
+        raise InputError(
+            "this is a directory, but a file is needed", where=str(path), fix="Give a file.", code="E-SOURCE-FILE"
+        ) from None
+    except PermissionError:
+        raise InputError(
+            "no permission to read", where=str(path), fix="Change its mode or owner.", code="E-SOURCE-PERMISSION"
+        ) from None
+    except DamagedFile as error:
+        raise InputError(
+            f"damaged or mislabelled {path.suffix} file ({error})",
+            where=str(path),
+            fix="Copy or pack it again.",
+            code="E-SOURCE-DAMAGED",
+        ) from None
+    except OSError as error:
+        if error.errno is not None and error.errno not in _WRONG_PATH:
+            raise Interrupted(
+                f"reading failed: {error.strerror}",
+                where=str(path),
+                fix="Check the disk or its mount, and run the same command again: it keeps the finished shards.",
+                code="E-SOURCE-READ",
+            ) from error
+        raise InputError(
+            f"the file cannot be read: {error}", where=str(path), fix="Copy the file again.", code="E-SOURCE-FILE"
+        ) from None
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    r"""Yields (number from 1, line without its end) of a UTF-8 text file. It accepts a byte order mark.
+
+    A line ends with "\n" or "\r\n". In a file without any "\n" in its first 64 KiB, "\r" ends a line too, as old Macs
+    wrote it. A line of more than `MAX_DOCUMENT_BYTES` is divided into pieces at spaces; all pieces have its number.
+
+    Raises:
+      InputError: the file is not UTF-8 or holds NUL bytes (the message names the line), cannot be read, or its
+        compression is damaged.
+    """
+    with reading(path), open_bytes(path) as file:
+        number, rest = 1, file.readline(min(_HEAD, MAX_DOCUMENT_BYTES))
+        _refuse_utf16(rest, path)
+        rest = rest.removeprefix(b"\xef\xbb\xbf")
+        if b"\r" in rest and b"\n" not in rest:
+            file = io.BufferedReader(_CarriageReturns(rest, file), _HEAD)
+            rest = b""
+        while data := rest if rest.endswith(b"\n") else rest + file.readline(MAX_DOCUMENT_BYTES - len(rest)):
+            rest = b""
+            ended = data.endswith(b"\n")
+            if not ended and len(data) >= MAX_DOCUMENT_BYTES:
+                cut = data.rfind(b" ") + 1 or _boundary(data)
+                data, rest = data[:cut], data[cut:]
+            yield number, _decode(data, path, number)
+            number += ended
+
+
+class _CarriageReturns(io.RawIOBase):
+    r"""A file whose lines end with "\r", read as if they ended with "\n"."""
+
+    def __init__(self, head: bytes, file: IO[bytes]):
+        self._head, self._file, self._after = head, file, False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = b""
+        while not data:
+            read = self._head or self._file.read(len(buffer))
+            read, self._head = read[: len(buffer)], read[len(buffer) :]
+            if not read:
+                return 0
+            # "\r\n" may come in two pieces.
+            data = read.removeprefix(b"\n") if self._after else read
+            self._after = read.endswith(b"\r")
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _boundary(data: bytes) -> int:
+    """Returns the largest cut that splits no UTF-8 character."""
+    cut = len(data)
+    while cut > len(data) - 4 and data[cut - 1] & 0xC0 == 0x80:
+        cut -= 1
+    return cut - 1 if data[cut - 1] >= 0xC0 else len(data)
+
+
+def _decode(data: bytes, path: Path, number: int) -> str:
+    if b"\0" in data:
+        raise InputError(
+            f"not a text file: it holds a NUL byte in line {number}",
+            where=str(path),
+            fix="Give UTF-8 text files.",
+            code="E-SOURCE-BINARY",
+        )
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"not UTF-8: byte 0x{data[error.start]:02x} in line {number}",
+            where=str(path),
+            fix="Convert it, for example iconv -f WINDOWS-1252 -t UTF-8.",
+            code="E-SOURCE-ENCODING",
+        ) from None
+    return text.rstrip("\r\n")
+
+
+def _refuse_utf16(data: bytes, path: Path) -> None:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise InputError(
+            "the file is UTF-16, not UTF-8",
+            where=str(path),
+            fix="Convert it: iconv -f UTF-16 -t UTF-8.",
+            code="E-SOURCE-ENCODING",
+        )
+
+
+def read_whole_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yields what `read_lines` yields, but each line whole, for files that have a record on each line.
+
+    Raises:
+      InputError: as `read_lines`, or a line is longer than `MAX_LINE_BYTES`.
+    """
+    pieces: list[str] = []
+    last = size = 0
+    for number, piece in read_lines(path):
+        if number != last and pieces:
+            yield last, "".join(pieces)
+            pieces, size = [], 0
+        last, size = number, size + len(piece)
+        if size > MAX_LINE_BYTES:
+            raise InputError(
+                f"the line is longer than {MAX_LINE_BYTES >> 20} MiB",
+                where=f"{path}:{number}",
+                fix="Give one record a line, and divide a text of this size.",
+                code="E-SOURCE-LINE",
+            )
+        pieces.append(piece)
+    if pieces:
+        yield last, "".join(pieces)
+
+
+def check_head(path: Path) -> None:
+    """Reads the beginning of a file, so that most wrong files are found before anything is made.
+
+    Raises:
+      InputError: the file is not UTF-8, is binary, or its compression does not match its name.
+    """
+    with reading(path), open_bytes(path) as file:
+        head = file.read(_HEAD)
+    if not head:
+        raise InputError(
+            "the file is empty", where=str(path), fix="Remove it or narrow the pattern.", code="E-SOURCE-EMPTY"
+        )
+    _refuse_utf16(head, path)
+    end = len(head)
+    if end == _HEAD and b"\0" not in head:
+        # The end of the head may cut a character in two, which is not a fault of the file.
+        end = _boundary(head)
+    number = 1
+    for line in head[:end].split(b"\n"):
+        _decode(line, path, number)
+        number += 1

@@ -1,0 +1,67 @@
+"""Files of records, each of which has its text in one named field: what `jsonl:`, `csv:` and `parquet:` share."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jaxbert.data.sources.base import Document, text_of, without_surrogates
+from jaxbert.data.sources.files import FileSource, check_head
+from jaxbert.errors import InputError
+
+# The endings of such files, and the kind of source that reads them.
+RECORD_ENDINGS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
+
+
+class RecordFiles(FileSource):
+    """A source of files of records. A record whose text is null or only white space is left out and counted.
+
+    Attributes:
+      column: the name of the field that holds the text.
+      label: what holds the text, for messages: "column 'text'".
+    """
+
+    holder = "column"
+
+    def __init__(self, spec: str, pattern: str, column: str):
+        self.column, self.label = column, f"{self.holder} {column!r}"
+        super().__init__(spec, pattern)
+
+    @abc.abstractmethod
+    def values(self, path: Path) -> Iterator[tuple[int, Any]]:
+        """Yields (number of the line or row from 1, what the field holds) of each record of a file."""
+
+    def check(self, name: str, path: Path) -> None:
+        """See `FileSource`. It reads the first record."""
+        check_head(path)
+        for number, value in self.values(path):
+            text_of(value, self.label, f"{path}:{number}")
+            break
+
+    def documents(self) -> Iterator[Document]:
+        """See `Source`."""
+        self.without_text = 0
+        for name, path in self.files:
+            for number, value in self.values(path):
+                yield from self.record(f"{name}:{number}", value, self.label, f"{path}:{number}")
+
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """Yields (place, text) of each record as it is. A document, in contrast, is never empty and is bounded.
+
+        Raises:
+          InputError: as `documents`, or a record is null: a reader of these texts wants one for each record.
+        """
+        for name, path in self.files:
+            for number, value in self.values(path):
+                where = f"{path}:{number}"
+                text = text_of(value, self.label, where)
+                if text is None:
+                    raise InputError(
+                        f"{self.label} is null, but each record needs a text",
+                        where=where,
+                        fix='Give "" for an empty text, or remove the record.',
+                        code="E-SOURCE-NULL",
+                    )
+                yield f"{name}:{number}", without_surrogates(text)
