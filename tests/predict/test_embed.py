@@ -172,6 +172,7 @@ def test_what_goes_wrong_on_the_way_leaves_nothing(
     (tmp_path / "none.jsonl").write_text("\n")
     with pytest.raises(InputError, match="E-EMBED-EMPTY"):
         embed_file(str(directory), str(tmp_path / "none.jsonl"), out, overwrite=True)
+    (tmp_path / "none.jsonl").unlink()
 
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
