@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from jaxbert.errors import InputError
+from jaxbert.inputs.files import read_bytes
 
 _HERE = Path(__file__).resolve().parent
 LOCK = "requirements.lock"
@@ -71,11 +72,11 @@ def archive(*, lock: str = "", config: Path | None = None) -> Archive:
                 fix="Install jaxbert from its repository (pip install -e .) and launch from there.",
                 code="E-LAUNCH-LOCK-FILE",
             )
-        files[LOCK] = path.read_bytes()
+        files[LOCK] = read_bytes(path)
     if config is not None:
         # The file gets a fixed name, because its own name may contain any characters.
         name = f"config{config.suffix if config.suffix in ('.py', '.json') else '.py'}"
-        files[name] = config.read_bytes()
+        files[name] = read_bytes(config)
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for inside, content in sorted(files.items()):

@@ -20,6 +20,8 @@ from typing import Any
 
 from jaxbert.config import RunConfig, to_json
 from jaxbert.errors import InputError, Interrupted
+from jaxbert.inputs.files import read_bytes, read_text
+from jaxbert.inputs.values import Each, Whole, checked, parse
 from jaxbert.plan.topologies import Topology
 from jaxbert.stores.files import write_whole
 from jaxbert.stores.storage import cache_directory
@@ -27,6 +29,17 @@ from jaxbert.stores.storage import cache_directory
 from .archive import code_hash
 
 _log = logging.getLogger(__name__)
+
+
+# The figures of a plan that a launch shows.
+_FIGURES = {
+    "bill": {"hours": float, "chip_hours": float, "money": float, "currency": str},
+    "price": {"per_hour": float, "currency": str, "source": str},
+    "chips": Whole(1),
+    "hbm_bytes": float,
+    "judged_by": str,
+    "phases": [{"memory_bytes": Each(float)}],
+}
 
 
 def plan(
@@ -47,7 +60,7 @@ def plan(
     """
     kept = _kept(config, place, analytic, price)
     try:
-        return json.loads(kept.read_text(encoding="utf-8")), True
+        return checked(read_bytes(kept), _FIGURES), True
     except FileNotFoundError:
         pass
     except ValueError as error:
@@ -63,9 +76,9 @@ def plan(
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise _error(done.returncode, done.stderr, place)
-        text = made.read_text(encoding="utf-8")
+        text = read_text(made)
     write_whole(kept, text)
-    return json.loads(text), False
+    return parse(text), False
 
 
 def _kept(config: RunConfig, place: Topology, analytic: bool, price: float | None) -> Path:

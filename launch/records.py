@@ -22,10 +22,14 @@ from types import UnionType
 from typing import Any
 
 from jaxbert.errors import InputError
+from jaxbert.inputs.files import open_regular
+from jaxbert.inputs.values import checked, short
 from jaxbert.stores.files import write_whole
 from jaxbert.stores.storage import is_remote
 
 _NAME = "job.json"
+# The most bytes of a record. It has some hundred.
+_LONGEST = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Record:
         for option, kind in remembered.items():
             value = self.options.get(option)
             if not isinstance(value, kind):
-                raise _damaged(self.workdir, f"its option {option} is {value!r}")
+                raise _damaged(self.workdir, f"its option {option} is {short(value)}")
             found[option] = value
         return Namespace(**found, workdir=self.workdir)
 
@@ -117,21 +121,16 @@ def read(workdir: str) -> Record:
             code="E-LAUNCH-UNKNOWN",
         )
     try:
-        found = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise _damaged(workdir, f"it is not JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise _damaged(workdir, "it is not a JSON object")
-    for key, kind in (("target", str), ("name", str), ("options", dict)):
-        if not isinstance(found.get(key), kind):
-            raise _damaged(workdir, f"its {key} is {found.get(key)!r}")
+        found = checked(content, {"target": str, "name": str, "options": dict})
+    except ValueError as error:
+        raise _damaged(workdir, str(error)) from None
     return Record(workdir, found["target"], found["name"], found["options"])
 
 
 def _content(path: Path) -> bytes | None:
     try:
-        with permitted(path):
-            return path.read_bytes()
+        with permitted(path), open_regular(path) as file:
+            return file.read(_LONGEST)
     except (FileNotFoundError, NotADirectoryError):
         return None
 

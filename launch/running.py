@@ -14,6 +14,7 @@ from types import FrameType
 from typing import IO
 
 from jaxbert.errors import InputError, Interrupted
+from jaxbert.inputs.files import open_regular
 from jaxbert.run.processes import lost, meaning
 
 from .job import Command, Job
@@ -167,6 +168,6 @@ def _open(path: Path) -> IO[bytes]:
 
 def _tail(path: Path, begin: int) -> list[str]:
     """Returns the last lines that were written after position `begin`."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         file.seek(begin)
         return file.read().decode(errors="replace").splitlines()[-_TAIL:]

@@ -62,7 +62,7 @@ def lines(
 def _plan(figures: Mapping[str, Any], *, spot: bool) -> list[tuple[str, str]]:
     """Returns the rows (word, text) of a plan."""
     bill, price, chips = figures["bill"], figures["price"], figures["chips"]
-    used = max(sum(phase["memory_bytes"].values()) for phase in figures["phases"])
+    used = max((sum(phase["memory_bytes"].values()) for phase in figures["phases"]), default=0)
     cheaper = "; spot costs less" if spot else ""
     an_hour = f"{price['per_hour'] * chips:,.2f} {price['currency']} an hour"
     return [

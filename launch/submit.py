@@ -14,6 +14,7 @@ from typing import Any
 from jaxbert.config import TRAINED_FIRST, RunConfig
 from jaxbert.data.sources import reached_anywhere
 from jaxbert.errors import InputError
+from jaxbert.inputs.files import read_bytes
 from jaxbert.plan.topologies import Topology, topology
 from jaxbert.stores.files import write_whole
 from jaxbert.stores.storage import is_remote
@@ -214,7 +215,7 @@ def _send(submission: Submission, request: Request, target: Target) -> None:
     for file in submission.files:
         with records.permitted(file.path):
             file.path.parent.mkdir(parents=True, exist_ok=True)
-            if not (file.path.is_file() and file.path.read_bytes() == file.content):
+            if not (file.path.is_file() and read_bytes(file.path) == file.content):
                 write_whole(file.path, file.content)
             if file.executable:
                 file.path.chmod(0o755)

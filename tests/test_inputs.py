@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ import pytest
 from jaxbert.errors import InputError, Interrupted
 from jaxbert.inputs.files import check_regular, decoded, open_regular, read_bytes, read_text
 from jaxbert.inputs.values import MOST_LEVELS, Each, Maybe, OneOf, Whole, check, parse, read_json
+from jaxbert.stores.workdir import REMOTE, storage_of
 
 DEEP = "[" * 100_000 + "]" * 100_000
 
@@ -33,8 +37,8 @@ BAD = {
     "[1e400]": "too large",
     '{"a": NaN}': "NaN",
     '{"a": -Infinity}': "-Infinity",
-    '{"a": 1, "b": 2, "a": 3}': '"a" occurs twice',
-    '{"a": {"": 1, "": 1}}': '"" occurs twice',
+    '{"a": 1, "b": 2, "a": 3}': "'a' occurs twice",
+    '{"a": {"": 1, "": 1}}': "'' occurs twice",
     '["\\u0000"]': "NUL",
     '{"\\ud800": 1}': "surrogate",
     '"\\uDFFF"': "surrogate",
@@ -167,3 +171,82 @@ def test_reading_tells_rights_and_failing_disks_from_content(tmp_path: Path, mon
     monkeypatch.setattr("jaxbert.inputs.files.os.open", failing)
     with pytest.raises(Interrupted, match="E-DISK-READ"):
         read_bytes(tmp_path / "file")
+
+
+def test_the_file_of_a_bucket_holds_a_url(tmp_path: Path):
+    assert storage_of(tmp_path).place == str(tmp_path)
+    for content in (b"\xff", b"no url", b"gs://a\0b", b""):
+        (tmp_path / REMOTE).write_bytes(content)
+        with pytest.raises(InputError, match=r"\.remote.*E-WORKDIR-REMOTE"):
+            storage_of(tmp_path)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Every module reads through these two
+
+ROOT = Path(__file__).parent.parent
+# The modules that parse JSON themselves, and why.
+PARSES = {
+    "jaxbert/inputs/values.py": "it is the reader",
+    "jaxbert/data/sources/jsonl.py": "lines of a corpus have rules of their own",
+    "jaxbert/text/tokenizers/bpe.py": "the library's trainer gives its merges only as JSON, and no user wrote it",
+}
+# The functions that open files for reading themselves, and why.
+OPENS = {
+    ("jaxbert/inputs/files.py", "open_regular"): "it is the opener",
+    ("jaxbert/commands/main.py", "_prepare_process"): "a file of the kernel",
+    ("jaxbert/commands/main.py", "main"): "it opens /dev/null for writing",
+    ("jaxbert/data/beam.py", "_make"): "it opens a URL",
+    ("jaxbert/data/beam.py", "_read"): "it opens a URL",
+    ("jaxbert/data/beam.py", "put_job"): "it reads what this process wrote",
+    ("jaxbert/data/beam.py", "take"): "it opens a URL",
+    ("jaxbert/data/sources/base.py", "_files"): "`find_files` has checked it",
+    ("jaxbert/data/sources/base.py", "find_files"): "it is the opener of a corpus",
+    ("jaxbert/data/sources/base.py", "open_bytes"): "it is the opener of a corpus",
+    ("jaxbert/observe/energy.py", "__init__"): "a file of the kernel",
+    ("jaxbert/observe/energy.py", "_read_int"): "a file of the kernel",
+    ("jaxbert/observe/energy.py", "_zone_name"): "a file of the kernel",
+    ("jaxbert/run/hold.py", "_owner_lives"): "the file of a lock",
+    ("jaxbert/stores/files.py", "replacing"): "it opens for writing",
+    ("jaxbert/stores/files.py", "sync"): "it syncs what this process wrote",
+    ("jaxbert/stores/lease.py", "_boot"): "a file of the kernel",
+    ("jaxbert/stores/storage.py", "sha256"): "it opens a URL",
+    ("launch/archive.py", "_package"): "a file of the package",
+    ("launch/gke.py", "_pod"): "a file of the package",
+    ("launch/scripts.py", "script"): "a file of the package",
+}
+# Functions of ours that are called `open`, and calls of the opener itself.
+NOT_FILES = {"SOURCES[kind].open", "rows.open", "self.open", "files.read_text", "tarfile.open"}
+PARSERS = {"json.load", "json.loads", "json.JSONDecoder"}
+WRITES = re.compile(r"[wax]b?|r\+b|a\+")
+
+
+def calls(path: Path, function: str = "", node: ast.AST | None = None) -> Iterator[tuple[str, str]]:
+    """Yields (function, name) of every call in a module that parses JSON, or that opens a file for reading."""
+    node = ast.parse(path.read_text(encoding="utf-8")) if node is None else node
+    function = node.name if isinstance(node, ast.FunctionDef) else function
+    if isinstance(node, ast.Call):
+        name = ast.unparse(node.func)
+        modes = [value.value for value in node.args if isinstance(value, ast.Constant) and isinstance(value.value, str)]
+        opens = name.endswith((".read_text", ".read_bytes")) or name.rpartition(".")[2] == "open"
+        reads = opens and name not in NOT_FILES and not any(WRITES.fullmatch(mode) for mode in modes)
+        if reads or name in PARSERS:
+            yield function, name
+    for child in ast.iter_child_nodes(node):
+        yield from calls(path, function, child)
+
+
+def all_calls() -> Iterator[tuple[str, str, str]]:
+    for folder in ("jaxbert", "launch", "configs"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            yield from ((str(path.relative_to(ROOT)), *call) for call in calls(path))
+
+
+def test_one_module_parses_json():
+    assert {path for path, _, name in all_calls() if name in PARSERS} == set(PARSES)
+    assert not re.search(r"^from json import", "".join(path.read_text() for path in ROOT.glob("jaxbert/**/*.py")), re.M)
+
+
+def test_one_module_opens_files_for_reading():
+    found = {(path, function) for path, function, name in all_calls() if name not in PARSERS}
+    assert found == set(OPENS), f"read through jaxbert.inputs: {found - set(OPENS)}; gone: {set(OPENS) - found}"

@@ -10,6 +10,8 @@ from typing import Any
 from jaxbert.commands.arguments import add_named, add_overwrite, add_source, add_validation_fraction
 from jaxbert.config import Registry
 from jaxbert.errors import InputError
+from jaxbert.inputs.files import read_bytes
+from jaxbert.inputs.values import parse
 from jaxbert.stores.files import write_whole
 
 EPILOG = ""
@@ -88,6 +90,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _read_json(path: Path) -> Any:
     """Returns the value in a JSON file; None where the file is missing or damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse(read_bytes(path))
     except (FileNotFoundError, IsADirectoryError, ValueError):
         return None

@@ -16,6 +16,11 @@ from typing import Any, Literal
 from jaxbert.config.registry import did_you_mean
 from jaxbert.config.schema import RunConfig
 from jaxbert.errors import CommandError, InputError
+from jaxbert.inputs.files import check_regular
+from jaxbert.inputs.values import parse, read_json, short
+
+# Larger numbers do not fit into the integers of numpy and jax.
+_LARGEST = (1 << 63) - 1
 
 # The keys that a resumed run may change. Any other difference is an InputError that shows it.
 RESUME_MAY_CHANGE = ("mesh", "checkpoint", "logging", "guard.hang_minutes", "phases.*.steps")
@@ -60,6 +65,7 @@ def _from_file(path: Path) -> Any:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     try:
+        check_regular(path)
         spec.loader.exec_module(module)
         if not hasattr(module, "get_config"):
             raise InputError(
@@ -71,7 +77,7 @@ def _from_file(path: Path) -> Any:
         return module.get_config()
     except CommandError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == spec.origin]
         where = f"{path}, line {lines[-1]}" if lines else str(path)
         raise InputError(
@@ -89,7 +95,7 @@ def config_names() -> list[str]:
 
 def to_json(config: Any) -> Any:
     """Returns a dataclass as plain JSON values."""
-    return json.loads(json.dumps(dataclasses.asdict(config)))
+    return parse(json.dumps(dataclasses.asdict(config)), strict=False)
 
 
 def save_json(config: RunConfig, path: Path) -> None:
@@ -99,18 +105,16 @@ def save_json(config: RunConfig, path: Path) -> None:
 
 def load_json(path: Path) -> RunConfig:
     """Reads what `save_json` wrote. An unknown key or a value of another type is an InputError."""
+    fix = "Give a saved config.json."
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path, "the config cannot be read", fix=fix, code="E-CONFIG-FILE")
     except FileNotFoundError:
         raise InputError(
             "no such config file", where=str(path), fix="Check the path.", code="E-CONFIG-MISSING"
         ) from None
-    except (IsADirectoryError, NotADirectoryError, PermissionError, ValueError) as error:
+    except (IsADirectoryError, NotADirectoryError) as error:
         raise InputError(
-            f"the config cannot be read: {error}",
-            where=str(path),
-            fix="Give a saved config.json.",
-            code="E-CONFIG-FILE",
+            f"the config cannot be read: {error.strerror}", where=str(path), fix=fix, code="E-CONFIG-FILE"
         ) from None
     return typing.cast(RunConfig, from_json(RunConfig, values, str(path)))
 
@@ -155,6 +159,8 @@ def from_json(kind: Any, value: Any, where: str) -> Any:
         return float(value)
     if type(value) is not kind:
         raise _mistyped(value, f"of type {kind.__name__}", where)
+    if kind is int and abs(value) > _LARGEST:
+        raise _mistyped(value, f"a whole number of at most {_LARGEST:,}", where)
     return value
 
 
@@ -197,7 +203,7 @@ def unknown_key(key: str, known: list[str], where: str) -> InputError:
 
 def _mistyped(value: Any, expected: str, where: str) -> InputError:
     return InputError(
-        f"{value!r} is not {expected}", where=where, fix=f"Give a value that is {expected}.", code="E-CONFIG-TYPE"
+        f"{short(value)} is not {expected}", where=where, fix=f"Give a value that is {expected}.", code="E-CONFIG-TYPE"
     )
 
 

@@ -6,7 +6,6 @@ Imports no jax.
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import types
 import typing
@@ -18,6 +17,7 @@ from jaxbert.config.io import field_types, from_json, to_json, unknown_key, vari
 from jaxbert.config.registry import did_you_mean
 from jaxbert.config.schema import RunConfig
 from jaxbert.errors import InputError
+from jaxbert.inputs.values import parse, short, whole_number
 
 _log = logging.getLogger(__name__)
 _TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
@@ -132,8 +132,9 @@ def _replace(kind: Any, current: Any, path: list[str], text: str, where: str) ->
 def _elements(items: tuple[Any, ...], name: str, where: str) -> list[int]:
     if name == "*":
         return list(range(len(items)))
-    if name.isdigit() and int(name) < len(items):
-        return [int(name)]
+    index = whole_number(name)
+    if index is not None and index < len(items):
+        return [index]
     names = [str(getattr(item, "name", index)) for index, item in enumerate(items)]
     if name not in names:
         raise InputError(
@@ -170,16 +171,19 @@ def _parse(kind: Any, text: str, where: str) -> Any:
         return text.lower() in _TRUE
     if inner is int or inner is float:
         try:
-            return inner(text)
+            return from_json(inner, inner(text), where)
         except ValueError:
             kind_name = "a whole number" if inner is int else "a number"
             raise InputError(
-                f"{text!r} is not {kind_name}", where=where, fix=f"Give {kind_name}.", code="E-CONFIG-TYPE"
+                f"{short(text)} is not {kind_name}", where=where, fix=f"Give {kind_name}.", code="E-CONFIG-TYPE"
             ) from None
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError:
+        value = parse(text)
+    except ValueError as error:
         raise InputError(
-            f"{text!r} is not JSON", where=where, fix="Set the fields one by one, or give JSON.", code="E-CONFIG-TYPE"
+            f"{short(text)} is not JSON: {error}",
+            where=where,
+            fix="Set the fields one by one, or give JSON.",
+            code="E-CONFIG-TYPE",
         ) from None
     return from_json(inner, value, where)

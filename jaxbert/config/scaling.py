@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from jaxbert.config.registry import did_you_mean
 from jaxbert.config.schema import EvaluationConfig, PhaseConfig, RunConfig
 from jaxbert.errors import InputError
+from jaxbert.inputs.values import whole_number
 
 PREFIX = "scale."
 
@@ -44,7 +45,8 @@ def scale(config: RunConfig, key: str, value: str) -> tuple[RunConfig, list[str]
 def scale_batch_size(config: RunConfig, value: str) -> tuple[RunConfig, list[str]]:
     """Scales every batch in proportion to the first one, which becomes `value` rows; see the module."""
     where = f"--set {PREFIX}batch_size"
-    if not value.isdecimal() or int(value) < 1:
+    rows = whole_number(value)
+    if not rows:
         raise InputError(
             f"{value!r} is not a number of rows",
             where=where,
@@ -52,7 +54,7 @@ def scale_batch_size(config: RunConfig, value: str) -> tuple[RunConfig, list[str
             code="E-CONFIG-TYPE",
         )
     first = config.phases[0].batch_size
-    share = int(value) / first
+    share = rows / first
     lines = [
         f"{PREFIX}batch_size={value}: rates follow the square root of the batch (x {math.sqrt(share):.3g}), steps keep "
         "the number of rows, warm-ups keep their steps"

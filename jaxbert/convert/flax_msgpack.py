@@ -23,7 +23,7 @@ import numpy as np
 
 from jaxbert.convert.tensors import FLOATS, Array, Shape, Tensor, np_dtype, of_shards, read_index
 from jaxbert.errors import InputError
-from jaxbert.inputs.files import reading
+from jaxbert.inputs.files import open_regular, reading
 
 WEIGHTS, INDEX = "flax_model.msgpack", "flax_model.msgpack.index.json"
 
@@ -116,7 +116,7 @@ def _open(path: Path) -> dict[str, Tensor]:
     try:
         if not path.is_file():  # opening a pipe would wait for ever
             raise FileNotFoundError
-        with reading(path), path.open("rb") as file, path.open("rb") as beside:
+        with reading(path), open_regular(path) as file, open_regular(path) as beside:
             for name, tensor in _Walk(file, beside, path).tensors((), 0):
                 if name in tensors:
                     raise InputError(

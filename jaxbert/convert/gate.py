@@ -6,7 +6,6 @@ and every output of their class is compared. (No class there has the span-bounda
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -21,7 +20,7 @@ import numpy as np
 
 from jaxbert.config import EncoderBase
 from jaxbert.convert.read import read_model
-from jaxbert.convert.tensors import np_dtype
+from jaxbert.convert.tensors import np_dtype, read_json
 from jaxbert.core.parameters import Params
 from jaxbert.errors import Stopped
 from jaxbert.models.model import Model, head_sizes
@@ -232,7 +231,7 @@ def _through_transformers(directory: Path, config: EncoderBase, batch: Mapping[s
         import transformers
     except ImportError:
         return None
-    (architecture,) = json.loads((directory / "config.json").read_text(encoding="utf-8"))["architectures"]
+    (architecture,) = read_json(directory / "config.json")["architectures"]
     with _quiet(transformers), torch.no_grad():
         model: Any = getattr(transformers, architecture).from_pretrained(directory, local_files_only=True)
         model = model.float().eval()

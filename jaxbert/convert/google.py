@@ -18,6 +18,7 @@ from jaxbert.config import EncoderConfig
 from jaxbert.convert.tensors import Tensor, Tensors, read_json
 from jaxbert.convert.tf1 import INDEX, open_bundle
 from jaxbert.errors import InputError
+from jaxbert.inputs.files import read_bytes
 from jaxbert.models.families import albert, bert
 
 
@@ -286,6 +287,6 @@ def _noted(path: Path) -> str | None:
     """Reads the checkpoint's name in the file `checkpoint`: the last part of a path that may be another machine's."""
     if not path.is_file() or path.stat().st_size > _LONGEST_NOTE:
         return None
-    text = path.read_text(encoding="utf-8", errors="replace")
+    text = read_bytes(path).decode("utf-8", "replace")
     named = re.search(r'^model_checkpoint_path: *"([^"\n]*)"', text, re.MULTILINE)
     return named[1].rpartition("/")[2] if named else None

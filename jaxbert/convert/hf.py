@@ -26,6 +26,7 @@ from jaxbert.convert.read import CONFIG, NAMED, Labels, describe
 from jaxbert.convert.tensors import np_dtype
 from jaxbert.core.parameters import Params
 from jaxbert.errors import InputError
+from jaxbert.inputs.files import open_regular
 from jaxbert.models.families import FAMILIES, check_padding
 from jaxbert.stores.files import full_disk
 from jaxbert.text.tokenizers import Tokenizer
@@ -249,7 +250,7 @@ def _check_written(
         wrong.append("tokenizer")
     if wrong:
         raise RuntimeError(f"the export does not read back as the model: {wrong}; nothing was written")
-    with (directory / safetensors_files.WEIGHTS).open("rb") as file:
+    with open_regular(directory / safetensors_files.WEIGHTS) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -267,7 +268,7 @@ def _settle(directory: Path) -> None:
     for path in directory.rglob("*"):
         if path.is_file():
             path.chmod(mode)
-            with path.open("rb") as handle:
+            with open_regular(path) as handle:
                 os.fsync(handle.fileno())
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from jaxbert.errors import InputError
-from jaxbert.inputs.files import reading
+from jaxbert.inputs.values import read_json
 
 Pooling = Literal["mean", "cls"]
 
@@ -182,22 +182,10 @@ def _max_length(directory: Path, transformer: Mapping[str, Any]) -> int | None:
 
 def _json(path: Path, kind: type[Any]) -> Any:
     """Reads a JSON file, and raises InputError where its value is not a `kind`."""
+    fix = "Copy the model again."
     try:
-        with reading(path):
-            text = path.read_text(encoding="utf-8")
-        value = json.loads(text)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        return read_json(path, "the file cannot be used", fix=fix, code="E-CONVERT-UNREADABLE", shape=kind)
+    except OSError as error:
         raise InputError(
-            f"the file is not readable JSON: {error}",
-            where=str(path),
-            fix="Copy the model again.",
-            code="E-CONVERT-UNREADABLE",
+            f"the file cannot be used: {error}", where=str(path), fix=fix, code="E-CONVERT-UNREADABLE"
         ) from None
-    if not isinstance(value, kind):
-        raise InputError(
-            f"the file holds a JSON {type(value).__name__}, but a {kind.__name__} is needed",
-            where=str(path),
-            fix="Copy the model again.",
-            code="E-CONVERT-UNREADABLE",
-        )
-    return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxbert.errors import InputError
-from jaxbert.inputs.files import reading
+from jaxbert.inputs import values
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
@@ -71,14 +70,11 @@ def read_json(path: Path) -> dict[str, Any]:
             fix="Check the path.",
             code="E-CONVERT-DIRECTORY",
         )
+    fix = "Copy the model again."
     try:
-        if path.exists() and not path.is_file():  # reading a pipe would wait for ever
-            raise _unreadable("the path is not a regular file", path)
-        if path.stat().st_size > _LONGEST:
-            raise _unreadable(f"the file is longer than {_LONGEST:,} bytes", path)
-        with reading(path):
-            text = path.read_text(encoding="utf-8")
-        value = json.loads(text, object_pairs_hook=_no_doubles)
+        return values.read_json(
+            path, "the file cannot be used", fix=fix, code="E-CONVERT-UNREADABLE", shape=dict, most=_LONGEST
+        )
     except FileNotFoundError:
         raise InputError(
             "the file is missing",
@@ -86,27 +82,10 @@ def read_json(path: Path) -> dict[str, Any]:
             fix="Give a model's directory with all its files.",
             code="E-CONVERT-MISSING",
         ) from None
-    except RecursionError:
-        raise _unreadable("the JSON is nested too deeply", path) from None
-    except (OSError, ValueError) as error:
-        raise _unreadable(f"the file is not readable JSON: {error}", path) from None
-    if not isinstance(value, dict):
-        raise _unreadable("the file does not hold a JSON object", path)
-    return value
-
-
-def _unreadable(what: str, path: Path) -> InputError:
-    return InputError(what, where=str(path), fix="Copy the model again.", code="E-CONVERT-UNREADABLE")
-
-
-def _no_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Builds a JSON object, and raises ValueError where a key occurs twice: readers disagree about which one counts."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        double = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {double!r} occurs twice")
-    return found
+    except OSError as error:
+        raise InputError(
+            f"the file cannot be used: {error}", where=str(path), fix=fix, code="E-CONVERT-UNREADABLE"
+        ) from None
 
 
 def read_index(path: Path) -> dict[str, str]:

@@ -22,7 +22,7 @@ import numpy as np
 
 from jaxbert.convert.tensors import Array, Shape, Tensor, np_dtype
 from jaxbert.errors import InputError
-from jaxbert.inputs.files import reading
+from jaxbert.inputs.files import open_regular, read_bytes, reading
 
 INDEX = ".index"
 # Bytes of the footer; bytes of the type and checksum after a block; the magic number at the end of every table.
@@ -57,7 +57,7 @@ def is_table(path: Path) -> bool:
     try:
         if not path.is_file() or path.stat().st_size < _FOOTER:
             return False
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             file.seek(-8, 2)
             return file.read() == struct.pack("<Q", _MAGIC)
     except OSError:
@@ -88,8 +88,7 @@ def open_bundle(prefix: Path, stack: ExitStack) -> dict[str, Tensor]:
             raise FileNotFoundError
         if index.stat().st_size > _LONGEST_INDEX:
             raise _Damaged("the index is too long")
-        with reading(index):
-            content = index.read_bytes()
+        content = read_bytes(index)
         return _tensors(prefix, dict(_table(content)))
     except FileNotFoundError:
         raise InputError("the file is missing", where=str(index), fix=_AGAIN, code="E-CONVERT-MISSING") from None
@@ -193,7 +192,7 @@ def _read(path: Path, name: str, offset: int, size: int, crc: int) -> Array:
     try:
         if not path.is_file():
             raise FileNotFoundError(2, "the file no longer exists")
-        with reading(path), path.open("rb") as file:
+        with reading(path), open_regular(path) as file:
             file.seek(offset)
             for start in range(0, size, _CHUNK):
                 part = file.read(min(_CHUNK, size - start))

@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxbert.convert.tensors import Array, Tensor, np_dtype, of_shards, read_index
 from jaxbert.errors import CommandError, InputError
-from jaxbert.inputs.files import reading
+from jaxbert.inputs.files import open_regular, reading
 
 WEIGHTS, INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 
@@ -111,7 +111,7 @@ def _is_packed(path: Path) -> bool:
     Raises:
       ValueError: it is a compressed zip file, in which a few bytes could expand to more than memory holds.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         if file.read(4) != b"PK\x03\x04":
             return False
     with zipfile.ZipFile(path) as archive:

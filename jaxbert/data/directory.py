@@ -29,6 +29,8 @@ from jaxbert.data.shards import (
     write_json,
 )
 from jaxbert.errors import InputError, Stopped
+from jaxbert.inputs.files import read_bytes
+from jaxbert.inputs.values import checked, parse
 from jaxbert.text.tokenizers.registry import REGISTRY
 
 _ARGUMENTS = "arguments.json"
@@ -109,9 +111,9 @@ class ShardDirectory:
     def finished(self, file: str) -> ShardInfo | None:
         """Returns the shard `file` if an earlier call finished it and its bytes are unchanged, else None."""
         try:
-            info = ShardInfo.from_json(json.loads((self.path / PROGRESS / f"{file}.json").read_text(encoding="utf-8")))
+            info = ShardInfo.from_json(parse(read_bytes(self.path / PROGRESS / f"{file}.json")))
             verify_shard(self.path, info)
-        except (OSError, ValueError, KeyError, TypeError, Stopped):
+        except (OSError, ValueError, Stopped):
             return None
         return info
 
@@ -177,7 +179,7 @@ def open_directory(path: Path, kind: str, arguments: dict[str, Any], *, overwrit
     Raises:
       InputError: `path` holds something else, or it cannot be written.
     """
-    arguments = json.loads(json.dumps(arguments))
+    arguments = parse(json.dumps(arguments), strict=False)
     parent = next(p for p in (path, *path.absolute().parents) if p.exists())
     if not parent.is_dir():
         raise InputError(
@@ -232,9 +234,9 @@ def _found(path: Path) -> tuple[str | None, dict[str, Any]]:
     """Returns (kind, arguments) of the directory `path`, or (None, {}) if jaxbert did not make it."""
     for file in (path / PROGRESS / _ARGUMENTS, path / MANIFEST):
         try:
-            value = json.loads(file.read_text(encoding="utf-8"))
-            return str(value["kind"]), dict(value["arguments"])
-        except (OSError, ValueError, KeyError, TypeError):
+            value = checked(read_bytes(file), {"kind": str, "arguments": dict})
+            return value["kind"], value["arguments"]
+        except (OSError, ValueError):
             continue
     return None, {}
 

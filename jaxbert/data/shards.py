@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert.errors import InputError, Stopped
-from jaxbert.inputs.files import disk_failed
+from jaxbert.inputs.files import disk_failed, open_regular
+from jaxbert.inputs.values import Each, Matching, Maybe, OneOf, Whole, check, read_json, short
 from jaxbert.stores.files import arriving, disk_full, disk_is_full, sync, write_whole
 
 MANIFEST = "manifest.json"
@@ -25,6 +26,36 @@ PROGRESS = ".progress"
 PREVIOUS = ".previous"
 # The ending of a file that is being written.
 PARTIAL = ".partial"
+
+
+# The shapes of the entry of a shard, and of the manifests of both kinds, as far as anything reads them.
+_SHARD = {"file": Matching(r"[\w.-]+", "the name of a file"), "count": Whole(), "bytes": Whole(), "sha256": str}
+_SHAPES = {
+    "records": {
+        "arguments": {"source": {"spec": str}},
+        "splits": Each([_SHARD]),
+        "tokenizer_hash": str,
+        "vocab_size": Whole(1, 1 << 31),
+        "licence": Maybe(str),
+        "counts": Each(Whole()),
+        "summary": {"splits": Each(dict), "findings": [str]},
+        "hash": str,
+    },
+    "rows": {
+        "arguments": dict,
+        "splits": Each([_SHARD]),
+        "policy": str,
+        "length": Whole(1, 1 << 16),
+        "vocab_size": Whole(1, 1 << 31),
+        "pad_id": Whole(0, 1 << 31),
+        "tokenizer_hash": str,
+        "origins": Whole(1, 1 << 16),
+        "counts": Each(Whole()),
+        "statistics": Each(Each(float)),
+        "hash": str,
+        "provenance": Maybe({"source": Maybe(str), "licence": Maybe(str)}),
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +83,12 @@ class ShardInfo:
 
     @staticmethod
     def from_json(entry: dict[str, Any]) -> ShardInfo:
-        """Returns the ShardInfo of an entry of a manifest, or of a progress file."""
+        """Returns the ShardInfo of an entry of a manifest, or of a progress file.
+
+        Raises:
+          ValueError: a key is missing or mistyped.
+        """
+        check(entry, {**_SHARD, "statistics": Maybe(dict)})
         return ShardInfo(
             entry["file"], entry["count"], entry["bytes"], entry["sha256"], dict(entry.get("statistics", {}))
         )
@@ -60,7 +96,7 @@ class ShardInfo:
 
 def sha256_file(path: Path) -> str:
     """Returns the sha256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -157,9 +193,9 @@ def read_manifest(directory: Path, kind: str) -> dict[str, Any]:
             fix=f"Run the same `{made_by}` again to finish them.",
             code="E-SHARD-UNFINISHED",
         )
+    fix = f"Run `{made_by}` again with --overwrite."
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        found = manifest["kind"]
+        manifest = read_json(path, "the manifest cannot be used", fix=fix, code="E-SHARD-MANIFEST", shape={"kind": str})
     except FileNotFoundError:
         raise InputError(
             f"not a directory of {kind}: it has no {MANIFEST}",
@@ -167,24 +203,38 @@ def read_manifest(directory: Path, kind: str) -> dict[str, Any]:
             fix=f"Give the --out of `{made_by}`.",
             code="E-SHARD-MANIFEST",
         ) from None
-    except PermissionError:
+    except (IsADirectoryError, NotADirectoryError) as error:
         raise InputError(
-            "no permission to read", where=str(path), fix="Change its mode or owner.", code="E-SHARD-PERMISSION"
+            f"the manifest cannot be used: {error.strerror}", where=str(path), fix=fix, code="E-SHARD-MANIFEST"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    if manifest["kind"] != kind:
         raise InputError(
-            f"unusable manifest ({error})",
-            where=str(path),
-            fix=f"Run `{made_by}` again with --overwrite.",
-            code="E-SHARD-MANIFEST",
-        ) from None
-    if found != kind:
-        raise InputError(
-            f"this directory holds {found}, but {kind} are needed",
+            f"this directory holds {short(manifest['kind'])}, but {kind} are needed",
             where=str(directory),
             fix=f"`{made_by}` makes {kind}.",
             code="E-SHARD-KIND",
         )
+    return check_manifest(manifest, kind, where=str(path), fix=fix)
+
+
+def check_manifest(manifest: Any, kind: str, *, where: str, fix: str) -> dict[str, Any]:
+    """Returns the manifest of a directory of `kind`, after checking that it has all keys with values of their types.
+
+    Args:
+      manifest: a JSON value.
+      kind: "records" or "rows".
+      where: the path or the URL, for the error.
+      fix: advice to the user if it is damaged.
+
+    Raises:
+      InputError: a key is missing or mistyped.
+    """
+    try:
+        check(manifest, {"kind": OneOf((kind,)), **_SHAPES[kind]})
+    except ValueError as error:
+        raise InputError(
+            f"the manifest cannot be used: {error}", where=where, fix=fix, code="E-SHARD-MANIFEST"
+        ) from None
     return dict(manifest)
 
 

@@ -10,7 +10,6 @@ URLs are those of fsspec: gs:// needs the extra `gcs`; other filesystems need th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from jaxbert.core.progress import Progress
 from jaxbert.data import shards
 from jaxbert.data.rows import canonical_hash
 from jaxbert.errors import InputError, Stopped
+from jaxbert.inputs.values import parse
 from jaxbert.stores.files import cannot_write, full_disk
 from jaxbert.stores.storage import Bucket, cache_directory, is_remote
 
@@ -84,9 +84,9 @@ def _staged(url: str) -> Path:
 
 def _manifest(bucket: Bucket) -> dict[str, Any]:
     url = bucket.place
+    fix = "Copy the rows there again."
     try:
-        manifest = json.loads(bucket.read(shards.MANIFEST))
-        right = manifest["kind"] == "rows" and manifest["hash"] == canonical_hash(manifest)
+        manifest = parse(bucket.read(shards.MANIFEST))
     except FileNotFoundError:
         raise InputError(
             f"not a directory of rows: it has no {shards.MANIFEST}",
@@ -94,18 +94,17 @@ def _manifest(bucket: Bucket) -> dict[str, Any]:
             fix="Copy the --out of `jaxbert rows` there.",
             code="E-SHARD-MANIFEST",
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"unusable manifest ({error})", where=url, fix="Copy the rows there again.", code="E-SHARD-MANIFEST"
-        ) from None
-    if not right:
+    except ValueError as error:
+        raise InputError(f"the manifest cannot be used: {error}", where=url, fix=fix, code="E-SHARD-MANIFEST") from None
+    manifest = shards.check_manifest(manifest, "rows", where=url, fix=fix)
+    if manifest["hash"] != canonical_hash(manifest):
         raise InputError(
             "the manifest is damaged, or not one of rows",
             where=url,
             fix="Copy the rows there again.",
             code="E-SHARD-MANIFEST",
         )
-    return dict(manifest)
+    return manifest
 
 
 def _there(out: Path, info: shards.ShardInfo) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from jaxbert.errors import CommandError, InputError, Interrupted
 
@@ -25,7 +25,7 @@ _KINDS = (
 )
 
 
-def open_regular(path: Path | str) -> IO[bytes]:
+def open_regular(path: Path | str) -> io.BufferedReader:
     """Opens a regular file for reading its bytes. It never waits, as `open` does for the writer of a named pipe.
 
     Raises:

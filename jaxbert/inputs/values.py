@@ -24,13 +24,14 @@ _MOST_DIGITS = 308
 _ODD_TEXT = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 
 
-def parse(text: str | bytes, *, strict: bool = True) -> Any:
+def parse(text: str | bytes, *, strict: bool = True, nan: bool = False) -> Any:
     """Returns the value of a JSON text.
 
     Args:
       text: the text, or its bytes in UTF-8 with or without a byte order mark.
       strict: also refuse NaN and Infinity, numbers beyond float64, a key that occurs twice in an object, NUL and lone
         surrogates in strings. Otherwise they are read as Python's json reads them: of equal keys the last counts.
+      nan: accept NaN and Infinity although `strict`.
 
     Raises:
       ValueError: it is not JSON, or it is refused. The message says why, for people.
@@ -42,7 +43,7 @@ def parse(text: str | bytes, *, strict: bool = True) -> Any:
             value = json.loads(
                 text,
                 object_pairs_hook=_unique,
-                parse_constant=_constant,
+                parse_constant=float if nan else _constant,
                 parse_int=_whole,
                 parse_float=_finite,
             )
@@ -63,7 +64,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         seen: set[str] = set()
         double = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key {short(double)} occurs twice")
+        raise ValueError(f"the key {double[:60]!r} occurs twice")
     return found
 
 
@@ -105,6 +106,11 @@ def _check_texts(value: Any) -> None:
         raise ValueError("a string has a NUL character")
     if re.search("[\ud800-\udfff]", text):
         raise ValueError("a string has half of a character: a lone surrogate")
+
+
+def whole_number(text: str) -> int | None:
+    """Returns the number that up to 18 ASCII digits write; None for any other text."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
 
 
 def short(value: Any) -> str:
@@ -149,6 +155,14 @@ class OneOf:
     values: tuple[Any, ...]
 
 
+@dataclass(frozen=True)
+class Matching:
+    """The shape of a string that a pattern matches as a whole; `name` is its description for the message."""
+
+    pattern: str
+    name: str
+
+
 _NAMES = {
     str: "a string",
     bool: "true or false",
@@ -163,8 +177,9 @@ def check(value: Any, shape: Any, place: str = "") -> None:
 
     Args:
       value: of `parse`.
-      shape: str, bool, float (any number), dict, list, object (anything), `Whole`, `Each`, `Maybe`, `OneOf`; {key:
-        shape} for an object; [shape] for a list of any length; (shape, ...) for a list of exactly these.
+      shape: str, bool, float (any number), dict, list, object (anything), `Whole`, `Each`, `Maybe`, `OneOf`,
+        `Matching`; {key: shape} for an object; [shape] for a list of any length; (shape, ...) for a list of exactly
+        these.
       place: the keys above the value, joined by dots, for the message.
 
     Raises:
@@ -180,6 +195,9 @@ def check(value: Any, shape: Any, place: str = "") -> None:
         case OneOf():
             if not any(value == one and type(value) is type(one) for one in shape.values):
                 raise _other(value, f"one of {', '.join(map(str, shape.values))}", place)
+        case Matching():
+            if not isinstance(value, str) or re.fullmatch(shape.pattern, value) is None:
+                raise _other(value, shape.name, place)
         case Each():
             check(value, dict, place)
             for key, item in value.items():
@@ -252,8 +270,8 @@ def parse_json(
         raise InputError(f"{what}: {error}", where=where, fix=fix, code=code) from None
 
 
-def checked(text: str | bytes, shape: Any, *, strict: bool = True) -> Any:
+def checked(text: str | bytes, shape: Any, *, strict: bool = True, nan: bool = False) -> Any:
     """Returns the value of a JSON text that has a shape. Raises ValueError as `parse` and `check` do."""
-    value = parse(text, strict=strict)
+    value = parse(text, strict=strict, nan=nan)
     check(value, shape)
     return value

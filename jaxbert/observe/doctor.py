@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
-import json
 import os
 import platform
 import shutil
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from jaxbert.core.machine import cores
+from jaxbert.inputs.values import parse
 
 State = Literal["works", "absent", "broken"]
 
@@ -194,7 +194,7 @@ def _devices() -> Iterable[Finding]:
             advice = "Another process may be using the device: end it. " + advice
         yield Finding("devices", "broken", problem, advice)
         return
-    found = json.loads(answer)
+    found = parse(answer)
     limit = f", {found['limit'] / 2**30:.1f} GiB each" if found["limit"] else ""
     says = f"{found['count']} x {found['kind']} ({found['backend']}{limit}), jax {jax_version}"
     if not found["right"]:

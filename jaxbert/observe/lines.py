@@ -6,13 +6,16 @@ writes them again with the same bytes. telemetry.jsonl keeps the lines of lost s
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from jaxbert.inputs.files import open_regular, reading
+from jaxbert.inputs.values import Maybe, Whole, checked
 from jaxbert.stores.files import replacing
 
 
@@ -51,7 +54,7 @@ class JsonLines:
         """Yields the lines of `path` in order, without torn lines. A file that does not exist has no lines."""
         if not path.is_file():
             return
-        with path.open(encoding="utf-8", errors="replace") as file:
+        with reading(path), _lines(path) as file:
             for line in file:
                 values = _parse(line)
                 if values is not None:
@@ -65,22 +68,30 @@ class JsonLines:
         """
         if not path.is_file():
             return
-        with path.open(encoding="utf-8", errors="replace") as old, replacing(path, "w", suffix=".cut") as new:
+        with _lines(path) as old, replacing(path, "w", suffix=".cut") as new:
             for line in old:
                 values = _parse(line)
-                if values is not None and values.get("step", step) <= step:
+                if values is not None and (values.get("step") or 0) <= step:
                     new.write(line)
 
 
+# The key that every reader of these files compares.
+_SHAPE = {"step": Maybe(Whole())}
+
+
+def _lines(path: Path) -> IO[str]:
+    return io.TextIOWrapper(open_regular(path), encoding="utf-8", errors="replace")
+
+
 def _parse(line: str) -> dict[str, Any] | None:
-    """Returns the object of a line; None for a torn line. A kill can leave half a line at the end of a file."""
+    """Returns the object of a line; None for a damaged one. A kill can leave half a line at the end of a file."""
     if not line.endswith("\n"):
         return None
     try:
-        values = json.loads(line)
-    except json.JSONDecodeError:
+        values: dict[str, Any] = checked(line, _SHAPE, strict=False)
+    except ValueError:
         return None
-    return values if isinstance(values, dict) else None
+    return values
 
 
 def plain(value: Any) -> Any:

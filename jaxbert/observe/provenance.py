@@ -16,6 +16,7 @@ from jaxbert.data.shards import read_manifest as read_shards_manifest
 from jaxbert.data.sources import without_folders
 from jaxbert.data.staging import local
 from jaxbert.errors import InputError
+from jaxbert.inputs.files import read_bytes
 from jaxbert.observe.lines import JsonLines
 from jaxbert.stores.steps import read_manifest
 
@@ -80,7 +81,7 @@ def of_run(workdir: Path, step: int) -> Provenance:
       InputError: the run's config or the checkpoint's manifest cannot be read.
     """
     config = load_json(workdir / "config.json")
-    run_config = (workdir / "config.json").read_bytes()
+    run_config = read_bytes(workdir / "config.json")
     meta = _meta(workdir, step)
     lines = list(JsonLines.read(workdir / "telemetry.jsonl"))
     started = next((line for line in lines if "versions" in line), {})

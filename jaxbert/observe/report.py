@@ -8,7 +8,6 @@ run goes on. The run wrote the titles of its numbers into telemetry.jsonl.
 from __future__ import annotations
 
 import io
-import json
 import os
 import re
 import statistics
@@ -22,6 +21,8 @@ from jaxbert.config import RunConfig, load_json, phase_at, to_json, total_steps
 from jaxbert.core.metrics import Metric, from_json
 from jaxbert.core.progress import duration
 from jaxbert.errors import InputError
+from jaxbert.inputs.files import open_regular
+from jaxbert.inputs.values import read_json
 from jaxbert.observe.flops import MFU_FORMULA
 from jaxbert.observe.lines import JsonLines
 from jaxbert.stores.files import write_whole
@@ -146,15 +147,12 @@ def read_run(workdir: Path, label: str) -> Run:
             by_step[line["step"]] = line
     evaluation: dict[str, Any] = {}
     if (workdir / "evaluation.json").is_file():
-        try:
-            found = json.loads((workdir / "evaluation.json").read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise InputError(
-                f"the file cannot be read: {error}",
-                where=str(workdir / "evaluation.json"),
-                fix="Write it again, or remove it.",
-                code="E-REPORT-FILE",
-            ) from None
+        found = read_json(
+            workdir / "evaluation.json",
+            "the file cannot be read",
+            fix="Write it again, or remove it.",
+            code="E-REPORT-FILE",
+        )
         evaluation = found if isinstance(found, dict) else {}
     telemetry = [by_step[step] for step in sorted(by_step)]
     return Run(label, workdir, config, metrics, telemetry, facts, evaluation)
@@ -212,7 +210,7 @@ def _labels(workdirs: Sequence[Path]) -> list[str]:
 
 
 def _ours(path: Path) -> bool:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return _MARK.encode() in file.read(2048)
 
 

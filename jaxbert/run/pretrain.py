@@ -107,7 +107,7 @@ def _train(asked: Wanted, overwrite: bool, hold: Hold, watch: Watch, profiled: S
         check_inputs_lie_elsewhere(config, workdir)
     step = (latest_good(workdir) if resuming else None) or 0
     if step:
-        check_steps(load_json(workdir / "config.json"), config, read_manifest(workdir, step).meta)
+        check_steps(load_json(workdir / "config.json"), config, read_manifest(workdir, step).meta, workdir)
     initial = load_initial(config, initial) if config.init and step == 0 else None
     named = [open_rows(config, phase, workdir) if phase.rows else None for phase in config.phases]
     check_one_tokenizer([found for found in named if found is not None])

@@ -29,6 +29,7 @@ from types import FrameType
 from typing import Any
 
 from jaxbert.errors import CommandError, InputError, Interrupted
+from jaxbert.inputs.values import parse, whole_number
 from jaxbert.observe.console import TRACEBACK, show_error
 
 COORDINATOR, PROCESSES, PROCESS_ID = "JAXBERT_COORDINATOR", "JAXBERT_PROCESSES", "JAXBERT_PROCESS_ID"
@@ -147,14 +148,15 @@ def _on_cpu(environment: Mapping[str, str]) -> bool:
 
 def _number(environment: Mapping[str, str], name: str, least: int) -> int:
     text = environment.get(name, "")
-    if not text.isdecimal() or int(text) < least:
+    number = whole_number(text)
+    if number is None or number < least:
         raise InputError(
             f"the value is {text!r}",
             where=name,
             fix=f"Set it to a whole number of {least} or more.",
             code="E-PROCESS-NUMBER",
         )
-    return int(text)
+    return number
 
 
 def _brief(error: BaseException) -> str:
@@ -236,7 +238,7 @@ class Watch:
         if self._client is not None:
             text = self._read(f"{_FAILED}/")
             if text:
-                self._follow(json.loads(text))
+                self._follow(parse(text))
         waited = self._clock() - self._moved
         if 0 < self._limit_s < waited:
             others = " (another process may be gone)" if self._count > 1 else ""

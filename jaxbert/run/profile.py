@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert.errors import InputError
+from jaxbert.inputs.values import whole_number
 
 _log = logging.getLogger(__name__)
 
@@ -26,15 +27,16 @@ def parse_steps(text: str) -> Steps:
     Raises:
       InputError: A and B are not steps in their order.
     """
-    first, _, last = text.partition(":")
-    if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
+    words = text.partition(":")
+    first, last = whole_number(words[0]), whole_number(words[2])
+    if first is None or last is None or not 1 <= first <= last:
         raise InputError(
             f"{text!r} does not name steps",
             where="--profile",
             fix="Write FIRST:LAST, for example 20:24. Steps are counted from 1.",
             code="E-ARGUMENT-PROFILE",
         )
-    return Steps(int(first), int(last))
+    return Steps(first, last)
 
 
 class Profile:

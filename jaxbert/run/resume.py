@@ -37,7 +37,7 @@ def continued_memory(saved: Mapping[str, Any], now: Mapping[str, Any], workdir: 
     Raises:
       InputError: the rows or the teacher are not those that the run began with.
     """
-    if saved["rows"] != now["rows"]:
+    if saved.get("rows") != now["rows"]:
         raise InputError(
             "the rows are not those that the run began with (their hashes differ)",
             where=str(workdir),
@@ -51,18 +51,26 @@ def continued_memory(saved: Mapping[str, Any], now: Mapping[str, Any], workdir: 
             fix="Give the same teacher, or begin another run with --init on this one.",
             code="E-RUN-TEACHER",
         )
-    return {name: saved.get(name) for name in now}
+    return {name: value if saved.get(name) is None else saved[name] for name, value in now.items()}
 
 
-def check_steps(before: RunConfig, now: RunConfig, meta: Mapping[str, Any]) -> None:
+def check_steps(before: RunConfig, now: RunConfig, meta: Mapping[str, Any], workdir: Path) -> None:
     """Raises InputError where the config changes steps that are done; steps that are to come may change.
 
     Args:
       before: the config in the workdir.
       now: the config that is given.
       meta: JSON state of the checkpoint.
+      workdir: workdir of the run, for errors.
     """
-    current, done = meta["phase"], meta["next_batch"]
+    current, done = meta.get("phase"), meta.get("next_batch")
+    if current is None or done is None or current > len(before.phases):
+        raise InputError(
+            "the manifest of the checkpoint does not say where the run was",
+            where=str(workdir),
+            fix="Remove the checkpoint. The run continues from the one before it.",
+            code="E-CHECKPOINT-MANIFEST",
+        )
     if current == len(before.phases):
         current, done = current - 1, before.phases[-1].steps
     for index, (old, new) in enumerate(zip(before.phases, now.phases, strict=True)):

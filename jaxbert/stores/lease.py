@@ -23,9 +23,9 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from jaxbert.errors import CommandError, InputError, Interrupted, Stopped
+from jaxbert.inputs.values import Whole, checked, whole_number
 from jaxbert.stores.storage import Storage
 
 DIRECTORY = ".lease"
@@ -158,9 +158,9 @@ class Lease:
             self.storage.remove(self._name)
             raise _taken(_parsed(content), self.storage.place)
         self._renewed = self.clock()
-        for name in self.storage.names(DIRECTORY):
-            if name.isdigit() and int(name) < self._number:
-                self.storage.remove(f"{DIRECTORY}/{name}")
+        for number in self._numbers():
+            if number < self._number:
+                self.storage.remove(f"{DIRECTORY}/{number:06d}")
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
         self._thread.start()
 
@@ -208,10 +208,15 @@ class Lease:
         assert self._own is not None
         return json.dumps({**vars(self._own), "beats": self._beats}).encode().ljust(_LENGTH - 1) + b"\n"
 
+    def _numbers(self) -> list[int]:
+        """Returns the numbers of the files of owners. Files with other names are not ours."""
+        numbers = {name: whole_number(name) for name in self.storage.names(DIRECTORY)}
+        return [number for name, number in numbers.items() if number is not None and name == f"{number:06d}"]
+
     def _current(self) -> tuple[int, bytes]:
         """Returns (number, content) of the newest file, or (0, b"") without any."""
         while True:
-            number = max((int(name) for name in self.storage.names(DIRECTORY) if name.isdigit()), default=0)
+            number = max(self._numbers(), default=0)
             if not number:
                 return 0, b""
             with suppress(FileNotFoundError):
@@ -247,6 +252,9 @@ class Lease:
                     return
 
 
+_SHAPE = {"host": str, "boot": str, "process": Whole(), "job": str, "token": str, "since": float}
+
+
 def period(environment: Mapping[str, str]) -> float:
     """Returns the seconds of silence after which an owner is considered gone.
 
@@ -267,11 +275,10 @@ def period(environment: Mapping[str, str]) -> float:
 def _parsed(content: bytes) -> Owner | None:
     """Returns the owner that a file names, or None if the file is being written or is torn."""
     try:
-        values: Any = json.loads(content)
-        values.pop("beats", None)
-        return Owner(**values)
-    except (ValueError, TypeError, AttributeError):
+        values = checked(content, _SHAPE)
+    except ValueError:
         return None
+    return Owner(**{name: values[name] for name in _SHAPE})
 
 
 def _taken(owner: Owner | None, place: str) -> InputError:

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from jaxbert.errors import CommandError, InputError
+from jaxbert.inputs.files import open_regular
 from jaxbert.stores.files import cannot_write, full_disk
 from jaxbert.stores.lease import DIRECTORY as LEASE
 from jaxbert.stores.storage import Bucket, cache_directory
@@ -130,7 +131,7 @@ class Mirror:
         if not path.is_file() or path.stat().st_size != size:
             return False
         stored = self._bucket.md5(name)
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return stored == base64.b64encode(hashlib.file_digest(file, "md5").digest()).decode()
 
 

@@ -17,10 +17,31 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert.errors import Stopped
+from jaxbert.inputs.values import Each, Maybe, Whole, checked, whole_number
 from jaxbert.stores.storage import is_remote
 from jaxbert.stores.workdir import CHECKPOINTS, storage_of
 
 MANIFEST = "manifest.json"
+# The best or the last evaluation of a run: the step, and figures by their names.
+_EVALUATION = {"step": Whole(), "loss": Maybe(float)}
+# What anything reads of a manifest. Runs of older versions did not write all of the state.
+_SHAPE = {
+    "step": Whole(),
+    "files": Each((Whole(), str)),
+    "meta": {
+        "phase": Maybe(Whole()),
+        "next_batch": Maybe(Whole()),
+        "evaluated_phase": Maybe(Whole()),
+        "validation_loss": Maybe(float),
+        "rows": Maybe([[str]]),
+        "teacher": Maybe(str),
+        "init": Maybe(str),
+        "best": Maybe(_EVALUATION),
+        "last_evaluation": Maybe(_EVALUATION),
+        "evaluations_since_best": Maybe(Whole()),
+        "stopped_early": Maybe(bool),
+    },
+}
 
 _log = logging.getLogger(__name__)
 
@@ -49,8 +70,10 @@ def checkpoints_place(workdir: Path) -> str:
 def committed_steps(workdir: Path) -> list[int]:
     """Returns the steps that have a manifest, in ascending order. It does not verify them."""
     kept = storage_of(workdir)
-    steps = [name for name in kept.names(CHECKPOINTS) if name.isdigit()]
-    return sorted(int(name) for name in steps if MANIFEST in kept.names(f"{CHECKPOINTS}/{name}"))
+    steps = {name: whole_number(name) for name in kept.names(CHECKPOINTS)}
+    # Orbax writes the number without zeros before it. A directory with another name is not ours.
+    ours = {name: step for name, step in steps.items() if step is not None and name == str(step)}
+    return sorted(step for name, step in ours.items() if MANIFEST in kept.names(f"{CHECKPOINTS}/{name}"))
 
 
 def read_manifest(workdir: Path, step: int) -> Manifest:
@@ -61,14 +84,14 @@ def read_manifest(workdir: Path, step: int) -> Manifest:
     """
     kept, name = storage_of(workdir), f"{CHECKPOINTS}/{step}/{MANIFEST}"
     try:
-        values = json.loads(kept.read(name))
-        files = {name: (int(size), str(digest)) for name, (size, digest) in values["files"].items()}
-        return Manifest(int(values["step"]), values["meta"], files)
+        values = checked(kept.read(name), _SHAPE, nan=True)  # the loss of an evaluation may be NaN
     except (
         # Another error of the disk says nothing about the file: a run must not fall back to an older checkpoint for it.
-        FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, KeyError, TypeError, AttributeError,
+        FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError,
     ) as error:  # fmt: skip
         raise ValueError(f"{kept.place}/{name}: unreadable manifest: {error}") from error
+    files = {name: (size, digest) for name, (size, digest) in values["files"].items()}
+    return Manifest(values["step"], values["meta"], files)
 
 
 def write_manifest(workdir: Path, step: int, meta: Mapping[str, Any]) -> None:
@@ -143,7 +166,7 @@ def best_step(workdir: Path) -> int | None:
         except ValueError:
             continue
         if meta.get("validation_loss") is not None and math.isfinite(meta["validation_loss"]):
-            found.append((-meta.get("evaluated_phase", 0), meta["validation_loss"], step))
+            found.append((-(meta.get("evaluated_phase") or 0), meta["validation_loss"], step))
     return min(found)[2] if found else None
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from jaxbert.errors import InputError, Interrupted, Stopped
+from jaxbert.inputs.files import open_regular, read_bytes
 from jaxbert.stores.files import arriving, disk_is_full, write_whole
 
 _BLOCK = 1 << 22
@@ -98,7 +99,7 @@ class Disk:
 
     def read(self, name: str) -> bytes:
         """See `Storage`."""
-        return (self.root / name).read_bytes()
+        return read_bytes(self.root / name)
 
     def write(self, name: str, content: bytes) -> None:
         """See `Storage`."""
@@ -137,7 +138,7 @@ class Disk:
 
     def sha256(self, name: str) -> str:
         """See `Storage`."""
-        with (self.root / name).open("rb") as file:
+        with open_regular(self.root / name) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 
 from jaxbert.errors import InputError
+from jaxbert.inputs.files import read_text
 from jaxbert.stores.lease import DIRECTORY as LEASE
-from jaxbert.stores.storage import Storage, storage
+from jaxbert.stores.storage import Storage, is_remote, storage
 
 CHECKPOINTS, LAUNCH, LOGS = "checkpoints", "launch", "logs"
 # The file that holds the URL of a workdir in a bucket, in the directory of this machine that belongs to it.
 REMOTE = ".remote"
+_LONGEST_URL = 1 << 16
 # A workdir may hold these before a run begins: a launcher's files, and the lease of a run that could not begin.
 BEFORE = frozenset({LEASE, LAUNCH, LOGS, REMOTE})
 
@@ -63,9 +64,20 @@ def names_checkpoint(model: str) -> bool:
 
 
 def _url(workdir: Path) -> str | None:
-    with suppress(OSError):
-        return (workdir / REMOTE).read_text(encoding="utf-8").strip()
-    return None
+    try:
+        url = read_text(workdir / REMOTE, most=_LONGEST_URL).strip()
+    except OSError:
+        return None
+    except ValueError:
+        url = ""
+    if not is_remote(url) or "\0" in url:
+        raise InputError(
+            "the file is damaged: it must hold the URL of the workdir",
+            where=str(workdir / REMOTE),
+            fix="Remove this directory. The workdir in the bucket is not touched.",
+            code="E-WORKDIR-REMOTE",
+        )
+    return url
 
 
 def name_of(workdir: Path) -> str:

@@ -10,13 +10,12 @@ MODEL is one of:
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from jaxbert.convert.read import FORMATS, is_published
 from jaxbert.errors import InputError, Interrupted
-from jaxbert.inputs.files import reading
+from jaxbert.inputs.values import read_json
 from jaxbert.stores.files import disk_full, disk_is_full
 from jaxbert.stores.mirror import Mirror
 from jaxbert.stores.steps import MANIFEST, best_step, committed_steps
@@ -91,15 +90,14 @@ def _is_run(config: Path) -> bool:
     """Returns whether a config.json is a run's, and not a published model's."""
     if not config.is_file():
         return False
+    fix = "Copy the model again."
     try:
-        with reading(config):
-            text = config.read_text(encoding="utf-8")
-        value = json.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
+        value = read_json(config, "config.json cannot be read", fix=fix, code="E-CONFIG-FILE", shape=dict)
+    except OSError as error:
         raise InputError(
-            f"config.json cannot be read: {error}", where=str(config), fix="Copy the model again.", code="E-CONFIG-FILE"
+            f"config.json cannot be read: {error}", where=str(config), fix=fix, code="E-CONFIG-FILE"
         ) from None
-    return isinstance(value, dict) and "encoder" in value and "phases" in value
+    return "encoder" in value and "phases" in value
 
 
 def local_copy(place: str | Path) -> Path:

@@ -76,9 +76,9 @@ def test_other_names_of_the_transformers_settings(tmp_path: Path) -> None:
         ({"modules.json": AWAY}, "0_Transformer.*E-CONVERT-LAYOUT"),
         ({"modules.json": OUTSIDE}, "E-CONVERT-OUTSIDE"),
         ({"modules.json": [{"path": ""}]}, "no type or no path.*E-CONVERT-UNREADABLE"),
-        ({"modules.json": {}}, "a JSON dict.*E-CONVERT-UNREADABLE"),
-        ({"modules.json": "no json"}, "not readable JSON.*E-CONVERT-UNREADABLE"),
-        ({"modules.json": MODULES}, "not readable JSON.*E-CONVERT-UNREADABLE"),
+        ({"modules.json": {}}, "a list is needed.*E-CONVERT-UNREADABLE"),
+        ({"modules.json": "no json"}, "the file cannot be used.*E-CONVERT-UNREADABLE"),
+        ({"modules.json": MODULES}, "the file cannot be used.*E-CONVERT-UNREADABLE"),
         ({"1_Pooling/config.json": {"pooling_mode": "max"}}, "pooling max .*E-CONVERT-LAYOUT"),
         ({"1_Pooling/config.json": {"pooling_mode": 5}}, "pooling 5 .*E-CONVERT-LAYOUT"),
         (

@@ -99,11 +99,18 @@ def test_damage_is_found_and_named(tmp_path: Path, damage: str) -> None:
 # A directory
 
 
+# The fields of a manifest of rows, beside those that `commit` adds.
+FIELDS: dict[str, Any] = {
+    **{"policy": "packed", "length": 128, "vocab_size": 30, "pad_id": 0, "tokenizer_hash": "t", "origins": 1},
+    **{"counts": {"train": 1}, "statistics": {"train": {"rows": 1}}, "hash": "h"},
+}
+
+
 def make(path: Path, **arguments: Any) -> dict[str, Any]:
     directory = open_directory(path, "rows", arguments)
     info = write_shard(path / "rows-train.array_record-00000", [b"record"])
     directory.finish(ShardInfo(info.file, info.count, info.bytes, info.sha256, {"tokens": 7}))
-    return directory.commit({"train": [info]}, {"length": 128})
+    return directory.commit({"train": [info]}, FIELDS)
 
 
 def test_a_directory_is_made_resumed_and_found(tmp_path: Path) -> None:
@@ -125,7 +132,7 @@ def test_a_directory_is_made_resumed_and_found(tmp_path: Path) -> None:
     assert again.finished(info.file) is None
     write_shard(out / info.file, [b"record"])
 
-    manifest = again.commit({"train": [info], "validation": []}, {"length": 128})
+    manifest = again.commit({"train": [info], "validation": []}, FIELDS)
     assert listing(out) == ["manifest.json", "rows-train.array_record-00000"]
     assert manifest == read_manifest(out, "rows") and manifest["length"] == 128
     assert manifest["splits"]["train"] == [info.to_json()] and "statistics" not in info.to_json()
@@ -152,7 +159,7 @@ def test_other_arguments_overwrite_only_when_told(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="E-SHARD-UNFINISHED"):
             read_manifest(out, "rows")
     info = write_shard(out / "rows-train.array_record-00000", [b"other"])
-    directory.commit({"train": [info]}, {})
+    directory.commit({"train": [info]}, FIELDS)
     assert listing(out) == ["manifest.json", info.file] and directory.damaged() == []
 
 
@@ -280,8 +287,8 @@ def test_files_that_one_may_not_touch(tmp_path: Path, monkeypatch: pytest.Monkey
         patch.setattr("jaxbert.data.shards.sha256_file", forbidden)
         with pytest.raises(InputError, match=f"{shard}.*E-SHARD-PERMISSION"):
             verify_shard(tmp_path, info)
-        patch.setattr(Path, "read_text", forbidden)
-        with pytest.raises(InputError, match=r"manifest\.json.*E-SHARD-PERMISSION"):
+        patch.setattr("jaxbert.inputs.files.os.open", forbidden)
+        with pytest.raises(InputError, match=r"manifest\.json.*E-DISK-PERMISSION"):
             read_manifest(tmp_path / "rows", "rows")
         patch.setattr("os.access", lambda *_, **__: False)
         with pytest.raises(InputError, match="E-SHARD-PERMISSION"):

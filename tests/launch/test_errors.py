@@ -18,6 +18,11 @@ from jaxbert.plan.topologies import topology
 from tests.launch.conftest import BUCKET
 
 PLACE = topology("v5e:4x4", 1)
+FIGURES = {
+    **{"chips": 16, "hbm_bytes": 1.0, "judged_by": "model", "phases": [{"memory_bytes": {"params": 1}}]},
+    "bill": {"hours": 1.0, "chip_hours": 16, "money": 5, "currency": "USD"},
+    "price": {"per_hour": 1, "currency": "USD", "source": "a list"},
+}
 
 
 def plan() -> tuple:
@@ -30,7 +35,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, code: int, said: str) -> None:
     def run(command: list[str], **more: object) -> subprocess.CompletedProcess[str]:
         if not code:
             file = next(word.partition("=")[2] for word in command if word.startswith("--json="))
-            Path(file).write_text(json.dumps({"chips": 16}))
+            Path(file).write_text(json.dumps(FIGURES))
         return subprocess.CompletedProcess(command, code, "", said)
 
     monkeypatch.setattr(planning.subprocess, "run", run)
@@ -54,12 +59,14 @@ def test_a_bug_in_the_plan_is_a_bug(code: int, said: str, monkeypatch):
 
 def test_a_damaged_plan_is_made_again(monkeypatch, caplog):
     answering(monkeypatch, 0, "")
-    assert plan() == ({"chips": 16}, False) and plan() == ({"chips": 16}, True)
+    assert plan() == (FIGURES, False) and plan() == (FIGURES, True)
     kept = planning._kept(find_config("smoke"), PLACE, True, None)
-    kept.write_text("{")
-    with caplog.at_level(logging.WARNING, "jaxbert"):
-        assert plan() == ({"chips": 16}, False)
-    assert str(kept) in caplog.text and plan() == ({"chips": 16}, True)
+    for damaged in ("{", "[]", "[" * 100_000, json.dumps({**FIGURES, "chips": "16"}), json.dumps({"chips": 16})):
+        kept.write_text(damaged)
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "jaxbert"):
+            assert plan() == (FIGURES, False)
+        assert str(kept) in caplog.text and plan() == (FIGURES, True)
 
 
 def job(log: Path) -> Job:
@@ -112,7 +119,7 @@ def test_a_record_that_may_not_be_read_is_not_a_missing_one(number: int, launch,
     def denied(path: Path) -> bytes:
         raise OSError(number, "no", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", denied)
+    monkeypatch.setattr(records, "open_regular", denied)
     with pytest.raises(InputError, match="E-LAUNCH-PERMISSION"):
         records.read(BUCKET)
 
@@ -123,7 +130,7 @@ def test_a_record_on_a_broken_disk_is_not_a_mistake_of_the_user(launch, programs
     def broken(path: Path) -> bytes:
         raise OSError(errno.EIO, "Input/output error", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", broken)
+    monkeypatch.setattr(records, "open_regular", broken)
     with pytest.raises(OSError, match="Input/output error"):
         records.read(BUCKET)
 

@@ -99,9 +99,9 @@ def test_steps_that_are_done_stay_done(phase: int, batch: int, steps: tuple[int,
         return RunConfig(name="run", phases=tuple(phases))
 
     meta = {"phase": phase, "next_batch": batch}
-    check_steps(of(10, 10), of(10, 10), meta)
+    check_steps(of(10, 10), of(10, 10), meta, Path("run"))
     with pytest.raises(InputError, match=rf"{said}.*E-RUN-STEPS"):
-        check_steps(of(10, 10), of(*steps), meta)
+        check_steps(of(10, 10), of(*steps), meta, Path("run"))
 
 
 def test_an_initial_model_of_another_vocabulary():

@@ -13,7 +13,6 @@ import hashlib
 import html
 import importlib.metadata
 import importlib.util
-import json
 import re
 import zlib
 from collections.abc import Iterator
@@ -23,6 +22,8 @@ from typing import Any
 from jaxbert.data.sources.base import Document, Source, bounded
 from jaxbert.data.sources.files import reading
 from jaxbert.errors import InputError
+from jaxbert.inputs.files import read_bytes
+from jaxbert.inputs.values import parse
 
 NAMES = ("aws-docs",)
 _SEED = 0
@@ -90,8 +91,8 @@ def _strings(file: Path, seen: set[bytes]) -> Iterator[str]:
     """Yields the strings of one service whose digests are not in `seen`, and adds them to it."""
     try:
         with reading(file):
-            data = file.read_bytes()
-        value = json.loads(gzip.decompress(data) if file.suffix == ".gz" else data)
+            data = read_bytes(file)
+        value = parse(gzip.decompress(data) if file.suffix == ".gz" else data, strict=False)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(
             f"damaged file of botocore ({error})",

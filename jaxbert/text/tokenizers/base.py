@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from jaxbert.errors import InputError
-from jaxbert.inputs.files import reading
+from jaxbert.inputs import files
+from jaxbert.inputs.values import parse_json
 from jaxbert.stores.files import cannot_write, full_disk, write_whole
 from jaxbert.stores.workdir import workdir_of
 from jaxbert.text.tokenizers.registry import REGISTRY
@@ -261,12 +262,9 @@ def _model_type(path: Path) -> str | None:
 def read_text(path: Path) -> str:
     """Returns the text of a file. Raises InputError if it cannot be read or is not UTF-8."""
     try:
-        with reading(path):
-            return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"not UTF-8 at byte {error.start}", where=str(path), fix="Copy the file again.", code="E-TOKENIZER-FILE"
-        ) from None
+        return files.read_text(path).replace("\r\n", "\n").replace("\r", "\n")
+    except ValueError as error:
+        raise InputError(str(error), where=str(path), fix="Copy the file again.", code="E-TOKENIZER-FILE") from None
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise InputError(
             f"the file cannot be read: {error.strerror}",
@@ -278,16 +276,15 @@ def read_text(path: Path) -> str:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Returns the JSON object in a file. Raises InputError if there is none."""
-    try:
-        return dict(json.loads(read_text(path)))
-    except RecursionError:
-        raise InputError(
-            "not JSON: it is nested too deeply", where=str(path), fix="Copy the file again.", code="E-TOKENIZER-FILE"
-        ) from None
-    except (ValueError, TypeError) as error:
-        raise InputError(
-            f"not JSON: {error}", where=str(path), fix="Copy the file again.", code="E-TOKENIZER-FILE"
-        ) from None
+    found: dict[str, Any] = parse_json(
+        read_text(path),
+        "the file cannot be used",
+        where=str(path),
+        fix="Copy the file again.",
+        code="E-TOKENIZER-FILE",
+        shape=dict,
+    )
+    return found
 
 
 def to_json(value: Any) -> str:

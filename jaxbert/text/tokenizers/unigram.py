@@ -27,7 +27,7 @@ import tokenizers as rust
 from sentencepiece import sentencepiece_model_pb2
 
 from jaxbert.errors import InputError
-from jaxbert.inputs.files import reading
+from jaxbert.inputs.files import read_bytes
 from jaxbert.text.tokenizers.base import Kind, Meaning, Specials, Tokenizer, read_json, to_json
 from jaxbert.text.tokenizers.words import Remembered, count_words
 
@@ -283,8 +283,7 @@ def load(directory: Path) -> Unigram:
         lowercase=bool(config.get("do_lower_case", True)), keep_accents=bool(config.get("keep_accents", False))
     )
     try:
-        with reading(path):
-            model = path.read_bytes()
+        model = read_bytes(path)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise InputError(
             f"the file cannot be read: {error.strerror}",
