@@ -188,7 +188,6 @@ ROOT = Path(__file__).parent.parent
 # The modules that parse JSON themselves, and why.
 PARSES = {
     "jaxbert/inputs/values.py": "it is the reader",
-    "jaxbert/data/sources/jsonl.py": "lines of a corpus have rules of their own",
     "jaxbert/text/tokenizers/bpe.py": "the library's trainer gives its merges only as JSON, and no user wrote it",
 }
 # The functions that open files for reading themselves, and why.
@@ -200,9 +199,6 @@ OPENS = {
     ("jaxbert/data/beam.py", "_read"): "it opens a URL",
     ("jaxbert/data/beam.py", "put_job"): "it reads what this process wrote",
     ("jaxbert/data/beam.py", "take"): "it opens a URL",
-    ("jaxbert/data/sources/base.py", "_files"): "`find_files` has checked it",
-    ("jaxbert/data/sources/base.py", "find_files"): "it is the opener of a corpus",
-    ("jaxbert/data/sources/base.py", "open_bytes"): "it is the opener of a corpus",
     ("jaxbert/observe/energy.py", "__init__"): "a file of the kernel",
     ("jaxbert/observe/energy.py", "_read_int"): "a file of the kernel",
     ("jaxbert/observe/energy.py", "_zone_name"): "a file of the kernel",

@@ -91,7 +91,7 @@ class FileSource(Source):
     def _files(self) -> list[dict[str, Any]]:
         files = []
         for name, path in self.files:
-            with reading(path), path.open("rb") as file:
+            with reading(path), open_regular(path) as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
                 files.append({"name": name, "bytes": file.tell(), "sha256": digest})
         return files

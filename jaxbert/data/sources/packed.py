@@ -17,6 +17,8 @@ from typing import IO, Any
 
 import zstandard
 
+from jaxbert.inputs.files import open_regular
+
 # Packed bytes unpacked at a time. The best packed .zst holds 32 KiB in each of these bytes, so this bounds memory.
 _PIECE = 2 << 10
 _BUFFER = 1 << 20
@@ -42,7 +44,7 @@ def open_bytes(path: Path) -> IO[bytes]:
     Reading raises DamagedFile if the file is cut, or damaged anywhere.
     """
     known = _FORMATS.get(path.suffix.lower())
-    file = path.open("rb")
+    file = open_regular(path)
     return file if known is None else io.BufferedReader(_Unpacked(file, *known), _BUFFER)
 
 
