@@ -52,9 +52,10 @@ from jaxbert.config import (
     RunConfig,
     ScheduleConfig,
 )
-from jaxbert.data.records import prepare_records, split_of
+from jaxbert.data.records import prepare_records
 from jaxbert.data.rows import build_rows
 from jaxbert.data.sources import open_source
+from jaxbert.data.split import split_of
 from jaxbert.models.families.bert import PRESETS
 from jaxbert.models.model import Model
 from jaxbert.run.inherit import inherit

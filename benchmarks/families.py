@@ -44,9 +44,10 @@ from jaxbert.config import (
     SpanBoundaryConfig,
 )
 from jaxbert.data.pipeline import Rows, count_tokens
-from jaxbert.data.records import prepare_records, split_of
+from jaxbert.data.records import prepare_records
 from jaxbert.data.rows import build_rows
 from jaxbert.data.sources import open_source
+from jaxbert.data.split import split_of
 from jaxbert.models.families import FAMILIES
 from jaxbert.text.tokenizers import Tokenizer, train_tokenizer
 

@@ -41,8 +41,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         )
     if args.kind not in KINDS.names:
         raise KINDS.unknown(args.kind, "--kind")
-    from jaxbert.data.records import split_of
     from jaxbert.data.sources import open_source
+    from jaxbert.data.split import split_of
     from jaxbert.text.tokenizers import REGISTRY, Tokenizer, train_tokenizer
 
     out = Path(args.out)

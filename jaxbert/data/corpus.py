@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from jaxbert.config import DataConfig
-from jaxbert.data.records import prepare_records, split_of
+from jaxbert.data.records import prepare_records
 from jaxbert.data.rows import build_rows, check_arguments, check_pairs
 from jaxbert.data.sources import open_source
+from jaxbert.data.split import split_of
 from jaxbert.errors import InputError
 from jaxbert.text.tokenizers import Tokenizer, train_tokenizer
 

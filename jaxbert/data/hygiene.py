@@ -7,13 +7,17 @@ bounded memory. The workers count everything that needs only one document.
 from __future__ import annotations
 
 import hashlib
+import itertools
+import re
+import string
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from jaxbert.data.sources.base import Document
+from jaxbert.data.sources.base import IGNORABLE, Document, is_blank
 
 # Shorter lines (headings, "Yes.") naturally repeat.
 MIN_LINE_CHARS = 20
@@ -22,6 +26,11 @@ _DOCUMENT_SLOTS = 1 << 25
 _LINE_SLOTS = 1 << 24
 # The number of documents checked together, so that numpy works on whole arrays.
 _BATCH_DOCUMENTS, _BATCH_CHARS = 512, 1 << 20
+_IGNORABLE = re.compile(f"[{IGNORABLE}]")
+# A text that has none of these is not searched for the rare ones: soft hyphen, joiners, marks, selectors.
+_COMMON_IGNORABLE = "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufe0e\ufe0f\ufeff"
+_ASCII_SPACE = bytes(code for code in range(128) if chr(code).isspace())
+_SMALL_LETTERS = bytes(code + 32 if chr(code) in string.ascii_uppercase else code for code in range(256))
 # The number of names given as examples of a finding.
 _EXAMPLES = 3
 
@@ -86,13 +95,35 @@ def _hashes(texts: Sequence[str]) -> np.ndarray:
     return np.frombuffer(b"".join(digests), "<u8")
 
 
-def content_hash(text: str) -> int:
-    """Returns a 64-bit number that depends only on the text."""
-    return int(_hashes([text])[0])
+def normalised(text: str) -> bytes:
+    """Returns what copies of a text share, in UTF-8: letters are small, compatible characters are one (Unicode's NFKC),
+    and white space and characters without width are gone.
+    """
+    if not text.isascii():
+        if any(character in text for character in _COMMON_IGNORABLE):
+            text = _IGNORABLE.sub("", text)
+        text = text if unicodedata.is_normalized("NFKC", text) else unicodedata.normalize("NFKC", text)
+        text = text.casefold()
+        text = text if unicodedata.is_normalized("NFKC", text) else unicodedata.normalize("NFKC", text)
+    return text.encode("utf-8", "surrogatepass").translate(_SMALL_LETTERS, _ASCII_SPACE)
+
+
+def content_digest(text: str) -> bytes:
+    """Returns 16 bytes that depend only on the normalised text. Each half is a hash by itself."""
+    return hashlib.blake2b(normalised(text), digest_size=16).digest()
+
+
+def _first_halves(batch: Sequence[Document]) -> np.ndarray:
+    """Returns uint64 [n]: the first half of each document's digest."""
+    digests = [document.digest or content_digest(document.text) for document in batch]
+    return np.frombuffer(b"".join(digests), "<u8")[::2]
 
 
 class Repeats:
-    """Finds, and optionally removes, exact duplicates of documents and lines in a stream.
+    """Finds, and optionally removes, duplicates of documents and lines in a stream.
+
+    Documents are duplicates if their normalised texts are equal; lines, if they are equal but for white space at their
+    ends.
 
     Attributes:
       documents: the number of documents that occurred before.
@@ -123,7 +154,7 @@ class Repeats:
     def _filter(self, batch: list[Document]) -> Iterator[Document]:
         if not batch:
             return
-        seen = self._seen_documents.add(_hashes([document.text for document in batch]))
+        seen = self._seen_documents.add(_first_halves(batch))
         self.documents += int(seen.sum())
         names = [document.name for document, repeated in zip(batch, seen, strict=True) if repeated]
         self.examples += names[: _EXAMPLES - len(self.examples)]
@@ -139,7 +170,7 @@ class Repeats:
             self.chars += len(document.text)
             if self.remove_lines and len(kept) < len(part):
                 document = replace(document, text="\n".join(kept))
-            if document.text.strip():
+            if not is_blank(document.text):
                 yield document
 
     def _repeated(self, line: str, repeated: bool) -> bool:
@@ -154,7 +185,8 @@ class Repeats:
             done = "removed" if self.remove_documents else "kept, as asked for"
             of = f", compared with the first {len(self._seen_documents):,}" if self._seen_documents.full else ""
             findings.append(
-                f"{self.documents:,} exact duplicates of documents{of}, for example {', '.join(self.examples)} ({done})"
+                f"{self.documents:,} duplicates of documents, equal but for white space, case and Unicode form{of}, "
+                f"for example {', '.join(self.examples)} ({done})"
             )
         if self.lines:
             done = "removed" if self.remove_lines else "kept: remove them with --remove-repeated-lines"
@@ -192,6 +224,12 @@ _MIN_WORDS = 50
 _MOJIBAKE = ("â€", "Ã©", "Ã¨", "Ã¼", "Ã¶", "Ã¤", "Ã±", "Ã§", "Ã\u00a0", "Â\u00a0", "Ð°", "Ð¾")
 # With more tokens per sentence than this, on average, the text is probably not split into sentences.
 _LONG_SENTENCE = 150
+# Text counts as wrapped at a fixed width if this share of its line breaks are inside a sentence: the line has so many
+# characters and does not end like a sentence, and the next line begins with a small letter.
+_WRAPPED_SHARE, _WRAPPED_BREAKS, _WRAPPED_CHARS = 0.3, 4, 40
+_SENTENCE_ENDS = frozenset(".!?:;\"'”’»)]…。！？")  # noqa: RUF001
+# A model learns a shorter text by heart.
+_FEW_TOKENS = 20_000
 
 
 def guess_language(text: str, language: str) -> str:
@@ -207,6 +245,16 @@ def guess_language(text: str, language: str) -> str:
     best = max(shares, key=lambda name: (shares[name], name))
     own = shares[language.partition("-")[0]]
     return best if shares[best] >= 0.12 and shares[best] > 3 * own else language
+
+
+def is_wrapped(text: str) -> bool:
+    """Returns whether the lines of a text look as if they were broken at a fixed width, inside sentences."""
+    lines = [line.strip() for line in text[:_SAMPLE_CHARS].split("\n")]
+    breaks = [(line, after) for line, after in itertools.pairwise(lines) if line and after]
+    inside = sum(
+        len(line) >= _WRAPPED_CHARS and line[-1] not in _SENTENCE_ENDS and after[0].islower() for line, after in breaks
+    )
+    return len(breaks) >= _WRAPPED_BREAKS and inside > _WRAPPED_SHARE * len(breaks)
 
 
 @dataclass
@@ -255,6 +303,8 @@ class Counts:
         guess = guess_language(text, language)
         if guess != language:
             self._note(f"language {guess}", name)
+        if is_wrapped(text):
+            self._note("wrapped", name)
         if tokens == 0:
             self._note("empty", name)
         elif sentence_structure and sentences < 2:
@@ -285,6 +335,8 @@ class Counts:
             "empty": "no tokens",
             "single": "only one sentence, so next sentence prediction gets no pair from it "
             "(check the document boundaries)",
+            "wrapped": "lines broken inside sentences, as in text of a fixed width, so each of these lines counts as a "
+            "sentence (read it with text:GLOB#wrapped, which joins the lines of a paragraph)",
             "long": f"more than {_LONG_SENTENCE} tokens a sentence (is it text with full stops and line breaks?)",
         }
         findings = []
@@ -292,6 +344,11 @@ class Counts:
             text = texts.get(kind) or f"text that looks like {kind.removeprefix('language ')}, not {language}"
             documents = f"{self.other[kind]:,} document{'s' if self.other[kind] > 1 else ''}"
             findings.append(f"{text}: {documents}, for example {', '.join(self.examples[kind])}")
+        if 0 < self.tokens < _FEW_TOKENS:
+            findings.append(
+                f"little text: {self.tokens:,} tokens in {self.sentences:,} sentences. A model learns it by heart, and "
+                "its accuracy says nothing about other text"
+            )
         return findings
 
 

@@ -25,11 +25,12 @@ import numpy as np
 
 from jaxbert.data import shards
 from jaxbert.data.directory import ShardDirectory, open_directory
-from jaxbert.data.hygiene import Counts, Repeats, Summary, content_hash
+from jaxbert.data.hygiene import Counts, Repeats, Summary, content_digest
 from jaxbert.data.jobs import Runner
 from jaxbert.data.shards import ShardInfo
 from jaxbert.data.sources import Source
 from jaxbert.data.sources.base import Document
+from jaxbert.data.split import hold_out_end, split_of
 from jaxbert.data.workers import parallel
 from jaxbert.errors import InputError, Stopped
 from jaxbert.text.sentences import check_language, split_sentences
@@ -37,7 +38,7 @@ from jaxbert.text.tokenizers import Tokenizer
 
 SPLITS = ("train", "validation")
 SHARD_BYTES = 8 << 20
-_FORMAT = 1
+_FORMAT = 2
 _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}"
 # The number of sentences tokenised in one call: the objects of the library take some hundred bytes a token.
 _SENTENCES = 1024
@@ -114,9 +115,11 @@ def prepare_records(
       workers: the number of processes.
       shard_bytes: UTF-8 bytes of text in a shard. A shard has at least two documents if the source has them.
       language: ISO 639 code for the sentence splitter.
-      validation_fraction: the share of documents held out, chosen by a hash of the text, so that duplicates stay
-        together; at least two documents if the source has four. Ignored for sources that have a validation split.
-      remove_duplicates: whether to leave out exact duplicates of documents.
+      validation_fraction: the share of documents held out, chosen by a hash of the normalised text, so that copies stay
+        together; at least two documents if the source has four short ones (see `jaxbert.data.split`). Ignored for
+        sources that have a validation split.
+      remove_duplicates: whether to leave out documents that are equal to earlier ones but for white space, case and
+        Unicode form.
       remove_repeated_lines: whether to leave out lines that occurred earlier in the corpus.
       sentence_structure: whether to report documents without sentences (for next sentence prediction).
       overwrite: whether to replace records made with other arguments, or with damaged shards.
@@ -148,7 +151,16 @@ def prepare_records(
     if directory.done:
         return Summary.from_json(shards.read_manifest(out, "records")["summary"])
     repeats = Repeats(remove_documents=remove_duplicates, remove_lines=remove_repeated_lines)
-    jobs = _jobs(directory, source.documents(), repeats, shard_bytes, validation_fraction)
+    split_findings: list[str] = []
+    jobs = _jobs(
+        directory,
+        source.documents(),
+        repeats,
+        shard_bytes,
+        validation_fraction=validation_fraction,
+        language=language,
+        findings=split_findings,
+    )
     infos: dict[str, list[ShardInfo]] = {split: [] for split in SPLITS}
     totals = {split: Counts() for split in SPLITS}
     function = functools.partial(_write, language=language, sentence_structure=sentence_structure)
@@ -178,8 +190,10 @@ def prepare_records(
     for counts in totals.values():
         everything.merge(counts)
     findings += everything.findings(language)
+    findings += split_findings
     if not totals["validation"].documents:
-        findings.append("no validation split: there are too few documents to hold any out")
+        why = "there are too few documents to hold any out" if validation_fraction else "as asked for"
+        findings.append(f"no validation split: {why}")
     summary = Summary(totals, findings)
     fields: dict[str, Any] = {
         "source_hash": source.hash,
@@ -272,50 +286,45 @@ def shard_name(split: str, shard: int) -> str:
     return f"records-{split}.array_record-{shard:05d}"
 
 
-def split_of(document: Document, validation_fraction: float) -> str:
-    """Returns the split of a document, "train" or "validation": the source's choice, or one by a hash of its text.
-
-    `prepare_records` follows it, except for sources so small that the hash holds out fewer than two documents: then the
-    last documents of train are held out too. A vocabulary is trained only on documents that are "train" here.
-
-    Args:
-      document: the document as the source gives it.
-      validation_fraction: the share of documents held out, in [0, 1).
-    """
-    if document.split is not None:
-        return document.split
-    # The prefix makes this hash independent of the one that finds duplicates.
-    held_out = content_hash("split\0" + document.text) < int(validation_fraction * 2**64)
-    return "validation" if held_out else "train"
-
-
 def _jobs(
     directory: ShardDirectory,
     documents: Iterator[Document],
     repeats: Repeats,
     shard_bytes: int,
+    *,
     validation_fraction: float,
+    language: str,
+    findings: list[str],
 ) -> Iterator[_Job]:
+    """Yields the shards to make. At its end it adds to `findings` what the split does not do as asked."""
     cutters = {split: _Cutter(directory, split, shard_bytes) for split in SPLITS}
     train, validation = cutters["train"], cutters["validation"]
-    choose = False
+    choose, chars = False, 0
 
     def drawn() -> Iterator[Document]:
         # Draw before lines are removed: `split_of` hashes the text that the source gives.
         nonlocal choose
         for document in documents:
             choose = choose or (document.split is None and validation_fraction > 0)
+            document = replace(document, digest=content_digest(document.text))
             yield replace(document, split=split_of(document, validation_fraction))
 
     for document in repeats.filter(drawn()):
+        chars += len(document.text)
         cutter = cutters[document.split or "train"]
         cutter.add(document)
         if cutter.ready():
             yield cutter.cut(cutter.full)
-    if choose and validation.first == 0:
-        # The hash held out none or one of few documents. Hold out the last of train too, as long as train keeps two.
-        while len(validation.documents) < 2 and len(train.documents) + train.first > 2 and len(train.documents) > 1:
-            validation.add(train.documents.pop())
+    if choose and validation.first == 0 and len(validation.documents) < 2 and train.documents:
+        held = hold_out_end(
+            train.documents,
+            train.first,
+            validation.documents,
+            chars=chars,
+            fraction=validation_fraction,
+            language=language,
+        )
+        findings += [held] if held else []
     for cutter in cutters.values():
         if cutter.documents:
             yield cutter.cut(None)

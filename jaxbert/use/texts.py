@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from jaxbert.data.sources import open_source
 from jaxbert.data.sources.files import check_head, check_regular, read_lines, split_option
@@ -27,7 +29,7 @@ def open_texts(file: str) -> Iterator[tuple[str, str]]:
         while it is read.
     """
     if file == STDIN:
-        return _lines(Path("/dev/stdin"), "stdin")
+        return _lines(Path("stdin"), "stdin", os.fdopen(os.dup(0), "rb"))
     path, option = split_option(file)
     kind = RECORD_ENDINGS.get(inner_suffix(Path(path)))
     if kind:
@@ -46,9 +48,9 @@ def open_texts(file: str) -> Iterator[tuple[str, str]]:
     return _lines(Path(file), file)
 
 
-def _lines(path: Path, name: str) -> Iterator[tuple[str, str]]:
+def _lines(path: Path, name: str, stream: IO[bytes] | None = None) -> Iterator[tuple[str, str]]:
     last = 0
-    for number, line in read_lines(path):
+    for number, line in read_lines(path, stream):
         # A line of megabytes comes in several pieces. No model reads beyond the first one.
         if number != last:
             yield f"{name}:{number}", line

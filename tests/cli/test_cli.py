@@ -468,8 +468,8 @@ class TestTokenizer:
     ARGUMENTS = ("tokenizer", "jsonl:documents.jsonl#text", "--vocab-size", "120", "--out", "tok")
 
     def test_what_is_held_out_is_not_trained_on(self, trained_on):
-        from jaxbert.data.records import split_of
         from jaxbert.data.sources import open_source
+        from jaxbert.data.split import split_of
 
         assert cli.main([*self.ARGUMENTS, "--validation-fraction", "0.3"]) == 0
         documents = list(open_source("jsonl:documents.jsonl#text").documents())

@@ -9,8 +9,8 @@ import pytest
 
 from jaxbert.config import DataConfig
 from jaxbert.data import corpus
-from jaxbert.data.records import split_of
 from jaxbert.data.sources import open_source
+from jaxbert.data.split import split_of
 from jaxbert.errors import InputError
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +18,10 @@ import numpy as np
 import pytest
 
 from jaxbert.data import records as module
-from jaxbert.data.records import prepare_records, read_records, split_of, tokenise
+from jaxbert.data.records import prepare_records, read_records, tokenise
 from jaxbert.data.shards import read_manifest
 from jaxbert.data.sources import Document, Source, open_source
+from jaxbert.data.split import split_of
 from jaxbert.errors import CommandError, InputError, Interrupted, Stopped
 from jaxbert.text.sentences import split_sentences
 from jaxbert.text.tokenizers import Tokenizer, train_tokenizer
@@ -205,12 +207,14 @@ def names(directory: Path) -> dict[str, list[str]]:
 
 
 def test_who_is_held_out(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    # So few documents that the hash draws none: the last two go, as long as two stay.
-    for count, held_out in ((1, 0), (2, 0), (3, 1), (6, 2)):
+    # So few documents that the hash draws none: the last two go, as long as two stay. Of one or two, the end goes.
+    for count, held_out in ((1, ["d0 (end)"]), (2, ["d1 (end)"]), (3, ["d2"]), (6, ["d5", "d4"])):
         out = tmp_path / f"few{count}"
         summary = prepare_records(Given(given(count)), tokenizer, out, workers=1, validation_fraction=1e-9)
-        assert names(out)["validation"] == [f"d{index}" for index in range(count)][::-1][:held_out]
-        assert ("no validation split" in " ".join(summary.findings)) == (held_out == 0)
+        assert names(out)["validation"] == held_out
+        said = " ".join(summary.findings)
+        assert ("validation is the end of the document" in said) == (count < 3) and "no validation split" not in said
+        assert ("of the text, where 1e-09 was asked for" in said) == (count > 2) and "little text" in said
     prepare_records(Given(given(6)), tokenizer, tmp_path / "none", workers=1, validation_fraction=0.0)
     assert names(tmp_path / "none")["validation"] == []
     # By content: order and name do not matter.
@@ -224,10 +228,75 @@ def test_who_is_held_out(tokenizer: Tokenizer, tmp_path: Path) -> None:
     assert names(tmp_path / "own") == {"train": [f"d{index}" for index in range(5)], "validation": ["held"]}
 
 
+def test_the_end_of_one_document_is_held_out(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """One document has lines or sentences that can be held out. That it stands in both splits is said."""
+    lines = [f"Line {index} of a text. It is long enough." for index in range(100)]
+    for joint in ("\n", " "):
+        out = tmp_path / f"one{ord(joint)}"
+        source = Given([Document("novel", joint.join(lines))])
+        summary = prepare_records(source, tokenizer, out, workers=1, validation_fraction=0.05)
+        assert names(out) == {"train": ["novel"], "validation": ["novel (end)"]}
+        (validation,) = all_records(out, "validation")
+        assert validation.tokens.tolist() == tokenise(joint.join(lines[-5:]), tokenizer, "en")[0].tolist()
+        (train,) = all_records(out, "train")
+        assert train.tokens.tolist() == tokenise(joint.join(lines[:-5]), tokenizer, "en")[0].tolist()
+        assert any("the end of the document novel, 5." in finding for finding in summary.findings)
+    # A line out of three would be more than was asked for.
+    few = Given([Document("note", "One line.\nTwo lines.\nThree lines.")])
+    summary = prepare_records(few, tokenizer, tmp_path / "few", workers=1)
+    assert names(tmp_path / "few")["validation"] == []
+    assert any(finding.startswith("little text: ") and " in 3 sentences" in finding for finding in summary.findings)
+    assert summary.findings[-1] == "no validation split: there are too few documents to hold any out"
+
+
+def test_a_long_document_is_not_held_out(
+    tokenizer: Tokenizer, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A document that comes in parts stays in train, whatever a hash of its parts says."""
+    for place in ("base", "files", "text"):
+        monkeypatch.setattr(f"jaxbert.data.sources.{place}.MAX_DOCUMENT_BYTES", 2000)
+    monkeypatch.setattr("jaxbert.data.split._SMALL_CHARS", 100)
+    line = "A sentence of a long book is here.\n"
+    path = tmp_path / "a.txt"
+    path.write_text("".join(line.replace("here", str(index)) for index in range(500)))
+    parts = list(open_source(f"text:{path}").documents())
+    assert [document.part for document in parts] == list(range(1, len(parts) + 1)) and len(parts) > 5
+    assert {split_of(document, 0.9) for document in parts} == {"train"}
+    rows = Given([Document("x", "short"), *open_source(f"text:{path}").documents()])
+    assert [document.part for document in rows.documents()][:3] == [0, 1, 2]
+    summary = prepare_records(open_source(f"text:{path}"), tokenizer, tmp_path / "r", workers=1)
+    found = names(tmp_path / "r")
+    assert len(found["train"]) == len(parts) and found["validation"] == [f"{parts[-1].name} (end)"]
+    shares = [summary.splits[split].chars for split in ("train", "validation")]
+    assert 0.005 < shares[1] / sum(shares) < 0.02
+
+
+COPIES = {
+    "white space": lambda text: text.replace(".\n", ". \n\t", 1),
+    "one line": lambda text: text.replace("\n", " "),
+    "case": str.upper,
+    "composed letters": lambda text: unicodedata.normalize("NFD", text),
+    "compatible letters": lambda text: text.replace("fi", "\ufb01").replace(" ", "\u00a0"),
+    "zero width": lambda text: text.replace(" ", " \u200b", 2),
+}
+
+
+@pytest.mark.parametrize("change", COPIES)
+def test_copies_are_duplicates_and_have_one_split(tokenizer: Tokenizer, tmp_path: Path, change: str) -> None:
+    documents = [replace(document, text=f"Café fish.\n{document.text}") for document in given(40)]
+    copies = [Document(f"copy of {document.name}", COPIES[change](document.text)) for document in documents]
+    assert all(copy.text != document.text for copy, document in zip(copies, documents, strict=True))
+    splits = [split_of(document, 0.3) for document in documents]
+    assert [split_of(document, 0.3) for document in copies] == splits and 4 <= splits.count("validation") <= 20
+    summary = prepare_records(Given([*documents, *copies]), tokenizer, tmp_path / "r", workers=1)
+    assert summary.findings[0].startswith("40 duplicates of documents, equal but for white space, case")
+    assert sum(read_manifest(tmp_path / "r", "records")["counts"].values()) == 40
+
+
 def test_duplicates_are_removed_unless_kept(tokenizer: Tokenizer, tmp_path: Path) -> None:
     documents = [*given(5), Document("again", given(5)[2].text)]
     removed = prepare_records(Given(documents), tokenizer, tmp_path / "a", workers=1, validation_fraction=0)
-    assert "again" not in names(tmp_path / "a")["train"] and "1 exact duplicates" in removed.findings[0]
+    assert "again" not in names(tmp_path / "a")["train"] and "1 duplicates" in removed.findings[0]
     prepare_records(
         Given(documents), tokenizer, tmp_path / "b", workers=1, validation_fraction=0, remove_duplicates=False
     )

@@ -16,12 +16,13 @@ from jaxbert.errors import InputError
 # A longer document is divided into parts, so that memory stays bounded for any file.
 MAX_DOCUMENT_BYTES = 4 << 20
 _SURROGATE = re.compile("[\ud800-\udfff]")
-# White space, and the characters that Unicode calls Default_Ignorable_Code_Point (DerivedCoreProperties.txt): a line of
-# these looks empty.
-_NOTHING = re.compile(
-    r"[\s\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
-    r"\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]*"
+# The characters that Unicode calls Default_Ignorable_Code_Point (DerivedCoreProperties.txt), without brackets.
+IGNORABLE = (
+    r"\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
+    r"\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
+# A line of these looks empty.
+_NOTHING = re.compile(rf"[\s{IGNORABLE}]*")
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,14 @@ class Document:
       text: the lines of the document, with "\n" between them.
       split: "train" or "validation" if the source has splits, else None.
       part: the number, from 1, of this part of a document that is longer than `MAX_DOCUMENT_BYTES`; 0 for a whole one.
+      digest: the digest of its normalised text, once it is known (`jaxbert.data.hygiene.content_digest`).
     """
 
     name: str
     text: str
     split: str | None = None
     part: int = 0
+    digest: bytes = b""
 
 
 class Source(abc.ABC):
@@ -101,6 +104,8 @@ class Source(abc.ABC):
 
 def is_blank(text: str) -> bool:
     """Returns whether a text shows nothing: only white space and characters without width."""
+    if "!" <= text[:1] <= "~":  # Nearly every line begins with one of these, and this is much faster.
+        return False
     return _NOTHING.fullmatch(text) is not None
 
 

@@ -194,17 +194,21 @@ def reading(path: Path) -> Iterator[None]:
         ) from None
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+def read_lines(path: Path, stream: IO[bytes] | None = None) -> Iterator[tuple[int, str]]:
     r"""Yields (number from 1, line without its end) of a UTF-8 text file. It accepts a byte order mark.
 
     A line ends with "\n" or "\r\n". In a file without any "\n" in its first 64 KiB, "\r" ends a line too, as old Macs
     wrote it. A line of more than `MAX_DOCUMENT_BYTES` is divided into pieces at spaces; all pieces have its number.
 
+    Args:
+      path: the file, or the name of the stream in messages.
+      stream: what to read in the place of a file: standard input. It is closed at the end.
+
     Raises:
       InputError: the file is not UTF-8 or holds NUL bytes (the message names the line), cannot be read, or its
         compression is damaged.
     """
-    with reading(path), open_bytes(path) as file:
+    with reading(path), stream or open_bytes(path) as file:
         number, rest = 1, file.readline(min(_HEAD, MAX_DOCUMENT_BYTES))
         _refuse_utf16(rest, path)
         rest = rest.removeprefix(b"\xef\xbb\xbf")

@@ -67,13 +67,14 @@ class _Unpacked(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        while not self._ready:
-            if not self._unpack():
-                return 0
-        count = min(len(buffer), len(self._ready))
-        buffer[:count] = self._ready[:count]
-        self._ready = self._ready[count:]
-        return count
+        # The caller is faster with a full buffer.
+        done = 0
+        while done < len(buffer) and (self._ready or self._unpack()):
+            count = min(len(buffer) - done, len(self._ready))
+            buffer[done : done + count] = self._ready[:count]
+            self._ready = self._ready[count:]
+            done += count
+        return done
 
     def _unpack(self) -> bool:
         """Unpacks the next piece. Returns False at the end of the file."""

@@ -1,0 +1,84 @@
+"""Decides which documents are held out for validation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from jaxbert.data.hygiene import content_digest
+from jaxbert.data.sources.base import Document
+from jaxbert.text.sentences import split_sentences
+
+# Where the hash holds out fewer than two documents, whole documents up to this length take their place.
+_SMALL_CHARS = 64 << 10
+# The end of a document is held out only if this share of the text, or the share asked for, is enough.
+_MOST = 0.1
+
+
+def split_of(document: Document, validation_fraction: float) -> str:
+    """Returns the split of a document, "train" or "validation": the source's choice, or one by a hash of its text.
+
+    Copies that differ only in white space, case or Unicode form have the same split. A document so long that it comes
+    in parts is train, because one such document could be most of the validation split.
+
+    `prepare_records` follows it, except for sources so small that the hash holds out fewer than two documents: see
+    `hold_out_end`. A vocabulary is trained only on documents that are "train" here.
+
+    Args:
+      document: the document as the source gives it.
+      validation_fraction: the share of documents held out, in [0, 1).
+    """
+    if document.split is not None:
+        return document.split
+    if document.part:
+        return "train"
+    # The first half of the digest finds duplicates. The other half is independent of it.
+    digest = document.digest or content_digest(document.text)
+    held_out = int.from_bytes(digest[8:], "little") < int(validation_fraction * 2**64)
+    return "validation" if held_out else "train"
+
+
+def hold_out_end(
+    train: list[Document], earlier: int, validation: list[Document], *, chars: int, fraction: float, language: str
+) -> str:
+    """Moves text from the end of train to validation, for a source whose hash holds out fewer than two documents.
+
+    It moves whole documents until validation has two, as long as they are short and train keeps two. If that gives
+    none, it divides the last document: its last lines, or its last sentences if it has one line, are about the share
+    asked for.
+
+    Args:
+      train: the last documents of train, in order. This function takes from its end.
+      earlier: the number of documents of train before these.
+      validation: the documents held out so far, fewer than two. This function adds to them.
+      chars: the number of characters in both splits.
+      fraction: the share to hold out.
+      language: ISO 639 code for the sentence splitter.
+
+    Returns:
+      A line that says what was held out, where it is not what was asked for; else "".
+    """
+    longest = max(_SMALL_CHARS, int(fraction * chars))
+    while len(validation) < 2 < len(train) + earlier and len(train) > 1:
+        if train[-1].part or len(train[-1].text) > longest:
+            break
+        validation.append(train.pop())
+    if validation:
+        share = sum(len(document.text) for document in validation) / chars
+        if share <= max(_MOST, 2 * fraction):
+            return ""
+        return f"validation has {share:.0%} of the text, where {fraction:.2g} was asked for: there are few documents"
+    last = train[-1]
+    joint = "\n" if "\n" in last.text else " "
+    units = last.text.split("\n") if joint == "\n" else split_sentences(last.text, language)
+    size = count = 0
+    while count < len(units) - 1 and size < max(1, fraction * chars):
+        count += 1
+        size += len(units[-count]) + len(joint)
+    if not count or size > max(_MOST, fraction) * chars:
+        return ""
+    train[-1] = replace(last, text=joint.join(units[:-count]))
+    validation.append(Document(f"{last.name} (end)", joint.join(units[-count:]), "validation"))
+    return (
+        f"validation is the end of the document {last.name}, {size / chars:.1%} of the text: there are too few "
+        "documents to hold out a whole one, and train has the rest of it"
+    )
