@@ -57,6 +57,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     # The target is checked before the model is read, which may be large.
     check_target(Path(args.target), args.overwrite)
     from jaxbert.convert.sentence_transformers import SentenceLayout
+    from jaxbert.use.batches import check_limits
     from jaxbert.use.library import load
 
     layout = None
@@ -64,6 +65,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.to == "sentence-transformers":
         there = model.layout or SentenceLayout("mean")
         changes = {"pooling": args.pooling, "normalize": args.normalize, "max_length": args.max_length}
+        if args.max_length is not None:
+            check_limits(model, args.max_length, None)
         layout = dataclasses.replace(there, **{name: value for name, value in changes.items() if value is not None})
     else:
         for name in ("pooling", "normalize", "max_length"):

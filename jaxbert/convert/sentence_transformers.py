@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -30,6 +30,8 @@ _FLAGS = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
+# A text of one token, with the special tokens at its ends.
+LEAST_LENGTH = 3
 _FIRST_FLAGS = 4  # Version 2.0 refuses a file with any of the others.
 
 
@@ -42,20 +44,30 @@ class SentenceLayout:
       normalize: divide each vector by its length.
       max_length: cut texts to this number of tokens, special tokens included; None cuts them to the model's limit.
       lowercase: lower-case the texts before the tokenizer sees them.
+      dimension: keep only so many numbers of each vector, the first ones, after it was normalised; None keeps all.
+      prompts: texts by name, which sentence-transformers puts in front of texts on request (`encode_query`).
+      default_prompt: name of the prompt that it puts in front of every text; None for none.
+      pools_prompt: whether the tokens of a prompt count in the pooling.
+      similarity: name of the function that compares two vectors; "" where the files name none.
     """
 
     pooling: Pooling
     normalize: bool = False
     max_length: int | None = None
     lowercase: bool = False
+    dimension: int | None = None
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    default_prompt: str | None = None
+    pools_prompt: bool = True
+    similarity: str = ""
 
 
 def read_layout(directory: str | Path) -> SentenceLayout | None:
     """Reads the layout in a model's directory; None where there is none (no modules.json).
 
     Raises:
-      InputError: a file is damaged, or the layout asks for something that `jaxbert embed` does not do: a module other
-        than these three, another pooling, or a prompt in front of every text.
+      InputError: a file is damaged, or the layout asks for something that a `SentenceLayout` cannot say: a module other
+        than these three, or another pooling.
     """
     directory = Path(directory)
     if not (directory / MODULES).is_file():
@@ -87,23 +99,42 @@ def read_layout(directory: str | Path) -> SentenceLayout | None:
             code="E-CONVERT-LAYOUT",
         )
     settings = _json(directory / SETTINGS, dict) if (directory / SETTINGS).is_file() else {}
-    default, prompts = settings.get("default_prompt_name"), settings.get("prompts")
-    if isinstance(prompts, dict) and isinstance(default, str) and prompts.get(default):
-        raise InputError(
-            f"the layout puts the prompt {default!r} in front of every text, which is not supported",
-            where=str(directory / SETTINGS),
-            fix="Put it into the texts, and set default_prompt_name to null.",
-            code="E-CONVERT-LAYOUT",
-        )
     # Older versions name this file after the model's class (sentence_roberta_config.json, ...).
     files = sorted(directory.glob("sentence_*_config.json"))
     transformer = _json(files[0], dict) if files else {}
+    pooling, pools_prompt = _pooling(directory / found[1][1] / "config.json")
     return SentenceLayout(
-        pooling=_pooling(directory / found[1][1] / "config.json"),
+        pooling=pooling,
         normalize="Normalize" in kinds,
         max_length=_max_length(directory, transformer),
         lowercase=bool(transformer.get("do_lower_case", False)),
+        pools_prompt=pools_prompt,
+        **_settings(settings, str(directory / SETTINGS)),
     )
+
+
+def _settings(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Returns the fields of a layout that `SETTINGS` has, and raises InputError where one is of a wrong type."""
+    prompts = settings.get("prompts") or {}
+    default, similarity = settings.get("default_prompt_name"), settings.get("similarity_fn_name") or ""
+    dimension = settings.get("truncate_dim")
+    # A prompt that is null is one that nobody has set.
+    texts = isinstance(prompts, dict) and all(isinstance(text, (str, type(None))) for text in prompts.values())
+    counts = dimension is None or (isinstance(dimension, int) and not isinstance(dimension, bool) and dimension > 0)
+    if not (texts and counts and isinstance(default, (str, type(None))) and isinstance(similarity, str)):
+        raise InputError(
+            "prompts must be texts by name, default_prompt_name and similarity_fn_name must be text, and truncate_dim "
+            "must be a number of 1 or more",
+            where=where,
+            fix="Correct it, or copy the model again.",
+            code="E-CONVERT-UNREADABLE",
+        )
+    return {
+        "prompts": {name: text for name, text in prompts.items() if text is not None},
+        "default_prompt": default,
+        "similarity": similarity,
+        "dimension": dimension,
+    }
 
 
 def write_layout(directory: str | Path, layout: SentenceLayout, hidden_size: int) -> None:
@@ -124,9 +155,17 @@ def write_layout(directory: str | Path, layout: SentenceLayout, hidden_size: int
         f"{_POOLING}/config.json": {
             "word_embedding_dimension": hidden_size,
             **{flag: mode == layout.pooling for flag, mode in list(_FLAGS.items())[:_FIRST_FLAGS]},
+            # Version 2 refuses a key that it does not know, so the default is left out.
+            **({} if layout.pools_prompt else {"include_prompt": False}),
         },
         TRANSFORMER: {"max_seq_length": layout.max_length, "do_lower_case": layout.lowercase},
-        SETTINGS: {"__version__": {"sentence_transformers": "2.0.0"}, "prompts": {}, "default_prompt_name": None},
+        SETTINGS: {
+            "__version__": {"sentence_transformers": "2.0.0"},
+            "prompts": dict(layout.prompts),
+            "default_prompt_name": layout.default_prompt,
+            **({"similarity_fn_name": layout.similarity} if layout.similarity else {}),
+            **({"truncate_dim": layout.dimension} if layout.dimension is not None else {}),
+        },
     }
     if layout.normalize:
         (directory / _NORMALIZE).mkdir(exist_ok=True)
@@ -157,13 +196,14 @@ def _module(module: Any, where: str) -> tuple[str, str]:
     return kind.rpartition(".")[2], path
 
 
-def _pooling(path: Path) -> Pooling:
+def _pooling(path: Path) -> tuple[Pooling, bool]:
+    """Returns (the pooling, whether the tokens of a prompt count in it)."""
     config = _json(path, dict)
     modes = config.get("pooling_mode", [mode for flag, mode in _FLAGS.items() if config.get(flag)] or ["mean"])
     modes = modes if isinstance(modes, list) else [modes]
     for known in get_args(Pooling):
         if modes == [known]:
-            return known  # type: ignore[no-any-return]
+            return known, config.get("include_prompt", True) is not False
     raise InputError(
         f"the pooling {' + '.join(map(str, modes))} is not supported",
         where=str(path),
@@ -174,10 +214,25 @@ def _pooling(path: Path) -> Pooling:
 
 def _max_length(directory: Path, transformer: Mapping[str, Any]) -> int | None:
     """Reads it from the transformer's settings; since version 6 it is among the tokenizer's."""
-    found = transformer.get("max_seq_length")
+    found, file = transformer.get("max_seq_length"), TRANSFORMER
     if found is None and (directory / "tokenizer_config.json").is_file():
-        found = _json(directory / "tokenizer_config.json", dict).get("model_max_length")
-    return found if isinstance(found, int) and found < 10**9 else None
+        file = "tokenizer_config.json"
+        found = _json(directory / file, dict).get("model_max_length")
+    if not isinstance(found, int) or found >= 10**9:
+        return None
+    check_length(found, str(directory / file))
+    return found
+
+
+def check_length(length: int, where: str) -> None:
+    """Raises InputError where a text of so many tokens has no room for special tokens and one more."""
+    if length < LEAST_LENGTH:
+        raise InputError(
+            f"the longest text is {length} tokens, but {LEAST_LENGTH} is the least",
+            where=where,
+            fix=f"Give {LEAST_LENGTH} or more; special tokens count.",
+            code="E-CONVERT-LENGTH",
+        )
 
 
 def _json(path: Path, kind: type[Any]) -> Any:

@@ -9,7 +9,7 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -112,6 +112,28 @@ def explicit_mesh() -> bool:
     """Returns whether the current mesh has our axes in explicit mode."""
     mesh = jax.sharding.get_abstract_mesh()
     return not mesh.empty and mesh.axis_names == AXES and all(kind == AxisType.Explicit for kind in mesh.axis_types)
+
+
+def automatic(function: Callable[..., jax.Array], *args: Any, rows: jax.Array, kept: int) -> jax.Array:
+    """Returns `function(*args)` on arrays of a user's mesh, whose axes may be explicit, as `jax.make_mesh` makes them.
+
+    The specs of this package are only for its own axes. So the compiler decides on the places inside the function, as
+    it does for axes that are not explicit.
+
+    Args:
+      function: computes one array.
+      args: its arguments.
+      rows: an argument whose first dimensions are those of the result.
+      kept: number of these dimensions. The result has them in the same places, and its other dimensions whole.
+    """
+    for leaf in jax.tree.leaves((rows, args)):
+        mesh = jax.typeof(leaf).sharding.mesh
+        if AxisType.Explicit in mesh.axis_types:
+            out = P(*jax.typeof(rows).sharding.spec[:kept])
+            with jax.sharding.use_abstract_mesh(mesh):
+                found: jax.Array = jax.sharding.auto_axes(function, out_sharding=out)(*args)
+            return found
+    return function(*args)
 
 
 def act(name: str) -> P | None:

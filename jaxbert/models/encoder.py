@@ -39,7 +39,9 @@ class Embeddings(nnx.Module):
         position = sinusoidal(config.initializer_range) if config.position_init == "sinusoidal" else start
         self.rate = config.dropout
         word = zero_from(config.vocab_size, start)
-        self.word = Table((config.padded_vocab_size, width), word, dims="emb_VD", layout=layout, rngs=rngs)
+        self.word = Table(
+            (config.padded_vocab_size, width), word, dims="emb_VD", layout=layout, rngs=rngs, size=config.vocab_size
+        )
         self.position = Table((config.max_positions, width), position, dims="emb_LD", layout=layout, rngs=rngs)
         self.types = config.type_vocab_size
         self.typed, self.projected = self.types > 0, config.embedding_size > 0
@@ -154,7 +156,7 @@ class PostLN:
                 in_use(params["embeddings"], dtype),
                 tokens_BL,
                 types_BL,
-                positions(group_BL, config.position_offset),
+                positions(group_BL, config.position_offset, tokens_BL),
                 embedding_key,
             ).astype(dtype)
         keys = None if layers_key is None else jax.random.split(layers_key, config.num_layers)
@@ -189,12 +191,30 @@ class PostLN:
         return last_BLD if each_NBLD is None else jnp.concatenate([embedded_BLD[None], each_NBLD])
 
 
-def positions(group_BL: jax.Array, offset: int = 0) -> jax.Array:
-    """Returns position ids. They restart at `offset` where the group changes. With an offset, padding has one less."""
-    index_L = jnp.arange(group_BL.shape[1], dtype=jnp.int32)
-    starts_BL = jnp.where(group_BL != jnp.roll(group_BL, 1, axis=1), index_L, 0)
-    position_BL = index_L - jax.lax.cummax(starts_BL, axis=1)
-    return jnp.where(group_BL > 0, position_BL + offset, offset - 1) if offset else position_BL
+def positions(group_BL: jax.Array, offset: int = 0, tokens_BL: jax.Array | None = None) -> jax.Array:
+    """Returns position ids: they count from `offset` at the begin of a row, and again where another group begins.
+
+    A 0 in `group_BL` begins nothing: the count goes on behind it. So an attention mask of zeros and ones has the
+    positions of transformers, wherever its zeros are. An offset is one more than the padding id. With it, padding has
+    the position `offset` - 1, and only tokens that are not the padding id count (transformers modeling_roberta.py,
+    `create_position_ids_from_input_ids`).
+
+    Args:
+      group_BL: attention groups, 0 for padding.
+      offset: the first position.
+      tokens_BL: token ids, which an offset needs where groups have zeros before or inside a text.
+    """
+    real_BL = group_BL > 0
+    # For each token the last group up to it that is not 0.
+    last_BL = jax.lax.associative_scan(lambda a, b: jnp.where(b > 0, b, a), jnp.where(real_BL, group_BL, 0), axis=1)
+    before_BL = jnp.roll(last_BL, 1, axis=1).at[:, 0].set(0)
+    begins_BL = real_BL & (before_BL > 0) & (group_BL != before_BL)
+    count_BL = jnp.broadcast_to(jnp.arange(group_BL.shape[1], dtype=jnp.int32), group_BL.shape)
+    if offset and tokens_BL is not None:
+        counts_BL = (real_BL | (tokens_BL != offset - 1)).astype(jnp.int32)
+        count_BL = jnp.cumsum(counts_BL, axis=1) - counts_BL
+    position_BL = count_BL - jax.lax.cummax(jnp.where(begins_BL, count_BL, 0), axis=1)
+    return jnp.where(real_BL, position_BL + offset, offset - 1) if offset else position_BL
 
 
 def rematerialised(body: Any, remat: Remat) -> Any:

@@ -118,7 +118,6 @@ def parameter(rngs: nnx.Rngs, initializer: Initializer, shape: tuple[int, ...], 
     return nnx.Param(value, dims=dims)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
 def affine(x: jax.Array, w: jax.Array, b: jax.Array, equation: str, out: Any, dtype: Any) -> jax.Array:
     """Returns `jnp.einsum(equation, x, w) + b` in `dtype`, laid out as `out`. Both parameter gradients are products.
 
@@ -133,12 +132,25 @@ def affine(x: jax.Array, w: jax.Array, b: jax.Array, equation: str, out: Any, dt
       out: spec of the result, if a contraction runs over a sharded axis.
       dtype: dtype of the result.
     """
+    # Inside a user's `shard_map`, the rows differ between devices and the weights do not. A rule for derivatives must
+    # return types that are equal to those of its arguments. `pcast` makes them equal, and its derivative is the sum.
+    varying = [jax.typeof(one).manual_axis_type.varying for one in (x, w, b)]
+    x, w, b = (
+        jax.lax.pcast(one, tuple(missing), to="varying") if (missing := frozenset().union(*varying) - own) else one
+        for one, own in zip((x, w, b), varying, strict=True)
+    )
+    y: jax.Array = _affine(x, w, b, equation, out, dtype)
+    return y
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+def _affine(x: jax.Array, w: jax.Array, b: jax.Array, equation: str, out: Any, dtype: Any) -> jax.Array:
     y: jax.Array = jnp.einsum(equation, x, w, out_sharding=out, preferred_element_type=dtype)
     return y + b.astype(dtype)
 
 
 def _affine_forward(x: jax.Array, w: jax.Array, b: jax.Array, *static: Any) -> tuple[jax.Array, Any]:
-    return affine(x, w, b, *static), (x, w, b)
+    return _affine(x, w, b, *static), (x, w, b)
 
 
 def _affine_backward(
@@ -162,7 +174,7 @@ def _affine_backward(
     return dx.astype(x.dtype), dw.astype(w.dtype), db.astype(b.dtype)
 
 
-affine.defvjp(_affine_forward, _affine_backward)
+_affine.defvjp(_affine_forward, _affine_backward)
 
 
 class Dense(nnx.Module):
@@ -222,14 +234,35 @@ class LayerNorm(nnx.Module):
 
 
 class Table(nnx.Module):
-    """A lookup table of vectors."""
+    """A lookup table of vectors.
 
-    def __init__(self, shape: tuple[int, int], initializer: Initializer, *, dims: str, layout: Layout, rngs: nnx.Rngs):
+    Args:
+      shape: (rows, width).
+      size: number of rows that ids may name; the rows behind them are padding. By default all rows.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        initializer: Initializer,
+        *,
+        dims: str,
+        layout: Layout,
+        rngs: nnx.Rngs,
+        size: int | None = None,
+    ):
+        self.rows, self.size = shape[0], shape[0] if size is None else size
         self.table = parameter(rngs, initializer, shape, dims, layout)
 
     def __call__(self, ids_BL: jax.Array) -> jax.Array:
-        """Returns x_BLD. An id outside the table gives NaN, so that a wrong vocabulary does not go unnoticed."""
-        return self.table[...].at[ids_BL].get(mode="fill", fill_value=jnp.nan, out_sharding=act("act_BLD"))
+        """Returns x_BLD. An id outside 0 .. size - 1 gives NaN, so that a wrong vocabulary does not go unnoticed."""
+        if self.size < self.rows:
+            ids_BL = jnp.where(ids_BL < self.size, ids_BL, self.rows)
+        table: Any = self.table[...].at[ids_BL]
+        found: jax.Array = table.get(
+            mode="fill", fill_value=jnp.nan, out_sharding=act("act_BLD"), wrap_negative_indices=False
+        )
+        return found
 
 
 def _at_least_float32(x: jax.Array) -> jax.Array:

@@ -16,7 +16,7 @@ from jaxbert.models.families import FAMILIES
 from jaxbert.models.heads import HEADS, Head
 from jaxbert.models.layers import define
 
-__all__ = ["HEADS", "HeadSizes", "Model", "count_parameters", "encoder_of", "head_sizes", "on_pooler"]
+__all__ = ["HEADS", "HeadSizes", "Model", "as_dicts", "count_parameters", "encoder_of", "head_sizes", "on_pooler"]
 
 # The sizes that some heads take beside the encoder's config, by head.
 HeadSizes = Mapping[str, Mapping[str, int]]
@@ -49,12 +49,16 @@ class Model:
         layout: Layout = LAYOUTS["fsdp_tensor"],
         sizes: HeadSizes | None = None,
     ):
-        self.config = config
+        self.config, self.layout = config, layout
         self.heads = tuple(heads)
         self.sizes: HeadSizes = {name: dict((sizes or {}).get(name, {})) for name in self.heads}
         self.encoder: Encoder = encoder_of(config)(config, layout)
         self._heads = {name: _define_head(HEADS[name], config, layout, self.sizes[name]) for name in self.heads}
         self.names: Params = {"encoder": self.encoder.names, **{name: parts[2] for name, parts in self._heads.items()}}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The functions that `define` makes cannot be pickled, but they can be made again.
+        return Model, (self.config, self.heads, self.layout, self.sizes)
 
     def init(self, key: jax.Array) -> Params:
         """Returns random parameters, float32, in the layout's places if it is called under jit and a mesh.
@@ -77,7 +81,7 @@ class Model:
     ) -> jax.Array:
         """Returns hidden states (B, L, D) of a batch with `tokens`, `types` and `group`; see `Encoder.apply`."""
         return self.encoder.apply(
-            params["encoder"],
+            as_dicts(params["encoder"]),
             batch["tokens"],
             batch["types"],
             batch["group"],
@@ -100,9 +104,9 @@ class Model:
         if kind.reads == "pooled":
             x = self.apply_head("pooler", params, x)
         if kind.decodes:
-            rest = (*rest, self.encoder.word(params["encoder"], x.dtype))
+            rest = (*rest, self.encoder.word(as_dicts(params["encoder"]), x.dtype))
         with jax.named_scope(name):
-            result: jax.Array = self._heads[name][1](in_use(params[name], x.dtype), x, *rest)
+            result: jax.Array = self._heads[name][1](in_use(as_dicts(params[name]), x.dtype), x, *rest)
         return result
 
     def pooled(self, params: Params, x_BLD: jax.Array) -> jax.Array:
@@ -146,6 +150,13 @@ class Model:
     def projected(self, params: Params, x_BLD: jax.Array) -> jax.Array:
         """Returns hidden states in the width of the projection, or unchanged if there is none."""
         return self.apply_head("projection", params, x_BLD) if "projection" in self.heads else x_BLD
+
+
+def as_dicts(params: Mapping[str, Any]) -> Params:
+    """Returns nested dicts of jax arrays: from any nested mapping, as flax's FrozenDict, of jax or numpy arrays."""
+    return {
+        name: as_dicts(value) if isinstance(value, Mapping) else jnp.asarray(value) for name, value in params.items()
+    }
 
 
 def _define_head(kind: type[Head], config: EncoderBase, layout: Layout, sizes: Mapping[str, int]) -> Any:

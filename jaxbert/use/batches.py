@@ -19,7 +19,9 @@ import jax
 import numpy as np
 
 from jaxbert.errors import InputError
+from jaxbert.use.arguments import Text, check_number, check_segments, check_texts
 from jaxbert.use.library import Loaded
+from jaxbert.use.text_rows import text_rows
 
 # Attention costs more in longer rows. Measured on two cores with six layers of 384: rows of 32, 64, 128, 256 and 512
 # tokens run at 7.5, 7.0, 5.9, 4.9 and 4.4 thousand tokens a second.
@@ -62,13 +64,13 @@ class Window:
     """Some consecutive texts of the input.
 
     Attributes:
-      texts: the given texts.
+      texts: the given texts and pairs.
       tokens: the number of tokens of all texts, with special tokens and after cutting.
       cut: the number of texts that were longer than the limit.
       batches: the packed texts; their indices count in `texts`.
     """
 
-    texts: list[str]
+    texts: list[Text]
     tokens: int
     cut: int
     batches: list[Packed]
@@ -86,7 +88,7 @@ def check_limits(model: Loaded, max_length: int | None, batch_tokens: int | None
       InputError: the model does not take texts of that length, or a number is not positive.
     """
     longest = model.config.longest_row
-    limit = longest if max_length is None else max_length
+    limit = longest if max_length is None else check_number(max_length, "max length")
     if not 3 <= limit <= longest:
         raise InputError(
             f"the longest text is {limit} tokens",
@@ -94,7 +96,7 @@ def check_limits(model: Loaded, max_length: int | None, batch_tokens: int | None
             fix=f"Give a number from 3 to {longest}, special tokens included.",
             code="E-EMBED-LENGTH",
         )
-    tokens = default_batch_tokens() if batch_tokens is None else batch_tokens
+    tokens = default_batch_tokens() if batch_tokens is None else check_number(batch_tokens, "batch tokens")
     if tokens < 1:
         raise InputError(
             f"a batch is {tokens} tokens", where="batch tokens", fix="Give 1 or more.", code="E-EMBED-BATCH"
@@ -102,37 +104,54 @@ def check_limits(model: Loaded, max_length: int | None, batch_tokens: int | None
     return limit, tokens
 
 
-def windows(model: Loaded, texts: Iterable[str], *, limit: int, batch_tokens: int) -> Iterator[Window]:
-    """Yields `texts` in order, a window at a time, tokenised and packed; texts over `limit` tokens lose their end.
+def windows(
+    model: Loaded, texts: Iterable[Text], *, limit: int, batch_tokens: int, where: str = "texts"
+) -> Iterator[Window]:
+    """Returns windows of `texts`, in order, tokenised and packed. They are read when they are asked for.
+
+    Args:
+      model: it has the tokenizer.
+      texts: texts and pairs.
+      limit: most tokens of a text, with special tokens; see `text_rows`.
+      batch_tokens: tokens a batch.
+      where: name of the function that got the texts, for errors.
 
     Raises:
-      InputError: the model has no tokenizer.
+      InputError: at once where the model has no tokenizer or `texts` is not a list of texts; later where one of them is
+        neither a text nor a pair.
     """
-    tokenizer = model.tokenizer
-    if tokenizer is None:
-        raise InputError(
-            "the model has no tokenizer",
-            where=model.source,
-            fix="Copy its tokenizer files beside it.",
-            code="E-MODEL-NO-TOKENIZER",
-        )
-    remaining = iter(texts)
-    while True:
-        window: list[str] = []
-        ids: list[list[int]] = []
-        tokens = cut = 0
-        while tokens < WINDOW * batch_tokens and (chunk := list(itertools.islice(remaining, _CHUNK))):
-            window += chunk
-            for inner in tokenizer.encode_batch(chunk, special_tokens=True):
-                cut += len(inner) > limit - 2
-                ids.append([tokenizer.cls_id, *inner[: limit - 2], tokenizer.sep_id])
-                tokens += len(ids[-1])
-        if not window:
-            return
-        yield Window(window, tokens, cut, pack(ids, limit=limit, batch_tokens=batch_tokens, pad_id=tokenizer.pad_id))
+    tokenizer = model.require_tokenizer()
+    remaining = check_texts(texts, where, check_segments)
+
+    def found() -> Iterator[Window]:
+        while True:
+            window: list[Text] = []
+            ids: list[list[int]] = []
+            firsts: list[int] = []
+            tokens = cut = 0
+            while tokens < WINDOW * batch_tokens and (chunk := list(itertools.islice(remaining, _CHUNK))):
+                window += chunk
+                for row in text_rows(tokenizer, chunk, limit):
+                    ids.append(row.ids)
+                    firsts.append(row.first)
+                    cut += row.cut
+                    tokens += len(row.ids)
+            if not window:
+                return
+            packed = pack(ids, firsts, limit=limit, batch_tokens=batch_tokens, pad_id=tokenizer.pad_id)
+            yield Window(window, tokens, cut, packed)
+
+    return found()
 
 
-def pack(ids: Sequence[Sequence[int]], *, limit: int, batch_tokens: int, pad_id: int) -> list[Packed]:
+def pack(
+    ids: Sequence[Sequence[int]],
+    firsts: Sequence[int] | None = None,
+    *,
+    limit: int,
+    batch_tokens: int,
+    pad_id: int,
+) -> list[Packed]:
     """Returns batches that hold each of `ids` once.
 
     The same ids give the same batches on any machine. Longer texts come first, into wider rows. Shorter texts fill the
@@ -140,6 +159,7 @@ def pack(ids: Sequence[Sequence[int]], *, limit: int, batch_tokens: int, pad_id:
 
     Args:
       ids: token ids of each text, with special tokens; none is longer than `limit`.
+      firsts: number of ids of token type 0 in each text, which come first; None if all ids have type 0.
       limit: longest row in tokens.
       batch_tokens: tokens a batch, B x L. A row longer than that makes a batch by itself.
       pad_id: token id of the padding.
@@ -158,7 +178,9 @@ def pack(ids: Sequence[Sequence[int]], *, limit: int, batch_tokens: int, pad_id:
         count = min(full, 1 << (len(rows.texts) - 1).bit_length())  # few texts: the next power of two
         rows.open(-len(rows.texts) % count)
         left = rows.place(left, lengths, above=width)
-        parts = [_batch(rows.texts[at : at + count], ids, width, pad_id) for at in range(0, len(rows.texts), count)]
+        parts = [
+            _batch(rows.texts[at : at + count], ids, firsts, width, pad_id) for at in range(0, len(rows.texts), count)
+        ]
         batches = parts + batches
     return batches
 
@@ -239,9 +261,15 @@ class _Rows:
         self._by_room[room].append(row)
 
 
-def _batch(rows: Sequence[Sequence[int]], ids: Sequence[Sequence[int]], width: int, pad_id: int) -> Packed:
+def _batch(
+    rows: Sequence[Sequence[int]],
+    ids: Sequence[Sequence[int]],
+    firsts: Sequence[int] | None,
+    width: int,
+    pad_id: int,
+) -> Packed:
     tokens = np.full((len(rows), width), pad_id, np.int32)
-    group = np.zeros_like(tokens)
+    types, group = np.zeros_like(tokens), np.zeros_like(tokens)
     texts = np.full((len(rows), max(1, width // TOKENS_A_TEXT)), -1, np.int64)
     for row, indices in enumerate(rows):
         texts[row, : len(indices)] = indices
@@ -250,8 +278,10 @@ def _batch(rows: Sequence[Sequence[int]], ids: Sequence[Sequence[int]], width: i
             end = start + len(ids[index])
             tokens[row, start:end] = ids[index]
             group[row, start:end] = number
+            if firsts is not None:
+                types[row, start + firsts[index] : end] = 1
             start = end
-    return Packed({"tokens": tokens, "types": np.zeros_like(tokens), "group": group}, texts)
+    return Packed({"tokens": tokens, "types": types, "group": group}, texts)
 
 
 def dispatch(batches: Sequence[Packed], compute: Callable[[Packed], Result]) -> list[Result]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import time
@@ -20,6 +21,7 @@ from jaxbert.core.parameters import Params
 from jaxbert.errors import InputError
 from jaxbert.models.model import Model
 from jaxbert.stores.files import full_disk, replacing
+from jaxbert.use.arguments import Text
 from jaxbert.use.batches import TOKENS_A_TEXT, Window, check_limits, dispatch, windows
 from jaxbert.use.library import Loaded, load
 from jaxbert.use.texts import open_texts
@@ -32,13 +34,13 @@ class Embedded:
     """Some consecutive texts of the input, with their vectors.
 
     Attributes:
-      texts: the given texts.
+      texts: the given texts and pairs.
       vectors: float32 (texts, D).
       tokens: the number of tokens that were computed, with special tokens.
       cut: the number of texts that were longer than the limit and were cut at their end.
     """
 
-    texts: list[str]
+    texts: list[Text]
     vectors: np.ndarray
     tokens: int
     cut: int
@@ -46,7 +48,7 @@ class Embedded:
 
 def embed(
     model: Loaded,
-    texts: Iterable[str],
+    texts: Iterable[Text],
     *,
     pooling: Pooling = "mean",
     normalize: bool = False,
@@ -57,7 +59,8 @@ def embed(
 
     Args:
       model: from `jaxbert.load`.
-      texts: any number. A text that is too long is cut at its end. An empty text has the vector of its special tokens.
+      texts: any number of texts, or of pairs as `Loaded.batch` takes them. A text that is too long is cut at its end.
+        An empty text has the vector of its special tokens.
       pooling: "mean" is the mean of the last layer's hidden states over the text's tokens and special tokens; "cls" is
         the hidden state of the first token, [CLS], not the pooler's output. Both are those of sentence-transformers.
       normalize: divide each vector by its length.
@@ -65,7 +68,7 @@ def embed(
       batch_tokens: tokens a batch; by default `default_batch_tokens`.
 
     Raises:
-      InputError: an argument is out of range, or the model has no tokenizer.
+      InputError: an argument is out of range, `texts` is not a list of texts, or the model has no tokenizer.
     """
     found = [
         one.vectors
@@ -78,7 +81,7 @@ def embed(
 
 def embed_stream(
     model: Loaded,
-    texts: Iterable[str],
+    texts: Iterable[Text],
     *,
     pooling: Pooling = "mean",
     normalize: bool = False,
@@ -89,10 +92,6 @@ def embed_stream(
 
     The next texts are read and tokenised while the device computes.
     """
-    if isinstance(texts, str):
-        raise InputError(
-            "a list of texts is needed, not one text", where="embed", fix="Give [text].", code="E-MODEL-TEXTS"
-        )
     if pooling not in get_args(Pooling):
         raise InputError(
             f"unknown pooling {pooling!r}",
@@ -101,7 +100,9 @@ def embed_stream(
             code="E-EMBED-POOLING",
         )
     limit, batch_tokens = check_limits(model, max_length, batch_tokens)
-    return _stream(model, windows(model, texts, limit=limit, batch_tokens=batch_tokens), pooling, normalize)
+    return _stream(
+        model, windows(model, texts, where="embed", limit=limit, batch_tokens=batch_tokens), pooling, normalize
+    )
 
 
 def _stream(model: Loaded, parts: Iterator[Window], pooling: Pooling, normalize: bool) -> Iterator[Embedded]:
@@ -162,7 +163,8 @@ def embed_file(
 
     Args:
       model: MODEL. Its sentence-transformers files give the settings that are None here. Without such files the default
-        is the mean, not normalised, of as many tokens as the model takes.
+        is the mean, not normalised, of as many tokens as the model takes. Where these files cut vectors to their first
+        numbers (truncate_dim), so does this function.
       file: see `jaxbert.use.texts.open_texts`. An empty line has a vector too, that of an empty text.
       out: NAME.npy, float32 (N, D); or NAME.jsonl, lines {"text", "embedding"}. The file appears when it is complete.
       pooling, normalize, max_length, batch_tokens: see `embed`.
@@ -188,6 +190,13 @@ def embed_file(
             fix=f"Lower-case the texts, and embed with a copy of the model without {MODULES}.",
             code="E-EMBED-LOWERCASE",
         )
+    if layout.default_prompt is not None and layout.prompts.get(layout.default_prompt):
+        raise InputError(
+            f"the model puts the prompt {layout.default_prompt!r} in front of every text, which is not supported",
+            where=model,
+            fix=f"Put it into the texts, and embed with a copy of the model without {MODULES}.",
+            code="E-EMBED-PROMPT",
+        )
     longest = loaded.config.longest_row
     settings: dict[str, Any] = {
         "pooling": layout.pooling if pooling is None else pooling,
@@ -196,16 +205,28 @@ def embed_file(
     }
     began = time.perf_counter()
     parts = embed_stream(loaded, (text for _, text in texts), batch_tokens=batch_tokens, **settings)
-    counts = _write(out, parts, loaded.config.hidden_size, file)
+    dimension = min(layout.dimension or loaded.config.hidden_size, loaded.config.hidden_size)
+    parts = (_cut(part, dimension, normalize=bool(normalize)) for part in parts)
+    counts = _write(out, parts, dimension, file)
     seconds = time.perf_counter() - began
     return {
         **counts,
-        "dimension": loaded.config.hidden_size,
+        "dimension": dimension,
         **settings,
         "seconds": round(seconds, 3),
         "tokens_per_s": round(counts["tokens"] / seconds),
         "out": str(out),
     }
+
+
+def _cut(part: Embedded, dimension: int, *, normalize: bool) -> Embedded:
+    """Returns vectors of the first `dimension` numbers, with `normalize` of length 1. Whole ones stay as they are."""
+    if dimension == part.vectors.shape[1]:
+        return part
+    vectors = part.vectors[:, :dimension]
+    if normalize:
+        vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return dataclasses.replace(part, vectors=vectors)
 
 
 def embedded_lines(figures: Mapping[str, Any]) -> list[str]:
@@ -264,7 +285,7 @@ def _write(out: Path, parts: Iterator[Embedded], dimension: int, file: str) -> d
     def counted() -> Iterator[Embedded]:
         for part in parts:
             counts["texts"] += len(part.texts)
-            counts["empty"] += sum(not text.strip() for text in part.texts)
+            counts["empty"] += sum(not "".join(text).strip() for text in part.texts)
             counts["cut"] += part.cut
             counts["tokens"] += part.tokens
             yield part

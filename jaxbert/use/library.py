@@ -28,15 +28,28 @@ from jaxbert.convert.hf import Written, write_hf
 from jaxbert.convert.names import TASKS
 from jaxbert.convert.read import Labels, read_model
 from jaxbert.core.parameters import Params
+from jaxbert.core.sharding import automatic
 from jaxbert.errors import InputError
-from jaxbert.models.model import HEADS, Model, head_sizes, on_pooler
+from jaxbert.models.model import HEADS, Model, as_dicts, head_sizes, on_pooler
 from jaxbert.text.tokenizers import Tokenizer
+from jaxbert.use.arguments import (
+    Text,
+    check_hidden,
+    check_key,
+    check_number,
+    check_parts,
+    check_places,
+    check_rows,
+    check_segments,
+    check_text,
+    check_texts,
+)
 from jaxbert.use.model_place import ModelPlace, find_model
+from jaxbert.use.text_rows import text_rows
 
 if TYPE_CHECKING:
     from jaxbert.observe.provenance import Provenance
 
-Text = str | tuple[str, str]
 _log = logging.getLogger(__name__)
 
 
@@ -55,7 +68,7 @@ class Batch(TypedDict):
 
 
 class Loaded:
-    """A model in memory.
+    """A model in memory. It can be pickled.
 
     Attributes:
       source: the MODEL it was loaded from.
@@ -110,27 +123,50 @@ class Loaded:
         """Returns the hidden states (B, L, D) of the last layer.
 
         Args:
-          params: shaped like `self.params`.
-          tokens: int (B, L).
+          params: shaped like `self.params`: nested mappings of arrays of jax or numpy.
+          tokens: int (B, L). An id outside the vocabulary makes its row NaN; in an array of numpy it is an error.
           types: token types (B, L); 0 by default.
           group: attention groups (B, L), 0 for padding, as an attention mask has it; by default 1 everywhere, which
-            means no padding. Tokens of different groups do not see each other, and positions restart in each.
+            means no padding. Tokens of different groups do not see each other. Positions count from the begin of the
+            row, and again where another group begins. A 0 does not restart them.
           dropout_key: key of the dropout of training, with the rates of `config`. Without it there is no dropout.
           all_layers: give (N + 1, B, L, D): the embeddings and every layer.
           dtype: dtype of the computation. LayerNorm and softmax stay in float32 or wider.
+
+        Raises:
+          InputError: the arrays are not as described.
         """
-        ids = jnp.asarray(tokens)
-        batch = {
-            "tokens": ids,
-            "types": jnp.zeros_like(ids) if types is None else jnp.asarray(types),
-            "group": jnp.ones_like(ids) if group is None else jnp.asarray(group),
-        }
-        return self.model.hidden(params, batch, dropout_key=dropout_key, dtype=dtype, all_layers=all_layers)
+        params = check_parts(params, "encoder")
+        check_key(dropout_key)
+        batch = check_rows(self.config, tokens, types, group)
+
+        def hidden(params: Params, batch: dict[str, jax.Array], key: jax.Array | None) -> jax.Array:
+            found = self.model.hidden(params, batch, dropout_key=key, dtype=dtype, all_layers=all_layers)
+            # `automatic` keeps the places of the first dimensions, so the layers come behind them.
+            return jnp.moveaxis(found, 0, 2) if all_layers else found
+
+        found = automatic(hidden, params, batch, dropout_key, rows=batch["tokens"], kept=2)
+        return jnp.moveaxis(found, 2, 0) if all_layers else found
+
+    def _head(self, name: str, params: Params, *hidden: jax.Array, places: ArrayLike | None = None) -> jax.Array:
+        """Returns what the head `name` computes from hidden states, and from places in spans where it takes them."""
+        self.require(name)
+        kind = HEADS[name]
+        needed = [name, *(["pooler"] if on_pooler(name) else []), *(["encoder"] if kind.decodes else [])]
+        params = check_parts(params, *needed)
+        given = [check_hidden(one, self.config) for one in hidden]
+        given += [] if places is None else [check_places(places)]
+
+        def apply(params: Params, *given: jax.Array) -> jax.Array:
+            found = self.model.apply_head(name, params, *given)
+            return found[..., : self.config.vocab_size] if kind.decodes else found
+
+        of_rows = on_pooler(name) or name == "pooler"
+        return automatic(apply, params, *given, rows=given[0], kept=1 if of_rows else 2)
 
     def pooled(self, params: Params, hidden: jax.Array) -> jax.Array:
         """Returns pooled vectors (B, D) of hidden states (B, L, D). Raises InputError without a pooler."""
-        self.require("pooler")
-        return self.model.pooled(params, hidden)
+        return self._head("pooler", params, hidden)
 
     def masked_lm(self, params: Params, hidden: jax.Array) -> jax.Array:
         """Returns logits (B, M, V), V without padding, of hidden states (B, M, D).
@@ -138,8 +174,7 @@ class Loaded:
         Raises:
           InputError: the model lacks the head.
         """
-        self.require("masked_lm")
-        return self.model.masked_lm(params, hidden)[..., : self.config.vocab_size]
+        return self._head("masked_lm", params, hidden)
 
     def next_sentence(self, params: Params, hidden: jax.Array) -> jax.Array:
         """Returns logits (B, 2) of hidden states (B, L, D): 0 if B follows A, else 1.
@@ -147,8 +182,7 @@ class Loaded:
         Raises:
           InputError: the model lacks the head.
         """
-        self.require("next_sentence")
-        return self.model.next_sentence(params, hidden)
+        return self._head("next_sentence", params, hidden)
 
     def sentence_order(self, params: Params, hidden: jax.Array) -> jax.Array:
         """Returns logits (B, 2) of hidden states (B, L, D): 0 in order, 1 swapped.
@@ -156,8 +190,7 @@ class Loaded:
         Raises:
           InputError: the model lacks the head.
         """
-        self.require("sentence_order")
-        return self.model.sentence_order(params, hidden)
+        return self._head("sentence_order", params, hidden)
 
     def span_boundary(self, params: Params, left: jax.Array, right: jax.Array, place: ArrayLike) -> jax.Array:
         """Returns logits (B, M, V) of tokens from the hidden states (B, M, D) to the left and right of their spans.
@@ -167,8 +200,7 @@ class Loaded:
         Raises:
           InputError: the model lacks the head.
         """
-        self.require("span_boundary")
-        return self.model.span_boundary(params, left, right, jnp.asarray(place))[..., : self.config.vocab_size]
+        return self._head("span_boundary", params, left, right, places=place)
 
     def sequence_classification(self, params: Params, hidden: jax.Array) -> jax.Array:
         """Returns logits (B, C) of hidden states (B, L, D), C as `labels` has it.
@@ -176,8 +208,7 @@ class Loaded:
         Raises:
           InputError: the model lacks the head.
         """
-        self.require("sequence_classification")
-        return self.model.sequence_classification(params, hidden)
+        return self._head("sequence_classification", params, hidden)
 
     def token_classification(self, params: Params, hidden: jax.Array) -> jax.Array:
         """Returns logits (B, L, C) of hidden states (B, L, D).
@@ -185,8 +216,7 @@ class Loaded:
         Raises:
           InputError: the model lacks the head.
         """
-        self.require("token_classification")
-        return self.model.token_classification(params, hidden)
+        return self._head("token_classification", params, hidden)
 
     def question_answering(self, params: Params, hidden: jax.Array) -> jax.Array:
         """Returns logits (B, L, 2) of hidden states (B, L, D): answer start and end.
@@ -194,8 +224,7 @@ class Loaded:
         Raises:
           InputError: the model lacks the head.
         """
-        self.require("question_answering")
-        return self.model.question_answering(params, hidden)
+        return self._head("question_answering", params, hidden)
 
     def multiple_choice(self, params: Params, hidden: jax.Array) -> jax.Array:
         """Returns logits (B, 1) of hidden states (B, L, D), a row for each choice.
@@ -203,8 +232,7 @@ class Loaded:
         Raises:
           InputError: the model lacks the head.
         """
-        self.require("multiple_choice")
-        return self.model.multiple_choice(params, hidden)
+        return self._head("multiple_choice", params, hidden)
 
     def require(self, head: str) -> None:
         """Raises InputError unless the model has `head`. Only `load(..., heads=)` adds a head."""
@@ -226,12 +254,16 @@ class Loaded:
         Args:
           texts: each a text or a pair; the tokenizer's mask in a text, such as "[MASK]" or "<mask>", is the mask token.
           length: L; by default that of the longest row, at most the model's positions. Longer texts are cut at their
-            end; of a pair, the longer text is cut first.
+            end; of a pair, the longer text is cut first (`jaxbert.use.text_rows.longest_first`).
 
         Returns:
           {"tokens", "types", "group"}: int32 (B, L).
+
+        Raises:
+          InputError: there is no text, one of them is not a text or a pair, or `length` is out of range.
         """
-        tokenizer = self._tokenizer()
+        tokenizer = self.require_tokenizer()
+        length = None if length is None else check_number(length, "length")
         limit, least = self.config.longest_row if length is None else length, 4 + tokenizer.pair_separators
         if not least <= limit <= self.config.longest_row:
             raise InputError(
@@ -240,46 +272,26 @@ class Loaded:
                 fix="Choose another length.",
                 code="E-MODEL-LENGTH",
             )
-        if isinstance(texts, str):
-            raise InputError(
-                "a list of texts is needed, not one text", where="batch", fix="Give [text].", code="E-MODEL-TEXTS"
-            )
-        if not texts:
+        given = list(check_texts(texts, "batch", check_segments))
+        if not given:
             raise InputError("no texts", where="batch", fix="Give at least one.", code="E-MODEL-TEXTS")
-        rows = [self._row(text, limit) for text in texts]
-        width = max(len(ids) for ids, _ in rows) if length is None else length
+        rows = text_rows(tokenizer, given, limit)
+        width = max(len(row.ids) for row in rows) if length is None else length
         tokens = np.full((len(rows), width), tokenizer.pad_id, np.int32)
         types, group = np.zeros_like(tokens), np.zeros_like(tokens)
-        for index, (ids, first) in enumerate(rows):
-            tokens[index, : len(ids)] = ids
-            types[index, first : len(ids)] = tokenizer.pair_types
-            group[index, : len(ids)] = 1
+        for index, row in enumerate(rows):
+            tokens[index, : len(row.ids)] = row.ids
+            types[index, row.first : len(row.ids)] = 1
+            group[index, : len(row.ids)] = 1
         return {"tokens": tokens, "types": types, "group": group}
-
-    def _row(self, text: Text, limit: int) -> tuple[list[int], int]:
-        """Returns (ids with special tokens, the index at which the second segment begins)."""
-        tokenizer = self._tokenizer()
-        given = (text,) if isinstance(text, str) else text
-        if len(given) not in (1, 2):
-            raise InputError(
-                f"{len(given)} segments in a row",
-                where="batch",
-                fix="Give a text or a pair of texts.",
-                code="E-MODEL-TEXTS",
-            )
-        parts = [self.ids(part) for part in given]
-        between = [tokenizer.sep_id] * (tokenizer.pair_separators if len(parts) == 2 else 1)
-        while sum(map(len, parts)) > limit - len(between) - len(parts):
-            max(parts, key=len).pop()
-        first = [tokenizer.cls_id, *parts[0], *between]
-        second = [*parts[1], tokenizer.sep_id] if len(parts) == 2 else []
-        return first + second, len(first)
 
     def ids(self, text: str) -> list[int]:
         """Returns the token ids of `text`, with none added. "[MASK]" and other special tokens in it count as such."""
-        return self._tokenizer().encode(text, special_tokens=True)
+        tokenizer = self.require_tokenizer()
+        return tokenizer.encode(check_text(text, "ids"), special_tokens=True)
 
-    def _tokenizer(self) -> Tokenizer:
+    def require_tokenizer(self) -> Tokenizer:
+        """Returns the tokenizer. Raises InputError where the model has none."""
         if self.tokenizer is None:
             raise InputError(
                 "the model has no tokenizer",
@@ -317,10 +329,13 @@ class Loaded:
         """
         from jaxbert.convert.package import finisher
 
+        if layout is not None and layout.max_length is not None:
+            sentence_transformers.check_length(layout.max_length, "layout.max_length")
+        params = as_dicts(self.params)
         finish = finisher(
             self._origin(),
             self.config,
-            self.params,
+            params,
             self.tokenizer,
             layout,
             name=Path(directory).absolute().name,
@@ -330,7 +345,7 @@ class Loaded:
         return write_hf(
             directory,
             self.config,
-            self.params,
+            params,
             self.tokenizer,
             overwrite,
             labels=self.labels,
@@ -371,6 +386,7 @@ def load(
       InputError: there is no such model, or it cannot be used.
       Interrupted: the network failed; the same call continues.
     """
+    drop = [drop] if isinstance(drop, str) else drop
     place = find_model(model)
     loaded = _load_run(place) if place.run else _load_published(place, drop)
     if place.run and drop:

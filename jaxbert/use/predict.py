@@ -13,6 +13,7 @@ import numpy as np
 from jaxbert.core.parameters import Params
 from jaxbert.errors import InputError
 from jaxbert.models.model import Model
+from jaxbert.use.arguments import check_number, check_text, check_texts
 from jaxbert.use.batches import Packed, check_limits, dispatch, windows
 from jaxbert.use.library import Loaded
 
@@ -62,18 +63,20 @@ def fill_mask(
       places: the place of each text, for errors.
 
     Raises:
-      InputError: a text has no mask or is longer than the model's positions, or the model has no masked-LM head or no
-        tokenizer.
+      InputError: a text has no mask or is longer than the model's positions, `texts` is not a list of texts, or the
+        model has no masked-LM head or no tokenizer.
     """
     model.require("masked_lm")
+    top = check_number(top, "top")
     if top < 1:
         raise InputError(f"top is {top}", where="fill-mask", fix="Take 1 or more.", code="E-MASK-TOP")
     top = min(top, model.config.vocab_size)
     limit, batch_tokens = check_limits(model, None, batch_tokens)
+    texts = list(check_texts(texts, "fill-mask", check_text))
     _check(model, texts, places or ["fill-mask"] * len(texts))
     filled: list[Filled] = []
     shown: dict[int, str] = {}
-    for window in windows(model, texts, limit=limit, batch_tokens=batch_tokens):
+    for window in windows(model, texts, where="fill-mask", limit=limit, batch_tokens=batch_tokens):
         started = dispatch(window.batches, lambda batch: _start(model, top, batch))
         found: list[list[tuple[int, tuple[Candidate, ...]]]] = [[] for _ in window.texts]
         for owners, columns, parts in started:
@@ -87,6 +90,7 @@ def fill_mask(
                 ]
                 found[owner].append((column, tuple(candidates)))
         for text, masks in zip(window.texts, found, strict=True):
+            assert isinstance(text, str)
             ordered = sorted(masks, key=lambda mask: mask[0])
             filled += [Filled(text, number, candidates) for number, (_, candidates) in enumerate(ordered)]
     return filled

@@ -33,6 +33,14 @@ def write(directory: Path, files: dict[str, Any]) -> Path:
         SentenceLayout("mean"),
         SentenceLayout("cls", normalize=True, max_length=128),
         SentenceLayout("mean", True, None, True),
+        SentenceLayout(
+            "mean",
+            dimension=32,
+            prompts={"query": "query: ", "document": ""},
+            default_prompt="query",
+            pools_prompt=False,
+            similarity="dot",
+        ),
     ],
 )
 def test_reads_what_it_wrote(tmp_path: Path, layout: SentenceLayout) -> None:
@@ -53,9 +61,10 @@ def test_version_6(tmp_path: Path) -> None:
         "tokenizer_config.json": {"model_max_length": 256},
         "config_sentence_transformers.json": {"prompts": {"query": "", "document": ""}, "default_prompt_name": None},
     }
-    assert read_layout(write(tmp_path, files)) == SentenceLayout("cls", max_length=256)
+    prompts = {"query": "", "document": ""}
+    assert read_layout(write(tmp_path, files)) == SentenceLayout("cls", max_length=256, prompts=prompts)
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"model_max_length": int(1e30)}))
-    assert read_layout(tmp_path) == SentenceLayout("cls")
+    assert read_layout(tmp_path) == SentenceLayout("cls", prompts=prompts)
 
 
 def test_other_names_of_the_transformers_settings(tmp_path: Path) -> None:
@@ -85,10 +94,12 @@ def test_other_names_of_the_transformers_settings(tmp_path: Path) -> None:
             {"1_Pooling/config.json": {"pooling_mode_mean_tokens": True, "pooling_mode_max_tokens": True}},
             r"pooling mean \+ max .*E-CONVERT-LAYOUT",
         ),
-        (
-            {"config_sentence_transformers.json": {"prompts": {"q": "query: "}, "default_prompt_name": "q"}},
-            "prompt 'q'.*E-CONVERT-LAYOUT",
+        *(
+            ({"config_sentence_transformers.json": settings}, "truncate_dim must be.*E-CONVERT-UNREADABLE")
+            for settings in ({"prompts": {"q": 5}}, {"prompts": ["q"]}, {"default_prompt_name": 5}, {"truncate_dim": 0})
         ),
+        ({"sentence_bert_config.json": {"max_seq_length": -1}}, "is -1 tokens.*E-CONVERT-LENGTH"),
+        ({"sentence_bert_config.json": {"max_seq_length": True}}, "is True tokens.*E-CONVERT-LENGTH"),
     ],
 )
 def test_refuses(tmp_path: Path, files: dict[str, Any], message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 from contextlib import nullcontext
 from typing import Any
 
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from flax.core import FrozenDict
 
 from jaxbert.config import EncoderConfig
 from jaxbert.core.shapes import shapes_of
@@ -141,7 +143,46 @@ def test_gradients_do_not_cross_groups(params: Any) -> None:
 
 def test_positions_restart_with_each_group() -> None:
     group = jnp.asarray([[1, 1, 1, 2, 2, 3, 0, 0], [1, 1, 1, 1, 1, 1, 1, 1]])
-    np.testing.assert_array_equal(positions(group), [[0, 1, 2, 0, 1, 0, 0, 1], list(range(8))])
+    np.testing.assert_array_equal(positions(group), [[0, 1, 2, 0, 1, 0, 1, 2], list(range(8))])
+
+
+def test_positions_go_on_behind_a_zero_of_a_mask() -> None:
+    """As transformers counts under an attention mask; a zero between two groups is padding before the second."""
+    group = jnp.asarray([[1, 0, 0, 1, 1, 0, 1, 1], [0, 0, 1, 1, 1, 0, 0, 0], [1, 1, 0, 2, 0, 2, 2, 1]])
+    np.testing.assert_array_equal(positions(group), [list(range(8)), list(range(8)), [0, 1, 2, 0, 1, 2, 3, 0]])
+    # With an offset, what is masked counts unless it is the padding id, which is 1 here.
+    tokens = jnp.asarray([[7, 7, 1, 7, 7, 7, 7, 7], [1, 1, 7, 7, 7, 1, 1, 1], [7, 7, 1, 7, 7, 7, 7, 7]])
+    np.testing.assert_array_equal(
+        positions(group, 2, tokens),
+        [[2, 1, 1, 4, 5, 1, 7, 8], [1, 1, 2, 3, 4, 1, 1, 1], [2, 3, 1, 2, 1, 4, 5, 2]],
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"), [("tokens", 61), ("tokens", 63), ("tokens", -1), ("types", -1), ("types", 2)]
+)
+def test_an_id_that_the_model_does_not_know_makes_its_row_nan(params: Any, name: str, wrong: int) -> None:
+    """Behind the vocabulary the table has rows of padding, and Python counts negative ids from the end."""
+    assert (CONFIG.vocab_size, CONFIG.padded_vocab_size) == (61, 64)
+    given = batch()
+    given[name] = given[name].at[1, 2].set(wrong)
+    found = np.asarray(hidden(params, given))
+    assert np.isfinite(found[0]).all() and np.isnan(found[1]).all()
+
+
+@pytest.mark.parametrize("kind", [dict, FrozenDict])
+def test_parameters_may_be_any_mapping_of_numpy_arrays(params: Any, kind: Any) -> None:
+    given = kind(jax.tree.map(np.asarray, params))
+    expected = hidden(params, batch())
+    np.testing.assert_allclose(MODEL.hidden(given, batch()), expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(hidden(given, batch()), expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(MODEL.masked_lm(given, expected), MODEL.masked_lm(params, expected), rtol=0, atol=1e-5)
+
+
+def test_a_model_pickles(params: Any) -> None:
+    again = pickle.loads(pickle.dumps(MODEL))
+    np.testing.assert_allclose(again.hidden(params, batch()), hidden(params, batch()), rtol=0, atol=1e-5)
+    assert (again.heads, again.sizes, again.names) == (MODEL.heads, MODEL.sizes, MODEL.names)
 
 
 def test_an_id_outside_the_vocabulary_is_loud(params: Any) -> None:

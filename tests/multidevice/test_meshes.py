@@ -46,3 +46,10 @@ def test_a_toy_architecture_trains_in_every_layout(on_eight_devices):
     shards = {name: one["shard"] for name, one in found.items()}
     whole = [2, 64, 128]
     assert shards == {"replicated": whole, "zero1": whole, "fsdp": [2, 16, 128], "fsdp_tensor": [2, 32, 64]}
+
+
+def test_a_user_places_a_loaded_model_on_any_mesh(on_eight_devices):
+    """Explicit axes, which `jax.make_mesh` makes by default, and gradients inside `shard_map` with its checks."""
+    found = on_eight_devices("user_run.py")
+    assert len(found) == 8
+    assert all(value < 1e-5 for value in found.values()), found

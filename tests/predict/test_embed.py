@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 from jaxbert.commands.main import main
-from jaxbert.convert.sentence_transformers import SentenceLayout, write_layout
+from jaxbert.convert.sentence_transformers import SentenceLayout, read_layout, write_layout
 from jaxbert.errors import InputError, Interrupted
 from jaxbert.use import batches
 from jaxbert.use.embed import Pooling, embed, embed_file, embed_stream
@@ -156,6 +157,52 @@ def test_a_layout_that_the_tokenizer_contradicts(tmp_path: Path, monkeypatch: py
     with pytest.raises(InputError, match="E-EMBED-LOWERCASE"):
         embed_file("cased", str(tmp_path / "texts"), tmp_path / "a.npy")
     assert not (tmp_path / "a.npy").exists()
+
+
+def test_vectors_are_cut_as_the_files_say(directory: Path, model: Loaded, tmp_path: Path) -> None:
+    """truncate_dim cuts what was normalised; `normalize` makes what is left of length 1 again."""
+    shutil.copytree(directory, tmp_path / "cut")
+    write_layout(tmp_path / "cut", SentenceLayout("mean", normalize=True, dimension=5, prompts={"query": "w9 "}), 16)
+    (tmp_path / "texts").write_text("w1 w2\nw3\n")
+    whole = embed(model, ["w1 w2", "w3"], normalize=True)
+    assert embed_file(str(tmp_path / "cut"), str(tmp_path / "texts"), tmp_path / "a.npy")["dimension"] == 5
+    np.testing.assert_allclose(np.load(tmp_path / "a.npy"), whole[:, :5], rtol=0, atol=1e-6)
+    embed_file(str(tmp_path / "cut"), str(tmp_path / "texts"), tmp_path / "b.npy", normalize=True)
+    expected = whole[:, :5] / np.linalg.norm(whole[:, :5], axis=1, keepdims=True)
+    np.testing.assert_allclose(np.load(tmp_path / "b.npy"), expected, rtol=0, atol=1e-6)
+
+
+def test_a_prompt_before_every_text_is_refused(directory: Path, tmp_path: Path) -> None:
+    """The model loads, and writes the prompt again; only its vectors would differ from those of its files."""
+    shutil.copytree(directory, tmp_path / "prompted")
+    layout = SentenceLayout("mean", prompts={"query": "w9 "}, default_prompt="query")
+    write_layout(tmp_path / "prompted", layout, 16)
+    (tmp_path / "texts").write_text("w1\n")
+    with pytest.raises(InputError, match=r"prompt 'query'.*E-EMBED-PROMPT"):
+        embed_file(str(tmp_path / "prompted"), str(tmp_path / "texts"), tmp_path / "a.npy")
+    again = ["convert", str(tmp_path / "prompted"), "--to", "sentence-transformers"]
+    assert main([*again, str(tmp_path / "again")]) == 0
+    assert read_layout(tmp_path / "again") == layout
+    # The layout that a model has is not lost with another pooling, either.
+    assert main([*again, str(tmp_path / "cls"), "--pooling", "cls"]) == 0
+    assert read_layout(tmp_path / "cls") == dataclasses.replace(layout, pooling="cls")
+
+
+@pytest.mark.parametrize("length", ["-1", "0", "2", "151"])
+def test_a_length_that_the_model_has_not(
+    directory: Path, tmp_path: Path, length: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "texts").write_text("w1\n")
+    target = ["--to", "sentence-transformers", "--max-length", length]
+    assert main(["convert", str(directory), str(tmp_path / "out"), *target]) == 2
+    assert (
+        main(
+            ["embed", str(directory), str(tmp_path / "texts"), "--out", str(tmp_path / "a.npy"), "--max-length", length]
+        )
+        == 2
+    )
+    assert capsys.readouterr().err.count("E-EMBED-LENGTH") == 2
+    assert not (tmp_path / "out").exists() and not (tmp_path / "a.npy").exists()
 
 
 def test_what_goes_wrong_on_the_way_leaves_nothing(

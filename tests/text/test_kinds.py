@@ -6,6 +6,7 @@ import functools
 import itertools
 import json
 import os
+import pickle
 import random
 import subprocess
 import sys
@@ -54,6 +55,14 @@ def ties() -> list[str]:
     draw = random.Random(3)
     words = ["".join(draw.choice("abcdeßéÉx") for _ in range(draw.randrange(1, 9))) for _ in range(800)]
     return [" ".join(draw.choice(words) for _ in range(12)).capitalize() + "." for _ in range(300)]
+
+
+@pytest.mark.parametrize(("kind", "lowercase"), CASES)
+def test_a_tokenizer_pickles(kind: str, lowercase: bool) -> None:
+    tokenizer = trained(kind, lowercase)
+    again = pickle.loads(pickle.dumps(tokenizer))
+    assert (again.hash, again.vocab) == (tokenizer.hash, tokenizer.vocab)
+    assert again.encode_batch(VARIED) == tokenizer.encode_batch(VARIED)
 
 
 def test_the_config_names_the_kinds() -> None:

@@ -7,7 +7,8 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -91,6 +92,10 @@ class Tokenizer(abc.ABC):
         self.special = np.zeros(self.vocab_size, bool)
         self.special[[self.pad_id, self.cls_id, self.sep_id, self.mask_id]] = True
         self.word_start = np.array([piece in self.specials or starts_word(piece) for piece in self.vocab], bool)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Kinds hold functions, which cannot be pickled. Their files say everything.
+        return _of_files, (self._files(),)
 
     @property
     def hash(self) -> str:
@@ -218,6 +223,14 @@ class Tokenizer(abc.ABC):
         path = Path(model)
         workdir, _ = workdir_of(path)
         return next((place for place in (path, workdir / "tokenizer") if Tokenizer.present(place)), path)
+
+
+def _of_files(files: Mapping[str, str | bytes]) -> Tokenizer:
+    """Returns the tokenizer of files that `Tokenizer._files` gave."""
+    with tempfile.TemporaryDirectory() as place:
+        for name, content in files.items():
+            write_whole(Path(place, name), content, temporary=Path(place, "partial"))
+        return Tokenizer.load(place)
 
 
 @dataclass(frozen=True)
