@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
-import platform
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from jaxbert.core import compiled
+
 
 def compiled_programs() -> Path:
     """Returns the folder of compiled programs: in the user's cache folder, or else a temporary one.
 
-    A program fits one version of jaxlib and the instructions of one kind of CPU: the folder's name has both.
+    A program fits one version of jaxlib, which the folder's name has, and the instructions of one kind of CPU, which
+    the programs' names have.
     """
     try:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        instructions = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").is_file() else ""
-        flags = sorted({line for line in instructions.splitlines() if line.startswith(("flags", "Features"))})
-        kind = hashlib.sha256("".join((platform.machine(), *flags)).encode()).hexdigest()[:8]
-        place = cache / "jaxbert" / "tests" / f"jaxlib-{version('jaxlib')}-{kind}"
+        place = cache / "jaxbert" / "tests" / f"jaxlib-{version('jaxlib')}"
         place.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=place):
             return place
@@ -51,8 +49,10 @@ os.environ.setdefault("XLA_FLAGS", " ".join(_FLAGS))
 # folder keeps them, so that the next clone of this repository finds them.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compiled_programs()))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-# A process that is killed while it writes a program leaves half a file. jax compiles that program again and warns, and
-# the warning would be one more line on the stderr that a test counts. This holds for processes that tests start, too.
+# Commands verify the programs, so that tests must do it from the start to find the same ones.
+compiled.verify_kept_programs()
+# Where a program cannot be kept, jax warns, and the warning would be one more line on the stderr that a test counts.
+# This holds for processes that tests start, too.
 _QUIET = ("Error reading persistent compilation cache", "Error writing persistent compilation cache")
 os.environ["PYTHONWARNINGS"] = ",".join(
     [*filter(None, [os.environ.get("PYTHONWARNINGS")]), *(f"ignore:{start}" for start in _QUIET)]

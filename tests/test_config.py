@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 
 import pytest
 
@@ -21,6 +22,7 @@ from jaxbert.config import (
     resume_differences,
     save_json,
     slots,
+    to_json,
     total_steps,
 )
 from jaxbert.config.overrides import apply_overrides
@@ -211,3 +213,67 @@ def test_every_field_is_reachable_by_set():
         if value != "none" and not key.endswith(".rows"):
             assert apply_overrides(CONFIG, [f"{key}={value}"]) == CONFIG, key
     assert json.loads(json.dumps(to_json(CONFIG))) == to_json(CONFIG)
+
+
+def floats(part, where=""):
+    """The keys of all fields of a config that hold floats, and the config with each of them changed."""
+    for field in dataclasses.fields(part):
+        value, key = getattr(part, field.name), f"{where}{field.name}"
+        if isinstance(value, float):
+            yield key, lambda number, name=field.name: dataclasses.replace(part, **{name: number})
+        for index, item in enumerate(value) if isinstance(value, tuple) else [("", value)]:
+            if dataclasses.is_dataclass(item):
+                place = f"{key}.{index}." if isinstance(value, tuple) else f"{key}."
+                for inner, change in floats(item, place):
+
+                    def outer(number, change=change, name=field.name, index=index, value=value):
+                        made = change(number)
+                        if isinstance(value, tuple):
+                            made = (*value[:index], made, *value[index + 1 :])
+                        return dataclasses.replace(part, **{name: made})
+
+                    yield inner, outer
+
+
+def test_no_float_of_a_config_may_be_other_than_finite(tmp_path):
+    """Every field, set in Python, in JSON and by --set: NaN, infinite, beyond float32, or lost in float32."""
+    everything = changed(
+        *("objectives.sentence_order=none", "objectives.span_boundary=default", "objectives.distillation=default"),
+        *("optimizer.clip_norm=1", "phases.1.schedule=default", 'phases.0.rows=[{"path": "a"}]'),
+    )
+    found = dict(floats(everything))
+    assert {"encoder.layer_norm_epsilon", "phases.0.schedule.peak", "optimizer.clip_norm"} <= set(found)
+    assert {
+        "guard.hang_minutes",
+        "phases.0.rows.0.weight",
+        "objectives.distillation.temperature",
+        "logging.price_per_hour",
+    } <= set(found)
+    assert len(found) > 30
+    file = tmp_path / "config.json"
+    for key, change in found.items():
+        for number in (math.nan, math.inf, -math.inf, 1e39, 1e-60):
+            with pytest.raises(InputError, match="E-CONFIG-NUMBER") as caught:
+                check(change(number))
+            assert key in str(caught.value)
+        for text in ("nan", "inf", "1e400", "-1e400", "1e39"):
+            with pytest.raises(InputError, match="E-CONFIG-NUMBER"):
+                apply_overrides(everything, [f"{key}={text}"])
+        for text in ("NaN", "Infinity", "1e400", "9" * 400):
+            text = json.dumps(to_json(change(0.123456789))).replace("0.123456789", text)
+            file.write_text(text)
+            with pytest.raises(InputError, match=r"E-CONFIG-(NUMBER|FILE)"):
+                load_json(file)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        *("objectives.masked_lm.weight=-1", "data.short_rows=2", "data.validation_fraction=1", "guard.max_diverged=-1"),
+        *("encoder.layer_norm_epsilon=0", "encoder.layer_norm_epsilon=-1", "logging.price_per_hour=-1"),
+    ],
+)
+def test_bounds_of_numbers(setting):
+    with pytest.raises(InputError, match=r"E-CONFIG-(RANGE|ENCODER)") as caught:
+        check(changed(setting))
+    assert setting.partition("=")[0] in str(caught.value)

@@ -60,14 +60,16 @@ def _list(workdir: Path) -> dict[str, Any]:
         try:
             manifest = read_manifest(workdir, step)
         except ValueError:
-            table.append({"step": step, "bytes": 0, "validation_loss": None, "best": False})
+            table.append({"step": step, "bytes": 0, "validation_loss": None, "best": False, "sane": False})
             continue
         size = sum(size for size, _ in manifest.files.values())
         loss = manifest.meta.get("validation_loss")
-        table.append({"step": step, "bytes": size, "validation_loss": loss, "best": step == best_step(workdir)})
+        best = step == best_step(workdir)
+        table.append({"step": step, "bytes": size, "validation_loss": loss, "best": best, "sane": manifest.sane})
     for line in table:
         loss = "" if line["validation_loss"] is None else f"  validation loss {line['validation_loss']:.4f}"
-        print(f"step {line['step']:>9}  {line['bytes'] / 2**20:9.1f} MiB{loss}{'  best' if line['best'] else ''}")
+        marks = ("  best" if line["best"] else "") + ("" if line["sane"] else "  not sane")
+        print(f"step {line['step']:>9}  {line['bytes'] / 2**20:9.1f} MiB{loss}{marks}")
     if not table:
         print("no committed checkpoint")
     return {"checkpoints": table}
@@ -79,12 +81,12 @@ def _verify(workdir: Path, file: str | None) -> dict[str, Any]:
     Raises:
       Stopped: a checkpoint is damaged.
     """
-    from jaxbert.stores.steps import committed_steps, damage
+    from jaxbert.stores.steps import committed_steps, damage, sane_steps
 
-    steps = committed_steps(workdir)
+    steps, sane = committed_steps(workdir), sane_steps(workdir)
     found = {step: damage(workdir, step) for step in steps}
     for step, wrong in found.items():
-        print(f"step {step:>9}  {wrong or 'good'}")
+        print(f"step {step:>9}  {wrong or ('good' if step in sane else 'undamaged, but its loss is not sane')}")
     damaged = [step for step, wrong in found.items() if wrong]
     if damaged:
         write_figures(file, {"damage": {str(step): wrong for step, wrong in found.items()}})
@@ -109,8 +111,7 @@ def _prune(workdir: Path, keep: int, drop_best: bool) -> dict[str, Any]:
     if keep < 1:
         raise InputError(f"--keep is {keep}", where="checkpoint prune", fix="Take 1 or more.", code="E-CHECKPOINT-KEEP")
     steps = checkpoints.committed_steps(workdir)
-    best = None if drop_best else checkpoints.best_step(workdir)
-    stay = [step for step in steps if step in steps[-keep:] or step == best]
+    stay = checkpoints.staying(workdir, keep=keep, keep_best=not drop_best)
     if len(stay) < len(steps) and all(checkpoints.damage(workdir, step) for step in reversed(stay)):
         raise InputError(
             f"every step that would stay is damaged: {_listed(stay)}",

@@ -57,9 +57,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     # The target is checked before the model is read, which may be large.
     check_target(Path(args.target), args.overwrite)
     from jaxbert.convert.sentence_transformers import SentenceLayout
+    from jaxbert.core.compiled import verify_kept_programs
     from jaxbert.use.batches import check_limits
     from jaxbert.use.library import load
 
+    verify_kept_programs()
     layout = None
     model = load(args.source, drop=args.drop)
     if args.to == "sentence-transformers":

@@ -42,8 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Writes the vectors and prints the figures."""
+    from jaxbert.core.compiled import verify_kept_programs
     from jaxbert.use.embed import embed_file, embedded_lines
 
+    verify_kept_programs()
     figures = embed_file(
         args.model,
         args.file,

@@ -23,8 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Evaluates the model."""
+    from jaxbert.core.compiled import verify_kept_programs
     from jaxbert.evaluate.evaluation import evaluate, lines
 
+    verify_kept_programs()
     found = evaluate(args.model, args.data, baselines=args.baselines)
     print("\n".join(lines(found)))
     return found

@@ -37,8 +37,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             raise InputError(
                 f"{text!r} is not UTF-8", where="TEXT", fix="Give the text in UTF-8.", code="E-MASK-UTF8"
             ) from None
+    from jaxbert.core.compiled import verify_kept_programs
     from jaxbert.use.texts import open_texts
 
+    verify_kept_programs()
     given = [("fill-mask", text) for text in args.text]
     if args.file:
         given += [(place, text) for place, text in open_texts(args.file) if text.strip()]

@@ -58,6 +58,8 @@ COMMANDS: dict[str, ModuleType] = {
     "convert": convert,
     "checkpoint": checkpoint,
 }
+# The commands that compile programs.
+COMPUTING = ("pretrain", "evaluate", "fill-mask", "embed", "convert")
 
 _MISPLACED = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -231,11 +233,12 @@ def _terminated(number: int, frame: Any) -> NoReturn:
 def _prepare_process(command: str | None) -> None:
     """Sets the compilation cache and huge pages before a command that computes.
 
-    Compiled programs are kept, so that the next command and a resumed run begin at once. On Linux XLA's buffers also
+    Compiled programs are kept, so that the next command and a resumed run begin at once. The command itself calls
+    `jaxbert.core.compiled.verify_kept_programs`, because this needs jax. On Linux XLA's buffers also
     get huge pages: they are mapped anew at each step, and page faults took a fifth of a small model's step on a CPU.
     glibc reads that setting only when a process begins, so the process begins again, once, with the same number.
     """
-    if command not in ("pretrain", "evaluate", "fill-mask", "embed", "convert"):
+    if command not in COMPUTING:
         return
     # Without HOME and an entry in passwd (containers), there is no place for them.
     with suppress(RuntimeError):

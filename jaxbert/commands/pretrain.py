@@ -72,8 +72,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     processes.initialise(args.distributed)
     if args.distributed and not processes.is_first():
         show_log(logging.WARNING)
+    from jaxbert.core.compiled import verify_kept_programs
     from jaxbert.run.pretrain import train
 
+    verify_kept_programs()
     figures = train(asked, args.workdir, overwrite=args.overwrite, profiled=profiled)
     if figures.pop("leader", True):
         print("\n".join(_ended(figures, args.workdir)))

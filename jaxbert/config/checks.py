@@ -8,7 +8,7 @@ import typing
 from typing import Any
 
 from jaxbert.config.derived import horizon, mesh_shape
-from jaxbert.config.io import variant
+from jaxbert.config.io import check_number, variant
 from jaxbert.config.registry import Registry
 from jaxbert.config.schema import (
     DistillationConfig,
@@ -32,6 +32,7 @@ def check(config: RunConfig, devices: int | None = None) -> None:
       devices: number of devices of the mesh. If it is known, the mesh and the batches are checked against it.
     """
     check_names(config)
+    check_numbers(config)
     for problem in config.encoder.problems():
         raise InputError(
             f"encoder.{problem.field}: {problem.what}", where="config", fix=problem.fix, code="E-CONFIG-ENCODER"
@@ -62,12 +63,28 @@ def check(config: RunConfig, devices: int | None = None) -> None:
     _positive(config.logging, "logging", "every_steps")
     _positive(config.guard, "guard", "max_skipped")
     _range(
+        config.guard.max_diverged >= 0,
+        config.guard.max_diverged,
+        "guard.max_diverged",
+        "Set it to a number of steps, or to 0 for no limit.",
+    )
+    _range(
         config.guard.hang_minutes >= 0,
         config.guard.hang_minutes,
         "guard.hang_minutes",
         "Set it to a number of minutes, or to 0 for no limit.",
     )
     _positive(config.data, "data", "copies shuffle_window")
+    data = config.data
+    _range(0 <= data.short_rows <= 1, data.short_rows, "data.short_rows", "Set it to a number from 0 to 1.")
+    _range(
+        0 <= data.validation_fraction < 1,
+        data.validation_fraction,
+        "data.validation_fraction",
+        "Set it to 0 or more, and below 1.",
+    )
+    price = config.logging.price_per_hour
+    _range(price >= 0, price, "logging.price_per_hour", "Set it to 0 or more.")
     _check_mesh(config, devices)
 
 
@@ -111,6 +128,12 @@ def check_objectives(config: RunConfig) -> None:
         _positive(masked, where, "word_cap max_ngram max_span")
         _range(0 < masked.span_p < 1, masked.span_p, f"{where}.span_p", _BETWEEN)
         _range(masked.smoothing >= 0, masked.smoothing, f"{where}.smoothing", "Set it to 0 or more.")
+    for name in ("masked_lm", "next_sentence", "sentence_order", "span_boundary"):
+        part = getattr(objectives, name)
+        if part is not None:
+            _range(part.weight >= 0, part.weight, f"objectives.{name}.weight", "Set it to 0 or more.")
+    for extra in objectives.extra:
+        _range(extra.weight >= 0, extra.weight, f"objectives.extra.{extra.name}.weight", "Set it to 0 or more.")
     for phase in config.phases:
         _require(
             0 <= phase.slots <= phase.length,
@@ -394,6 +417,18 @@ def check_names(part: Any, where: str = "") -> None:
         for index, item in enumerate(value) if isinstance(value, tuple) else [(None, value)]:
             if dataclasses.is_dataclass(item):
                 check_names(item, path if index is None else f"{path}.{index}")
+
+
+def check_numbers(part: Any, where: str = "") -> None:
+    """Raises InputError where a float of `part`, or of a dataclass in it, is not finite; see `check_number`."""
+    for field in dataclasses.fields(part):
+        value, path = getattr(part, field.name), f"{where}.{field.name}" if where else field.name
+        for index, item in enumerate(value) if isinstance(value, tuple) else [(None, value)]:
+            inner = path if index is None else f"{path}.{index}"
+            if dataclasses.is_dataclass(item):
+                check_numbers(item, inner)
+            elif isinstance(item, float):
+                check_number(item, inner)
 
 
 def _require(condition: bool, what: str, where: str, *, fix: str, code: str) -> None:

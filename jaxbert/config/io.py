@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import importlib.util
 import json
+import math
 import traceback
 import types
 import typing
@@ -22,8 +23,10 @@ from jaxbert.inputs.values import parse, read_json, short
 # Larger numbers do not fit into the integers of numpy and jax.
 _LARGEST = (1 << 63) - 1
 
+# The smallest and the largest positive number of float32 with full precision (IEEE 754).
+_SMALLEST_FLOAT, _LARGEST_FLOAT = 2.0**-126, (2 - 2.0**-23) * 2.0**127
 # The keys that a resumed run may change. Any other difference is an InputError that shows it.
-RESUME_MAY_CHANGE = ("mesh", "checkpoint", "logging", "guard.hang_minutes", "phases.*.steps")
+RESUME_MAY_CHANGE = ("mesh", "checkpoint", "logging", "guard.hang_minutes", "guard.max_diverged", "phases.*.steps")
 
 
 def find_config(name: str) -> RunConfig:
@@ -155,13 +158,34 @@ def from_json(kind: Any, value: Any, where: str) -> Any:
         if value not in arguments:
             raise _mistyped(value, "one of " + ", ".join(map(str, arguments)), where)
         return value
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if kind is float and type(value) in (int, float):
+        return check_number(value, where)
     if type(value) is not kind:
         raise _mistyped(value, f"of type {kind.__name__}", where)
     if kind is int and abs(value) > _LARGEST:
         raise _mistyped(value, f"a whole number of at most {_LARGEST:,}", where)
     return value
+
+
+def check_number(value: float, where: str) -> float:
+    """Returns a number of a config as a float.
+
+    Raises:
+      InputError: it is NaN, or in float32, in which training computes, it would be infinite or 0 without being 0.
+    """
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not (number == 0 or _SMALLEST_FLOAT <= abs(number) <= _LARGEST_FLOAT):
+        shown = str(value) if isinstance(value, float) else "a whole number that no float holds"
+        raise InputError(
+            f"{where} is {shown}",
+            where="config",
+            fix=f"Set it to 0, or to a finite number of a size from {_SMALLEST_FLOAT:.2g} to {_LARGEST_FLOAT:.2g}.",
+            code="E-CONFIG-NUMBER",
+        )
+    return number
 
 
 def variant(kind: Any, values: Mapping[str, Any], where: str) -> Any:

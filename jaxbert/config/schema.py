@@ -140,6 +140,9 @@ class EncoderBase:
         for name in ("vocab_size", "vocab_multiple", "hidden_size", "num_layers", "num_heads"):
             if getattr(self, name) < 1:
                 yield Problem(name, f"is {getattr(self, name)}", "Set it to 1 or more.")
+        # With 0, a constant row would give 0 / 0.
+        if self.layer_norm_epsilon <= 0:
+            yield Problem("layer_norm_epsilon", f"is {self.layer_norm_epsilon}", "Set it to a number above 0: 1e-12.")
         if self.initializer_range <= 0:
             yield Problem("initializer_range", f"is {self.initializer_range}", "Set it to a number above 0.")
 
@@ -628,12 +631,15 @@ class GuardConfig:
 
     Attributes:
       max_skipped: this many non-finite steps in a row end the run with exit 4.
+      max_diverged: this many steps in a row with a finite loss that is not sane (`jaxbert.run.guard` has the figures)
+        end the run with exit 4. A run whose loss is not sane at its end ends with exit 4 too. 0 switches both off.
       hang_minutes: a step, a batch of an evaluation or a checkpoint that takes longer ends the process with exit 3,
         because a collective waits for ever when its other side has gone. A step that is compiled has half an hour more.
         0 sets no limit.
     """
 
     max_skipped: int = 10
+    max_diverged: int = 200
     hang_minutes: float = 20.0
 
 

@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,15 @@ from jaxbert.data.shards import (
     ShardInfo,
     disk_error,
     read_manifest,
+    signature,
+    verify_manifest,
     verify_shard,
     write_json,
 )
 from jaxbert.errors import InputError, Stopped
 from jaxbert.inputs.files import read_bytes
 from jaxbert.inputs.values import checked, parse
+from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.text.tokenizers.registry import REGISTRY
 
 _ARGUMENTS = "arguments.json"
@@ -99,14 +103,39 @@ class ShardDirectory:
 
     def damaged(self) -> list[ShardInfo]:
         """Returns the shards of the finished directory whose bytes differ from the manifest."""
-        damaged = []
+        return [info for info, _ in self._damage()]
+
+    def check_whole(self, tokenizer: Tokenizer) -> None:
+        """Compares every byte of the finished directory with the manifest, and its tokenizer with `tokenizer`.
+
+        Raises:
+          Stopped: something is missing or damaged. The message names it.
+        """
+        fix = "Add --overwrite to the same command: it makes again what is damaged."
+        for _, error in self._damage():
+            raise Stopped(error.what, where=error.where, fix=fix, code="E-SHARD-DAMAGED")
+        if not self.tokenizer_is_whole(tokenizer):
+            raise Stopped(
+                f"the tokenizer of these {self.kind} is missing or damaged",
+                where=str(self.path / "tokenizer"),
+                fix=fix,
+                code="E-SHARD-DAMAGED",
+            )
+
+    def _damage(self) -> Iterator[tuple[ShardInfo, Stopped]]:
         for entries in read_manifest(self.path, self.kind)["splits"].values():
             for info in map(ShardInfo.from_json, entries):
                 try:
                     verify_shard(self.path, info)
-                except Stopped:
-                    damaged.append(info)
-        return damaged
+                except Stopped as error:
+                    yield info, error
+
+    def tokenizer_is_whole(self, tokenizer: Tokenizer) -> bool:
+        """Returns whether the tokenizer in the directory is `tokenizer`."""
+        try:
+            return Tokenizer.load(self.path / "tokenizer").hash == tokenizer.hash
+        except InputError:
+            return False
 
     def finished(self, file: str) -> ShardInfo | None:
         """Returns the shard `file` if an earlier call finished it and its bytes are unchanged, else None."""
@@ -125,7 +154,7 @@ class ShardDirectory:
     def commit(self, splits: dict[str, list[ShardInfo]], fields: dict[str, Any]) -> dict[str, Any]:
         """Writes the manifest, removes shards that it does not name and the replaced directory, and returns it.
 
-        The manifest has kind, arguments, splits {name: [{file, count, bytes, sha256}]}, and `fields`.
+        The manifest has kind, arguments, splits {name: [{file, count, bytes, sha256}]}, `fields`, and its own sha256.
         """
         manifest = {
             "kind": self.kind,
@@ -133,6 +162,7 @@ class ShardDirectory:
             "splits": {split: [info.to_json() for info in infos] for split, infos in splits.items()},
             **fields,
         }
+        manifest["sha256"] = signature(json.loads(json.dumps(manifest)))
         keep = {info.file for infos in splits.values() for info in infos}
         _remove_partials(self.path)
         for path in self.path.iterdir():
@@ -205,6 +235,17 @@ def open_directory(path: Path, kind: str, arguments: dict[str, Any], *, overwrit
             _bring_back(path)
     if not missing and not _blank(path):
         found_kind, found = _found(path)
+        if found_kind is None and _only_shards(path, kind):
+            # The manifest is missing or unusable, and everything else is ours.
+            if overwrite:
+                return directory.begin()
+            raise InputError(
+                f"the manifest of these {kind} is missing or cannot be used",
+                where=str(path / MANIFEST),
+                fix="Copy the directory again from its source, or add --overwrite to the same command: it makes all "
+                "again.",
+                code="E-SHARD-MANIFEST",
+            )
         if found_kind is None or found_kind != kind:
             raise InputError(
                 f"the directory is not empty, and it holds no {kind}",
@@ -231,14 +272,21 @@ def open_directory(path: Path, kind: str, arguments: dict[str, Any], *, overwrit
 
 
 def _found(path: Path) -> tuple[str | None, dict[str, Any]]:
-    """Returns (kind, arguments) of the directory `path`, or (None, {}) if jaxbert did not make it."""
+    """Returns (kind, arguments) of the directory `path`, or (None, {}) if no usable file says them."""
     for file in (path / PROGRESS / _ARGUMENTS, path / MANIFEST):
         try:
             value = checked(read_bytes(file), {"kind": str, "arguments": dict})
+            if file.name == MANIFEST:
+                verify_manifest(value, value["kind"])
             return value["kind"], value["arguments"]
         except (OSError, ValueError):
             continue
     return None, {}
+
+
+def _only_shards(path: Path, kind: str) -> bool:
+    """Returns whether the directory holds shards of `kind`, and nothing that jaxbert did not make."""
+    return _foreign(path, kind) is None and any(_is_shard(child.name, kind) for child in path.iterdir())
 
 
 def _blank(path: Path) -> bool:

@@ -12,10 +12,8 @@ A record is one document: `tokens` (without special tokens), `sentence_lengths` 
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib.metadata
 import itertools
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -106,7 +104,8 @@ def prepare_records(
 ) -> Summary:
     """Makes a directory of records: shards, TFDS's metadata, manifest.json, and the tokenizer beside them.
 
-    A repeated call continues an interrupted one. The bytes do not depend on `workers`.
+    A repeated call continues an interrupted one. Of finished records it compares every byte with the manifest. The
+    bytes do not depend on `workers`.
 
     Args:
       source: gives the documents.
@@ -128,6 +127,7 @@ def prepare_records(
     Raises:
       InputError: an argument is out of range, `out` holds something else, or the source cannot be used. Then everything
         that this call began is removed, and the directory that it was to replace is restored.
+      Stopped: the finished records are damaged, and `overwrite` is off.
       Interrupted: the disk is full, a worker died, or the source cannot be read now; the same call continues.
     """
     out = Path(out)
@@ -146,9 +146,10 @@ def prepare_records(
         "sentence_structure": sentence_structure,
     }
     directory = open_directory(out, "records", arguments, overwrite=overwrite)
-    if directory.done and overwrite and directory.damaged():
+    if directory.done and overwrite and (directory.damaged() or not directory.tokenizer_is_whole(tokenizer)):
         directory = directory.begin()
     if directory.done:
+        directory.check_whole(tokenizer)
         return Summary.from_json(shards.read_manifest(out, "records")["summary"])
     repeats = Repeats(remove_documents=remove_duplicates, remove_lines=remove_repeated_lines)
     split_findings: list[str] = []
@@ -203,7 +204,9 @@ def prepare_records(
         "licence": source.licence,
         "counts": {split: counts.documents for split, counts in totals.items()},
         "summary": summary.to_json(),
-        "hash": _hash(arguments, infos),
+        "hash": shards.records_hash(
+            tokenizer.hash, {split: [info.sha256 for info in parts] for split, parts in infos.items()}
+        ),
     }
     _write_tfds_metadata(out, tokenizer.vocab_size, infos)
     directory.commit(infos, fields)
@@ -230,15 +233,6 @@ def _check_arguments(workers: int, shard_bytes: int, language: str, validation_f
             fix="Take a number from 0 up to, but not including, 1.",
             code="E-RECORDS-ARGUMENT",
         )
-
-
-def _hash(arguments: dict[str, Any], infos: dict[str, list[ShardInfo]]) -> str:
-    """Returns a sha256 of the records, in hexadecimal. Equal bytes of different sources have the same hash."""
-    made = {
-        "tokenizer_hash": arguments["tokenizer_hash"],
-        "splits": {split: [info.sha256 for info in parts] for split, parts in infos.items()},
-    }
-    return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()
 
 
 # ----------------------------------------------------------------------------------------------------------------------

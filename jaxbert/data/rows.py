@@ -8,8 +8,6 @@ seed, split, shard, copy) for any number of workers, and memory is bounded by a 
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -147,7 +145,8 @@ def build_rows(
 ) -> RowsSummary:
     """Makes a directory of rows from a directory of records: shards, manifest.json, and the tokenizer beside them.
 
-    A repeated call continues an interrupted one: finished shards are kept. The bytes do not depend on `workers`.
+    A repeated call continues an interrupted one: finished shards are kept. Of finished rows it compares every byte with
+    the manifest. The bytes do not depend on `workers`.
 
     Args:
       records: a directory that `jaxbert prepare` made.
@@ -167,7 +166,7 @@ def build_rows(
     Raises:
       InputError: there are no records, the tokenizer does not match them, an argument is out of range, or `out` holds
         rows made with other arguments and `overwrite` is off.
-      Stopped: a shard of records is damaged. The message names it.
+      Stopped: a shard of records is damaged, or the finished rows are and `overwrite` is off. The message names it.
       Interrupted: the disk is full; the same call continues.
     """
     records, out = Path(records), Path(out)
@@ -226,6 +225,9 @@ def build_rows(
         made = shards.read_manifest(out, "rows")
         if overwrite:
             _repair(made, jobs, workers)
+            if not directory.tokenizer_is_whole(tokenizer):
+                tokenizer.save(out / "tokenizer")
+        directory.check_whole(tokenizer)
         return _summary(made)
     splits: dict[str, list[shards.ShardInfo]] = {split: [] for split in manifest["splits"]}
     try:
@@ -253,19 +255,14 @@ def build_rows(
         },
     }
     entries = {split: [info.to_json() for info in infos] for split, infos in splits.items()}
-    fields["hash"] = canonical_hash({"kind": "rows", "arguments": directory.arguments, "splits": entries, **fields})
+    everything = {"kind": "rows", "arguments": directory.arguments, "splits": entries, **fields}
+    fields["hash"] = shards.canonical_hash(everything)
     # The card of a model shows it. The hash leaves it out, because it does not change the rows.
     fields["provenance"] = {
         "source": manifest["arguments"]["source"]["spec"],
         "licence": manifest.get("licence", ""),
     }
     return _summary(directory.commit(splits, fields))
-
-
-def canonical_hash(manifest: dict[str, Any]) -> str:
-    """Returns the sha256 of a manifest's canonical JSON without `hash` and `provenance`. It covers every shard."""
-    content = {key: value for key, value in manifest.items() if key not in ("hash", "provenance")}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _summary(manifest: dict[str, Any]) -> RowsSummary:

@@ -1,7 +1,11 @@
 """Shards of records and of rows, and the manifest of a directory of them. Imports no jax.
 
-A finished directory holds ArrayRecord files and `manifest.json` with the size and sha256 of each. Neither holds clocks
-or machine names: the same arguments give the same bytes. `jaxbert.data.directory` makes such directories.
+A finished directory holds ArrayRecord files and `manifest.json` with the size and sha256 of each, and the sha256 of all
+that it says. Neither holds clocks or machine names: the same arguments give the same bytes. `jaxbert.data.directory`
+makes such directories.
+
+Manifests of earlier versions have no sha256 of themselves. They are read, and verified as far as their `hash` reaches:
+that of rows covers everything but the provenance, that of records the shards and the tokenizer.
 """
 
 from __future__ import annotations
@@ -26,6 +30,11 @@ PROGRESS = ".progress"
 PREVIOUS = ".previous"
 # The ending of a file that is being written.
 PARTIAL = ".partial"
+# The keys of a manifest of records without a sha256 of itself.
+_RECORDS_BEFORE = frozenset(
+    {"kind", "arguments", "splits", "source_hash", "tokenizer_hash", "vocab_size", "language", "licence", "counts"}
+    | {"summary", "hash"}
+)
 
 
 # The shapes of the entry of a shard, and of the manifests of both kinds, as far as anything reads them.
@@ -193,7 +202,7 @@ def read_manifest(directory: Path, kind: str) -> dict[str, Any]:
             fix=f"Run the same `{made_by}` again to finish them.",
             code="E-SHARD-UNFINISHED",
         )
-    fix = f"Run `{made_by}` again with --overwrite."
+    fix = f"Copy it again from its source, or run the same `{made_by}` with --overwrite: it makes all again."
     try:
         manifest = read_json(path, "the manifest cannot be used", fix=fix, code="E-SHARD-MANIFEST", shape={"kind": str})
     except FileNotFoundError:
@@ -218,7 +227,7 @@ def read_manifest(directory: Path, kind: str) -> dict[str, Any]:
 
 
 def check_manifest(manifest: Any, kind: str, *, where: str, fix: str) -> dict[str, Any]:
-    """Returns the manifest of a directory of `kind`, after checking that it has all keys with values of their types.
+    """Returns the manifest of a directory of `kind`, after `verify_manifest`.
 
     Args:
       manifest: a JSON value.
@@ -227,15 +236,63 @@ def check_manifest(manifest: Any, kind: str, *, where: str, fix: str) -> dict[st
       fix: advice to the user if it is damaged.
 
     Raises:
-      InputError: a key is missing or mistyped.
+      InputError: a key is missing or mistyped, or a hash differs.
     """
     try:
-        check(manifest, {"kind": OneOf((kind,)), **_SHAPES[kind]})
+        verify_manifest(manifest, kind)
     except ValueError as error:
         raise InputError(
             f"the manifest cannot be used: {error}", where=where, fix=fix, code="E-SHARD-MANIFEST"
         ) from None
     return dict(manifest)
+
+
+def verify_manifest(manifest: Any, kind: str) -> None:
+    """Checks that a manifest has all keys with values of their types, and compares it with its hash.
+
+    Args:
+      manifest: a JSON value.
+      kind: "records" or "rows".
+
+    Raises:
+      ValueError: a key is missing or mistyped, or the hash differs.
+    """
+    check(manifest, {"kind": OneOf(tuple(_SHAPES))})
+    check(manifest, {"kind": OneOf((kind,)), "sha256": Maybe(str), **_SHAPES[kind]})
+    if "sha256" in manifest:
+        right = manifest["sha256"] == signature(manifest)
+    elif kind == "rows":
+        right = manifest["hash"] == canonical_hash(manifest)
+    else:
+        shards = {split: [entry["sha256"] for entry in entries] for split, entries in manifest["splits"].items()}
+        known = manifest.keys() <= _RECORDS_BEFORE
+        right = known and manifest["hash"] == records_hash(manifest["tokenizer_hash"], shards)
+    if not right:
+        raise ValueError("it is damaged: its sha256 differs from what it says")
+
+
+def signature(manifest: dict[str, Any]) -> str:
+    """Returns the sha256 of everything that a manifest says, which its key `sha256` holds."""
+    return _json_sha256({key: value for key, value in manifest.items() if key != "sha256"})
+
+
+def canonical_hash(manifest: dict[str, Any]) -> str:
+    """Returns the `hash` of rows: the sha256 of what decides their bytes. It covers every shard."""
+    return _json_sha256({key: value for key, value in manifest.items() if key not in ("hash", "provenance", "sha256")})
+
+
+def records_hash(tokenizer_hash: str, shards: dict[str, list[str]]) -> str:
+    """Returns the `hash` of records. Equal bytes of different sources have the same hash.
+
+    Args:
+      tokenizer_hash: the hash of the tokenizer.
+      shards: the sha256 of each shard, by split.
+    """
+    return _json_sha256({"tokenizer_hash": tokenizer_hash, "splits": shards})
+
+
+def _json_sha256(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -17,7 +17,6 @@ from typing import Any
 
 from jaxbert.core.progress import Progress
 from jaxbert.data import shards
-from jaxbert.data.rows import canonical_hash
 from jaxbert.errors import InputError, Stopped
 from jaxbert.inputs.values import parse
 from jaxbert.stores.files import cannot_write, full_disk
@@ -96,15 +95,7 @@ def _manifest(bucket: Bucket) -> dict[str, Any]:
         ) from None
     except ValueError as error:
         raise InputError(f"the manifest cannot be used: {error}", where=url, fix=fix, code="E-SHARD-MANIFEST") from None
-    manifest = shards.check_manifest(manifest, "rows", where=url, fix=fix)
-    if manifest["hash"] != canonical_hash(manifest):
-        raise InputError(
-            "the manifest is damaged, or not one of rows",
-            where=url,
-            fix="Copy the rows there again.",
-            code="E-SHARD-MANIFEST",
-        )
-    return manifest
+    return shards.check_manifest(manifest, "rows", where=url, fix=fix)
 
 
 def _there(out: Path, info: shards.ShardInfo) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from jaxbert.config import (
@@ -15,11 +17,14 @@ from jaxbert.config import (
 from jaxbert.core.machine import cores
 from jaxbert.data.pipeline import Rows
 from jaxbert.data.staging import local
-from jaxbert.errors import InputError
+from jaxbert.errors import InputError, Stopped
 from jaxbert.tasks import make_task
 from jaxbert.text.tokenizers import Tokenizer
 
 _log = logging.getLogger(__name__)
+
+# The errors of damaged rows.
+_DAMAGED = ("E-SHARD-DAMAGED", "E-SHARD-MANIFEST")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +42,8 @@ def open_rows(config: RunConfig, phase: PhaseConfig, workdir: Path) -> PhaseRows
     for place, weight in phase_rows(config, phase, workdir):
         directory = local(place)
         for split in ("train", "validation"):
-            rows = Rows(directory, split, verify=True)
+            with nullcontext() if phase.rows else _made_by_the_run(workdir):
+                rows = Rows(directory, split, verify=True)
             rows.require(length=phase.length, vocab_size=config.encoder.vocab_size)
             task.check_rows(rows.manifest, str(directory))
             if split == "train":
@@ -45,6 +51,22 @@ def open_rows(config: RunConfig, phase: PhaseConfig, workdir: Path) -> PhaseRows
             elif len(rows):
                 validation.append(rows)
     return PhaseRows(train, validation)
+
+
+@contextmanager
+def _made_by_the_run(workdir: Path) -> Iterator[None]:
+    """Gives advice for damaged records and rows in the workdir: no other command makes them again."""
+    try:
+        yield
+    except (InputError, Stopped) as error:
+        if error.code not in _DAMAGED:
+            raise
+        raise Stopped(
+            f"the rows that this run made are damaged: {error.what}",
+            where=error.where,
+            fix=f"Remove {workdir / 'data'} and repeat the same command: it makes the same rows again, and continues.",
+            code="E-RUN-DATA-DAMAGED",
+        ) from None
 
 
 def check_one_tokenizer(phases: list[PhaseRows]) -> None:
@@ -60,15 +82,16 @@ def make_run_rows(config: RunConfig, lengths: list[int], workdir: Path, tokenize
 
     if tokenizer is not None:
         save_tokenizer(tokenizer, workdir / "data" / "tokenizer")
-    make_rows(
-        config.data,
-        vocab_size=config.encoder.vocab_size,
-        lengths=lengths,
-        seed=config.seed,
-        out=workdir / "data",
-        workers=cores(),
-        sentence_structure=make_task(config, config.phases[0]).pairs,
-    )
+    with _made_by_the_run(workdir):
+        make_rows(
+            config.data,
+            vocab_size=config.encoder.vocab_size,
+            lengths=lengths,
+            seed=config.seed,
+            out=workdir / "data",
+            workers=cores(),
+            sentence_structure=make_task(config, config.phases[0]).pairs,
+        )
 
 
 def rows_are_made(config: RunConfig, phases: list[PhaseConfig], workdir: Path) -> bool:

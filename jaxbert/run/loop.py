@@ -27,18 +27,21 @@ from jaxbert.core import metrics as naming
 from jaxbert.core.progress import Progress
 from jaxbert.core.sharding import compute_dtype, global_batch
 from jaxbert.data.pipeline import Batches
-from jaxbert.errors import Interrupted, Stopped
+from jaxbert.errors import CommandError, Interrupted, Stopped
 from jaxbert.evaluate.evaluation import evaluate_rows
 from jaxbert.observe.board import Board
 from jaxbert.observe.energy import energy_meter
 from jaxbert.observe.lines import JsonLines
 from jaxbert.observe.meter import Meter
 from jaxbert.observe.peaks import mesh_peak
+from jaxbert.run.guard import Guard
 from jaxbert.run.hold import Hold
 from jaxbert.run.inputs import PhaseRows
 from jaxbert.run.processes import COMPILE_MINUTES, Watch, agreed, wait_for_all
 from jaxbert.run.profile import Profile
 from jaxbert.stores.checkpoint import Checkpoints
+from jaxbert.stores.steps import sane_steps
+from jaxbert.stores.workdir import CHECKPOINTS
 from jaxbert.tasks import make_task
 from jaxbert.tasks.base import metrics_of
 from jaxbert.training.step import Program, hand_over
@@ -67,10 +70,12 @@ class Loop:
     ):
         self.profile = profile
         logging, workdir = config.logging, hold.path
-        self.config, self.name, self.mesh, self.frozen = config, hold.name, mesh, frozen
+        self.config, self.hold, self.name, self.mesh, self.frozen = config, hold, hold.name, mesh, frozen
         self.rows, self.memory, self.step, self.leader = rows, memory, step, leader
         self.watch, self.hang = watch, config.guard.hang_minutes
         self.saved_at = step
+        self.guard = Guard(config.encoder.vocab_size, memory["guard"])
+        self.sane = True
         self.checkpoints = Checkpoints(
             workdir,
             keep=config.checkpoint.keep,
@@ -138,6 +143,7 @@ class Loop:
             state = {**state, "opt_state": hand_over(config, state["opt_state"], phase)}
             # Losses on other rows do not compare, so each phase has its own best.
             self.memory |= {"best": None, "evaluations_since_best": 0}
+            self.guard.start_phase()
         with Ahead(read, within, now.steps) as ahead:
             for index in range(within, now.steps):
                 self._moving(f"step {self.step + 1}", compiling=index == within)
@@ -181,16 +187,7 @@ class Loop:
         config, step = self.config, self.step
         if step % config.logging.every_steps == 0 or last:
             self._log(phase, metrics)
-        in_a_row = int(metrics["skipped_in_a_row"])
-        if in_a_row >= config.guard.max_skipped:
-            raise Stopped(
-                f"{in_a_row} steps in a row had a loss or gradient that is not finite, the last of them step {step}",
-                where=self.name,
-                fix="The checkpoints before are good. Begin again with a lower rate, for example "
-                f"--set phases.{schedule_start(config, phase)}.schedule.peak={_peak(config, phase) / 3:.1e} "
-                "--overwrite.",
-                code="E-RUN-NOT-FINITE",
-            )
+        self._judge(phase, metrics)
         every = config.evaluation.every_steps
         improved = False
         if self.rows[phase].validation and (step == total_steps(config) or (every and step % every == 0)):
@@ -198,6 +195,66 @@ class Loop:
         due = step % config.checkpoint.every_steps == 0 or last or self.memory["stopped_early"]
         if due or (improved and config.checkpoint.keep_best):
             self.save(state)
+
+    def _judge(self, phase: int, metrics: Any) -> None:
+        """Tells the guard the loss of a step.
+
+        Raises:
+          Stopped: too many steps in a row were not finite, or had a loss that is not sane.
+        """
+        guard, step = self.config.guard, self.step
+        skipped = int(metrics["skipped_in_a_row"])
+        loss = float(metrics["loss"])
+        self.sane = self.guard.step(loss, finite=skipped == 0)
+        self.memory["guard"] = self.guard.memory
+        best = self.memory["best"]
+        # The loss is that of the parameters after the step before. An evaluation of them says more than one batch.
+        if not self.sane and not (best is not None and best["step"] == step - 1):
+            self.checkpoints.disown(step - 1)
+        if skipped >= guard.max_skipped:
+            raise Stopped(
+                f"{skipped} steps in a row had a loss or gradient that is not finite, the last of them step {step}",
+                where=self.name,
+                fix=self._way_back(phase),
+                code="E-RUN-NOT-FINITE",
+            )
+        if guard.max_diverged and self.guard.in_a_row >= guard.max_diverged:
+            raise Stopped(
+                f"the run has diverged: {self.guard.in_a_row} steps in a row had a loss above {self.guard.limit:.3g}, "
+                f"and step {step} has {loss:.3g}",
+                where=self.name,
+                fix=self._way_back(phase),
+                code="E-RUN-DIVERGED",
+            )
+
+    def check_end(self) -> None:
+        """Raises Stopped if the loss at the end of the run is not sane."""
+        evaluation = self.memory["last_evaluation"]
+        judged = evaluation is not None and evaluation["step"] == self.step
+        lost = judged and not self.guard.sane_evaluation(evaluation["loss"])
+        if self.config.guard.max_diverged and (lost or self.guard.diverged_at_the_end()):
+            raise Stopped(
+                f"the run has diverged: at its end, after step {self.step}, the "
+                f"{'validation ' if lost else ''}loss is not finite or above {self.guard.limit:.3g}",
+                where=self.name,
+                fix=self._way_back(phase_at(self.config, self.step - 1)[0]),
+                code="E-RUN-DIVERGED",
+            )
+
+    def _way_back(self, phase: int) -> str:
+        """Returns the advice for a run that has diverged in `phase`. It names the newest checkpoint that is good."""
+        with suppress(CommandError):
+            self.checkpoints.wait()
+        good = sane_steps(self.hold.path)
+        start, peak = schedule_start(self.config, phase), _peak(self.config, phase)
+        lower = f"--set phases.{start}.schedule.peak={peak / 3:.1e}"
+        again = f"Begin again with a lower rate, for example {lower} --overwrite"
+        if not good:
+            return f"No checkpoint that is left has a sane loss. {again}."
+        return (
+            f"Checkpoint {good[-1]} is the newest with a sane loss. {again}, or start another run from that "
+            f"checkpoint: --init {self.name}/{CHECKPOINTS}/{good[-1]} --workdir NEW {lower}."
+        )
 
     def _log(self, phase: int, metrics: Any) -> None:
         figures = {name: np.asarray(value).item() for name, value in jax.device_get(metrics).items()}
@@ -231,19 +288,24 @@ class Loop:
         self._write(self.metrics, {"step": self.step, "phase": self.config.phases[phase].name, **figures})
         self.board.scalars(self.step, figures)
         memory = self.memory
-        memory["last_evaluation"] = {"step": self.step, **found}
-        improved = math.isfinite(found["loss"]) and (memory["best"] is None or found["loss"] < memory["best"]["loss"])
+        # JSON has no number that is not finite.
+        finite = {name: value if math.isfinite(value) else None for name, value in found.items()}
+        memory["last_evaluation"] = {"step": self.step, **finite}
+        sane = self.guard.sane_evaluation(found["loss"])
+        improved = sane and (memory["best"] is None or found["loss"] < memory["best"]["loss"])
         memory["evaluations_since_best"] = 0 if improved else memory["evaluations_since_best"] + 1
         if improved:
             memory["best"] = memory["last_evaluation"]
         words = [f"loss {found['loss']:.4f}"]
         words += [f"{one.title} {one.text(found[one.name])}" for one in self.shown if one.name in found]
         best_yet = " (best so far)" if improved else ""
+        if not sane:
+            best_yet = f" (not sane: the limit is {self.guard.hopeless:.3g})"
         self.progress.note(f"step {self.step}: validation {', '.join(words)}{best_yet}")
         patience = self.config.evaluation.patience
         if patience and memory["evaluations_since_best"] >= patience:
             memory["stopped_early"] = True
-            best = "none was finite" if memory["best"] is None else f"the best is step {memory['best']['step']}"
+            best = "none was sane" if memory["best"] is None else f"the best is step {memory['best']['step']}"
             self.progress.note(f"stopping early: no better loss in {patience} evaluations; {best}")
         return improved
 
@@ -255,12 +317,16 @@ class Loop:
         self._moving(f"the checkpoint of step {self.step}")
         phase, within = phase_at(self.config, self.step)
         evaluation = self.memory["last_evaluation"]
+        judged = evaluation is not None and evaluation["step"] == self.step
+        best = self.memory["best"]
+        sane = self.sane and (not judged or self.guard.sane_evaluation(evaluation["loss"]))
         meta = {
             **self.memory,
+            "sane": sane or (best is not None and best["step"] == self.step),
             "phase": phase,
             "next_batch": within,
             "skipped": int(np.asarray(state["skipped"])[0]),
-            "validation_loss": evaluation["loss"] if evaluation and evaluation["step"] == self.step else None,
+            "validation_loss": evaluation["loss"] if judged else None,
             "evaluated_phase": phase_at(self.config, self.step - 1)[0],
         }
         if self.metrics is not None:

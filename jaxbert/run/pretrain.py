@@ -78,8 +78,8 @@ def pretrain(
     Raises:
       InputError: the config, the rows or the workdir cannot be used; nothing has been touched.
       Interrupted: a signal, a full disk, a network that failed; the same call continues.
-      Stopped: too many non-finite steps in a row, a damaged shard, no good checkpoint left, another process has taken
-        the workdir over.
+      Stopped: the run has diverged (too many steps in a row are not finite, or have a loss that is not sane), a shard
+        is damaged, no good checkpoint is left, or another process has taken the workdir over.
     """
     asked = wanted(config, init=init, tokenizer=tokenizer, settings=settings)
     return train(asked, workdir, overwrite=overwrite, profiled=profiled)
@@ -186,6 +186,7 @@ def _train(asked: Wanted, overwrite: bool, hold: Hold, watch: Watch, profiled: S
             phase, within = phase + 1, 0
             if phase < len(config.phases):
                 program = build(config, mesh, phase)
+    loop.check_end()
     return loop.summary()
 
 

@@ -23,6 +23,7 @@ def new_memory(rows: list[PhaseRows], teacher: Loaded | None, initial: Loaded | 
         "last_evaluation": None,
         "evaluations_since_best": 0,
         "stopped_early": False,
+        "guard": None,
     }
 
 

@@ -27,6 +27,7 @@ from jaxbert.stores.steps import (
     committed_steps,
     damage,
     default_step,
+    disown,
     prune,
     write_manifest,
 )
@@ -121,6 +122,10 @@ class Checkpoints:
         self._before_commit = before_commit
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
+        # The step that is being saved, and the steps whose loss turned out not to be sane meanwhile.
+        self._saving: int | None = None
+        self._disowned: set[int] = set()
+        self._lock = threading.Lock()
         # Errors reach us as exceptions. Orbax's threads would also print each of them with its traceback.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         if not is_remote(storage_of(workdir).place):
@@ -147,10 +152,22 @@ class Checkpoints:
             response = ocp.save_checkpointables_async(directory, _to_parts(state))
         except Exception as error:
             raise _translated(error, directory) from error
+        self._saving = step
         self._thread = threading.Thread(
             target=self._finish, args=(response, step, dict(meta)), name=f"checkpoint-{step}"
         )
         self._thread.start()
+
+    def disown(self, step: int) -> None:
+        """Notes that the loss of the parameters after `step` is not sane, whether the step is saved or being saved."""
+        if jax.process_index() != 0:
+            return
+        with self._lock:
+            self._disowned.add(step)
+            if step != self._saving:
+                # Where the disk fails, the next save says so.
+                with suppress(CommandError, OSError):
+                    disown(self._workdir, step)
 
     def wait(self) -> None:
         """Returns when the last save is committed and has its manifest.
@@ -171,7 +188,10 @@ class Checkpoints:
             response.result()
             if jax.process_index() == 0:
                 self._before_commit()
-                write_manifest(self._workdir, step, meta)
+                with self._lock:
+                    sane = {"sane": False} if step in self._disowned else {}
+                    write_manifest(self._workdir, step, {**meta, **sane})
+                    self._saving = None
         except BaseException as error:
             self._error = error
             # `Stopped` says that another process owns the workdir now: its files are not ours to remove.

@@ -1,27 +1,35 @@
 """Lists the checkpoints of a workdir, and verifies their bytes. Imports no jax.
 
 WORKDIR/checkpoints/STEP/ holds the files of one checkpoint (`jaxbert.stores.checkpoint` writes them) and manifest.json:
-the size and the sha256 of every file, and the JSON state of the run (phase, next batch, skipped steps, best
-evaluation). Orbax keeps no checksum of array data, so that a flipped byte would be restored silently: every restore
-verifies the manifest first. A step without a manifest was interrupted while it was written, and does not count.
+the size and the sha256 of every file, the JSON state of the run (phase, next batch, skipped steps, best evaluation),
+and the sha256 of all this. Orbax keeps no checksum of array data, so that a flipped byte would be restored silently:
+every restore verifies the manifest first. A step without a manifest was interrupted while it was written, and does not
+count. The manifests of earlier versions have no sha256 of themselves, and are read without it.
+
+A step is undamaged if all checksums agree. It is good if it is undamaged and sane: the loss of its parameters was
+finite and below a limit (`jaxbert.run.guard`). A run continues from the newest undamaged step, whatever its loss, so
+that it gives the same bits as without the interruption. A model that is used is the best step or the newest good one.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from jaxbert.errors import Stopped
+from jaxbert.errors import InputError, Stopped
 from jaxbert.inputs.values import Each, Maybe, Whole, checked, whole_number
 from jaxbert.stores.storage import is_remote
 from jaxbert.stores.workdir import CHECKPOINTS, storage_of
 
 MANIFEST = "manifest.json"
+_NUMBER = Maybe(float)
 # The best or the last evaluation of a run: the step, and figures by their names.
 _EVALUATION = {"step": Whole(), "loss": Maybe(float)}
 # What anything reads of a manifest. Runs of older versions did not write all of the state.
@@ -40,6 +48,8 @@ _SHAPE = {
         "last_evaluation": Maybe(_EVALUATION),
         "evaluations_since_best": Maybe(Whole()),
         "stopped_early": Maybe(bool),
+        "sane": Maybe(bool),
+        "guard": Maybe({"first": _NUMBER, "lowest": _NUMBER, "recent": [float], "in_a_row": Whole(), "last": _NUMBER}),
     },
 }
 
@@ -59,6 +69,11 @@ class Manifest:
     step: int
     meta: Mapping[str, Any]
     files: Mapping[str, tuple[int, str]]
+
+    @property
+    def sane(self) -> bool:
+        """Returns whether the loss was sane. Manifests of earlier versions do not say, and count as sane."""
+        return self.meta.get("sane") is not False
 
 
 def checkpoints_place(workdir: Path) -> str:
@@ -84,7 +99,12 @@ def read_manifest(workdir: Path, step: int) -> Manifest:
     """
     kept, name = storage_of(workdir), f"{CHECKPOINTS}/{step}/{MANIFEST}"
     try:
-        values = checked(kept.read(name), _SHAPE, nan=True)  # the loss of an evaluation may be NaN
+        values = checked(kept.read(name), _SHAPE, nan=True)  # the loss of an evaluation was NaN in earlier versions
+        digest = values.pop("sha256", None)
+        if values.keys() != {"step", "meta", "files"} or values["step"] != step:
+            raise ValueError("it has other keys than a manifest, or another step")
+        if digest is not None and digest != _digest(values):
+            raise ValueError("its sha256 differs from its content")
     except (
         # Another error of the disk says nothing about the file: a run must not fall back to an older checkpoint for it.
         FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError,
@@ -101,12 +121,30 @@ def write_manifest(workdir: Path, step: int, meta: Mapping[str, Any]) -> None:
     """
     kept, directory = storage_of(workdir), f"{CHECKPOINTS}/{step}"
     files = {
-        name: [size, kept.sha256(f"{directory}/{name}")]
+        name: (size, kept.sha256(f"{directory}/{name}"))
         for name, size in kept.files(directory).items()
         if name.rpartition("/")[2] != MANIFEST
     }
-    content = json.dumps({"step": step, "meta": meta, "files": files}, indent=1)
-    kept.write(f"{directory}/{MANIFEST}", content.encode())
+    _write(workdir, Manifest(step, meta, files))
+
+
+def disown(workdir: Path, step: int) -> None:
+    """Notes in the manifest of a step that its loss is not sane; does nothing where there is no such manifest."""
+    with suppress(ValueError):
+        manifest = read_manifest(workdir, step)
+        _write(workdir, replace(manifest, meta={**manifest.meta, "sane": False}))
+
+
+def _write(workdir: Path, manifest: Manifest) -> None:
+    files = {name: list(entry) for name, entry in manifest.files.items()}
+    # As they are read again: JSON has neither tuples nor keys that are not strings.
+    values = json.loads(json.dumps({"step": manifest.step, "meta": dict(manifest.meta), "files": files}))
+    content = json.dumps({**values, "sha256": _digest(values)}, indent=1)
+    storage_of(workdir).write(f"{CHECKPOINTS}/{manifest.step}/{MANIFEST}", content.encode())
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def damage(workdir: Path, step: int) -> str | None:
@@ -154,34 +192,82 @@ def latest_good(workdir: Path) -> int | None:
     return None
 
 
+def sane_steps(workdir: Path) -> list[int]:
+    """Returns the committed steps whose loss was sane, in ascending order. It does not verify their bytes."""
+    found = []
+    for step in committed_steps(workdir):
+        with suppress(ValueError):
+            if read_manifest(workdir, step).sane:
+                found.append(step)
+    return found
+
+
 def best_step(workdir: Path) -> int | None:
-    """Returns the committed step with the lowest validation loss in the last phase that was evaluated, or None.
+    """Returns the sane step with the lowest validation loss in the last phase that was evaluated, or None.
 
     Losses of different phases are not compared, because each phase has other rows.
     """
     found = []
-    for step in committed_steps(workdir):
-        try:
-            meta = read_manifest(workdir, step).meta
-        except ValueError:
-            continue
+    for step in sane_steps(workdir):
+        meta = read_manifest(workdir, step).meta
         if meta.get("validation_loss") is not None and math.isfinite(meta["validation_loss"]):
             found.append((-(meta.get("evaluated_phase") or 0), meta["validation_loss"], step))
     return min(found)[2] if found else None
 
 
 def default_step(workdir: Path) -> int | None:
-    """Returns the step that a workdir stands for: the best one, else the newest good one, or None without any."""
-    step = best_step(workdir)
-    return latest_good(workdir) if step is None or damage(workdir, step) is not None else step
+    """Returns the step that a workdir stands for: the best one, else the newest good one, or None without any.
+
+    It logs a warning where the best step is damaged, or a newer step than the result is damaged or not sane.
+
+    Raises:
+      InputError: no step is sane.
+      Stopped: every sane step is damaged.
+    """
+    steps, sane = committed_steps(workdir), sane_steps(workdir)
+    best = best_step(workdir)
+    passed: list[str] = []
+    for step in dict.fromkeys([*([best] if best is not None else []), *reversed(steps)]):
+        wrong = damage(workdir, step)
+        if wrong is None and step in sane:
+            for line in passed:
+                _log.warning("%s; using checkpoint %d", line, step)
+            return step
+        which = f"checkpoint {step}" + (", which has the lowest validation loss," if step == best else "")
+        passed.append(f"{which} is damaged: {wrong}" if wrong else f"{which} has a loss that is not sane")
+    if not steps:
+        return None
+    if not sane:
+        raise InputError(
+            "the run has diverged: no checkpoint that is left has a sane loss",
+            where=checkpoints_place(workdir),
+            fix="Train with a lower rate. To use a checkpoint all the same, name it: WORKDIR/checkpoints/STEP.",
+            code="E-CHECKPOINT-DIVERGED",
+        )
+    raise Stopped(
+        f"no good checkpoint is left: {passed[0]}",
+        where=checkpoints_place(workdir),
+        fix="Restore the directory from a copy, or name another step.",
+        code="E-CHECKPOINT-DAMAGED",
+    )
+
+
+def staying(workdir: Path, *, keep: int, keep_best: bool) -> list[int]:
+    """Returns the steps that `prune` leaves, in ascending order.
+
+    These are the newest `keep`, so that a run continues; the newest `keep` that are sane, so that a run that diverges
+    does not lose all that it has learned; and with `keep_best` the best one.
+    """
+    steps = committed_steps(workdir)
+    stay = set(steps[-keep:] + sane_steps(workdir)[-keep:]) if keep else set()
+    best = best_step(workdir) if keep_best else None
+    return [step for step in steps if step in stay or step == best]
 
 
 def prune(workdir: Path, *, keep: int, keep_best: bool) -> list[int]:
-    """Removes all committed steps but the newest `keep`, and but the best one if `keep_best`; returns those removed."""
-    kept, steps = storage_of(workdir), committed_steps(workdir)
-    stay = set(steps[-keep:]) if keep else set()
-    best = best_step(workdir) if keep_best else None
-    removed = [step for step in steps if step not in stay and step != best]
+    """Removes all committed steps but those of `staying`, and returns those removed."""
+    kept, stay = storage_of(workdir), staying(workdir, keep=keep, keep_best=keep_best)
+    removed = [step for step in committed_steps(workdir) if step not in stay]
     for step in removed:
         # The manifest goes first: a removal that is interrupted leaves a step that does not count.
         kept.remove(f"{CHECKPOINTS}/{step}/{MANIFEST}")

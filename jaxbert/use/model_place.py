@@ -18,7 +18,7 @@ from jaxbert.errors import InputError, Interrupted
 from jaxbert.inputs.values import read_json
 from jaxbert.stores.files import disk_full, disk_is_full
 from jaxbert.stores.mirror import Mirror
-from jaxbert.stores.steps import MANIFEST, best_step, committed_steps
+from jaxbert.stores.steps import MANIFEST, best_step, committed_steps, sane_steps
 from jaxbert.stores.storage import Bucket, is_remote
 from jaxbert.stores.workdir import CHECKPOINTS, REMOTE, names_checkpoint, split_checkpoint, workdir_of
 
@@ -103,8 +103,8 @@ def _is_run(config: Path) -> bool:
 def local_copy(place: str | Path) -> Path:
     """Returns the directory itself, or for a URL a copy on this machine that is only read.
 
-    Of a run's checkpoints, the copy has the best and the newest, or the one that the URL names. A published model is
-    copied whole.
+    Of a run's checkpoints, the copy has the best, the newest and the newest sane one, or the one that the URL names. A
+    published model is copied whole.
 
     Raises:
       InputError: the URL holds nothing, or the bucket cannot be read.
@@ -130,19 +130,19 @@ def local_copy(place: str | Path) -> Path:
 
 
 def _copy_checkpoints(bucket: Bucket, there: dict[str, int], path: Path, step: int | None) -> None:
-    """Copies the checkpoint `step`, or the best and the newest one, to the copy of a workdir in `path`.
+    """Copies the checkpoint `step`, or the best, the newest and the newest sane one, to the copy of a workdir.
 
     Args:
       bucket: the workdir's.
       there: size in bytes of each file below its checkpoints.
-      path: the copy.
-      step: None copies the best and the newest.
+      path: the directory of the copy.
+      step: None copies the best, the newest and the newest sane one.
     """
     manifests = [name for name in there if PurePosixPath(name).name == MANIFEST]
     for name in manifests:
         bucket.fetch(f"{CHECKPOINTS}/{name}", path / CHECKPOINTS / name)
     steps = committed_steps(path)
-    wanted = {step} if step is not None else {best_step(path), *steps[-1:]}
+    wanted = {step} if step is not None else {best_step(path), *sane_steps(path)[-1:], *steps[-1:]}
     names = {str(one) for one in wanted}
     for name, size in there.items():
         place = path / CHECKPOINTS / name

@@ -17,7 +17,6 @@ from jaxbert.data import shards
 from jaxbert.data.directory import open_directory
 from jaxbert.data.pipeline import Batches, FixedBatches, Mixture, Order, Rows
 from jaxbert.data.row_format import row_dtype
-from jaxbert.data.rows import canonical_hash
 from jaxbert.errors import InputError, Interrupted, Stopped
 
 LENGTH = 16
@@ -52,7 +51,9 @@ def make_rows(
         "tokenizer_hash": tokenizer_hash,
         "origins": 2,
     }
-    directory.commit(splits, {**fields, "hash": canonical_hash(fields | {"sizes": sizes})})
+    counts = {split: sum(info.count for info in infos) for split, infos in splits.items()}
+    made_up = {"hash": shards.canonical_hash(fields | {"sizes": sizes}), "counts": counts, "statistics": {}}
+    directory.commit(splits, {**fields, **made_up})
     return path
 
 
@@ -242,8 +243,9 @@ def test_damage_stops_and_names_the_shard(tmp_path: Path) -> None:
     ):
         assert shard.name in message
     shard.write_bytes(whole)
-    manifest = path / "manifest.json"
-    manifest.write_text(manifest.read_text(encoding="utf-8").replace('"count": 60', '"count": 61'), encoding="utf-8")
+    manifest = shards.read_manifest(path, "rows")
+    manifest["splits"]["train"][1]["count"] = 61
+    shards.write_json(path / "manifest.json", manifest | {"sha256": shards.signature(manifest)})
     with pytest.raises(Stopped, match=f"{shard.name}.*E-SHARD-DAMAGED"):
         Rows(path, "train").read([100])
     shard.unlink()

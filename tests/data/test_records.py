@@ -438,6 +438,14 @@ def test_a_damaged_shard_is_named_and_can_be_made_again(
     with pytest.raises(Stopped, match=f"{path.name}.*E-SHARD-DAMAGED"):
         list(read_records(out, "train", 1))
     assert list(read_records(out, "train", 0))
+    # The same call does not say that all is well.
+    with pytest.raises(Stopped, match=rf"{path.name}.*--overwrite.*E-SHARD-DAMAGED"):
+        prepare_records(open_source(f"text:{text}"), tokenizer, out, workers=1, **SETTINGS)
+    prepare_records(open_source(f"text:{text}"), tokenizer, out, workers=1, overwrite=True, **SETTINGS)
+    assert contents(out) == contents(made)
+    (out / "tokenizer" / "tokenizer.json").write_text("{")
+    with pytest.raises(Stopped, match=r"tokenizer.*--overwrite.*E-SHARD-DAMAGED"):
+        prepare_records(open_source(f"text:{text}"), tokenizer, out, workers=1, **SETTINGS)
     prepare_records(open_source(f"text:{text}"), tokenizer, out, workers=1, overwrite=True, **SETTINGS)
     assert contents(out) == contents(made)
     with pytest.raises(InputError, match=r"shard 99.*E-RECORDS-SHARD"):

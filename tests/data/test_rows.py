@@ -207,8 +207,15 @@ def test_overwrite_makes_a_damaged_shard_again(records: Path, made: tuple[Path, 
     sorted(out.glob("rows-train*"))[2].unlink()
     with pytest.raises(Stopped, match="E-SHARD-DAMAGED"):
         Rows(out, "train", verify=True)
+    (out / "tokenizer" / "tokenizer.json").write_text("{")
+    # The same call does not say that all is well.
+    with pytest.raises(Stopped, match=r"--overwrite.*E-SHARD-DAMAGED"):
+        build_rows(records, out, workers=1, **SETTINGS)
     build_rows(records, out, workers=1, **SETTINGS, overwrite=True)
     assert contents(out) == contents(made[0])
+    (out / "tokenizer" / "tokenizer.json").write_text("{")
+    with pytest.raises(Stopped, match=r"tokenizer.*--overwrite.*E-SHARD-DAMAGED"):
+        build_rows(records, out, workers=1, **SETTINGS)
 
 
 def test_copies_pair_differently_and_validation_has_one(

@@ -317,6 +317,65 @@ def test_manifests_that_are_none(tmp_path: Path) -> None:
         assert name in caught.value.where and "`jaxbert" in caught.value.fix
 
 
+def test_every_flip_of_a_manifest_is_found(tmp_path: Path) -> None:
+    """New manifests, and those of earlier versions, without a sha256 of themselves."""
+    for kind in ("rows", "records"):
+        out = tmp_path / kind
+        directory = open_directory(out, kind, {"seed": 1, "source": {"spec": "text:a"}})
+        info = write_shard(out / f"{kind}-train.array_record-00000", [b"record"])
+        fields = {name: value for name, value in FIELDS.items() if name != "hash"}
+        if kind == "records":
+            fields = {name: fields[name] for name in ("tokenizer_hash", "vocab_size", "counts")}
+            fields["summary"] = {"splits": {}, "findings": []}
+        made = {"kind": kind, "arguments": directory.arguments, "splits": {"train": [info.to_json()]}, **fields}
+        fields["hash"] = (
+            shards.canonical_hash(made) if kind == "rows" else shards.records_hash("t", {"train": [info.sha256]})
+        )
+        manifest = directory.commit({"train": [info]}, fields)
+        file = out / "manifest.json"
+        old = {key: value for key, value in manifest.items() if key != "sha256"}
+        for saved in (manifest, old):
+            shards.write_json(file, saved)
+            content = file.read_bytes()
+            assert read_manifest(out, kind) == saved
+            for place in range(len(content)):
+                file.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+                try:
+                    found = read_manifest(out, kind)
+                except InputError as error:
+                    assert error.code in ("E-SHARD-MANIFEST", "E-SHARD-KIND")
+                    continue
+                line = content[content.rfind(b"\n", 0, place) :].split(b"\n")[1].decode()
+                # The hash of old records covers only the bytes of the shards and the tokenizer.
+                covered = saved is manifest or kind == "rows" or '"sha256": "' in line or '"hash": "' in line
+                assert found == saved or not covered, line
+
+
+def test_a_damaged_manifest_has_a_way_out(tmp_path: Path) -> None:
+    """The advice of each error is followed: --overwrite makes again what has no usable manifest, and only that."""
+    out = tmp_path / "rows"
+    make(out, seed=1)
+    good = (out / "manifest.json").read_bytes()
+    for content in (b"{", b"", good.replace(b"128", b"129"), None):
+        (out / "manifest.json").unlink() if content is None else (out / "manifest.json").write_bytes(content)
+        with pytest.raises(InputError, match=r"E-SHARD-MANIFEST"):
+            read_manifest(out, "rows")
+        with pytest.raises(InputError, match=r"--overwrite.*E-SHARD-MANIFEST"):
+            open_directory(out, "rows", {"seed": 1})
+        directory = open_directory(out, "rows", {"seed": 1}, overwrite=True)
+        assert not directory.done
+        directory.discard()
+        directory = open_directory(out, "rows", {"seed": 1}, overwrite=True)
+        info = write_shard(out / "rows-train.array_record-00000", [b"record"])
+        directory.commit({"train": [info]}, FIELDS)
+        assert read_manifest(out, "rows")["length"] == 128
+        (out / "notes.txt").write_text("precious")
+        (out / "manifest.json").write_bytes(b"{")
+        with pytest.raises(InputError, match="E-SHARD-FOREIGN"):
+            open_directory(out, "rows", {"seed": 1}, overwrite=True)
+        (out / "notes.txt").unlink()
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # Workers: functions here come from the standard library, because workers import modules and not tests.
 

@@ -328,25 +328,94 @@ def test_damaged_rows_are_exit_4_and_named(tiny_config, tiny_rows, tmp_path, cap
     assert not (tmp_path / "run").exists()
 
 
-def test_loss_guard_is_exit_4(tiny_config, tmp_path):
-    config = apply_overrides(
-        find_config(str(tiny_config)),
-        [
-            "phases.a.schedule.peak=1e38",
-            "phases.a.schedule.warmup_steps=0",
-            "guard.max_skipped=3",
-            "optimizer.name=adamw",
-        ],
+def test_damaged_rows_that_the_run_made_can_be_made_again(reference, tiny, tmp_path):
+    """The advice is followed: the run goes on to the same metrics."""
+    settings = [f"data.source=text:{tiny}/corpus.txt", "data.validation_fraction=0.1", "phases.*.rows=[]"]
+    config = apply_overrides(find_config(str(reference[0])), [*settings, "phases.a.steps=2", "phases.b.steps=1"])
+    workdir = tmp_path / "run"
+    pretrain(config, workdir)
+    metrics = (workdir / "metrics.jsonl").read_bytes()
+    shard = next((workdir / "data").glob("rows-*/rows-train*"))
+    shard.write_bytes(shard.read_bytes()[:-1] + b"x")
+    manifest = next((workdir / "data").glob("rows-*/manifest.json"))
+    for damaged in (shard, manifest):
+        damaged.write_bytes(damaged.read_bytes()[:-9])
+        with pytest.raises(Stopped, match=rf"{damaged.name}.*Remove {workdir}/data and repeat.*E-RUN-DATA-DAMAGED"):
+            pretrain(config, workdir)
+    shutil.rmtree(workdir / "data")
+    pretrain(config, workdir)
+    assert (workdir / "metrics.jsonl").read_bytes() == metrics
+
+
+def quick(tiny_config, *changes):
+    """The small run, which adamw makes diverge at high rates."""
+    return apply_overrides(
+        find_config(str(tiny_config)), ["optimizer.name=adamw", "phases.a.schedule.warmup_steps=0", *changes]
     )
-    with pytest.raises(Stopped, match="E-RUN-NOT-FINITE"):
+
+
+def test_loss_guard_is_exit_4_and_calls_no_diverged_checkpoint_good(tiny_config, tmp_path, capsys):
+    """With a checkpoint a step: neither those of the streak count as good, nor the one before it."""
+    config = quick(tiny_config, "phases.a.schedule.peak=1e38", "guard.max_skipped=4", "checkpoint.every_steps=1")
+    with pytest.raises(Stopped, match=r"No checkpoint that is left has a sane loss.*E-RUN-NOT-FINITE"):
         pretrain(config, tmp_path / "run")
+    assert steps.committed_steps(tmp_path / "run") and not steps.sane_steps(tmp_path / "run")
+    assert cli.main(["fill-mask", str(tmp_path / "run"), "a [MASK]."]) == 2
+    assert "E-CHECKPOINT-DIVERGED" in capsys.readouterr().err
+
+
+def test_good_checkpoints_stay_when_a_run_diverges(tiny_config, tmp_path, monkeypatch, capsys):
+    """Phase b diverges. The advice names a checkpoint of phase a, it is still there, and its loss is what it says."""
+    seen = {}
+    after_step = Loop._after_step
+
+    def noted(self, program, phase, state, metrics, **named):
+        seen[self.step] = float(metrics["loss"])
+        after_step(self, program, phase, state, metrics, **named)
+
+    monkeypatch.setattr(Loop, "_after_step", noted)
+    config = quick(
+        tiny_config,
+        "checkpoint.every_steps=1",
+        "checkpoint.keep_best=false",
+        "guard.max_diverged=6",
+        "phases.a.steps=4",
+        "phases.b.schedule=default",
+        "phases.b.schedule.kind=constant",
+        "phases.b.schedule.warmup_steps=0",
+        "phases.b.schedule.peak=30",
+    )
+    with pytest.raises(Stopped, match=r"diverged.*E-RUN-DIVERGED") as caught:
+        pretrain(config, tmp_path / "run")
+    good = steps.sane_steps(tmp_path / "run")
+    assert len(good) == 3 and f"Checkpoint {good[-1]} is the newest with a sane loss" in caught.value.fix
+    assert f"--init {tmp_path / 'run'}/checkpoints/{good[-1]}" in caught.value.fix
+    # The loss of a step is that of the checkpoint before it.
+    assert all(seen[step + 1] < 2 * seen[1] for step in good) and seen[max(seen)] > 2 * seen[1]
+    newest = steps.committed_steps(tmp_path / "run")[-1]
+    assert newest not in good and steps.latest_good(tmp_path / "run") == newest
+    # Commands use the newest good one, and say so.
+    assert steps.default_step(tmp_path / "run") == good[-1]
+    capsys.readouterr()
+    assert cli.main(["fill-mask", str(tmp_path / "run"), "a [MASK]."]) == 0
+    assert f"checkpoint {newest} has a loss that is not sane; using checkpoint {good[-1]}" in capsys.readouterr().err
+
+
+def test_a_run_that_diverges_and_stays_finite_is_exit_4_at_its_end_too(tiny_config, tmp_path):
+    config = quick(
+        tiny_config, "phases.a.schedule.peak=10", "phases.a.schedule.kind=constant", "evaluation.every_steps=4"
+    )
+    for _ in range(2):  # The same command again must not say that all is well.
+        with pytest.raises(Stopped, match=r"at its end, after step 24.*E-RUN-DIVERGED"):
+            pretrain(config, tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert min(line["validation_loss"] for line in lines if "validation_loss" in line) > 11
+    assert steps.best_step(tmp_path / "run") is None
+    assert pretrain(apply_overrides(config, ["guard.max_diverged=0"]), tmp_path / "run")["best"] is None
 
 
 def test_early_stopping_ends_the_run_at_the_best(tiny_config, tmp_path):
-    config = apply_overrides(
-        find_config(str(tiny_config)),
-        ["evaluation.every_steps=1", "evaluation.patience=2", "phases.a.schedule.peak=3.0", "optimizer.name=adamw"],
-    )
+    config = quick(tiny_config, "evaluation.every_steps=1", "evaluation.patience=2", "phases.a.schedule.peak=0.05")
     figures = pretrain(config, tmp_path / "run")
     assert figures["stopped_early"] and figures["step"] < 24
     assert figures["best"]["step"] in steps.committed_steps(tmp_path / "run")
