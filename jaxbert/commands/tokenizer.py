@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.kind not in KINDS.names:
         raise KINDS.unknown(args.kind, "--kind")
     from jaxbert.data.sources import open_source
-    from jaxbert.data.split import split_of
+    from jaxbert.data.split import train_texts
     from jaxbert.text.tokenizers import REGISTRY, Tokenizer, train_tokenizer
 
     out = Path(args.out)
@@ -77,8 +77,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                 code="E-TOKENIZER-EXISTS",
             )
         record.unlink(missing_ok=True)
-    texts = (document.text for document in source.documents() if split_of(document, fraction) != "validation")
-    made = train_tokenizer(args.kind, texts, vocab_size=args.vocab_size, lowercase=not cased)
+    made = train_tokenizer(args.kind, train_texts(source, fraction), vocab_size=args.vocab_size, lowercase=not cased)
     made.save(out)
     # The record is written last. A directory without it was not finished.
     write_whole(record, json.dumps(made_from, indent=1, sort_keys=True) + "\n")

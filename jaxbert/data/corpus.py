@@ -13,7 +13,7 @@ from jaxbert.config import DataConfig
 from jaxbert.data.records import prepare_records
 from jaxbert.data.rows import build_rows, check_arguments, check_pairs
 from jaxbert.data.sources import open_source
-from jaxbert.data.split import split_of
+from jaxbert.data.split import train_texts
 from jaxbert.errors import InputError
 from jaxbert.text.tokenizers import Tokenizer, train_tokenizer
 
@@ -55,11 +55,7 @@ def make_rows(
     tokenizer_path = Path(config.tokenizer) if config.tokenizer else out / "tokenizer"
     if not config.tokenizer and not (tokenizer_path / "tokenizer.json").is_file():
         _log.info("training a %s vocabulary of %d pieces on %s", config.tokenizer_kind, vocab_size, config.source)
-        texts = (
-            document.text
-            for document in source.documents()
-            if split_of(document, config.validation_fraction) == "train"
-        )
+        texts = train_texts(source, config.validation_fraction)
         tokenizer = train_tokenizer(config.tokenizer_kind, texts, vocab_size=vocab_size, lowercase=config.lowercase)
         tokenizer.save(tokenizer_path)
     tokenizer = Tokenizer.load(tokenizer_path)

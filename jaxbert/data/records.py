@@ -181,7 +181,10 @@ def prepare_records(
             totals[split].merge(Counts(**info.statistics))
         if not totals["train"].tokens:
             raise InputError(
-                "the source has no text", where=source.spec, fix="Give one that has text.", code="E-SOURCE-EMPTY"
+                "the source has no text" + (" for training" if totals["validation"].tokens else ""),
+                where=source.spec,
+                fix="Give one that has text.",
+                code="E-SOURCE-EMPTY",
             )
     except InputError:
         directory.discard()
@@ -309,7 +312,7 @@ def _jobs(
         cutter.add(document)
         if cutter.ready():
             yield cutter.cut(cutter.full)
-    if choose and validation.first == 0 and len(validation.documents) < 2 and train.documents:
+    if choose and validation.first == 0 and (train.documents or validation.documents):
         held = hold_out_end(
             train.documents,
             train.first,

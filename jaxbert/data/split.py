@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from jaxbert.data.hygiene import content_digest
-from jaxbert.data.sources.base import Document
+from jaxbert.data.sources.base import Document, Source
 from jaxbert.text.sentences import split_sentences
 
 # Where the hash holds out fewer than two documents, whole documents up to this length take their place.
@@ -37,19 +38,34 @@ def split_of(document: Document, validation_fraction: float) -> str:
     return "validation" if held_out else "train"
 
 
+def train_texts(source: Source, validation_fraction: float) -> Iterator[str]:
+    """Yields the texts that a vocabulary may learn from: those of the documents that `split_of` gives to train.
+
+    If a source is so small that all its documents would be held out, this function yields all texts: `hold_out_end`
+    gives some of them to train.
+    """
+    none = True
+    for document in source.documents():
+        if split_of(document, validation_fraction) == "train":
+            none = False
+            yield document.text
+    if none:
+        yield from (document.text for document in source.documents() if document.split is None)
+
+
 def hold_out_end(
     train: list[Document], earlier: int, validation: list[Document], *, chars: int, fraction: float, language: str
 ) -> str:
-    """Moves text from the end of train to validation, for a source whose hash holds out fewer than two documents.
+    """Moves text between train and validation, for a source of which the hash holds out all or hardly any documents.
 
-    It moves whole documents until validation has two, as long as they are short and train keeps two. If that gives
-    none, it divides the last document: its last lines, or its last sentences if it has one line, are about the share
-    asked for.
+    If the hash held out all, the first one goes back to train. If it held out fewer than two, this function moves whole
+    documents until validation has two, as long as they are short and train keeps two. If that gives none, it divides
+    the last document: its last lines, or its last sentences if it has one line, are about the share asked for.
 
     Args:
       train: the last documents of train, in order. This function takes from its end.
       earlier: the number of documents of train before these.
-      validation: the documents held out so far, fewer than two. This function adds to them.
+      validation: the documents held out so far, all of them. This function adds to them.
       chars: the number of characters in both splits.
       fraction: the share to hold out.
       language: ISO 639 code for the sentence splitter.
@@ -57,6 +73,10 @@ def hold_out_end(
     Returns:
       A line that says what was held out, where it is not what was asked for; else "".
     """
+    if not train and not earlier:
+        train.append(validation.pop(0))
+    if len(validation) > 1:
+        return ""
     longest = max(_SMALL_CHARS, int(fraction * chars))
     while len(validation) < 2 < len(train) + earlier and len(train) > 1:
         if train[-1].part or len(train[-1].text) > longest:

@@ -127,7 +127,7 @@ def evaluate(model: str, rows: str | None = None, *, baselines: bool = False) ->
         raise InputError(
             "there are no validation rows",
             where=str(directories[0]),
-            fix="Prepare with --validation-fraction.",
+            fix="Prepare more text, with a --validation-fraction above 0.",
             code="E-EVALUATE-NO-ROWS",
         )
     tokenizer = judged.tokenizer

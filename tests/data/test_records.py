@@ -21,7 +21,7 @@ from jaxbert.data import records as module
 from jaxbert.data.records import prepare_records, read_records, tokenise
 from jaxbert.data.shards import read_manifest
 from jaxbert.data.sources import Document, Source, open_source
-from jaxbert.data.split import split_of
+from jaxbert.data.split import split_of, train_texts
 from jaxbert.errors import CommandError, InputError, Interrupted, Stopped
 from jaxbert.text.sentences import split_sentences
 from jaxbert.text.tokenizers import Tokenizer, train_tokenizer
@@ -247,6 +247,21 @@ def test_the_end_of_one_document_is_held_out(tokenizer: Tokenizer, tmp_path: Pat
     assert names(tmp_path / "few")["validation"] == []
     assert any(finding.startswith("little text: ") and " in 3 sentences" in finding for finding in summary.findings)
     assert summary.findings[-1] == "no validation split: there are too few documents to hold any out"
+
+
+def test_a_source_of_which_the_hash_holds_out_everything(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """Such a source once had "no text"."""
+    for count, held in ((1, ["d0 (end)"]), (2, ["d1"]), (5, ["d1", "d2", "d3", "d4"])):
+        documents = given(count)
+        assert {split_of(document, 1 - 1e-9) for document in documents} == {"validation"}
+        source = Given(documents)
+        assert list(train_texts(source, 1 - 1e-9)) == [document.text for document in documents]
+        prepare_records(source, tokenizer, tmp_path / str(count), workers=1, validation_fraction=1 - 1e-9)
+        assert names(tmp_path / str(count)) == {"train": ["d0"], "validation": held}
+    with pytest.raises(InputError, match=r"no text for training.*E-SOURCE-EMPTY"):
+        prepare_records(Given(given(2, "validation")), tokenizer, tmp_path / "own", workers=1)
+    kept = [document.text for document in given(40) if split_of(document, 0.3) == "train"]
+    assert list(train_texts(Given(given(40)), 0.3)) == kept and 20 <= len(kept) < 40
 
 
 def test_a_long_document_is_not_held_out(
