@@ -18,6 +18,9 @@ from jaxbert.stores.storage import is_remote
 from .job import Command, Job
 from .running import run
 
+# More processes, or devices of a process, than any machine can run.
+_MOST = 4096
+
 _log = logging.getLogger(__name__)
 
 
@@ -81,8 +84,8 @@ def local(
       InputError: a number is less than 1.
     """
     for name, value in (("--processes", processes), ("--devices", 1 if devices is None else devices)):
-        if value < 1:
-            raise InputError(f"the value is {value}", where=name, fix="Give 1 or more.", code="E-LAUNCH-NUMBER")
+        if not 1 <= value <= _MOST:
+            raise InputError(f"the value is {value}", where=name, fix=f"Give 1 to {_MOST:,}.", code="E-LAUNCH-NUMBER")
     port = free_port() if port is None else port
     logs = (Mirror(workdir).path.parent if is_remote(workdir) else Path(workdir)) / "logs"
     common = {COORDINATOR: f"localhost:{port}", PROCESSES: str(processes), SUPERVISED: "1"}

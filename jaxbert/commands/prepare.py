@@ -31,13 +31,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Makes the records and the rows."""
     from jaxbert.data.records import prepare_records
-    from jaxbert.data.rows import check_arguments
+    from jaxbert.data.rows import check_arguments, check_rows_place
     from jaxbert.data.sources import open_source
     from jaxbert.text.tokenizers import Tokenizer
 
+    target = Path(args.rows or f"{args.out.rstrip('/')}-rows-{args.length}")
     if not args.no_rows:
         # A mistake in these options must be found before the records, which may take hours.
-        check_arguments(args.policy, args.length, args.copies, args.short_rows)
+        check_arguments(args.policy, args.length, args.copies, args.short_rows, args.seed)
+        check_rows_place(
+            Path(args.out),
+            target,
+            policy=args.policy,
+            length=args.length,
+            seed=args.seed,
+            short_rows=args.short_rows,
+            copies=args.copies,
+            overwrite=args.overwrite,
+        )
     summary = prepare_records(
         open_source(args.source),
         Tokenizer.load(Tokenizer.place(args.tokenizer)),
@@ -53,6 +64,5 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     print("\n".join(summary.lines()))
     figures: dict[str, Any] = {"records": str(args.out), "summary": summary.to_json()}
     if not args.no_rows:
-        target = Path(args.rows or f"{args.out.rstrip('/')}-rows-{args.length}")
         figures |= build(args, Path(args.out), target)
     return figures

@@ -97,6 +97,13 @@ def write_hf(
             _settle(partial)
             _move(partial, directory)
         made = []
+    except NotADirectoryError:
+        raise InputError(
+            "a part of the path is a file, but a directory is needed",
+            where=str(directory),
+            fix="Choose another place.",
+            code="E-EXPORT-PLACE",
+        ) from None
     except PermissionError:
         raise InputError(
             "this process has no permission to write here",

@@ -50,7 +50,7 @@ def make_rows(
     """
     lengths = list(dict.fromkeys(lengths))
     for length in lengths:
-        check_arguments(config.policy, length, config.copies, config.short_rows)
+        check_arguments(config.policy, length, config.copies, config.short_rows, seed)
     source = open_source(config.source)
     tokenizer_path = Path(config.tokenizer) if config.tokenizer else out / "tokenizer"
     if not config.tokenizer and not (tokenizer_path / "tokenizer.json").is_file():

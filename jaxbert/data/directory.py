@@ -210,6 +210,54 @@ def open_directory(path: Path, kind: str, arguments: dict[str, Any], *, overwrit
       InputError: `path` holds something else, or it cannot be written.
     """
     arguments = parse(json.dumps(arguments), strict=False)
+    _check_parent(path)
+    missing = [directory for directory in (path, *path.parents) if not directory.exists()]
+    directory = ShardDirectory(path, kind, arguments, missing[-1] if missing else None)
+    if not missing and (path / PREVIOUS).is_dir():
+        # An earlier call was killed while it moved files to `.previous` or back.
+        if not any((path / PREVIOUS).iterdir()):
+            (path / PREVIOUS).rmdir()
+        elif not (path / PROGRESS / _ARGUMENTS).exists():
+            _bring_back(path)
+    if not missing and not _blank(path):
+        found = _found_arguments(path, kind, overwrite=overwrite)
+        if found is None:
+            return directory.begin()
+        if found == arguments:
+            _remove_partials(path)
+            return directory
+        if not overwrite:
+            raise _other_arguments(path, kind, found, arguments)
+        if _found(path / PREVIOUS) == (kind, arguments):
+            _clear(path, kind)
+            _bring_back(path)
+            return directory
+    return directory.begin()
+
+
+def check_place(path: Path, kind: str, arguments: dict[str, Any], *, overwrite: bool = False) -> None:
+    """Checks that `open_directory` will take a place, before work that comes first. It touches nothing.
+
+    Args:
+      path: the directory.
+      kind: "records" or "rows".
+      arguments: those of the arguments that are known already.
+      overwrite: see `open_directory`.
+
+    Raises:
+      InputError: the place cannot be written, or it holds something else.
+    """
+    _check_parent(path)
+    # A directory that an interrupted call left is mended by `open_directory`, and not here.
+    if not path.exists() or (path / PREVIOUS).is_dir() or _blank(path):
+        return
+    found = _found_arguments(path, kind, overwrite=overwrite)
+    if found is not None and not overwrite and any(found.get(key) != value for key, value in arguments.items()):
+        raise _other_arguments(path, kind, {key: found.get(key) for key in arguments}, arguments)
+
+
+def _check_parent(path: Path) -> None:
+    """Raises InputError unless `path` is a directory, or can be made, and may be written."""
     parent = next(p for p in (path, *path.absolute().parents) if p.exists())
     if not parent.is_dir():
         raise InputError(
@@ -225,50 +273,44 @@ def open_directory(path: Path, kind: str, arguments: dict[str, Any], *, overwrit
             fix="Give another --out, or change its mode.",
             code="E-SHARD-PERMISSION",
         )
-    missing = [directory for directory in (path, *path.parents) if not directory.exists()]
-    directory = ShardDirectory(path, kind, arguments, missing[-1] if missing else None)
-    if not missing and (path / PREVIOUS).is_dir():
-        # An earlier call was killed while it moved files to `.previous` or back.
-        if not any((path / PREVIOUS).iterdir()):
-            (path / PREVIOUS).rmdir()
-        elif not (path / PROGRESS / _ARGUMENTS).exists():
-            _bring_back(path)
-    if not missing and not _blank(path):
-        found_kind, found = _found(path)
-        if found_kind is None and _only_shards(path, kind):
-            # The manifest is missing or unusable, and everything else is ours.
-            if overwrite:
-                return directory.begin()
-            raise InputError(
-                f"the manifest of these {kind} is missing or cannot be used",
-                where=str(path / MANIFEST),
-                fix="Copy the directory again from its source, or add --overwrite to the same command: it makes all "
-                "again.",
-                code="E-SHARD-MANIFEST",
-            )
-        if found_kind is None or found_kind != kind:
-            raise InputError(
-                f"the directory is not empty, and it holds no {kind}",
-                where=str(path),
-                fix="Give another --out.",
-                code="E-SHARD-FOREIGN",
-            )
-        if found == arguments:
-            _remove_partials(path)
-            return directory
-        if not overwrite:
-            changed = sorted(key for key in found.keys() | arguments.keys() if found.get(key) != arguments.get(key))
-            raise InputError(
-                f"the directory holds {kind} made with other arguments (different: {', '.join(changed)})",
-                where=str(path),
-                fix="Give another --out, or --overwrite to replace them.",
-                code="E-SHARD-ARGUMENTS",
-            )
-        if _found(path / PREVIOUS) == (kind, arguments):
-            _clear(path, kind)
-            _bring_back(path)
-            return directory
-    return directory.begin()
+
+
+def _found_arguments(path: Path, kind: str, *, overwrite: bool) -> dict[str, Any] | None:
+    """Returns the arguments of the directory of `kind` in `path`.
+
+    It returns None where the manifest is missing or unusable, everything else is ours, and `overwrite` is on.
+
+    Raises:
+      InputError: the directory holds something else.
+    """
+    found_kind, found = _found(path)
+    if found_kind is None and _only_shards(path, kind):
+        if overwrite:
+            return None
+        raise InputError(
+            f"the manifest of these {kind} is missing or cannot be used",
+            where=str(path / MANIFEST),
+            fix="Copy the directory again from its source, or add --overwrite to the same command: it makes all again.",
+            code="E-SHARD-MANIFEST",
+        )
+    if found_kind is None or found_kind != kind:
+        raise InputError(
+            f"the directory is not empty, and it holds no {kind}",
+            where=str(path),
+            fix="Give another place.",
+            code="E-SHARD-FOREIGN",
+        )
+    return found
+
+
+def _other_arguments(path: Path, kind: str, found: dict[str, Any], arguments: dict[str, Any]) -> InputError:
+    changed = sorted(key for key in found.keys() | arguments.keys() if found.get(key) != arguments.get(key))
+    return InputError(
+        f"the directory holds {kind} made with other arguments (different: {', '.join(changed)})",
+        where=str(path),
+        fix="Give another place, or --overwrite to replace them.",
+        code="E-SHARD-ARGUMENTS",
+    )
 
 
 def _found(path: Path) -> tuple[str | None, dict[str, Any]]:

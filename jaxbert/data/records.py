@@ -29,7 +29,7 @@ from jaxbert.data.shards import ShardInfo
 from jaxbert.data.sources import Source
 from jaxbert.data.sources.base import Document
 from jaxbert.data.split import hold_out_end, split_of
-from jaxbert.data.workers import parallel
+from jaxbert.data.workers import check_workers, parallel
 from jaxbert.errors import InputError, Stopped
 from jaxbert.text.sentences import check_language, split_sentences
 from jaxbert.text.tokenizers import Tokenizer
@@ -218,10 +218,7 @@ def prepare_records(
 
 def _check_arguments(workers: int, shard_bytes: int, language: str, validation_fraction: float) -> None:
     check_language(language)
-    if workers < 1:
-        raise InputError(
-            f"the number of workers is {workers}", where="--workers", fix="Take 1 or more.", code="E-RECORDS-ARGUMENT"
-        )
+    check_workers(workers)
     if shard_bytes < 1:
         raise InputError(
             f"the size of a shard is {shard_bytes} bytes",

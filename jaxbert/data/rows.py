@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 
 from jaxbert.data import shards
-from jaxbert.data.directory import ShardDirectory, open_directory
+from jaxbert.data.directory import ShardDirectory, check_place, open_directory
 from jaxbert.data.draws import Draws, permutation
 from jaxbert.data.jobs import Runner
 from jaxbert.data.policies import POLICIES
 from jaxbert.data.policies.segments import Arrangement, Segments, TokenShard
 from jaxbert.data.records import read_records, shard_name
 from jaxbert.data.row_format import row_dtype
-from jaxbert.data.workers import parallel
+from jaxbert.data.workers import check_workers, parallel
 from jaxbert.errors import InputError, Stopped
 from jaxbert.text.tokenizers import Tokenizer
 
@@ -36,6 +36,8 @@ _COUNTS = (
 # Further counts of policies without pairs.
 _MORE_COUNTS = ("segments", "cut")
 _MAX_LENGTH = 65535
+# google-research/bert makes 10 or 40. Each is a pass over all documents, and a shard of rows for each shard of records.
+_MOST_COPIES = 10_000
 
 
 @dataclass(frozen=True)
@@ -170,12 +172,9 @@ def build_rows(
       Interrupted: the disk is full; the same call continues.
     """
     records, out = Path(records), Path(out)
-    check_arguments(policy, length, copies, short_rows)
+    check_arguments(policy, length, copies, short_rows, seed)
     known = POLICIES[policy]
-    if workers < 1:
-        raise InputError(
-            f"the number of workers is {workers}", where="rows", fix="Take 1 or more.", code="E-ROWS-ARGUMENT"
-        )
+    check_workers(workers)
     manifest = shards.read_manifest(records, "records")
     tokenizer = Tokenizer.load(records / "tokenizer")
     if tokenizer.hash != manifest["tokenizer_hash"]:
@@ -187,15 +186,7 @@ def build_rows(
             code="E-ROWS-TOKENIZER",
         )
     check_pairs(policy, tokenizer)
-    arguments = {
-        "records_hash": manifest["hash"],
-        "policy": policy,
-        "length": length,
-        "seed": seed,
-        # Policies that ignore it give the same rows for any value.
-        "short_rows": float(short_rows) if known.pairs else 0.0,
-        "copies": copies,
-    }
+    arguments = {"records_hash": manifest["hash"], **_arguments(policy, length, seed, short_rows, copies)}
     directory = open_directory(out, "rows", arguments, overwrite=overwrite)
     jobs = []
     for split, entries in manifest["splits"].items():
@@ -263,6 +254,30 @@ def build_rows(
         "licence": manifest.get("licence", ""),
     }
     return _summary(directory.commit(splits, fields))
+
+
+def _arguments(policy: str, length: int, seed: int, short_rows: float, copies: int) -> dict[str, Any]:
+    # Policies that ignore `short_rows` give the same rows for any value.
+    short = float(short_rows) if POLICIES[policy].pairs else 0.0
+    return {"policy": policy, "length": length, "seed": seed, "short_rows": short, "copies": copies}
+
+
+def check_rows_place(
+    records: Path, out: Path, *, policy: str, length: int, seed: int, short_rows: float, copies: int, overwrite: bool
+) -> None:
+    """Checks, before the records are made, that `build_rows` with the same arguments will take the place `out`.
+
+    Raises:
+      InputError: `out` is the place of the records, cannot be written, or holds something else.
+    """
+    if out.absolute() == records.absolute():
+        raise InputError(
+            "the rows and the records have the same directory",
+            where=str(out),
+            fix="Give another --rows.",
+            code="E-SHARD-PLACE",
+        )
+    check_place(out, "rows", _arguments(policy, length, seed, short_rows, copies), overwrite=overwrite)
 
 
 def _summary(manifest: dict[str, Any]) -> RowsSummary:
@@ -472,11 +487,11 @@ def _unpaired() -> list[str]:
     return [name for name, policy in POLICIES.items() if not policy.pairs]
 
 
-def check_arguments(policy: str, length: int, copies: int, short_rows: float) -> None:
+def check_arguments(policy: str, length: int, copies: int, short_rows: float, seed: int) -> None:
     """Checks arguments of `build_rows`, before records are made.
 
     Args:
-      policy, length, copies, short_rows: as in `build_rows`.
+      policy, length, copies, short_rows, seed: as in `build_rows`.
 
     Raises:
       InputError: the policy is unknown, a number is out of range, or all of several copies would be equal.
@@ -500,8 +515,12 @@ def check_arguments(policy: str, length: int, copies: int, short_rows: float) ->
             fix="Take one from 0 to 1.",
             code="E-ROWS-ARGUMENT",
         )
-    if copies < 1:
-        raise InputError(f"copies is {copies}", where="rows", fix="Take 1 or more.", code="E-ROWS-ARGUMENT")
+    if not 1 <= copies <= _MOST_COPIES:
+        raise InputError(
+            f"copies is {copies}", where="rows", fix=f"Take 1 to {_MOST_COPIES:,}.", code="E-ROWS-ARGUMENT"
+        )
+    if abs(seed) >= 1 << 63:
+        raise InputError(f"the seed is {seed}", where="rows", fix="Take a number of 64 bits.", code="E-ROWS-ARGUMENT")
     if copies > 1 and not known.drawn:
         raise InputError(
             f"policy {policy} makes no random choices, so that all {copies} copies would be equal",

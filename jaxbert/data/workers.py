@@ -24,7 +24,10 @@ from typing import IO, Any, TypeVar
 
 from jaxbert.core.progress import Progress
 from jaxbert.data.jobs import pack_error, unpack_error
-from jaxbert.errors import CommandError, Interrupted
+from jaxbert.errors import CommandError, InputError, Interrupted
+
+# More processes than cores only cost memory. No machine has so many.
+_MOST_WORKERS = 4096
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -68,6 +71,17 @@ def parallel(
     finally:
         results.close()
         progress.close()
+
+
+def check_workers(workers: int) -> None:
+    """Raises InputError for a number of processes that no machine can run."""
+    if not 1 <= workers <= _MOST_WORKERS:
+        raise InputError(
+            f"the number of workers is {workers}",
+            where="--workers",
+            fix=f"Take 1 to {_MOST_WORKERS:,}.",
+            code="E-WORKERS-NUMBER",
+        )
 
 
 def _here(function: Callable[[J], R], jobs: Iterable[J]) -> Generator[R, None, None]:

@@ -169,7 +169,8 @@ def write_report(workdirs: Sequence[Path], out: Path | None = None) -> list[Path
     Raises:
       InputError: a directory holds no run, or a file of that name is not a report of jaxbert.
     """
-    if out is not None and out.exists() and not out.is_dir():
+    there = next((path for path in (out, *out.absolute().parents) if path.exists()), None) if out is not None else None
+    if there is not None and not there.is_dir():
         raise InputError(
             "the path is a file, but a directory is needed",
             where=str(out),

@@ -317,9 +317,12 @@ def topology(text: str, slices: int = 1) -> Topology:
             code="E-PLAN-SLICE",
         )
     made = Topology(chip, shape, slices)
-    if slices < 1:
+    if not 1 <= slices <= _MOST_SLICES:
         raise InputError(
-            f"the number of slices is {slices}", where="--slices", fix="Give 1 or more.", code="E-PLAN-SLICES"
+            f"the number of slices is {slices}",
+            where="--slices",
+            fix=f"Give 1 to {_MOST_SLICES:,}.",
+            code="E-PLAN-SLICES",
         )
     most = chip.most_chips
     if most and slices > 1 and made.chips > most:
@@ -350,6 +353,10 @@ def sides_of(text: str) -> tuple[int, ...]:
     return tuple(int(side) for side in text.split("x"))
 
 
+# More than any program has spanned. The search of a layout takes time with the number of devices.
+_MOST_SLICES = 4096
+
+
 def _near(chip: Chip, shape: tuple[int, ...]) -> list[str]:
     """Returns the three sold slices nearest to `shape`, by number of chips and then by the difference of the sides."""
     wanted = max(1, math.prod(shape))
@@ -357,6 +364,7 @@ def _near(chip: Chip, shape: tuple[int, ...]) -> list[str]:
     def distance(sold: str) -> tuple[float, int]:
         sides = sides_of(sold)
         unlike = sum(abs(a - b) for a, b in zip(sorted(sides), sorted(shape), strict=False))
-        return abs(math.log(math.prod(sides) / wanted)), unlike
+        # The logarithm of each: a typed number may be larger than any float.
+        return abs(math.log(math.prod(sides)) - math.log(wanted)), unlike
 
     return [f"{chip.name}:{sold}" for sold in sorted(SLICES[chip.name], key=distance)[:3]]

@@ -33,6 +33,7 @@ from jaxbert.run.inputs import (
     tokenizer_of,
 )
 from jaxbert.run.loop import Loop, signals
+from jaxbert.run.memory import check_memory
 from jaxbert.run.processes import Watch, together, wait_for_all
 from jaxbert.run.profile import Profile, Steps
 from jaxbert.run.resolve import resolve
@@ -105,6 +106,7 @@ def _train(asked: Wanted, overwrite: bool, hold: Hold, watch: Watch, profiled: S
     wait_for_all("the workdir is checked")
     if not resuming:
         check_inputs_lie_elsewhere(config, workdir)
+        check_memory(config)
     step = (latest_good(workdir) if resuming else None) or 0
     if step:
         check_steps(load_json(workdir / "config.json"), config, read_manifest(workdir, step).meta, workdir)

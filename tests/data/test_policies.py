@@ -318,9 +318,9 @@ def test_short_rows_are_of_pairs_only(records: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", POLICIES)
 def test_lengths_that_are_too_short_are_refused(name: str) -> None:
     shortest = POLICIES[name].shortest
-    check_arguments(name, shortest, 1, 0.1)
+    check_arguments(name, shortest, 1, 0.1, 0)
     with pytest.raises(InputError, match=rf"length is {shortest - 1}.*from {shortest} to.*E-ROWS-ARGUMENT"):
-        check_arguments(name, shortest - 1, 1, 0.1)
+        check_arguments(name, shortest - 1, 1, 0.1, 0)
 
 
 # Rows on disk, both splits; a change here makes everybody's rows others.

@@ -333,7 +333,7 @@ def test_bad_input_leaves_nothing(text: Path, tokenizer: Tokenizer, tmp_path: Pa
         (Given([Document("a", "  \n ")]), {}, "E-SOURCE-EMPTY"),
         (Given(given(3)), {"language": "English!"}, "E-RECORDS-LANGUAGE"),
         (Given(given(3)), {"validation_fraction": 1.0}, "validation fraction.*E-RECORDS-ARGUMENT"),
-        (Given(given(3)), {"workers": 0}, "workers is 0.*E-RECORDS-ARGUMENT"),
+        (Given(given(3)), {"workers": 0}, "workers is 0.*E-WORKERS-NUMBER"),
     ]
     for source, arguments, what in table:
         for workers in (1, 2):

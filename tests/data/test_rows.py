@@ -277,9 +277,17 @@ def test_overwriting_in_vain_leaves_what_was_there(
 
 
 def test_arguments_can_be_checked_ahead() -> None:
-    good: dict[str, Any] = {"policy": "segment_pair", "length": 128, "copies": 1, "short_rows": 0.1}
+    good: dict[str, Any] = {"policy": "segment_pair", "length": 128, "copies": 1, "short_rows": 0.1, "seed": 0}
     check_arguments(**good)
-    for change in ({"policy": "pairs"}, {"length": 4}, {"length": 70_000}, {"short_rows": 1.5}, {"copies": 0}):
+    for change in (
+        {"policy": "pairs"},
+        {"length": 4},
+        {"length": 70_000},
+        {"short_rows": 1.5},
+        {"copies": 0},
+        {"copies": 10**12},
+        {"seed": 10**400},
+    ):
         code = "E-CONFIG-NAME" if "policy" in change else "E-ROWS-ARGUMENT"
         with pytest.raises(InputError, match=code):
             check_arguments(**(good | change))
@@ -293,8 +301,10 @@ def test_bad_arguments_touch_nothing(records: Path, tmp_path: Path) -> None:
         {"short_rows": 1.5},
         {"copies": 0},
         {"workers": 0},
+        {"workers": 10**9},
     ):
-        code = "E-CONFIG-NAME" if "policy" in change else "E-ROWS-ARGUMENT"
+        codes = {"policy": "E-CONFIG-NAME", "workers": "E-WORKERS-NUMBER"}
+        code = codes.get(next(iter(change)), "E-ROWS-ARGUMENT")
         with pytest.raises(InputError, match=code):
             build_rows(records, tmp_path / "rows", **({"workers": 1} | SETTINGS | change))
     with pytest.raises(InputError, match="E-SHARD-MANIFEST"):

@@ -12,6 +12,9 @@ from jaxbert.text.tokenizers.registry import REGISTRY
 
 __all__ = ["REGISTRY", "Kind", "Specials", "Tokenizer", "train_tokenizer"]
 
+# The trainers reserve memory for so many pieces at once. XLM-V (arXiv:2301.10472) has a million.
+MOST_PIECES = 1 << 22
+
 
 def train_tokenizer(kind: str, texts: Iterable[str], *, vocab_size: int, lowercase: bool) -> Tokenizer:
     """Trains a tokenizer. The same texts in the same order give the same vocabulary on any machine.
@@ -30,5 +33,12 @@ def train_tokenizer(kind: str, texts: Iterable[str], *, vocab_size: int, lowerca
     if kind not in REGISTRY:
         raise InputError(
             f"unknown kind {kind!r}", where="--kind", fix=f"Known: {', '.join(REGISTRY)}.", code="E-CONFIG-NAME"
+        )
+    if vocab_size > MOST_PIECES:
+        raise InputError(
+            f"a vocabulary of {vocab_size:,} pieces is too large",
+            where="--vocab-size",
+            fix=f"Take at most {MOST_PIECES:,}.",
+            code="E-TOKENIZER-LARGE",
         )
     return REGISTRY[kind].train(texts, vocab_size=vocab_size, lowercase=lowercase)
