@@ -195,6 +195,7 @@ OPENS = {
     ("jaxbert/inputs/files.py", "open_regular"): "it is the opener",
     ("jaxbert/commands/main.py", "_prepare_process"): "a file of the kernel",
     ("jaxbert/commands/main.py", "main"): "it opens /dev/null for writing",
+    ("jaxbert/core/compiled.py", "processor"): "a file of the kernel",
     ("jaxbert/data/beam.py", "_make"): "it opens a URL",
     ("jaxbert/data/beam.py", "_read"): "it opens a URL",
     ("jaxbert/data/beam.py", "put_job"): "it reads what this process wrote",

@@ -162,7 +162,7 @@ class ShardDirectory:
             "splits": {split: [info.to_json() for info in infos] for split, infos in splits.items()},
             **fields,
         }
-        manifest["sha256"] = signature(json.loads(json.dumps(manifest)))
+        manifest["sha256"] = signature(parse(json.dumps(manifest), strict=False))
         keep = {info.file for infos in splits.values() for info in infos}
         _remove_partials(self.path)
         for path in self.path.iterdir():

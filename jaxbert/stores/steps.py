@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert.errors import InputError, Stopped
-from jaxbert.inputs.values import Each, Maybe, Whole, checked, whole_number
+from jaxbert.inputs.values import Each, Maybe, Whole, checked, parse, whole_number
 from jaxbert.stores.storage import is_remote
 from jaxbert.stores.workdir import CHECKPOINTS, storage_of
 
@@ -138,7 +138,7 @@ def disown(workdir: Path, step: int) -> None:
 def _write(workdir: Path, manifest: Manifest) -> None:
     files = {name: list(entry) for name, entry in manifest.files.items()}
     # As they are read again: JSON has neither tuples nor keys that are not strings.
-    values = json.loads(json.dumps({"step": manifest.step, "meta": dict(manifest.meta), "files": files}))
+    values = parse(json.dumps({"step": manifest.step, "meta": dict(manifest.meta), "files": files}), strict=False)
     content = json.dumps({**values, "sha256": _digest(values)}, indent=1)
     storage_of(workdir).write(f"{CHECKPOINTS}/{manifest.step}/{MANIFEST}", content.encode())
 
