@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbert.config import EncoderBase
+from jaxbert.convert.gate_tokens import judge_tokens
 from jaxbert.convert.read import read_model
 from jaxbert.convert.tensors import np_dtype, read_json
 from jaxbert.core.parameters import Params
@@ -56,6 +57,7 @@ class Verdict:
       differences: for each reader and output, the norm of the difference divided by the output's norm, on real tokens.
       tolerance: the limit for these differences.
       rounding: the same quotient between the float32 model and the model rounded to the written type; 0 for float32.
+      token_ids: what was said of the tokenizer's ids: see `gate_tokens.judge_tokens`; "" without a tokenizer.
     """
 
     through: str
@@ -64,6 +66,7 @@ class Verdict:
     differences: Mapping[str, Mapping[str, float]]
     tolerance: float
     rounding: float
+    token_ids: str = ""
 
     @property
     def worst(self) -> float:
@@ -76,7 +79,7 @@ class Verdict:
         equal = f"within {self.worst:.1e} of their norm" if self.worst else "to the last bit"
         return (
             f"outputs equal ours {equal} (limit {self.tolerance:.0e} of the norm), on {self.rows} {self.text}, read by "
-            f"{self.through}{rounded}"
+            f"{self.through}{rounded}{'; ' if self.token_ids else ''}{self.token_ids}"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -97,8 +100,9 @@ def judge(
       dtype: the type in which the model was written. `params` are rounded to it before the comparison.
 
     Raises:
-      Stopped: an output differs by more than `TOLERANCE`.
+      Stopped: an output differs by more than `TOLERANCE`, or the tokenizer gives other ids.
     """
+    token_ids = "" if tokenizer is None else judge_tokens(directory, tokenizer)
     batch, text = _batch(config, tokenizer)
     exact = _computed(config, params, batch)
     ours, rounding = exact, 0.0
@@ -116,7 +120,7 @@ def judge(
     if theirs is not None:
         through = f"transformers {version('transformers')} on torch {version('torch')}, and {through}"
         differences["transformers"] = _differences(theirs, ours, batch)
-    verdict = Verdict(through, text, len(batch["tokens"]), differences, TOLERANCE, rounding)
+    verdict = Verdict(through, text, len(batch["tokens"]), differences, TOLERANCE, rounding, token_ids)
     if not verdict.worst <= TOLERANCE:
         reader, outputs = max(differences.items(), key=lambda item: _worst(item[1]))
         name = max(outputs, key=lambda output: _sortable(outputs[output]))

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +58,7 @@ def write_hf(
     *,
     labels: Labels | None = None,
     dtype: str = "float32",
+    kept: Mapping[str, float | None] | None = None,
     finish: Callable[[Path, Verdict, str], None] | None = None,
 ) -> Written:
     """Writes a directory that transformers opens.
@@ -71,6 +72,7 @@ def write_hf(
       overwrite: replace a model that is already there.
       labels: the names of a classifier's classes.
       dtype: one of `DTYPES`.
+      kept: further values for config.json: see `read.Published`.
       finish: called with the temporary directory, the gate's verdict and the sha256 of model.safetensors. It adds the
         files that say where the model comes from.
 
@@ -89,7 +91,7 @@ def write_hf(
     try:
         with full_disk(directory, "Free some space and repeat the command."):
             partial.mkdir(parents=True)
-            _write(partial, config, params, tokenizer, labels, dtype)
+            _write(partial, config, params, tokenizer, labels, dtype, kept or {})
             digest = _check_written(partial, config, params, tokenizer, labels, dtype)
             verdict = judge(partial, config, params, tokenizer, dtype)
             if finish is not None:
@@ -181,12 +183,17 @@ def _check(directory: Path, config: EncoderBase, params: Params, tokenizer: Toke
 
 
 def published_config(
-    config: EncoderBase, params: Params, tokenizer: Tokenizer | None, labels: Labels | None, dtype: str
+    config: EncoderBase,
+    params: Params,
+    tokenizer: Tokenizer | None,
+    labels: Labels | None,
+    dtype: str,
+    kept: Mapping[str, float | None],
 ) -> dict[str, Any]:
     """Returns config.json for the smallest class of transformers that has all of these heads that it knows."""
     family = FAMILIES[config.family]
     heads = tuple(part for part in params if part != "encoder")
-    published = family.to_published(config, heads)
+    published = {**kept, **family.to_published(config, heads)}
     task = task_of(family, heads)
     if task is not None:
         published["architectures"] = [family.tasks[task].architecture]
@@ -209,10 +216,11 @@ def _write(
     tokenizer: Tokenizer | None,
     labels: Labels | None,
     dtype: str,
+    kept: Mapping[str, float | None],
 ) -> None:
     if tokenizer is not None:
-        tokenizer.save(directory)
-    published = published_config(config, params, tokenizer, labels, dtype)
+        tokenizer.limited(config.longest_row).save(directory)
+    published = published_config(config, params, tokenizer, labels, dtype, kept)
     (directory / CONFIG).write_text(json.dumps(published, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     safetensors_files.write_tensors(directory / safetensors_files.WEIGHTS, export_tensors(params, config, dtype))
 

@@ -29,6 +29,12 @@ from jaxbert.models.families.family import Family
 CONFIG = "config.json"
 # The heads whose classes may have names, in id2label of config.json.
 NAMED = ("sequence_classification", "token_classification")
+# Keys of config.json that change nothing here, and that transformers uses: an export keeps them. The first four are
+# the dropout before a classifier, under the names of the families.
+_KEPT = (
+    *("classifier_dropout", "classifier_dropout_prob", "seq_classif_dropout", "qa_dropout"),
+    *("pad_token_id", "bos_token_id", "eos_token_id"),
+)
 
 
 @dataclass(frozen=True)
@@ -105,11 +111,13 @@ class Description:
       config: the encoder.
       task: the head that the model's class has in addition to the pretraining heads; None where there is none.
       labels: the names of the classes, where the description has them.
+      kept: see `Published`.
     """
 
     config: EncoderBase
     task: str | None = None
     labels: Labels | None = None
+    kept: Mapping[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -121,6 +129,7 @@ class Published:
       params: float32 numpy arrays: "encoder", and one entry for each head that the files hold.
       labels: the names of a classifier's classes, where the files have them.
       dtype: the type of the files' floats; float32 where they are float64 or of several types.
+      kept: further values of config.json, which an export keeps.
       format: `Format.name`.
     """
 
@@ -128,6 +137,7 @@ class Published:
     params: Params
     labels: Labels | None = None
     dtype: str = "float32"
+    kept: Mapping[str, float | None] = field(default_factory=dict)
     format: str = field(default="", compare=False)
 
     @property
@@ -163,7 +173,8 @@ def describe(directory: Path) -> Description:
     for family in FAMILIES.values():
         if family.model_type == kind:
             config = family.from_published(published, where)
-            return Description(config, _task(family, architecture), _labels(published, where))
+            task = _task(family, architecture)
+            return Description(config, task, _labels(published, task, where), _kept(published))
     raise InputError(
         f"no family here reads the model_type {kind!r}",
         where=where,
@@ -188,20 +199,32 @@ def _task(family: Family, architecture: str) -> str | None:
     return next((head for head, task in family.tasks.items() if task.architecture == architecture), None)
 
 
-def _labels(published: Mapping[str, Any], where: str) -> Labels | None:
+def _kept(published: Mapping[str, Any]) -> dict[str, float | None]:
+    """Returns the values of `_KEPT` that are numbers or null."""
+    return {
+        key: published[key]
+        for key in _KEPT
+        if key in published and (published[key] is None or type(published[key]) in (int, float))
+    }
+
+
+def _labels(published: Mapping[str, Any], task: str | None, where: str) -> Labels | None:
+    """Returns the names of the classes, or None. Only a class with a classifier (`task`) must have usable names."""
     names = published.get("id2label")
     if names is None:
         return None
     problem = published.get("problem_type") or ""
-    right = isinstance(names, dict) and all(isinstance(name, str) for name in names.values())
+    right = isinstance(names, dict) and all(isinstance(name, str | int | float) for name in names.values())
     if not right or sorted(names) != sorted(map(str, range(len(names)))) or not isinstance(problem, str):
+        if task not in NAMED and isinstance(names, dict):
+            return None
         raise InputError(
             "id2label must name the classes 0, 1, ... in text, and problem_type must be text",
             where=where,
             fix="Correct it, or copy the config again.",
             code="E-CONVERT-LABELS",
         )
-    return Labels(tuple(names[str(index)] for index in range(len(names))), problem)
+    return Labels(tuple(str(names[str(index)]) for index in range(len(names))), problem)
 
 
 def read_model(directory: str | Path, *, drop: Sequence[str] = ()) -> Published:
@@ -226,7 +249,8 @@ def read_model(directory: str | Path, *, drop: Sequence[str] = ()) -> Published:
         dtype = FLOATS[max(widths)] if len(set(widths)) == 1 else "float32"
     labels = about.labels if set(heads) & set(NAMED) else None
     _check_labels(labels, params, heads, where)
-    return Published(about.config, params, labels, "float32" if dtype == "float64" else dtype, form.name)
+    dtype = "float32" if dtype == "float64" else dtype
+    return Published(about.config, params, labels, dtype, about.kept, form.name)
 
 
 def _check_labels(labels: Labels | None, params: Params, heads: Sequence[str], where: str) -> None:

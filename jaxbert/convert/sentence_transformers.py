@@ -69,7 +69,8 @@ def read_layout(directory: str | Path) -> SentenceLayout | None:
       InputError: a file is damaged, or the layout asks for something that a `SentenceLayout` cannot say: a module other
         than these three, or another pooling.
     """
-    directory = Path(directory)
+    beside = Path(directory)
+    directory = _home(beside)
     if not (directory / MODULES).is_file():
         return None
     modules = _json(directory / MODULES, list)
@@ -91,22 +92,15 @@ def read_layout(directory: str | Path) -> SentenceLayout | None:
             fix="Known: Transformer, Pooling, and optionally Normalize, in this order.",
             code="E-CONVERT-LAYOUT",
         )
-    if found[0][1]:
-        raise InputError(
-            f"the model is in the directory {found[0][1]}, not beside {MODULES}",
-            where=where,
-            fix="Give that directory as MODEL.",
-            code="E-CONVERT-LAYOUT",
-        )
     settings = _json(directory / SETTINGS, dict) if (directory / SETTINGS).is_file() else {}
     # Older versions name this file after the model's class (sentence_roberta_config.json, ...).
-    files = sorted(directory.glob("sentence_*_config.json"))
+    files = sorted(beside.glob("sentence_*_config.json"))
     transformer = _json(files[0], dict) if files else {}
     pooling, pools_prompt = _pooling(directory / found[1][1] / "config.json")
     return SentenceLayout(
         pooling=pooling,
         normalize="Normalize" in kinds,
-        max_length=_max_length(directory, transformer),
+        max_length=_max_length(beside, transformer),
         lowercase=bool(transformer.get("do_lower_case", False)),
         pools_prompt=pools_prompt,
         **_settings(settings, str(directory / SETTINGS)),
@@ -135,6 +129,28 @@ def _settings(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
         "similarity": similarity,
         "dimension": dimension,
     }
+
+
+def transformer_of(directory: Path) -> Path:
+    """Returns the directory of the model itself: `directory`, or the one in it that modules.json names.
+
+    Versions before 1 of sentence-transformers put the model into 0_Transformer.
+
+    Raises:
+      InputError: modules.json is damaged, or names a directory outside.
+    """
+    if (directory / "config.json").is_file() or not (directory / MODULES).is_file():
+        return directory
+    modules = _json(directory / MODULES, list)
+    return directory / _module(modules[0], str(directory / MODULES))[1] if modules else directory
+
+
+def _home(directory: Path) -> Path:
+    """Returns the directory of modules.json: `directory`, or the one above it where that names it as the model."""
+    above = directory.absolute().parent
+    if (directory / MODULES).is_file() or not (above / MODULES).is_file():
+        return directory
+    return above if transformer_of(above) == directory.absolute() else directory
 
 
 def write_layout(directory: str | Path, layout: SentenceLayout, hidden_size: int) -> None:

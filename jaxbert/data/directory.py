@@ -40,7 +40,7 @@ from jaxbert.text.tokenizers.registry import REGISTRY
 _ARGUMENTS = "arguments.json"
 # Such a directory also holds the metadata of TFDS, and the files of the tokenizer (Tokenizer.save).
 _BESIDES = frozenset({MANIFEST, PROGRESS, PREVIOUS, "features.json", "dataset_info.json", "tokenizer"})
-_TOKENIZER = frozenset({"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"})
+_TOKENIZER = frozenset({"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"})
 
 
 @dataclass(frozen=True)

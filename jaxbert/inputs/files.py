@@ -17,6 +17,8 @@ MOST_BYTES = 1 << 30
 
 # The disk, or the mount of a network filesystem, does not answer as it should.
 _FAILING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
+# The first line of a pointer of Git LFS.
+_POINTER = b"version https://git-lfs.github.com/spec/v1\n"
 _KINDS = (
     (stat.S_ISFIFO, "a named pipe"),
     (stat.S_ISSOCK, "a socket"),
@@ -111,10 +113,17 @@ def reading(path: Path) -> Iterator[None]:
     """Translates errors of the block that say nothing about the content of `path`. Other errors pass.
 
     Raises:
-      InputError: the process has no permission to read.
+      InputError: the process has no permission to read, or the file is a pointer of Git LFS.
       Interrupted: the disk or the mount fails.
     """
     try:
+        if _is_pointer(path):
+            raise InputError(
+                "this is a Git LFS pointer, not the file itself: the clone has not fetched it",
+                where=str(path),
+                fix="Run `git lfs pull` in the clone.",
+                code="E-FILE-POINTER",
+            )
         yield
     except PermissionError:
         raise InputError(
@@ -126,6 +135,18 @@ def reading(path: Path) -> Iterator[None]:
         if disk_fails(error):
             raise disk_failed(error, path) from error
         raise
+
+
+def _is_pointer(path: Path) -> bool:
+    """Returns whether a file holds what Git LFS leaves in its place (git-lfs docs/spec.md: below 1,024 bytes)."""
+    try:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode) or not 0 < about.st_size < 1024:
+            return False
+        with open_regular(path) as file:
+            return file.read(len(_POINTER)) == _POINTER
+    except OSError:  # The block says what is wrong with the path.
+        return False
 
 
 def disk_fails(error: BaseException) -> bool:

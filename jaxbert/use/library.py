@@ -80,6 +80,7 @@ class Loaded:
       format: the format of the files ("safetensors"); "" for a run.
       path: the directory that the model was read from; for a run its workdir.
       step: step of a run; None for any other model.
+      kept: further values of config.json, which `save` writes again.
       model: the functions over `params` that `jaxbert.run.pretrain` uses.
     """
 
@@ -95,10 +96,11 @@ class Loaded:
         format: str = "",
         path: Path | None = None,
         step: int | None = None,
+        kept: Mapping[str, float | None] | None = None,
     ):
         self.source, self.config, self.params, self.tokenizer = source, config, params, tokenizer
         self.labels, self.dtype, self.format = labels, dtype, format
-        self.path, self.step = path, step
+        self.path, self.step, self.kept = path, step, kept or {}
         self.model = Model(config, [part for part in params if part != "encoder"], sizes=head_sizes(params))
 
     @functools.cached_property
@@ -350,6 +352,7 @@ class Loaded:
             overwrite,
             labels=self.labels,
             dtype=dtype or self.dtype,
+            kept=self.kept,
             finish=finish,
         )
 
@@ -414,6 +417,7 @@ def _load_published(place: ModelPlace, drop: Sequence[str]) -> Loaded:
         dtype=found.dtype,
         format=found.format,
         path=path,
+        kept=found.kept,
     )
 
 
@@ -469,6 +473,7 @@ def _with_heads(loaded: Loaded, heads: Iterable[str] | Mapping[str, int], seed: 
         format=loaded.format,
         path=loaded.path,
         step=loaded.step,
+        kept=loaded.kept,
     )
 
 

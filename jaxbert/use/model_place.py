@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from jaxbert.convert.read import FORMATS, is_published
+from jaxbert.convert.sentence_transformers import transformer_of
 from jaxbert.errors import InputError, Interrupted
 from jaxbert.inputs.values import read_json
 from jaxbert.stores.files import disk_full, disk_is_full
@@ -26,8 +27,12 @@ HUB = "hf:"
 
 # The files of a hub repository that describe a model, beside its weights.
 _DESCRIPTIONS = (
+    # sentence-transformers' older layout has all of the model in this directory.
+    "0_Transformer/*.json",
+    *("0_Transformer/*.txt", "0_Transformer/*.model"),
     *("config.json", "bert_config.json", "albert_config.json"),
-    *("tokenizer*.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt", "*.model"),
+    *("tokenizer*.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.txt", "vocab.json", "merges.txt", "*.model"),
     *("modules.json", "sentence_*_config.json", "config_sentence_transformers.json"),
     *("1_Pooling/config.json", "2_Normalize/config.json"),
 )
@@ -66,6 +71,7 @@ def find_model(model: str | Path) -> ModelPlace:
             fix="Give a workdir, a published directory, or hf:NAME.",
             code="E-MODEL-MISSING",
         )
+    path = transformer_of(path)
     workdir, step = workdir_of(path)
     if step is not None and (workdir / "config.json").is_file():
         return ModelPlace(name, workdir, run=True, step=step)
@@ -179,9 +185,13 @@ def _downloaded(name: str) -> Path:
         # Many repositories hold the same weights in several formats. The first format that is there is enough.
         for form in FORMATS:
             path = Path(
-                snapshot_download(repository, revision=revision or None, allow_patterns=[*_DESCRIPTIONS, *form.files])
+                snapshot_download(
+                    repository,
+                    revision=revision or None,
+                    allow_patterns=[*_DESCRIPTIONS, *form.files, *(f"0_Transformer/{name}" for name in form.files)],
+                )
             )
-            if form.found(path):
+            if form.found(transformer_of(path)):
                 break
         return path
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:

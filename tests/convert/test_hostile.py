@@ -471,7 +471,6 @@ def test_a_pickle_with_code_is_no_source_of_a_library_s_user(model: Path) -> Non
 TOKENIZER: dict[str, Spoil] = {
     "a vocabulary that is no UTF-8": write("vocab.txt", b"[PAD]\n\xff\xfe\n"),
     "an empty vocabulary": write("vocab.txt", b""),
-    "a vocabulary with a word twice": write("vocab.txt", ("\n".join([*WORDS[:-1], "w0"]) + "\n").encode()),
     "a larger vocabulary": write("vocab.txt", ("\n".join([*WORDS, "more"]) + "\n").encode()),
     "a vocabulary that is a directory": lambda d: ((d / "vocab.txt").unlink(), (d / "vocab.txt").mkdir()),
     "an empty tokenizer": write("tokenizer.json", b""),

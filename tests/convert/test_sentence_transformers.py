@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jaxbert.convert.sentence_transformers import SentenceLayout, read_layout, write_layout
+from jaxbert.convert.sentence_transformers import SentenceLayout, read_layout, transformer_of, write_layout
 from jaxbert.errors import InputError
 
 MODULES = [
@@ -16,7 +16,7 @@ MODULES = [
     {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
 ]
 DENSE = {"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"}
-AWAY = [{**MODULES[0], "path": "0_Transformer"}, MODULES[1]]
+OLDER = [{**MODULES[0], "path": "0_Transformer"}, MODULES[1]]
 OUTSIDE = [MODULES[0], {**MODULES[1], "path": "../1_Pooling"}]
 
 
@@ -76,13 +76,27 @@ def test_other_names_of_the_transformers_settings(tmp_path: Path) -> None:
     assert read_layout(write(tmp_path, files)) == SentenceLayout("mean", max_length=100, lowercase=True)
 
 
+def test_the_older_layout_has_the_model_in_a_directory(tmp_path: Path) -> None:
+    """As versions before 1 wrote it. The layout is found from both directories."""
+    files = {
+        "modules.json": OLDER,
+        "1_Pooling/config.json": {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False},
+        "0_Transformer/sentence_bert_config.json": {"max_seq_length": 77, "do_lower_case": True},
+        "0_Transformer/config.json": {},
+    }
+    write(tmp_path, files)
+    assert transformer_of(tmp_path) == tmp_path / "0_Transformer" == transformer_of(tmp_path / "0_Transformer")
+    assert read_layout(tmp_path / "0_Transformer") == SentenceLayout("cls", max_length=77, lowercase=True)
+    (tmp_path / "other").mkdir()
+    assert read_layout(tmp_path / "other") is None
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [
         ({"modules.json": [*MODULES, DENSE]}, "module Dense .*E-CONVERT-LAYOUT"),
         ({"modules.json": MODULES[:1]}, "order: Transformer .*E-CONVERT-LAYOUT"),
         ({"modules.json": []}, "order: none .*E-CONVERT-LAYOUT"),
-        ({"modules.json": AWAY}, "0_Transformer.*E-CONVERT-LAYOUT"),
         ({"modules.json": OUTSIDE}, "E-CONVERT-OUTSIDE"),
         ({"modules.json": [{"path": ""}]}, "no type or no path.*E-CONVERT-UNREADABLE"),
         ({"modules.json": {}}, "a list is needed.*E-CONVERT-UNREADABLE"),

@@ -112,8 +112,11 @@ def test_fillers_that_a_vocabulary_leaves_out(tmp_path: Path) -> None:
     (tmp_path / "vocab.json").write_text(json.dumps(ids | {"other": 1000}), encoding="utf-8")
     assert Tokenizer.load(tmp_path).vocab == [*tokenizer.vocab, "other"]
     (tmp_path / "vocab.json").write_text(json.dumps(ids | {"other": 1003}), encoding="utf-8")
+    names = [f"madeupword{last + number:04d}" for number in (1, 2, 3)]  # The others are taken.
+    assert Tokenizer.load(tmp_path).vocab == [*tokenizer.vocab, *names, "other"]
+    (tmp_path / "vocab.json").write_text(json.dumps(ids | {"other": 10_000}), encoding="utf-8")
     with pytest.raises(InputError, match="E-TOKENIZER-FILE"):
-        Tokenizer.load(tmp_path)  # The fillers' names are taken.
+        Tokenizer.load(tmp_path)
 
 
 def test_files_that_are_not_roberta_s(tmp_path: Path) -> None:
@@ -124,13 +127,14 @@ def test_files_that_are_not_roberta_s(tmp_path: Path) -> None:
     table: list[tuple[dict[str, Any], str]] = [
         ({"normalizer": {"type": "NFC"}}, "E-TOKENIZER-KIND"),
         ({"pre_tokenizer": {"type": "Metaspace"}}, "E-TOKENIZER-KIND"),
-        ({"pre_tokenizer": pre_tokenizer | {"add_prefix_space": True}}, "E-TOKENIZER-KIND"),
         ({"pre_tokenizer": pre_tokenizer | {"use_regex": False}}, "E-TOKENIZER-KIND"),
         ({"model": model | {"continuing_subword_prefix": "##"}}, "E-TOKENIZER-KIND"),
         ({"model": model | {"merges": ["a b c"]}}, "not a merge.*E-TOKENIZER-FILE"),
         ({"model": model | {"merges": ["zz qq"]}}, "lacks 3 pieces.*E-TOKENIZER-VOCABULARY"),
-        ({"model": model | {"vocab": {"a": 7}}}, "0 .. V-1.*E-TOKENIZER-FILE"),
-        ({"added_tokens": None}, "E-TOKENIZER-FILE"),
+        ({"model": model | {"vocab": {"a": 70}}}, "0 .. V-1.*E-TOKENIZER-FILE"),
+        ({"model": model | {"vocab": {"a": 0, "b": 0}}}, "0 .. V-1.*E-TOKENIZER-FILE"),
+        ({"added_tokens": 5}, "E-TOKENIZER-FILE"),
+        ({"added_tokens": [{"content": "new"}]}, "added or special tokens.*E-TOKENIZER-FILE"),
         ({"model": model | {"merges": ["a"]}}, "not a merge.*E-TOKENIZER-FILE"),
     ]
     for change, what in table:

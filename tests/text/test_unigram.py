@@ -182,7 +182,5 @@ def test_files_that_are_not_albert_s(tmp_path: Path) -> None:
             Tokenizer.load(tmp_path)
         assert "spiece.model" in str(caught.value)
     (tmp_path / "spiece.model").unlink()
-    with pytest.raises(InputError, match="E-TOKENIZER-MISSING"):
-        Tokenizer.load(tmp_path)
     (tmp_path / "spm.model").write_bytes(tokenizer.model)  # type: ignore[attr-defined]
     assert Tokenizer.load(tmp_path).hash == tokenizer.hash

@@ -5,13 +5,14 @@ from __future__ import annotations
 import abc
 import functools
 import hashlib
+import itertools
 import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 from jaxbert.errors import InputError
 from jaxbert.inputs import files
@@ -19,6 +20,9 @@ from jaxbert.inputs.values import parse_json
 from jaxbert.stores.files import cannot_write, full_disk, write_whole
 from jaxbert.stores.workdir import workdir_of
 from jaxbert.text.tokenizers.registry import REGISTRY
+
+# The most ids without a piece in a small vocabulary; in a large one there may be as many as pieces.
+_MOST_HOLES = 64
 
 # The meaning of a piece: (whether a word begins with it, its text). It is (None, the piece itself) for a piece without
 # a text, for example a byte that is not a character.
@@ -35,19 +39,53 @@ class Specials(NamedTuple):
     mask: str
 
 
+@dataclass(frozen=True)
+class Added:
+    """A token that is cut out of a text before the model of the vocabulary sees the text.
+
+    The names and meanings are those of the Rust library's AddedToken.
+
+    Attributes:
+      content: the characters of the token.
+      special: whether it is a special token, such as a mask or a mark of an entity.
+      single_word: only match where no letter, digit or underscore is beside it.
+      lstrip: also take the white space before it.
+      rstrip: also take the white space after it.
+      normalized: look for the normalised token in the normalised text; otherwise look in the text as it is.
+    """
+
+    content: str
+    special: bool = False
+    single_word: bool = False
+    lstrip: bool = False
+    rstrip: bool = False
+    normalized: bool = True
+
+    def to_rust(self, *, special: bool) -> Any:
+        """Returns the token for the Rust library, which treats it as text where `special` is off and texts are text."""
+        import tokenizers as rust
+
+        return rust.AddedToken(**{**asdict(self), "special": special})
+
+
 class Tokenizer(abc.ABC):
     """A vocabulary, and the encoding of texts as ids.
 
     Attributes:
       kind: a key of `REGISTRY`.
+      classes: the classes of transformers that cut texts as this kind does, without "Fast" at their end.
       joint: the string before every sentence but the first of a document, so that tokenising sentence by sentence gives
         the tokens of the running text with one space between sentences.
       pair_separators: the number of separators between the segments of a pair: 1 in [CLS] A [SEP] B [SEP], 2 in
         <s> A </s></s> B </s>.
       pair_types: whether the second segment has token type 1; otherwise every token has type 0.
-      specials: the names of the special tokens.
+      specials: the names of the special tokens. A kind has its usual ones; files may name others.
       vocab: pieces, by id.
       vocab_size: V.
+      model_size: the number of pieces that the model of the vocabulary knows. The pieces after these are added tokens.
+      added: the tokens that are cut out of a text first: `specials` in their order, then others.
+      max_length: the longest row that the files name, in tokens; None where they name none.
+      source: the directory that the tokenizer was read from; None where it was made here.
       lowercase: whether texts are lower-cased.
       pad_id, unk_id, cls_id, sep_id, mask_id: the ids of the special tokens.
       word_start: bool [V], whether the piece begins a word.
@@ -57,22 +95,38 @@ class Tokenizer(abc.ABC):
     """
 
     kind: ClassVar[str]
+    classes: ClassVar[tuple[str, ...]] = ()
     joint: ClassVar[str] = ""
     pair_separators: ClassVar[int] = 1
     pair_types: ClassVar[bool] = True
     specials: ClassVar[Specials]
 
+    max_length: int | None = None
+    source: Path | None = None
+
     def __init__(
-        self, vocab: Sequence[str], *, lowercase: bool, starts_word: Callable[[str], bool], where: str, fix: str
+        self,
+        vocab: Sequence[str],
+        *,
+        lowercase: bool,
+        starts_word: Callable[[str], bool],
+        where: str,
+        fix: str,
+        specials: Specials | None = None,
+        added: Sequence[Added] = (),
+        model_size: int | None = None,
     ):
         """Sets all attributes.
 
         Args:
           vocab: pieces, by id.
           lowercase: see the attribute.
-          starts_word: returns whether a piece begins a word; it is not asked about special tokens.
+          starts_word: returns whether a piece begins a word; it is not asked about added tokens.
           where: the file that an error names.
           fix: the advice that an error gives.
+          specials: the names of the special tokens; None takes those of the kind.
+          added: see the attribute; none means the special tokens with the flags of `usual`.
+          model_size: see the attribute; None means all of `vocab`.
 
         Raises:
           InputError: a special token is missing, or a piece occurs twice.
@@ -82,7 +136,11 @@ class Tokenizer(abc.ABC):
 
         self.vocab = list(vocab)
         self.vocab_size = len(self.vocab)
+        self.model_size = self.vocab_size if model_size is None else model_size
         self.lowercase = lowercase
+        if specials is not None:
+            self.specials = specials  # type: ignore[misc]  # The class has those of the kind.
+        self.added = tuple(added) or self.usual(self.specials)
         self._ids = {piece: index for index, piece in enumerate(self.vocab)}
         missing = [token for token in self.specials if token not in self._ids]
         if missing or len(self._ids) != self.vocab_size:
@@ -91,11 +149,81 @@ class Tokenizer(abc.ABC):
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (self._ids[token] for token in self.specials)
         self.special = np.zeros(self.vocab_size, bool)
         self.special[[self.pad_id, self.cls_id, self.sep_id, self.mask_id]] = True
-        self.word_start = np.array([piece in self.specials or starts_word(piece) for piece in self.vocab], bool)
+        whole = {token.content for token in self.added}
+        self.word_start = np.array([piece in whole or starts_word(piece) for piece in self.vocab], bool)
+
+    @classmethod
+    def usual(cls, specials: Specials) -> tuple[Added, ...]:
+        """Returns the special tokens with the flags that they have in the published files of the kind."""
+        return tuple(Added(name, special=True, normalized=False) for name in specials)
+
+    @property
+    def further(self) -> tuple[Added, ...]:
+        """Returns the added tokens that are not among `specials`."""
+        return tuple(token for token in self.added if token.content not in self.specials)
+
+    def _add_to(self, tokenizer: Any, *, literal: bool) -> Any:
+        """Gives a tokenizer of the Rust library the added tokens, after its normaliser is set.
+
+        Args:
+          tokenizer: it is changed, and returned.
+          literal: whether the names of `specials` in a text are ordinary characters. Further tokens always count: they
+            are there to be found in texts.
+
+        Raises:
+          InputError: the library gives an added token another id than ours.
+        """
+        if literal:
+            tokenizer.encode_special_tokens = True
+        further = {token.content for token in self.further} if literal else set()
+        order = sorted(self.added, key=lambda token: max(self._ids[token.content], self.model_size - 1))
+        for token in order:
+            tokenizer.add_tokens([token.to_rust(special=token.special and token.content not in further)])
+        for token in order:
+            if tokenizer.token_to_id(token.content) != self._ids[token.content]:
+                raise InputError(
+                    f"the added token {token.content!r} cannot have id {self._ids[token.content]}: ids after the "
+                    "vocabulary must follow it without a gap",
+                    where=str(self.source or "vocabulary"),
+                    fix="Save the tokenizer again with transformers.",
+                    code="E-TOKENIZER-ADDED",
+                )
+        return tokenizer
+
+    def _decides_added(self) -> dict[str, Any]:
+        """Returns what of `added` and `specials` decides the ids, as JSON values; nothing for the usual tokens."""
+        usual = self.usual(type(self).specials)
+        if self.added == usual and self.model_size == self.vocab_size:
+            return {}
+        return {"added": [list(asdict(token).values()) for token in self.added], "model_size": self.model_size}
+
+    def _added_files(self, config: dict[str, Any], names: dict[str, Any]) -> dict[str, str | bytes]:
+        """Returns the files that say what is special, with the added tokens that are not the usual ones.
+
+        Args:
+          config: the content of tokenizer_config.json without them.
+          names: the content of special_tokens_map.json without them.
+        """
+        extra = [token.content for token in self.further if token.special]
+        if self.max_length is not None:
+            config = {**config, "model_max_length": self.max_length}
+        if self._decides_added():
+            config = {
+                **config,
+                "added_tokens_decoder": {str(self._ids[token.content]): asdict(token) for token in self.added},
+                **({"extra_special_tokens": extra} if extra else {}),
+            }
+            names = {**names, **({"additional_special_tokens": extra} if extra else {})}
+        beyond = {piece: self._ids[piece] for piece in self.vocab[self.model_size :]}
+        return {
+            **({"added_tokens.json": to_json(beyond)} if beyond else {}),
+            "tokenizer_config.json": to_json(config),
+            "special_tokens_map.json": to_json(names),
+        }
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Kinds hold functions, which cannot be pickled. Their files say everything.
-        return _of_files, (self._files(),)
+        return _of_files, (self._files(), self.source)
 
     @property
     def hash(self) -> str:
@@ -148,6 +276,18 @@ class Tokenizer(abc.ABC):
         """Returns the id of this piece, or the id of the unknown token if there is no such piece."""
         return self._ids.get(token, self.unk_id)
 
+    def limited(self, length: int) -> Tokenizer:
+        """Returns this tokenizer with a `max_length` of at most `length` tokens."""
+        changed = self._copy()
+        changed.max_length = min(length, self.max_length or length)
+        return changed
+
+    def _copy(self) -> Self:
+        """Returns a copy that shares all attributes."""
+        made = object.__new__(type(self))
+        made.__dict__.update(self.__dict__)
+        return made
+
     def save(self, directory: Path | str) -> None:
         """Writes the tokenizer's files. tokenizer.json comes last, so that it exists only when all others do.
 
@@ -195,7 +335,9 @@ class Tokenizer(abc.ABC):
         model = _model_type(directory / "tokenizer.json")
         for kind in REGISTRY.values():
             if model == kind.model or (model is None and kind.found(directory)):
-                return kind.load(directory)
+                found = kind.load(directory)
+                found.source = directory
+                return found
         if model is not None:
             raise InputError(
                 f"this is a tokenizer of another kind ({model})",
@@ -225,12 +367,14 @@ class Tokenizer(abc.ABC):
         return next((place for place in (path, workdir / "tokenizer") if Tokenizer.present(place)), path)
 
 
-def _of_files(files: Mapping[str, str | bytes]) -> Tokenizer:
+def _of_files(files: Mapping[str, str | bytes], source: Path | None) -> Tokenizer:
     """Returns the tokenizer of files that `Tokenizer._files` gave."""
     with tempfile.TemporaryDirectory() as place:
         for name, content in files.items():
             write_whole(Path(place, name), content, temporary=Path(place, "partial"))
-        return Tokenizer.load(place)
+        made = Tokenizer.load(place)
+    made.source = source
+    return made
 
 
 @dataclass(frozen=True)
@@ -305,14 +449,27 @@ def to_json(value: Any) -> str:
     return json.dumps(value, indent=2, sort_keys=True) + "\n"
 
 
-def in_order(ids: dict[str, int], path: Path) -> list[str]:
-    """Returns the pieces by id. Raises InputError unless the ids are 0 .. V-1, each once."""
-    pieces = sorted(ids, key=lambda piece: ids[piece])
-    if [ids[piece] for piece in pieces] != list(range(len(pieces))):
+def in_order(ids: dict[str, int], path: Path, filler: Callable[[int], str]) -> list[str]:
+    """Returns the pieces by id.
+
+    Args:
+      ids: the id of each piece.
+      path: the file that an error names.
+      filler: number -> the name of the piece that fills this hole among the ids, from 0 on. No text contains it.
+
+    Raises:
+      InputError: an id is not a whole number of at least 0, two pieces have one id, or there are more holes than
+        pieces.
+    """
+    right = all(isinstance(index, int) and not isinstance(index, bool) and index >= 0 for index in ids.values())
+    size = max(ids.values(), default=-1) + 1 if right else 0
+    if not right or len(set(ids.values())) != len(ids) or size > 2 * len(ids) + _MOST_HOLES:
         raise InputError(
             "ids are not 0 .. V-1, each once", where=str(path), fix="Copy the file again.", code="E-TOKENIZER-FILE"
         )
-    return pieces
+    names = (name for name in map(filler, itertools.count()) if name not in ids)
+    pieces = {index: piece for piece, index in ids.items()}
+    return [pieces[index] if index in pieces else next(names) for index in range(size)]
 
 
 def stands_apart(text: str) -> bool:

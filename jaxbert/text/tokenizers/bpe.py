@@ -11,14 +11,16 @@ from __future__ import annotations
 import collections
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import tokenizers as rust
 
 from jaxbert.errors import InputError
-from jaxbert.text.tokenizers.base import Kind, Meaning, Specials, Tokenizer, in_order, read_json, read_text, to_json
+from jaxbert.text.tokenizers.base import Added, Kind, Meaning, Specials, Tokenizer, read_json, read_text
+from jaxbert.text.tokenizers.declared import Declared, assemble, read_declared
 from jaxbert.text.tokenizers.words import count_words, scaled, shown
 
 SPECIALS = Specials(pad="<pad>", unk="<unk>", cls="<s>", sep="</s>", mask="<mask>")
@@ -26,8 +28,8 @@ SPECIALS = Specials(pad="<pad>", unk="<unk>", cls="<s>", sep="</s>", mask="<mask
 _FIRST = (SPECIALS.cls, SPECIALS.pad, SPECIALS.sep, SPECIALS.unk)
 # fairseq's name for the pieces that fill a vocabulary up (dictionary.py pad_to_multiple_).
 _FILLER = "madeupword{:04d}"
-# The most ids that a vocab.json may leave out: some copies of RoBERTa's lack its three fillers.
-_MAX_HOLES = 64
+# Classes of transformers that are RoBERTa's tokenizer under other names.
+_CLASSES = ("RobertaTokenizer", "BartTokenizer", "LongformerTokenizer", "LEDTokenizer", "GPT2Tokenizer")
 
 Merge = tuple[str, str]
 
@@ -51,15 +53,27 @@ class ByteLevelBPE(Tokenizer):
 
     Attributes: those of `Tokenizer`, and
       merges: pairs of pieces, in the order in which they are merged.
+      prefix_space: whether a text without white space at its start gets a space there.
     """
 
     kind = "bpe"
+    classes = _CLASSES
     joint = " "
     pair_separators = 2
     pair_types = False
     specials = SPECIALS
 
-    def __init__(self, vocab: Sequence[str], merges: Iterable[Merge], *, where: str = ""):
+    def __init__(
+        self,
+        vocab: Sequence[str],
+        merges: Iterable[Merge],
+        *,
+        prefix_space: bool = False,
+        where: str = "",
+        specials: Specials | None = None,
+        added: Sequence[Added] = (),
+        model_size: int | None = None,
+    ):
         """Raises InputError, which names `where`, if the vocabulary lacks a special token, a byte or a merged piece."""
         fix = "Give the files of a RoBERTa tokenizer."
         super().__init__(
@@ -68,41 +82,61 @@ class ByteLevelBPE(Tokenizer):
             starts_word=lambda piece: piece.startswith((*_WHITE, "madeupword")),
             where=where,
             fix=fix,
+            specials=specials,
+            added=added,
+            model_size=model_size,
         )
+        self.prefix_space = prefix_space
         self.merges = list(merges)
         parts = {part for left, right in self.merges for part in (left, right, left + right)}
-        lacking = sorted((parts | set(_bytes())) - self._ids.keys())
+        lacking = sorted((parts | set(_bytes())) - set(self.vocab[: self.model_size]))
         if lacking:
             what = f"the vocabulary lacks {len(lacking)} pieces of the bytes and merges, {lacking[0]!r} first"
             raise InputError(what, where=where or "vocabulary", fix=fix, code="E-TOKENIZER-VOCABULARY")
-        self._rust = self._build()
+        self._rust = self._build(literal=False)
         # The characters "<mask>" in a text are text, unless the caller asks for special tokens.
-        self._literal = self._build()
-        self._literal.encode_special_tokens = True
+        self._literal = self._build(literal=True)
 
-    def _build(self) -> Any:
-        tokenizer = rust.Tokenizer(rust.models.BPE(self._ids, self.merges, fuse_unk=False))
-        tokenizer.pre_tokenizer = rust.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    @classmethod
+    def usual(cls, specials: Specials) -> tuple[Added, ...]:
+        """See `Tokenizer`. The mask stands for a word together with the space before it."""
+        return tuple(replace(token, lstrip=token.content == specials.mask) for token in super().usual(specials))
+
+    def _build(self, *, literal: bool) -> Any:
+        pieces = {piece: index for index, piece in enumerate(self.vocab[: self.model_size])}
+        tokenizer = rust.Tokenizer(rust.models.BPE(pieces, self.merges, fuse_unk=False))
+        tokenizer.pre_tokenizer = rust.pre_tokenizers.ByteLevel(add_prefix_space=self.prefix_space)
         tokenizer.decoder = rust.decoders.ByteLevel()
         tokenizer.post_processor = rust.processors.RobertaProcessing(
-            (SPECIALS.sep, self.sep_id), (SPECIALS.cls, self.cls_id), trim_offsets=True, add_prefix_space=False
+            (self.specials.sep, self.sep_id),
+            (self.specials.cls, self.cls_id),
+            trim_offsets=True,
+            add_prefix_space=self.prefix_space,
         )
-        # The mask stands for a word together with the space before it.
-        tokenizer.add_special_tokens(
-            [
-                rust.AddedToken(token, special=True, normalized=False, lstrip=token == SPECIALS.mask)
-                for token in (*_FIRST, SPECIALS.mask)
-            ]
-        )
-        return tokenizer
+        return self._add_to(tokenizer, literal=literal)
 
     def meaning(self, piece: str) -> Meaning:
         """See `Tokenizer`."""
+        if any(token.content == piece for token in self.further):
+            return True, piece
         text = str(_BYTES.decode([piece]))
         return (None, piece) if "\ufffd" in text else (text.startswith(" "), text.removeprefix(" "))
 
+    def splitter(self) -> Callable[[bool, str], list[int]]:
+        """See `Tokenizer`."""
+        inside = self._copy()
+        inside.prefix_space = False
+        inside._literal = inside._build(literal=True)
+        return lambda starts, text: inside.encode(f" {text}" if starts else text)
+
     def _decides(self) -> dict[str, Any]:
-        return {"kind": self.kind, "vocab": self.vocab, "merges": self.merges}
+        return {
+            "kind": self.kind,
+            "vocab": self.vocab,
+            "merges": self.merges,
+            **self._decides_added(),
+            **({"prefix_space": True} if self.prefix_space else {}),
+        }
 
     def encode_batch(self, texts: Sequence[str], *, special_tokens: bool = False) -> list[list[int]]:
         """See `Tokenizer`."""
@@ -114,26 +148,21 @@ class ByteLevelBPE(Tokenizer):
         return str(self._rust.decode([int(index) for index in ids], skip_special_tokens=False))
 
     def _files(self) -> dict[str, str | bytes]:
-        mask = {"content": SPECIALS.mask, "lstrip": True, "rstrip": False, "normalized": False, "single_word": False}
-        names: dict[str, Any] = {
-            "bos_token": SPECIALS.cls,
-            "eos_token": SPECIALS.sep,
-            "pad_token": SPECIALS.pad,
-            "unk_token": SPECIALS.unk,
-            "cls_token": SPECIALS.cls,
-            "sep_token": SPECIALS.sep,
-        }
+        mask = asdict(next(token for token in self.added if token.content == self.specials.mask))
+        names: dict[str, Any] = {f"{role}_token": name for role, name in self.specials._asdict().items()}
+        names |= {"bos_token": self.specials.cls, "eos_token": self.specials.sep}
         config = {
             "tokenizer_class": "RobertaTokenizer",
-            "add_prefix_space": False,
+            "add_prefix_space": self.prefix_space,
             **names,
-            "mask_token": {"__type": "AddedToken", **mask, "special": True},
+            "mask_token": {"__type": "AddedToken", **mask},
         }
+        del mask["special"]  # Versions of before 2023 do not know it here.
+        ids = {piece: self._ids[piece] for piece in self.vocab[: self.model_size]}
         return {
-            "vocab.json": json.dumps(self._ids, ensure_ascii=False) + "\n",
+            "vocab.json": json.dumps(ids, ensure_ascii=False) + "\n",
             "merges.txt": "#version: 0.2\n" + "".join(f"{left} {right}\n" for left, right in self.merges),
-            "tokenizer_config.json": to_json(config),
-            "special_tokens_map.json": to_json({**names, "mask_token": mask}),
+            **self._added_files(config, {**names, "mask_token": mask}),
             "tokenizer.json": str(self._rust.to_str(pretty=True)) + "\n",
         }
 
@@ -147,42 +176,54 @@ def load(directory: Path) -> ByteLevelBPE:
     if (directory / "tokenizer.json").exists():
         return _from_tokenizer_json(directory / "tokenizer.json")
     path = directory / "vocab.json"
-    ids = read_json(path)
-    if not all(isinstance(index, int) for index in ids.values()):
-        raise InputError(
-            "ids are not 0 .. V-1, each once", where=str(path), fix="Copy the file again.", code="E-TOKENIZER-FILE"
-        )
-    holes = sorted(set(range(max(ids.values(), default=-1) + 1)) - set(ids.values())) if len(ids) < 1 << 22 else []
-    if len(holes) <= _MAX_HOLES:
-        ids |= {_FILLER.format(number): hole for number, hole in enumerate(holes)}
+    declared = read_declared(directory, _CLASSES)
     lines = read_text(directory / "merges.txt").split("\n")
     merges = [line.removesuffix("\r") for line in lines if line and not line.startswith("#version")]
-    return ByteLevelBPE(in_order(ids, path), _pairs(merges, directory / "merges.txt"), where=str(path))
+    prefix_space = bool(declared.flag("add_prefix_space", False))
+    return _made(read_json(path), _pairs(merges, directory / "merges.txt"), declared, prefix_space, path)
 
 
 def _from_tokenizer_json(path: Path) -> ByteLevelBPE:
     value = read_json(path)
+    declared = read_declared(path.parent, _CLASSES, value)
     try:
         model, normalizer, pre_tokenizer = value["model"], value["normalizer"] or {}, value["pre_tokenizer"] or {}
         kinds = tuple(str(part.get("type")) for part in ({"type": "BPE"}, normalizer, pre_tokenizer))
-        # Settings that give other ids: a space in front, GPT-2's expression off, pieces with marks, unmerged pieces.
-        others = [pre_tokenizer.get("add_prefix_space"), not pre_tokenizer.get("use_regex", True)]
+        # Settings that give other ids: GPT-2's expression off, pieces with marks, unmerged pieces.
+        others = [not pre_tokenizer.get("use_regex", True)]
         others += [model.get(name) for name in ("continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")]
         others += [model.get(name) for name in ("ignore_merges", "dropout")]
         if kinds != ("BPE", "None", "ByteLevel") or any(others):
             raise InputError(
                 f"this is a tokenizer of another kind ({', '.join(kinds)})",
                 where=str(path),
-                fix="Give RoBERTa's byte-level BPE: without a normalizer, and without add_prefix_space.",
+                fix="Give RoBERTa's byte-level BPE, without a normalizer.",
                 code="E-TOKENIZER-KIND",
             )
-        ids: dict[str, int] = {**model["vocab"], **{entry["content"]: entry["id"] for entry in value["added_tokens"]}}
-        pieces, merges = in_order(ids, path), _pairs(model["merges"], path)
+        ids: dict[str, int] = dict(model["vocab"])
+        merges = _pairs(model["merges"], path)
+        prefix_space = declared.setting("add_prefix_space", bool(pre_tokenizer.get("add_prefix_space")), False)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(
             f"unusable tokenizer ({error!r})", where=str(path), fix="Copy the file again.", code="E-TOKENIZER-FILE"
         ) from None
-    return ByteLevelBPE(pieces, merges, where=str(path))
+    return _made(ids, merges, declared, bool(prefix_space), path)
+
+
+def _made(ids: dict[str, int], merges: list[Merge], declared: Declared, prefix_space: bool, path: Path) -> ByteLevelBPE:
+    parts = assemble(ids, declared, ByteLevelBPE.usual, default=SPECIALS, filler=_FILLER.format, path=path)
+    made = ByteLevelBPE(
+        parts.vocab,
+        merges,
+        prefix_space=prefix_space,
+        where=str(path),
+        specials=parts.specials,
+        # Nothing is normalised, so that this flag, which files set in both ways, changes nothing.
+        added=[replace(token, normalized=False) for token in parts.added],
+        model_size=parts.model_size,
+    )
+    made.max_length = declared.max_length
+    return made
 
 
 def _pairs(merges: Iterable[str | list[str]], path: Path) -> list[Merge]:

@@ -28,16 +28,17 @@ from sentencepiece import sentencepiece_model_pb2
 
 from jaxbert.errors import InputError
 from jaxbert.inputs.files import read_bytes
-from jaxbert.text.tokenizers.base import Kind, Meaning, Specials, Tokenizer, read_json, to_json
+from jaxbert.text.tokenizers.base import Added, Kind, Meaning, Specials, Tokenizer, read_json
+from jaxbert.text.tokenizers.declared import assemble, read_declared
+from jaxbert.text.tokenizers.unigram_json import CLASSES, SPACE, SPECIALS, load_json
 from jaxbert.text.tokenizers.words import Remembered, count_words
 
 # The descriptors are made when the module is loaded, so that no type checker sees them.
 _proto: Any = sentencepiece_model_pb2
 
-SPECIALS = Specials(pad="<pad>", unk="<unk>", cls="[CLS]", sep="[SEP]", mask="[MASK]")
 # The last name is the one in google-research/albert's archives.
 FILES = ("spiece.model", "spm.model", "30k-clean.model")
-_SPACE = "\u2581"
+_FIX = "Give the spiece.model of an ALBERT tokenizer."
 
 # google-research/albert README: --control_symbols, --user_defined_symbols, --character_coverage.
 _CONTROL = [SPECIALS.cls, SPECIALS.sep, SPECIALS.mask]
@@ -102,43 +103,80 @@ class Unigram(Tokenizer):
     """
 
     kind = "unigram"
+    classes = CLASSES
     specials = SPECIALS
 
-    def __init__(self, model: bytes, normalisation: Normalisation, *, where: str = ""):
-        """Raises InputError, which names `where`, if `model` is not a unigram model with ALBERT's special tokens."""
-        fix = "Give the spiece.model of an ALBERT tokenizer."
+    def __init__(
+        self,
+        model: bytes,
+        normalisation: Normalisation,
+        *,
+        where: str = "",
+        beyond: Sequence[str] = (),
+        specials: Specials | None = None,
+        added: Sequence[Added] = (),
+    ):
+        """Makes the tokenizer.
+
+        Args:
+          model: see the attribute.
+          normalisation: see the attribute.
+          where: the file that an error names.
+          beyond: the added tokens that `model` lacks, in the order of their ids.
+          specials: see `Tokenizer`.
+          added: see `Tokenizer`.
+
+        Raises:
+          InputError: `model` is not a unigram model with ALBERT's special tokens.
+        """
+        parsed = self.parse(model, where)
+        self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        super().__init__(
+            [*(piece.piece for piece in parsed.pieces), *beyond],
+            lowercase=normalisation.lowercase,
+            starts_word=_starts_word,
+            where=where,
+            fix=_FIX,
+            specials=specials,
+            added=added,
+            model_size=len(parsed.pieces),
+        )
+        self.normalisation = normalisation
+        self.model = model
+        self._parsed = parsed
+        self._normalizer = normalisation.build(nfkc=not parsed.normalizer_spec.precompiled_charsmap)
+        model_pieces = enumerate(self.vocab[: self.model_size])
+        self._again = {index: self._split_again(piece) for index, piece in model_pieces if _ends(piece)}
+        # Neither a piece nor the normalisation reaches across a space.
+        self._remembered = Remembered(self._encode_words)
+        self._usual = self.added == self.usual(self.specials)
+        self._names = re.compile(f"({'|'.join(map(re.escape, self.specials))})")
+        self._cutters = {literal: self._cutter(literal=literal) for literal in (False, True)} if not self._usual else {}
+
+    @staticmethod
+    def parse(model: bytes, where: str = "") -> Any:
+        """Returns a ModelProto. Raises InputError, which names `where`, if it is not one of a unigram model."""
         parsed = _proto.ModelProto()
         try:
             parsed.ParseFromString(model)
-            self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+            sentencepiece.SentencePieceProcessor(model_proto=model)
         except Exception as error:
             # The library and protobuf raise types that differ between their versions.
             raise InputError(
-                f"this is not a SentencePiece model ({error})", where=where or "model", fix=fix, code="E-TOKENIZER-FILE"
+                f"this is not a SentencePiece model ({error})",
+                where=where or "model",
+                fix=_FIX,
+                code="E-TOKENIZER-FILE",
             ) from None
         spec = parsed.trainer_spec
         if spec.model_type != spec.UNIGRAM or spec.treat_whitespace_as_suffix:
             raise InputError(
                 "this is a SentencePiece model of another kind than unigram",
                 where=where or "model",
-                fix=fix,
+                fix=_FIX,
                 code="E-TOKENIZER-KIND",
             )
-        super().__init__(
-            [piece.piece for piece in parsed.pieces],
-            lowercase=normalisation.lowercase,
-            starts_word=_starts_word,
-            where=where,
-            fix=fix,
-        )
-        self.normalisation = normalisation
-        self.model = model
-        self._parsed = parsed
-        self._normalizer = normalisation.build(nfkc=not parsed.normalizer_spec.precompiled_charsmap)
-        self._again = {index: self._split_again(piece) for index, piece in enumerate(self.vocab) if _ends(piece)}
-        # Neither a piece nor the normalisation reaches across a space.
-        self._remembered = Remembered(self._encode_words)
-        self._names = re.compile(f"({'|'.join(map(re.escape, SPECIALS))})")
+        return parsed
 
     def _split_again(self, piece: str) -> list[int]:
         """Returns the ids of the number and of the comma, for a piece that ends in a digit and a comma.
@@ -146,10 +184,36 @@ class Unigram(Tokenizer):
         The number is tokenised as a separate word. This puts a space mark before it, which is removed if the piece had
         none.
         """
-        pieces = self._processor.encode(piece[:-1].replace(_SPACE, ""), out_type=str)
-        if not piece.startswith(_SPACE) and pieces and pieces[0].startswith(_SPACE):
+        pieces = self._processor.encode(piece[:-1].replace(SPACE, ""), out_type=str)
+        if not piece.startswith(SPACE) and pieces and pieces[0].startswith(SPACE):
             pieces = [rest for rest in [pieces[0][1:]] if rest] + pieces[1:]
         return [self.id(part) for part in [*pieces, ","]]
+
+    def _cutter(self, *, literal: bool) -> tuple[Any, dict[Any, str]]:
+        """Returns a tokenizer of the Rust library that only finds added tokens, and the token of each of its ids.
+
+        It gives id 0 to the text between them.
+        """
+        cutter: Any = rust.Tokenizer(rust.models.WordLevel({"\0": 0}, unk_token="\0"))
+        cutter.normalizer = self._normalizer
+        cutter.encode_special_tokens = literal
+        further = {token.content for token in self.further} if literal else set()
+        for token in self.added:
+            cutter.add_tokens([token.to_rust(special=token.special and token.content not in further)])
+        return cutter, {cutter.token_to_id(token.content): token.content for token in self.added}
+
+    def _cut(self, text: str, *, special_tokens: bool) -> list[str]:
+        """Returns text, added token, text, added token, ..., text."""
+        if self._usual:
+            return self._names.split(text) if special_tokens else [text]
+        cutter, names = self._cutters[not special_tokens]
+        parts, end = [], 0
+        found = cutter.encode(text, add_special_tokens=False)
+        for index, (start, stop) in zip(found.ids, found.offsets, strict=True):
+            if index:
+                parts += [text[end:start], names[index]]
+                end = stop
+        return [*parts, text[end:]]
 
     def _encode_words(self, words: list[str]) -> Iterator[list[int]]:
         texts = [_normalise(word, self._normalizer, self.normalisation) for word in words]
@@ -161,7 +225,7 @@ class Unigram(Tokenizer):
 
     def meaning(self, piece: str) -> Meaning:
         """See `Tokenizer`."""
-        return piece.startswith(_SPACE), piece.removeprefix(_SPACE)
+        return piece.startswith(SPACE), piece.removeprefix(SPACE)
 
     def splitter(self) -> Callable[[bool, str], list[int]]:
         """See `Tokenizer`."""
@@ -182,14 +246,15 @@ class Unigram(Tokenizer):
             "byte_fallback": self._parsed.trainer_spec.byte_fallback,
             "lowercase": self.normalisation.lowercase,
             "keep_accents": self.normalisation.keep_accents,
+            **self._decides_added(),
         }
 
     def encode_batch(self, texts: Sequence[str], *, special_tokens: bool = False) -> list[list[int]]:
         """See `Tokenizer`."""
-        if not special_tokens:
+        if not special_tokens and not self.further:
             return self._remembered([_split(text) for text in texts])
-        # The parts between names of special tokens are encoded like separate texts.
-        split = [self._names.split(text) for text in texts]
+        # The parts between added tokens are encoded like separate texts.
+        split = [self._cut(text, special_tokens=special_tokens) for text in texts]
         between = iter(self._remembered([_split(part) for parts in split for part in parts[::2]]))
         found = []
         for parts in split:
@@ -201,7 +266,7 @@ class Unigram(Tokenizer):
 
     def decode(self, ids: Iterable[int]) -> str:
         """See `Tokenizer`."""
-        return "".join(self.vocab[int(index)] for index in ids).replace(_SPACE, " ").strip()
+        return "".join(self.vocab[int(index)] for index in ids).replace(SPACE, " ").strip()
 
     def _rust(self) -> Any:
         """Returns the same tokenizer in the Rust library, for programs that open tokenizer.json."""
@@ -209,7 +274,7 @@ class Unigram(Tokenizer):
         scores = []
         for piece in self._parsed.pieces:
             score = piece.score
-            if piece.type in (types.CONTROL, types.UNUSED):
+            if piece.type in (types.CONTROL, types.UNUSED, types.UNKNOWN):
                 score = _NEVER
             elif _ends(piece.piece):
                 # Hugging Face has such pieces split by a low score (convert_slow_tokenizer.py AlbertConverter).
@@ -223,29 +288,21 @@ class Unigram(Tokenizer):
         tokenizer.pre_tokenizer = rust.pre_tokenizers.Sequence(
             [
                 rust.pre_tokenizers.WhitespaceSplit(),
-                rust.pre_tokenizers.Metaspace(replacement=_SPACE, prepend_scheme="always"),
+                rust.pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme="always"),
             ]
         )
-        tokenizer.decoder = rust.decoders.Metaspace(replacement=_SPACE, prepend_scheme="always")
-        cls, sep = SPECIALS.cls, SPECIALS.sep
+        tokenizer.decoder = rust.decoders.Metaspace(replacement=SPACE, prepend_scheme="always")
+        cls, sep = self.specials.cls, self.specials.sep
         tokenizer.post_processor = rust.processors.TemplateProcessing(
             single=f"{cls}:0 $A:0 {sep}:0",
             pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
             special_tokens=[(cls, self.cls_id), (sep, self.sep_id)],
         )
-        tokenizer.add_special_tokens([rust.AddedToken(token, special=True, normalized=False) for token in SPECIALS])
-        return tokenizer
+        return self._add_to(tokenizer, literal=False)
 
     def _files(self) -> dict[str, str | bytes]:
-        names = {
-            "bos_token": SPECIALS.cls,
-            "eos_token": SPECIALS.sep,
-            "pad_token": SPECIALS.pad,
-            "unk_token": SPECIALS.unk,
-            "cls_token": SPECIALS.cls,
-            "sep_token": SPECIALS.sep,
-            "mask_token": SPECIALS.mask,
-        }
+        names = {f"{role}_token": name for role, name in self.specials._asdict().items()}
+        names |= {"bos_token": self.specials.cls, "eos_token": self.specials.sep}
         config = {
             # Not AlbertTokenizer: transformers 5 builds it anew with another normaliser, which replaces quotation marks
             # and removes vowel signs of Indic and Thai letters. This class takes tokenizer.json as it is.
@@ -257,30 +314,28 @@ class Unigram(Tokenizer):
         }
         return {
             "spiece.model": self.model,
-            "tokenizer_config.json": to_json(config),
-            "special_tokens_map.json": to_json(names),
+            **self._added_files(config, names),
             "tokenizer.json": str(self._rust().to_str(pretty=True)) + "\n",
         }
 
 
-def load(directory: Path) -> Unigram:
+def load(directory: Path) -> Tokenizer:
     """Opens a directory with a SentencePiece model (and tokenizer_config.json's `do_lower_case`, `keep_accents`).
+
+    Without that model, tokenizer.json is read.
 
     Raises:
       InputError: the files cannot be read, or they are not ALBERT's unigram.
     """
     path = next((directory / name for name in FILES if (directory / name).exists()), None)
-    if path is None:
-        raise InputError(
-            "this unigram tokenizer lacks its SentencePiece model",
-            where=str(directory),
-            fix=f"Copy {FILES[0]} beside tokenizer.json.",
-            code="E-TOKENIZER-MISSING",
-        )
-    config_path = directory / "tokenizer_config.json"
-    config = read_json(config_path) if config_path.exists() else {}
+    whole = read_json(directory / "tokenizer.json") if (directory / "tokenizer.json").exists() else None
+    declared = read_declared(directory, CLASSES, whole)
+    # Of other classes' SentencePiece models only tokenizer.json says how a text is normalised. Ours say it themselves.
+    foreign = not declared.settings and "keep_accents" not in declared.config
+    if path is None or (whole is not None and foreign):
+        return load_json(directory, _starts_word)
     normalisation = Normalisation(
-        lowercase=bool(config.get("do_lower_case", True)), keep_accents=bool(config.get("keep_accents", False))
+        lowercase=bool(declared.flag("do_lower_case", True)), keep_accents=bool(declared.flag("keep_accents", False))
     )
     try:
         model = read_bytes(path)
@@ -291,7 +346,19 @@ def load(directory: Path) -> Unigram:
             fix="Check the file and its mode.",
             code="E-TOKENIZER-FILE",
         ) from None
-    return Unigram(model, normalisation, where=str(path))
+    parsed = Unigram.parse(model, str(path))
+    ids = {piece.piece: index for index, piece in enumerate(parsed.pieces)}
+    parts = assemble(ids, declared, Unigram.usual, default=SPECIALS, filler="<hole {}>".format, path=path)
+    made = Unigram(
+        model,
+        normalisation,
+        where=str(path),
+        beyond=parts.vocab[parts.model_size :],
+        specials=parts.specials,
+        added=parts.added,
+    )
+    made.max_length = declared.max_length
+    return made
 
 
 @functools.cache
@@ -326,7 +393,7 @@ def _ends(piece: str) -> bool:
 
 def _starts_word(piece: str) -> bool:
     """See `Unigram`."""
-    return piece.startswith((_SPACE, "<")) or piece in _PUNCTUATION or not _INNER.issuperset(piece)
+    return piece.startswith((SPACE, "<")) or piece in _PUNCTUATION or not _INNER.issuperset(piece)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ and lower case. Words of more than 100 characters are [UNK] (the original says 2
 from __future__ import annotations
 
 import collections
+import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -18,21 +19,32 @@ import tokenizers as rust
 
 from jaxbert.errors import InputError
 from jaxbert.text.tokenizers.base import (
+    Added,
     Kind,
     Meaning,
     Specials,
     Tokenizer,
-    in_order,
     read_json,
     read_text,
     stands_apart,
-    to_json,
 )
+from jaxbert.text.tokenizers.declared import Declared, assemble, read_declared
 from jaxbert.text.tokenizers.words import Remembered, count_words, scaled, shown
 
-PAD, UNK, CLS, SEP, MASK = SPECIALS = Specials("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+SPECIALS = Specials("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+# Classes of transformers that are BERT's tokenizer under other names (models/auto/tokenization_auto.py).
+_CLASSES = (
+    *("BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "MobileBertTokenizer", "ConvBertTokenizer"),
+    *("SqueezeBertTokenizer", "MPNetTokenizer", "LayoutLMTokenizer", "LxmertTokenizer", "FunnelTokenizer"),
+    *("RetriBertTokenizer", "RealmTokenizer", "DPRContextEncoderTokenizer", "DPRQuestionEncoderTokenizer"),
+    *("DPRReaderTokenizer", "SplinterTokenizer"),
+)
+# The name of the piece that fills a hole among the ids. WordPiece cuts a text at "[", so that no text contains it.
+_FILLER = "[hole{}]"
 MAX_WORD_CHARS = 100
 _PREFIX = "##"
+
+_log = logging.getLogger(__name__)
 
 # Training, as in Hugging Face's trainers: the most single characters, and the least count of a merge.
 _ALPHABET = 1000
@@ -64,6 +76,7 @@ class WordPiece(Tokenizer):
     """
 
     kind = "wordpiece"
+    classes = _CLASSES
     specials = SPECIALS
 
     def __init__(
@@ -73,6 +86,9 @@ class WordPiece(Tokenizer):
         *,
         max_word_chars: int = MAX_WORD_CHARS,
         where: str = "",
+        specials: Specials | None = None,
+        added: Sequence[Added] = (),
+        model_size: int | None = None,
     ):
         """Raises InputError, which names `where`, if a special token is missing or a piece occurs twice."""
         super().__init__(
@@ -81,13 +97,15 @@ class WordPiece(Tokenizer):
             starts_word=lambda piece: not piece.startswith(_PREFIX),
             where=where,
             fix="Give the files of a BERT tokenizer.",
+            specials=specials,
+            added=added,
+            model_size=model_size,
         )
         self.normalisation = normalisation
         self.max_word_chars = max_word_chars
-        self._rust = self._build()
+        self._rust = self._build(literal=False)
         # The characters "[MASK]" in a text are text, unless the caller asks for special tokens.
-        self._literal = self._build()
-        self._literal.encode_special_tokens = True
+        self._literal = self._build(literal=True)
         # Neither BERT's normalisation nor a piece reaches across a space.
         self._remembered = Remembered(
             lambda words: [
@@ -95,19 +113,20 @@ class WordPiece(Tokenizer):
             ]
         )
 
-    def _build(self) -> Any:
-        model = rust.models.WordPiece(self._ids, unk_token=UNK, max_input_chars_per_word=self.max_word_chars)
+    def _build(self, *, literal: bool) -> Any:
+        pieces = {piece: index for index, piece in enumerate(self.vocab[: self.model_size])}
+        model = rust.models.WordPiece(pieces, unk_token=self.specials.unk, max_input_chars_per_word=self.max_word_chars)
         tokenizer = rust.Tokenizer(model)
         tokenizer.normalizer = self.normalisation.build()
         tokenizer.pre_tokenizer = rust.pre_tokenizers.BertPreTokenizer()
         tokenizer.decoder = rust.decoders.WordPiece(prefix=_PREFIX)
+        cls, sep = self.specials.cls, self.specials.sep
         tokenizer.post_processor = rust.processors.TemplateProcessing(
-            single=f"{CLS}:0 $A:0 {SEP}:0",
-            pair=f"{CLS}:0 $A:0 {SEP}:0 $B:1 {SEP}:1",
-            special_tokens=[(CLS, self.cls_id), (SEP, self.sep_id)],
+            single=f"{cls}:0 $A:0 {sep}:0",
+            pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
+            special_tokens=[(cls, self.cls_id), (sep, self.sep_id)],
         )
-        tokenizer.add_special_tokens([rust.AddedToken(token, special=True, normalized=False) for token in SPECIALS])
-        return tokenizer
+        return self._add_to(tokenizer, literal=literal)
 
     def meaning(self, piece: str) -> Meaning:
         """See `Tokenizer`."""
@@ -117,11 +136,15 @@ class WordPiece(Tokenizer):
     def splitter(self) -> Callable[[bool, str], list[int]]:
         """See `Tokenizer`."""
         # In this second tokenizer, the pieces that continue a word begin a word.
-        marked = [piece for piece in self.vocab if piece.startswith(_PREFIX) and piece != _PREFIX]
-        known = {*SPECIALS, *marked}
+        pieces = self.vocab[: self.model_size]
+        marked = [piece for piece in pieces if piece.startswith(_PREFIX) and piece != _PREFIX]
+        names = tuple(dict.fromkeys(self.specials))
+        known = {*names, *marked}
         bare = [piece for piece in (piece.removeprefix(_PREFIX) for piece in marked) if piece not in known]
-        inside = WordPiece([*SPECIALS, *bare, *marked], self.normalisation, max_word_chars=self.max_word_chars)
-        old_ids = [self.id(piece) for piece in (*SPECIALS, *(_PREFIX + piece for piece in bare), *marked)]
+        inside = WordPiece(
+            [*names, *bare, *marked], self.normalisation, max_word_chars=self.max_word_chars, specials=self.specials
+        )
+        old_ids = [self.id(piece) for piece in (*names, *(_PREFIX + piece for piece in bare), *marked)]
         normalizer, pre_tokenizer = self.normalisation.build(), rust.pre_tokenizers.BertPreTokenizer()
 
         def split(starts: bool, text: str) -> list[int]:
@@ -138,12 +161,15 @@ class WordPiece(Tokenizer):
             "vocab": self.vocab,
             **asdict(self.normalisation),
             "max_word_chars": self.max_word_chars,
+            **self._decides_added(),
         }
 
     def encode_batch(self, texts: Sequence[str], *, special_tokens: bool = False) -> list[list[int]]:
         """See `Tokenizer`."""
         if special_tokens:
             return [encoding.ids for encoding in self._rust.encode_batch_fast(list(texts), add_special_tokens=False)]
+        if self.further:  # An added token may reach across a space.
+            return [encoding.ids for encoding in self._literal.encode_batch_fast(list(texts), add_special_tokens=False)]
         return self._remembered([text.split(" ") for text in texts])
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -151,7 +177,7 @@ class WordPiece(Tokenizer):
         return str(self._rust.decode([int(index) for index in ids], skip_special_tokens=False))
 
     def _files(self) -> dict[str, str | bytes]:
-        names = {"pad_token": PAD, "unk_token": UNK, "cls_token": CLS, "sep_token": SEP, "mask_token": MASK}
+        names = {f"{role}_token": name for role, name in self.specials._asdict().items()}
         config = {
             "tokenizer_class": "BertTokenizer",
             "do_lower_case": self.lowercase,
@@ -160,9 +186,8 @@ class WordPiece(Tokenizer):
             **names,
         }
         return {
-            "vocab.txt": "".join(piece + "\n" for piece in self.vocab),
-            "tokenizer_config.json": to_json(config),
-            "special_tokens_map.json": to_json(names),
+            "vocab.txt": "".join(piece + "\n" for piece in self.vocab[: self.model_size]),
+            **self._added_files(config, names),
             "tokenizer.json": str(self._rust.to_str(pretty=True)) + "\n",
         }
 
@@ -182,6 +207,7 @@ def load(directory: Path) -> WordPiece:
 
 def _from_tokenizer_json(path: Path) -> WordPiece:
     value = read_json(path)
+    declared = read_declared(path.parent, _CLASSES, value)
     try:
         model, normalizer, pre_tokenizer = value["model"], value["normalizer"], value["pre_tokenizer"]
         kinds = (model.get("type", "WordPiece"), normalizer["type"], pre_tokenizer["type"])
@@ -195,34 +221,57 @@ def _from_tokenizer_json(path: Path) -> WordPiece:
                 fix="Give a WordPiece tokenizer with BERT's normalisation.",
                 code="E-TOKENIZER-KIND",
             )
-        vocab: dict[str, int] = {**model["vocab"], **{entry["content"]: entry["id"] for entry in value["added_tokens"]}}
-        pieces = in_order(vocab, path)
+        ids: dict[str, int] = dict(model["vocab"])
         normalisation = Normalisation(
-            lowercase=normalizer["lowercase"],
-            clean_text=normalizer["clean_text"],
-            handle_chinese_chars=normalizer["handle_chinese_chars"],
-            strip_accents=normalizer["strip_accents"],
+            lowercase=bool(declared.setting("do_lower_case", normalizer["lowercase"], True)),
+            clean_text=bool(normalizer["clean_text"]),
+            handle_chinese_chars=bool(
+                declared.setting("tokenize_chinese_chars", normalizer["handle_chinese_chars"], True)
+            ),
+            strip_accents=declared.setting("strip_accents", normalizer["strip_accents"], None),
         )
         max_word_chars = int(model["max_input_chars_per_word"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(
             f"unusable tokenizer ({error!r})", where=str(path), fix="Copy the file again.", code="E-TOKENIZER-FILE"
         ) from None
-    return WordPiece(pieces, normalisation, max_word_chars=max_word_chars, where=str(path))
+    return _made(ids, declared, normalisation, path, max_word_chars)
 
 
 def _from_vocab(directory: Path) -> WordPiece:
-    path, config_path = directory / "vocab.txt", directory / "tokenizer_config.json"
-    config = read_json(config_path) if config_path.exists() else {}
-    pieces = read_text(path).removesuffix("\n").split("\n")
+    path = directory / "vocab.txt"
+    declared = read_declared(directory, _CLASSES)
+    pieces = [piece.removesuffix("\r") for piece in read_text(path).removesuffix("\n").split("\n")]
     # Special and unused tokens are in capitals in any vocabulary, so they do not count.
-    capitals = any(re.search("[A-Z]", piece) for piece in pieces if not re.fullmatch(r"\[.*\]\r?", piece))
+    capitals = any(re.search("[A-Z]", piece) for piece in pieces if not re.fullmatch(r"\[.*\]|<.*>", piece))
     normalisation = Normalisation(
-        lowercase=bool(config.get("do_lower_case", not capitals)),
-        handle_chinese_chars=bool(config.get("tokenize_chinese_chars", True)),
-        strip_accents=config.get("strip_accents"),
+        lowercase=bool(declared.flag("do_lower_case", not capitals)),
+        handle_chinese_chars=bool(declared.flag("tokenize_chinese_chars", True)),
+        strip_accents=declared.flag("strip_accents", None),
     )
-    return WordPiece([piece.removesuffix("\r") for piece in pieces], normalisation, where=str(path))
+    # Of a piece that occurs twice the last id counts, as everywhere; the other ids are never used.
+    ids = {piece: index for index, piece in enumerate(pieces)}
+    if len(ids) < len(pieces):
+        twice = next(piece for index, piece in enumerate(pieces) if ids[piece] != index)
+        _log.warning(f"{path}: {twice!r} occurs twice; the last id counts, as in transformers")
+    return _made(ids, declared, normalisation, path, MAX_WORD_CHARS)
+
+
+def _made(
+    ids: dict[str, int], declared: Declared, normalisation: Normalisation, path: Path, max_word_chars: int
+) -> WordPiece:
+    parts = assemble(ids, declared, WordPiece.usual, default=SPECIALS, filler=_FILLER.format, path=path)
+    made = WordPiece(
+        parts.vocab,
+        normalisation,
+        max_word_chars=max_word_chars,
+        where=str(path),
+        specials=parts.specials,
+        added=parts.added,
+        model_size=parts.model_size,
+    )
+    made.max_length = declared.max_length
+    return made
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -293,7 +342,7 @@ def _words(raw: dict[str, int], normalisation: Normalisation) -> dict[str, int]:
 
 def _train(words: dict[str, int], given: list[str], vocab_size: int) -> list[str]:
     """Returns the pieces beyond `given`, in the order in which they were learned."""
-    tokenizer = rust.Tokenizer(rust.models.WordPiece(unk_token=UNK))
+    tokenizer = rust.Tokenizer(rust.models.WordPiece(unk_token=SPECIALS.unk))
     tokenizer.pre_tokenizer = rust.pre_tokenizers.WhitespaceSplit()
     trainer = rust.trainers.WordPieceTrainer(
         vocab_size=vocab_size,

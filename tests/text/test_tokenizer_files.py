@@ -1,0 +1,256 @@
+"""What files say beside a vocabulary counts: added tokens, their flags, names of special tokens, settings, the class.
+
+`make test-peers` compares the same files with transformers.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tokenizers as rust
+
+from jaxbert.errors import InputError
+from jaxbert.text.tokenizers import Tokenizer
+from jaxbert.text.transfer import transfer
+from tests.text.tokenizer_files import (
+    CASES,
+    FLAGS,
+    IDS,
+    TEXTS,
+    Whole,
+    adding,
+    cased,
+    entry,
+    published,
+    trained,
+    two,
+    vocabulary,
+    with_hole,
+    write,
+)
+
+# transformers 5.23: its ids of TEXTS[0] with [CLS] and [SEP].
+EXPECTED = [101, 1996, 30522, 5776, 2003, 30523, 102]
+
+
+def opened(directory: Path, case: str) -> Tokenizer:
+    kind, change, files = CASES[case]
+    return Tokenizer.load(write(directory, kind, change, **files))
+
+
+@pytest.mark.parametrize("case", ["added, tokenizer.json", "added, vocab.txt", "added, vocab.txt, special"])
+def test_added_tokens_count(case: str, tmp_path: Path) -> None:
+    tokenizer = opened(tmp_path / "there", case)
+    for special_tokens in (True, False):  # In running text, too: they were added to be found there.
+        assert tokenizer.encode(TEXTS[0], special_tokens=special_tokens) == EXPECTED[1:-1]
+    assert (tokenizer.vocab_size, tokenizer.model_size) == (30524, 30522)
+    assert tokenizer.word_start[30522:].all() and not tokenizer.special[30522:].any()
+    assert "[new]" in tokenizer.decode(EXPECTED).lower()
+    assert tokenizer.hash != Tokenizer.load(published()).hash
+    # The names of the other special tokens in running text stay text.
+    assert 103 not in tokenizer.encode("a [MASK] b") and 103 in tokenizer.encode("a [MASK] b", special_tokens=True)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_an_export_says_the_same(case: str, tmp_path: Path) -> None:
+    """Opened again by us, with and without tokenizer.json, and by the Rust library."""
+    tokenizer = opened(tmp_path / "there", case)
+    out = tmp_path / "out"
+    tokenizer.save(out)
+    peer = rust.Tokenizer.from_file(str(out / "tokenizer.json"))
+    expected = tokenizer.encode_batch(TEXTS, special_tokens=True)
+    assert [peer.encode(text, add_special_tokens=False).ids for text in TEXTS] == expected
+    for _ in range(2):
+        again = Tokenizer.load(out)
+        assert (again.hash, again.vocab, again.specials) == (tokenizer.hash, tokenizer.vocab, tokenizer.specials)
+        for special_tokens in (True, False):
+            ids = tokenizer.encode_batch(TEXTS, special_tokens=special_tokens)
+            assert again.encode_batch(TEXTS, special_tokens=special_tokens) == ids
+        (out / "tokenizer.json").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("kind", ["bert", "bpe", "unigram"])
+def test_flags_of_added_tokens_change_ids(kind: str, tmp_path: Path) -> None:
+    first = {"bert": 30522, "bpe": 400, "unigram": 180}[kind]
+    hashes, found = set(), []
+    for flag in (*FLAGS, "special"):
+        tokenizer = Tokenizer.load(write(tmp_path / flag, kind, two(first, **{flag: True})))
+        hashes.add(tokenizer.hash)
+        found.append(tokenizer.encode_batch(TEXTS, special_tokens=True))
+    single, _, _, normalized, plain = found
+    assert all(first + 1 in ids for ids in (plain[0], single[0]))
+    inside = "xsupercalifragilistic"
+    assert TEXTS[1].count(inside) and plain[1].count(first + 1) == 2 and single[1].count(first + 1) == 0
+    if kind == "bpe":
+        # Nothing is normalised. White space is tokens here, and goes into an added token that takes it.
+        assert normalized == plain and len({json.dumps(ids) for ids in found}) == 4
+    else:
+        assert normalized[1].count(first + 1) == 3, "Supercalifragilistic too"
+    assert len(hashes) == 5
+
+
+def test_the_mask_has_its_own_flags(tmp_path: Path) -> None:
+    usual = trained("bpe")
+    for case in ("bpe, the mask of tokenizer.json", "bpe, the mask of tokenizer_config.json"):
+        tokenizer = opened(tmp_path / case, case)
+        pieces = [tokenizer.token(index) for index in tokenizer.encode("a <mask> b", special_tokens=True)]
+        assert pieces == ["a", "Ġ", "<mask>", "Ġb"]
+        assert tokenizer.hash != usual.hash
+    assert [usual.token(index) for index in usual.encode("a <mask> b", special_tokens=True)] == ["a", "<mask>", "Ġb"]
+    renamed = opened(tmp_path / "bert", "<mask>, tokenizer.json")
+    assert (renamed.specials.mask, renamed.mask_id) == ("<mask>", 103)
+    assert renamed.encode("a <mask> b", special_tokens=True) == [1037, 103, 1038]
+
+
+def test_the_settings_of_tokenizer_config_json_win(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    whole = Tokenizer.load(published())
+    assert opened(tmp_path / "1", "uncased by tokenizer_config.json").hash == whole.hash
+    assert "do_lower_case is True in tokenizer_config.json and False in tokenizer.json" in caplog.text
+    keeping = opened(tmp_path / "2", "cased by tokenizer_config.json")
+    assert not keeping.lowercase and keeping.encode("Hello hello") == [100, 7592]
+    assert not opened(tmp_path / "3", "tokenizer.json as it is").lowercase
+    assert not opened(tmp_path / "4", "an unknown class").lowercase
+    caplog.clear()
+    assert not Tokenizer.load(write(tmp_path / "5", "bert", cased)).lowercase
+    assert "transformers takes True, because tokenizer_config.json does not state it" in caplog.text
+    for number, case in enumerate(CASES):
+        if case.startswith(("bpe, a space", "bpe, no space")):
+            tokenizer = opened(tmp_path / f"space{number}", case)
+            pieces = [tokenizer.token(index) for index in tokenizer.encode("a<mask>b", special_tokens=True)]
+            assert pieces == (["a", "<mask>", "b"] if case.startswith("bpe, no") else ["Ġa", "<mask>", "Ġb"])
+            assert tokenizer.encode(" a") == tokenizer.encode("a") or case.startswith("bpe, no")
+
+
+def test_a_vocabulary_with_holes_and_doubles(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    whole, hole = Tokenizer.load(published()), opened(tmp_path / "hole", "a hole")
+    assert (
+        hole.vocab_size == whole.vocab_size and hole.token(2000) == "[hole0]" and hole.token(2001) == whole.token(2001)
+    )
+    assert hole.encode(whole.token(1999)) == [1999] and 2000 not in hole.encode(f"{whole.token(2000)} [hole0]")
+    twice = opened(tmp_path / "twice", "a piece twice")
+    assert twice.encode("the") == [1996], "the later of 1010 and 1996"
+    assert twice.vocab.count("the") == 1 and twice.vocab_size == whole.vocab_size
+    assert "'the' occurs twice" in caplog.text
+
+
+def test_added_tokens_that_would_take_the_id_of_a_piece(tmp_path: Path) -> None:
+    def both(whole: Whole) -> None:
+        with_hole(whole)
+        two(30522)(whole)
+
+    table = [
+        write(tmp_path / "1", "bert", both),
+        write(tmp_path / "2", "vocab", vocab__txt=vocabulary(twice=1010), added_tokens__json=IDS),
+    ]
+    for directory in table:
+        with pytest.raises(InputError, match=r"'\[NEW\]'.*E-TOKENIZER-ADDED"):
+            Tokenizer.load(directory)
+    below = write(tmp_path / "3", "bert", adding(entry(17, "[NEW]")))
+    with pytest.raises(InputError, match=r"lacks \[NEW\].*E-TOKENIZER-VOCABULARY"):
+        Tokenizer.load(below)
+
+
+def test_an_added_token_after_a_gap_has_the_id_that_transformers_gives_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tokenizer = opened(tmp_path / "there", "added, after a gap")
+    assert tokenizer.encode(TEXTS[0]) == EXPECTED[1:-1]
+    assert "'[NEW]' has id 30522 here, as in transformers, not 30530" in caplog.text
+
+
+def test_a_token_without_an_id_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    there = write(tmp_path / "there", "vocab", special_tokens_map__json={"additional_special_tokens": ["[NEW]"]})
+    assert Tokenizer.load(there).hash == Tokenizer.load(published()).hash
+    assert "'[NEW]' has no id in any file, and is left out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"tokenizer_class": "BertJapaneseTokenizer", "word_tokenizer_type": "mecab"}, "fugashi.*E-TOKENIZER-CLASS"),
+        ({"word_tokenizer_type": "mecab"}, "fugashi.*E-TOKENIZER-CLASS"),
+        ({"tokenizer_class": "BertweetTokenizer"}, "emoji.*E-TOKENIZER-CLASS"),
+        ({"tokenizer_class": "XLMRobertaTokenizerFast"}, "XLMRobertaTokenizer.*BertTokenizer.*E-TOKENIZER-CLASS"),
+        ({"do_lower_case": "yes"}, "do_lower_case is 'yes'.*E-TOKENIZER-FILE"),
+        ({"added_tokens_decoder": {"x": {}}}, "E-TOKENIZER-FILE"),
+        ({"added_tokens_decoder": [1]}, "E-TOKENIZER-FILE"),
+        ({"additional_special_tokens": [5]}, "E-TOKENIZER-FILE"),
+        ({"mask_token": ""}, "E-TOKENIZER-FILE"),
+        ({"mask_token": {"lstrip": True}}, "E-TOKENIZER-FILE"),
+    ],
+)
+def test_files_that_are_refused(config: Whole, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        Tokenizer.load(write(tmp_path / "there", "vocab", tokenizer_config__json=config))
+    assert str(tmp_path / "there") in str(caught.value)
+    (tmp_path / "there" / "tokenizer_config.json").unlink()
+    if "tokenizer_class" in config:  # The older place of the class.
+        (tmp_path / "there" / "config.json").write_text(json.dumps({"tokenizer_class": config["tokenizer_class"]}))
+        with pytest.raises(InputError, match=message):
+            Tokenizer.load(tmp_path / "there")
+
+
+def test_a_unigram_without_its_sentencepiece_model(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    whole = trained("unigram")
+    there = write(tmp_path / "there", "unigram", two(180), spiece__model=None)
+    tokenizer = Tokenizer.load(there)
+    peer = rust.Tokenizer.from_file(str(there / "tokenizer.json"))
+    assert [peer.encode(text, add_special_tokens=False).ids for text in TEXTS] == tokenizer.encode_batch(
+        TEXTS, special_tokens=True
+    )
+    assert tokenizer.vocab[:180] == whole.vocab and tokenizer.lowercase
+    plain = Tokenizer.load(write(tmp_path / "plain", "unigram", spiece__model=None))
+    assert np.array_equal(plain.word_start, whole.word_start) and plain.special.sum() == 4
+    assert plain.encode("a [MASK] b") == whole.encode("a [MASK] b")
+    assert plain.encode("a [MASK] b", special_tokens=True) == whole.encode("a [MASK] b", special_tokens=True)
+    plain.save(tmp_path / "out")
+    assert Tokenizer.load(tmp_path / "out").hash == plain.hash
+    # The same pieces: each starts from itself.
+    assert transfer(plain, whole).taken == transfer(whole, plain).taken == 180
+
+    def other(value: Whole) -> None:
+        value["post_processor"]["pair"].pop()
+
+    with pytest.raises(InputError, match=r"puts special tokens around.*E-TOKENIZER-KIND"):
+        Tokenizer.load(write(tmp_path / "other", "unigram", other, spiece__model=None))
+
+    def broken(value: Whole) -> None:
+        value["pre_tokenizer"] = {"type": "Nothing"}
+
+    with pytest.raises(InputError, match="E-TOKENIZER-FILE"):
+        Tokenizer.load(write(tmp_path / "broken", "unigram", broken, spiece__model=None))
+
+
+def test_embeddings_of_a_tokenizer_with_added_tokens_go_on(tmp_path: Path) -> None:
+    """To a vocabulary that lacks them, and from one."""
+    added = opened(tmp_path / "1", "bpe, added")
+    spaced = opened(tmp_path / "2", "bpe, a space by tokenizer_config.json")
+    plain = trained("bpe")
+    assert transfer(added, plain).sources == [(index,) for index in range(400)]
+    there = transfer(plain, added)
+    assert there.sources[:400] == [(index,) for index in range(400)]
+    assert plain.token(there.sources[401][0]).startswith("Ġ")
+    assert transfer(spaced, plain).sources == [(index,) for index in range(400)]
+
+
+def test_a_length_is_kept_and_bounded(tmp_path: Path) -> None:
+    for stated, limit, expected in ((128, 512, 128), (10**30, 512, 512), (None, 512, 512), (600, 512, 512)):
+        there = write(tmp_path / str(stated), "vocab", tokenizer_config__json={"model_max_length": stated})
+        tokenizer = Tokenizer.load(there)
+        assert tokenizer.max_length == (stated if stated in (128, 600) else None)
+        tokenizer.limited(limit).save(there)
+        assert json.loads((there / "tokenizer_config.json").read_text())["model_max_length"] == expected
+        assert Tokenizer.load(there).hash == tokenizer.hash
+
+
+def test_warnings_are_few(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Files that agree say nothing."""
+    with caplog.at_level(logging.WARNING):
+        for kind in ("bpe", "unigram"):
+            Tokenizer.load(write(tmp_path / kind, kind))
+        Tokenizer.load(published())
+    assert not caplog.records
