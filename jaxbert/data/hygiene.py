@@ -66,6 +66,11 @@ class HashSet:
         seen[first] = present
         return seen
 
+    def contains(self, hashes: np.ndarray) -> np.ndarray:
+        """Returns bool [n]: which of the hashes uint64 [n] are there."""
+        wanted, back = np.unique(np.maximum(hashes, np.uint64(1)), return_inverse=True)
+        return self._insert(wanted, keep=False)[back]
+
     def _insert(self, hashes: np.ndarray, *, keep: bool) -> np.ndarray:
         """Returns which of the distinct `hashes` are in the table, and adds the others if `keep`."""
         mask = np.uint64(len(self._table) - 1)

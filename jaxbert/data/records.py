@@ -25,6 +25,7 @@ from jaxbert.data import shards
 from jaxbert.data.directory import ShardDirectory, open_directory
 from jaxbert.data.hygiene import Counts, Repeats, Summary, content_digest
 from jaxbert.data.jobs import Runner
+from jaxbert.data.near import NearCopies, bands, pack
 from jaxbert.data.shards import ShardInfo
 from jaxbert.data.sources import Source
 from jaxbert.data.sources.base import Document
@@ -164,6 +165,7 @@ def prepare_records(
     )
     infos: dict[str, list[ShardInfo]] = {split: [] for split in SPLITS}
     totals = {split: Counts() for split in SPLITS}
+    near = NearCopies()
     function = functools.partial(_write, language=language, sentence_structure=sentence_structure)
 
     def describe(result: tuple[str, ShardInfo]) -> str:
@@ -177,8 +179,10 @@ def prepare_records(
         else:
             results = runner.run(function, jobs, "prepare")
         for split, info in results:
-            infos[split].append(info)
-            totals[split].merge(Counts(**info.statistics))
+            statistics = dict(info.statistics)
+            near.add(split, **statistics.pop("near"))
+            totals[split].merge(Counts(**statistics))
+            infos[split].append(replace(info, statistics={}))
         if not totals["train"].tokens:
             raise InputError(
                 "the source has no text" + (" for training" if totals["validation"].tokens else ""),
@@ -189,7 +193,7 @@ def prepare_records(
     except InputError:
         directory.discard()
         raise
-    findings = source.findings() + repeats.findings()
+    findings = source.findings() + repeats.findings() + near.findings()
     everything = Counts()
     for counts in totals.values():
         everything.merge(counts)
@@ -340,6 +344,7 @@ def _write(job: _Job, *, language: str, sentence_structure: bool) -> tuple[str, 
         return made
     tokenizer = _tokenizer(job.directory.path / "tokenizer")
     counts = Counts()
+    near: list[tuple[str, np.ndarray]] = []
 
     def records() -> Iterator[bytes]:
         for number, (name, text) in enumerate(job.documents, job.first):
@@ -353,10 +358,11 @@ def _write(job: _Job, *, language: str, sentence_structure: bool) -> tuple[str, 
                 language=language,
                 sentence_structure=sentence_structure,
             )
+            near.append((name, bands(text)))
             yield serialize(Record(tokens, lengths, number, name), tokenizer.vocab_size)
 
     info = shards.write_shard(job.directory.path / job.file, records())
-    return job.split, job.directory.finish(replace(info, statistics=asdict(counts)))
+    return job.split, job.directory.finish(replace(info, statistics={**asdict(counts), "near": pack(near)}))
 
 
 def tokenise(text: str, tokenizer: Tokenizer, language: str) -> tuple[np.ndarray, np.ndarray]:

@@ -39,6 +39,7 @@ NEEDED = {
     "ml_dtypes": "ml-dtypes",
     "google_crc32c": "google-crc32c",
     "sentencex": "sentencex",
+    "rensa": "rensa",
     "numpy": "numpy",
     "pyarrow": "pyarrow",
     "zstandard": "zstandard",

@@ -250,7 +250,10 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
         ("b.txt:1", "A river."),
         ("caf\\xe9.txt:1", "A stone."),
     ]
-    json.dumps(source.describe(), ensure_ascii=False).encode()
+    one = open_source(f"text:{tmp_path}/caf\udce9.txt")
+    for found_source in (source, one):
+        json.dumps(found_source.describe(), ensure_ascii=False).encode()
+    assert one.spec.endswith("caf\\xe9.txt") and [document.text for document in one.documents()] == ["A stone."]
 
 
 def test_a_folder_with_files_without_text(tmp_path: Path) -> None:

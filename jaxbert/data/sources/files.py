@@ -43,7 +43,7 @@ class FileSource(Source):
         Raises:
           InputError: no file matches, or files cannot be used. The message names all of them.
         """
-        self.spec = spec
+        self.spec = _printable(spec)
         self.files: list[tuple[str, Path]] = []
         self.left_out: list[tuple[str, str]] = []
         found = find_files(pattern, spec)
