@@ -10,6 +10,10 @@ change. docs/errors.md lists all of them.
 
 from __future__ import annotations
 
+import os
+
+TRACEBACK = "JAXBERT_TRACEBACK"
+
 
 class CommandError(Exception):
     """An error that the user can act on. The command line prints it as one line on stderr, without a traceback.
@@ -44,3 +48,13 @@ class Stopped(CommandError):
     """Stopped on purpose: the loss guard, damaged data, no good checkpoint. `fix` says what helps."""
 
     exit_code = 4
+
+
+def line_of(error: CommandError) -> str:
+    """Returns the line that a command prints for an error."""
+    return f"jaxbert: error: {' '.join(str(error).split())}"
+
+
+def traceback_is_wanted() -> bool:
+    """Returns whether `JAXBERT_TRACEBACK` asks for the traceback of a wrong end."""
+    return os.environ.get(TRACEBACK, "") not in ("", "0")

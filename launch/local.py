@@ -14,6 +14,7 @@ from jaxbert.errors import InputError, Interrupted
 from jaxbert.run.processes import COORDINATOR, DEVICES, PROCESS_ID, PROCESSES, SUPERVISED
 from jaxbert.stores.mirror import Mirror
 from jaxbert.stores.storage import is_remote
+from jaxbert.stores.workdir import check_place
 
 from .job import Command, Job
 from .running import run
@@ -52,6 +53,7 @@ def launch_locally(args: Namespace, arguments: Sequence[str]) -> int:
         raise InputError(
             f"the value is {args.restarts}", where="--restarts", fix="Give 0 or more.", code="E-LAUNCH-NUMBER"
         )
+    check_place(args.workdir, writes=True)
     again = 0
     while True:
         # Each start takes a new port, because the old one may not be free yet.

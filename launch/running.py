@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
+from jaxbert.core.signals import handling
 from jaxbert.errors import InputError, Interrupted
 from jaxbert.inputs.files import open_regular
 from jaxbert.run.processes import lost, meaning
@@ -31,7 +32,7 @@ _TAIL = 15
 
 
 def run(job: Job, *, grace_s: float = GRACE_S) -> tuple[int, bool]:
-    """Runs a job to its end. Passes SIGTERM and SIGINT on to every process.
+    """Runs a job to its end. Passes SIGTERM, SIGINT and SIGHUP on to every process.
 
     Args:
       job: the processes.
@@ -44,7 +45,7 @@ def run(job: Job, *, grace_s: float = GRACE_S) -> tuple[int, bool]:
       InputError: a log cannot be written.
     """
     sizes = [_open(_path(command)).tell() for command in job.commands]
-    children = [_start(command, shown=number == 0) for number, command in enumerate(job.commands)]
+    children: list[subprocess.Popen[bytes]] = []
     signals: list[int] = []
 
     def forward(signal_number: int, frame: FrameType | None) -> None:
@@ -53,15 +54,18 @@ def run(job: Job, *, grace_s: float = GRACE_S) -> tuple[int, bool]:
             if child.poll() is None:
                 child.send_signal(signal_number)
 
-    before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        first = _watch(children, grace_s)
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)
-        for child in children:
-            if child.poll() is None:
-                child.kill()
+    with handling(forward):
+        try:
+            for number, command in enumerate(job.commands):
+                children.append(_start(command, shown=number == 0))
+                # A signal may have come while the process started.
+                for signal_number in signals:
+                    children[-1].send_signal(signal_number)
+            first = _watch(children, grace_s)
+        finally:
+            for child in children:
+                if child.poll() is None:
+                    child.kill()
     codes = [meaning(child.wait()) for child in children]
     if first is not None:
         command = job.commands[first]

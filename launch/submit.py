@@ -18,6 +18,7 @@ from jaxbert.inputs.files import read_bytes
 from jaxbert.plan.topologies import Topology, topology
 from jaxbert.stores.files import write_whole
 from jaxbert.stores.storage import is_remote
+from jaxbert.stores.workdir import check_place
 
 from . import names, planning, records, screen
 from .archive import ENVIRONMENTS, Archive, archive
@@ -122,6 +123,7 @@ def _check_workdir(target: Target, workdir: str) -> None:
             fix="Give a directory." if target.shares_disk else "Give gs://BUCKET/PATH.",
             code="E-LAUNCH-WORKDIR",
         )
+    check_place(workdir, writes=True)
 
 
 def _check_inputs_can_be_reached(args: Namespace, config: RunConfig) -> None:

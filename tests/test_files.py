@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from jaxbert.stores.files import arriving, disk_is_full, replacing, write_whole
+from jaxbert.stores.files import arriving, disk_is_full, is_partial, partial_name, replacing, write_whole
 
 
 def names(directory: Path) -> list[str]:
@@ -19,9 +20,9 @@ def test_a_file_is_replaced_when_the_block_ends_well(tmp_path: Path) -> None:
     path = tmp_path / "a"
     write_whole(path, "olé")
     assert path.read_bytes() == "olé".encode()
-    with replacing(path, "w", suffix=".cut") as file:
+    with replacing(path, "w") as file:
         file.write("new")
-        assert names(tmp_path) == ["a", "a.cut"] and path.read_text(encoding="utf-8") == "olé"
+        assert names(tmp_path) == [partial_name(path).name, "a"] and path.read_text(encoding="utf-8") == "olé"
     assert names(tmp_path) == ["a"] and path.read_bytes() == b"new"
     with arriving(path, tmp_path / ".b") as temporary:
         temporary.write_bytes(b"of a library")
@@ -47,3 +48,41 @@ def test_a_full_disk_is_known_by_its_number_or_its_words() -> None:
     # A path may hold the words.
     assert not disk_is_full(FileNotFoundError(errno.ENOENT, "No such file", "/no space left/x"))
     assert not disk_is_full(RuntimeError("something else"))
+
+
+def test_leftovers_of_dead_processes_are_removed(tmp_path: Path) -> None:
+    """Of this file only, and not those of a process that lives, here or on another machine."""
+    path = tmp_path / "a[1]"
+    own = partial_name(path).name
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    names_of = {
+        "own, of a process before": own,
+        "dead": own.replace(f".{os.getpid()}-", f".{dead.pid}-"),
+        "beyond all numbers": own.replace(f".{os.getpid()}-", f".{10**30}-"),
+        "parent": own.replace(f".{os.getpid()}-", f".{os.getppid()}-"),
+        "elsewhere": own.replace(f"{os.getpid()}-", f"{dead.pid}-0"),
+        "elsewhere, old": own.replace(f"{os.getpid()}-", f"{dead.pid}-1"),
+        "another file's": partial_name(tmp_path / "b").name,
+    }
+    for name in names_of.values():
+        (tmp_path / name).write_bytes(b"half")
+    os.utime(tmp_path / names_of["elsewhere, old"], (0, 0))
+    (tmp_path / names_of["dead"]).unlink()
+    (tmp_path / names_of["dead"] / "of a directory").mkdir(parents=True)
+    assert all(is_partial(name) for name in names_of.values())
+    write_whole(path, b"whole")
+    left = {names_of[key] for key in ("parent", "elsewhere", "another file's", "beyond all numbers")}
+    assert set(names(tmp_path)) == {"a[1]"} | left
+    assert path.read_bytes() == b"whole"
+
+
+def test_a_link_is_replaced_and_not_written_through(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_bytes(b"mine")
+    path = tmp_path / "a"
+    for planted in (path, partial_name(path)):
+        planted.symlink_to(tmp_path / "mine")
+        write_whole(path, b"new")
+        assert path.read_bytes() == b"new" and not path.is_symlink()
+        assert (tmp_path / "mine").read_bytes() == b"mine"
+        path.unlink()

@@ -11,7 +11,6 @@ import fnmatch
 import glob
 import os
 import re
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -37,9 +36,10 @@ from jaxbert.commands import (
 )
 from jaxbert.commands.figures import write_figures
 from jaxbert.config import did_you_mean
-from jaxbert.errors import CommandError, InputError, Interrupted
+from jaxbert.core.signals import end_at_once, start_again
+from jaxbert.errors import TRACEBACK, CommandError, InputError, Interrupted
 from jaxbert.inputs.files import disk_failed, disk_fails
-from jaxbert.observe.console import TRACEBACK, show_error, show_log
+from jaxbert.observe.console import show_error, show_log
 from jaxbert.stores.files import disk_full, disk_is_full
 
 # The commands in the order of --help.
@@ -226,10 +226,6 @@ def _failed(error: CommandError) -> int:
     return error.exit_code
 
 
-def _terminated(number: int, frame: Any) -> NoReturn:
-    raise Interrupted(f"got {signal.Signals(number).name}", where="signal", fix=_CONTINUE, code="E-SIGNAL-INTERRUPT")
-
-
 def _prepare_process(command: str | None) -> None:
     """Sets the compilation cache and huge pages before a command that computes.
 
@@ -251,12 +247,16 @@ def _prepare_process(command: str | None) -> None:
     pages = Path("/sys/kernel/mm/transparent_hugepage/enabled")
     if "GLIBC_TUNABLES" not in os.environ and pages.is_file() and "[madvise]" in pages.read_text(encoding="utf-8"):
         os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
-        os.execv(sys.executable, sys.orig_argv)
+        start_again(sys.executable, sys.orig_argv)
 
 
 def entry() -> NoReturn:
-    """Runs the `jaxbert` script. Training handles the signals itself while it runs."""
+    """Runs the command of this process, and ends the process. Training handles the signals itself while it runs."""
     command = sys.argv[1] if len(sys.argv) > 1 else None
+    if command == "launch" and sys.argv[2:3] != ["local"]:
+        end_at_once("`jaxbert launch status` shows what exists.")
+    else:
+        end_at_once()
     _prepare_process(command)
     if command == "pretrain":
         from jaxbert.run import processes
@@ -265,8 +265,11 @@ def entry() -> NoReturn:
             sys.exit(processes.supervise([sys.executable, *sys.orig_argv[1:]], os.environ))
         if processes.SUPERVISED in os.environ:
             processes.as_child()
-    signal.signal(signal.SIGTERM, _terminated)
     code = main()
-    if command == "pretrain":
-        processes.leave(code)
+    if code:
+        # Threads of libraries may wait for minutes, for example for a disk that is full, or for other processes.
+        with suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)

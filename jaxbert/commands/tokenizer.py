@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from jaxbert.config import Registry
 from jaxbert.errors import InputError
 from jaxbert.inputs.files import read_bytes
 from jaxbert.inputs.values import parse
-from jaxbert.stores.files import write_whole
+from jaxbert.stores.files import is_partial, write_whole
 
 EPILOG = ""
 KINDS = Registry("kind of tokenizer", "jaxbert.text.tokenizers", "REGISTRY")
@@ -44,6 +45,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from jaxbert.data.sources import open_source
     from jaxbert.data.split import train_texts
     from jaxbert.text.tokenizers import REGISTRY, Tokenizer, train_tokenizer
+    from jaxbert.text.tokenizers.base import writing
 
     out = Path(args.out)
     cased = args.cased or REGISTRY[args.kind].keeps_case
@@ -56,7 +58,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "lowercase": not cased,
         "validation_fraction": fraction,
     }
-    record = out / "made_from.json"
+    # `begun` becomes `record` when every file is written. A directory that has only `begun` was not finished.
+    record, begun = out / "made_from.json", out / ".begun.json"
     if out.exists() and not out.is_dir():
         raise InputError(
             "the path is a file, but a directory is needed",
@@ -64,23 +67,24 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             fix="Give another --out.",
             code="E-TOKENIZER-OUT",
         )
-    if out.is_dir() and any(out.iterdir()):
+    if out.is_dir() and any(not is_partial(path.name) for path in out.iterdir()):
         if _read_json(record) == made_from:
             made = Tokenizer.load(out)
             print(f"{out} is there already, made from the same source with the same options.")
             return {"vocab_size": made.vocab_size, "hash": made.hash, "out": str(out)}
-        if not args.overwrite:
+        if not args.overwrite and _read_json(begun) != made_from:
             raise InputError(
                 "the directory holds something else already",
                 where=str(out),
                 fix="Give another --out, or --overwrite to replace it.",
                 code="E-TOKENIZER-EXISTS",
             )
-        record.unlink(missing_ok=True)
     made = train_tokenizer(args.kind, train_texts(source, fraction), vocab_size=args.vocab_size, lowercase=not cased)
-    made.save(out)
-    # The record is written last. A directory without it was not finished.
-    write_whole(record, json.dumps(made_from, indent=1, sort_keys=True) + "\n")
+    with writing(out):
+        write_whole(begun, json.dumps(made_from, indent=1, sort_keys=True) + "\n")
+        record.unlink(missing_ok=True)
+        made.save(out)
+        os.replace(begun, record)
     words = f"{'cased' if cased else 'uncased'} {args.kind}" + (" (it always is)" if cased and not args.cased else "")
     print(f"{made.vocab_size} pieces, {words}: {out}")
     return {"vocab_size": made.vocab_size, "hash": made.hash, "out": str(out)}

@@ -36,7 +36,7 @@ from jaxbert.data.directory import ShardDirectory
 from jaxbert.data.jobs import Job, MakeShard, pack_error, unpack_error
 from jaxbert.data.shards import ShardInfo
 from jaxbert.errors import CommandError, InputError, Interrupted, Stopped
-from jaxbert.stores.files import replacing
+from jaxbert.stores.files import partial_name, replacing
 
 _ANSWER, _JOB, _SHARD, _FILES = ".answer", ".job", ".shard", "files"
 
@@ -218,7 +218,7 @@ class _Staging:
             raise RuntimeError(f"a worker failed:\n{value}")
         split, info = value
         place = job.directory.path / job.file
-        temporary = shards.partial_name(place)
+        temporary = partial_name(place)
         try:
             with (
                 _files().open(f"{self.root}/{job.file}{_SHARD}", **_plain()) as source,

@@ -20,7 +20,6 @@ from typing import Any
 
 from jaxbert.data.shards import (
     MANIFEST,
-    PARTIAL,
     PREVIOUS,
     PROGRESS,
     ShardInfo,
@@ -34,6 +33,7 @@ from jaxbert.data.shards import (
 from jaxbert.errors import InputError, Stopped
 from jaxbert.inputs.files import read_bytes
 from jaxbert.inputs.values import checked, parse
+from jaxbert.stores.files import PARTIAL, is_partial
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.text.tokenizers.registry import REGISTRY
 
@@ -349,19 +349,15 @@ def _is_shard(name: str, kind: str) -> bool:
     return re.fullmatch(rf"{kind}-\w+\.array_record-\d+(-of-\d+)?", name) is not None
 
 
-def _is_partial(name: str) -> bool:
-    return name.startswith(".") and name.endswith(PARTIAL)
-
-
 def _foreign(path: Path, kind: str) -> Path | None:
     """Returns a file in a directory of `kind` that jaxbert did not make, or None."""
     for child in sorted(path.iterdir()):
-        if not (child.name in _BESIDES or _is_shard(child.name, kind) or _is_partial(child.name)):
+        if not (child.name in _BESIDES or _is_shard(child.name, kind) or is_partial(child.name)):
             return child
     if (path / "tokenizer").is_dir():
         ours = _TOKENIZER.union(*(names for kind in REGISTRY.values() for names in kind.files))
         for child in sorted((path / "tokenizer").iterdir()):
-            if child.name not in ours and not _is_partial(child.name):
+            if child.name not in ours and not is_partial(child.name):
                 return child
     return None
 
@@ -370,7 +366,7 @@ def _clear(path: Path, kind: str) -> None:
     """Removes our files but `.previous`, the notes last, so that a killed call leaves a directory we recognise."""
     for child in sorted(path.iterdir(), key=lambda child: (child.name == PROGRESS, child.name == MANIFEST)):
         if child.name == PREVIOUS or not (
-            child.name in _BESIDES or _is_shard(child.name, kind) or _is_partial(child.name)
+            child.name in _BESIDES or _is_shard(child.name, kind) or is_partial(child.name)
         ):
             continue
         if child.is_dir() and not child.is_symlink():

@@ -13,7 +13,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,14 +21,12 @@ from typing import Any
 from jaxbert.errors import InputError, Stopped
 from jaxbert.inputs.files import disk_failed, open_regular
 from jaxbert.inputs.values import Each, Matching, Maybe, OneOf, Whole, check, read_json, short
-from jaxbert.stores.files import arriving, disk_full, disk_is_full, sync, write_whole
+from jaxbert.stores.files import arriving, disk_full, disk_is_full, partial_name, sync, write_whole
 
 MANIFEST = "manifest.json"
 # Directories inside one that is not finished: notes of the finished shards, and what the new directory replaces.
 PROGRESS = ".progress"
 PREVIOUS = ".previous"
-# The ending of a file that is being written.
-PARTIAL = ".partial"
 # The keys of a manifest of records without a sha256 of itself.
 _RECORDS_BEFORE = frozenset(
     {"kind", "arguments", "splits", "source_hash", "tokenizer_hash", "vocab_size", "language", "licence", "counts"}
@@ -136,11 +133,6 @@ def write_shard(path: Path, records: Iterable[bytes]) -> ShardInfo:
             return ShardInfo(path.name, count, partial.stat().st_size, sha256_file(partial))
     except (OSError, RuntimeError) as error:
         raise disk_error(error, path) from error
-
-
-def partial_name(path: Path) -> Path:
-    """Returns the temporary name of a file that this process writes as `path`."""
-    return path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
 
 
 def disk_error(error: Exception, path: Path) -> Exception:

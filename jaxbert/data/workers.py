@@ -23,6 +23,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import IO, Any, TypeVar
 
 from jaxbert.core.progress import Progress
+from jaxbert.core.signals import ends_with_us
 from jaxbert.data.jobs import pack_error, unpack_error
 from jaxbert.errors import CommandError, InputError, Interrupted
 
@@ -164,6 +165,7 @@ class _Child:
             stdout=subprocess.PIPE,
             env=environment,
         )
+        ends_with_us(self._process)
         assert self._process.stdin is not None and self._process.stdout is not None
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
         self._function: Callable[..., Any] | None = function

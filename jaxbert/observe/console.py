@@ -7,14 +7,11 @@ library sets up `logging` itself.
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import threading
 import traceback
 
-from jaxbert.errors import CommandError
-
-TRACEBACK = "JAXBERT_TRACEBACK"
+from jaxbert.errors import CommandError, line_of, traceback_is_wanted
 
 
 class _Stderr(logging.Handler):
@@ -42,7 +39,7 @@ def show_error(error: CommandError) -> None:
     a process hangs.
     """
     sys.stdout.flush()
-    if os.environ.get(TRACEBACK, "") not in ("", "0"):
+    if traceback_is_wanted():
         if error.__traceback__ is None:
             _print_stacks()
         cause: BaseException | None = error
@@ -51,7 +48,7 @@ def show_error(error: CommandError) -> None:
             cause.__suppress_context__ = False
             cause = cause.__cause__ or cause.__context__
         traceback.print_exception(error)
-    print(f"jaxbert: error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+    print(line_of(error), file=sys.stderr, flush=True)
 
 
 def _print_stacks() -> None:

@@ -68,7 +68,7 @@ class JsonLines:
         """
         if not path.is_file():
             return
-        with _lines(path) as old, replacing(path, "w", suffix=".cut") as new:
+        with _lines(path) as old, replacing(path, "w") as new:
             for line in old:
                 values = _parse(line)
                 if values is not None and (values.get("step") or 0) <= step:

@@ -8,7 +8,6 @@ run goes on. The run wrote the titles of its numbers into telemetry.jsonl.
 from __future__ import annotations
 
 import io
-import os
 import re
 import statistics
 from collections.abc import Callable, Sequence
@@ -195,7 +194,7 @@ def write_report(workdirs: Sequence[Path], out: Path | None = None) -> list[Path
     contents = [page(runs).encode("utf-8"), *(loss_png(run) for run in runs)]
     targets[0].parent.mkdir(parents=True, exist_ok=True)
     for path, content in zip(targets, contents, strict=True):
-        write_whole(path, content, temporary=path.with_name(f".{path.name}.{os.getpid()}"))
+        write_whole(path, content)
     return targets
 
 

@@ -6,7 +6,6 @@ import errno
 import fcntl
 import logging
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -21,25 +20,26 @@ from jaxbert.config import (
     resume_differences,
     save_json,
 )
-from jaxbert.errors import CommandError, InputError
+from jaxbert.errors import CommandError, InputError, Interrupted
 from jaxbert.run.processes import Watch, wait_for_all
-from jaxbert.stores.files import arriving
+from jaxbert.stores.files import arriving, is_partial, sync
 from jaxbert.stores.lease import Lease
 from jaxbert.stores.mirror import Mirror
+from jaxbert.stores.replaced import (
+    REMOVED,
+    REPLACED,
+    bring_back,
+    config_of_replaced,
+    discard,
+    moving_was_cut,
+    remove_outputs,
+    set_aside,
+)
 from jaxbert.stores.storage import is_remote, storage
-from jaxbert.stores.workdir import BEFORE, CHECKPOINTS, name_of, storage_of
+from jaxbert.stores.workdir import BEFORE, CHECKPOINTS, check_place, name_of, storage_of
 
 _log = logging.getLogger(__name__)
 
-# The names that a run writes in its workdir. --overwrite removes these and nothing else.
-OUTPUTS = (
-    *("config.json", "parameters.txt", "checkpoints", "tokenizer", "data"),
-    *("metrics.jsonl", "telemetry.jsonl", "tensorboard", "profile"),
-    *("report.html", "loss.png", "evaluation.json"),
-)
-
-# The directory in which a run that is being replaced waits until the new one has begun.
-_REPLACED = ".replaced"
 _LOCK = ".lock"
 
 
@@ -49,6 +49,7 @@ def check_workdir(config: RunConfig, workdir: Path, overwrite: bool) -> bool:
     Raises:
       InputError: the directory holds something else, or, without `overwrite`, a run that differs.
     """
+    check_place(name_of(workdir), writes=True)
     if workdir.exists() and not workdir.is_dir():
         raise _not_a_directory(workdir)
     nearest = next(path for path in [workdir, *workdir.absolute().parents] if path.exists())
@@ -62,7 +63,12 @@ def check_workdir(config: RunConfig, workdir: Path, overwrite: bool) -> bool:
             code="E-WORKDIR-PERMISSION",
         )
     name = name_of(workdir)
-    if not workdir.is_dir() or {path.name for path in workdir.iterdir()} <= {_REPLACED, _LOCK, *BEFORE}:
+    if not workdir.is_dir() or {path.name for path in workdir.iterdir() if not is_partial(path.name)} <= {
+        REPLACED,
+        REMOVED,
+        _LOCK,
+        *BEFORE,
+    }:
         if is_remote(name) and storage_of(workdir).names(CHECKPOINTS):
             raise InputError(
                 "the URL has checkpoints but no config.json",
@@ -123,6 +129,17 @@ def check_inputs_lie_elsewhere(config: RunConfig, workdir: Path) -> None:
             )
 
 
+def settle(config: RunConfig, workdir: Path, hold: Hold) -> None:
+    """Brings a run back that another one was about to replace, unless `config` is that other run, which continues."""
+    if config_of_replaced(workdir) is None:
+        return
+    with suppress(InputError):
+        if not resume_differences(load_json(workdir / "config.json"), config):
+            return
+    hold.take()
+    bring_back(workdir)
+
+
 @contextmanager
 def begun(config: RunConfig, workdir: Path, resuming: bool, leader: bool, hold: Hold) -> Iterator[None]:
     """Prepares a run in the workdir.
@@ -136,51 +153,32 @@ def begun(config: RunConfig, workdir: Path, resuming: bool, leader: bool, hold: 
     made = [path for path in [workdir, *workdir.absolute().parents] if not path.exists()]
     workdir.mkdir(parents=True, exist_ok=True)
     hold.take()
-    old = workdir / _REPLACED
     if resuming:
         _write_config(config, workdir)
         yield
         hold.begun()
-        shutil.rmtree(old, ignore_errors=True)
+        discard(workdir)
         return
-    _move(workdir, old)
+    set_aside(workdir)
     try:
         _write_config(config, workdir)
         yield
     except InputError:
-        _remove_outputs(workdir)
-        _move(old, workdir)
+        remove_outputs(workdir)
+        bring_back(workdir)
         hold.forget()
         for path in made:
             path.rmdir()
         raise
     hold.begun()
-    shutil.rmtree(old, ignore_errors=True)
+    discard(workdir)
 
 
 def _write_config(config: RunConfig, workdir: Path) -> None:
     path = workdir / "config.json"
-    with arriving(path, path.with_name("config.json.tmp")) as temporary:
+    with arriving(path) as temporary:
         save_json(config, temporary)
-
-
-def _move(source: Path, target: Path) -> None:
-    """Moves the outputs of a run, and removes `source` if it is the hidden place of a replaced run."""
-    for name in OUTPUTS:
-        if (source / name).exists():
-            target.mkdir(exist_ok=True)
-            os.replace(source / name, target / name)
-    if source.name == _REPLACED and source.is_dir():
-        source.rmdir()
-
-
-def _remove_outputs(workdir: Path) -> None:
-    for name in OUTPUTS:
-        path = workdir / name
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        sync(temporary)
 
 
 class Hold:
@@ -198,15 +196,22 @@ class Hold:
         self.path = Path(workdir) if self.mirror is None else self.mirror.path
         self._file: Any = None
         self._new = self._begun = False
+        self._seen: Any = None
         self._lease = Lease(storage(self.name), on_loss=watch.end)
 
     def wait(self) -> None:
         """Returns in every process once no other run writes the workdir.
 
+        A run that another one was about to replace is whole again then.
+
         Raises:
           InputError: another run writes it.
         """
         self._lease.wait(self._owner_lives)
+        self._seen = self._look()
+        if jax.process_index() == 0 and self.mirror is None and moving_was_cut(self.path):
+            self.take()
+            bring_back(self.path)
         wait_for_all("the workdir is free")
         if self.mirror is not None:
             self.mirror.fetch()
@@ -224,12 +229,22 @@ class Hold:
             pass
         return None
 
+    def _look(self) -> Any:
+        """Returns what shows whether another run has used the workdir: its config, and the names of its checkpoints."""
+        kept = storage(self.name)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            return kept.read("config.json"), kept.names(CHECKPOINTS)
+        return None
+
     def take(self) -> None:
-        """Takes the right to write. Only process 0 does so.
+        """Takes the right to write, if this process does not have it. Only process 0 does so.
 
         Raises:
           InputError: another process has it.
+          Interrupted: another process has had it since `wait`, and has begun a run or continued it.
         """
+        if self._file is not None:
+            return
         path = self.path / _LOCK
         self._new = not path.exists()
         self._file = path.open("a+", encoding="utf-8")
@@ -252,6 +267,14 @@ class Hold:
         self._file.write(f"process {os.getpid()}\n")
         self._file.flush()
         self._lease.take()
+        # What this process knows of the workdir is from before it had the right.
+        if self._look() != self._seen:
+            raise Interrupted(
+                "another process has used this workdir while this one was loading",
+                where=self.name,
+                fix="Repeat the same command: it looks at the workdir again.",
+                code="E-LEASE-USED",
+            )
 
     def begun(self) -> None:
         """Keeps what the run has written so far, and begins to copy it where the workdir is in a bucket."""

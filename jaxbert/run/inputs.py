@@ -117,11 +117,8 @@ def tokenizer_of(rows: Rows) -> Tokenizer:
 
 
 def save_tokenizer(tokenizer: Tokenizer, path: Path) -> None:
-    """Writes the run's tokenizer, unless it is there and complete."""
-    try:
-        if Tokenizer.load(path).hash == tokenizer.hash:
-            return
-    except InputError:
-        pass
+    """Writes the run's tokenizer, unless all its files are there."""
+    if tokenizer.is_saved(path):
+        return
     shutil.rmtree(path, ignore_errors=True)
     tokenizer.save(path)

@@ -6,7 +6,6 @@ import importlib.metadata
 import math
 import platform
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,6 +25,7 @@ from jaxbert.config import (
 from jaxbert.core import metrics as naming
 from jaxbert.core.progress import Progress
 from jaxbert.core.sharding import compute_dtype, global_batch
+from jaxbert.core.signals import end_now, handling
 from jaxbert.data.pipeline import Batches
 from jaxbert.errors import CommandError, Interrupted, Stopped
 from jaxbert.evaluate.evaluation import evaluate_rows
@@ -378,23 +378,16 @@ class Ahead:
 
 @contextmanager
 def signals() -> Iterator[Callable[[], str | None]]:
-    """Gives a function that returns the name of the SIGTERM or SIGINT that came. A second SIGINT interrupts at once."""
+    """Gives a function that returns the name of the signal that came. A second SIGINT ends the process at once."""
     seen: list[str] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: None
-        return
 
     def handle(number: int, frame: Any) -> None:
         if seen and number == signal.SIGINT:
-            raise KeyboardInterrupt
+            end_now(number)
         seen.append(signal.Signals(number).name)
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
+    with handling(handle):
         yield lambda: seen[0] if seen else None
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)
 
 
 def _peak(config: RunConfig, phase: int) -> float:

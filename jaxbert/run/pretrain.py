@@ -21,7 +21,7 @@ from jaxbert.models.families import check_padding
 from jaxbert.models.model import count_parameters
 from jaxbert.observe.lines import JsonLines
 from jaxbert.run.deterministic import ask_for_deterministic_kernels
-from jaxbert.run.hold import Hold, begun, check_inputs_lie_elsewhere, check_workdir
+from jaxbert.run.hold import Hold, begun, check_inputs_lie_elsewhere, check_workdir, settle
 from jaxbert.run.initial import check_named_tokenizer, check_tokenizer, load_initial, start_from, tokenizer_for_rows
 from jaxbert.run.inputs import (
     PhaseRows,
@@ -102,6 +102,9 @@ def _train(asked: Wanted, overwrite: bool, hold: Hold, watch: Watch, profiled: S
     resolved = resolve(asked, workdir, overwrite=overwrite)
     config, teacher, initial = resolved.config, resolved.teacher, resolved.initial
     del resolved  # The model of `initial` leaves memory as soon as its parameters are the run's.
+    if leader:
+        settle(config, workdir, hold)
+    wait_for_all("a run that was about to be replaced is settled")
     resuming = check_workdir(config, workdir, overwrite)
     wait_for_all("the workdir is checked")
     if not resuming:
@@ -182,7 +185,8 @@ def _train(asked: Wanted, overwrite: bool, hold: Hold, watch: Watch, profiled: S
     # --- The run -----------------------------------------------------------------------------------------------------
     profile = Profile(profiled, workdir / "profile")
     loop = Loop(config, hold, mesh, frozen, rows, memory, step, leader, watch, profile)
-    with loop, signals() as interrupted, profile, jax.set_mesh(mesh):
+    # A signal during the last checkpoint waits until it counts.
+    with signals() as interrupted, loop, profile, jax.set_mesh(mesh):
         while phase < len(config.phases) and not memory["stopped_early"]:
             state = loop.run_phase(program, phase, within, state, interrupted)
             phase, within = phase + 1, 0

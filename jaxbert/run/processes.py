@@ -28,9 +28,10 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-from jaxbert.errors import CommandError, InputError, Interrupted
+from jaxbert.core.signals import ended_by, handling
+from jaxbert.errors import CommandError, InputError, Interrupted, traceback_is_wanted
 from jaxbert.inputs.values import parse, whole_number
-from jaxbert.observe.console import TRACEBACK, show_error
+from jaxbert.observe.console import show_error
 
 COORDINATOR, PROCESSES, PROCESS_ID = "JAXBERT_COORDINATOR", "JAXBERT_PROCESSES", "JAXBERT_PROCESS_ID"
 DEVICES, HEARTBEAT, SUPERVISED = "JAXBERT_DEVICES", "JAXBERT_HEARTBEAT_S", "JAXBERT_SUPERVISED"
@@ -110,6 +111,8 @@ def initialise(distributed: bool, environment: Mapping[str, str] | None = None) 
         settings = dict(coordinator_address=environment[COORDINATOR], num_processes=processes, process_id=own)
     import jax
 
+    # jax would take SIGTERM over, until the loop of the run takes it back.
+    jax.config.update("jax_enable_preemption_service", False)
     if devices is not None:
         jax.config.update("jax_num_cpu_devices", devices)
         if not _on_cpu(environment):
@@ -283,7 +286,7 @@ class Watch:
     def _follow(self, failed: Mapping[str, Any]) -> None:
         with suppress(Exception):
             self._client.key_value_set(f"{_SEEN}/{self._process}", "1", allow_overwrite=True)
-        if os.environ.get(TRACEBACK, "") not in ("", "0") and failed.get("traceback"):
+        if traceback_is_wanted() and failed.get("traceback"):
             print(failed["traceback"], file=sys.stderr)
         print(f"jaxbert: error: process {failed['process']}: {failed['text']}", file=sys.stderr, flush=True)
         self._leave(int(failed["code"]))
@@ -352,17 +355,6 @@ def _client() -> Any:
     return distributed.global_state.client
 
 
-def leave(code: int) -> None:
-    """Ends a process of several that has failed at once. Otherwise jax would wait until the others have ended."""
-    if code and "jax" in sys.modules:
-        import jax
-
-        if jax.distributed.is_initialized() and jax.process_count() > 1:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-
-
 # ----------------------------------------------------------------------------------------------------------------------
 # The heartbeat of jax
 
@@ -373,19 +365,31 @@ def supervise(command: Sequence[str], environment: Mapping[str, str]) -> int:
     Where another process is lost, a thread of jax's coordination service ends this one by SIGABRT. Nothing inside the
     process can turn that into exit 3.
     """
-    child = subprocess.Popen(command, env={**environment, SUPERVISED: "1"})
+    child: subprocess.Popen[bytes] | None = None
+    came: list[int] = []
+    sent = 0
+
+    def send() -> None:
+        nonlocal sent
+        while child is not None and sent < len(came):
+            sent += 1
+            child.send_signal(came[sent - 1])
 
     def forward(number: int, frame: FrameType | None) -> None:
-        child.send_signal(number)
+        came.append(number)
+        send()
 
-    before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
+    with handling(forward):
+        # In a new session the child does not get the terminal's Ctrl-C a second time.
+        child = subprocess.Popen(command, env={**environment, SUPERVISED: "1"}, start_new_session=True)
+        send()
         code = meaning(child.wait())
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)
     if child.returncode == -signal.SIGABRT:
         show_error(lost())
+    if -child.returncode in came:
+        # The signal reached the child before it could answer.
+        show_error(ended_by(-child.returncode))
+        return Interrupted.exit_code
     return code
 
 

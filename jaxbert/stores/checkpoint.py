@@ -7,6 +7,7 @@ a checkpoint, and the functions that find and verify checkpoints, are in `jaxber
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -20,7 +21,8 @@ from orbax.checkpoint import v1 as ocp
 from jaxbert.core.parameters import Params
 from jaxbert.core.shapes import shapes_of
 from jaxbert.errors import CommandError, InputError, Stopped
-from jaxbert.stores.files import disk_full, disk_is_full
+from jaxbert.inputs.files import disk_failed, disk_fails
+from jaxbert.stores.files import causes, disk_full, disk_is_full
 from jaxbert.stores.steps import (
     MANIFEST,
     checkpoints_place,
@@ -32,7 +34,10 @@ from jaxbert.stores.steps import (
     write_manifest,
 )
 from jaxbert.stores.storage import is_remote
-from jaxbert.stores.workdir import CHECKPOINTS, storage_of
+from jaxbert.stores.workdir import CHECKPOINTS, check_place, name_of, storage_of
+
+# The shapes of a part's arrays, by path.
+_Shapes = dict[str, tuple[int, ...]]
 
 
 class Initialises(Protocol):
@@ -49,7 +54,8 @@ def checkpoints_of(workdir: Path) -> Any:
         from etils import epath
 
         return epath.Path(place)
-    return Path(place)
+    # TensorStore takes `..` away without a look at links.
+    return Path(os.path.realpath(place))
 
 
 def load_params(workdir: Path, step: int | None, model: Initialises, mesh: Mesh) -> Params:
@@ -153,8 +159,9 @@ class Checkpoints:
         except Exception as error:
             raise _translated(error, directory) from error
         self._saving = step
+        shapes = {name: _shapes(tree) for name, tree in _to_parts(state).items()}
         self._thread = threading.Thread(
-            target=self._finish, args=(response, step, dict(meta)), name=f"checkpoint-{step}"
+            target=self._finish, args=(response, step, dict(meta), shapes), name=f"checkpoint-{step}"
         )
         self._thread.start()
 
@@ -182,11 +189,12 @@ class Checkpoints:
             error, self._error = self._error, None
             raise _translated(error, checkpoints_of(self._workdir)) from error
 
-    def _finish(self, response: Any, step: int, meta: Mapping[str, Any]) -> None:
+    def _finish(self, response: Any, step: int, meta: Mapping[str, Any], shapes: Mapping[str, _Shapes]) -> None:
         """Waits for the commit, writes the manifest and removes old steps; runs in a thread."""
         try:
             response.result()
             if jax.process_index() == 0:
+                _read_back(checkpoints_of(self._workdir) / str(step), shapes)
                 self._before_commit()
                 with self._lock:
                     sane = {"sane": False} if step in self._disowned else {}
@@ -249,11 +257,17 @@ def _keys(path: tuple[Any, ...]) -> list[str]:
 
 
 def _restore(workdir: Path, step: int, abstract: dict[str, Any]) -> dict[str, Any]:
+    check_place(name_of(workdir), writes=False)
     directory = checkpoints_of(workdir) / str(step)
     try:
         return ocp.load_checkpointables(directory, abstract)
     except (ValueError, KeyError) as error:
-        # Orbax reports another tree, other shapes and its own mistakes in the same classes.
+        # Orbax reports another tree, other shapes, its own mistakes, and whatever interrupted it in the same classes.
+        for cause in causes(error):
+            if isinstance(cause, (CommandError, KeyboardInterrupt)):
+                raise cause from error
+            if isinstance(cause, Exception) and disk_fails(cause):
+                raise disk_failed(cause, directory) from error
         other = _difference(directory, abstract)
         if other is None:
             raise
@@ -267,10 +281,8 @@ def _restore(workdir: Path, step: int, abstract: dict[str, Any]) -> dict[str, An
 
 def _difference(directory: Any, abstract: Mapping[str, Any]) -> str | None:
     """Returns how the arrays of a checkpoint differ from `abstract` in name or shape; None if they agree."""
-    try:
-        found = ocp.checkpointables_metadata(directory).metadata
-        there = {name: _shapes(found[name]) for name in abstract if name in found}
-    except (ValueError, KeyError, TypeError, AttributeError, OSError):
+    there = _kept_shapes(directory)
+    if there is None:
         return None  # The metadata cannot be read, so they do not tell of another model.
     for name, tree in abstract.items():
         wanted = _shapes(tree)
@@ -281,7 +293,32 @@ def _difference(directory: Any, abstract: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+def _kept_shapes(directory: Any) -> dict[str, _Shapes] | None:
+    """Returns the shapes of all arrays of a checkpoint, by part; None if one of the parts cannot be opened."""
+    try:
+        found = ocp.checkpointables_metadata(directory).metadata
+        # Orbax opens every array. It gives None for a part in which that fails.
+        return None if None in found.values() else {name: _shapes(tree) for name, tree in found.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, OSError):
+        return None
+
+
+def _read_back(directory: Any, shapes: Mapping[str, _Shapes]) -> None:
+    """Checks that every array of a checkpoint that was just written can be opened. The manifest has the bytes' hashes.
+
+    Raises:
+      Stopped: an array cannot be opened, or it has another shape.
+    """
+    if _kept_shapes(directory) != shapes:
+        raise Stopped(
+            "the checkpoint was written, but it cannot be read back, so it does not count",
+            where=str(directory),
+            fix="The checkpoints before this one are untouched. Choose a --workdir on another disk.",
+            code="E-CHECKPOINT-UNREADABLE",
+        )
+
+
+def _shapes(tree: Any) -> _Shapes:
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {"/".join(_keys(path)): tuple(leaf.shape) for path, leaf in leaves}
 

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import errno
+import functools
+import hashlib
 import os
+import platform
+import re
+import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,36 +20,99 @@ from jaxbert.errors import CommandError, Interrupted
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
+PARTIAL = ".partial"
+# The leftover of a process on another machine, which nobody here can ask about, is removed after so many seconds.
+_OLD_S = 86400.0
+
+
+def partial_name(path: Path) -> Path:
+    """Returns the temporary name of a file or directory that this process writes as `path`."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{_machine()}{PARTIAL}")
+
+
+def is_partial(name: str) -> bool:
+    """Returns whether a name is one of `partial_name`, of any process."""
+    return name.startswith(".") and name.endswith(PARTIAL)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Removes what processes that were killed have left of `path` under temporary names."""
+    ours = re.compile(rf"\.{re.escape(path.name)}\.(\d+)-(\w+){re.escape(PARTIAL)}")
+    with suppress(OSError):
+        for entry in sorted(os.listdir(path.parent)):
+            found = ours.fullmatch(entry)
+            if found and _is_left(path.with_name(entry), int(found[1]), found[2]):
+                remove(path.with_name(entry))
+
+
+def remove(path: Path) -> None:
+    """Removes a file, a link, or a directory with everything in it; does nothing if there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _is_left(path: Path, process: int, machine: str) -> bool:
+    """Returns whether the process that wrote a temporary file is gone."""
+    if machine != _machine():
+        with suppress(OSError):
+            return time.time() - path.lstat().st_mtime > _OLD_S
+        return False
+    # In a container every process may have the same number, and this one has not begun to write `path`.
+    if process == os.getpid():
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        pass
+    return False
+
+
+@functools.cache
+def _machine() -> str:
+    return hashlib.sha256(platform.node().encode(errors="replace")).hexdigest()[:6]
+
+
 @contextmanager
-def replacing(
-    path: Path, mode: str = "wb", *, suffix: str = ".tmp", temporary: Path | None = None
-) -> Iterator[IO[Any]]:
+def replacing(path: Path, mode: str = "wb", *, temporary: Path | None = None) -> Iterator[IO[Any]]:
     """Opens a temporary file beside `path`, which replaces `path` when the block ends well.
 
     The new content is on the disk before the replacement, so that a kill at any moment leaves either the old file or
-    the new one. When the block raises, the temporary file is removed and `path` stays as it was.
+    the new one. When the block raises, the temporary file is removed and `path` stays as it was. A link at `path` is
+    replaced too: nothing is written where it leads.
 
     Args:
       path: the file to make or to replace. Its directory must exist.
       mode: "wb" or "w"; text is UTF-8.
-      suffix: the ending of the temporary file's name.
-      temporary: the path of the temporary file, if a suffix is not enough: processes that may write `path` at the same
-        time need different names.
+      temporary: the path of the temporary file; None for `partial_name`.
     """
-    temporary = temporary or path.with_name(path.name + suffix)
-    with arriving(path, temporary), temporary.open(mode, encoding=None if "b" in mode else "utf-8") as file:
+    # The file must be new ("x"), because a link at its name would be written through.
+    mode, encoding = mode.replace("w", "x"), None if "b" in mode else "utf-8"
+    with arriving(path, temporary) as place, place.open(mode, encoding=encoding) as file:
         yield file
         file.flush()
         os.fsync(file.fileno())
 
 
 @contextmanager
-def arriving(path: Path, temporary: Path) -> Iterator[Path]:
-    """Gives `temporary` to the block, which fills it; it replaces `path` when the block ends well.
+def arriving(path: Path, temporary: Path | None = None) -> Iterator[Path]:
+    """Gives a temporary path to the block, which writes a file there; it replaces `path` when the block ends well.
 
     This is for libraries that open files by their names. The block decides whether the content is on the disk before
     the replacement: see `sync`. When the block raises, the temporary file is removed and `path` stays as it was.
+
+    Args:
+      path: the file to make or to replace.
+      temporary: the temporary path, for a directory that removes its leftovers by itself; None for `partial_name`.
+        Then what processes that were killed have left of `path` is removed first.
     """
+    if temporary is None:
+        remove_leftovers(path)
+        temporary = partial_name(path)
+    temporary.unlink(missing_ok=True)
     try:
         yield temporary
         os.replace(temporary, path)
@@ -62,6 +131,18 @@ def write_whole(path: Path, content: str | bytes, *, temporary: Path | None = No
     """Makes or replaces `path` with `content`, whole or not at all; text is written as UTF-8. See `replacing`."""
     with replacing(path, temporary=temporary) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yields `error`, and then every error that it was raised from, or raised because of."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        one = waiting.pop(0)
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            yield one
+            waiting += [one.__cause__, one.__context__]
 
 
 def disk_full(where: object, fix: str, also: str = "") -> Interrupted:

@@ -26,8 +26,6 @@ _log = logging.getLogger(__name__)
 # Parts of a workdir in a bucket that have no copy on this machine.
 _THERE_ONLY = (CHECKPOINTS, LAUNCH, LOGS, LEASE)
 _EVERY_S = 60.0
-# Endings of files that are being written.
-_TEMPORARY = (".tmp", ".cut", ".arriving")
 
 
 class Mirror:
@@ -92,7 +90,7 @@ class Mirror:
         with self._turn:
             for path in sorted(self.path.rglob("*")):
                 name = path.relative_to(self.path).as_posix()
-                if not path.is_file() or path.name.startswith(".") or path.suffix in _TEMPORARY:
+                if not path.is_file() or path.name.startswith("."):
                     continue
                 with suppress(FileNotFoundError):
                     stamp = _stamp(path)

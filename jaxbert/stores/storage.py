@@ -11,7 +11,6 @@ import hashlib
 import io
 import os
 import posixpath
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,7 +19,7 @@ from typing import Any, Protocol
 
 from jaxbert.errors import InputError, Interrupted, Stopped
 from jaxbert.inputs.files import open_regular, read_bytes
-from jaxbert.stores.files import arriving, disk_is_full, write_whole
+from jaxbert.stores.files import arriving, disk_is_full, remove, write_whole
 
 _BLOCK = 1 << 22
 
@@ -130,11 +129,7 @@ class Disk:
 
     def remove(self, directory: str) -> None:
         """See `Storage`."""
-        path = self.root / directory
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        remove(self.root / directory)
 
     def sha256(self, name: str) -> str:
         """See `Storage`."""
@@ -213,8 +208,7 @@ class Bucket:
     def fetch(self, name: str, place: Path) -> None:
         """Copies an object to a file, whole or not at all."""
         place.parent.mkdir(parents=True, exist_ok=True)
-        temporary = place.with_name(f".{place.name}.{os.getpid()}.arriving")
-        with arriving(place, temporary), translated(self.place):
+        with arriving(place) as temporary, translated(self.place):
             self._files.get_file(self._at(name), str(temporary))
 
     def send(self, name: str, place: Path) -> None:

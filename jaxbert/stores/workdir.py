@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from jaxbert.errors import InputError
@@ -32,6 +33,33 @@ def check_run(workdir: Path) -> None:
     raise InputError(
         what, where=str(workdir), fix="Give the --workdir of a `jaxbert pretrain`.", code="E-WORKDIR-MISSING"
     )
+
+
+def check_place(place: Path | str, *, writes: bool) -> None:
+    """Checks that Orbax can find checkpoints that are at a path or URL, or below it.
+
+    Orbax looks for the files of a checkpoint by patterns that begin with its path, so it does not find what it wrote
+    where the path has `[`, or it finds the files of another run. TensorStore takes a backslash for a slash, and it
+    takes only paths that are UTF-8.
+
+    Args:
+      place: the workdir of a run.
+      writes: whether checkpoints are written. Reading uses no patterns.
+
+    Raises:
+      InputError: a character of the path, or of the path that a link leads to, has another meaning there.
+    """
+    name = str(place) if is_remote(place) else os.path.realpath(place)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        what = "the path is not UTF-8"
+    else:
+        wrong = sorted(set(name) & set("*?[]\\" if writes else "\\"))
+        if not wrong:
+            return
+        what = f"the path has {' '.join(wrong)}, which has another meaning for the library that writes checkpoints"
+    raise InputError(what, where=name, fix="Choose or make a path without it.", code="E-WORKDIR-PATH")
 
 
 def storage_of(workdir: Path) -> Storage:

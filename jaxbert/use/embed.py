@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -278,7 +277,6 @@ def _check_out(out: Path, file: str, overwrite: bool) -> None:
 
 def _write(out: Path, parts: Iterator[Embedded], dimension: int, file: str) -> dict[str, int]:
     """Writes the vectors beside `out`, moves them there, and returns the counts."""
-    partial_file = out.parent / f".{out.name}.{os.getpid()}.partial"
     write = _write_npy if out.suffix == ".npy" else _write_jsonl
     counts = dict.fromkeys(("texts", "empty", "cut", "tokens"), 0)
 
@@ -291,7 +289,7 @@ def _write(out: Path, parts: Iterator[Embedded], dimension: int, file: str) -> d
             yield part
 
     again = "Make room, then repeat the same command."
-    with full_disk(out, again), replacing(out, temporary=partial_file) as handle:
+    with full_disk(out, again), replacing(out) as handle:
         write(handle, counted(), dimension)
         if not counts["texts"]:
             raise InputError("no texts", where=file, fix="Give a file with a text a line.", code="E-EMBED-EMPTY")

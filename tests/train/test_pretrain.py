@@ -22,9 +22,10 @@ from jaxbert.commands import main as cli
 from jaxbert.config import find_config
 from jaxbert.config.overrides import apply_overrides
 from jaxbert.errors import InputError, Interrupted, Stopped
+from jaxbert.run import pretrain as pretrain_module
 from jaxbert.run.loop import Loop
 from jaxbert.run.pretrain import pretrain
-from jaxbert.stores import checkpoint, steps
+from jaxbert.stores import checkpoint, replaced, steps
 
 
 def params_of(workdir: Path) -> dict[str, np.ndarray]:
@@ -294,6 +295,74 @@ def test_two_processes_do_not_share_a_workdir(reference, tmp_path):
         process.communicate()
     pretrain(find_config(str(config)), workdir)
     assert_same(workdir, wanted)
+
+
+def test_a_run_that_finishes_while_another_one_loads_is_not_replaced(reference, tmp_path, monkeypatch):
+    """The other run has left the workdir when this one takes it, and nothing but the files shows that it was there."""
+    config, finished = reference
+    workdir = tmp_path / "run"
+    real = pretrain_module.resolve
+
+    def loads(*args, **named):
+        shutil.copytree(finished, workdir)
+        return real(*args, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pretrain_module, "resolve", loads)
+        for overwrite in (False, True):
+            with pytest.raises(Interrupted, match="E-LEASE-USED"):
+                pretrain(find_config(str(config)), workdir, overwrite=overwrite)
+            assert_same(workdir, finished)
+            assert steps.committed_steps(workdir) == steps.committed_steps(finished)
+            shutil.rmtree(workdir)
+
+
+@pytest.mark.parametrize("killed", ["out", "loading", "loading, then the old command"])
+def test_a_killed_overwrite_is_repeated_or_given_up(reference, tmp_path, monkeypatch, killed):
+    """Either command continues: the new run begins, or the old one is whole again."""
+    old, workdir = find_config(str(reference[0])), copy_of(reference[1], tmp_path)
+    new = apply_overrides(old, ["seed=1", "phases.a.steps=1", "phases.b.steps=1"])
+
+    class Killed(BaseException):
+        pass
+
+    def dies(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pretrain_module, "make_mesh", dies)
+        if killed == "out":
+            real, moved = os.replace, []
+
+            def moves_two(source, target):
+                if ".replaced" in str(target):
+                    moved.append(source)
+                    if len(moved) > 2:
+                        raise Killed
+                real(source, target)
+
+            patch.setattr(replaced.os, "replace", moves_two)
+        with pytest.raises(Killed):
+            pretrain(new, workdir, overwrite=True)
+    assert (workdir / ".replaced").is_dir()
+    if killed == "loading":
+        assert pretrain(new, workdir)["step"] == 2
+    else:
+        assert pretrain(old, workdir)["step"] == 24
+        assert_same(workdir, reference[1])
+    assert not (workdir / ".replaced").exists()
+
+
+def test_a_tokenizer_that_was_half_written_is_mended(reference, tmp_path):
+    """vocab.txt is enough to load it, and not enough for a run that is whole."""
+    config, finished = reference
+    workdir = copy_of(finished, tmp_path)
+    (workdir / "tokenizer" / "tokenizer.json").unlink()
+    (workdir / "tokenizer" / "tokenizer_config.json").write_text("{}")
+    pretrain(find_config(str(config)), workdir)
+    assert {path.name: path.read_bytes() for path in (workdir / "tokenizer").iterdir()} == {
+        path.name: path.read_bytes() for path in (finished / "tokenizer").iterdir()
+    }
 
 
 def test_steps_that_are_done_may_not_change(reference, tmp_path):

@@ -7,9 +7,9 @@ import functools
 import hashlib
 import itertools
 import json
-import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
@@ -298,20 +298,19 @@ class Tokenizer(abc.ABC):
           Interrupted: the disk is full.
         """
         directory = Path(directory)
-        try:
-            with full_disk(directory, "Free some space and run the same command again."):
-                directory.mkdir(parents=True, exist_ok=True)
-                for name, content in self._files().items():
-                    write_whole(directory / name, content, temporary=directory / f".{name}.{os.getpid()}.partial")
-        except OSError as error:
-            if not cannot_write(error):
-                raise
-            raise InputError(
-                f"the tokenizer cannot be written: {error.strerror}",
-                where=str(directory),
-                fix="Give another directory.",
-                code="E-TOKENIZER-WRITE",
-            ) from None
+        with writing(directory):
+            for name, content in self._files().items():
+                write_whole(directory / name, content)
+
+    def is_saved(self, directory: Path | str) -> bool:
+        """Returns whether `directory` has every file that `save` writes, with the same bytes."""
+        for name, content in self._files().items():
+            try:
+                if (Path(directory) / name).read_bytes() != (content.encode() if isinstance(content, str) else content):
+                    return False
+            except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+                return False
+        return True
 
     @staticmethod
     def load(directory: Path | str) -> Tokenizer:
@@ -375,6 +374,29 @@ def _of_files(files: Mapping[str, str | bytes], source: Path | None) -> Tokenize
         made = Tokenizer.load(place)
     made.source = source
     return made
+
+
+@contextmanager
+def writing(directory: Path) -> Iterator[None]:
+    """Makes the directory of a tokenizer, for a block that writes its files.
+
+    Raises:
+      InputError: the directory cannot be written.
+      Interrupted: the disk is full.
+    """
+    try:
+        with full_disk(directory, "Free some space and run the same command again."):
+            directory.mkdir(parents=True, exist_ok=True)
+            yield
+    except OSError as error:
+        if not cannot_write(error):
+            raise
+        raise InputError(
+            f"the tokenizer cannot be written: {error.strerror}",
+            where=str(directory),
+            fix="Give another directory.",
+            code="E-TOKENIZER-WRITE",
+        ) from None
 
 
 @dataclass(frozen=True)
