@@ -87,6 +87,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         os.replace(begun, record)
     words = f"{'cased' if cased else 'uncased'} {args.kind}" + (" (it always is)" if cased and not args.cased else "")
     print(f"{made.vocab_size} pieces, {words}: {out}")
+    if made.learned is not None:
+        print(made.learned.line())
+        for finding in made.learned.findings():
+            print(f"look at: {finding}")
     return {"vocab_size": made.vocab_size, "hash": made.hash, "out": str(out)}
 
 

@@ -58,6 +58,9 @@ def make_rows(
         texts = train_texts(source, config.validation_fraction)
         tokenizer = train_tokenizer(config.tokenizer_kind, texts, vocab_size=vocab_size, lowercase=config.lowercase)
         tokenizer.save(tokenizer_path)
+        if tokenizer.learned is not None:
+            for finding in tokenizer.learned.findings():
+                _log.info("look at: %s", finding)
     tokenizer = Tokenizer.load(tokenizer_path)
     if tokenizer.vocab_size != vocab_size:
         raise InputError(

@@ -233,6 +233,8 @@ _LONG_SENTENCE = 150
 # characters and does not end like a sentence, and the next line begins with a small letter.
 _WRAPPED_SHARE, _WRAPPED_BREAKS, _WRAPPED_CHARS = 0.3, 4, 40
 _SENTENCE_ENDS = frozenset(".!?:;\"'”’»)]…。！？")  # noqa: RUF001
+# From this share of unknown characters on, a vocabulary does not fit its text.
+_UNKNOWN_SHARE = 0.01
 # A model learns a shorter text by heart.
 _FEW_TOKENS = 20_000
 
@@ -270,6 +272,7 @@ class Counts:
       documents, sentences, chars, tokens: their numbers.
       words: the number of strings between white space.
       unknown: the number of tokens that are [UNK].
+      unknown_chars: the number of characters that became [UNK].
       other: the number of documents for each kind of finding.
       examples: the names of the first few documents of each kind of finding.
     """
@@ -280,6 +283,7 @@ class Counts:
     chars: int = 0
     tokens: int = 0
     unknown: int = 0
+    unknown_chars: int = 0
     other: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
 
@@ -291,6 +295,7 @@ class Counts:
         sentences: int,
         tokens: int,
         unknown: int,
+        unknown_chars: int = 0,
         language: str,
         sentence_structure: bool,
     ) -> None:
@@ -301,6 +306,7 @@ class Counts:
         self.chars += len(text)
         self.tokens += tokens
         self.unknown += unknown
+        self.unknown_chars += unknown_chars
         if "\ufffd" in text:
             self._note("replacement", name)
         if any(mark in text for mark in _MOJIBAKE):
@@ -325,7 +331,7 @@ class Counts:
 
     def merge(self, more: Counts) -> None:
         """Adds the sums of later documents."""
-        for name in ("documents", "sentences", "words", "chars", "tokens", "unknown"):
+        for name in ("documents", "sentences", "words", "chars", "tokens", "unknown", "unknown_chars"):
             setattr(self, name, getattr(self, name) + getattr(more, name))
         for kind, count in more.other.items():
             self.other[kind] = self.other.get(kind, 0) + count
@@ -349,6 +355,12 @@ class Counts:
             text = texts.get(kind) or f"text that looks like {kind.removeprefix('language ')}, not {language}"
             documents = f"{self.other[kind]:,} document{'s' if self.other[kind] > 1 else ''}"
             findings.append(f"{text}: {documents}, for example {', '.join(self.examples[kind])}")
+        if self.unknown_chars > _UNKNOWN_SHARE * self.chars:
+            findings.append(
+                f"unknown: {self.unknown_chars / self.chars:.1%} of the characters became [UNK], and a model learns "
+                "nothing from them (words of more than 100 characters and rare characters do in WordPiece: take a "
+                "larger vocabulary, or --kind unigram or bpe)"
+            )
         if 0 < self.tokens < _FEW_TOKENS:
             findings.append(
                 f"little text: {self.tokens:,} tokens in {self.sentences:,} sentences. A model learns it by heart, and "
@@ -384,7 +396,8 @@ class Summary:
                 f"{split}: {counts.documents:,} documents, {counts.sentences:,} sentences, {counts.words:,} words, "
                 f"{counts.tokens:,} tokens; {counts.tokens / max(1, counts.words):.2f} tokens a word, "
                 f"{counts.tokens / max(1, counts.sentences):.1f} a sentence, "
-                f"{counts.unknown / max(1, counts.tokens):.3%} unknown"
+                f"{counts.unknown / max(1, counts.tokens):.3%} unknown, "
+                f"{counts.unknown_chars / max(1, counts.chars):.3%} of the characters"
             )
         return lines + [f"look at: {finding}" for finding in self.findings]
 

@@ -349,12 +349,14 @@ def _write(job: _Job, *, language: str, sentence_structure: bool) -> tuple[str, 
     def records() -> Iterator[bytes]:
         for number, (name, text) in enumerate(job.documents, job.first):
             tokens, lengths = tokenise(text, tokenizer, language)
+            unknown = int((tokens == tokenizer.unk_id).sum())
             counts.add(
                 name,
                 text,
                 sentences=len(lengths),
                 tokens=len(tokens),
-                unknown=int((tokens == tokenizer.unk_id).sum()),
+                unknown=unknown,
+                unknown_chars=tokenizer.unknown_chars(text) if unknown else 0,
                 language=language,
                 sentence_structure=sentence_structure,
             )

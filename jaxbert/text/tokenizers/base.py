@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import collections
 import functools
 import hashlib
 import itertools
@@ -19,6 +20,7 @@ from jaxbert.inputs import files
 from jaxbert.inputs.values import parse_json
 from jaxbert.stores.files import cannot_write, full_disk, write_whole
 from jaxbert.stores.workdir import workdir_of
+from jaxbert.text.tokenizers.learned import Learned
 from jaxbert.text.tokenizers.registry import REGISTRY
 
 # The most ids without a piece in a small vocabulary; in a large one there may be as many as pieces.
@@ -84,6 +86,7 @@ class Tokenizer(abc.ABC):
       vocab_size: V.
       model_size: the number of pieces that the model of the vocabulary knows. The pieces after these are added tokens.
       added: the tokens that are cut out of a text first: `specials` in their order, then others.
+      learned: figures of the training; None where the tokenizer was not trained by this call.
       max_length: the longest row that the files name, in tokens; None where they name none.
       source: the directory that the tokenizer was read from; None where it was made here.
       lowercase: whether texts are lower-cased.
@@ -101,6 +104,7 @@ class Tokenizer(abc.ABC):
     pair_types: ClassVar[bool] = True
     specials: ClassVar[Specials]
 
+    learned: Learned | None = None
     max_length: int | None = None
     source: Path | None = None
 
@@ -259,6 +263,20 @@ class Tokenizer(abc.ABC):
     def encode(self, text: str, *, special_tokens: bool = False) -> list[int]:
         """Returns the ids of one text; see `encode_batch`."""
         return self.encode_batch([text], special_tokens=special_tokens)[0]
+
+    def unknown_chars(self, text: str) -> int:
+        """Returns how many characters of `text` become unknown tokens."""
+        words = collections.Counter(text.split())
+        ids = self.encode_batch(list(words))
+        return sum(
+            count * self._unknown_chars(word)
+            for (word, count), of_word in zip(words.items(), ids, strict=True)
+            if self.unk_id in of_word
+        )
+
+    @abc.abstractmethod
+    def _unknown_chars(self, word: str) -> int:
+        """Returns how many characters of a word without white space become unknown tokens."""
 
     def meaning(self, piece: str) -> Meaning:
         """Returns the meaning of a piece, in terms that all kinds share; see `Meaning`."""
@@ -492,6 +510,13 @@ def in_order(ids: dict[str, int], path: Path, filler: Callable[[int], str]) -> l
     names = (name for name in map(filler, itertools.count()) if name not in ids)
     pieces = {index: piece for piece, index in ids.items()}
     return [pieces[index] if index in pieces else next(names) for index in range(size)]
+
+
+def unknown_spans(tokenizer: Any, word: str, unk_id: int) -> int:
+    """Returns how many characters of a word become unknown tokens in a tokenizer of the Rust library."""
+    found = tokenizer.encode(word, add_special_tokens=False)
+    spans = zip(found.ids, found.offsets, strict=True)
+    return sum(stop - start for index, (start, stop) in spans if index == unk_id)
 
 
 def stands_apart(text: str) -> bool:

@@ -21,7 +21,8 @@ import tokenizers as rust
 from jaxbert.errors import InputError
 from jaxbert.text.tokenizers.base import Added, Kind, Meaning, Specials, Tokenizer, read_json, read_text
 from jaxbert.text.tokenizers.declared import Declared, assemble, read_declared
-from jaxbert.text.tokenizers.words import count_words, scaled, shown
+from jaxbert.text.tokenizers.learned import Learned
+from jaxbert.text.tokenizers.words import count_words, cut_long, scaled, shown
 
 SPECIALS = Specials(pad="<pad>", unk="<unk>", cls="<s>", sep="</s>", mask="<mask>")
 # Ids 0 to 3. The mask has the last id.
@@ -41,8 +42,10 @@ _WHITE = tuple(chr(0x100 + byte) for byte in (*range(0x09, 0x0E), 0x20))
 # GPT-2's expression always cuts here. Its code then cuts further inside the parts.
 _CHUNK = re.compile(r" ?\S+|\s+(?!\S)|\s+")
 _MIN_FREQUENCY = 2
-# In characters. Longer strings are hardly words, and merging takes the square of their length.
+# In characters. Longer strings are hardly words, and merging takes the square of their length. Where they are more than
+# this share of the text, it writes no spaces, and they are learned from in stretches.
 _MAX_WORD_CHARS = 256
+_LONG_SHARE = 0.1
 
 
 class ByteLevelBPE(Tokenizer):
@@ -114,6 +117,9 @@ class ByteLevelBPE(Tokenizer):
             add_prefix_space=self.prefix_space,
         )
         return self._add_to(tokenizer, literal=literal)
+
+    def _unknown_chars(self, word: str) -> int:
+        return 0  # Every byte is a piece.
 
     def meaning(self, piece: str) -> Meaning:
         """See `Tokenizer`."""
@@ -282,12 +288,16 @@ def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool) -> ByteLeve
     trainer = rust.trainers.BpeTrainer(
         vocab_size=vocab_size - 1, min_frequency=_MIN_FREQUENCY, special_tokens=given, show_progress=False
     )
-    tokenizer.train_from_iterator(shown(_words(raw)), trainer)
+    words, left_out = cut_long(_words(raw), _MAX_WORD_CHARS, _LONG_SHARE)
+    tokenizer.train_from_iterator(shown(words), trainer)
     merges = _pairs(json.loads(tokenizer.to_str())["model"]["merges"], Path("trainer"))
     ids: dict[str, int] = tokenizer.get_vocab()
     vocab = sorted(ids, key=lambda piece: ids[piece])
-    vocab += [_FILLER.format(number) for number in range(vocab_size - 1 - len(vocab))]
-    return ByteLevelBPE([*vocab, SPECIALS.mask], merges)
+    filling = vocab_size - 1 - len(vocab)
+    vocab += [_FILLER.format(number) for number in range(filling)]
+    made = ByteLevelBPE([*vocab, SPECIALS.mask], merges)
+    made.learned = Learned(made.kind, vocab_size, 0.0, filling, left_out, _MAX_WORD_CHARS, 0.0)
+    return made
 
 
 def _bytes() -> list[str]:
@@ -308,7 +318,7 @@ def _words(raw: dict[str, int]) -> dict[str, int]:
         else:
             for word, _ in pre_tokenizer.pre_tokenize_str(string):
                 words[word] += count
-    return {word: count for word, count in scaled(words).items() if len(word) <= _MAX_WORD_CHARS}
+    return scaled(words)
 
 
 KIND = Kind(train, load, model="BPE", files=(("vocab.json", "merges.txt"),), keeps_case=True)

@@ -30,8 +30,9 @@ from jaxbert.errors import InputError
 from jaxbert.inputs.files import read_bytes
 from jaxbert.text.tokenizers.base import Added, Kind, Meaning, Specials, Tokenizer, read_json
 from jaxbert.text.tokenizers.declared import assemble, read_declared
+from jaxbert.text.tokenizers.learned import Learned, dropped_marks, sampled, share
 from jaxbert.text.tokenizers.unigram_json import CLASSES, SPACE, SPECIALS, load_json
-from jaxbert.text.tokenizers.words import Remembered, count_words
+from jaxbert.text.tokenizers.words import Remembered, count_words, cut_long
 
 # The descriptors are made when the module is loaded, so that no type checker sees them.
 _proto: Any = sentencepiece_model_pb2
@@ -55,6 +56,7 @@ _INNER = frozenset(string.ascii_letters) | _PUNCTUATION
 _BREAK = "\ue000"
 _DIGIT_COMMA = re.compile(r"(?<=\d),")
 _MAX_WORD_CHARS = 100
+_LONG_SHARE = 0.1  # See bpe.py.
 # The most copies of words shown to the trainer: suffix arrays take about 20 bytes a character.
 _SEED_WORDS = 2_000_000
 _COPIES_A_LINE = 4
@@ -222,6 +224,11 @@ class Unigram(Tokenizer):
             if again and not again.keys().isdisjoint(ids):
                 ids = [new for index in ids for new in again.get(index, [index])]
             yield ids
+
+    def _unknown_chars(self, word: str) -> int:
+        text = _normalise(word, self._normalizer, self.normalisation)
+        pieces = self._processor.encode(text, out_type=str)
+        return sum(len(piece) for piece in pieces if self._processor.piece_to_id(piece) == self.unk_id)
 
     def meaning(self, piece: str) -> Meaning:
         """See `Tokenizer`."""
@@ -416,7 +423,8 @@ def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool) -> Unigram:
       InputError: there is no text, or the vocabulary is too small for the characters of the text.
     """
     normalisation = Normalisation(lowercase=lowercase, keep_accents=not lowercase)
-    words = _words(count_words(texts, _split), normalisation)
+    raw = count_words(texts, _split)
+    words, left_out = cut_long(_words(raw, normalisation), _MAX_WORD_CHARS, _LONG_SHARE)
     if not words:
         raise InputError(
             "no words to learn from", where="SOURCE", fix="Give a source that has text.", code="E-TOKENIZER-TEXT"
@@ -460,10 +468,22 @@ def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool) -> Unigram:
             fix=f"Give at least {least}.",
             code="E-TOKENIZER-SMALL",
         )
-    for number in range(vocab_size - len(model.pieces)):
+    filling = vocab_size - len(model.pieces)
+    for number in range(filling):
         model.pieces.add(piece=f"<unused {number}>", score=0.0, type=_proto.ModelProto.SentencePiece.UNUSED)
     model.trainer_spec.vocab_size = vocab_size
-    return Unigram(model.SerializeToString(deterministic=True), normalisation)
+    tokenizer = Unigram(model.SerializeToString(deterministic=True), normalisation)
+    some, marked = sampled(words), sampled(raw) if lowercase else {}
+    tokenizer.learned = Learned(
+        kind=tokenizer.kind,
+        size=vocab_size,
+        unknown=share(some, {word: tokenizer.unknown_chars(word) for word in some}),
+        unused=filling,
+        left_out=left_out,
+        limit=_MAX_WORD_CHARS,
+        marks=share(marked, dropped_marks(marked, unicodedata.combining)),
+    )
+    return tokenizer
 
 
 def _words(raw: Mapping[str, int], normalisation: Normalisation) -> dict[str, int]:
@@ -473,7 +493,7 @@ def _words(raw: Mapping[str, int], normalisation: Normalisation) -> dict[str, in
     for word, count in raw.items():
         for part in _normalise(word, normalizer, normalisation).split():
             words[part] += count
-    return {word: words[word] for word in sorted(words) if len(word) <= _MAX_WORD_CHARS and _BREAK not in word}
+    return {word: words[word] for word in sorted(words) if _BREAK not in word}
 
 
 def _lines(words: Mapping[str, int]) -> Iterator[str]:

@@ -15,7 +15,7 @@ import tokenizers as rust
 
 from jaxbert.errors import InputError
 from jaxbert.inputs.values import parse
-from jaxbert.text.tokenizers.base import Added, Meaning, Specials, Tokenizer, read_json, stands_apart
+from jaxbert.text.tokenizers.base import Added, Meaning, Specials, Tokenizer, read_json, stands_apart, unknown_spans
 from jaxbert.text.tokenizers.declared import Declared, assemble, read_declared
 
 SPACE = "\u2581"
@@ -79,6 +79,9 @@ class UnigramOfJson(Tokenizer):
             special_tokens=[(cls, self.cls_id), (sep, self.sep_id)],
         )
         return self._add_to(tokenizer, literal=literal)
+
+    def _unknown_chars(self, word: str) -> int:
+        return unknown_spans(self._literal, word, self.unk_id)
 
     def meaning(self, piece: str) -> Meaning:
         """See `Tokenizer`."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import collections
 import logging
 import re
-from collections.abc import Callable, Iterable, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,10 @@ from jaxbert.text.tokenizers.base import (
     read_json,
     read_text,
     stands_apart,
+    unknown_spans,
 )
 from jaxbert.text.tokenizers.declared import Declared, assemble, read_declared
+from jaxbert.text.tokenizers.learned import Learned, dropped_marks, sampled, share
 from jaxbert.text.tokenizers.words import Remembered, count_words, scaled, shown
 
 SPECIALS = Specials("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -46,9 +49,13 @@ _PREFIX = "##"
 
 _log = logging.getLogger(__name__)
 
-# Training, as in Hugging Face's trainers: the most single characters, and the least count of a merge.
+# Training, as in Hugging Face's trainers: the number of single characters that a vocabulary always gets, and the least
+# count of a merge. A text with more different characters, such as Chinese, gets as many as it takes to cover this share
+# of it (SentencePiece's --character_coverage), up to this share of the vocabulary.
 _ALPHABET = 1000
 _MIN_FREQUENCY = 2
+_COVERAGE = 0.9995
+_MOST_SINGLES = 0.5
 
 
 @dataclass(frozen=True)
@@ -127,6 +134,9 @@ class WordPiece(Tokenizer):
             special_tokens=[(cls, self.cls_id), (sep, self.sep_id)],
         )
         return self._add_to(tokenizer, literal=literal)
+
+    def _unknown_chars(self, word: str) -> int:
+        return unknown_spans(self._literal, word, self.unk_id)
 
     def meaning(self, piece: str) -> Meaning:
         """See `Tokenizer`."""
@@ -295,10 +305,16 @@ def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool) -> WordPiec
       InputError: there is no text, or the vocabulary is too small for the characters of the text.
     """
     normalisation = Normalisation(lowercase=lowercase)
-    words = _words(count_words(texts), normalisation)
+    raw = count_words(texts)
+    every = _words(raw, normalisation)
+    words = {word: count for word, count in every.items() if len(word) <= MAX_WORD_CHARS}
     if not words:
+        longer = f": all have more than {MAX_WORD_CHARS} characters, which WordPiece takes for unknown" if every else ""
         raise InputError(
-            "no words to learn from", where="SOURCE", fix="Give a source that has text.", code="E-TOKENIZER-TEXT"
+            f"no words to learn from{longer}",
+            where="SOURCE",
+            fix="Take --kind unigram or bpe, which cut text without spaces." if every else "Give a source with text.",
+            code="E-TOKENIZER-TEXT",
         )
     starts: collections.Counter[str] = collections.Counter()
     inner: collections.Counter[str] = collections.Counter()
@@ -307,7 +323,8 @@ def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool) -> WordPiec
         for char in word[1:]:
             inner[char] += count
     frequency = starts + inner
-    alphabet = set(sorted(frequency, key=lambda char: (-frequency[char], char))[:_ALPHABET])
+    by_count = sorted(frequency, key=lambda char: (-frequency[char], char))
+    alphabet = set(by_count[: _alphabet_size(by_count, frequency, inner, vocab_size)])
     # Words with a character outside the alphabet will be [UNK], and teach the trainer nothing.
     words = {word: count for word, count in words.items() if alphabet.issuperset(word)}
     singles = sorted(alphabet) + [_PREFIX + char for char in sorted(alphabet & inner.keys())]
@@ -321,9 +338,46 @@ def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool) -> WordPiec
         )
     trained = _train(words, [*SPECIALS, *singles], vocab_size)
     vocab = [*SPECIALS, *singles, *trained]
-    unused = (name for name in (f"[unused{index}]" for index in range(vocab_size)) if name not in trained)
-    vocab += [next(unused) for _ in range(vocab_size - len(vocab))]
-    return WordPiece(vocab, normalisation)
+    # Where the text gives no more merges, further characters are better than pieces that no text has.
+    for char in by_count[len(alphabet) :]:
+        new = [char, *([_PREFIX + char] if char in inner else [])]
+        if len(vocab) + len(new) > vocab_size:
+            break
+        vocab += new
+    filling = vocab_size - len(vocab)
+    known = set(vocab)
+    unused = (name for name in (f"[unused{index}]" for index in range(vocab_size)) if name not in known)
+    vocab += [next(unused) for _ in range(filling)]
+    made = WordPiece(vocab, normalisation)
+    made.learned = _learned(made, raw, every, filling)
+    return made
+
+
+def _alphabet_size(
+    by_count: Sequence[str], frequency: Mapping[str, int], inner: Mapping[str, int], vocab_size: int
+) -> int:
+    """Returns the number of characters, commonest first, that become pieces before words are learned."""
+    left = (1 - _COVERAGE) * sum(frequency.values()) - sum(frequency[char] for char in by_count[_ALPHABET:])
+    pieces = sum(1 + (char in inner) for char in by_count[:_ALPHABET])
+    for size, char in enumerate(by_count[_ALPHABET:], _ALPHABET):
+        pieces += 1 + (char in inner)
+        if left >= 0 or pieces > _MOST_SINGLES * vocab_size:
+            return size
+        left += frequency[char]
+    return len(by_count)
+
+
+def _learned(tokenizer: WordPiece, raw: Mapping[str, int], words: Mapping[str, int], unused: int) -> Learned:
+    some, marked = sampled(words), sampled(raw) if tokenizer.lowercase else {}
+    return Learned(
+        kind=tokenizer.kind,
+        size=tokenizer.vocab_size,
+        unknown=share(some, {word: tokenizer.unknown_chars(word) for word in some}),
+        unused=unused,
+        left_out=share(words, {word: len(word) for word in words if len(word) > MAX_WORD_CHARS}),
+        limit=MAX_WORD_CHARS,
+        marks=share(marked, dropped_marks(marked, lambda char: unicodedata.category(char) == "Mn")),
+    )
 
 
 def _words(raw: dict[str, int], normalisation: Normalisation) -> dict[str, int]:
@@ -337,7 +391,7 @@ def _words(raw: dict[str, int], normalisation: Normalisation) -> dict[str, int]:
             continue
         for word, _ in pre_tokenizer.pre_tokenize_str(normalizer.normalize_str(string)):
             words[word] += count
-    return {word: count for word, count in scaled(words).items() if len(word) <= MAX_WORD_CHARS}
+    return scaled(words)
 
 
 def _train(words: dict[str, int], given: list[str], vocab_size: int) -> list[str]:

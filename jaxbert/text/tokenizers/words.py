@@ -31,6 +31,23 @@ def scaled(words: Mapping[str, int], most: int | None = None) -> dict[str, int]:
     return {word: shown for word, count in sorted(words.items()) if (shown := (count + scale // 2) // scale)}
 
 
+def cut_long(words: Mapping[str, int], limit: int, most: float) -> tuple[dict[str, int], float]:
+    """Returns the words without those of more than `limit` characters, and the share of the characters left out.
+
+    Where the long words have more than the share `most` of the characters, they are cut into stretches of `limit`
+    characters instead, and nothing is left out.
+    """
+    whole = sum(count * len(word) for word, count in words.items())
+    share = sum(count * len(word) for word, count in words.items() if len(word) > limit) / max(1, whole)
+    if share <= most:
+        return {word: count for word, count in words.items() if len(word) <= limit}, share
+    found: collections.Counter[str] = collections.Counter()
+    for word, count in words.items():
+        for start in range(0, len(word), limit):
+            found[word[start : start + limit]] += count
+    return dict(sorted(found.items())), 0.0
+
+
 def shown(words: Mapping[str, int]) -> Iterator[str]:
     """Yields texts in which each word occurs as often as its count."""
     piece = 4096
