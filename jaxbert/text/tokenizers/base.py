@@ -17,6 +17,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 from jaxbert.errors import InputError
 from jaxbert.inputs import files
+from jaxbert.inputs.files import read_bytes
 from jaxbert.inputs.values import parse_json
 from jaxbert.stores.files import cannot_write, full_disk, write_whole
 from jaxbert.stores.workdir import workdir_of
@@ -324,7 +325,7 @@ class Tokenizer(abc.ABC):
         """Returns whether `directory` has every file that `save` writes, with the same bytes."""
         for name, content in self._files().items():
             try:
-                if (Path(directory) / name).read_bytes() != (content.encode() if isinstance(content, str) else content):
+                if read_bytes(Path(directory) / name) != (content.encode() if isinstance(content, str) else content):
                     return False
             except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
                 return False

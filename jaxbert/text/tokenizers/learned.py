@@ -1,4 +1,4 @@
-"""What a trained vocabulary makes of the text that it was learned from, in figures and in words."""
+"""Figures of what a trained vocabulary makes of the text that it was learned from, and lines of what to look at."""
 
 from __future__ import annotations
 
