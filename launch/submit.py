@@ -124,6 +124,15 @@ def _check_workdir(target: Target, workdir: str) -> None:
             code="E-LAUNCH-WORKDIR",
         )
     check_place(workdir, writes=True)
+    if target.shares_disk:
+        there = next(path for path in (Path(workdir), *Path(workdir).absolute().parents) if path.exists())
+        if not there.is_dir():
+            raise InputError(
+                "a part of the workdir's path is a file, but a directory is needed",
+                where=f"--workdir {workdir}",
+                fix="Give another directory.",
+                code="E-LAUNCH-WORKDIR",
+            )
 
 
 def _check_inputs_can_be_reached(args: Namespace, config: RunConfig) -> None:

@@ -208,12 +208,12 @@ def _runs() -> None:
 
 def _launches() -> None:
     """Workdirs whose record of a launch is spoilt."""
-    good = {"workdir": "w", "target": "slurm", "name": "run", "options": {}}
+    good = {"workdir": "w", "target": "gke", "name": "run", "options": {}}
     records = {
         "deep": DEEP,
         "list": "[]",
         "digits": json.dumps(good).replace('"w"', LONG),
-        "twice": '{"target": "slurm", ' + json.dumps(good)[1:],
+        "twice": '{"target": "gke", ' + json.dumps(good)[1:],
         "target": json.dumps({**good, "target": "no"}),
         "options": json.dumps(good),
         "mistyped": json.dumps({**good, "options": []}),
