@@ -100,7 +100,8 @@ NEWEST_OUT := $(addprefix --ignore=tests/,objectives/test_masking_rates.py objec
   train/test_pretrain.py::test_all_ train/test_pretrain.py::test_uncommitted train/test_pretrain.py::test_full \
   train/test_pretrain.py::test_overwrite train/test_pretrain.py::test_two_ train/test_pretrain.py::test_steps_ \
   train/test_pretrain.py::test_a_run_that train/test_pretrain.py::test_a_killed_overwrite \
-  train/test_pretrain.py::test_a_tokenizer_that train/test_pretrain.py::test_failing train/test_pretrain.py::test_loss train/test_pretrain.py::test_early \
+  train/test_pretrain.py::test_a_tokenizer_that train/test_pretrain.py::test_failing train/test_pretrain.py::test_loss \
+  train/test_pretrain.py::test_good_ train/test_pretrain.py::test_a_run_that_diverges train/test_pretrain.py::test_early \
   train/test_pretrain.py::test_the_quickstart train/test_pretrain.py::test_a_bug \
   train/test_distillation.py::test_a_teacher_that_is_trained_first train/test_distillation.py::test_a_narrower_student \
   train/test_distillation.py::test_it_starts train/test_distillation.py::test_it_continues \

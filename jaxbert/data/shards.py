@@ -251,6 +251,8 @@ def verify_manifest(manifest: Any, kind: str) -> None:
     """
     check(manifest, {"kind": OneOf(tuple(_SHAPES))})
     check(manifest, {"kind": OneOf((kind,)), "sha256": Maybe(str), **_SHAPES[kind]})
+    if kind == "rows" and manifest["pad_id"] >= manifest["vocab_size"]:
+        raise ValueError(f"pad_id is {manifest['pad_id']}, but there are {manifest['vocab_size']} pieces")
     if "sha256" in manifest:
         right = manifest["sha256"] == signature(manifest)
     elif kind == "rows":

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from jaxbert.inputs.files import open_regular, reading
 from jaxbert.inputs.values import Maybe, Whole, checked
-from jaxbert.stores.files import replacing
+from jaxbert.stores.files import naming, replacing
 
 
 class JsonLines:
@@ -35,13 +35,16 @@ class JsonLines:
 
     def write(self, values: Mapping[str, Any]) -> None:
         """Appends one line. The values may be JSON types and arrays without dimensions."""
-        self._file.write(json.dumps({key: plain(value) for key, value in values.items()}, allow_nan=False) + "\n")
-        self._file.flush()
+        line = json.dumps({key: plain(value) for key, value in values.items()}, allow_nan=False) + "\n"
+        with naming(self.path):
+            self._file.write(line)
+            self._file.flush()
 
     def sync(self) -> None:
         """Syncs all lines to disk. Called before each checkpoint, so that both survive a crash of the machine."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with naming(self.path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Syncs the file to disk and closes it. A second call does nothing."""

@@ -6,6 +6,7 @@ a checkpoint, and the functions that find and verify checkpoints, are in `jaxber
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
@@ -20,7 +21,7 @@ from orbax.checkpoint import v1 as ocp
 
 from jaxbert.core.parameters import Params
 from jaxbert.core.shapes import shapes_of
-from jaxbert.errors import CommandError, InputError, Stopped
+from jaxbert.errors import CommandError, InputError, Interrupted, Stopped
 from jaxbert.inputs.files import disk_failed, disk_fails
 from jaxbert.stores.files import causes, disk_full, disk_is_full
 from jaxbert.stores.steps import (
@@ -330,8 +331,23 @@ def _placed(mesh: Mesh, tree: Any) -> Any:
 
 
 def _translated(error: BaseException, where: Path) -> BaseException:
-    """Returns Interrupted for a full disk, and any other error as it is."""
-    if not disk_is_full(error):
-        return error
-    fix = "Make room and repeat the same command: it continues from the last checkpoint."
-    return disk_full(where, fix, "; the checkpoints before this one are whole")
+    """Returns Interrupted for a disk that is full or fails, and any other error as it is."""
+    whole = "; the checkpoints before this one are whole"
+    if disk_is_full(error):
+        fix = "Make room and repeat the same command: it continues from the last checkpoint."
+        return disk_full(where, fix, whole)
+    for cause in causes(error):
+        if isinstance(cause, CommandError):
+            return error
+        # Nothing is read here but what was just written, so the words of a ValueError are those of the system. Linux
+        # mounts a disk that fails read-only.
+        read_only = isinstance(cause, OSError) and cause.errno == errno.EROFS
+        if read_only or disk_fails(RuntimeError(str(cause)) if isinstance(cause, ValueError) else cause):
+            return Interrupted(
+                f"the disk or the mount failed while a checkpoint was written{whole}: "
+                f"{getattr(cause, 'strerror', None) or ' '.join(str(cause).split())[-200:]}",
+                where=str(where),
+                fix="Look at the disk or the mount. The same command continues from the last checkpoint.",
+                code="E-DISK-WRITE",
+            )
+    return error

@@ -91,10 +91,24 @@ def replacing(path: Path, mode: str = "wb", *, temporary: Path | None = None) ->
     """
     # The file must be new ("x"), because a link at its name would be written through.
     mode, encoding = mode.replace("w", "x"), None if "b" in mode else "utf-8"
-    with arriving(path, temporary) as place, place.open(mode, encoding=encoding) as file:
+    with naming(path), arriving(path, temporary) as place, place.open(mode, encoding=encoding) as file:
         yield file
         file.flush()
         os.fsync(file.fileno())
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Adds `path` to an OSError of the block that names no file: those of writes and syncs name none.
+
+    The command line tells a failing disk from a bug only where the error names a file.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 @contextmanager
