@@ -143,6 +143,34 @@ def test_repeating_gives_the_same_page(tmp_path):
     assert (page.read_bytes(), png.read_bytes()) == before
 
 
+def test_names_that_matplotlib_would_read(tmp_path):
+    """A formula between dollar signs, which is not one; and a label that legends leave out."""
+    config = dataclasses.replace(CONFIG, name=r"a $\foo{$ b")
+    names = [r"_$\x_{$", r"$\frac$"]
+    workdirs = [make_workdir(tmp_path / name, config) for name in names]
+    evaluation = {"baselines": {r"$\y^{$": 0.1}, "constant_answers": {"next_sentence": 0.677}}
+    (workdirs[0] / "evaluation.json").write_text(json.dumps(evaluation))
+    page, *_ = write_report(workdirs, tmp_path / "out")
+    text = page.read_text(encoding="utf-8")
+    for name in names:
+        assert f"{name}: training" in text
+    page, png = write_report(workdirs[:1])
+    assert png.read_bytes().startswith(b"\x89PNG")
+    text = " ".join(read_page(page).text)
+    assert "A constant answer: next sentence" in text and "67.70%" in text
+
+
+@pytest.mark.parametrize(("rows", "said"), [(0, "no validation split"), (5, "has not evaluated yet")])
+def test_a_page_says_why_there_is_no_validation(tmp_path, rows, said):
+    workdir = make_workdir(tmp_path / "run", validation=False)
+    lines = (workdir / "telemetry.jsonl").read_text().splitlines()
+    facts = {**json.loads(lines[0]), "validation_rows": rows}
+    (workdir / "telemetry.jsonl").write_text("\n".join([json.dumps(facts), *lines[1:], ""]))
+    page, _ = write_report([workdir])
+    assert " ".join(read_page(page).text).count(said) == 2  # at the top and in the table
+    assert said not in " ".join(read_page(write_report([make_workdir(tmp_path / "judged")])[0]).text)
+
+
 def test_a_run_without_validation_or_clocks(tmp_path):
     workdir = make_workdir(tmp_path / "run", validation=False)
     (workdir / "telemetry.jsonl").unlink()

@@ -47,12 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--normalize", action=argparse.BooleanOptionalAction, help="sentence-transformers: vectors of length 1"
     )
     parser.add_argument("--max-length", type=int, metavar="L", help="sentence-transformers: longest text, in tokens")
-    add_overwrite(parser)
+    add_overwrite(parser, "replace an export that is there; refused where anything else would be lost")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Converts the model and prints the verdict of the comparison."""
-    from jaxbert.convert.hf import check_target
+    from jaxbert.convert.target import check_target
 
     # The target is checked before the model is read, which may be large.
     check_target(Path(args.target), args.overwrite)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,22 +11,22 @@ from jaxbert.config import EncoderBase
 from jaxbert.convert.gate import Verdict
 from jaxbert.core.parameters import Params
 from jaxbert.models.model import count_parameters
-from jaxbert.observe.provenance import Provenance
+from jaxbert.observe.provenance import Provenance, markdown
 from jaxbert.text.tokenizers import Tokenizer
 
 _USE = {
     "masked_lm": """from transformers import pipeline
 
-fill_mask = pipeline("fill-mask", model="{name}")
-fill_mask("A text with a {mask} in it.")""",
+fill_mask = pipeline("fill-mask", model={name})
+fill_mask({text})""",
     "": """from transformers import AutoModel, AutoTokenizer
 
-tokenizer = AutoTokenizer.from_pretrained("{name}")
-model = AutoModel.from_pretrained("{name}")
+tokenizer = AutoTokenizer.from_pretrained({name})
+model = AutoModel.from_pretrained({name})
 hidden = model(**tokenizer("A text.", return_tensors="pt")).last_hidden_state""",
     "sentence-transformers": """from sentence_transformers import SentenceTransformer
 
-SentenceTransformer("{name}").encode(["A text."])""",
+SentenceTransformer({name}).encode(["A text."])""",
 }
 # Names as papers write them. Other families and heads keep the names that they have here.
 _WORDS = {"bert": "BERT", "roberta": "RoBERTa", "albert": "ALBERT", "spanbert": "SpanBERT", "distilbert": "DistilBERT"}
@@ -74,11 +75,14 @@ def render(
     environment = Environment(
         loader=PackageLoader("jaxbert.convert", "."), undefined=StrictUndefined, keep_trailing_newline=True
     )
+    environment.filters["plain"] = markdown
     template = environment.get_template("card.md.jinja")
     text: str = template.render(
         front=_front(heads, licence, layout),
         title=origin.title,
-        name=name,
+        name=_literal(name),
+        shell_name=shlex.quote(name),
+        shell_text=shlex.quote(f"A text with a {mask} in it."),
         family=_WORDS.get(config.family, config.family),
         heads=[_WORDS.get(head, head.replace("_", " ")) for head in heads],
         head_names=heads,
@@ -90,11 +94,16 @@ def render(
         longest=config.longest_row,
         made=origin.made,
         mask=mask,
-        use=use.format(name=name, mask=mask),
+        use=use.format(name=_literal(name), text=_literal(f"A text with a {mask} in it.")),
         origin=origin,
         receipt=_lines(receipt, verdict),
     )
     return text.rstrip() + "\n"
+
+
+def _literal(text: str) -> str:
+    """Returns a text as a literal of Python, in double quotes."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _front(heads: Sequence[str], licence: str, layout: bool) -> str:

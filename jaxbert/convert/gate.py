@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -117,9 +117,11 @@ def judge(
     del written
     through = "our own reader"
     theirs = _through_transformers(directory, config, batch)
-    if theirs is not None:
-        through = f"transformers {version('transformers')} on torch {version('torch')}, and {through}"
+    if isinstance(theirs, dict):
+        through = f"transformers {_version('transformers')} on torch {_version('torch')}, and {through}"
         differences["transformers"] = _differences(theirs, ours, batch)
+    elif theirs:
+        through += f" only ({theirs})"
     verdict = Verdict(through, text, len(batch["tokens"]), differences, TOLERANCE, rounding, token_ids)
     if not verdict.worst <= TOLERANCE:
         reader, outputs = max(differences.items(), key=lambda item: _worst(item[1]))
@@ -228,16 +230,27 @@ def _distance(theirs: np.ndarray, ours: np.ndarray) -> float:
 # transformers
 
 
-def _through_transformers(directory: Path, config: EncoderBase, batch: Mapping[str, np.ndarray]) -> Outputs | None:
-    """Returns the outputs of the class that config.json names; None where transformers or torch is not installed."""
+def _through_transformers(directory: Path, config: EncoderBase, batch: Mapping[str, np.ndarray]) -> Outputs | str:
+    """Returns the outputs of the class that config.json names, or the reason why transformers cannot be asked.
+
+    The reason is "" where transformers or torch is not installed. Beside a torch that is too old for it, transformers
+    has classes that raise ImportError where they are used.
+    """
+    (architecture,) = read_json(directory / "config.json")["architectures"]
     try:
         import torch
         import transformers
-    except ImportError:
-        return None
-    (architecture,) = read_json(directory / "config.json")["architectures"]
+
+        open_model = getattr(transformers, architecture).from_pretrained
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name in ("torch", "transformers"):
+            return ""
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        return (
+            f"transformers {_version('transformers')} cannot be used beside torch {_version('torch')}: {reason[:200]}"
+        )
     with _quiet(transformers), torch.no_grad():
-        model: Any = getattr(transformers, architecture).from_pretrained(directory, local_files_only=True)
+        model: Any = open_model(directory, local_files_only=True)
         model = model.float().eval()
         inputs = {
             "input_ids": torch.tensor(batch["tokens"], dtype=torch.long),
@@ -268,6 +281,13 @@ def _through_transformers(directory: Path, config: EncoderBase, batch: Mapping[s
     if "multiple_choice" in arrays:
         arrays["multiple_choice"] = arrays["multiple_choice"].reshape(-1, 1)
     return arrays
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "without a version"
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from jaxbert.convert import safetensors_files
 from jaxbert.convert.gate import Verdict, judge
 from jaxbert.convert.names import check_fields, check_heads, export_tensors, task_of
 from jaxbert.convert.read import CONFIG, NAMED, Labels, describe
+from jaxbert.convert.target import check_target
 from jaxbert.convert.tensors import np_dtype
 from jaxbert.core.parameters import Params
 from jaxbert.errors import InputError
@@ -31,7 +32,6 @@ from jaxbert.models.families import FAMILIES, check_padding
 from jaxbert.stores.files import full_disk
 from jaxbert.text.tokenizers import Tokenizer
 
-RECEIPT = "receipt.json"
 # The types in which a model can be written.
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -69,7 +69,7 @@ def write_hf(
       params: the parameters of the encoder and its heads. Writing needs memory for one layer's tensor more, and the
         gate needs memory for the model once more.
       tokenizer: the model's tokenizer; None where it has none.
-      overwrite: replace a model that is already there.
+      overwrite: replace a model that is already there; see `jaxbert.convert.target`.
       labels: the names of a classifier's classes.
       dtype: one of `DTYPES`.
       kept: further values for config.json: see `read.Published`.
@@ -119,44 +119,6 @@ def write_hf(
             if path.is_dir() and not any(path.iterdir()):
                 path.rmdir()
     return Written(directory, verdict)
-
-
-def check_target(directory: Path, overwrite: bool) -> None:
-    """Raises InputError where a model must not be written: see `write_hf`."""
-    if not directory.exists() and not directory.is_symlink():
-        return
-    if not directory.is_dir() or directory.is_symlink():
-        raise InputError(
-            "the path exists and is not a directory",
-            where=str(directory),
-            fix="Choose another place.",
-            code="E-EXPORT-PLACE",
-        )
-    # The new directory replaces the old one in one move, which is not possible in these two places.
-    if os.path.ismount(directory) or directory.samefile(Path.cwd()):
-        kind = "the current directory" if directory.samefile(Path.cwd()) else "a mount point"
-        raise InputError(
-            f"the place is {kind}, which cannot be replaced",
-            where=str(directory),
-            fix=f"Give a directory in it: {directory / 'model'}.",
-            code="E-EXPORT-PLACE",
-        )
-    if not any(directory.iterdir()):
-        return
-    if not overwrite:
-        raise InputError(
-            "the directory exists and is not empty",
-            where=str(directory),
-            fix="Choose another place, or pass --overwrite.",
-            code="E-EXPORT-EXISTS",
-        )
-    if not (directory / CONFIG).is_file() or not safetensors_files.found(directory):
-        raise InputError(
-            "the directory holds something that is not an exported model, so --overwrite does not replace it",
-            where=str(directory),
-            fix="Move it away, or choose another place.",
-            code="E-EXPORT-NOT-A-MODEL",
-        )
 
 
 def _check(directory: Path, config: EncoderBase, params: Params, tokenizer: Tokenizer | None, dtype: str) -> None:

@@ -8,6 +8,7 @@ from the file. Names, shapes and types are checked in the headers, before memory
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
@@ -88,7 +89,7 @@ def check_heads(config: EncoderBase, heads: Iterable[str], where: str) -> None:
             raise InputError(
                 f"a {config.family} model's files have no place for the head {head} (families that have one: {able})",
                 where=where,
-                fix=f"Write the model without it: --drop {head}, or load(..., drop=[{head!r}]).",
+                fix=f"Write the model without it: {leave_out(head)}.",
                 code="E-EXPORT-HEAD",
             )
         if head == "pooler" and config.pooler != family.pooler:
@@ -96,7 +97,8 @@ def check_heads(config: EncoderBase, heads: Iterable[str], where: str) -> None:
                 f"the model's pooler has the activation {config.pooler}, but a {config.family} model's files mean "
                 f"{family.pooler}",
                 where=where,
-                fix="Leave out the pooler and the heads that read it: --drop NAME ...",
+                fix="Write the model without the pooler and the heads that read it: "
+                f"{leave_out(*_on_the_pooler(heads))}.",
                 code="E-EXPORT-POOLER",
             )
 
@@ -184,7 +186,7 @@ def import_params(
             raise InputError(
                 f"the file has a {what} head, but no pooler for it",
                 where=where,
-                fix="Give a file with both, or with neither.",
+                fix=f"Give a file with both, or {leave_out(*_of_head(head, wanted, there))}.",
                 code="E-CONVERT-POOLER",
             )
     sizes = _head_sizes(tensors, there, wanted, heads)
@@ -198,6 +200,13 @@ def import_params(
         shape = shapes[name.ours].shape
         shape = shape[1:] if "{layer}" in name.theirs else shape
         for layer, copies in enumerate(published):
+            if name.part != "encoder" and not any(copy in there for copy in copies):
+                raise InputError(
+                    f"tensor {copies[0]!r} is missing",
+                    where=where,
+                    fix=f"Give a file that is whole, or {leave_out(*_of_head(name.part, wanted, there))}.",
+                    code="E-CONVERT-MISSING",
+                )
             present = _check_header(tensors, there, copies, name, shape, config, where)
             plan.append((name, layer, present))
     _check_padding(tensors, plan, config, where)
@@ -215,6 +224,27 @@ def import_params(
     return {part: params[part] for part in ("encoder", *heads)}, heads
 
 
+def leave_out(*patterns: str) -> str:
+    """Returns the words of an error that say how to leave out tensors, or heads of a run, on both ways."""
+    return f"leave it out: `jaxbert convert --drop {shlex.join(patterns)}`, or jaxbert.load(..., drop={list(patterns)})"
+
+
+def _of_head(head: str, wanted: Mapping[Name, list[tuple[str, ...]]], there: Mapping[str, str]) -> list[str]:
+    """Returns the names in the file of the tensors of a head."""
+    return [
+        there[copy]
+        for name, published in wanted.items()
+        if name.part == head
+        for copies in published
+        for copy in copies
+        if copy in there
+    ]
+
+
+def _on_the_pooler(heads: Iterable[str]) -> list[str]:
+    return [head for head in heads if head == "pooler" or on_pooler(head)]
+
+
 def _without(tensors: Tensors, drop: Sequence[str], where: str) -> dict[str, Tensor]:
     """Returns `tensors` without those that a pattern of `drop` matches."""
     for pattern in drop:
@@ -222,7 +252,7 @@ def _without(tensors: Tensors, drop: Sequence[str], where: str) -> dict[str, Ten
             raise InputError(
                 f"no tensor is called {pattern!r}",
                 where=where,
-                fix="Check the pattern of --drop.",
+                fix="Check the pattern that --drop or drop= gives.",
                 code="E-CONVERT-DROP",
             )
     left = {name: tensor for name, tensor in tensors.items() if not any(fnmatchcase(name, p) for p in drop)}
@@ -282,9 +312,10 @@ def _reject_unmapped(
     tasks = FAMILIES[config.family].tasks.values()
     of_task = {name.theirs for task in tasks for name in task.names}
     if all(full in of_task for full in there if full not in known):
-        fix = f"Name the class in config.json's architectures: {', '.join(task.architecture for task in tasks)}."
+        fix = f"Name the class in config.json's architectures: {', '.join(task.architecture for task in tasks)}"
     else:
-        fix = f"Check model_type and the number of layers, or leave it out: --drop {min(unknown)!r}."
+        fix = "Check model_type and the number of layers"
+    fix += f"; or {leave_out(*sorted(unknown)[:3], *(['...'] if len(unknown) > 3 else []))}."
     heads = ", ".join(head for head in HEADS if any(name.part == head for name in wanted))
     raise InputError(
         f"tensor {min(unknown)!r}{more} belongs to no parameter of a {config.family} with {config.num_layers} layers "
@@ -416,7 +447,8 @@ def _read(tensors: Tensors, present: Sequence[str], name: Name, config: EncoderB
             raise InputError(
                 f"tensors {first!r} and {other!r} differ, but they are tied",
                 where=where,
-                fix="Only models with tied embeddings can be loaded.",
+                fix="Only models with tied embeddings can be loaded. Without that head the encoder can be: "
+                f"{leave_out(other.rsplit('.', 2)[0] + '.*')}.",
                 code="E-CONVERT-TIED",
             )
     return _ours(array, name.form, shape)

@@ -5,6 +5,7 @@ On request it also adds the files of sentence-transformers.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 from collections.abc import Callable
 from pathlib import Path
@@ -12,13 +13,11 @@ from pathlib import Path
 from jaxbert.config import EncoderBase
 from jaxbert.convert.card import render
 from jaxbert.convert.gate import Verdict
-from jaxbert.convert.hf import RECEIPT
 from jaxbert.convert.sentence_transformers import SentenceLayout, write_layout
+from jaxbert.convert.target import CARD, RECEIPT, RUN
 from jaxbert.core.parameters import Params
 from jaxbert.observe.provenance import Provenance, stated_licence, to_json
 from jaxbert.text.tokenizers import Tokenizer
-
-CARD, RUN = "README.md", "run.json"
 
 
 def finisher(
@@ -55,7 +54,6 @@ def finisher(
             "data_licence": origin.data_licence or None,
             "gate": verdict.to_json(),
         }
-        (directory / RECEIPT).write_text(to_json(receipt), encoding="utf-8")
         if origin.run_config:
             (directory / RUN).write_bytes(origin.run_config)
         if layout is not None:
@@ -63,6 +61,9 @@ def finisher(
         text = render(
             name, config, params, tokenizer, origin, verdict, receipt, licence=licence, layout=layout is not None
         )
-        (directory / CARD).write_text(text, encoding="utf-8")
+        (directory / CARD).write_bytes(text.encode("utf-8", "replace"))
+        # --overwrite replaces a card only where nobody has changed it.
+        receipt["card_sha256"] = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+        (directory / RECEIPT).write_text(to_json(receipt), encoding="utf-8")
 
     return finish

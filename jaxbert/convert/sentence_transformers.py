@@ -20,7 +20,7 @@ from jaxbert.inputs.values import read_json
 Pooling = Literal["mean", "cls"]
 
 MODULES, SETTINGS, TRANSFORMER = "modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"
-_POOLING, _NORMALIZE = "1_Pooling", "2_Normalize"
+FOLDERS = _POOLING, _NORMALIZE = "1_Pooling", "2_Normalize"
 # Flags of the versions before 6 -> the value of `pooling_mode` that replaced them.
 _FLAGS = {
     "pooling_mode_cls_token": "cls",

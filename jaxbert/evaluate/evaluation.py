@@ -33,7 +33,7 @@ from jaxbert.models.model import head_sizes
 from jaxbert.stores.checkpoint import load_params
 from jaxbert.stores.workdir import workdir_of
 from jaxbert.tasks import kind_of_task
-from jaxbert.tasks.base import Frozen, Term
+from jaxbert.tasks.base import Frozen, Task, Term
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.training.step import Program, build
 from jaxbert.use.library import Loaded, load
@@ -54,6 +54,8 @@ def evaluate_rows(
 ) -> dict[str, float]:
     """Returns the task's measures over validation rows with fixed draws, and "loss", the sum of the weighted terms.
 
+    A term without an item in these rows, such as next sentence where no row has a pair, has no measures.
+
     Args:
       program: program of the phase whose length the rows have.
       params, frozen: parameters and tables on `mesh`.
@@ -62,6 +64,20 @@ def evaluate_rows(
       config: settings with batch size and number of batches.
       moving: function that is called before each batch, with its name and whether it may have to be compiled.
     """
+    return measures(program.task, sums_of_terms(program, params, frozen, rows, mesh, config=config, moving=moving))
+
+
+def sums_of_terms(
+    program: Program,
+    params: Params,
+    frozen: Frozen,
+    rows: list[Rows],
+    mesh: Mesh,
+    *,
+    config: RunConfig,
+    moving: Callable[[str, bool], None] = lambda doing, compiling: None,
+) -> dict[str, Term]:
+    """Returns the terms of the loss, summed over all batches in float64; see `evaluate_rows`."""
     task, batch_size = program.task, config.evaluation.batch_size
     sums: dict[str, Term] | None = None
     number = 0
@@ -81,11 +97,24 @@ def evaluate_rows(
             sums = host if sums is None else jax.tree.map(np.add, sums, host)
             number += 1
     assert sums is not None
+    return sums
+
+
+def measures(task: Task, sums: Mapping[str, Term]) -> dict[str, float]:
+    """Returns the task's measures, and the loss, from sums over all batches; see `evaluate_rows`."""
     measured = {name: float(value) for name, value in task.measure(sums).items()}
     loss = 0.0
     for name in sums:
-        loss += task.terms[name].weight * measured[f"{name}_loss"]
+        loss += task.terms[name].weight * measured.get(f"{name}_loss", 0.0)
     return {"loss": loss, **measured}
+
+
+def constant_answers(sums: Mapping[str, Term]) -> dict[str, float]:
+    """Returns the accuracy of the better constant answer, by term, for the terms whose items are in two classes."""
+    shares = {
+        name: float(term.ones / term.weight) for name, term in sums.items() if term.ones is not None and term.weight
+    }
+    return {name: max(share, 1.0 - share) for name, share in shares.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +179,7 @@ def evaluate(model: str, rows: str | None = None, *, baselines: bool = False) ->
         task.check_rows(split.manifest, str(split.directory))
     with jax.set_mesh(mesh):
         tables = task.tables(tokenizer, lambda: _train_rows(judged.place, directories[0]))
-        found: dict[str, Any] = evaluate_rows(
+        sums = sums_of_terms(
             program,
             judged.parameters(program, mesh),
             replicated(mesh, tables),
@@ -158,6 +187,10 @@ def evaluate(model: str, rows: str | None = None, *, baselines: bool = False) ->
             mesh,
             config=config,
         )
+    found: dict[str, Any] = measures(task, sums)
+    constant = constant_answers(sums)
+    if constant:
+        found["constant_answers"] = constant
     used = [FixedBatches(split, config.evaluation.batch_size, limit=config.evaluation.batches) for split in splits]
     found["rows"] = sum(min(len(split), len(part) * part.batch_size) for split, part in zip(splits, used, strict=True))
     found["evaluated"] = {
@@ -182,21 +215,27 @@ def lines(found: Mapping[str, Any]) -> list[str]:
         f"{conditions}:"
     ]
     for term, title in about["terms"].items():
+        if f"{term}_loss" not in found:
+            written.append(f"  {title}   nothing to judge: no row has an item of it")
+            continue
         line = f"  {title}   loss {found[f'{term}_loss']:.4f}"
         for metric in metrics:
             if metric.name.startswith(f"{term}_"):
                 line += f"   {metric.name.removeprefix(f'{term}_')} {metric.text(found[metric.name])}"
+        if term in found.get("constant_answers", {}):
+            line += f"   (a constant answer: {found['constant_answers'][term]:.1%})"
         written.append(line)
     of_no_term = [
         metric for metric in metrics if not any(metric.name.startswith(f"{term}_") for term in about["terms"])
     ]
-    written += [f"  {metric.title}   {metric.text(found[metric.name])}" for metric in of_no_term]
+    written += [f"  {one.title}   {one.text(found[one.name])}" for one in of_no_term if one.name in found]
     if "baselines" in found:
         several = len(about["directories"]) > 1
         where = f" of {about['directories'][0]}" if several else ""
         written.append(f"what counting scores on the same masked tokens{where}, fitted on the train split:")
         written += [f"  {name:<48}{accuracy:6.1%}" for name, accuracy in found["baselines"].items()]
-        written.append(f"  {'this model':<48}{found['masked_lm_accuracy']:6.1%}")
+        if "masked_lm_accuracy" in found:
+            written.append(f"  {'this model':<48}{found['masked_lm_accuracy']:6.1%}")
     return written
 
 

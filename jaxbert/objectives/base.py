@@ -28,28 +28,37 @@ class Term(NamedTuple):
       sum: weighted sum of the losses of the items, float32.
       weight: sum of the weights of the items. Over the whole global batch it is the denominator.
       figures: further sums over the same items, for the metrics; for example "accuracy": the number of right answers.
+      ones: of items in two classes, the number of those in class 1; None for other items. An evaluation tells by it
+        what a constant answer scores.
     """
 
     sum: jax.Array
     weight: jax.Array
     figures: Mapping[str, jax.Array]
+    ones: jax.Array | None = None
 
 
 def at_least_one(weight: Any) -> Any:
     """Returns the weight as a denominator: 1 where no item counts. Takes arrays of jax and of numpy."""
-    return np.maximum(weight, 1.0) if isinstance(weight, np.ndarray) else jnp.maximum(weight, 1.0)
+    # A sum of numpy arrays without dimensions is a number of numpy, which jax would round to float32.
+    return np.maximum(weight, 1.0) if isinstance(weight, (np.ndarray, np.generic)) else jnp.maximum(weight, 1.0)
 
 
 def means(sums: Mapping[str, Term]) -> dict[str, Any]:
     """Returns means by name: "masked_lm_loss" and "masked_lm_accuracy" for the term "masked_lm".
 
-    Takes terms in jax arrays, and terms in numpy arrays that were summed over an evaluation.
+    Takes terms in jax arrays, and terms in numpy arrays that were summed over an evaluation. The mean over no item is
+    NaN in a step; an evaluation leaves it out.
     """
     found: dict[str, Any] = {}
     for name, term in sums.items():
         weight = at_least_one(term.weight)
-        found[f"{name}_loss"] = term.sum / weight
-        found |= {f"{name}_{figure}": value / weight for figure, value in term.figures.items()}
+        each = {"loss": term.sum / weight, **{figure: value / weight for figure, value in term.figures.items()}}
+        if not isinstance(weight, (np.ndarray, np.generic)):
+            each = {figure: jnp.where(term.weight > 0, mean, jnp.nan) for figure, mean in each.items()}
+        elif not term.weight:
+            continue
+        found |= {f"{name}_{figure}": mean for figure, mean in each.items()}
     return found
 
 

@@ -18,7 +18,10 @@ from jaxbert.objectives.base import Arrays, Frozen, Term
 from jaxbert.objectives.masked_lm import cross_entropy
 from jaxbert.objectives.masking.slots import share
 
-_CHANCE = "Share of pairs that the model judges right; chance is 50%."
+_CHANCE = (
+    "Share of pairs that the model judges right. A constant answer is right for the larger class, whose share "
+    "`jaxbert evaluate` prints."
+)
 _NATS = "Nats per pair, before its weight."
 
 
@@ -128,4 +131,5 @@ def _labelled(batch: Arrays) -> jax.Array:
 def _term(z_BC: jax.Array, batch: Arrays) -> Term:
     loss_B, right_B = cross_entropy(z_BC, jnp.maximum(batch["label"], 0))
     weight_B = _labelled(batch)
-    return Term((loss_B * weight_B).sum(), weight_B.sum(), {"accuracy": (right_B * weight_B).sum()})
+    ones = (batch["label"] == 1).astype(jnp.float32).sum()
+    return Term((loss_B * weight_B).sum(), weight_B.sum(), {"accuracy": (right_B * weight_B).sum()}, ones)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -255,7 +256,7 @@ def _replay(config: RunConfig, step: int, meta: Mapping[str, Any]) -> str:
     data = " with the rows of these hashes (`--data`)" if given else ""
     # Runs of older versions have no hash, because manifests did not keep it.
     digest = f" (its parameters: {meta['init']})" if meta.get("init") else ""
-    start = f" and `--init` {_init_name(config)}{digest}" if config.init else ""
+    start = f" and `--init` {markdown(_init_name(config))}{digest}" if config.init else ""
     return (
         f"To repeat the run: `jaxbert pretrain run.json --workdir DIR`{data}{start}, then `jaxbert convert "
         f"DIR/checkpoints/{step} OUT --to hf`. With these versions, on the same mesh of the same devices, "
@@ -269,6 +270,17 @@ def stated_licence(origin: Provenance, licence: str) -> Provenance:
         return origin
     data = [line for line in origin.data if not line.startswith(_LICENCE)]
     return dataclasses.replace(origin, data=(*data, f"{_LICENCE} {licence}."), data_licence=licence)
+
+
+def markdown(text: str) -> str:
+    """Returns a text so that Markdown shows it as it is: one line, without markup and without HTML.
+
+    An underscore inside a word is no markup, so names such as masked_lm stay readable.
+    """
+    line = " ".join(text.split())
+    line = re.sub(r"[\\`*\[\]<>|#$~&]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", line)
+    # A line that begins like an item of a list, or like a rule.
+    return re.sub(r"^([-+=]|\d+[.)](?=\s|$))", lambda found: found[0][:-1] + "\\" + found[0][-1], line)
 
 
 def to_json(value: Mapping[str, Any]) -> str:

@@ -100,8 +100,18 @@ class Run:
     @property
     def baselines(self) -> dict[str, float]:
         """Returns the accuracies of count tables, to compare with the first metric of the run."""
-        found = self.evaluation.get("baselines")
-        return {name: value for name, value in found.items() if _is_number(value)} if isinstance(found, dict) else {}
+        return _numbers_of(self.evaluation.get("baselines"))
+
+    @property
+    def constant_answers(self) -> dict[str, float]:
+        """Returns the accuracies of the better constant answer, by the name of the term."""
+        found = _numbers_of(self.evaluation.get("constant_answers"))
+        return {name.replace("_", " "): value for name, value in found.items()}
+
+
+def _numbers_of(value: Any) -> dict[str, float]:
+    """Returns the numbers of a JSON object by name, and nothing of any other value."""
+    return {name: one for name, one in value.items() if _is_number(one)} if isinstance(value, dict) else {}
 
 
 def _guessed(lines: Sequence[dict[str, Any]]) -> list[Metric]:
@@ -287,10 +297,12 @@ def _draw(curve: Curve, runs: Sequence[Run], size: tuple[float, float]) -> Any:
         # On a page about several runs, colour tells runs apart; about one run, it tells training from validation.
         one = len(runs) == 1
         first, second = (_SERIES[0], _SERIES[1]) if one else (_SERIES[index % len(_SERIES)],) * 2
-        name = "" if one else f"{run.label}: "
+        # A legend leaves out a label that begins with an underscore.
+        shown = f" {run.label}" if run.label.startswith("_") else run.label
+        name = "" if one else f"{shown}: "
         if train[0]:
             drawn = True
-            label = f"{name}training" if validation[0] else (run.label if not one else None)
+            label = f"{name}training" if validation[0] else (shown if not one else None)
             smooth = curve.train != "rate"  # the schedule has no noise
             _line(axes, train, first, label, faint=bool(validation[0]) and not one, smooth=smooth)
         if validation[0]:
@@ -305,7 +317,9 @@ def _draw(curve: Curve, runs: Sequence[Run], size: tuple[float, float]) -> Any:
     if axes.get_legend_handles_labels()[0]:
         # The names of the baselines are on the left.
         place: Any = "lower right" if compared else "best"
-        axes.legend(frameon=False, fontsize=9, labelcolor=_INK, loc=place)
+        legend = axes.legend(frameon=False, fontsize=9, labelcolor=_INK, loc=place)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
     return figure
 
 
@@ -342,6 +356,7 @@ def _baselines(axes: Any, run: Run) -> None:
             va="bottom",
             fontsize=8,
             color=_FAINT,
+            parse_math=False,
         )
 
 
@@ -418,7 +433,9 @@ def loss_png(run: Run) -> bytes:
             code="E-RUN-NO-STEP",
         )
     axes: Any = figure.axes[0]
-    axes.set_title(f"{run.config.name}: loss", loc="left", color=_INK, fontsize=12, fontweight="bold")
+    title = axes.set_title(f"{run.config.name}: loss", loc="left", color=_INK, fontsize=12, fontweight="bold")
+    # A dollar sign in a name begins no formula.
+    title.set_parse_math(False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150, facecolor="white", metadata={"Software": _MARK})
     return buffer.getvalue()
@@ -456,6 +473,7 @@ def final_figures(run: Run) -> list[tuple[str, str]]:
         ("Steps", f"{done:,} of {total_steps(run.config):,}"),
         ("Rows seen", f"{_rows_seen(run.config, done):,}"),
         ("Training loss", at(run.last_number("loss"), "{:.4f}".format)),
+        ("Validation", "" if best else _not_judged(run)),
         ("Validation loss, best", at(best, lambda pair: f"{pair[1]:.4f} (step {pair[0]:,})")),
         ("Validation loss, last", at(run.last_number("validation_loss"), "{:.4f}".format)),
         *(
@@ -466,6 +484,7 @@ def final_figures(run: Run) -> list[tuple[str, str]]:
             for metric in run.shown
         ),
         *((f"Counting: {name}", f"{value:.2%}") for name, value in run.baselines.items()),
+        *((f"A constant answer: {name}", f"{value:.2%}") for name, value in run.constant_answers.items()),
         ("Steps skipped (not finite)", at(run.last_number("skipped"), "{:,}".format)),
         ("Time", at(run.last_number("elapsed_s"), duration)),
         ("Goodput", at(run.last_number("goodput"), "{:.1%}".format)),
@@ -478,6 +497,13 @@ def final_figures(run: Run) -> list[tuple[str, str]]:
         ("Energy", at(joules, lambda value: f"{value / 3.6e6:.4g} kWh ({run.last('energy_source')})")),
         ("Money", at(money, lambda value: f"{value:,.2f} {run.last('currency') or ''}")),
     ]
+
+
+def _not_judged(run: Run) -> str:
+    """Returns why a run has no validation figure."""
+    if run.facts.get("validation_rows") == 0:
+        return "none: the rows of the run have no validation split"
+    return "none: the run has not evaluated yet"
 
 
 def _rows_seen(config: RunConfig, step: int) -> int:
@@ -555,6 +581,7 @@ def _cards(run: Run) -> list[tuple[str, str]]:
     """Returns the figures that matter most, for the top of a page about one run."""
     figures = dict(final_figures(run))
     wanted = (
+        ("Validation", "validation"),
         ("Validation loss, best", "best validation loss"),
         *((f"{_title(metric)}, last", metric.title) for metric in run.shown[:2]),
         ("Time", "time"),

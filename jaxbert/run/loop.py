@@ -104,6 +104,7 @@ class Loop:
                 **self.meter.facts(),
                 "versions": _versions(),
                 "metrics": naming.to_json(metrics_of(task)),
+                "validation_rows": sum(len(split) for phase in rows for split in phase.validation),
             },
         )
 
@@ -263,7 +264,9 @@ class Loop:
         self._write(self.telemetry, clock)
         self.board.scalars(self.step, {**figures, **clock})
         words = [f"loss {figures['loss']:.3f}"]
-        words += [f"{one.short} {one.text(figures[one.name])}" for one in self.shown if one.name in figures]
+        # A mean over no item is NaN: next sentence where no row of the batch has a pair.
+        known = [one for one in self.shown if math.isfinite(figures.get(one.name, math.nan))]
+        words += [f"{one.short} {one.text(figures[one.name])}" for one in known]
         words.append(f"rate {figures['rate']:.2e}")
         if "tokens_per_s" in clock:
             words.append(f"{clock['tokens_per_s']:,.0f} tok/s")

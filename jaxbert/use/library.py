@@ -317,7 +317,8 @@ class Loaded:
 
         Args:
           directory: the directory to write.
-          overwrite: replace a model that is there.
+          overwrite: replace a model that is there. It is an error where anything else would be lost, for example the
+            .git of a clone or a README.md that jaxbert did not write.
           dtype: "float32", "bfloat16" or "float16"; by default the type of the files that were read, for a run float32.
           layout: also write what SentenceTransformer opens, with this pooling.
           licence: the model's, for the card.
@@ -485,7 +486,7 @@ def _drop_heads(loaded: Loaded, drop: Sequence[str]) -> None:
             raise InputError(
                 f"the run has no head {pattern!r}",
                 where=loaded.source,
-                fix=f"Leave out --drop, or name one of its heads: {', '.join(heads)}.",
+                fix=f"Leave out --drop (drop=), or name one of its heads: {', '.join(heads)}.",
                 code="E-MODEL-DROP",
             )
     left = [head for head in heads if not any(fnmatchcase(head, pattern) for pattern in drop)]

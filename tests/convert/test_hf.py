@@ -6,6 +6,8 @@ import errno
 import importlib.util
 import json
 import shutil
+import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,10 +128,10 @@ def test_overwrites_only_a_model_and_only_when_asked(tmp_path: Path) -> None:
     config, params, _ = published_of(GOLDEN)
     out = tmp_path / "out"
     write_hf(out, config, params)
-    (out / "README.md").write_text("of the old one")
+    (out / "receipt.json").write_text("of the old one")
     with pytest.raises(InputError, match="E-EXPORT-EXISTS"):
         write_hf(out, config, params)
-    assert (out / "README.md").exists()
+    assert (out / "receipt.json").exists()
     write_hf(out, config, params, overwrite=True)
     assert sorted(path.name for path in out.iterdir()) == ["config.json", "model.safetensors"]
     (tmp_path / "photographs").mkdir()
@@ -139,6 +141,23 @@ def test_overwrites_only_a_model_and_only_when_asked(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     write_hf(tmp_path / "empty", config, params)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "out", "photographs"]
+
+
+def test_overwrite_deletes_nothing_that_no_export_writes(tmp_path: Path) -> None:
+    """A clone of a model has .git, data and a README that somebody wrote."""
+    config, params, _ = published_of(GOLDEN)
+    out = tmp_path / "clone"
+    write_hf(out, config, params)
+    (out / ".git").mkdir()
+    (out / "data").mkdir()
+    (out / "1_Pooling").mkdir()
+    for name in (".git/HEAD", "data/a.txt", "1_Pooling/config.json", "1_Pooling/a.bin", "README.md", ".gitattributes"):
+        (out / name).write_text("of somebody")
+    with pytest.raises(InputError) as error:
+        write_hf(out, config, params, overwrite=True)
+    assert error.value.code == "E-EXPORT-OTHERS"
+    assert error.value.what.endswith(": .git/, .gitattributes, 1_Pooling/a.bin, data/, README.md")
+    assert (out / "data" / "a.txt").read_text() == (out / ".git" / "HEAD").read_text() == "of somebody"
 
 
 def test_what_cannot_be_moved_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -372,3 +391,25 @@ def test_a_place_where_one_may_not_write(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(InputError, match="E-EXPORT-PERMISSION"):
         write_hf(tmp_path / "out", config, params)
     assert not list(tmp_path.iterdir())
+
+
+def test_beside_a_torch_that_transformers_cannot_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside an older torch, transformers has classes whose use raises ImportError: then our own reader compares."""
+
+    class Unusable(type):
+        def __getattribute__(cls, name: str) -> Any:
+            if name.startswith("_"):
+                return super().__getattribute__(name)
+            raise ImportError("\nBertForPreTraining requires the PyTorch library but it was not found.\nMore.")
+
+    there = types.ModuleType("transformers")
+    there.__dict__["__getattr__"] = lambda name: Unusable(name, (), {})
+    monkeypatch.setitem(sys.modules, "transformers", there)
+    monkeypatch.setitem(sys.modules, "torch", types.ModuleType("torch"))
+    config, params, _ = published_of(GOLDEN)
+    line = write_hf(tmp_path / "out", config, params).verdict.line()
+    assert "read by our own reader only (transformers" in line
+    assert line.endswith("BertForPreTraining requires the PyTorch library but it was not found.)")
+    # A library that is not installed is nothing to speak of; one that is broken is.
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert write_hf(tmp_path / "without", config, params).verdict.line().endswith("read by our own reader")

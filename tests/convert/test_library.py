@@ -21,6 +21,7 @@ from huggingface_hub.errors import HfHubHTTPError
 import jaxbert
 from jaxbert.commands.main import main
 from jaxbert.config import MaskedLMConfig, ObjectivesConfig, RunConfig, save_json
+from jaxbert.convert.sentence_transformers import SentenceLayout
 from jaxbert.errors import InputError, Interrupted
 from jaxbert.stores.checkpoint import Checkpoints
 from jaxbert.text.tokenizers import Tokenizer
@@ -112,6 +113,20 @@ def test_saves_what_it_loaded(published: Path, tmp_path: Path, model: Loaded) ->
     jax.tree.map(np.testing.assert_array_equal, again.params, model.params)
     assert again.tokenizer is not None and model.tokenizer is not None
     assert again.tokenizer.hash == model.tokenizer.hash
+
+
+def test_overwrites_all_that_it_wrote_but_no_card_that_somebody_changed(tmp_path: Path, model: Loaded) -> None:
+    out = tmp_path / "out"
+    for layout in (SentenceLayout("mean", normalize=True), None):
+        model.save(out, layout=layout)
+        model.save(out, overwrite=True)
+        assert not (out / "modules.json").exists()
+        shutil.rmtree(out)
+    model.save(out)
+    with (out / "README.md").open("a") as card:
+        card.write("We trained it for a month.\n")
+    with pytest.raises(InputError, match=r"README\.md.*E-EXPORT-OTHERS"):
+        model.save(out, overwrite=True)
 
 
 def test_fill_mask(model: Loaded) -> None:
