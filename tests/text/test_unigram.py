@@ -184,3 +184,29 @@ def test_files_that_are_not_albert_s(tmp_path: Path) -> None:
     (tmp_path / "spiece.model").unlink()
     (tmp_path / "spm.model").write_bytes(tokenizer.model)  # type: ignore[attr-defined]
     assert Tokenizer.load(tmp_path).hash == tokenizer.hash
+
+
+def differing(tmp_path: Path) -> int:
+    """The number of texts full of repetitions that tokenizer.json cuts in another way."""
+    draw = random.Random(1)
+    parts = ["ing", "ana", "na", "(", "]", "<", "x1", "aba", "b"]
+    texts = ["".join(draw.choice(parts) * draw.randrange(1, 5) for _ in range(6)) for _ in range(1500)]
+    tokenizer = train_tokenizer("unigram", texts, vocab_size=300, lowercase=True)
+    tokenizer.save(tmp_path)
+    peer = rust.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    theirs = [encoding.ids for encoding in peer.encode_batch(texts, add_special_tokens=False)]
+    return sum(a != b for a, b in zip(tokenizer.encode_batch(texts), theirs, strict=True))
+
+
+def test_equally_probable_cuts_are_the_same_in_tokenizer_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SentencePiece adds scores in float32, the Rust library in float64."""
+    import jaxbert.text.tokenizers.unigram as ours
+
+    assert differing(tmp_path / "exact") == 0
+    monkeypatch.setattr(ours, "_SCORE_STEPS", 2**40)
+    assert differing(tmp_path / "rounded") > 0
+    text = "<UNK> [mask]"  # The name of a special token, once lower-cased, is text.
+    tokenizer = train_tokenizer("unigram", [*TEXTS, "< u n k > [ m a s k ] " * 900], vocab_size=200, lowercase=True)
+    tokenizer.save(tmp_path / "names")
+    peer = rust.Tokenizer.from_file(str(tmp_path / "names" / "tokenizer.json"))
+    assert peer.encode(text, add_special_tokens=False).ids == tokenizer.encode(text, special_tokens=True)

@@ -57,6 +57,8 @@ _BREAK = "\ue000"
 _DIGIT_COMMA = re.compile(r"(?<=\d),")
 _MAX_WORD_CHARS = 100
 _LONG_SHARE = 0.1  # See bpe.py.
+# Scores are multiples of this fraction of 1.
+_SCORE_STEPS = 1024
 # The most copies of words shown to the trainer: suffix arrays take about 20 bytes a character.
 _SEED_WORDS = 2_000_000
 _COPIES_A_LINE = 4
@@ -468,6 +470,10 @@ def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool) -> Unigram:
             fix=f"Give at least {least}.",
             code="E-TOKENIZER-SMALL",
         )
+    # SentencePiece adds scores in float32 and the Rust library in float64. Sums of these multiples are exact in both,
+    # so that both decide in the same way between cuts of equal probability.
+    for piece in model.pieces:
+        piece.score = round(piece.score * _SCORE_STEPS) / _SCORE_STEPS
     filling = vocab_size - len(model.pieces)
     for number in range(filling):
         model.pieces.add(piece=f"<unused {number}>", score=0.0, type=_proto.ModelProto.SentencePiece.UNUSED)
