@@ -87,10 +87,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         os.replace(begun, record)
     words = f"{'cased' if cased else 'uncased'} {args.kind}" + (" (it always is)" if cased and not args.cased else "")
     print(f"{made.vocab_size} pieces, {words}: {out}")
+    findings = source.findings()
     if made.learned is not None:
         print(made.learned.line())
-        for finding in made.learned.findings():
-            print(f"look at: {finding}")
+        findings += made.learned.findings()
+    for finding in findings:
+        print(f"look at: {finding}")
     return {"vocab_size": made.vocab_size, "hash": made.hash, "out": str(out)}
 
 

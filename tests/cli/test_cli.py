@@ -476,6 +476,12 @@ class TestTokenizer:
         assert trained_on == [document.text for document in documents if split_of(document, 0.3) == "train"]
         assert 100 < len(trained_on) < 180
 
+    def test_what_the_source_left_out_is_said(self, trained_on, place, capsys):
+        with (place / "documents.jsonl").open("a") as file:
+            file.write('{"text": null}\n')
+        assert cli.main([*self.ARGUMENTS]) == 0
+        assert "look at: 1 record without text (null, or only white space), left out\n" in capsys.readouterr().out
+
     def test_a_damaged_record_of_what_it_was_made_from(self, trained_on, place, capsys):
         assert cli.main([*self.ARGUMENTS]) == 0
         assert cli.main([*self.ARGUMENTS]) == 0
