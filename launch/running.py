@@ -17,6 +17,7 @@ from jaxbert.core.signals import handling
 from jaxbert.errors import InputError, Interrupted
 from jaxbert.inputs.files import open_regular
 from jaxbert.run.processes import lost, meaning
+from jaxbert.stores.files import no_links
 
 from .job import Command, Job
 
@@ -158,7 +159,7 @@ def _open(path: Path) -> IO[bytes]:
     """Opens a log at its end; makes its directory."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("ab")
+        file = open(path, "ab", opener=no_links)  # noqa: SIM115
     except (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise InputError(
             f"the log cannot be written: {error.strerror}",

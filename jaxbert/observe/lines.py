@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from jaxbert.inputs.files import open_regular, reading
 from jaxbert.inputs.values import Maybe, Whole, checked
-from jaxbert.stores.files import naming, replacing
+from jaxbert.stores.files import naming, no_links, replacing
 
 
 class JsonLines:
@@ -31,7 +31,7 @@ class JsonLines:
     def __init__(self, path: Path):
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a", encoding="utf-8")
+        self._file = open(path, "a", encoding="utf-8", opener=no_links)  # noqa: SIM115
 
     def write(self, values: Mapping[str, Any]) -> None:
         """Appends one line. The values may be JSON types and arrays without dimensions."""

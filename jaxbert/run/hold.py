@@ -22,10 +22,11 @@ from jaxbert.config import (
 )
 from jaxbert.errors import CommandError, InputError, Interrupted
 from jaxbert.run.processes import Watch, wait_for_all
-from jaxbert.stores.files import arriving, is_partial, sync
+from jaxbert.stores.files import arriving, is_partial, linked, no_links, sync
 from jaxbert.stores.lease import Lease
 from jaxbert.stores.mirror import Mirror
 from jaxbert.stores.replaced import (
+    OUTPUTS,
     REMOVED,
     REPLACED,
     bring_back,
@@ -50,6 +51,7 @@ def check_workdir(config: RunConfig, workdir: Path, overwrite: bool) -> bool:
       InputError: the directory holds something else, or, without `overwrite`, a run that differs.
     """
     check_place(name_of(workdir), writes=True)
+    _check_links(workdir)
     if workdir.exists() and not workdir.is_dir():
         raise _not_a_directory(workdir)
     nearest = next(path for path in [workdir, *workdir.absolute().parents] if path.exists())
@@ -102,6 +104,21 @@ def check_workdir(config: RunConfig, workdir: Path, overwrite: bool) -> bool:
             code="E-WORKDIR-OTHER-RUN",
         )
     return not differences
+
+
+def _check_links(workdir: Path) -> None:
+    """Raises InputError where a path that a run writes is a symbolic link: the run would write where it leads."""
+    for name in (*OUTPUTS, REPLACED, REMOVED, _LOCK, *BEFORE):
+        for inner in _tree(workdir / name):
+            if inner.is_symlink():
+                raise linked(inner)
+
+
+def _tree(path: Path) -> Iterator[Path]:
+    """Yields a path, and everything below it if it is a directory and not a link."""
+    yield path
+    for place, directories, files in os.walk(path) if not path.is_symlink() else ():
+        yield from (Path(place, name) for name in (*directories, *files))
 
 
 def _not_a_directory(path: Path) -> InputError:
@@ -247,7 +264,7 @@ class Hold:
             return
         path = self.path / _LOCK
         self._new = not path.exists()
-        self._file = path.open("a+", encoding="utf-8")
+        self._file = open(path, "a+", encoding="utf-8", opener=no_links)  # noqa: SIM115
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

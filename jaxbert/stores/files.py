@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from jaxbert.errors import CommandError, Interrupted
+from jaxbert.errors import CommandError, InputError, Interrupted
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -133,6 +133,30 @@ def arriving(path: Path, temporary: Path | None = None) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def no_links(path: str, flags: int) -> int:
+    """Opens a file as `open` does with this `opener`, but not through a symbolic link at its end.
+
+    Raises:
+      InputError: the path is a link.
+    """
+    try:
+        return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise linked(path) from None
+        raise
+
+
+def linked(path: object) -> InputError:
+    """Returns the error for a file or directory of ours that is a symbolic link."""
+    return InputError(
+        "the path is a symbolic link, and jaxbert does not write where it leads",
+        where=str(path),
+        fix="Remove the link. The whole workdir may be one.",
+        code="E-WORKDIR-LINK",
+    )
 
 
 def sync(path: Path) -> None:
