@@ -275,9 +275,9 @@ class Tokenizer(abc.ABC):
             if self.unk_id in of_word
         )
 
-    @abc.abstractmethod
     def _unknown_chars(self, word: str) -> int:
-        """Returns how many characters of a word without white space become unknown tokens."""
+        """Returns how many characters of a word without white space, which has an unknown token, become unknown."""
+        return len(word)
 
     def meaning(self, piece: str) -> Meaning:
         """Returns the meaning of a piece, in terms that all kinds share; see `Meaning`."""
