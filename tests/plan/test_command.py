@@ -125,7 +125,7 @@ def test_where_nothing_would_fit_a_larger_slice_is_named(plan):
             "E-CONFIG-MESH",
         ),
         (["bert_base", "--topology", "v5p:8x8x16"], "data 1024", "a multiple of 1024", "E-CONFIG-BATCH"),
-        (["bert_base", *PLACE, "--slices", "0"], "slices is 0", "Give 1 or more", "E-PLAN-SLICES"),
+        (["bert_base", *PLACE, "--slices", "0"], "slices is 0", "Give 1 to 4,096", "E-PLAN-SLICES"),
         (["bert_base", *PLACE, "--grid", "-1"], "-1.0", "0 or more", "E-ARGUMENT-RANGE"),
         (["bert_bass", *PLACE], "bert_bass", "bert_base", "E-CONFIG-MISSING"),
         (
