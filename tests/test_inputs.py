@@ -204,6 +204,7 @@ OPENS = {
     ("jaxbert/observe/energy.py", "_read_int"): "a file of the kernel",
     ("jaxbert/observe/energy.py", "_zone_name"): "a file of the kernel",
     ("jaxbert/run/hold.py", "_owner_lives"): "the file of a lock",
+    ("jaxbert/stores/files.py", "no_links"): "it opens logs and locks for writing",
     ("jaxbert/stores/files.py", "replacing"): "it opens for writing",
     ("jaxbert/stores/files.py", "sync"): "it syncs what this process wrote",
     ("jaxbert/stores/lease.py", "_boot"): "a file of the kernel",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,8 @@ def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JAXBERT_CACHE", str(place / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(submit, "archive", functools.cache(archive))
+    # Python keeps the bytecode of a config beside it.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
 
 def test_the_table_is_large_and_has_every_command():

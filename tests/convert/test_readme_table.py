@@ -72,7 +72,7 @@ def test_hugging_face_in_and_out(tmp_path: Path, part: str, family: str, there: 
     def written(name: str, config: Any, params: Any) -> Path:
         place = tmp_path / name
         place.mkdir()
-        (place / "config.json").write_text(json.dumps(published_config(config, params, None, None, "float32")))
+        (place / "config.json").write_text(json.dumps(published_config(config, params, None, None, "float32", {})))
         write_tensors(place / "model.safetensors", export_tensors(params, config))
         return place
 

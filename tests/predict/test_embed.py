@@ -175,7 +175,7 @@ def test_vectors_are_cut_as_the_files_say(directory: Path, model: Loaded, tmp_pa
 def test_a_prompt_before_every_text_is_refused(directory: Path, tmp_path: Path) -> None:
     """The model loads, and writes the prompt again; only its vectors would differ from those of its files."""
     shutil.copytree(directory, tmp_path / "prompted")
-    layout = SentenceLayout("mean", prompts={"query": "w9 "}, default_prompt="query")
+    layout = SentenceLayout("mean", max_length=150, prompts={"query": "w9 "}, default_prompt="query")
     write_layout(tmp_path / "prompted", layout, 16)
     (tmp_path / "texts").write_text("w1\n")
     with pytest.raises(InputError, match=r"prompt 'query'.*E-EMBED-PROMPT"):

@@ -412,7 +412,7 @@ REFUSED: dict[str, tuple[str, Arguments, list[str]]] = {
     "no way to have more positions": (
         "adapt",
         lambda rows, m, t, at: ["--init", f"{m}", "--data", f"{rows}", "--set", "init_positions=stretch"],
-        ["'stretch'", "tile"],
+        ['"stretch"', "tile"],
     ),
     "rows of another tokenizer": (
         "adapt",
