@@ -73,8 +73,9 @@ quickstart: $(VENV)/.installed
 	@echo "  $(BIN)/jaxbert pretrain bert_tiny --workdir runs/tiny         the published tiny BERT, same text"
 	@echo "  $(BIN)/jaxbert doctor                                         what works on this machine"
 
+# make test SET=full: every point at which a kill can end `pretrain` and `convert`, five minutes more.
 test: $(VENV)/.installed-test
-	@$(BIN)/python -m pytest -q -n 2 --dist loadscope tests
+	@JAXBERT_POINTS_SET=$(SET) $(BIN)/python -m pytest -q -n 2 --dist loadscope tests
 
 # The suite under the newest Python, without what a version of Python, jax, flax or numpy cannot break where the lower
 # versions pass. A new test is in, unless it is named here (tests/test_checks.py sees that every name exists). Left out:
@@ -94,7 +95,7 @@ test: $(VENV)/.installed-test
 NEWEST_OUT := $(addprefix --ignore=tests/,objectives/test_masking_rates.py objectives/test_masking_schemes.py \
   data/test_against_original.py data/test_against_plain.py \
   convert/test_foreign_loop.py convert/test_names.py convert/test_readme_table.py \
-  train/test_packed_rows.py train/test_initial.py train/test_release.py train/test_bad_input.py \
+  kills/test_points.py train/test_packed_rows.py train/test_initial.py train/test_release.py train/test_bad_input.py \
   launch/test_injection.py launch/test_document.py test_extension.py tasks/test_tasks.py) \
   $(addprefix --deselect=tests/,train/test_pretrain.py::test_an_interrupt train/test_pretrain.py::test_damaged \
   train/test_pretrain.py::test_all_ train/test_pretrain.py::test_uncommitted train/test_pretrain.py::test_full \

@@ -9,7 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from jaxbert.stores.files import arriving, disk_is_full, is_partial, partial_name, replacing, write_whole
+from jaxbert.commands.figures import write_figures
+from jaxbert.stores import files
+from jaxbert.stores.files import (
+    arriving,
+    disk_is_full,
+    is_partial,
+    partial_name,
+    replace_directory,
+    replacing,
+    settle_directory,
+    write_whole,
+)
 
 
 def names(directory: Path) -> list[str]:
@@ -86,3 +97,64 @@ def test_a_link_is_replaced_and_not_written_through(tmp_path: Path) -> None:
         assert path.read_bytes() == b"new" and not path.is_symlink()
         assert (tmp_path / "mine").read_bytes() == b"mine"
         path.unlink()
+
+
+def directory_of(path: Path, content: str) -> Path:
+    path.mkdir()
+    (path / "file").write_text(content)
+    return path
+
+
+@pytest.mark.parametrize("renamings", [0, 1, 2, 3])
+def test_a_directory_that_is_replaced_is_never_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renamings: int
+) -> None:
+    """A kill before each of the renamings of `replace_directory`, which leave no trace once it is settled."""
+    path = directory_of(tmp_path / "model", "old")
+    new, done = directory_of(partial_name(path), "new"), []
+    rename = os.replace
+
+    def killed(source: Path, target: Path) -> None:
+        # Every renaming after the kill is none: neither that of the block nor that of its repair happens.
+        if len(done) < renamings:
+            rename(source, target)
+            done.append(target)
+
+    monkeypatch.setattr(os, "replace", killed)
+    monkeypatch.setattr(files, "remove", lambda path: None)
+    replace_directory(new, path)
+    monkeypatch.undo()
+    assert len(done) == renamings
+    settle_directory(path)
+    assert names(tmp_path) == ["model"]
+    assert (path / "file").read_text() == ("old" if renamings < 2 else "new")
+
+
+def test_a_directory_that_cannot_be_replaced_stays(tmp_path: Path) -> None:
+    path = directory_of(tmp_path / "model", "old")
+    with pytest.raises(FileNotFoundError):
+        replace_directory(tmp_path / "none", path)
+    assert names(tmp_path) == ["model"] and (path / "file").read_text() == "old"
+
+
+def test_an_error_names_the_path_and_not_the_temporary_one(tmp_path: Path) -> None:
+    path = tmp_path / "none" / "a"
+    with pytest.raises(FileNotFoundError) as caught:
+        write_whole(path, b"new")
+    assert caught.value.filename == str(path)
+
+
+def test_figures_replace_a_regular_file_and_are_written_into_any_other(tmp_path: Path) -> None:
+    target, link, pipe = tmp_path / "target", tmp_path / "link", tmp_path / "pipe"
+    target.write_text("old")
+    os.link(target, tmp_path / "kept")
+    link.symlink_to(target)
+    write_figures(str(link), {"a": 1})
+    # A new file has the name: the old one was not emptied first.
+    assert link.is_symlink() and target.read_text() == '{\n "a": 1\n}\n' and (tmp_path / "kept").read_text() == "old"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_figures(str(pipe), {"a": 1})
+    assert os.read(reader, 100) == target.read_bytes()
+    os.close(reader)
+    assert names(tmp_path) == ["kept", "link", "pipe", "target"]

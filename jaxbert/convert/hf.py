@@ -29,7 +29,7 @@ from jaxbert.core.parameters import Params
 from jaxbert.errors import InputError
 from jaxbert.inputs.files import open_regular
 from jaxbert.models.families import FAMILIES, check_padding
-from jaxbert.stores.files import full_disk
+from jaxbert.stores.files import full_disk, partial_name, replace_directory
 from jaxbert.text.tokenizers import Tokenizer
 
 # The types in which a model can be written.
@@ -86,7 +86,7 @@ def write_hf(
     directory = Path(directory)
     check_target(directory, overwrite)
     _check(directory, config, params, tokenizer, dtype)
-    partial = directory.parent / f".{directory.name}.{os.getpid()}.partial"
+    partial = partial_name(directory)
     made = [path for path in directory.absolute().parents if not path.exists()]
     try:
         with full_disk(directory, "Free some space and repeat the command."):
@@ -97,7 +97,7 @@ def write_hf(
             if finish is not None:
                 finish(partial, verdict, digest)
             _settle(partial)
-            _move(partial, directory)
+            replace_directory(partial, directory)
         made = []
     except NotADirectoryError:
         raise InputError(
@@ -247,18 +247,3 @@ def _settle(directory: Path) -> None:
             path.chmod(mode)
             with open_regular(path) as handle:
                 os.fsync(handle.fileno())
-
-
-def _move(partial: Path, directory: Path) -> None:
-    """Moves `partial` to `directory`. An old directory is removed only after the new one is in place."""
-    if not directory.exists():
-        os.replace(partial, directory)
-        return
-    old = directory.parent / f".{directory.name}.{os.getpid()}.old"
-    os.replace(directory, old)
-    try:
-        os.replace(partial, directory)
-    except BaseException:
-        os.replace(old, directory)
-        raise
-    shutil.rmtree(old)

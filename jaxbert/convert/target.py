@@ -18,6 +18,7 @@ from jaxbert.convert.sentence_transformers import MODULES, SETTINGS, TRANSFORMER
 from jaxbert.errors import InputError
 from jaxbert.inputs.files import read_bytes
 from jaxbert.inputs.values import parse
+from jaxbert.stores.files import settle_directory
 
 RECEIPT, CARD, RUN = "receipt.json", "README.md", "run.json"
 # All that an export may write. Those of tokenizers are also the names of files that transformers saves.
@@ -32,7 +33,11 @@ NAMES = frozenset(
 
 
 def check_target(directory: Path, overwrite: bool) -> None:
-    """Raises InputError where a model must not be written, because files would be lost or cannot be moved there."""
+    """Raises InputError where a model must not be written, because files would be lost or cannot be moved there.
+
+    A model that a killed `--overwrite` had moved out of the way is moved back first.
+    """
+    settle_directory(directory)
     if not directory.exists() and not directory.is_symlink():
         return
     if not directory.is_dir() or directory.is_symlink():

@@ -21,13 +21,19 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 PARTIAL = ".partial"
+# What `replace_directory` has moved out of the way.
+_ASIDE = ".aside"
 # The leftover of a process on another machine, which nobody here can ask about, is removed after so many seconds.
 _OLD_S = 86400.0
 
 
 def partial_name(path: Path) -> Path:
     """Returns the temporary name of a file or directory that this process writes as `path`."""
-    return path.with_name(f".{path.name}.{os.getpid()}-{_machine()}{PARTIAL}")
+    return _own_name(path, PARTIAL)
+
+
+def _own_name(path: Path, ending: str) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}-{_machine()}{ending}")
 
 
 def is_partial(name: str) -> bool:
@@ -37,12 +43,54 @@ def is_partial(name: str) -> bool:
 
 def remove_leftovers(path: Path) -> None:
     """Removes what processes that were killed have left of `path` under temporary names."""
-    ours = re.compile(rf"\.{re.escape(path.name)}\.(\d+)-(\w+){re.escape(PARTIAL)}")
     with suppress(OSError):
-        for entry in sorted(os.listdir(path.parent)):
-            found = ours.fullmatch(entry)
-            if found and _is_left(path.with_name(entry), int(found[1]), found[2]):
-                remove(path.with_name(entry))
+        for left in _leftovers(path, PARTIAL):
+            remove(left)
+
+
+def _leftovers(path: Path, ending: str) -> Iterator[Path]:
+    """Yields what processes that were killed have left beside `path` under names of `_own_name`."""
+    ours = re.compile(rf"\.{re.escape(path.name)}\.(\d+)-(\w+){re.escape(ending)}")
+    for entry in sorted(os.listdir(path.parent)):
+        found = ours.fullmatch(entry)
+        if found and _is_left(path.with_name(entry), int(found[1]), found[2]):
+            yield path.with_name(entry)
+
+
+def replace_directory(new: Path, path: Path) -> None:
+    """Moves the directory `new` to `path`. A directory that is there is removed only after the new one is in place.
+
+    After a kill in between, `settle_directory` brings the old one back.
+    """
+    if not path.exists():
+        os.replace(new, path)
+        return
+    aside = _own_name(path, _ASIDE)
+    os.replace(path, aside)
+    try:
+        os.replace(new, path)
+    except BaseException:
+        os.replace(aside, path)
+        raise
+    _remove_aside(aside, path)
+
+
+def settle_directory(path: Path) -> None:
+    """Undoes or finishes a `replace_directory` that was killed, and removes what killed processes have left."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        for aside in _leftovers(path, _ASIDE):
+            if not os.path.lexists(path):
+                os.replace(aside, path)
+            else:
+                _remove_aside(aside, path)
+    remove_leftovers(path)
+
+
+def _remove_aside(aside: Path, path: Path) -> None:
+    # Under this name, no later command takes a directory that is half removed for the old one.
+    partial = partial_name(path)
+    os.replace(aside, partial)
+    remove(partial)
 
 
 def remove(path: Path) -> None:
@@ -130,8 +178,11 @@ def arriving(path: Path, temporary: Path | None = None) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        # The user knows the path, and not the temporary one beside it.
+        if isinstance(error, OSError) and error.filename is not None and str(error.filename) == str(temporary):
+            error.filename = str(path)
         raise
 
 

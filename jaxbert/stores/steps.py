@@ -265,9 +265,21 @@ def staying(workdir: Path, *, keep: int, keep_best: bool) -> list[int]:
 
 
 def prune(workdir: Path, *, keep: int, keep_best: bool) -> list[int]:
-    """Removes all committed steps but those of `staying`, and returns those removed."""
+    """Removes all committed steps but those of `staying`, and returns those removed.
+
+    It finishes a removal that was interrupted, too: a step without a manifest that is older than a good one. A run that
+    is going on continued from the newest good step, so that every step that it is writing now is newer.
+    """
     kept, stay = storage_of(workdir), staying(workdir, keep=keep, keep_best=keep_best)
-    removed = [step for step in committed_steps(workdir) if step not in stay]
+    committed = committed_steps(workdir)
+    cut = [name for name in kept.names(CHECKPOINTS) if name.isdecimal() and whole_number(name) not in committed]
+    # The files are verified only where something was cut.
+    good = next((step for step in reversed(sane_steps(workdir)) if not damage(workdir, step)), 0) if cut else 0
+    for name in cut:
+        step = whole_number(name)
+        if step is not None and name == str(step) and step < good:
+            kept.remove(f"{CHECKPOINTS}/{name}")
+    removed = [step for step in committed if step not in stay]
     for step in removed:
         # The manifest goes first: a removal that is interrupted leaves a step that does not count.
         kept.remove(f"{CHECKPOINTS}/{step}/{MANIFEST}")

@@ -154,3 +154,17 @@ def test_arrays_that_cannot_be_opened_do_not_tell_of_another_model(tmp_path):
     with pytest.raises(Exception) as caught:
         read(tmp_path)
     assert not isinstance(caught.value, InputError)
+
+
+def test_pruning_finishes_a_removal_that_was_cut_and_leaves_a_step_that_is_being_written(tmp_path):
+    """The manifest goes first, so that a step without one was cut if it is older than a good one."""
+    newest = saved(tmp_path)
+    for name in ("3", "9", "03", "8.orbax-checkpoint-tmp"):
+        (tmp_path / "checkpoints" / name).mkdir()
+    assert steps.prune(tmp_path, keep=1, keep_best=False) == []
+    assert sorted(os.listdir(tmp_path / "checkpoints")) == ["03", "7", "8.orbax-checkpoint-tmp", "9"]
+    # Where the newest one is damaged, a run may be writing an older one.
+    (tmp_path / "checkpoints" / "3").mkdir()
+    next(path for path in newest.rglob("*") if path.is_file() and path.name != steps.MANIFEST).write_bytes(b"damaged")
+    assert steps.prune(tmp_path, keep=1, keep_best=False) == []
+    assert "3" in os.listdir(tmp_path / "checkpoints")

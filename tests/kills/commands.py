@@ -1,0 +1,170 @@
+"""Tries the points of every command that writes: `python commands.py DIRECTORY [NAME,NAME]` prints a report a line.
+
+jax is started, and the programs are compiled, once. Every distinct state of the short commands is tried. `pretrain` and
+`convert` take a second, so that one point of each kind is tried: see `points.kind`; the variable
+JAXBERT_POINTS_SET=full tries all.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import os
+import random
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+sys.path.insert(0, str(Path(__file__).parent))
+from points import States, bytes_of, heard, try_states
+
+from jaxbert.commands import main as cli
+from jaxbert.evaluate import evaluation
+from jaxbert.observe import peaks
+from jaxbert.run import pretrain
+from jaxbert.stores import steps
+
+CONFIG = """
+from jaxbert.config import *
+
+def get_config():
+    return RunConfig(
+        name="points",
+        encoder=EncoderConfig(
+            vocab_size=120, hidden_size=8, num_layers=1, num_heads=1, intermediate_size=16, max_positions=32
+        ),
+        data=DataConfig(source={source!r}, validation_fraction=0.2),
+        phases=(PhaseConfig(name="a", length=32, batch_size=4, steps=2, rows={rows},
+                            schedule=ScheduleConfig(peak=1e-2, warmup_steps=1, total_steps=2)),),
+        checkpoint=CheckpointConfig(every_steps=1),
+        evaluation=EvaluationConfig(every_steps=2, batch_size=4),
+        logging=LoggingConfig(every_steps=1, tensorboard=False),
+    )
+"""
+# Clocks, the owner's number, and what a report says of the clocks.
+_CLOCKS = ("telemetry.jsonl", ".lock")
+
+
+def corpus(path: Path, documents: int, seed: int) -> None:
+    """Writes a text whose documents have a few sentences of a few words."""
+    rng = random.Random(seed)
+    words = ["river", "stone", "walks", "under", "the", "old", "bridge", "and", "sees", "a", "blue", "bird"]
+    sentence = lambda: " ".join(rng.choices(words, k=rng.randint(4, 9))).capitalize() + "."  # noqa: E731
+    path.write_text("\n\n".join(" ".join(sentence() for _ in range(6)) for _ in range(documents)), encoding="utf-8")
+
+
+def drawn(name: str) -> bool:
+    """Returns whether a file holds clocks, or a number that is drawn."""
+    return name in _CLOCKS or name.startswith(".lease/")
+
+
+def ignored(name: str) -> bool:
+    """Returns whether a file may differ between two equal runs. The names of Orbax's files are drawn."""
+    return name in _CLOCKS or name.startswith((".lease/", "checkpoints/"))
+
+
+def of_run(root: Path) -> dict[str, Any]:
+    """Every file of a run, and its checkpoints. The last line of metrics.jsonl has a loss of the last parameters."""
+    found: dict[str, Any] = bytes_of(root, ignored)
+    for step in steps.committed_steps(root):
+        meta = steps.read_manifest(root, step).meta
+        found[f"checkpoint {step}"] = [steps.damage(root, step), json.dumps(meta, sort_keys=True)]
+    found["checkpoints"] = sorted(path.name for path in (root / "checkpoints").iterdir())
+    return found
+
+
+def without_clocks(root: Path) -> dict[str, Any]:
+    """Figures without the seconds that the command took."""
+    found = bytes_of(root, lambda name: name == "figures.json")
+    figures = json.loads((root / "figures.json").read_text())
+    return {**found, "figures": {name: value for name, value in figures.items() if "second" not in name}}
+
+
+def main(place: Path, only: str, every: bool) -> None:
+    """Tries the commands whose names hold `only`, with inputs and outputs below `place`."""
+    inputs, root = place / "inputs", place / "tries" / "root"
+    inputs.mkdir(parents=True)
+    corpus(inputs / "text.txt", 60, 0)
+    source = f"text:{inputs}/text.txt"
+    # The launcher's program, and its records.
+    programs = place / "programs"
+    programs.mkdir()
+    (programs / "sbatch").write_text("#!/bin/sh\necho 1\n")
+    (programs / "sbatch").chmod(0o755)
+    os.environ |= {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "XDG_STATE_HOME": f"{root}/state"}
+    # Runs of one config share a program, so that it is traced once. `build` touches no file.
+    pretrain.build = evaluation.build = functools.lru_cache(maxsize=8)(pretrain.build)
+    # So does the speed of the machine, which runs measure for their telemetry.
+    peaks.measured_matmul = functools.cache(peaks.measured_matmul)
+    states = States(root)
+    states.install()
+
+    def make(*words: str) -> None:
+        code, said = heard(lambda: cli.main([*words]))
+        assert code == 0, said
+
+    make("tokenizer", source, "--vocab-size", "120", "--out", f"{inputs}/tokenizer")
+    make("tokenizer", source, "--vocab-size", "180", "--kind", "unigram", "--out", f"{inputs}/unigram")
+    shaped = ("--length", "32", "--validation-fraction", "0.2", "--workers", "1")
+    make("prepare", source, "--tokenizer", f"{inputs}/tokenizer", *shaped, "--out", f"{inputs}/made/records")
+    made = inputs / "made"
+    rows = f"(RowsSource(path={str(made / 'records-rows-32')!r}),)"
+    (inputs / "named.py").write_text(CONFIG.format(source=source, rows=rows))
+    (inputs / "lines.txt").write_text("the river\na blue bird\n")
+    run = inputs / "run"
+    make("pretrain", f"{inputs}/named.py", "--workdir", str(run))
+    vectors = inputs / "vectors"
+    vectors.mkdir()
+    make("embed", str(run), f"{inputs}/lines.txt", "--out", f"{vectors}/a.npy")
+    make("convert", str(run), f"{inputs}/exports/model", "--to", "hf")
+
+    def report(name: str, *words: str, **more: Any) -> None:
+        if any(part in name for part in only.split(",")):
+            found = try_states(name, lambda: cli.main([*words]), states, root, same=drawn, **more)
+            print(json.dumps(found), file=reports, flush=True)
+
+    def kinds() -> set[str] | None:
+        return None if every else set()
+
+    words = ("tokenizer", source, "--vocab-size", "270")
+    report("tokenizer", *words, "--out", f"{root}/a/b")
+    report("tokenizer --overwrite", *words, "--overwrite", "--out", f"{root}", before=inputs / "tokenizer")
+    words = ("tokenizer", source, "--vocab-size", "200", "--kind", "unigram", "--overwrite")
+    report("tokenizer --kind unigram --overwrite", *words, "--out", f"{root}", before=inputs / "unigram")
+    # A kind of point that one run has tried is not tried again in the others.
+    known = kinds()
+    train = ("pretrain", f"{inputs}/named.py", "--workdir", f"{root}")
+    report("pretrain --overwrite", *train, "--set", "seed=1", "--overwrite", look=of_run, known=known, before=run)
+    report("pretrain", *train, look=of_run, known=known)
+    half = place / "half"
+    shutil.copytree(run, half)
+    shutil.rmtree(half / "checkpoints" / "2")
+    report("pretrain resumed", *train, look=of_run, known=known, before=half)
+    report("checkpoint prune", "checkpoint", "prune", f"{root}", "--keep", "1", "--drop-best", before=run)
+    prepare = ("prepare", source, "--tokenizer", f"{inputs}/tokenizer", *shaped, "--out", f"{root}/records")
+    report("prepare", *prepare)
+    report("prepare --overwrite", *prepare, "--seed", "1", "--overwrite", before=made)
+    cut = ("rows", f"{made}/records", "--length", "32", "--workers", "1", "--out", f"{root}/records-rows-32")
+    report("rows", *cut)
+    report("rows --overwrite", *cut, "--seed", "1", "--overwrite", before=made)
+    report("embed", "embed", str(run), f"{inputs}/lines.txt", "--out", f"{root}/a.npy")
+    again = ("--out", f"{root}/a.npy", "--pooling", "cls", "--overwrite")
+    report("embed --overwrite", "embed", str(run), f"{inputs}/lines.txt", *again, before=vectors)
+    report("report", "report", f"{root}", before=run)
+    report("convert", "convert", str(run), f"{root}/model", "--to", "hf", known=kinds())
+    words = ("convert", str(run), f"{root}/model", "--to", "hf", "--dtype", "bfloat16", "--overwrite")
+    report("convert --overwrite", *words, before=inputs / "exports", known=kinds())
+    report("evaluate --json", "evaluate", str(run), "--json", f"{root}/figures.json", look=without_clocks)
+    words = ("plan", f"{inputs}/named.py", "--topology", "v5e:2x2", "--analytic", "--json", f"{root}/figures.json")
+    report("plan --json", *words, look=without_clocks)
+    report("launch slurm", "launch", "slurm", f"{inputs}/named.py", "--workdir", f"{root}/run", "--yes")
+
+
+if __name__ == "__main__":
+    reports = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    logging.getLogger("jaxbert").setLevel(logging.ERROR)
+    main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "", os.environ.get("JAXBERT_POINTS_SET") == "full")
