@@ -29,7 +29,7 @@ from jaxbert.data.near import NearCopies, bands, pack
 from jaxbert.data.shards import ShardInfo
 from jaxbert.data.sources import Source
 from jaxbert.data.sources.base import Document
-from jaxbert.data.split import hold_out_end, split_of
+from jaxbert.data.split import hold_out_end, split_of, uneven
 from jaxbert.data.workers import check_workers, parallel
 from jaxbert.errors import InputError, Stopped
 from jaxbert.text.sentences import check_language, split_sentences
@@ -297,7 +297,7 @@ def _jobs(
     """Yields the shards to make. At its end it adds to `findings` what the split does not do as asked."""
     cutters = {split: _Cutter(directory, split, shard_bytes) for split in SPLITS}
     train, validation = cutters["train"], cutters["validation"]
-    choose, chars = False, 0
+    choose, chars, held_out = False, 0, 0
 
     def drawn() -> Iterator[Document]:
         # Draw before lines are removed: `split_of` hashes the text that the source gives.
@@ -309,6 +309,7 @@ def _jobs(
 
     for document in repeats.filter(drawn()):
         chars += len(document.text)
+        held_out += len(document.text) * (document.split == "validation")
         cutter = cutters[document.split or "train"]
         cutter.add(document)
         if cutter.ready():
@@ -323,6 +324,8 @@ def _jobs(
             language=language,
         )
         findings += [held] if held else []
+    elif choose and (held := uneven(held_out, chars, validation_fraction)):
+        findings.append(held)
     for cutter in cutters.values():
         if cutter.documents:
             yield cutter.cut(None)

@@ -53,6 +53,24 @@ def train_texts(source: Source, validation_fraction: float) -> Iterator[str]:
         yield from (document.text for document in source.documents() if document.split is None)
 
 
+def uneven(held: int, chars: int, fraction: float) -> str:
+    """Returns a line with validation's share of the text, where that is far more than was asked for; else "".
+
+    A hash draws documents, so one long document may be most of validation, and validation most of the text.
+
+    Args:
+      held: the number of characters in validation.
+      chars: the number of characters in both splits.
+      fraction: the share that was asked for.
+    """
+    if held <= max(_MOST, 2 * fraction) * chars:
+        return ""
+    return (
+        f"validation has {held / chars:.0%} of the text, where {fraction:.2g} was asked for: there are few documents, "
+        "or long ones among those held out"
+    )
+
+
 def hold_out_end(
     train: list[Document], earlier: int, validation: list[Document], *, chars: int, fraction: float, language: str
 ) -> str:
@@ -76,17 +94,14 @@ def hold_out_end(
     if not train and not earlier:
         train.append(validation.pop(0))
     if len(validation) > 1:
-        return ""
+        return uneven(sum(len(document.text) for document in validation), chars, fraction)
     longest = max(_SMALL_CHARS, int(fraction * chars))
     while len(validation) < 2 < len(train) + earlier and len(train) > 1:
         if train[-1].part or len(train[-1].text) > longest:
             break
         validation.append(train.pop())
     if validation:
-        share = sum(len(document.text) for document in validation) / chars
-        if share <= max(_MOST, 2 * fraction):
-            return ""
-        return f"validation has {share:.0%} of the text, where {fraction:.2g} was asked for: there are few documents"
+        return uneven(sum(len(document.text) for document in validation), chars, fraction)
     last = train[-1]
     joint = "\n" if "\n" in last.text else " "
     units = last.text.split("\n") if joint == "\n" else split_sentences(last.text, language)

@@ -22,6 +22,12 @@ _LONGEST_WINDOW = 1 << 15
 # panics. It gets a space in its place; the sentences have the original.
 _WIDE_SPACE = re.compile(r"[^\S\x00-\x7f]")
 
+# Marks that open and close a quotation alike. If a text has an odd number of one, the library sees none of its pairs.
+_MARKS = "'\""
+# Such a mark where it opens: before a word, and behind white space, a bracket, a dash, a colon, a comma, or a letter
+# that is not ASCII, as in languages without spaces. An inch or an apostrophe stands behind a digit or letter.
+_OPENING = re.compile(r"""(?<![^\s\w(\[{<\u2013\u2014,:\uff0c\uff1a-])(?<![0-9A-Za-z_])["'](?=[^\s.,;:!?)\]}])""")
+
 
 def split_sentences(text: str, language: str = "en") -> list[str]:
     """Returns the sentences of `text` in order, without white space around them. No sentence is empty.
@@ -49,10 +55,14 @@ def _segment(line: str, language: str) -> Iterator[str]:
 
     A window moves over a long line. The last sentence of a window may go on behind it, so the next window begins with
     that sentence. A sentence that is longer than the longest window is cut there, at white space if it has any.
+    A window, except for the longest, does not end inside a quotation: the library would miss all others in it.
     """
     start, size = 0, _WINDOW
     while start < len(line):
-        window = line[start : start + size]
+        end = start + size
+        if end < len(line) and size < _LONGEST_WINDOW:
+            end = _before_quotation(line, start, end)
+        window = line[start:end]
         ends = _ends(window, language)
         if start + size < len(line):
             ends = ends[:-1]
@@ -64,6 +74,16 @@ def _segment(line: str, language: str) -> Iterator[str]:
         for begin, end in zip([0, *ends], ends, strict=False):
             yield window[begin:end]
         start, size = start + ends[-1], _WINDOW
+
+
+def _before_quotation(line: str, start: int, end: int) -> int:
+    """Returns where the quotation begins that `line[start:end]` ends in; `end` if it ends in none."""
+    for mark in _MARKS:
+        if line.count(mark, start, end) % 2:
+            last = line.rindex(mark, start, end)
+            if _OPENING.match(line, last):
+                end = last
+    return end
 
 
 def _ends(window: str, language: str) -> list[int]:

@@ -228,6 +228,28 @@ def test_who_is_held_out(tokenizer: Tokenizer, tmp_path: Path) -> None:
     assert names(tmp_path / "own") == {"train": [f"d{index}" for index in range(5)], "validation": ["held"]}
 
 
+@pytest.mark.parametrize("shard_bytes", [8_000, 8 << 20])
+def test_a_long_document_in_validation_is_said(tokenizer: Tokenizer, tmp_path: Path, shard_bytes: int) -> None:
+    """A hash that draws several documents may draw one that is most of the text, in however many shards."""
+    documents = given(40)
+    drawn = next(index for index, document in enumerate(documents) if split_of(document, 0.2) == "validation")
+    for name, length in (("even", 0), ("long", 2000)):
+        long = next(
+            document
+            for number in range(100)
+            if split_of(document := Document("long", f"Number {number}. " + "It is long.\n" * length), 0.2)
+            == "validation"
+        )
+        mixed = [*documents[: drawn + 1], long, *documents[drawn + 1 :]]
+        summary = prepare_records(
+            Given(mixed), tokenizer, tmp_path / name, workers=1, validation_fraction=0.2, shard_bytes=shard_bytes
+        )
+        assert len(names(tmp_path / name)["validation"]) > 2
+        chars = [summary.splits[split].chars for split in ("train", "validation")]
+        said = [finding for finding in summary.findings if "of the text, where 0.2 was asked for" in finding]
+        assert len(said) == (length > 0) == (chars[1] > 0.4 * sum(chars)), (chars, summary.findings)
+
+
 def test_the_end_of_one_document_is_held_out(tokenizer: Tokenizer, tmp_path: Path) -> None:
     """One document has lines or sentences that can be held out. That it stands in both splits is said."""
     lines = [f"Line {index} of a text. It is long enough." for index in range(100)]

@@ -80,6 +80,50 @@ def test_long_lines_give_the_same_sentences_in_windows(language: str, monkeypatc
     assert max(lengths) <= module._WINDOW and sum(lengths) < 2 * len(line)
 
 
+QUOTATIONS = {
+    "double": ("en", 'He said "I go. You stay." and left. '),
+    "single": ("en", "He said 'I go. You stay.' and left. "),
+    "nested": ("en", "Ann asked: \"Did she say 'I go. You stay.' or not? Yes.\" We left. It was late. "),
+    "no spaces": ("zh", '他说"我走。你留。"然后走了。'),
+    "colon": ("zh", '他说:"我走。你留。"然后走了。'),
+    "long": ("en", 'It is late. He said "' + "I go. You stay. " * 300 + 'We too." and left. It was cold. '),
+}
+
+
+@pytest.mark.parametrize("kind", QUOTATIONS)
+def test_a_window_does_not_end_inside_a_quotation(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mark without its pair hides all pairs from the library, so one cut once changed every sentence of a window."""
+    language, text = QUOTATIONS[kind]
+    line = (text * (1 + 20_000 // len(text))).strip()
+    whole = [stripped for sentence in module.segment(language, line) if (stripped := sentence.strip())]
+    lengths: list[int] = []
+    real = module.segment
+
+    def segment(code: str, text: str) -> list[str]:
+        lengths.append(len(text))
+        return list(real(code, text))
+
+    monkeypatch.setattr(module, "segment", segment)
+    for window in (1 << 12, 4003, 4009, 4016):
+        monkeypatch.setattr(module, "_WINDOW", window)
+        lengths.clear()
+        assert split_sentences(line, language) == whole and len(whole) > 10
+        assert max(lengths) <= module._LONGEST_WINDOW and sum(lengths) < 5 * len(line)
+
+
+@pytest.mark.parametrize("mark", ['"', "'"])
+def test_marks_without_a_pair_lose_no_text(mark: str) -> None:
+    """Inches and apostrophes are no quotations, and one that never ends is cut."""
+    for line in (
+        f"A pipe of 5{mark} is here. " * 3000,
+        f"{mark}A part that does not end. It is long. " * 3000,
+        f"Now {mark}it begins. " + "It does not end. " * 6000,
+        mark * 50_000,
+        f" {mark}a" * 20_000,
+    ):
+        assert "".join("".join(split_sentences(line)).split()) == "".join(line.split())
+
+
 @pytest.mark.parametrize("line", ["word " * 20_000, "字" * 100_000, "(" * 100_000])
 def test_a_line_without_sentences_is_cut_and_nothing_is_lost(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     sentences = split_sentences(line, "en")

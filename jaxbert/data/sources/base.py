@@ -13,7 +13,8 @@ from typing import Any
 
 from jaxbert.errors import InputError
 
-# A longer document is divided into parts, so that memory stays bounded for any file.
+# A document of more characters than this is divided into parts, and a line of more bytes into pieces. So memory stays
+# bounded for any file.
 MAX_DOCUMENT_BYTES = 4 << 20
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # The characters that Unicode calls Default_Ignorable_Code_Point (DerivedCoreProperties.txt), without brackets.
