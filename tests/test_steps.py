@@ -59,6 +59,21 @@ def test_a_damaged_best_checkpoint_is_named(tmp_path: Path, caplog: pytest.LogCa
         steps.default_step(tmp_path)
 
 
+def test_a_checkpoint_with_a_damaged_manifest_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody can say whether it is the best one, so no command passes over it without a word."""
+    for step in (10, 20):
+        save(tmp_path, step, validation_loss=step / 10)
+    manifest = tmp_path / "checkpoints/10/manifest.json"
+    manifest.write_bytes(manifest.read_bytes().replace(b"1.0", b"9.0"))
+    with caplog.at_level(logging.WARNING):
+        assert steps.default_step(tmp_path) == 20
+    (line,) = caplog.messages
+    assert "checkpoint 10 is damaged" in line and "sha256" in line and "using checkpoint 20" in line
+    (tmp_path / "checkpoints/20/manifest.json").write_bytes(b"{}")
+    with pytest.raises(Stopped, match=r"checkpoint 20.*E-CHECKPOINT-DAMAGED"):
+        steps.default_step(tmp_path)
+
+
 def test_what_is_not_sane_is_passed_over_and_pushes_out_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -110,11 +125,12 @@ def test_sane_losses() -> None:
 
 def test_the_end_of_a_run() -> None:
     guard = Guard(1000)
+    assert not guard.knows_the_run, "a finished run of a version without this guard is not judged"
     for loss in [7.0] + [3.0] * WINDOW + [7.0] * (ENDING - 1):
         guard.step(loss, finite=True)
     assert not guard.diverged_at_the_end(), "some steps are noise"
     guard.step(7.0, finite=True)
-    assert guard.diverged_at_the_end()
+    assert guard.diverged_at_the_end() and guard.knows_the_run
     guard.start_phase()
     assert guard.step(7.0, finite=True) and not guard.diverged_at_the_end()
     guard.step(20.0, finite=True)

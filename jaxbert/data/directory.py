@@ -305,6 +305,13 @@ def _found_arguments(path: Path, kind: str, *, overwrite: bool) -> dict[str, Any
 
 def _other_arguments(path: Path, kind: str, found: dict[str, Any], arguments: dict[str, Any]) -> InputError:
     changed = sorted(key for key in found.keys() | arguments.keys() if found.get(key) != arguments.get(key))
+    if "format" in changed:
+        return InputError(
+            f"another version of jaxbert made these {kind}, and this version cannot go on with them",
+            where=str(path),
+            fix="Give another place; or remove this directory, and the same command makes it again.",
+            code="E-SHARD-VERSION",
+        )
     return InputError(
         f"the directory holds {kind} made with other arguments (different: {', '.join(changed)})",
         where=str(path),

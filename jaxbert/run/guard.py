@@ -8,9 +8,9 @@ A loss is sane if it is finite and not above a limit. The limit comes from two f
 - Within a phase, the lowest mean over `WINDOW` steps says what the model can do. More than `FACTOR` times this mean,
   and more than `MARGIN` nats above it, has lost what was learned. This holds once the phase has `WINDOW` steps.
 
-Healthy runs keep far away from both: the loss of a step differs from the mean by some per cent, and by less than a
-factor of 2 even for batches of one row. A single step above the limit ends nothing. It only means that a checkpoint of
-this step, or of the step before, does not count as good (docs/decisions/0025-good-checkpoints.md).
+Healthy runs keep away from both: the loss of a step differs from the mean by some per cent. Batches of a few rows are
+noisier, and a single step of theirs may be above the limit. It ends nothing. It only means that a checkpoint of this
+step, or of the step before, does not count as good (docs/decisions/0025-good-checkpoints.md).
 """
 
 from __future__ import annotations
@@ -53,6 +53,11 @@ class Guard:
             "in_a_row": self._in_a_row,
             "last": self._last,
         }
+
+    @property
+    def knows_the_run(self) -> bool:
+        """Returns whether it has judged a step of this run: versions before this guard wrote no memory of it."""
+        return self._first is not None or self._in_a_row > 0
 
     @property
     def hopeless(self) -> float:

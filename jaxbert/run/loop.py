@@ -229,14 +229,20 @@ class Loop:
             )
 
     def check_end(self) -> None:
-        """Raises Stopped if the loss at the end of the run is not sane."""
+        """Raises Stopped if the loss at the end of the run is not sane.
+
+        A finished run of an earlier version, of which nothing is known but its last evaluation, is not judged.
+        """
+        if not self.guard.knows_the_run:
+            return
         evaluation = self.memory["last_evaluation"]
         judged = evaluation is not None and evaluation["step"] == self.step
         lost = judged and not self.guard.sane_evaluation(evaluation["loss"])
         if self.config.guard.max_diverged and (lost or self.guard.diverged_at_the_end()):
             raise Stopped(
                 f"the run has diverged: at its end, after step {self.step}, the "
-                f"{'validation ' if lost else ''}loss is not finite or above {self.guard.limit:.3g}",
+                f"{'validation ' if lost else ''}loss is not finite or above "
+                f"{self.guard.hopeless if lost else self.guard.limit:.3g}",
                 where=self.name,
                 fix=self._way_back(phase_at(self.config, self.step - 1)[0]),
                 code="E-RUN-DIVERGED",
@@ -246,7 +252,7 @@ class Loop:
         """Returns the advice for a run that has diverged in `phase`. It names the newest checkpoint that is good."""
         with suppress(CommandError):
             self.checkpoints.wait()
-        good = sane_steps(self.hold.path)
+        good = [step for step in sane_steps(self.hold.path) if step < self.step]
         start, peak = schedule_start(self.config, phase), _peak(self.config, phase)
         lower = f"--set phases.{start}.schedule.peak={peak / 3:.1e}"
         again = f"Begin again with a lower rate, for example {lower} --overwrite"

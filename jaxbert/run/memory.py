@@ -40,7 +40,7 @@ def check_memory(config: RunConfig) -> None:
 def _compare(what: str, needed: int, there: int) -> None:
     if needed > there:
         raise InputError(
-            f"{what} need at least {needed / 2**30:,.1f} GiB, but there are {there / 2**30:,.1f} GiB",
+            f"{what}: at least {needed / 2**30:,.1f} GiB are needed, but there are {there / 2**30:,.1f} GiB",
             where="config",
             fix="Take smaller sizes, or more devices: `jaxbert plan` shows what a run needs.",
             code="E-RUN-MEMORY",

@@ -202,6 +202,14 @@ def sane_steps(workdir: Path) -> list[int]:
     return found
 
 
+def _readable(workdir: Path, step: int) -> bool:
+    try:
+        read_manifest(workdir, step)
+    except ValueError:
+        return False
+    return True
+
+
 def best_step(workdir: Path) -> int | None:
     """Returns the sane step with the lowest validation loss in the last phase that was evaluated, or None.
 
@@ -218,16 +226,18 @@ def best_step(workdir: Path) -> int | None:
 def default_step(workdir: Path) -> int | None:
     """Returns the step that a workdir stands for: the best one, else the newest good one, or None without any.
 
-    It logs a warning where the best step is damaged, or a newer step than the result is damaged or not sane.
+    It logs a warning where the best step is damaged, or a newer step than the result is damaged or not sane. A step
+    whose manifest cannot be read may be the best one, so the warning names it too.
 
     Raises:
       InputError: no step is sane.
-      Stopped: every sane step is damaged.
+      Stopped: every step that may be sane is damaged.
     """
     steps, sane = committed_steps(workdir), sane_steps(workdir)
     best = best_step(workdir)
     passed: list[str] = []
-    for step in dict.fromkeys([*([best] if best is not None else []), *reversed(steps)]):
+    unread = [step for step in reversed(steps) if not _readable(workdir, step)]
+    for step in dict.fromkeys([*unread, *([best] if best is not None else []), *reversed(steps)]):
         wrong = damage(workdir, step)
         if wrong is None and step in sane:
             for line in passed:
@@ -237,7 +247,7 @@ def default_step(workdir: Path) -> int | None:
         passed.append(f"{which} is damaged: {wrong}" if wrong else f"{which} has a loss that is not sane")
     if not steps:
         return None
-    if not sane:
+    if not sane and not unread:
         raise InputError(
             "the run has diverged: no checkpoint that is left has a sane loss",
             where=checkpoints_place(workdir),

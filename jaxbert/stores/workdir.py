@@ -58,8 +58,9 @@ def check_place(place: Path | str, *, writes: bool) -> None:
         wrong = sorted(set(name) & set("*?[]\\" if writes else "\\"))
         if not wrong:
             return
-        what = f"the path has {' '.join(wrong)}, which has another meaning for the library that writes checkpoints"
-    raise InputError(what, where=name, fix="Choose or make a path without it.", code="E-WORKDIR-PATH")
+        characters = " and ".join(map(repr, wrong)).replace("\\\\", "\\")
+        what = f"the path has {characters}, which the library that writes checkpoints reads as a pattern or a slash"
+    raise InputError(what, where=name, fix="Choose a path of other characters.", code="E-WORKDIR-PATH")
 
 
 def storage_of(workdir: Path) -> Storage:

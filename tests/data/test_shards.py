@@ -142,6 +142,14 @@ def test_a_directory_is_made_resumed_and_found(tmp_path: Path) -> None:
     assert [entry.file for entry in done.damaged()] == [info.file]
 
 
+def test_a_directory_of_another_version_says_what_to_do(tmp_path: Path) -> None:
+    """A run in whose workdir it is has no other place to give: removing the directory must help."""
+    out = tmp_path / "rows"
+    make(out, format=1, seed=1)
+    with pytest.raises(InputError, match=r"another version of jaxbert.*remove this directory.*E-SHARD-VERSION"):
+        open_directory(out, "rows", {"format": 2, "seed": 1})
+
+
 def test_other_arguments_overwrite_only_when_told(tmp_path: Path) -> None:
     out = tmp_path / "rows"
     make(out, length=128, seed=1)

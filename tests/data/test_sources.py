@@ -256,12 +256,31 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
     assert one.spec.endswith("caf\\xe9.txt") and [document.text for document in one.documents()] == ["A stone."]
 
 
+def test_a_parquet_file_with_a_name_that_is_not_utf8(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["A stone."]}), tmp_path / "a.parquet")
+    (tmp_path / "a.parquet").rename(tmp_path / "caf\udce9.parquet")
+    source = open_source(f"parquet:{tmp_path}/*.parquet")
+    assert [document.text for document in source.documents()] == ["A stone."]
+
+
+def test_records_with_a_nul_byte_are_not_passed_over(tmp_path: Path) -> None:
+    """One damaged byte must not cost all records of a file, and `embed` must not lose rows."""
+    (tmp_path / "a.jsonl").write_text('{"text": "A stone."}\n')
+    (tmp_path / "b.jsonl").write_text('{"text": "A\0 river."}\n{"text": "A hill."}\n')
+    (tmp_path / "c.jsonl").write_text("")
+    with pytest.raises(InputError, match=r"NUL byte in line 1.*b\.jsonl.*E-SOURCE-BINARY"):
+        open_source(f"jsonl:{tmp_path}/*.jsonl")
+    (tmp_path / "b.jsonl").unlink()
+    assert [document.text for document in open_source(f"jsonl:{tmp_path}/*.jsonl").documents()] == ["A stone."]
+
+
 def test_a_folder_with_files_without_text(tmp_path: Path) -> None:
     """They are left out and said. Files that the user has to mend are named all at once."""
     contents = {
         "a.txt": b"A stone.\n",
         "empty.txt": b"",
-        "picture.txt": b"\x89PNG\0",
+        # As pictures begin: a first line that is not UTF-8, and zero bytes behind it.
+        "picture.txt": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
         "void.txt.gz": gzip.compress(b""),
     }
     for name, data in contents.items():

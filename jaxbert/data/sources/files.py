@@ -23,8 +23,6 @@ MAX_LINE_BYTES = 64 << 20
 _HEAD = 1 << 16
 # These say that the path is wrong. Any other errno (EIO, ESTALE, ETIMEDOUT, ...) may pass.
 _WRONG_PATH = frozenset({errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL, errno.ENXIO, errno.ENODEV})
-# A pattern of several files leaves out those that hold no text, and says so. The user has to mend all other faults.
-_NO_TEXT = ("E-SOURCE-EMPTY", "E-SOURCE-BINARY")
 # The number of files that a message names.
 _NAMED = 20
 
@@ -35,7 +33,10 @@ class FileSource(Source):
     Attributes:
       files: sorted (name, path). The name is the path below the directory that all files share; documents carry it.
       left_out: the names of the files that the pattern matches and that hold no text, each with the reason.
+      passed_over: codes of faults for which a pattern leaves a file out, and says so. All other faults the user mends.
     """
+
+    passed_over: tuple[str, ...] = ("E-SOURCE-EMPTY", "E-SOURCE-BINARY")
 
     def __init__(self, spec: str, pattern: str):
         """Finds the files and checks each of them with `check`.
@@ -55,9 +56,9 @@ class FileSource(Source):
                 self.files.append((name, path))
             except InputError as error:
                 wrong.append(error)
-                if error.code in _NO_TEXT:
+                if error.code in self.passed_over:
                     self.left_out.append((name, error.what))
-        refused = [error for error in wrong if error.code not in _NO_TEXT] or ([] if self.files else wrong)
+        refused = [error for error in wrong if error.code not in self.passed_over] or ([] if self.files else wrong)
         if len(refused) == 1:
             raise refused[0]
         if refused:
@@ -257,14 +258,18 @@ def _boundary(data: bytes) -> int:
     return cut - 1 if data[cut - 1] >= 0xC0 else len(data)
 
 
+def _binary(path: Path, number: int) -> InputError:
+    return InputError(
+        f"not a text file: it holds a NUL byte in line {number}",
+        where=str(path),
+        fix="Give UTF-8 text files.",
+        code="E-SOURCE-BINARY",
+    )
+
+
 def _decode(data: bytes, path: Path, number: int) -> str:
     if b"\0" in data:
-        raise InputError(
-            f"not a text file: it holds a NUL byte in line {number}",
-            where=str(path),
-            fix="Give UTF-8 text files.",
-            code="E-SOURCE-BINARY",
-        )
+        raise _binary(path, number)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -325,8 +330,10 @@ def check_head(path: Path) -> None:
             "the file is empty", where=str(path), fix="Remove it or narrow the pattern.", code="E-SOURCE-EMPTY"
         )
     _refuse_utf16(head, path)
+    if b"\0" in head:  # before its bytes are taken for text in another encoding
+        raise _binary(path, 1 + head[: head.index(b"\0")].count(b"\n"))
     end = len(head)
-    if end == _HEAD and b"\0" not in head:
+    if end == _HEAD:
         # The end of the head may cut a character in two, which is not a fault of the file.
         end = _boundary(head)
     number = 1

@@ -13,6 +13,7 @@ from jaxbert.config import did_you_mean
 from jaxbert.data.sources.files import reading, split_option
 from jaxbert.data.sources.record_files import RecordFiles
 from jaxbert.errors import InputError
+from jaxbert.inputs.files import open_regular
 
 _BATCH = 256
 
@@ -30,7 +31,8 @@ class ParquetSource(RecordFiles):
 
         with reading(path):
             try:
-                file = pyarrow.parquet.ParquetFile(path)
+                # The library takes only names that are UTF-8.
+                file = pyarrow.parquet.ParquetFile(path if _is_utf8(path) else open_regular(path))
             except (pyarrow.ArrowException, UnicodeDecodeError) as error:
                 what = f"not a usable Parquet file ({str(error).splitlines()[0]})"
                 raise InputError(what, where=str(path), fix="Copy the file again.", code="E-SOURCE-DAMAGED") from None
@@ -112,3 +114,11 @@ def open_rest(rest: str) -> ParquetSource:
     """Opens the source `parquet:REST`."""
     pattern, column = split_option(rest)
     return ParquetSource(f"parquet:{rest}", pattern, column or "text")
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

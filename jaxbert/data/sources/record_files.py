@@ -24,6 +24,8 @@ class RecordFiles(FileSource):
     """
 
     holder = "column"
+    # A file with the ending of records is not a picture that lies among texts: damage in it is not passed over.
+    passed_over = ("E-SOURCE-EMPTY",)
 
     def __init__(self, spec: str, pattern: str, column: str):
         self.column, self.label = column, f"{self.holder} {column!r}"
