@@ -1,4 +1,6 @@
-"""The gate's part for tokenizers: other programs must give fifty texts the ids that we give them.
+"""The gate's part for tokenizers: other programs must give fifty texts, and pairs of them, the ids that we give them.
+
+The special tokens around a text count too.
 
 The texts are made from the vocabulary: its characters, the special tokens and the added tokens, in turn. Where
 transformers is installed, its AutoTokenizer reads the written directory and the one that the tokenizer came from.
@@ -22,11 +24,13 @@ from jaxbert.text.tokenizers.base import read_json
 _log = logging.getLogger(__name__)
 
 _TEXTS = 50
+_PAIRS = 5
 # Characters and pieces of the vocabulary in a text.
 _CHARS, _PIECES = 24, 6
 _NAMES = "tokenizer.json"
 
-Read = Callable[[Sequence[str]], list[list[int]]]
+Row = tuple[str] | tuple[str, str]
+Read = Callable[[Sequence[Row]], list[list[int]]]
 
 
 def texts(tokenizer: Tokenizer, also: Iterable[str] = ()) -> list[str]:
@@ -65,7 +69,7 @@ def _spread(items: Sequence[str]) -> Iterator[str]:
 
 
 def judge_tokens(directory: Path, tokenizer: Tokenizer) -> str:
-    """Compares the ids of fifty texts, and returns one line for people about it.
+    """Compares the ids of fifty texts and of a few pairs, and returns one line for people about it.
 
     Args:
       directory: the written directory.
@@ -76,7 +80,9 @@ def judge_tokens(directory: Path, tokenizer: Tokenizer) -> str:
     """
     listed = _listed(tokenizer.source)
     given = texts(tokenizer, listed)
-    ours = tokenizer.encode_batch(given, special_tokens=True)
+    rows: list[Row] = [(text,) for text in given]
+    rows += [(given[index], given[-1 - index]) for index in range(_PAIRS)]
+    ours = [_row(tokenizer, row) for row in rows]
     for name in listed:
         index = tokenizer.id(name)
         if tokenizer.token(index) != name or index not in tokenizer.encode(f"{name} a", special_tokens=True):
@@ -91,19 +97,21 @@ def judge_tokens(directory: Path, tokenizer: Tokenizer) -> str:
         if not (place / _NAMES).is_file():  # Versions of transformers disagree about files without it.
             continue
         name, read = _reader(place, tokenizer)
-        theirs = read(given)
+        theirs = read(rows)
         wrong = [
             index for index, ids in enumerate(theirs) if ids != ours[index] and not _tied(ids, ours[index], tokenizer)
         ]
         if wrong and _known(place, tokenizer):
             _log.warning(
-                f"{name} gives {len(wrong)} of {len(given)} texts other ids from {place} than the SentencePiece model "
-                "there, which counts here"
+                f"{name} gives {len(wrong)} of {len(rows)} texts and pairs other ids from {place} than the "
+                "SentencePiece model there, which counts here"
             )
         elif wrong:
+            first = wrong[0]
             raise Stopped(
-                f"the tokenizer gives other ids: {name} reads {given[wrong[0]]!r} as {theirs[wrong[0]]}, not as "
-                f"{ours[wrong[0]]} ({len(wrong)} of {len(given)} texts differ), so nothing was written",
+                f"the tokenizer gives other ids: {name} reads {' and '.join(map(repr, rows[first]))} as "
+                f"{theirs[first]}, not as {ours[first]} ({len(wrong)} of {len(rows)} texts and pairs differ), "
+                "so nothing was written",
                 where=str(place),
                 fix="State do_lower_case or add_prefix_space in tokenizer_config.json where it leaves them out. "
                 "Otherwise report it with the tokenizer's files.",
@@ -111,6 +119,15 @@ def judge_tokens(directory: Path, tokenizer: Tokenizer) -> str:
             )
         readers.append(name)
     return f"{len(given)} texts have the same token ids by {', '.join(dict.fromkeys(readers))}"
+
+
+def _row(tokenizer: Tokenizer, row: Row) -> list[int]:
+    """Returns our ids of a text or a pair, with the special tokens around it."""
+    first, *rest = tokenizer.encode_batch(list(row), special_tokens=True)
+    ids = [tokenizer.cls_id, *first, tokenizer.sep_id]
+    for second in rest:
+        ids += [*[tokenizer.sep_id] * (tokenizer.pair_separators - 1), *second, tokenizer.sep_id]
+    return ids
 
 
 def _listed(place: Path | None) -> list[str]:
@@ -151,7 +168,7 @@ def _known(place: Path, tokenizer: Tokenizer) -> bool:
 
 
 def _reader(place: Path, tokenizer: Tokenizer) -> tuple[str, Read]:
-    """Returns the name of a program that reads the tokenizer in `place`, and its ids without those around a text."""
+    """Returns the name of a program that reads the tokenizer in `place`, and its ids with those around a text."""
     try:
         import transformers
 
@@ -172,7 +189,7 @@ def _by_transformers(transformers: Any, place: Path) -> Read:
         opened = transformers.AutoTokenizer.from_pretrained(str(place), local_files_only=True, trust_remote_code=False)
     finally:
         logging_of.set_verbosity(level)
-    return lambda given: [list(ids) for ids in opened(list(given), add_special_tokens=False)["input_ids"]]
+    return lambda rows: [list(opened(*row)["input_ids"]) for row in rows]
 
 
 def _by_rust(place: Path, tokenizer: Tokenizer) -> Read:
@@ -184,7 +201,15 @@ def _by_rust(place: Path, tokenizer: Tokenizer) -> Read:
     opened = rust.Tokenizer.from_str(json.dumps(value))
     opened.no_truncation()
     opened.no_padding()
-    return lambda given: [encoding.ids for encoding in opened.encode_batch(list(given), add_special_tokens=False)]
+    if place == tokenizer.source:
+        # The class may put the special tokens there, whatever the file says; where it does not, `load` has compared.
+        cls, sep = tokenizer.specials.cls, tokenizer.specials.sep
+        opened.post_processor = rust.processors.TemplateProcessing(
+            single=[cls, "$A", sep],
+            pair=[cls, "$A", *[sep] * tokenizer.pair_separators, "$B", sep],
+            special_tokens=[(cls, tokenizer.cls_id), (sep, tokenizer.sep_id)],
+        )
+    return lambda rows: [opened.encode(*row).ids for row in rows]
 
 
 def _with_settings(value: dict[str, Any], place: Path, classes: Sequence[str]) -> dict[str, Any]:

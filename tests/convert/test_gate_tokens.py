@@ -78,6 +78,18 @@ def test_the_gate_stops_where_the_written_file_is_wrong(tmp_path: Path) -> None:
         judge_tokens(tmp_path / "out", tokenizer)
 
 
+@pytest.mark.parametrize("part", ["single", "pair"])
+def test_the_gate_stops_where_the_written_file_puts_no_special_tokens(part: str, tmp_path: Path) -> None:
+    tokenizer = Tokenizer.load(write(tmp_path / "there", "bert"))
+    tokenizer.save(tmp_path / "out")
+    path = tmp_path / "out" / "tokenizer.json"
+    whole = json.loads(path.read_text(encoding="utf-8"))
+    whole["post_processor"][part] = [entry for entry in whole["post_processor"][part] if "Sequence" in entry]
+    path.write_text(json.dumps(whole), encoding="utf-8")
+    with pytest.raises(Stopped, match=r"out.*E-GATE-TOKENS"):
+        judge_tokens(tmp_path / "out", tokenizer)
+
+
 def test_added_tokens_go_through_every_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     there = model(tmp_path / "there")
     loaded = jaxbert.load(there)

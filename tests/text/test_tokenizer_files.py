@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -223,6 +224,89 @@ def test_a_unigram_without_its_sentencepiece_model(tmp_path: Path, caplog: pytes
 
     with pytest.raises(InputError, match="E-TOKENIZER-FILE"):
         Tokenizer.load(write(tmp_path / "broken", "unigram", broken, spiece__model=None))
+
+
+def around(kind: str, pair: str = "") -> Whole:
+    """TemplateProcessing of a kind, with the pair of another where `pair` names one."""
+    ids = {"bert": ("[CLS]", 101, "[SEP]", 102), "bpe": ("<s>", 0, "</s>", 2), "unigram": ("[CLS]", 2, "[SEP]", 3)}
+    cls, first, sep, last = ids[kind]
+    pairs = {"bpe": [cls, "$A", sep, sep, "$B", sep], "none": ["$A", "$B:1"]}
+    made = rust.processors.TemplateProcessing(
+        single=[cls, "$A", sep],
+        pair=pairs.get(pair or kind, [cls, "$A", sep, "$B:1", f"{sep}:1"]),
+        special_tokens=[(cls, first), (sep, last)],
+    )
+    return dict(json.loads(made.__getstate__()))
+
+
+def enclosing(kind: str, cls: list[Any], sep: list[Any]) -> Whole:
+    more = {"trim_offsets": True, "add_prefix_space": False} if kind == "RobertaProcessing" else {}
+    return {"type": kind, "cls": cls, "sep": sep, **more}
+
+
+BERT, ROBERTA = (["[CLS]", 101], ["[SEP]", 102]), (["<s>", 0], ["</s>", 2])
+BYTES = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
+# The kind, the post-processor of tokenizer.json, and whether it is that of the kind.
+PROCESSORS: dict[str, tuple[str, Any, bool]] = {
+    **{f"{kind}, none": (kind, None, False) for kind in ("bert", "bpe", "unigram")},
+    **{f"{kind}, a template": (kind, around(kind), True) for kind in ("bert", "bpe", "unigram")},
+    **{f"{kind}, a bare pair": (kind, around(kind, "none"), False) for kind in ("bert", "bpe", "unigram")},
+    "bert, RoBERTa's pair": ("bert", around("bert", "bpe"), False),
+    "bpe, BERT's pair": ("bpe", around("bpe", "bert"), False),
+    "bert, BertProcessing": ("bert", enclosing("BertProcessing", *BERT), True),
+    "bert, RobertaProcessing": ("bert", enclosing("RobertaProcessing", *BERT), False),
+    "bert, the two exchanged": ("bert", enclosing("BertProcessing", *reversed(BERT)), False),
+    "bpe, RobertaProcessing": ("bpe", enclosing("RobertaProcessing", *ROBERTA), True),
+    "bpe, BertProcessing": ("bpe", enclosing("BertProcessing", *ROBERTA), False),
+    "bpe, ByteLevel": ("bpe", BYTES, False),
+    "bpe, two in turn": ("bpe", {"type": "Sequence", "processors": [BYTES, around("bpe")]}, True),
+}
+FIXED = {"bert": "BertTokenizerFast", "bpe": "RobertaTokenizer", "unigram": "AlbertTokenizer"}
+
+
+@pytest.mark.parametrize("case", PROCESSORS)
+def test_special_tokens_around_texts(case: str, tmp_path: Path) -> None:
+    """They are those of tokenizer.json, and must be those of the kind, unless the class puts its own there."""
+    kind, processor, right = PROCESSORS[case]
+
+    def change(whole: Whole) -> None:
+        whole["post_processor"] = processor
+        if kind == "bert":  # Fewer pieces are read sooner.
+            whole["model"]["vocab"] = {piece: index for piece, index in whole["model"]["vocab"].items() if index < 200}
+
+    there = write(tmp_path / "there", kind, change)
+    config_file = there / "tokenizer_config.json"
+    config = json.loads(config_file.read_text(encoding="utf-8")) if config_file.exists() else {}
+    as_is = ["PreTrainedTokenizerFast", "TokenizersBackend", *(["GPT2Tokenizer"] if kind == "bpe" else [])]
+    for name in (FIXED[kind], *as_is):
+        config_file.write_text(json.dumps({**config, "tokenizer_class": name}), encoding="utf-8")
+        if right or name == FIXED[kind]:
+            Tokenizer.load(there)
+        else:
+            with pytest.raises(InputError, match=r"puts special tokens around.*E-TOKENIZER-KIND"):
+                Tokenizer.load(there)
+    # Without a class that of the model's family counts, and without a family none.
+    config.pop("tokenizer_class", None)
+    config_file.write_text(json.dumps(config), encoding="utf-8")
+    Tokenizer.load(there)
+    (there / "config.json").unlink()
+    if not right:
+        with pytest.raises(InputError, match="E-TOKENIZER-KIND"):
+            Tokenizer.load(there)
+
+
+def test_an_unusable_post_processor(tmp_path: Path) -> None:
+    config = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    lacking = {**around("bert"), "special_tokens": {}}
+    for number, processor in enumerate((lacking, {"type": "Other"}, [1], {})):
+        there = write(
+            tmp_path / str(number),
+            "bert",
+            lambda whole, processor=processor: whole.update(post_processor=processor),
+            tokenizer_config__json=config,
+        )
+        with pytest.raises(InputError, match=r"post_processor.*E-TOKENIZER-FILE|E-TOKENIZER-KIND"):
+            Tokenizer.load(there)
 
 
 def test_embeddings_of_a_tokenizer_with_added_tokens_go_on(tmp_path: Path) -> None:

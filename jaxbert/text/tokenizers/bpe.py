@@ -20,7 +20,7 @@ import tokenizers as rust
 
 from jaxbert.errors import InputError
 from jaxbert.text.tokenizers.base import Added, Kind, Meaning, Specials, Tokenizer, read_json, read_text
-from jaxbert.text.tokenizers.declared import Declared, assemble, read_declared
+from jaxbert.text.tokenizers.declared import Declared, assemble, check_template, read_declared
 from jaxbert.text.tokenizers.learned import Learned
 from jaxbert.text.tokenizers.words import count_words, cut_long, scaled, shown
 
@@ -213,7 +213,9 @@ def _from_tokenizer_json(path: Path) -> ByteLevelBPE:
         raise InputError(
             f"unusable tokenizer ({error!r})", where=str(path), fix="Copy the file again.", code="E-TOKENIZER-FILE"
         ) from None
-    return _made(ids, merges, declared, bool(prefix_space), path)
+    made = _made(ids, merges, declared, bool(prefix_space), path)
+    check_template(value.get("post_processor"), declared, made, path)
+    return made
 
 
 def _made(ids: dict[str, int], merges: list[Merge], declared: Declared, prefix_space: bool, path: Path) -> ByteLevelBPE:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert.errors import InputError
-from jaxbert.text.tokenizers.base import Added, Specials, in_order, read_json
+from jaxbert.text.tokenizers.base import Added, Specials, Tokenizer, in_order, read_json
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +28,10 @@ _LISTS = ("additional_special_tokens", "extra_special_tokens")
 # Classes that take tokenizer.json as it is. The classes of the kinds build the tokenizer anew from the vocabulary, with
 # the settings of tokenizer_config.json.
 _AS_IT_IS = ("PreTrainedTokenizer", "TokenizersBackend", "PythonBackend", "SentencePieceBackend")
+# Classes of the kinds that nevertheless put the special tokens around a text as tokenizer.json says, and the model for
+# which every class does (models/auto/tokenization_auto.py).
+_TEMPLATE_OF_FILE = ("GPT2Tokenizer", "RetriBertTokenizer", "RealmTokenizer")
+_MODEL_OF_FILE = "modernbert"
 # Classes that cut texts into words with other programs, which no tokenizer.json and no vocab.txt describes, and what a
 # user needs to run them.
 _OTHERS: Mapping[str, str] = {
@@ -49,6 +53,10 @@ _OTHERS: Mapping[str, str] = {
 _LONGEST = 10**9
 
 
+# An id or the name of a text, and its type.
+Part = tuple[Any, int]
+
+
 @dataclass(frozen=True)
 class Declared:
     """The content of the files of a directory, as far as it concerns ids.
@@ -60,6 +68,7 @@ class Declared:
       tokens: the flags and the id (None where no file gives one) of every token that a file lists, by its content.
       plain: tokens that a file names without flags.
       settings: whether the settings of `config` count, beside a tokenizer.json.
+      template: whether tokenizer.json says which special tokens stand around a text, and not the class.
     """
 
     directory: Path
@@ -68,6 +77,7 @@ class Declared:
     tokens: Mapping[str, tuple[Added, int | None]] = field(default_factory=dict)
     plain: frozenset[str] = frozenset()
     settings: bool = True
+    template: bool = False
 
     def setting(self, key: str, there: Any, default: Any) -> Any:
         """Returns a setting: that of tokenizer_config.json, or else `there`, the one of tokenizer.json.
@@ -151,7 +161,7 @@ def read_declared(directory: Path, classes: Sequence[str], whole: Mapping[str, A
             code="E-TOKENIZER-CLASS",
         )
     try:
-        return _declared(directory, config, whole, settings=kind in ("", *classes))
+        found = _declared(directory, config, whole, settings=kind in ("", *classes))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(
             f"the added or special tokens are unusable ({error!r})",
@@ -159,6 +169,82 @@ def read_declared(directory: Path, classes: Sequence[str], whole: Mapping[str, A
             fix="Copy the tokenizer's files again.",
             code="E-TOKENIZER-FILE",
         ) from None
+    return replace(found, template=whole is not None and _template_of_file(directory, kind, classes))
+
+
+def _template_of_file(directory: Path, kind: str, classes: Sequence[str]) -> bool:
+    """Returns whether transformers puts special tokens around a text as tokenizer.json says."""
+    model = _object(directory / "config.json").get("model_type")
+    if model == _MODEL_OF_FILE or (kind == "" and not model):
+        return True
+    return kind in _TEMPLATE_OF_FILE or kind not in ("", *classes)
+
+
+def check_template(processor: Any, declared: Declared, made: Tokenizer, path: Path) -> None:
+    """Checks that transformers puts the special tokens around a text and a pair where the kind has them.
+
+    Args:
+      processor: "post_processor" of tokenizer.json, in any form.
+      declared: what the files say. Where the class puts the tokens, `processor` does not count.
+      made: the tokenizer that was read.
+      path: the file that an error names.
+
+    Raises:
+      InputError: `processor` is unusable, or it puts other tokens there, or gives them other types.
+    """
+    if not declared.template:
+        return
+    try:
+        single, pair = _rows(processor)
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+        raise InputError(
+            f"unusable post_processor ({error!r})", where=str(path), fix="Copy the file again.", code="E-TOKENIZER-FILE"
+        ) from None
+    after = 1 if made.pair_types else 0
+    start: list[Part] = [(made.cls_id, 0), ("A", 0), (made.sep_id, 0)]
+    rest: list[Part] = [*[(made.sep_id, after)] * (made.pair_separators - 1), ("B", after), (made.sep_id, after)]
+    expected, found = [start, [*start, *rest]], [single, pair]
+    names = declared.config.get("model_input_names")
+    if not made.pair_types and isinstance(names, list) and "token_type_ids" not in names:
+        # No model sees the types.
+        found = [[(part, 0) for part, _ in row] for row in found]
+    if expected != found:
+        raise InputError(
+            f"the tokenizer puts special tokens around texts in another way than {made.classes[0]}",
+            where=str(path),
+            fix="Give its post_processor the template of that class.",
+            code="E-TOKENIZER-KIND",
+        )
+
+
+def _rows(processor: Any) -> tuple[list[Part], list[Part]]:
+    """Returns what a post-processor makes of a text A and of a pair A B: texts and ids, each with its type.
+
+    Of no processor, and of one that adds no special tokens, it returns the texts alone.
+    """
+    parts = processor["processors"] if processor and processor["type"] == "Sequence" else [processor]
+    # ByteLevel only moves offsets.
+    adding = [part for part in parts if part is not None and part["type"] != "ByteLevel"]
+    if not adding:
+        return [("A", 0)], [("A", 0), ("B", 1)]
+    (one,) = adding
+    if one["type"] == "TemplateProcessing":
+        ids = {name: token["ids"] for name, token in one["special_tokens"].items()}
+        single, pair = (
+            [
+                (part, value["type_id"])
+                for entry in one[name]
+                for form, value in entry.items()
+                for part in ([value["id"]] if form == "Sequence" else ids[value["id"]])
+            ]
+            for name in ("single", "pair")
+        )
+        return single, pair
+    # The number of separators between two texts, and the type of the second.
+    separators, after = {"BertProcessing": (1, 1), "RobertaProcessing": (2, 0)}[one["type"]]
+    cls, sep = one["cls"][1], one["sep"][1]
+    single = [(cls, 0), ("A", 0), (sep, 0)]
+    return single, [*single, *[(sep, after)] * (separators - 1), ("B", after), (sep, after)]
 
 
 def _declared(directory: Path, config: dict[str, Any], whole: Mapping[str, Any] | None, *, settings: bool) -> Declared:

@@ -29,7 +29,7 @@ from sentencepiece import sentencepiece_model_pb2
 from jaxbert.errors import InputError
 from jaxbert.inputs.files import read_bytes
 from jaxbert.text.tokenizers.base import Added, Kind, Meaning, Specials, Tokenizer, read_json
-from jaxbert.text.tokenizers.declared import assemble, read_declared
+from jaxbert.text.tokenizers.declared import assemble, check_template, read_declared
 from jaxbert.text.tokenizers.learned import Learned, dropped_marks, sampled, share
 from jaxbert.text.tokenizers.unigram_json import CLASSES, SPACE, SPECIALS, load_json
 from jaxbert.text.tokenizers.words import Remembered, count_words, cut_long
@@ -366,6 +366,8 @@ def load(directory: Path) -> Tokenizer:
         specials=parts.specials,
         added=parts.added,
     )
+    if whole is not None:
+        check_template(whole.get("post_processor"), declared, made, directory / "tokenizer.json")
     made.max_length = declared.max_length
     return made
 

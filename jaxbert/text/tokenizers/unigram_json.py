@@ -16,7 +16,7 @@ import tokenizers as rust
 from jaxbert.errors import InputError
 from jaxbert.inputs.values import parse
 from jaxbert.text.tokenizers.base import Added, Meaning, Specials, Tokenizer, read_json, stands_apart, unknown_spans
-from jaxbert.text.tokenizers.declared import Declared, assemble, read_declared
+from jaxbert.text.tokenizers.declared import Declared, assemble, check_template, read_declared
 
 SPACE = "\u2581"
 # Classes of transformers that are ALBERT's tokenizer.
@@ -149,7 +149,6 @@ def load_json(directory: Path, starts_word: Callable[[str], bool]) -> UnigramOfJ
     try:
         parts = {name: whole[name] for name in _PARTS}
         ids = {piece: index for index, (piece, _) in enumerate(parts["model"]["vocab"])}
-        _check_template(whole.get("post_processor"), path)
         parts["normalizer"] = _normalizer(declared, parts["normalizer"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(
@@ -165,28 +164,9 @@ def load_json(directory: Path, starts_word: Callable[[str], bool]) -> UnigramOfJ
         starts_word=starts_word,
         where=str(path),
     )
+    check_template(whole.get("post_processor"), declared, made, path)
     made.max_length = declared.max_length
     return made
-
-
-def _check_template(processor: Any, path: Path) -> None:
-    """Raises InputError where a row is not [CLS] A [SEP], and a pair not [CLS] A [SEP] B [SEP] with types 0 and 1."""
-    if processor is None:
-        return
-    # The types of the parts of a row: a special token or a text, and its token type.
-    shapes = [
-        [(next(iter(part)), next(iter(part.values()))["type_id"]) for part in processor.get(name, [])]
-        for name in ("single", "pair")
-    ]
-    token, text = "SpecialToken", "Sequence"
-    single = [(token, 0), (text, 0), (token, 0)]
-    if shapes != [single, [*single, (text, 1), (token, 1)]]:
-        raise InputError(
-            "the tokenizer puts special tokens around texts in another way than ALBERT's",
-            where=str(path),
-            fix=_FIX,
-            code="E-TOKENIZER-KIND",
-        )
 
 
 def _parts(normalizer: Any) -> list[dict[str, Any]]:

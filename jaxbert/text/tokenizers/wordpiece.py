@@ -30,7 +30,7 @@ from jaxbert.text.tokenizers.base import (
     stands_apart,
     unknown_spans,
 )
-from jaxbert.text.tokenizers.declared import Declared, assemble, read_declared
+from jaxbert.text.tokenizers.declared import Declared, assemble, check_template, read_declared
 from jaxbert.text.tokenizers.learned import Learned, dropped_marks, sampled, share
 from jaxbert.text.tokenizers.words import Remembered, count_words, scaled, shown
 
@@ -245,7 +245,9 @@ def _from_tokenizer_json(path: Path) -> WordPiece:
         raise InputError(
             f"unusable tokenizer ({error!r})", where=str(path), fix="Copy the file again.", code="E-TOKENIZER-FILE"
         ) from None
-    return _made(ids, declared, normalisation, path, max_word_chars)
+    made = _made(ids, declared, normalisation, path, max_word_chars)
+    check_template(value.get("post_processor"), declared, made, path)
+    return made
 
 
 def _from_vocab(directory: Path) -> WordPiece:
