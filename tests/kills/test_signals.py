@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -32,6 +33,18 @@ import ctypes
 ctypes.CDLL(None).sleep(60)
 """,
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def as_in_a_terminal() -> Iterator[None]:
+    """Where the tests run under nohup, or in a shell's background, children would begin with ignored signals."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def answer(process: subprocess.Popen[str], name: str) -> tuple[int, str]:
