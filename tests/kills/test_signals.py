@@ -50,9 +50,12 @@ def as_in_a_terminal() -> Iterator[None]:
 def answer(process: subprocess.Popen[str], name: str) -> tuple[int, str]:
     """Sends a signal to a process that runs; returns its exit code and stderr."""
     assert process.stdout is not None
-    assert process.stdout.readline() == "up\n"
-    process.send_signal(getattr(signal, name))
-    out, errors = process.communicate(timeout=60)
+    try:
+        assert process.stdout.readline() == "up\n"
+        process.send_signal(getattr(signal, name))
+        out, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert out == ""
     return process.returncode, errors
 
