@@ -11,6 +11,8 @@ from jaxbert.commands.arguments import MODEL, add_overwrite
 from jaxbert.errors import InputError
 
 EPILOG = MODEL
+# The options that only a layout of sentence-transformers has.
+_OF_LAYOUT = ("pooling", "normalize", "max_length")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,33 +54,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Converts the model and prints the verdict of the comparison."""
-    from jaxbert.convert.target import check_target
+    from jaxbert.convert.sentence_transformers import SentenceLayout, check_length
+    from jaxbert.convert.target import check_target, may_write
 
-    # The target is checked before the model is read, which may be large.
-    check_target(Path(args.target), args.overwrite)
-    from jaxbert.convert.sentence_transformers import SentenceLayout
+    # The options and the target are checked before the model is read, which may be large.
+    changes = {name: value for name in _OF_LAYOUT if (value := getattr(args, name)) is not None}
+    layout = None
+    if args.to != "sentence-transformers" and changes:
+        raise InputError(
+            "this option belongs to --to sentence-transformers",
+            where=f"--{next(iter(changes)).replace('_', '-')}",
+            fix="Leave it out, or change --to.",
+            code="E-ARGUMENT-TO",
+        )
+    if args.max_length is not None:
+        check_length(args.max_length, "--max-length")
+    check_target(Path(args.target), args.overwrite, may_write(layout=args.to == "sentence-transformers"))
     from jaxbert.core.compiled import verify_kept_programs
     from jaxbert.use.batches import check_limits
     from jaxbert.use.library import load
 
     verify_kept_programs()
-    layout = None
     model = load(args.source, drop=args.drop)
     if args.to == "sentence-transformers":
-        there = model.layout or SentenceLayout("mean")
-        changes = {"pooling": args.pooling, "normalize": args.normalize, "max_length": args.max_length}
         if args.max_length is not None:
             check_limits(model, args.max_length, None)
-        layout = dataclasses.replace(there, **{name: value for name, value in changes.items() if value is not None})
-    else:
-        for name in ("pooling", "normalize", "max_length"):
-            if getattr(args, name) is not None:
-                raise InputError(
-                    "this option belongs to --to sentence-transformers",
-                    where=f"--{name.replace('_', '-')}",
-                    fix="Leave it out, or change --to.",
-                    code="E-ARGUMENT-TO",
-                )
+        layout = dataclasses.replace(model.layout or SentenceLayout("mean"), **changes)
     written = model.save(
         args.target,
         overwrite=args.overwrite,

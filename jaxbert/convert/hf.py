@@ -6,7 +6,6 @@ gate compares its outputs (`jaxbert.convert.gate`). Only then does it get its na
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -23,7 +22,7 @@ from jaxbert.convert import safetensors_files
 from jaxbert.convert.gate import Verdict, judge
 from jaxbert.convert.names import check_fields, check_heads, export_tensors, task_of
 from jaxbert.convert.read import CONFIG, NAMED, Labels, describe
-from jaxbert.convert.target import check_target
+from jaxbert.convert.target import check_lost, check_target, digest, files_below
 from jaxbert.convert.tensors import np_dtype
 from jaxbert.core.parameters import Params
 from jaxbert.errors import InputError
@@ -49,6 +48,20 @@ class Written:
     verdict: Verdict
 
 
+@dataclass(frozen=True)
+class Finish:
+    """The files that say where a model comes from.
+
+    Attributes:
+      names: the files: paths below the model's directory.
+      write: writes them. It is called with the temporary directory, the gate's verdict and the sha256 of
+        model.safetensors.
+    """
+
+    names: frozenset[str]
+    write: Callable[[Path, Verdict, str], None]
+
+
 def write_hf(
     directory: str | Path,
     config: EncoderBase,
@@ -59,7 +72,7 @@ def write_hf(
     labels: Labels | None = None,
     dtype: str = "float32",
     kept: Mapping[str, float | None] | None = None,
-    finish: Callable[[Path, Verdict, str], None] | None = None,
+    finish: Finish | None = None,
 ) -> Written:
     """Writes a directory that transformers opens.
 
@@ -73,8 +86,7 @@ def write_hf(
       labels: the names of a classifier's classes.
       dtype: one of `DTYPES`.
       kept: further values for config.json: see `read.Published`.
-      finish: called with the temporary directory, the gate's verdict and the sha256 of model.safetensors. It adds the
-        files that say where the model comes from.
+      finish: the files that say where the model comes from; None writes none.
 
     Raises:
       InputError: `directory` exists and `overwrite` is off; it holds something that is not a model; the tokenizer does
@@ -84,7 +96,10 @@ def write_hf(
       Stopped: the written model computes something else than `params`. Nothing is left behind.
     """
     directory = Path(directory)
-    check_target(directory, overwrite)
+    written = {CONFIG, safetensors_files.WEIGHTS, *(finish.names if finish is not None else ())}
+    if tokenizer is not None:
+        written |= tokenizer.file_names()
+    check_target(directory, overwrite, written)
     _check(directory, config, params, tokenizer, dtype)
     partial = partial_name(directory)
     made = [path for path in directory.absolute().parents if not path.exists()]
@@ -92,11 +107,13 @@ def write_hf(
         with full_disk(directory, "Free some space and repeat the command."):
             partial.mkdir(parents=True)
             _write(partial, config, params, tokenizer, labels, dtype, kept or {})
-            digest = _check_written(partial, config, params, tokenizer, labels, dtype)
+            weights = _check_written(partial, config, params, tokenizer, labels, dtype)
             verdict = judge(partial, config, params, tokenizer, dtype)
             if finish is not None:
-                finish(partial, verdict, digest)
+                finish.write(partial, verdict, weights)
             _settle(partial)
+            # Again, because files may have come meanwhile.
+            check_lost(directory, {name for name, _ in files_below(partial)})
             replace_directory(partial, directory)
         made = []
     except NotADirectoryError:
@@ -227,8 +244,7 @@ def _check_written(
         wrong.append("tokenizer")
     if wrong:
         raise RuntimeError(f"the export does not read back as the model: {wrong}; nothing was written")
-    with open_regular(directory / safetensors_files.WEIGHTS) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return digest(directory / safetensors_files.WEIGHTS)
 
 
 def _same_bits(a: np.ndarray, b: np.ndarray) -> bool:

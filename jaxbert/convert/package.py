@@ -5,16 +5,16 @@ On request it also adds the files of sentence-transformers.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
-from collections.abc import Callable
 from pathlib import Path
 
 from jaxbert.config import EncoderBase
 from jaxbert.convert.card import render
 from jaxbert.convert.gate import Verdict
-from jaxbert.convert.sentence_transformers import SentenceLayout, write_layout
-from jaxbert.convert.target import CARD, RECEIPT, RUN
+from jaxbert.convert.hf import Finish
+from jaxbert.convert.safetensors_files import WEIGHTS
+from jaxbert.convert.sentence_transformers import SentenceLayout, layout_files, write_layout
+from jaxbert.convert.target import CARD, RECEIPT, RUN, digest, files_below
 from jaxbert.core.parameters import Params
 from jaxbert.observe.provenance import Provenance, stated_licence, to_json
 from jaxbert.text.tokenizers import Tokenizer
@@ -30,8 +30,8 @@ def finisher(
     name: str,
     licence: str,
     data_licence: str,
-) -> Callable[[Path, Verdict, str], None]:
-    """Returns the function to pass as `finish` to `jaxbert.convert.hf.write_hf`.
+) -> Finish:
+    """Returns what to pass as `finish` to `jaxbert.convert.hf.write_hf`.
 
     Args:
       origin: the source of the model.
@@ -45,11 +45,11 @@ def finisher(
     """
     origin = stated_licence(origin, data_licence)
 
-    def finish(directory: Path, verdict: Verdict, digest: str) -> None:
+    def write(directory: Path, verdict: Verdict, weights: str) -> None:
         receipt = {
             **origin.receipt,
             "written_by": f"jaxbert {importlib.metadata.version('jaxbert')}",
-            "model_sha256": digest,
+            "model_sha256": weights,
             "tokenizer_hash": None if tokenizer is None else tokenizer.hash,
             "data_licence": origin.data_licence or None,
             "gate": verdict.to_json(),
@@ -62,8 +62,11 @@ def finisher(
             name, config, params, tokenizer, origin, verdict, receipt, licence=licence, layout=layout is not None
         )
         (directory / CARD).write_bytes(text.encode("utf-8", "replace"))
-        # --overwrite replaces a card only where nobody has changed it.
-        receipt["card_sha256"] = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+        # A later --overwrite may delete these files, and only where nobody has changed them.
+        receipt["files"] = {name: weights if name == WEIGHTS else digest(path) for name, path in files_below(directory)}
         (directory / RECEIPT).write_text(to_json(receipt), encoding="utf-8")
 
-    return finish
+    names = {CARD, RECEIPT, *([RUN] if origin.run_config else [])}
+    if layout is not None:
+        names |= layout_files(layout, config.hidden_size).keys()
+    return Finish(frozenset(names), write)

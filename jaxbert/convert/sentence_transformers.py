@@ -20,7 +20,9 @@ from jaxbert.inputs.values import read_json
 Pooling = Literal["mean", "cls"]
 
 MODULES, SETTINGS, TRANSFORMER = "modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"
-FOLDERS = _POOLING, _NORMALIZE = "1_Pooling", "2_Normalize"
+_POOLING, _NORMALIZE = "1_Pooling", "2_Normalize"
+# All that `layout_files` may return.
+LAYOUT_FILES = frozenset((MODULES, SETTINGS, TRANSFORMER, f"{_POOLING}/config.json", f"{_NORMALIZE}/config.json"))
 # Flags of the versions before 6 -> the value of `pooling_mode` that replaced them.
 _FLAGS = {
     "pooling_mode_cls_token": "cls",
@@ -153,17 +155,15 @@ def _home(directory: Path) -> Path:
     return above if transformer_of(above) == directory.absolute() else directory
 
 
-def write_layout(directory: str | Path, layout: SentenceLayout, hidden_size: int) -> None:
-    """Adds the layout to a Hugging Face directory, so that `SentenceTransformer(directory)` opens it.
+def layout_files(layout: SentenceLayout, hidden_size: int) -> dict[str, Any]:
+    """Returns the JSON values of the files that say a layout, by their paths below the model's directory.
 
     Args:
-      directory: it holds config.json, model.safetensors and the tokenizer's files.
       layout: `read_layout` will return the same value.
       hidden_size: D.
     """
-    directory = Path(directory)
     modules = [("", "Transformer"), (_POOLING, "Pooling"), *([(_NORMALIZE, "Normalize")] if layout.normalize else [])]
-    files: dict[str, Any] = {
+    return {
         MODULES: [
             {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{kind}"}
             for index, (path, kind) in enumerate(modules)
@@ -182,14 +182,23 @@ def write_layout(directory: str | Path, layout: SentenceLayout, hidden_size: int
             **({"similarity_fn_name": layout.similarity} if layout.similarity else {}),
             **({"truncate_dim": layout.dimension} if layout.dimension is not None else {}),
         },
-    }
-    if layout.normalize:
-        (directory / _NORMALIZE).mkdir(exist_ok=True)
         # Version 6 opens this file; version 2 reads nothing from this directory.
-        files[f"{_NORMALIZE}/config.json"] = {}
-    (directory / _POOLING).mkdir(exist_ok=True)
-    for name, content in files.items():
-        (directory / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        **({f"{_NORMALIZE}/config.json": {}} if layout.normalize else {}),
+    }
+
+
+def write_layout(directory: str | Path, layout: SentenceLayout, hidden_size: int) -> None:
+    """Adds the layout to a Hugging Face directory, so that `SentenceTransformer(directory)` opens it.
+
+    Args:
+      directory: it holds config.json, model.safetensors and the tokenizer's files.
+      layout: see `layout_files`.
+      hidden_size: D.
+    """
+    for name, content in layout_files(layout, hidden_size).items():
+        path = Path(directory, name)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _module(module: Any, where: str) -> tuple[str, str]:

@@ -1,41 +1,56 @@
-"""The place that an export is written to, and the names of the files that it may replace.
+"""The place that an export is written to, and the files there that it may replace.
 
-`--overwrite` moves a new directory into the place of an old one. So the old one may hold only what exports write: a
-clone's .git, data beside a model and a README that somebody wrote would be lost.
+`--overwrite` moves a new directory into the place of an old one. So the old one may hold only files that the export
+writes again, and files that an earlier export wrote: its receipt has their hashes. A clone's .git, data beside a model,
+a README that somebody wrote and the pooling of a model that others made would be lost.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from jaxbert.convert import safetensors_files
 from jaxbert.convert.read import CONFIG
-from jaxbert.convert.sentence_transformers import FOLDERS as LAYOUT_FOLDERS
-from jaxbert.convert.sentence_transformers import MODULES, SETTINGS, TRANSFORMER
+from jaxbert.convert.sentence_transformers import LAYOUT_FILES, MODULES
 from jaxbert.errors import InputError
-from jaxbert.inputs.files import read_bytes
+from jaxbert.inputs.files import open_regular, read_bytes
 from jaxbert.inputs.values import parse
 from jaxbert.stores.files import settle_directory
 
 RECEIPT, CARD, RUN = "receipt.json", "README.md", "run.json"
-# All that an export may write. Those of tokenizers are also the names of files that transformers saves.
-NAMES = frozenset(
+# All that an export may write, but for the layout of sentence-transformers.
+_NAMES = frozenset(
     (
-        *(CONFIG, safetensors_files.WEIGHTS, safetensors_files.INDEX, RECEIPT, CARD, RUN),
-        *(MODULES, SETTINGS, TRANSFORMER),
+        *(CONFIG, safetensors_files.WEIGHTS, RECEIPT, CARD, RUN),
         *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
         *("vocab.txt", "vocab.json", "merges.txt", "spiece.model"),
     )
 )
+# The most files that a message names.
+_NAMED = 8
 
 
-def check_target(directory: Path, overwrite: bool) -> None:
+def may_write(*, layout: bool) -> frozenset[str]:
+    """Returns all files that an export may write: paths below its directory.
+
+    Args:
+      layout: whether it writes the layout of sentence-transformers.
+    """
+    return _NAMES | LAYOUT_FILES if layout else _NAMES
+
+
+def check_target(directory: Path, overwrite: bool, written: Collection[str]) -> None:
     """Raises InputError where a model must not be written, because files would be lost or cannot be moved there.
 
     A model that a killed `--overwrite` had moved out of the way is moved back first.
+
+    Args:
+      directory: the place.
+      overwrite: whether the model that is there may be replaced.
+      written: the files that the export writes: paths below `directory`.
     """
     settle_directory(directory)
     if not directory.exists() and not directory.is_symlink():
@@ -72,43 +87,75 @@ def check_target(directory: Path, overwrite: bool) -> None:
             fix="Move it away, or choose another place.",
             code="E-EXPORT-NOT-A-MODEL",
         )
-    lost = _lost(directory)
-    if lost:
-        more = f" and {len(lost) - 8} more" if len(lost) > 8 else ""
-        raise InputError(
-            f"--overwrite would delete what no export writes: {', '.join(lost[:8])}{more}",
-            where=str(directory),
-            fix="Move them away, or choose another place.",
-            code="E-EXPORT-OTHERS",
-        )
+    check_lost(directory, written)
 
 
-def _lost(directory: Path) -> list[str]:
-    """Returns what an export to `directory` would delete and not write again: paths below it, sorted."""
-    lost = [
-        str(path.relative_to(directory)) + ("/" if path.is_dir() else "")
-        for top in sorted(directory.iterdir())
-        for path in ([top] if top.name not in LAYOUT_FOLDERS or not top.is_dir() else sorted(top.iterdir()))
-        if not _written(path.relative_to(directory)) or path.is_dir() or path.is_symlink()
-    ]
-    card = directory / CARD
-    if card.is_file() and CARD not in lost and not _wrote(directory, card):
-        lost.append(CARD)
-    return lost
+def check_lost(directory: Path, written: Collection[str]) -> None:
+    """Raises InputError where an export would delete files that it does not write, and that no export has written.
+
+    Args:
+      directory: the directory that is replaced, if there is one.
+      written: see `check_target`.
+    """
+    lost = sorted(_lost(directory, written)) if directory.is_dir() else []
+    if not lost:
+        return
+    more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
+    layout = "Pass --to sentence-transformers (layout=), move them away" if MODULES in lost else "Move them away"
+    raise InputError(
+        f"--overwrite would delete files that this export does not write: {', '.join(lost[:_NAMED])}{more}",
+        where=str(directory),
+        fix=f"{layout}, or choose another place.",
+        code="E-EXPORT-OTHERS",
+    )
 
 
-def _written(path: Path) -> bool:
-    """Says whether an export writes a file of this name."""
-    if len(path.parts) > 1:
-        return path.parts[0] in LAYOUT_FOLDERS and path.name == CONFIG
-    return path.name in NAMES or re.fullmatch(r"model-\d+-of-\d+\.safetensors", path.name) is not None
+def files_below(directory: Path) -> Iterator[tuple[str, Path]]:
+    """Yields each file and link in a directory and its folders: its path below the directory, and its whole path."""
+    for top, folders, files in os.walk(directory):
+        for name in [*files, *(folder for folder in folders if Path(top, folder).is_symlink())]:
+            path = Path(top, name)
+            yield path.relative_to(directory).as_posix(), path
 
 
-def _wrote(directory: Path, card: Path) -> bool:
-    """Says whether the card is one that jaxbert wrote, and that nobody has changed since."""
+def digest(path: Path) -> str:
+    """Returns the sha256 of a file, in hexadecimal."""
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _lost(directory: Path, written: Collection[str]) -> Iterator[str]:
+    """Yields what an export to `directory` would delete and not write again; of a folder that it does not write, "x/".
+
+    A card counts as written again only where no person has changed it.
+    """
+    ours = _digests(directory)
+    folders = {name.partition("/")[0] for name in (*written, *ours) if "/" in name}
+    for top in directory.iterdir():
+        if top.is_dir() and not top.is_symlink():
+            if top.name not in folders:
+                yield f"{top.name}/"
+                continue
+            files = list(files_below(top))
+        else:
+            files = [("", top)]
+        for below, path in files:
+            name = f"{top.name}/{below}" if below else top.name
+            again = name in written and name != CARD and not path.is_symlink()
+            if not again and not _wrote(path, ours.get(name)):
+                yield name
+
+
+def _digests(directory: Path) -> dict[str, str]:
+    """Returns the sha256 of each file that the export in `directory` wrote; nothing where it has no receipt of ours."""
     try:
         receipt = parse(read_bytes(directory / RECEIPT))
-        digest = hashlib.sha256(read_bytes(card)).hexdigest()
-    except (OSError, ValueError, InputError):
-        return False
-    return isinstance(receipt, dict) and receipt.get("card_sha256") == digest
+        files = receipt["files"]
+        return {str(name): str(value) for name, value in files.items()}
+    except (OSError, ValueError, InputError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _wrote(path: Path, expected: str | None) -> bool:
+    """Says whether a file has this sha256."""
+    return expected is not None and path.is_file() and not path.is_symlink() and digest(path) == expected

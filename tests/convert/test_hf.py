@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 from jaxbert.config import EncoderConfig
 from jaxbert.convert import gate, safetensors_files
-from jaxbert.convert.hf import write_hf
+from jaxbert.convert.hf import Finish, write_hf
 from jaxbert.convert.read import describe
 from jaxbert.convert.tensors import Tensor, of_array
 from jaxbert.errors import InputError, Interrupted, Stopped
@@ -128,12 +128,13 @@ def test_overwrites_only_a_model_and_only_when_asked(tmp_path: Path) -> None:
     config, params, _ = published_of(GOLDEN)
     out = tmp_path / "out"
     write_hf(out, config, params)
-    (out / "receipt.json").write_text("of the old one")
+    (out / "config.json").write_text("{}")
     with pytest.raises(InputError, match="E-EXPORT-EXISTS"):
         write_hf(out, config, params)
-    assert (out / "receipt.json").exists()
+    assert (out / "config.json").read_text() == "{}"
     write_hf(out, config, params, overwrite=True)
     assert sorted(path.name for path in out.iterdir()) == ["config.json", "model.safetensors"]
+    assert_same(published_of(out)[1], params)
     (tmp_path / "photographs").mkdir()
     (tmp_path / "photographs" / "a.jpg").touch()
     with pytest.raises(InputError, match="E-EXPORT-NOT-A-MODEL"):
@@ -143,7 +144,7 @@ def test_overwrites_only_a_model_and_only_when_asked(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "out", "photographs"]
 
 
-def test_overwrite_deletes_nothing_that_no_export_writes(tmp_path: Path) -> None:
+def test_overwrite_deletes_nothing_that_it_does_not_write(tmp_path: Path) -> None:
     """A clone of a model has .git, data and a README that somebody wrote."""
     config, params, _ = published_of(GOLDEN)
     out = tmp_path / "clone"
@@ -156,8 +157,19 @@ def test_overwrite_deletes_nothing_that_no_export_writes(tmp_path: Path) -> None
     with pytest.raises(InputError) as error:
         write_hf(out, config, params, overwrite=True)
     assert error.value.code == "E-EXPORT-OTHERS"
-    assert error.value.what.endswith(": .git/, .gitattributes, 1_Pooling/a.bin, data/, README.md")
+    assert error.value.what.endswith(": .git/, .gitattributes, 1_Pooling/, README.md, data/")
     assert (out / "data" / "a.txt").read_text() == (out / ".git" / "HEAD").read_text() == "of somebody"
+
+
+def test_a_file_that_comes_while_an_export_is_made_stays(tmp_path: Path) -> None:
+    config, params, _ = published_of(GOLDEN)
+    out = tmp_path / "out"
+    write_hf(out, config, params)
+    late = Finish(frozenset(), lambda directory, verdict, weights: (out / "notes.txt").touch())
+    with pytest.raises(InputError, match=r"notes\.txt.*E-EXPORT-OTHERS"):
+        write_hf(out, config, params, overwrite=True, finish=late)
+    assert sorted(path.name for path in out.iterdir()) == ["config.json", "model.safetensors", "notes.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_what_cannot_be_moved_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import errno
 import fnmatch
+import hashlib
 import importlib.util
+import json
 import shutil
 import sys
 import types
@@ -22,6 +24,7 @@ import jaxbert
 from jaxbert.commands.main import main
 from jaxbert.config import MaskedLMConfig, ObjectivesConfig, RunConfig, save_json
 from jaxbert.convert.sentence_transformers import SentenceLayout
+from jaxbert.convert.target import files_below
 from jaxbert.errors import InputError, Interrupted
 from jaxbert.stores.checkpoint import Checkpoints
 from jaxbert.text.tokenizers import Tokenizer
@@ -129,6 +132,64 @@ def test_overwrites_all_that_it_wrote_but_no_card_that_somebody_changed(tmp_path
         model.save(out, overwrite=True)
 
 
+LAYOUT = ("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json")
+POOLING = "1_Pooling/config.json"
+
+
+def test_overwrite_deletes_of_others_only_what_it_writes_again(tmp_path: Path, model: Loaded) -> None:
+    """A model in the layout of sentence-transformers, without our receipt, loses no module."""
+    out = tmp_path / "theirs"
+    model.save(out, layout=SentenceLayout("mean", normalize=True))
+    for name in ("receipt.json", "README.md"):
+        (out / name).unlink()
+
+    def files() -> dict[str, bytes]:
+        return {name: path.read_bytes() for name, path in files_below(out)}
+
+    before = files()
+    lost = "1_Pooling/, 2_Normalize/, config_sentence_transformers.json, modules.json, sentence_bert_config.json"
+    with pytest.raises(InputError, match=rf"does not write: {lost} \(.*--to sentence-transformers.*E-EXPORT-OTHERS"):
+        model.save(out, overwrite=True)
+    # This layout has no folder for the normalisation.
+    with pytest.raises(InputError, match=r"does not write: 2_Normalize/ \(.*E-EXPORT-OTHERS"):
+        model.save(out, overwrite=True, layout=SentenceLayout("mean"))
+    (out / "1_Pooling" / "pytorch_model.bin").touch()
+    with pytest.raises(InputError, match=r"does not write: 1_Pooling/pytorch_model\.bin \(.*E-EXPORT-OTHERS"):
+        model.save(out, overwrite=True, layout=SentenceLayout("mean", normalize=True))
+    (out / "1_Pooling" / "pytorch_model.bin").unlink()
+    assert files() == before
+    model.save(out, overwrite=True, layout=SentenceLayout("cls", normalize=True))
+    assert files().keys() == before.keys() | {"receipt.json", "README.md"}
+
+
+@pytest.mark.parametrize("name", [*LAYOUT, POOLING, "vocab.txt"])
+def test_overwrite_deletes_of_an_export_only_what_nobody_changed(
+    name: str, tmp_path: Path, model: Loaded, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The receipt has the hash of every file. Another kind of export writes others, a model without tokenizer fewer."""
+    out = tmp_path / "out"
+    model.save(out, layout=SentenceLayout("mean"))
+    receipt = json.loads((out / "receipt.json").read_text())["files"]
+    assert receipt == {
+        below: hashlib.sha256(path.read_bytes()).hexdigest()
+        for below, path in files_below(out)
+        if below != "receipt.json"
+    }
+    with (out / name).open("a") as file:
+        file.write("\n")
+    bare = Loaded("here", model.config, {"encoder": model.params["encoder"]}, None)
+    bare.save(tmp_path / "bare")
+    with pytest.raises(InputError, match=rf"does not write: {name} \(.*E-EXPORT-OTHERS"):
+        bare.save(out, overwrite=True)
+    # The command refuses it before it reads a model. It does not know yet whether that has a tokenizer.
+    if name != "vocab.txt":
+        assert main(["convert", str(tmp_path / "absent"), str(out), "--to", "hf", "--overwrite"]) == 2
+        assert f"does not write: {name} (" in capsys.readouterr().err
+    (out / name).write_bytes((out / name).read_bytes()[:-1])
+    bare.save(out, overwrite=True)
+    assert {below for below, _ in files_below(out)} == {below for below, _ in files_below(tmp_path / "bare")}
+
+
 def test_fill_mask(model: Loaded) -> None:
     texts = ["w0 [MASK] w2", "[MASK] w1 w2 [MASK]"]
     filled = fill_mask(model, texts, top=97)
@@ -218,13 +279,15 @@ def test_refuses_what_is_no_model(tmp_path: Path, published: Path, monkeypatch: 
     assert "E-MODEL-EXTRA" in refused("hf:somebody/something")
 
 
-def test_options_of_another_form_are_refused(
-    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_options_of_another_form_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before a model is read: here is none."""
+    convert = ["convert", str(tmp_path / "absent"), str(tmp_path / "out"), "--to"]
     for option in (["--pooling", "mean"], ["--normalize"], ["--max-length", "9"]):
-        assert main(["convert", str(published), str(tmp_path / "out"), "--to", "hf", *option]) == 2
+        assert main([*convert, "hf", *option]) == 2
         said = capsys.readouterr().err
         assert option[0] in said and "[E-ARGUMENT-TO]" in said
+    assert main([*convert, "sentence-transformers", "--max-length", "2"]) == 2
+    assert "[E-CONVERT-LENGTH]" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -307,6 +307,10 @@ class Tokenizer(abc.ABC):
         made.__dict__.update(self.__dict__)
         return made
 
+    def file_names(self) -> frozenset[str]:
+        """Returns the names of the files that `save` writes."""
+        return frozenset(self._files())
+
     def save(self, directory: Path | str) -> None:
         """Writes the tokenizer's files. tokenizer.json comes last, so that it exists only when all others do.
 
