@@ -26,9 +26,10 @@ _DOCUMENT_SLOTS = 1 << 25
 _LINE_SLOTS = 1 << 24
 # The number of documents checked together, so that numpy works on whole arrays.
 _BATCH_DOCUMENTS, _BATCH_CHARS = 512, 1 << 20
-_IGNORABLE = re.compile(f"[{IGNORABLE}]")
-# A text that has none of these is not searched for the rare ones: soft hyphen, joiners, marks, selectors.
-_COMMON_IGNORABLE = "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufe0e\ufe0f\ufeff"
+# Characters without width, and white space that NFKC does not make ASCII.
+_UNSEEN = re.compile(f"[{IGNORABLE}\x85\u1680\u2028\u2029]")
+_ASCII = bytes(range(128))
+_CONTINUING = bytes(range(0x80, 0xC0))
 _ASCII_SPACE = bytes(code for code in range(128) if chr(code).isspace())
 _SMALL_LETTERS = bytes(code + 32 if chr(code) in string.ascii_uppercase else code for code in range(256))
 # The number of names given as examples of a finding.
@@ -103,24 +104,48 @@ def _hashes(texts: Sequence[str]) -> np.ndarray:
 def normalised(text: str) -> bytes:
     """Returns what copies of a text share, in UTF-8: letters are small, compatible characters are one (Unicode's NFKC),
     and white space and characters without width are gone.
+
+    The parts of a text that is cut at white space, or by `whole_letters`, together give what the text gives.
     """
     if not text.isascii():
-        if any(character in text for character in _COMMON_IGNORABLE):
-            text = _IGNORABLE.sub("", text)
+        # The search is slow, and most letters of most texts are ASCII.
+        others = text.encode("utf-8", "surrogatepass").translate(None, _ASCII).decode("utf-8", "surrogatepass")
+        if _UNSEEN.search(others):
+            text = _UNSEEN.sub("", text)
         text = text if unicodedata.is_normalized("NFKC", text) else unicodedata.normalize("NFKC", text)
         text = text.casefold()
         text = text if unicodedata.is_normalized("NFKC", text) else unicodedata.normalize("NFKC", text)
     return text.encode("utf-8", "surrogatepass").translate(_SMALL_LETTERS, _ASCII_SPACE)
 
 
-def content_digest(text: str) -> bytes:
-    """Returns 16 bytes that depend only on the normalised text. Each half is a hash by itself."""
-    return hashlib.blake2b(normalised(text), digest_size=16).digest()
+class Content:
+    """The content of a document, as far as copies share it: a digest of its normalised text, and its size.
+
+    Attributes:
+      chars: the number of characters of the normalised text.
+    """
+
+    def __init__(self, text: str = ""):
+        self._hash = hashlib.blake2b(digest_size=16)
+        self.chars = 0
+        self.add(text)
+
+    def add(self, text: str) -> None:
+        """Adds the next part of the text."""
+        data = normalised(text)
+        self._hash.update(data)
+        # Each character has one byte that does not continue another.
+        self.chars += len(data) if data.isascii() else len(data.translate(None, _CONTINUING))
+
+    @property
+    def digest(self) -> bytes:
+        """Returns 16 bytes that depend only on the normalised text. Each half is a hash by itself."""
+        return self._hash.digest()
 
 
 def _first_halves(batch: Sequence[Document]) -> np.ndarray:
     """Returns uint64 [n]: the first half of each document's digest."""
-    digests = [document.digest or content_digest(document.text) for document in batch]
+    digests = [document.digest or Content(document.text).digest for document in batch]
     return np.frombuffer(b"".join(digests), "<u8")[::2]
 
 
@@ -128,7 +153,7 @@ class Repeats:
     """Finds, and optionally removes, duplicates of documents and lines in a stream.
 
     Documents are duplicates if their normalised texts are equal; lines, if they are equal but for white space at their
-    ends.
+    ends. A document that comes in parts is one document: each part carries the digest of the whole.
 
     Attributes:
       documents: the number of documents that occurred before.
@@ -143,6 +168,7 @@ class Repeats:
         self.documents = self.lines = self.line_chars = self.chars = 0
         self.examples: list[str] = []
         self._seen_documents, self._seen_lines = HashSet(_DOCUMENT_SLOTS), HashSet(_LINE_SLOTS)
+        self._again = False  # whether the last document occurred before
 
     def filter(self, documents: Iterable[Document]) -> Iterator[Document]:
         """Yields the documents, in order, without the duplicates that are to be removed."""
@@ -159,10 +185,16 @@ class Repeats:
     def _filter(self, batch: list[Document]) -> Iterator[Document]:
         if not batch:
             return
-        seen = self._seen_documents.add(_first_halves(batch))
-        self.documents += int(seen.sum())
-        names = [document.name for document, repeated in zip(batch, seen, strict=True) if repeated]
+        whole = [document for document in batch if document.part <= 1]
+        found = self._seen_documents.add(_first_halves(whole))
+        self.documents += int(found.sum())
+        names = [document.name for document, repeated in zip(whole, found, strict=True) if repeated]
         self.examples += names[: _EXAMPLES - len(self.examples)]
+        first = iter(found.tolist())
+        seen = []
+        for document in batch:
+            self._again = next(first) if document.part <= 1 else self._again
+            seen.append(self._again)
         if self.remove_documents:
             batch = [document for document, repeated in zip(batch, seen, strict=True) if not repeated]
         lines = [document.text.split("\n") for document in batch]

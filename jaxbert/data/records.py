@@ -23,13 +23,13 @@ import numpy as np
 
 from jaxbert.data import shards
 from jaxbert.data.directory import ShardDirectory, open_directory
-from jaxbert.data.hygiene import Counts, Repeats, Summary, content_digest
+from jaxbert.data.hygiene import Counts, Repeats, Summary
 from jaxbert.data.jobs import Runner
 from jaxbert.data.near import NearCopies, bands, pack
 from jaxbert.data.shards import ShardInfo
 from jaxbert.data.sources import Source
 from jaxbert.data.sources.base import Document
-from jaxbert.data.split import hold_out_end, split_of, uneven
+from jaxbert.data.split import drawn, hold_out_end, uneven
 from jaxbert.data.workers import check_workers, parallel
 from jaxbert.errors import InputError, Stopped
 from jaxbert.text.sentences import check_language, split_sentences
@@ -299,15 +299,14 @@ def _jobs(
     train, validation = cutters["train"], cutters["validation"]
     choose, chars, held_out = False, 0, 0
 
-    def drawn() -> Iterator[Document]:
-        # Draw before lines are removed: `split_of` hashes the text that the source gives.
+    def given() -> Iterator[Document]:
         nonlocal choose
         for document in documents:
             choose = choose or (document.split is None and validation_fraction > 0)
-            document = replace(document, digest=content_digest(document.text))
-            yield replace(document, split=split_of(document, validation_fraction))
+            yield document
 
-    for document in repeats.filter(drawn()):
+    # Draw before lines are removed: the split goes by the text that the source gives.
+    for document in repeats.filter(drawn(given(), validation_fraction)):
         chars += len(document.text)
         held_out += len(document.text) * (document.split == "validation")
         cutter = cutters[document.split or "train"]

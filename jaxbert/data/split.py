@@ -2,51 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+import pickle
+import tempfile
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from jaxbert.data.hygiene import content_digest
-from jaxbert.data.sources.base import Document, Source
+from jaxbert.data.hygiene import Content
+from jaxbert.data.sources.base import MAX_DOCUMENT_BYTES, Document, Source
+from jaxbert.stores.files import full_disk
 from jaxbert.text.sentences import split_sentences
 
 # Where the hash holds out fewer than two documents, whole documents up to this length take their place.
 _SMALL_CHARS = 64 << 10
 # The end of a document is held out only if this share of the text, or the share asked for, is enough.
 _MOST = 0.1
+# The parts of a document wait until its last one has come: in memory up to so many bytes, then in a temporary file.
+_WAITING_BYTES = 32 << 20
 
 
-def split_of(document: Document, validation_fraction: float) -> str:
-    """Returns the split of a document, "train" or "validation": the source's choice, or one by a hash of its text.
+def drawn(documents: Iterable[Document], validation_fraction: float) -> Iterator[Document]:
+    """Yields the documents, each with the digest of its text and its split: the source's choice, or one by that digest.
 
-    Copies that differ only in white space, case or Unicode form have the same split. A document so long that it comes
-    in parts is train, because one such document could be most of the validation split.
+    Copies that differ only in white space, case or Unicode form have the same digest and split. All parts of a document
+    that is longer than `MAX_DOCUMENT_BYTES` have those of the whole, wherever it is cut. A document whose normalised
+    text is longer than that is train, because one such document could be most of the validation split.
 
     `prepare_records` follows it, except for sources so small that the hash holds out fewer than two documents: see
     `hold_out_end`. A vocabulary is trained only on documents that are "train" here.
 
     Args:
-      document: the document as the source gives it.
+      documents: the documents as a source gives them.
       validation_fraction: the share of documents held out, in [0, 1).
+
+    Raises:
+      Interrupted: the disk of temporary files is full.
     """
-    if document.split is not None:
-        return document.split
-    if document.part:
-        return "train"
-    # The first half of the digest finds duplicates. The other half is independent of it.
-    digest = document.digest or content_digest(document.text)
-    held_out = int.from_bytes(digest[8:], "little") < int(validation_fraction * 2**64)
-    return "validation" if held_out else "train"
+    number = 0
+
+    def number_of(document: Document) -> int:
+        nonlocal number
+        number += document.part <= 1
+        return number
+
+    for _, group in itertools.groupby(documents, number_of):
+        yield from _drawn_whole(group, validation_fraction)
+
+
+def _drawn_whole(parts: Iterator[Document], validation_fraction: float) -> Iterator[Document]:
+    first = next(parts)
+    if not first.part:
+        yield _drawn(first, Content(first.text), validation_fraction)
+        return
+    content, count = Content(), 0
+    folder = tempfile.gettempdir()
+    fix = "A long document waits there until it is read. Free some space, or set TMPDIR to a folder that has it."
+    with tempfile.SpooledTemporaryFile(max_size=_WAITING_BYTES) as waiting:
+        for part in itertools.chain([first], parts):
+            content.add(part.text)
+            with full_disk(folder, fix):
+                pickle.dump(part, waiting)
+            count += 1
+        with full_disk(folder, fix):
+            waiting.seek(0)
+        for _ in range(count):
+            yield _drawn(pickle.load(waiting), content, validation_fraction)
+
+
+def _drawn(document: Document, content: Content, validation_fraction: float) -> Document:
+    split = document.split
+    if split is None:
+        # The first half of the digest finds duplicates. The other half is independent of it.
+        held_out = int.from_bytes(content.digest[8:], "little") < int(validation_fraction * 2**64)
+        split = "validation" if held_out and content.chars <= MAX_DOCUMENT_BYTES else "train"
+    return replace(document, digest=content.digest, split=split)
 
 
 def train_texts(source: Source, validation_fraction: float) -> Iterator[str]:
-    """Yields the texts that a vocabulary may learn from: those of the documents that `split_of` gives to train.
+    """Yields the texts that a vocabulary may learn from: those of the documents that `drawn` gives to train.
 
     If a source is so small that all its documents would be held out, this function yields all texts: `hold_out_end`
     gives some of them to train.
     """
     none = True
-    for document in source.documents():
-        if split_of(document, validation_fraction) == "train":
+    for document in drawn(source.documents(), validation_fraction):
+        if document.split == "train":
             none = False
             yield document.text
     if none:
@@ -93,6 +133,8 @@ def hold_out_end(
     """
     if not train and not earlier:
         train.append(validation.pop(0))
+        while validation and validation[0].part > 1:
+            train.append(validation.pop(0))
     if len(validation) > 1:
         return uneven(sum(len(document.text) for document in validation), chars, fraction)
     longest = max(_SMALL_CHARS, int(fraction * chars))

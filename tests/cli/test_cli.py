@@ -469,11 +469,11 @@ class TestTokenizer:
 
     def test_what_is_held_out_is_not_trained_on(self, trained_on):
         from jaxbert.data.sources import open_source
-        from jaxbert.data.split import split_of
+        from jaxbert.data.split import drawn
 
         assert cli.main([*self.ARGUMENTS, "--validation-fraction", "0.3"]) == 0
-        documents = list(open_source("jsonl:documents.jsonl#text").documents())
-        assert trained_on == [document.text for document in documents if split_of(document, 0.3) == "train"]
+        documents = drawn(open_source("jsonl:documents.jsonl#text").documents(), 0.3)
+        assert trained_on == [document.text for document in documents if document.split == "train"]
         assert 100 < len(trained_on) < 180
 
     def test_what_the_source_left_out_is_said(self, trained_on, place, capsys):

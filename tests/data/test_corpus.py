@@ -10,7 +10,7 @@ import pytest
 from jaxbert.config import DataConfig
 from jaxbert.data import corpus
 from jaxbert.data.sources import open_source
-from jaxbert.data.split import split_of
+from jaxbert.data.split import drawn
 from jaxbert.errors import InputError
 
 
@@ -36,11 +36,11 @@ def make(config: DataConfig, out: Path, length: int = 32) -> None:
 
 
 def test_held_out_text_does_not_train_the_vocabulary(config: DataConfig, tmp_path: Path) -> None:
-    documents = list(open_source(config.source).documents())
-    held_out = {document.text[4] for document in documents if split_of(document, 0.3) == "validation"} - set(
+    documents = list(drawn(open_source(config.source).documents(), 0.3))
+    held_out = {document.text[4] for document in documents if document.split == "validation"} - set(
         "thestandsheresodoes"
     )
-    trained = {document.text[4] for document in documents if split_of(document, 0.3) == "train"}
+    trained = {document.text[4] for document in documents if document.split == "train"}
     make(config, tmp_path / "out")
     vocabulary = set((tmp_path / "out" / "tokenizer" / "vocab.txt").read_text().splitlines())
     assert held_out and not held_out & vocabulary and trained <= vocabulary

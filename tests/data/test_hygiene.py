@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from jaxbert.data import hygiene
-from jaxbert.data.hygiene import Counts, HashSet, Repeats, Summary, guess_language
-from jaxbert.data.sources import Document
+from jaxbert.data.hygiene import Content, Counts, HashSet, Repeats, Summary, guess_language, normalised
+from jaxbert.data.sources import Document, open_source
+from jaxbert.data.sources.base import bounded
 
 ENGLISH = (
     "It was the best of times, it was the worst of times, and he was not in the house of his father at that hour. " * 4
@@ -54,6 +56,29 @@ def documents() -> list[Document]:
         Document("c", f"{line}\nOnly in the first document, this.\nShort."),
         Document("d", f"{line}"),
     ]
+
+
+def test_parts_of_a_text_are_normalised_as_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever a source cuts a long text: between letters and their marks, in white space, in syllables of Hangul."""
+    draw = random.Random(3)
+    alphabets = (
+        "eE\u0301\u0323\u200b\u00e9",
+        "\u1112\u1161\u11ab\ud55c\uac00",
+        "\uff76\uff9e\u30ab\u3099\u304b",
+        "\u09c7\u09be\u0995\u09cd",
+        "a  \n\t\u00a0\u2028\u0345\u1e9e\u0130\u0308",
+        "\u0e01\u0e33\u4e00\u061c\u202a\ufb01\U0001d538",
+    )
+    for module in ("base", "files", "text"):
+        monkeypatch.setattr(f"jaxbert.data.sources.{module}.MAX_DOCUMENT_BYTES", 60)
+    for alphabet in alphabets:
+        text = "".join(draw.choices(alphabet, k=1500))
+        parts = [document.text for document in bounded("x", text)]
+        assert len(parts) > 20 and b"".join(map(normalised, parts)) == normalised(text)
+        (tmp_path / "a.txt").write_text(text, encoding="utf-8")
+        read = [document.text for document in open_source(f"text:{tmp_path}/a.txt#file").documents()]
+        assert len(read) > 15 and b"".join(map(normalised, read)) == normalised(text)
+    assert normalised("A\u2028 \u0085b\u1680\u202ac") == b"abc" and Content("\u4e00 a\u0301").chars == 2
 
 
 def test_repeats_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:

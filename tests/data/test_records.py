@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import json
 import os
 import random
 import signal
@@ -21,7 +24,7 @@ from jaxbert.data import records as module
 from jaxbert.data.records import prepare_records, read_records, tokenise
 from jaxbert.data.shards import read_manifest
 from jaxbert.data.sources import Document, Source, open_source
-from jaxbert.data.split import split_of, train_texts
+from jaxbert.data.split import drawn, train_texts
 from jaxbert.errors import CommandError, InputError, Interrupted, Stopped
 from jaxbert.text.sentences import split_sentences
 from jaxbert.text.tokenizers import Tokenizer, train_tokenizer
@@ -198,6 +201,11 @@ class Given(Source):
             raise InputError("not UTF-8", where="somewhere", fix="Mend it.", code="E-TEST")
 
 
+def split_of(document: Document, fraction: float) -> str | None:
+    (found,) = drawn([document], fraction)
+    return found.split
+
+
 def given(count: int, split: str | None = None) -> list[Document]:
     return [Document(f"d{index}", text, split) for index, text in enumerate(made_up_documents(count))]
 
@@ -286,19 +294,23 @@ def test_a_source_of_which_the_hash_holds_out_everything(tokenizer: Tokenizer, t
     assert list(train_texts(Given(given(40)), 0.3)) == kept and 20 <= len(kept) < 40
 
 
+def bound_documents(monkeypatch: pytest.MonkeyPatch, chars: int) -> None:
+    for place in ("sources.base", "sources.files", "sources.text", "split"):
+        monkeypatch.setattr(f"jaxbert.data.{place}.MAX_DOCUMENT_BYTES", chars)
+
+
 def test_a_long_document_is_not_held_out(
     tokenizer: Tokenizer, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A document that comes in parts stays in train, whatever a hash of its parts says."""
-    for place in ("base", "files", "text"):
-        monkeypatch.setattr(f"jaxbert.data.sources.{place}.MAX_DOCUMENT_BYTES", 2000)
+    bound_documents(monkeypatch, 2000)
     monkeypatch.setattr("jaxbert.data.split._SMALL_CHARS", 100)
     line = "A sentence of a long book is here.\n"
     path = tmp_path / "a.txt"
     path.write_text("".join(line.replace("here", str(index)) for index in range(500)))
     parts = list(open_source(f"text:{path}").documents())
     assert [document.part for document in parts] == list(range(1, len(parts) + 1)) and len(parts) > 5
-    assert {split_of(document, 0.9) for document in parts} == {"train"}
+    assert {document.split for document in drawn(parts, 0.9)} == {"train"}
     rows = Given([Document("x", "short"), *open_source(f"text:{path}").documents()])
     assert [document.part for document in rows.documents()][:3] == [0, 1, 2]
     summary = prepare_records(open_source(f"text:{path}"), tokenizer, tmp_path / "r", workers=1)
@@ -328,6 +340,76 @@ def test_copies_are_duplicates_and_have_one_split(tokenizer: Tokenizer, tmp_path
     summary = prepare_records(Given([*documents, *copies]), tokenizer, tmp_path / "r", workers=1)
     assert summary.findings[0].startswith("40 duplicates of documents, equal but for white space, case")
     assert sum(read_manifest(tmp_path / "r", "records")["counts"].values()) == 40
+
+
+def long_copies() -> list[str]:
+    """Copies of one document, with much white space in one and none between lines in another."""
+    text = "".join(f"The {index}th stone of the caf\u00e9 is here.\n" for index in range(150))
+    shifted = text[:40].replace(" ", "  \t " * 20) + text[40:]
+    return [
+        text,
+        shifted,
+        text.replace("\n", " "),
+        text.upper(),
+        unicodedata.normalize("NFD", text),
+        text.replace(" ", ""),
+        text.replace("stone", "st\u200bone"),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["text", "jsonl"])
+@pytest.mark.parametrize("waiting", [100, 1 << 20])
+def test_copies_of_a_long_document_are_duplicates_and_have_one_split(
+    tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, waiting: int
+) -> None:
+    """However they are cut into parts, and if only some are. The parts wait in memory, or in a file."""
+    copies = long_copies()
+    chars = len("".join(copies[0].split()))
+    assert chars < len(copies[5]) < len(copies[0])
+    monkeypatch.setattr("jaxbert.data.split._WAITING_BYTES", waiting)
+    for bound in (chars // 5, (chars + len(copies[0])) // 2):
+        bound_documents(monkeypatch, bound)
+        for number, copy in enumerate(copies):
+            name = tmp_path / f"{number}.{kind}"
+            name.write_text(copy if kind == "text" else json.dumps({"text": copy}) + "\n", encoding="utf-8")
+        spec = f"{kind}:{tmp_path}/*.{kind}{'#file' if kind == 'text' else ''}"
+        whole = [document for document in open_source(spec).documents() if document.part <= 1]
+        assert len(whole) == len(copies) and {document.part for document in whole} == ({1} if bound < chars else {0, 1})
+        documents = list(drawn(open_source(spec).documents(), 1 - 1e-9))
+        assert len({document.digest for document in documents}) == 1
+        assert {document.split for document in documents} == {"train" if bound < chars else "validation"}
+        summary = prepare_records(open_source(spec), tokenizer, tmp_path / f"r{bound}", workers=1)
+        assert summary.findings[0].startswith(f"{len(copies) - 1} duplicates of documents, equal but for white space")
+        kept = "".join(f"{record.name}|" for record in all_records(tmp_path / f"r{bound}", "train"))
+        assert kept.startswith(f"0.{kind}:1") and f"|1.{kind}" not in kept
+    # One letter more, at the end, is another document.
+    (tmp_path / f"1.{kind}").write_text(copies[1] + "x" if kind == "text" else json.dumps({"text": copies[1] + "x"}))
+    assert len({document.digest for document in drawn(open_source(spec).documents(), 0.5)}) == 2
+
+
+def test_parts_that_wait_on_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.BytesIO):
+        def write(self, data: Any) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tempfile.SpooledTemporaryFile", lambda max_size: Full())
+    parts = [Document(f"long/{part}", "text", part=part) for part in (1, 2)]
+    with pytest.raises(Interrupted, match=r"TMPDIR.*E-DISK-FULL"):
+        list(drawn(parts, 0.5))
+
+
+def test_a_source_of_which_the_hash_holds_out_one_long_document(
+    tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of its parts go back to train."""
+    text = long_copies()[0]
+    bound_documents(monkeypatch, len(text) - 100)
+    (tmp_path / "a.txt").write_text(text, encoding="utf-8")
+    source = open_source(f"text:{tmp_path}/a.txt")
+    parts = [document.name for document in source.documents()]
+    assert {document.split for document in drawn(source.documents(), 1 - 1e-9)} == {"validation"} and len(parts) == 2
+    prepare_records(source, tokenizer, tmp_path / "r", workers=1, validation_fraction=1 - 1e-9)
+    assert names(tmp_path / "r")["train"] == parts
 
 
 def test_duplicates_are_removed_unless_kept(tokenizer: Tokenizer, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,11 @@ IGNORABLE = (
 )
 # A line of these looks empty.
 _NOTHING = re.compile(rf"[\s{IGNORABLE}]*")
+# Characters that may join with the one before them, besides marks (Unicode's category M): vowels and finals of Hangul,
+# and those without width, behind which a mark may follow.
+_JOINING = re.compile(rf"[\u1160-\u11ff{IGNORABLE}]")
+# A place for a cut is searched in so many characters. Unicode's "stream-safe" text has at most 30 marks in a row.
+_NEAR = 1 << 10
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Document:
       text: the lines of the document, with "\n" between them.
       split: "train" or "validation" if the source has splits, else None.
       part: the number, from 1, of this part of a document that is longer than `MAX_DOCUMENT_BYTES`; 0 for a whole one.
-      digest: the digest of its normalised text, once it is known (`jaxbert.data.hygiene.content_digest`).
+      digest: the digest of the normalised text of the whole document, once it is known (`jaxbert.data.split.drawn`).
     """
 
     name: str
@@ -157,6 +163,19 @@ def without_surrogates(text: str) -> str:
         return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
+def whole_letters(text: str, start: int, end: int) -> int:
+    """Returns the last place from `start` + 1 to `end` where a letter begins that does not join with the one before it.
+
+    A text that is cut there has the same letters as before, also after Unicode's normalisation. The place is `end` if
+    there is none near.
+    """
+    for place in range(min(end, len(text) - 1), max(start, end - _NEAR), -1):
+        first = unicodedata.normalize("NFKD", text[place])[0]
+        if unicodedata.category(first)[0] != "M" and not _JOINING.match(first):
+            return place
+    return end
+
+
 def bounded(name: str, text: str, split: str | None = None) -> Iterator[Document]:
     """Yields a document, or its parts if it has more than `MAX_DOCUMENT_BYTES` characters, cut at line ends or spaces.
 
@@ -171,7 +190,8 @@ def bounded(name: str, text: str, split: str | None = None) -> Iterator[Document
     while start < len(text):
         end = start + MAX_DOCUMENT_BYTES
         if end < len(text):
-            end = max(text.rfind("\n", start, end), text.rfind(" ", start, end)) + 1 or end
+            end = max(text.rfind("\n", start, end), text.rfind(" ", start, end)) + 1
+            end = end or whole_letters(text, start, start + MAX_DOCUMENT_BYTES)
         if not is_blank(text[start:end]):
             yield Document(f"{name}/{part}", text[start:end].strip("\n"), split, part)
             part += 1

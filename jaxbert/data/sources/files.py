@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from jaxbert.data.sources.base import MAX_DOCUMENT_BYTES, Source
+from jaxbert.data.sources.base import MAX_DOCUMENT_BYTES, Source, whole_letters
 from jaxbert.data.sources.packed import DamagedFile, open_bytes
 from jaxbert.errors import InputError, Interrupted
 from jaxbert.inputs.files import open_regular
@@ -21,6 +21,8 @@ from jaxbert.inputs.files import open_regular
 # A record is one line of a file, and is read whole. A longer line is not a text of people.
 MAX_LINE_BYTES = 64 << 20
 _HEAD = 1 << 16
+# Bytes at the end of a piece of a line in which a place for the cut is searched.
+_NEAR = 1 << 12
 # These say that the path is wrong. Any other errno (EIO, ESTALE, ETIMEDOUT, ...) may pass.
 _WRONG_PATH = frozenset({errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL, errno.ENXIO, errno.ENODEV})
 # The number of files that a message names.
@@ -220,7 +222,7 @@ def read_lines(path: Path, stream: IO[bytes] | None = None) -> Iterator[tuple[in
             rest = b""
             ended = data.endswith(b"\n")
             if not ended and len(data) >= MAX_DOCUMENT_BYTES:
-                cut = data.rfind(b" ") + 1 or _boundary(data)
+                cut = data.rfind(b" ") + 1 or _between_letters(data)
                 data, rest = data[:cut], data[cut:]
             yield number, _decode(data, path, number)
             number += ended
@@ -256,6 +258,13 @@ def _boundary(data: bytes) -> int:
     while cut > len(data) - 4 and data[cut - 1] & 0xC0 == 0x80:
         cut -= 1
     return cut - 1 if data[cut - 1] >= 0xC0 else len(data)
+
+
+def _between_letters(data: bytes) -> int:
+    """Returns a large cut that splits no letter, with the marks that follow it. See `whole_letters`."""
+    end = _boundary(data)
+    near = data[max(0, end - _NEAR) : end].decode("utf-8", "ignore")
+    return end - len(near[whole_letters(near, 0, len(near)) :].encode()) if near else end
 
 
 def _binary(path: Path, number: int) -> InputError:
