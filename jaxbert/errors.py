@@ -55,6 +55,17 @@ def line_of(error: CommandError) -> str:
     return f"jaxbert: error: {' '.join(str(error).split())}"
 
 
+def counted(number: float, noun: str, plural: str = "") -> str:
+    """Returns a number with its noun for a message: "1 shard", "2,000 shards".
+
+    Args:
+      number: the number.
+      noun: the noun for one.
+      plural: the noun for any other number, if it does not end with a further "s".
+    """
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
 def traceback_is_wanted() -> bool:
     """Returns whether `JAXBERT_TRACEBACK` asks for the traceback of a wrong end."""
     return os.environ.get(TRACEBACK, "") not in ("", "0")

@@ -13,7 +13,7 @@ from jaxbert.core.progress import Progress
 def test_a_log_gets_a_line_now_and_then_and_one_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     now, stream = 0.0, io.StringIO()
     monkeypatch.setattr(progress.time, "monotonic", lambda: now)
-    shown = Progress(40, label="rows", unit="shards", stream=stream)
+    shown = Progress(40, label="rows", unit="shard", stream=stream)
     for number in range(40):
         now = float(number)
         shown.advance(f"{number}M tokens")
@@ -28,9 +28,9 @@ def test_a_log_gets_a_line_now_and_then_and_one_at_the_end(monkeypatch: pytest.M
 
 def test_an_unknown_total_and_a_disabled_one() -> None:
     stream = io.StringIO()
-    with Progress(None, label="prepare", unit="shards", stream=stream) as shown:
+    with Progress(None, label="prepare", unit="shard", stream=stream) as shown:
         shown.advance()
-    assert stream.getvalue() == "prepare: 1 shards, 0 s\n"
-    with Progress(2, label="rows", unit="shards", stream=stream, enabled=False) as shown:
+    assert stream.getvalue() == "prepare: 1 shard, 0 s\n"
+    with Progress(2, label="rows", unit="shard", stream=stream, enabled=False) as shown:
         shown.advance("text")
-    assert stream.getvalue() == "prepare: 1 shards, 0 s\n"
+    assert stream.getvalue() == "prepare: 1 shard, 0 s\n"

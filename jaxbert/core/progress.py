@@ -8,6 +8,8 @@ import time
 from types import TracebackType
 from typing import Any, Self, TextIO
 
+from jaxbert.errors import counted
+
 
 class Progress:
     """A progress bar on a terminal, or plain lines in a log. Both go to stderr.
@@ -18,7 +20,7 @@ class Progress:
       total: the number of steps or shards; None if it is not known.
       start: the count to begin with, for a resumed run.
       label: name of the measured work.
-      unit: the name of the items that `advance` counts.
+      unit: the name of one of the items that `advance` counts.
       stream: the stream to write to; None takes stderr.
       enabled: False shows nothing (for processes other than 0).
     """
@@ -86,9 +88,11 @@ class Progress:
         self._counts = False
 
     def _count(self) -> str:
-        of = f" of {self._total}" if self._total is not None else ""
+        done = counted(self._done, self._unit)
+        if self._total is not None:
+            done = f"{self._done:,} of {counted(self._total, self._unit)}"
         text = f", {self._text}" if self._text else ""
-        return f"{self._label}: {self._done}{of} {self._unit}{text}, {time.monotonic() - self._began:.0f} s"
+        return f"{self._label}: {done}{text}, {time.monotonic() - self._began:.0f} s"
 
     def _left(self) -> str:
         fresh = self._done - self._start
@@ -118,7 +122,7 @@ def _bar(total: int | None, start: int, label: str, unit: str, stream: TextIO) -
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
-        *([TextColumn(unit), TimeElapsedColumn()] if unit else []),
+        *([TextColumn(f"{unit}s"), TimeElapsedColumn()] if unit else []),
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[text]}", markup=False),
         console=Console(file=stream),

@@ -131,7 +131,7 @@ class Beam:
             return
         if due:
             self._pipeline(partial(_make, root=where.root, function=function), due, label)
-        progress = Progress(len(order), label=label, unit="shards")
+        progress = Progress(len(order), label=label, unit="shard")
         try:
             for one in order:
                 yield one if isinstance(one, tuple) else where.take(one)

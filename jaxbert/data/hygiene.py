@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxbert.data.sources.base import IGNORABLE, Document, is_blank
+from jaxbert.data.sources.base import IGNORABLE, Document, Source, is_blank
+from jaxbert.errors import counted
 
 # Shorter lines (headings, "Yes.") naturally repeat.
 MIN_LINE_CHARS = 20
@@ -222,14 +223,14 @@ class Repeats:
             done = "removed" if self.remove_documents else "kept, as asked for"
             of = f", compared with the first {len(self._seen_documents):,}" if self._seen_documents.full else ""
             findings.append(
-                f"{self.documents:,} duplicates of documents, equal but for white space, case and Unicode form{of}, "
-                f"for example {', '.join(self.examples)} ({done})"
+                f"{counted(self.documents, 'duplicate')} of documents, equal but for white space, case and Unicode "
+                f"form{of}, for example {', '.join(self.examples)} ({done})"
             )
         if self.lines:
             done = "removed" if self.remove_lines else "kept: remove them with --remove-repeated-lines"
             of = f", compared with the first {len(self._seen_lines):,} different lines" if self._seen_lines.full else ""
             share = self.line_chars / max(1, self.chars)
-            findings.append(f"{self.lines:,} repeated lines, {share:.1%} of the text{of} ({done})")
+            findings.append(f"{counted(self.lines, 'repeated line')}, {share:.1%} of the text{of} ({done})")
         return findings
 
 
@@ -370,8 +371,8 @@ class Counts:
             examples = self.examples.setdefault(kind, [])
             examples += more.examples[kind][: _EXAMPLES - len(examples)]
 
-    def findings(self, language: str) -> list[str]:
-        """Returns one line for each finding."""
+    def findings(self, language: str, unwrap: str = Source.unwrap) -> list[str]:
+        """Returns one line for each finding. `unwrap` is the advice for wrapped lines, see `Source`."""
         texts = {
             "replacement": "U+FFFD (decoded wrongly before it came here)",
             "mojibake": "UTF-8 that was read as Latin-1 (convert it again from the original)",
@@ -379,13 +380,13 @@ class Counts:
             "single": "only one sentence, so next sentence prediction gets no pair from it "
             "(check the document boundaries)",
             "wrapped": "lines broken inside sentences, as in text of a fixed width, so each of these lines counts as a "
-            "sentence (read it with text:GLOB#wrapped, which joins the lines of a paragraph)",
+            f"sentence ({unwrap})",
             "long": f"more than {_LONG_SENTENCE} tokens a sentence (is it text with full stops and line breaks?)",
         }
         findings = []
         for kind in sorted(self.other):
             text = texts.get(kind) or f"text that looks like {kind.removeprefix('language ')}, not {language}"
-            documents = f"{self.other[kind]:,} document{'s' if self.other[kind] > 1 else ''}"
+            documents = counted(self.other[kind], "document")
             findings.append(f"{text}: {documents}, for example {', '.join(self.examples[kind])}")
         if self.unknown_chars > _UNKNOWN_SHARE * self.chars:
             findings.append(
@@ -394,9 +395,9 @@ class Counts:
                 "larger vocabulary, or --kind unigram or bpe)"
             )
         if 0 < self.tokens < _FEW_TOKENS:
+            size = f"{counted(self.tokens, 'token')} in {counted(self.sentences, 'sentence')}"
             findings.append(
-                f"little text: {self.tokens:,} tokens in {self.sentences:,} sentences. A model learns it by heart, and "
-                "its accuracy says nothing about other text"
+                f"little text: {size}. A model learns it by heart, and its accuracy says nothing about other text"
             )
         return findings
 
@@ -425,8 +426,9 @@ class Summary:
                 lines.append(f"{split}: no documents")
                 continue
             lines.append(
-                f"{split}: {counts.documents:,} documents, {counts.sentences:,} sentences, {counts.words:,} words, "
-                f"{counts.tokens:,} tokens; {counts.tokens / max(1, counts.words):.2f} tokens a word, "
+                f"{split}: {counted(counts.documents, 'document')}, {counted(counts.sentences, 'sentence')}, "
+                f"{counted(counts.words, 'word')}, {counted(counts.tokens, 'token')}; "
+                f"{counts.tokens / max(1, counts.words):.2f} tokens a word, "
                 f"{counts.tokens / max(1, counts.sentences):.1f} a sentence, "
                 f"{counts.unknown / max(1, counts.tokens):.3%} unknown, "
                 f"{counts.unknown_chars / max(1, counts.chars):.3%} of the characters"

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from jaxbert.data.hygiene import HashSet
+from jaxbert.errors import counted
 
 BANDS, _HASHES = 14, 8
 # The words, or letters, in a shingle.
@@ -91,9 +92,9 @@ class NearCopies:
         full = any(table.full for table in self._seen.values())
         earlier = f" of the first {sum(map(len, self._seen.values())) // BANDS:,}" if full else ""
         return [
-            f"{self.documents:,} near copies of earlier documents{earlier}, by MinHash, {self.across:,} of them across "
-            f"train and validation, for example {', '.join(self.examples)} (kept: copies across the splits flatter the "
-            "validation figures)"
+            f"{counted(self.documents, 'near copy', 'near copies')} of earlier documents{earlier}, by MinHash, "
+            f"{self.across:,} of them across train and validation, for example {', '.join(self.examples)} (kept: "
+            "copies across the splits flatter the validation figures)"
         ]
 
 

@@ -31,7 +31,7 @@ from jaxbert.data.sources import Source
 from jaxbert.data.sources.base import Document
 from jaxbert.data.split import drawn, hold_out_end, uneven
 from jaxbert.data.workers import check_workers, parallel
-from jaxbert.errors import InputError, Stopped
+from jaxbert.errors import InputError, Stopped, counted
 from jaxbert.text.sentences import check_language, split_sentences
 from jaxbert.text.tokenizers import Tokenizer
 
@@ -197,7 +197,7 @@ def prepare_records(
     everything = Counts()
     for counts in totals.values():
         everything.merge(counts)
-    findings += everything.findings(language)
+    findings += everything.findings(language, source.unwrap)
     findings += split_findings
     if not totals["validation"].documents:
         why = "there are too few documents to hold any out" if validation_fraction else "as asked for"
@@ -478,7 +478,7 @@ def read_records(directory: Path | str, split: str, shard: int) -> Iterator[Reco
         raise InputError(
             f"there is no shard {shard} of split {split!r}",
             where=str(directory),
-            fix=f"The split has {len(entries)} shards, counted from 0.",
+            fix=f"The split has {counted(len(entries), 'shard')}, counted from 0.",
             code="E-RECORDS-SHARD",
         )
     info = ShardInfo.from_json(entries[shard])
@@ -488,7 +488,7 @@ def read_records(directory: Path | str, split: str, shard: int) -> Iterator[Reco
     reader = ArrayRecordReader(str(path))
     if reader.num_records() != info.count:
         raise Stopped(
-            f"damaged shard: it has {reader.num_records()} records, but the manifest says {info.count}",
+            f"damaged shard: it has {counted(reader.num_records(), 'record')}, but the manifest says {info.count}",
             where=str(path),
             fix="Make the records again with --overwrite.",
             code="E-SHARD-DAMAGED",

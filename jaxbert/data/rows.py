@@ -24,7 +24,7 @@ from jaxbert.data.policies.segments import Arrangement, Segments, TokenShard
 from jaxbert.data.records import read_records, shard_name
 from jaxbert.data.row_format import row_dtype
 from jaxbert.data.workers import check_workers, parallel
-from jaxbert.errors import InputError, Stopped
+from jaxbert.errors import InputError, Stopped, counted
 from jaxbert.text.tokenizers import Tokenizer
 
 # The number of rows assembled at once: enough for numpy to be fast, and few enough to stay in the cache.
@@ -71,19 +71,19 @@ class RowsSummary:
             if not rows:
                 lines.append(f"{split}: no rows")
                 continue
-            first = f"{split}: {rows:,} rows of {self.length} tokens ({self.policy}), {s['filled']:.1%} filled"
+            first = f"{split}: {counted(rows, 'row')} of {self.length} tokens ({self.policy}), {s['filled']:.1%} filled"
             second = (
-                f"{split}: {s['documents']:,} documents, {s['sentences']:,} sentences, {s['tokens']:,} tokens; "
-                f"truncated {s['truncated']:,} tokens ({s['truncated_rate']:.1%}), "
-                f"{s['oversized']:,} sentences longer than a row"
+                f"{split}: {counted(s['documents'], 'document')}, {counted(s['sentences'], 'sentence')}, "
+                f"{counted(s['tokens'], 'token')}; truncated {counted(s['truncated'], 'token')} "
+                f"({s['truncated_rate']:.1%}), {counted(s['oversized'], 'sentence')} longer than a row"
             )
             if known.pairs:
                 first += f", random next {s['random_rate']:.1%}"
-                second += f", {s['unpaired']:,} rows without a pair"
+                second += f", {counted(s['unpaired'], 'row')} without a pair"
             else:
                 if known.segments(self.length) > 1:
                     first += f", {s['segments'] / rows:.2f} {segments} a row"
-                second += f", {s['cut']:,} cuts inside a sentence"
+                second += f", {counted(s['cut'], 'cut')} inside a sentence"
             lines += [first, second]
         return lines
 

@@ -63,7 +63,7 @@ def _staged(url: str) -> Path:
     with _alone(out.with_name(f"{out.name}.lock")):
         if (out / shards.MANIFEST).is_file():
             return out
-        progress = Progress(len(made), label=f"copying {url}", unit="shards")
+        progress = Progress(len(made), label=f"copying {url}", unit="shard")
         try:
             for info in made:
                 if not _there(out, info):

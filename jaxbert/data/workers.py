@@ -41,7 +41,7 @@ def parallel(
     *,
     label: str = "",
     total: int | None = None,
-    unit: str = "shards",
+    unit: str = "shard",
     describe: Callable[[R], str] | None = None,
 ) -> Iterator[R]:
     """Yields function(job) for each job, in the order of the jobs, computed in `workers` processes.
@@ -55,7 +55,7 @@ def parallel(
       workers: the number of processes, at least 1.
       label: the label of the progress bar; an empty one shows no bar.
       total: the number of jobs, if it is known.
-      unit: the name of a job in the progress bar.
+      unit: the name of one job in the progress bar.
       describe: returns the text that the progress bar shows for a result.
 
     Raises:

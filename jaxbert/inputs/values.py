@@ -31,6 +31,7 @@ def parse(text: str | bytes, *, strict: bool = True, nan: bool = False) -> Any:
       text: the text, or its bytes in UTF-8 with or without a byte order mark.
       strict: also refuse NaN and Infinity, numbers beyond float64, a key that occurs twice in an object, NUL and lone
         surrogates in strings. Otherwise they are read as Python's json reads them: of equal keys the last counts.
+        A whole number of more digits than Python reads becomes a float, which may be infinite.
       nan: accept NaN and Infinity although `strict`.
 
     Raises:
@@ -48,7 +49,7 @@ def parse(text: str | bytes, *, strict: bool = True, nan: bool = False) -> Any:
                 parse_float=_finite,
             )
         else:
-            value = json.loads(text)
+            value = json.loads(text, parse_int=_any_whole)
     except RecursionError:
         raise _too_deep() from None
     if text.count("[") + text.count("{") > MOST_LEVELS:
@@ -76,6 +77,11 @@ def _whole(text: str) -> int:
     if len(text) > _MOST_DIGITS:
         raise ValueError(f"a number has {len(text):,} digits")
     return int(text)
+
+
+def _any_whole(text: str) -> int | float:
+    # Python reads at most 4,300 digits, or fewer if it is told so.
+    return int(text) if len(text) <= _MOST_DIGITS else float(text)
 
 
 def _finite(text: str) -> float:

@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxbert.convert.sentence_transformers import MODULES, Pooling, SentenceLayout
 from jaxbert.core.parameters import Params
-from jaxbert.errors import InputError
+from jaxbert.errors import InputError, counted
 from jaxbert.models.model import Model
 from jaxbert.stores.files import full_disk, replacing
 from jaxbert.use.arguments import Text
@@ -231,7 +231,8 @@ def _cut(part: Embedded, dimension: int, *, normalize: bool) -> Embedded:
 def embedded_lines(figures: Mapping[str, Any]) -> list[str]:
     """Returns the lines that `jaxbert embed` prints about the figures of `embed_file`."""
     words = f"{figures['pooling']} pooling{', normalised' if figures['normalize'] else ''}"
-    lines = [f"{figures['texts']:,} texts, {figures['tokens']:,} tokens, {words}, {figures['seconds']:.1f} s"]
+    size = f"{counted(figures['texts'], 'text')}, {counted(figures['tokens'], 'token')}"
+    lines = [f"{size}, {words}, {figures['seconds']:.1f} s"]
     if figures["empty"]:
         lines.append(
             f"look at: empty lines: {figures['empty']:,}, kept as empty texts, so that every line has its vector"

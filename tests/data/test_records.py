@@ -415,7 +415,7 @@ def test_a_source_of_which_the_hash_holds_out_one_long_document(
 def test_duplicates_are_removed_unless_kept(tokenizer: Tokenizer, tmp_path: Path) -> None:
     documents = [*given(5), Document("again", given(5)[2].text)]
     removed = prepare_records(Given(documents), tokenizer, tmp_path / "a", workers=1, validation_fraction=0)
-    assert "again" not in names(tmp_path / "a")["train"] and "1 duplicates" in removed.findings[0]
+    assert "again" not in names(tmp_path / "a")["train"] and "1 duplicate of" in removed.findings[0]
     prepare_records(
         Given(documents), tokenizer, tmp_path / "b", workers=1, validation_fraction=0, remove_duplicates=False
     )

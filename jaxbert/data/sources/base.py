@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from jaxbert.errors import InputError
+from jaxbert.errors import InputError, counted
 
 # A document of more characters than this is divided into parts, and a line of more bytes into pieces. So memory stays
 # bounded for any file.
@@ -58,11 +58,13 @@ class Source(abc.ABC):
       spec: the SOURCE string.
       licence: the licence of the documents if the source states it, else "".
       without_text: the number of records without text that `documents` has left out since it began.
+      unwrap: what a user can do about lines that are broken inside sentences.
     """
 
     spec: str
     licence: str = ""
     without_text: int = 0
+    unwrap: str = "join the lines of each paragraph before"
 
     @abc.abstractmethod
     def documents(self) -> Iterator[Document]:
@@ -81,8 +83,7 @@ class Source(abc.ABC):
         """Returns a line for each thing that the source left out. It is complete when `documents` has ended."""
         if not self.without_text:
             return []
-        records = f"{self.without_text:,} record{'s' if self.without_text > 1 else ''}"
-        return [f"{records} without text (null, or only white space), left out"]
+        return [f"{counted(self.without_text, 'record')} without text (null, or only white space), left out"]
 
     def record(self, name: str, value: Any, label: str, where: str, split: str | None = None) -> Iterator[Document]:
         """Yields the document of one record, or its parts. A record without text gives none and is counted.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import errno
 import functools
@@ -13,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from jaxbert.data.sources.base import MAX_DOCUMENT_BYTES, Source, whole_letters
+from jaxbert.data.sources.base import MAX_DOCUMENT_BYTES, Document, Source, whole_letters
 from jaxbert.data.sources.packed import DamagedFile, open_bytes
-from jaxbert.errors import InputError, Interrupted
+from jaxbert.errors import InputError, Interrupted, counted
 from jaxbert.inputs.files import open_regular
 
 # A record is one line of a file, and is read whole. A longer line is not a text of people.
@@ -25,8 +26,16 @@ _HEAD = 1 << 16
 _NEAR = 1 << 12
 # These say that the path is wrong. Any other errno (EIO, ESTALE, ETIMEDOUT, ...) may pass.
 _WRONG_PATH = frozenset({errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL, errno.ENXIO, errno.ENODEV})
+REMOVE_OR_NARROW = "Remove it or narrow the pattern."
 # The number of files that a message names.
 _NAMED = 20
+# The number of different pieces of advice in one message.
+_FIXES = 3
+# Control characters that texts do not have. Texts have backspace, tab, line ends, form feed and escape.
+_CONTROLS = bytes(code for code in (*range(32), 127) if code not in b"\b\t\n\v\f\r\x1b")
+_FEW_CONTROLS, _BINARY_SHARE, _SURELY_BINARY = 4, 1 / 32, 0.3
+# In Latin text, nearly every second byte of UTF-16 is zero, and hardly any of the others.
+_UTF16_SHARE, _UTF8_SHARE = 0.7, 0.1
 
 
 class FileSource(Source):
@@ -34,7 +43,8 @@ class FileSource(Source):
 
     Attributes:
       files: sorted (name, path). The name is the path below the directory that all files share; documents carry it.
-      left_out: the names of the files that the pattern matches and that hold no text, each with the reason.
+      left_out: the names of the files that the pattern matches and that are not read, each with the reason.
+      blank: the names of the files of which `documents` has given none since it began.
       passed_over: codes of faults for which a pattern leaves a file out, and says so. All other faults the user mends.
     """
 
@@ -49,6 +59,7 @@ class FileSource(Source):
         self.spec = _printable(spec)
         self.files: list[tuple[str, Path]] = []
         self.left_out: list[tuple[str, str]] = []
+        self.blank: list[str] = []
         found = find_files(pattern, spec)
         wrong: list[InputError] = []
         for name, path in found:
@@ -66,12 +77,29 @@ class FileSource(Source):
         if refused:
             named = [f"{error.where}: {error.what}" for error in refused[:_NAMED]]
             more = [f"and {len(refused) - _NAMED} more"] if len(refused) > _NAMED else []
+            fixes = list(dict.fromkeys(error.fix for error in refused))
+            narrow = [] if any("narrow" in fix for fix in fixes[:_FIXES]) else ["Or narrow the pattern."]
             raise InputError(
                 f"{len(refused)} of {len(found)} files cannot be used: {'; '.join(named + more)}",
                 where=spec,
-                fix=f"Mend them, or narrow the pattern. {refused[0].fix}",
+                fix=" ".join(fixes[:_FIXES] + narrow),
                 code="E-SOURCE-FILES",
             )
+
+    @abc.abstractmethod
+    def read(self, name: str, path: Path) -> Iterator[Document]:
+        """Yields the documents of one file."""
+
+    def documents(self) -> Iterator[Document]:
+        """See `Source`."""
+        self.without_text, self.blank = 0, []
+        for name, path in self.files:
+            empty = True
+            for document in self.read(name, path):
+                empty = False
+                yield document
+            if empty:
+                self.blank.append(name)
 
     def check(self, name: str, path: Path) -> None:
         """Raises InputError if the beginning of a file shows that it cannot be used."""
@@ -84,10 +112,11 @@ class FileSource(Source):
     def findings(self) -> list[str]:
         """See `Source`."""
         findings = super().findings()
-        if self.left_out:
-            count = f"{len(self.left_out):,} file{'s' if len(self.left_out) > 1 else ''}"
-            named = ", ".join(f"{name} ({why})" for name, why in self.left_out[:3])
-            findings.append(f"{count} without text, left out, for example {named}")
+        left_out = self.left_out + [(name, "no text in it") for name in self.blank]
+        if left_out:
+            named = ", ".join(f"{name} ({why})" for name, why in left_out[:_NAMED])
+            more = f" and {len(left_out) - _NAMED:,} more" if len(left_out) > _NAMED else ""
+            findings.append(f"{counted(len(left_out), 'file')} left out: {named}{more}")
         return findings
 
     @functools.cached_property
@@ -157,9 +186,7 @@ def check_regular(path: Path) -> None:
     with reading(path), open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
     if size == 0:
-        raise InputError(
-            "the file is empty", where=str(path), fix="Remove it or narrow the pattern.", code="E-SOURCE-EMPTY"
-        )
+        raise InputError("the file is empty", where=str(path), fix=REMOVE_OR_NARROW, code="E-SOURCE-EMPTY")
 
 
 @contextlib.contextmanager
@@ -267,18 +294,14 @@ def _between_letters(data: bytes) -> int:
     return end - len(near[whole_letters(near, 0, len(near)) :].encode()) if near else end
 
 
-def _binary(path: Path, number: int) -> InputError:
-    return InputError(
-        f"not a text file: it holds a NUL byte in line {number}",
-        where=str(path),
-        fix="Give UTF-8 text files.",
-        code="E-SOURCE-BINARY",
-    )
-
-
 def _decode(data: bytes, path: Path, number: int) -> str:
     if b"\0" in data:
-        raise _binary(path, number)
+        raise InputError(
+            f"the text holds a NUL byte in line {number}",
+            where=str(path),
+            fix="Mend the text, or remove the byte: tr -d '\\0'.",
+            code="E-SOURCE-NUL",
+        )
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -293,11 +316,47 @@ def _decode(data: bytes, path: Path, number: int) -> str:
 
 def _refuse_utf16(data: bytes, path: Path) -> None:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise _not_utf8("is UTF-16", "UTF-16", path)
+    halves = [data[0::2], data[1::2]]
+    for name, (zeros, others) in (("UTF-16BE", halves), ("UTF-16LE", halves[::-1])):
+        if (
+            len(data) > 2 * _FEW_CONTROLS
+            and _share(b"\0", zeros) > _UTF16_SHARE
+            and _share(b"\0", others) < _UTF8_SHARE
+        ):
+            raise _not_utf8("looks like UTF-16 without a byte order mark", name, path)
+
+
+def _not_utf8(what: str, name: str, path: Path) -> InputError:
+    return InputError(
+        f"the file {what}, not UTF-8",
+        where=str(path),
+        fix=f"Convert it: iconv -f {name} -t UTF-8.",
+        code="E-SOURCE-ENCODING",
+    )
+
+
+def _share(wanted: bytes, data: bytes) -> float:
+    """Returns the share of bytes of `data` that are among `wanted`."""
+    return 1 - len(data.translate(None, wanted)) / max(1, len(data))
+
+
+def _refuse_binary(head: bytes, path: Path) -> None:
+    """Refuses what is not text, as pictures and programs. A text with a few NUL bytes passes: it has to be mended."""
+    if b"\0" not in head:
+        return
+    share = _share(_CONTROLS, head)
+    try:
+        head[: _boundary(head)].decode("utf-8")
+        most = _SURELY_BINARY
+    except UnicodeDecodeError:
+        most = _BINARY_SHARE
+    if share > most and share * len(head) >= _FEW_CONTROLS:
         raise InputError(
-            "the file is UTF-16, not UTF-8",
+            f"not a text file: {share:.0%} of its first {len(head):,} bytes are control characters",
             where=str(path),
-            fix="Convert it: iconv -f UTF-16 -t UTF-8.",
-            code="E-SOURCE-ENCODING",
+            fix="Give UTF-8 text files.",
+            code="E-SOURCE-BINARY",
         )
 
 
@@ -335,12 +394,9 @@ def check_head(path: Path) -> None:
     with reading(path), open_bytes(path) as file:
         head = file.read(_HEAD)
     if not head:
-        raise InputError(
-            "the file is empty", where=str(path), fix="Remove it or narrow the pattern.", code="E-SOURCE-EMPTY"
-        )
+        raise InputError("the file is empty", where=str(path), fix=REMOVE_OR_NARROW, code="E-SOURCE-EMPTY")
     _refuse_utf16(head, path)
-    if b"\0" in head:  # before its bytes are taken for text in another encoding
-        raise _binary(path, 1 + head[: head.index(b"\0")].count(b"\n"))
+    _refuse_binary(head, path)  # before its bytes are taken for text in another encoding
     end = len(head)
     if end == _HEAD:
         # The end of the head may cut a character in two, which is not a fault of the file.

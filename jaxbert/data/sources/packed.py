@@ -12,24 +12,42 @@ import io
 import lzma
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import zstandard
 
+from jaxbert.errors import counted
 from jaxbert.inputs.files import open_regular
 
 # Packed bytes unpacked at a time. The best packed .zst holds 32 KiB in each of these bytes, so this bounds memory.
 _PIECE = 2 << 10
 _BUFFER = 1 << 20
 
-# For each ending: what makes a decompressor of one stream, and the unit in bytes of the zeros that may follow a stream
-# (0: none may). The .xz file format, 2.2, has "stream padding" of a multiple of four; gzip(1) skips zeros of tapes.
-_FORMATS: dict[str, tuple[Callable[[], Any], int]] = {
-    ".gz": (lambda: zlib.decompressobj(wbits=31), 1),
-    ".bz2": (bz2.BZ2Decompressor, 0),
-    ".xz": (lzma.LZMADecompressor, 4),
-    ".zst": (lambda: zstandard.ZstdDecompressor().decompressobj(), 0),
+
+@dataclass(frozen=True)
+class _Format:
+    """A format of packed files.
+
+    Attributes:
+      stream: makes a decompressor of one stream.
+      zeros: the zero bytes that may follow a stream are a multiple of this; 0 if none may.
+      between: whether another stream may follow the zeros.
+    """
+
+    stream: Callable[[], Any]
+    zeros: int = 0
+    between: bool = False
+
+
+# What gzip(1), bzip2(1), xz(1) and zstd(1) unpack without a warning. gzip skips the zeros of tapes at the end. The .xz
+# file format, 2.2, has "stream padding" of a multiple of four. The older .lzma, which xz unpacks too, has no checksum.
+_FORMATS: dict[str, _Format] = {
+    ".gz": _Format(lambda: zlib.decompressobj(wbits=31), zeros=1),
+    ".bz2": _Format(bz2.BZ2Decompressor),
+    ".xz": _Format(lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ), zeros=4, between=True),
+    ".zst": _Format(lambda: zstandard.ZstdDecompressor().decompressobj()),
 }
 ENDINGS = tuple(_FORMATS)
 
@@ -45,7 +63,7 @@ def open_bytes(path: Path) -> IO[bytes]:
     """
     known = _FORMATS.get(path.suffix.lower())
     file = open_regular(path)
-    return file if known is None else io.BufferedReader(_Unpacked(file, *known), _BUFFER)
+    return file if known is None else io.BufferedReader(_Unpacked(file, known), _BUFFER)
 
 
 def inner_suffix(path: Path) -> str:
@@ -56,9 +74,11 @@ def inner_suffix(path: Path) -> str:
 class _Unpacked(io.RawIOBase):
     """The unpacked bytes of a packed file."""
 
-    def __init__(self, file: IO[bytes], stream: Callable[[], Any], padding: int):
-        self._file, self._make, self._padding = file, stream, padding
+    def __init__(self, file: IO[bytes], form: _Format):
+        self._file, self._form = file, form
         self._stream: Any = None  # None between streams
+        self._begun = False  # whether the first stream has begun
+        self._where = ""
         self._packed = b""
         self._ready = memoryview(b"")
         self._zeros = 0
@@ -82,30 +102,29 @@ class _Unpacked(io.RawIOBase):
         self._packed = b""
         if not data:
             if self._stream is not None:
-                raise DamagedFile("its end is missing")
-            self._check_padding()
+                raise DamagedFile(f"{self._where}its end is missing")
+            if self._zeros % (self._form.zeros or 1):
+                raise DamagedFile(f"{counted(self._zeros, 'zero byte')} at its end")
             return False
         if self._stream is None:
-            if self._padding:
+            if self._begun and self._form.zeros:
                 size = len(data)
                 data = data.lstrip(b"\0")
                 self._zeros += size - len(data)
                 if not data:
                     return True
-            self._check_padding()
-            self._stream = self._make()
+            if self._zeros and (not self._form.between or self._zeros % self._form.zeros):
+                raise DamagedFile(f"{counted(self._zeros, 'zero byte')} after a stream, and then something else")
+            self._zeros = 0
+            self._stream, again, self._begun = self._form.stream(), self._begun, True
+            self._where = "after its first stream: " if again else ""
         try:
             self._ready = memoryview(self._stream.decompress(data))
         except (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
-            raise DamagedFile(str(error)) from None
+            raise DamagedFile(f"{self._where}{error}") from None
         if self._stream.eof:
             self._packed, self._stream = self._stream.unused_data, None
         return True
-
-    def _check_padding(self) -> None:
-        if self._zeros % (self._padding or 1):
-            raise DamagedFile(f"{self._zeros} zero bytes between its streams")
-        self._zeros = 0
 
     def close(self) -> None:
         self._file.close()

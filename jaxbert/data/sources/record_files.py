@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from jaxbert.config import did_you_mean
 from jaxbert.data.sources.base import Document, text_of, without_surrogates
 from jaxbert.data.sources.files import FileSource, check_head
 from jaxbert.errors import InputError
@@ -42,12 +43,29 @@ class RecordFiles(FileSource):
             text_of(value, self.label, f"{path}:{number}")
             break
 
-    def documents(self) -> Iterator[Document]:
-        """See `Source`."""
-        self.without_text = 0
-        for name, path in self.files:
-            for number, value in self.values(path):
-                yield from self.record(f"{name}:{number}", value, self.label, f"{path}:{number}")
+    def read(self, name: str, path: Path) -> Iterator[Document]:
+        """See `FileSource`."""
+        for number, value in self.values(path):
+            yield from self.record(f"{name}:{number}", value, self.label, f"{path}:{number}")
+
+    def place_of_column(self, names: list[str], path: Path, kind: str) -> int:
+        """Returns the place of the column among the `names` of a table.
+
+        Raises:
+          InputError: no column has the name, or several have it.
+        """
+        if names.count(self.column) == 1:
+            return names.index(self.column)
+        shown = ", ".join(" ".join(name.split()) for name in names)
+        if self.column not in names:
+            fix = f"{did_you_mean(self.column, names)}Columns there: {shown[:200]}; give {kind}:GLOB#column."
+            raise InputError(f"no {self.label}", where=str(path), fix=fix, code="E-SOURCE-FIELD")
+        raise InputError(
+            f"{names.count(self.column)} columns are called {self.column!r}",
+            where=str(path),
+            fix="Write the file again with one column of this name, or give another column.",
+            code="E-SOURCE-FIELD",
+        )
 
     def texts(self) -> Iterator[tuple[str, str]]:
         """Yields (place, text) of each record as it is. A document, in contrast, is never empty and is bounded.

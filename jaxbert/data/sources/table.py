@@ -1,7 +1,8 @@
 """`csv:GLOB[#column]`: each row of a table is one document, with its text in `column` ("text" by default).
 
-The first row names the columns. The commas may be semicolons, tabs or bars: the reader takes what makes the column
-appear in the first row. A cell in quotes may hold line breaks. A row whose cell is empty is left out and counted.
+The first row that is not blank names the columns. The commas may be semicolons, tabs or bars: the reader takes what
+makes the column appear in that row. A cell in quotes may hold line breaks. A row whose cell is empty is left out and
+counted.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from jaxbert.config import did_you_mean
-from jaxbert.data.sources.files import MAX_LINE_BYTES, read_whole_lines, split_option
+from jaxbert.data.sources.base import is_blank
+from jaxbert.data.sources.files import MAX_LINE_BYTES, REMOVE_OR_NARROW, read_whole_lines, split_option
 from jaxbert.data.sources.record_files import RecordFiles
-from jaxbert.errors import InputError
+from jaxbert.errors import InputError, counted
 
 _DELIMITERS = (",", "\t", ";", "|")
+# A header does not have more lines. A file whose first line has a quote that never closes is not read whole for it.
+_HEADER_LINES = 100
 
 
 class CsvSource(RecordFiles):
@@ -26,40 +29,57 @@ class CsvSource(RecordFiles):
         csv.field_size_limit(MAX_LINE_BYTES)
         # The module reads line breaks in cells only if they are there.
         lines = (line + "\n" for _, line in read_whole_lines(path))
-        first = next(lines, "")
+        above, header = _header(lines)
+        if not header:
+            raise InputError(
+                "the file has only white space", where=str(path), fix=REMOVE_OR_NARROW, code="E-SOURCE-EMPTY"
+            )
         rows = csv.reader(iter(()))
         try:
             for delimiter in _DELIMITERS:
-                names = next(csv.reader([first], delimiter=delimiter, strict=False), [])
+                names = next(csv.reader(header, delimiter=delimiter, strict=False), [])
                 if self.column in names:
                     break
             else:
-                names = next(csv.reader([first]), [])
-            if names.count(self.column) != 1:
-                what = f"{names.count(self.column) or 'no'} column{'s' if self.column in names else ''} {self.column!r}"
-                fix = (
-                    f"{did_you_mean(self.column, names)}Columns there: {', '.join(names)[:200]}; give csv:GLOB#column."
-                )
-                raise InputError(what, where=str(path), fix=fix, code="E-SOURCE-FIELD")
-            place = names.index(self.column)
+                names = next(csv.reader(header), [])
+            place = self.place_of_column(names, path, "csv")
+            above += len(header)
             rows = csv.reader(lines, delimiter=delimiter, strict=True)
             for row in rows:
                 if len(row) not in (0, len(names)):
                     raise InputError(
-                        f"the row has {len(row)} cells, but there are {len(names)} columns",
-                        where=f"{path}:{rows.line_num + 1}",
+                        f"the row has {counted(len(row), 'cell')}, but there are {len(names)} columns",
+                        where=f"{path}:{rows.line_num + above}",
                         fix="Put cells that hold a comma or a quote in quotes, with inner quotes doubled.",
                         code="E-SOURCE-FIELD",
                     )
                 if row:
-                    yield rows.line_num + 1, row[place]
+                    yield rows.line_num + above, row[place]
         except csv.Error as error:
             raise InputError(
                 f"not a table: {error}",
-                where=f"{path}:{rows.line_num + 1}",
+                where=f"{path}:{rows.line_num + above}",
                 fix="Put cells that hold a comma or a quote in quotes, with inner quotes doubled.",
                 code="E-SOURCE-FIELD",
             ) from None
+
+
+def _header(lines: Iterator[str]) -> tuple[int, list[str]]:
+    """Returns the number of blank lines above the names of the columns, and the lines that hold these names.
+
+    A name in quotes may hold line breaks. The list is empty if the file has no such line.
+    """
+    header: list[str] = []
+    above = quotes = 0
+    for line in lines:
+        if not header and is_blank(line):
+            above += 1
+            continue
+        header.append(line)
+        quotes += line.count('"')
+        if quotes % 2 == 0 or len(header) == _HEADER_LINES:
+            break
+    return above, header
 
 
 def open_rest(rest: str) -> CsvSource:

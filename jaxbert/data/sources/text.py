@@ -24,6 +24,8 @@ BOUNDARIES = ("file", "line", "wrapped")
 class TextSource(FileSource):
     """Documents of text files, cut by `boundary`, which is "" for blank lines."""
 
+    unwrap = "read it with text:GLOB#wrapped, which joins the lines of a paragraph"
+
     def __init__(self, spec: str, pattern: str, boundary: str):
         self.boundary = boundary
         super().__init__(spec, pattern)
@@ -41,13 +43,11 @@ class TextSource(FileSource):
             )
         super().check(name, path)
 
-    def documents(self) -> Iterator[Document]:
-        """See `Source`. A document longer than `MAX_DOCUMENT_BYTES` is divided into parts."""
-        for name, path in self.files:
-            lines = read_lines(path)
-            yield from self._file(name, _paragraphs(lines) if self.boundary == "wrapped" else lines)
-
-    def _file(self, name: str, numbered: Iterator[tuple[int, str]]) -> Iterator[Document]:
+    def read(self, name: str, path: Path) -> Iterator[Document]:
+        """See `FileSource`. A document longer than `MAX_DOCUMENT_BYTES` is divided into parts."""
+        numbered = read_lines(path)
+        if self.boundary == "wrapped":
+            numbered = _paragraphs(numbered)
         lines: list[str] = []
         start, last, size, part = 1, 0, 0, 0
         for number, line in numbered:
