@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from jaxbert.core import compiled
+from jaxbert.observe.console import show_log
 
 
 def compiled_programs() -> Path:
@@ -60,8 +61,9 @@ os.environ["PYTHONWARNINGS"] = ",".join(
 
 
 @pytest.fixture(autouse=True)
-def propagated_log() -> None:
-    """Lets `caplog` see messages again after a command ran in this process, which keeps them from the root logger."""
+def the_log_as_after_a_command() -> None:
+    """Gives each test the log that a command sets up, whatever ran before in this process; `caplog` sees it too."""
+    show_log()
     logging.getLogger("jaxbert").propagate = True
 
 

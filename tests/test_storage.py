@@ -120,6 +120,17 @@ def test_a_copy_that_has_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         Mirror(f"{URL}/run").fetch()
 
 
+def test_a_bucket_that_cannot_be_read_leaves_no_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fails(*_: object) -> None:
+        raise Interrupted("no answer", where=URL, fix="Wait.", code="E-STORE-NETWORK")
+
+    monkeypatch.setenv("JAXBERT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(mirrors.Bucket, "files", fails)
+    with pytest.raises(Interrupted, match="E-STORE-NETWORK"):
+        Mirror(f"{URL}/run").fetch()
+    assert not (tmp_path / "cache").exists()
+
+
 def test_checkpoints_without_their_config(tmp_path: Path):
     """A bucket that lost config.json is not taken for an empty one."""
     (tmp_path / "run").mkdir()

@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.target in CONTROLS:
         return control(args.target, TARGETS, args)
     from jaxbert.config import find_config
+    from jaxbert.run.inputs import check_named_inputs
     from jaxbert.run.wanted import wanted
 
     # A mistake is found here once, and not by each process.
@@ -42,6 +43,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     )
     if args.target != "local":
         return submit(TARGETS[args.target], args, asked.config, words_of(args, workdir=False))
+    check_named_inputs(asked.config)
     code = launch_locally(args, words_of(args))
     if code:
         write_figures(args.json, {"exit_code": code})

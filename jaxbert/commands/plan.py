@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 from typing import Any
 
 from jaxbert.commands.arguments import CONFIG, add_set
@@ -11,6 +10,9 @@ from jaxbert.commands.figures import write_figures
 from jaxbert.errors import InputError
 
 EPILOG = CONFIG
+# The lowest and the highest value of each assumption. A data centre uses at least the energy that its chips use, and a
+# price may be in a currency of small units.
+_BOUNDS = {"price": (0.0, 1e9), "watts": (0.0, 1e6), "pue": (1.0, 100.0), "grid": (0.0, 1e5)}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,11 +47,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from jaxbert.plan.topologies import topology, with_price
     from jaxbert.run.wanted import wanted
 
-    for name in ("price", "watts", "pue", "grid"):
+    for name, (least, most) in _BOUNDS.items():
         value = getattr(args, name)
-        if value is not None and not 0 <= value < math.inf:
+        if value is not None and not least <= value <= most:  # nor is NaN
             raise InputError(
-                f"the value is {value}", where=f"--{name}", fix="Give a number of 0 or more.", code="E-ARGUMENT-RANGE"
+                f"the value is {value}",
+                where=f"--{name}",
+                fix=f"Give a number from {least:g} to {most:,.0f}.",
+                code="E-ARGUMENT-RANGE",
             )
     place = with_price(topology(args.topology, args.slices), args.price, args.watts, args.pue)
     config = wanted(find_config(args.config), settings=args.set, whole=False).config

@@ -146,6 +146,16 @@ def spec_of(x: jax.Array) -> P | None:
     return jax.typeof(x).sharding.spec if explicit_mesh() else None
 
 
+def take_along_rows(x_BL: jax.Array, at_BM: jax.Array) -> jax.Array:
+    """Returns (B, M): of each row the values at the positions of the same row.
+
+    `jnp.take_along_axis` broadcasts a dimension of size 1, and then it does not know the place of its result: one row,
+    one position in each. So this takes the rows one by one.
+    """
+    found_BM: jax.Array = jax.vmap(lambda x_L, at_M: jnp.take_along_axis(x_L, at_M, axis=0))(x_BL, at_BM)
+    return found_BM
+
+
 def reshard(x: Any, to: P) -> Any:
     """Returns `x` laid out as `to`; `x` itself if no mesh of ours is set."""
     return jax.sharding.reshard(x, to) if explicit_mesh() else x

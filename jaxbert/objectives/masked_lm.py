@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 from jaxbert.config import EncoderBase, MaskedLMConfig
 from jaxbert.core.metrics import Metric, TermInfo
 from jaxbert.core.parameters import Params
-from jaxbert.core.sharding import act, reshard, spec_of
+from jaxbert.core.sharding import act, reshard, spec_of, take_along_rows
 from jaxbert.data.policies.segments import Policy
 from jaxbert.models.layers import take_slots
 from jaxbert.models.model import Model
@@ -83,7 +83,7 @@ class MaskedLM:
             **batch,
             "tokens": corrupted_BL,
             "slots": position_BM,
-            "labels": jnp.take_along_axis(tokens_BL, position_BM, axis=1),
+            "labels": take_along_rows(tokens_BL, position_BM),
             "slot_weight": filled_BM.astype(jnp.float32),
         }
 
@@ -107,7 +107,7 @@ class MaskedLM:
 
 def _first_of_span(chosen_BL: jax.Array, position_BM: jax.Array) -> jax.Array:
     """Returns the slot of the first token of each slot's span. Slots ascend, and every token of a span has one."""
-    first_BM = jnp.take_along_axis(masking.runs(chosen_BL)[0], position_BM, axis=1)
+    first_BM = take_along_rows(masking.runs(chosen_BL)[0], position_BM)
     slot_M = jnp.arange(position_BM.shape[1], dtype=jnp.int32)
     return jnp.maximum(slot_M - (position_BM - first_BM), 0)
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxbert.config import EncoderBase, NextSentenceConfig, SentenceOrderConfig
 from jaxbert.core.metrics import Metric, TermInfo
 from jaxbert.core.parameters import Params
-from jaxbert.core.sharding import act
+from jaxbert.core.sharding import act, take_along_rows
 from jaxbert.data.policies.segments import Policy
 from jaxbert.models.model import Model
 from jaxbert.objectives.base import Arrays, Frozen, Term
@@ -118,7 +118,7 @@ def swap_segments(batch: Arrays) -> Arrays:
     inside_BL = (index_L >= 1) & (index_L <= a_B1 + b_B1)
     from_BL = jnp.where(inside_BL, jnp.where(index_L <= b_B1, index_L + a_B1, index_L - b_B1), index_L)
     return {
-        "tokens": jnp.take_along_axis(batch["tokens"], from_BL, axis=1),
+        "tokens": take_along_rows(batch["tokens"], from_BL),
         "types": (inside_BL & (index_L > b_B1)).astype(types_BL.dtype),
     }
 

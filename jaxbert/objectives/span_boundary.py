@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxbert.config import EncoderBase, SpanBoundaryConfig
 from jaxbert.core.metrics import Metric, TermInfo
 from jaxbert.core.parameters import Params
-from jaxbert.core.sharding import act
+from jaxbert.core.sharding import act, take_along_rows
 from jaxbert.data.policies.segments import Policy
 from jaxbert.models.layers import take_slots
 from jaxbert.models.model import Model
@@ -66,15 +66,15 @@ class SpanBoundary:
         target_BM = jnp.where(filled_BM, position_BM, length)
         chosen_BL = jax.vmap(lambda row, at: row.at[at].set(True, mode="drop"))(group_BL < 0, target_BM)
         first_BL, last_BL = masking.runs(chosen_BL)
-        first_BM = jnp.take_along_axis(first_BL, position_BM, axis=1)
-        last_BM = jnp.take_along_axis(last_BL, position_BM, axis=1)
+        first_BM = take_along_rows(first_BL, position_BM)
+        last_BM = take_along_rows(last_BL, position_BM)
         left_BM, right_BM = jnp.maximum(first_BM - 1, 0), jnp.minimum(last_BM + 1, length - 1)
         text_BL = (group_BL > 0) & ~frozen["special"].at[batch["tokens"]].get(out_sharding=act("act_BL"))
-        group_BM = jnp.take_along_axis(group_BL, position_BM, axis=1)
+        group_BM = take_along_rows(group_BL, position_BM)
         bounded_BM = filled_BM & (first_BM > 0) & (last_BM < length - 1)
         for side_BM in (left_BM, right_BM):
-            bounded_BM &= jnp.take_along_axis(text_BL, side_BM, axis=1)
-            bounded_BM &= jnp.take_along_axis(group_BL, side_BM, axis=1) == group_BM
+            bounded_BM &= take_along_rows(text_BL, side_BM)
+            bounded_BM &= take_along_rows(group_BL, side_BM) == group_BM
         place_BM = position_BM - first_BM
         counts_BM = bounded_BM & (place_BM < self.settings.max_targets)
         return {

@@ -81,7 +81,15 @@ def check_workdir(config: RunConfig, workdir: Path, overwrite: bool) -> bool:
         return False
     try:
         saved = load_json(workdir / "config.json")
-    except InputError:
+    except InputError as error:
+        path = workdir / "config.json"
+        if path.exists() and any((workdir / name).exists() for name in (CHECKPOINTS, _LOCK)):
+            raise InputError(
+                f"the config of the run cannot be read: {error.what}",
+                where=f"{name}/config.json" if is_remote(name) else str(path),
+                fix="Restore this file from a copy, or give a new --workdir.",
+                code="E-WORKDIR-CONFIG",
+            ) from None
         raise InputError(
             "the directory is not empty, and it holds no run",
             where=name,
@@ -161,7 +169,7 @@ def settle(config: RunConfig, workdir: Path, hold: Hold) -> None:
 def begun(config: RunConfig, workdir: Path, resuming: bool, leader: bool, hold: Hold) -> Iterator[None]:
     """Prepares a run in the workdir.
 
-    If the input of a new run turns out to be wrong, its workdir becomes what it was before. A run that is replaced is
+    If the input of a run turns out to be wrong, its workdir becomes what it was before. A run that is replaced is
     removed only when the new one has begun.
     """
     if not leader:
@@ -171,8 +179,12 @@ def begun(config: RunConfig, workdir: Path, resuming: bool, leader: bool, hold: 
     workdir.mkdir(parents=True, exist_ok=True)
     hold.take()
     if resuming:
+        try:
+            yield
+        except InputError:
+            hold.give_back()
+            raise
         _write_config(config, workdir)
-        yield
         hold.begun()
         discard(workdir)
         return
@@ -214,6 +226,7 @@ class Hold:
         self._file: Any = None
         self._new = self._begun = False
         self._seen: Any = None
+        self._before = ""
         self._lease = Lease(storage(self.name), on_loss=watch.end)
 
     def wait(self) -> None:
@@ -280,6 +293,8 @@ class Hold:
             # Some disks have no such locks. The lease protects the workdir there.
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
                 raise
+        self._file.seek(0)
+        self._before = self._file.read()
         self._file.truncate(0)
         self._file.write(f"process {os.getpid()}\n")
         self._file.flush()
@@ -315,9 +330,17 @@ class Hold:
         """Removes every trace of a run that could not begin."""
         if self.mirror is not None:
             self.mirror.withdraw()
+        self.give_back()
+
+    def give_back(self) -> None:
+        """Gives the right to write back, and leaves the lock as it was."""
         self._lease.release()
         if self._new:
             Path(self._file.name).unlink(missing_ok=True)
+        else:
+            self._file.truncate(0)
+            self._file.write(self._before)
+            self._file.flush()
 
     def __enter__(self) -> Hold:
         return self

@@ -18,8 +18,10 @@ from jaxbert.core.machine import cores
 from jaxbert.data.pipeline import Rows
 from jaxbert.data.staging import local
 from jaxbert.errors import InputError, Stopped
+from jaxbert.stores.storage import is_remote
 from jaxbert.tasks import make_task
 from jaxbert.text.tokenizers import Tokenizer
+from jaxbert.use.model_place import HUB, find_model
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +53,20 @@ def open_rows(config: RunConfig, phase: PhaseConfig, workdir: Path) -> PhaseRows
             elif len(rows):
                 validation.append(rows)
     return PhaseRows(train, validation)
+
+
+def check_named_inputs(config: RunConfig) -> None:
+    """Checks that the rows and the initial model that a config names on this machine are there, and opens no model.
+
+    Raises:
+      InputError: they are not there, or hold something else.
+      Stopped: a shard is missing or has another size than the manifest says.
+    """
+    for source in (source for phase in config.phases for source in phase.rows):
+        if not is_remote(source.path):
+            Rows(source.path, "train")
+    if config.init and not is_remote(config.init) and not config.init.startswith(HUB):
+        find_model(config.init)
 
 
 @contextmanager

@@ -34,7 +34,7 @@ from jaxbert.observe.energy import energy_meter
 from jaxbert.observe.lines import JsonLines
 from jaxbert.observe.meter import Meter
 from jaxbert.observe.peaks import mesh_peak
-from jaxbert.run.guard import Guard
+from jaxbert.run.guard import Guard, settling
 from jaxbert.run.hold import Hold
 from jaxbert.run.inputs import PhaseRows
 from jaxbert.run.processes import COMPILE_MINUTES, Watch, agreed, wait_for_all
@@ -74,8 +74,7 @@ class Loop:
         self.rows, self.memory, self.step, self.leader = rows, memory, step, leader
         self.watch, self.hang = watch, config.guard.hang_minutes
         self.saved_at = step
-        self.guard = Guard(config.encoder.vocab_size, memory["guard"])
-        self.sane = True
+        self.sane, self.disowned = True, step
         self.checkpoints = Checkpoints(
             workdir,
             keep=config.checkpoint.keep,
@@ -95,6 +94,8 @@ class Loop:
             carried=Meter.carry(workdir / "telemetry.jsonl", step),
         )
         task = make_task(config, config.phases[0])
+        weight = max((info.weight for info in task.terms.values()), default=1.0)
+        self.guard = Guard(config.encoder.vocab_size, memory["guard"], weight=weight)
         self.shown = task.metrics
         self._write(
             self.telemetry,
@@ -144,7 +145,9 @@ class Loop:
             state = {**state, "opt_state": hand_over(config, state["opt_state"], phase)}
             # Losses on other rows do not compare, so each phase has its own best.
             self.memory |= {"best": None, "evaluations_since_best": 0}
-            self.guard.start_phase()
+            # A rate that rises again may undo some of what was learned, before more is learned.
+            learned = now.schedule is not None and (phase > 0 or config.init)
+            self.guard.start_phase(settling(now.schedule.warmup_steps) if now.schedule and learned else 0)
         with Ahead(read, within, now.steps) as ahead:
             for index in range(within, now.steps):
                 self._moving(f"step {self.step + 1}", compiling=index == within)
@@ -206,12 +209,17 @@ class Loop:
         guard, step = self.config.guard, self.step
         skipped = int(metrics["skipped_in_a_row"])
         loss = float(metrics["loss"])
-        self.sane = self.guard.step(loss, finite=skipped == 0)
+        broken = skipped == 0 and not math.isfinite(float(metrics["update_norm"]))
+        lost = self.guard.step(loss, skipped=skipped, broken=broken)
+        self.sane = lost == 0
         self.memory["guard"] = self.guard.memory
-        best = self.memory["best"]
-        # The loss is that of the parameters after the step before. An evaluation of them says more than one batch.
-        if not self.sane and not (best is not None and best["step"] == step - 1):
-            self.checkpoints.disown(step - 1)
+        if not self.sane:
+            best = self.memory["best"]
+            # The loss is that of the parameters after the step before. An evaluation of them says more than batches.
+            for before in range(max(step - lost, self.disowned), step):
+                if best is None or best["step"] != before:
+                    self.checkpoints.disown(before)
+            self.disowned = step
         if skipped >= guard.max_skipped:
             raise Stopped(
                 f"{skipped} steps in a row had a loss or gradient that is not finite, the last of them step {step}",

@@ -119,6 +119,9 @@ def _train(asked: Wanted, overwrite: bool, hold: Hold, watch: Watch, profiled: S
     if teacher is not None and teacher.run is not None:
         _train_teacher(teacher, teacher.run, [found for found in named if found is not None], hold, watch)
     teaching = None if teacher is None else teacher.loaded or load_teacher(teacher.model)
+    known = [found for found in named if found is not None]
+    if step and len(known) == len(named):
+        continued_memory(read_manifest(workdir, step).meta, new_memory(known, teaching, initial), workdir)
 
     with begun(config, workdir, resuming, leader, hold):
         _log.info(f"run {config.name} in {hold.name}" + (", continued" if resuming else ""))

@@ -54,6 +54,8 @@ class Mirror:
           InputError: the bucket cannot be read, or the directory cannot be made.
           Interrupted: the network failed.
         """
+        # A bucket that cannot be read leaves no directory here.
+        there = {name: size for name, size in self._bucket.files().items() if name.split("/")[0] not in _THERE_ONLY}
         try:
             with full_disk(self.path, "Make room. The same command continues."):
                 self.path.mkdir(parents=True, exist_ok=True)
@@ -66,7 +68,6 @@ class Mirror:
                 fix="Set JAXBERT_CACHE to a directory that you may write.",
                 code="E-WORKDIR-CACHE",
             ) from None
-        there = {name: size for name, size in self._bucket.files().items() if name.split("/")[0] not in _THERE_ONLY}
         for path in sorted(self.path.rglob("*"), reverse=True):
             name = path.relative_to(self.path).as_posix()
             if path.is_file() and name not in there and name != ".lock":

@@ -49,7 +49,7 @@ _SHAPE = {
         "evaluations_since_best": Maybe(Whole()),
         "stopped_early": Maybe(bool),
         "sane": Maybe(bool),
-        "guard": Maybe({"first": _NUMBER, "lowest": _NUMBER, "recent": [float], "in_a_row": Whole(), "last": _NUMBER}),
+        "guard": Maybe({"first": _NUMBER, "lowest": _NUMBER, "recent": [float], "in_a_row": Whole()}),
     },
 }
 

@@ -10,6 +10,7 @@ MODEL is one of:
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -125,6 +126,9 @@ def local_copy(place: str | Path) -> Path:
     # Without this file, the copy counts as a workdir on a disk.
     (path / REMOTE).unlink()
     if not any(path.iterdir()):
+        for empty in (path, path.parent):
+            with suppress(OSError):  # another process has made a copy beside it
+                empty.rmdir()
         raise InputError(
             "there is nothing at this URL", where=str(place), fix="Give the URL of a run's workdir.", code="E-MODEL-URL"
         )

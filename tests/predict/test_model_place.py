@@ -92,12 +92,14 @@ def test_a_run_at_a_url_brings_its_best_and_newest_checkpoint_or_the_one_that_is
     assert (named.path / "checkpoints/20/array").read_bytes() == b"x" * 20
 
 
-def test_nothing_at_a_url(url: str) -> None:
+def test_nothing_at_a_url_leaves_nothing(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAXBERT_CACHE", str(tmp_path))
     fsspec.filesystem("memory").pipe_file("/bucket/other", b"x")
     with pytest.raises(InputError, match="E-MODEL-URL"):
         local_copy(f"{url}/nothing")
     with pytest.raises(InputError, match="E-MODEL-URL"):
         jaxbert.load(f"{url}/nothing")
+    assert not [path for path in (tmp_path / "runs").iterdir() if "nothing" in path.name]
 
 
 def test_what_cannot_be_evaluated(directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

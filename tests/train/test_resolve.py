@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 from pathlib import Path
 
 import pytest
 
-from jaxbert.config import EncoderConfig, PhaseConfig, RunConfig, ScheduleConfig, find_config
+from jaxbert.config import EncoderConfig, PhaseConfig, RunConfig, ScheduleConfig, find_config, save_json
 from jaxbert.errors import InputError
+from jaxbert.run.hold import Hold, begun, check_workdir
 from jaxbert.run.initial import load_initial
 from jaxbert.run.pretrain import _train_teacher
+from jaxbert.run.processes import together
 from jaxbert.run.resolve import resolve
 from jaxbert.run.resume import check_steps, continued_memory
 from jaxbert.run.wanted import wanted
@@ -123,3 +126,29 @@ def test_a_teacher_that_is_trained_first_needs_a_disk():
     hold = types.SimpleNamespace(mirror=object(), name="gs://bucket/run")
     with pytest.raises(InputError, match=r"gs://bucket/run.*E-RUN-TEACHER-DISK"):
         _train_teacher(types.SimpleNamespace(), CONFIG, [], hold, types.SimpleNamespace())
+
+
+def test_a_refusal_of_a_continued_run_leaves_its_lock_and_its_config(tmp_path: Path):
+    """Also one that is found after the right to write was taken."""
+    config = RunConfig(name="run", phases=(PhaseConfig(steps=3),))
+    save_json(config, tmp_path / "config.json")
+    (tmp_path / ".lock").write_text("process 7\n")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    longer = dataclasses.replace(config, phases=(PhaseConfig(steps=4),))
+    with together() as watch, Hold(tmp_path, watch) as hold:
+        hold.wait()
+        with pytest.raises(InputError, match="E-RUN-ROWS"), begun(longer, tmp_path, True, True, hold):
+            assert (tmp_path / ".lock").read_bytes() != before[".lock"]
+            continued_memory({"rows": ["a"]}, {"rows": ["b"]}, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]"])
+def test_a_damaged_config_of_a_run_is_named(tmp_path: Path, content: str):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(InputError, match=r"config\.json.*E-WORKDIR-CONFIG"):
+        check_workdir(CONFIG, tmp_path, overwrite=True)
+    (tmp_path / "checkpoints").rmdir()  # a foreign directory may have a file of this name
+    with pytest.raises(InputError, match="E-WORKDIR-FOREIGN"):
+        check_workdir(CONFIG, tmp_path, overwrite=True)

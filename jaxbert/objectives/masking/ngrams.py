@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbert.config import MaskedLMConfig
-from jaxbert.core.sharding import act
+from jaxbert.core.sharding import act, take_along_rows
 from jaxbert.objectives.masking.scheme import LAST, Candidates, at_rank, ranks
 from jaxbert.objectives.masking.slots import share
 from jaxbert.objectives.masking.words import ends_of_words, words
@@ -54,7 +54,7 @@ def choose_ngrams(candidates: Candidates, config: MaskedLMConfig, key: jax.Array
         pick_B1 = jnp.min(jnp.where(free_BL, rank_BL, LAST), axis=1, keepdims=True)
         there_B1 = pick_B1 < LAST
         at_B1 = jnp.where(there_B1, at_rank(pick_B1, length), 0)
-        to_B1 = jnp.take_along_axis(end_BL, at_B1, axis=1)
+        to_B1 = take_along_rows(end_BL, at_B1)
         new_BL = there_B1 & (index_L >= at_B1) & (index_L < to_B1)
         left_B1 = left_B1 - jnp.where(there_B1, to_B1 - at_B1, 0)
         return chosen_BL | new_BL, left_B1, jnp.where(there_B1, pick_B1 + 1, from_B1)

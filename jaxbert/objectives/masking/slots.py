@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbert.core.sharding import act
+from jaxbert.core.sharding import act, take_along_rows
 
 
 def budgets(length: int, rate: float, slots: int) -> np.ndarray:
@@ -64,12 +64,12 @@ def replace(
     spec = act("act_BM")
     draw_BM = jax.random.bits(choice_key, position_BM.shape, jnp.uint32, out_sharding=spec)
     if first_BM is not None:
-        draw_BM = jnp.take_along_axis(draw_BM, first_BM, axis=1)
+        draw_BM = take_along_rows(draw_BM, first_BM)
     if ids_V is None:
         random_BM = jax.random.randint(id_key, position_BM.shape, 0, vocab_size, jnp.int32, out_sharding=spec)
     else:
         random_BM = _search(ids_V, jax.random.bits(id_key, position_BM.shape, jnp.uint32, out_sharding=spec))
-    old_BM = jnp.take_along_axis(tokens_BL, position_BM, axis=1)
+    old_BM = take_along_rows(tokens_BL, position_BM)
     new_BM = jnp.where(draw_BM < share(mask), mask_id, jnp.where(draw_BM < share(mask + random), random_BM, old_BM))
     # A slot that is not filled writes past the end, where it is dropped.
     target_BM = jnp.where(filled_BM, position_BM, tokens_BL.shape[1])

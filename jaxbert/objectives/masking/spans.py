@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbert.config import MaskedLMConfig
-from jaxbert.core.sharding import act
+from jaxbert.core.sharding import act, take_along_rows
 from jaxbert.objectives.masking.scheme import LAST, Candidates, at_rank, ranks
 from jaxbert.objectives.masking.slots import share
 from jaxbert.objectives.masking.words import ends_of_words, words
@@ -42,15 +42,17 @@ def choose_spans(candidates: Candidates, config: MaskedLMConfig, key: jax.Array)
         ((draw_BL >= share(bound)).astype(jnp.int32) for bound in bounds), jnp.zeros_like(found.start_BL)
     )
     ends = ends_of_words(found, found.start_BL, config.max_span)
-    end_BL = sum(jnp.where(words_BL == n, end, 0) for n, end in enumerate(ends, 1))
+    end_BL: jax.Array = sum(
+        (jnp.where(words_BL == n, end, 0) for n, end in enumerate(ends, 1)), jnp.zeros_like(words_BL)
+    )
 
     def step(_: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         chosen_BL, left_B1 = carry
         pick_B1 = jnp.min(jnp.where(chosen_BL, LAST, rank_BL), axis=1, keepdims=True)
         there_B1 = (pick_B1 < LAST) & (left_B1 > 0)
         at_B1 = jnp.where(there_B1, at_rank(pick_B1, length), 0)
-        from_B1 = jnp.take_along_axis(found.start_BL, at_B1, axis=1)
-        to_B1 = jnp.take_along_axis(end_BL, at_B1, axis=1)
+        from_B1 = take_along_rows(found.start_BL, at_B1)
+        to_B1 = take_along_rows(end_BL, at_B1)
         new_BL = there_B1 & (index_L >= from_B1) & (index_L < to_B1) & ~chosen_BL
         new_BL &= jnp.cumsum(new_BL, axis=1, dtype=jnp.int32) <= left_B1
         return chosen_BL | new_BL, left_B1 - new_BL.sum(axis=1, keepdims=True, dtype=jnp.int32)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxbert.config import MaskedLMConfig
+from jaxbert.core.sharding import take_along_rows
 from jaxbert.objectives.masking.scheme import Candidates, ranks
 
 
@@ -14,5 +15,5 @@ def choose_tokens(candidates: Candidates, config: MaskedLMConfig, key: jax.Array
     del config
     budget_B1 = candidates.budget_B1
     rank_BL = ranks(candidates.maskable_BL, key)
-    threshold_B1 = jnp.take_along_axis(jnp.sort(rank_BL, axis=1), jnp.maximum(budget_B1 - 1, 0), axis=1)
+    threshold_B1 = take_along_rows(jnp.sort(rank_BL, axis=1), jnp.maximum(budget_B1 - 1, 0))
     return (rank_BL <= threshold_B1) & candidates.maskable_BL & (budget_B1 > 0)

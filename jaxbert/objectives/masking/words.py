@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxbert.core.sharding import act
+from jaxbert.core.sharding import act, take_along_rows
 from jaxbert.objectives.masking.scheme import Candidates
 
 
@@ -54,11 +54,11 @@ def ends_of_words(found: Words, start_BL: jax.Array, count: int) -> list[jax.Arr
     one.
     """
     length = start_BL.shape[1]
-    end_BL = jnp.take_along_axis(found.next_BL, start_BL, axis=1)
+    end_BL = take_along_rows(found.next_BL, start_BL)
     ends = [end_BL]
     for _ in range(count - 1):
         at_BL = jnp.minimum(end_BL, length - 1)
-        goes_on_BL = (end_BL < length) & jnp.take_along_axis(found.follows_BL, at_BL, axis=1)
-        end_BL = jnp.where(goes_on_BL, jnp.take_along_axis(found.next_BL, at_BL, axis=1), end_BL)
+        goes_on_BL = (end_BL < length) & take_along_rows(found.follows_BL, at_BL)
+        end_BL = jnp.where(goes_on_BL, take_along_rows(found.next_BL, at_BL), end_BL)
         ends.append(end_BL)
     return ends
