@@ -320,6 +320,27 @@ def test_a_long_document_is_not_held_out(
     assert 0.005 < shares[1] / sum(shares) < 0.02
 
 
+def test_a_long_document_among_short_ones_is_not_held_out(
+    tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Validation gets no more than its share by one document, although a hash of that document would draw it."""
+    bound_documents(monkeypatch, 5000)
+    long = next(
+        text
+        for number in range(100)
+        if split_of(Document("long", text := f"Number {number}. " + "It is long.\n" * 330), 0.2) == "validation"
+    )
+    bound_documents(monkeypatch, 2000)
+    for number, document in enumerate([*given(40), Document("", long)]):
+        (tmp_path / f"{number:02d}.txt").write_text(document.text)
+    source = open_source(f"text:{tmp_path}/*.txt#file")
+    assert sum(document.part > 0 for document in source.documents()) > 1
+    summary = prepare_records(source, tokenizer, tmp_path / "r", workers=1, validation_fraction=0.2)
+    found = names(tmp_path / "r")
+    assert not any(name.startswith("40.txt") for name in found["validation"]) and len(found["validation"]) >= 4
+    assert not any("of the text, where 0.2 was asked for" in finding for finding in summary.findings)
+
+
 COPIES = {
     "white space": lambda text: text.replace(".\n", ". \n\t", 1),
     "one line": lambda text: text.replace("\n", " "),

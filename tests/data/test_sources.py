@@ -187,6 +187,12 @@ def test_a_table_whose_names_do_not_begin_in_the_first_line(tmp_path: Path) -> N
         ("a.csv:5", "a stone"),
         ("a.csv:7", "a\nriver"),
     ]
+    path.write_text('5" nail,text\n1,a\n2,b\n3,"c"\n')
+    assert [(found.name, found.text) for found in open_source(f"csv:{path}").documents()] == [
+        ("a.csv:2", "a"),
+        ("a.csv:3", "b"),
+        ("a.csv:4", "c"),
+    ]
     path.write_text("\n \n1;a\n2;b;c\n")
     with pytest.raises(InputError, match=r"3 cells, but there are 2 columns.*a\.csv:4"):
         texts(f"csv:{path}#a")

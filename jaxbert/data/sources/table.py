@@ -8,6 +8,7 @@ counted.
 from __future__ import annotations
 
 import csv
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,14 +38,15 @@ class CsvSource(RecordFiles):
         rows = csv.reader(iter(()))
         try:
             for delimiter in _DELIMITERS:
-                names = next(csv.reader(header, delimiter=delimiter, strict=False), [])
+                reader = csv.reader(header, delimiter=delimiter, strict=False)
+                names = next(reader, [])
                 if self.column in names:
                     break
             else:
                 names = next(csv.reader(header), [])
             place = self.place_of_column(names, path, "csv")
-            above += len(header)
-            rows = csv.reader(lines, delimiter=delimiter, strict=True)
+            above += reader.line_num
+            rows = csv.reader(itertools.chain(header[reader.line_num :], lines), delimiter=delimiter, strict=True)
             for row in rows:
                 if len(row) not in (0, len(names)):
                     raise InputError(
@@ -65,9 +67,10 @@ class CsvSource(RecordFiles):
 
 
 def _header(lines: Iterator[str]) -> tuple[int, list[str]]:
-    """Returns the number of blank lines above the names of the columns, and the lines that hold these names.
+    """Returns the number of blank lines above the names of the columns, and lines that begin with these names.
 
-    A name in quotes may hold line breaks. The list is empty if the file has no such line.
+    A name in quotes may hold line breaks. A quote inside a name may be no more than a sign, so the list may have lines
+    behind the names too. It is empty if the file has only blank lines.
     """
     header: list[str] = []
     above = quotes = 0
