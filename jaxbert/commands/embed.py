@@ -16,7 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file",
         metavar="FILE",
-        help="texts, one a line, or .jsonl#FIELD, .csv#COLUMN; may be .gz, .xz, .zst, .bz2; - is stdin",
+        help="texts, one a line, or .jsonl#FIELD (.ndjson), .csv#COLUMN (.tsv), .parquet#COLUMN; all but .parquet may "
+        "be .gz, .xz, .zst, .bz2; - is stdin",
     )
     parser.add_argument("--out", required=True, metavar="OUT", help="OUT.npy, float32 (N, D), or OUT.jsonl")
     parser.add_argument(

@@ -79,7 +79,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                 fix="Give another --out, or --overwrite to replace it.",
                 code="E-TOKENIZER-EXISTS",
             )
-    made = train_tokenizer(args.kind, train_texts(source, fraction), vocab_size=args.vocab_size, lowercase=not cased)
+    texts = train_texts(source, fraction)
+    made = train_tokenizer(args.kind, texts, vocab_size=args.vocab_size, lowercase=not cased, where=args.source)
     with writing(out):
         write_whole(begun, json.dumps(made_from, indent=1, sort_keys=True) + "\n")
         record.unlink(missing_ok=True)

@@ -4,7 +4,8 @@ The special tokens around a text count too.
 
 The texts are made from the vocabulary: its characters, the special tokens and the added tokens, in turn. Where
 transformers is installed, its AutoTokenizer reads the written directory and the one that the tokenizer came from.
-Otherwise the Rust library `tokenizers` reads their tokenizer.json, as it is.
+Otherwise the Rust library `tokenizers` reads their tokenizer.json as it is, or vocab.txt, or vocab.json and merges.txt.
+The verdict says what was not compared.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import itertools
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from typing import Any
 from jaxbert.errors import Stopped
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.text.tokenizers.base import read_json
+from jaxbert.text.tokenizers.declared import read_declared
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +31,8 @@ _PAIRS = 5
 # Characters and pieces of the vocabulary in a text.
 _CHARS, _PIECES = 24, 6
 _NAMES = "tokenizer.json"
+# The words for what `_unstated` returns.
+_SAID = {"do_lower_case": "capitals are kept", "mask_token": "the mask takes the space before it"}
 
 Row = tuple[str] | tuple[str, str]
 Read = Callable[[Sequence[Row]], list[list[int]]]
@@ -56,7 +61,8 @@ def texts(tokenizer: Tokenizer, also: Iterable[str] = ()) -> list[str]:
         name = next(names)
         run = "".join(itertools.islice(chars, _CHARS))
         words = [piece.strip("#\u2581\u0120") for piece in itertools.islice(parts, _PIECES)]
-        shown = (f" {name} ", name, f"  {name}\n", name.title())[index // 2 % 4]
+        # Each name comes in each form, however many names there are.
+        shown = (f" {name} ", name, f"  {name}\n", name.title())[(index // 2 + index // 8) % 4]
         found.append(f"{' '.join(words[:3])}{shown}{words[-1].upper()} {run} {''.join(words[3:])}")
     return found
 
@@ -92,11 +98,13 @@ def judge_tokens(directory: Path, tokenizer: Tokenizer) -> str:
                 fix="Report it with the tokenizer's files.",
                 code="E-GATE-TOKENS",
             )
-    readers = []
+    readers, notes = [], []
     for place in filter(None, (directory, tokenizer.source)):
-        if not (place / _NAMES).is_file():  # Versions of transformers disagree about files without it.
+        found = _reader(place, tokenizer) if Tokenizer.present(place) else None
+        if found is None:
+            notes.append("the source's own files were not compared: only transformers reads them beside us")
             continue
-        name, read = _reader(place, tokenizer)
+        name, read = found
         theirs = read(rows)
         wrong = [
             index for index, ids in enumerate(theirs) if ids != ours[index] and not _tied(ids, ours[index], tokenizer)
@@ -106,19 +114,24 @@ def judge_tokens(directory: Path, tokenizer: Tokenizer) -> str:
                 f"{name} gives {len(wrong)} of {len(rows)} texts and pairs other ids from {place} than the "
                 "SentencePiece model there, which counts here"
             )
-        elif wrong:
+            notes.append(f"{name} reads {len(wrong)} of {len(rows)} otherwise from the source's SentencePiece model")
+            continue
+        if wrong:
             first = wrong[0]
             raise Stopped(
                 f"the tokenizer gives other ids: {name} reads {' and '.join(map(repr, rows[first]))} as "
                 f"{theirs[first]}, not as {ours[first]} ({len(wrong)} of {len(rows)} texts and pairs differ), "
                 "so nothing was written",
                 where=str(place),
-                fix="State do_lower_case or add_prefix_space in tokenizer_config.json where it leaves them out. "
-                "Otherwise report it with the tokenizer's files.",
+                fix="State tokenizer_class, do_lower_case or add_prefix_space in tokenizer_config.json where it leaves "
+                "them out. Otherwise report it with the tokenizer's files.",
                 code="E-GATE-TOKENS",
             )
         readers.append(name)
-    return f"{len(given)} texts have the same token ids by {', '.join(dict.fromkeys(readers))}"
+        if unstated := _unstated(place, tokenizer):
+            notes.append(f"as the source's files do not say: {' and '.join(_SAID[key] for key in unstated)}")
+    names = ", ".join(dict.fromkeys(readers))
+    return "; ".join([f"{len(given)} texts have the same token ids by {names}", *notes])
 
 
 def _row(tokenizer: Tokenizer, row: Row) -> list[int]:
@@ -167,38 +180,72 @@ def _known(place: Path, tokenizer: Tokenizer) -> bool:
     return place == tokenizer.source and tokenizer.kind == "unigram" and any(place.glob("*.model"))
 
 
-def _reader(place: Path, tokenizer: Tokenizer) -> tuple[str, Read]:
-    """Returns the name of a program that reads the tokenizer in `place`, and its ids with those around a text."""
-    try:
-        import transformers
+def _reader(place: Path, tokenizer: Tokenizer) -> tuple[str, Read] | None:
+    """Returns the name of a program that reads the tokenizer in `place`, and its ids with those around a text.
 
-        return f"transformers {version('transformers')}", _by_transformers(transformers, place)
+    It returns None where no program but ours reads the files.
+    """
+    # Without tokenizer.json, transformers needs a config to find the class.
+    known = any((place / name).is_file() for name in (_NAMES, "config.json", "tokenizer_config.json"))
+    try:
+        if known:
+            import transformers
+
+            return f"transformers {version('transformers')}", _by_transformers(transformers, place, tokenizer)
     except ImportError:
         pass
     except Exception as error:  # Its tokenizers run the code of many libraries.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         _log.warning(f"transformers {version('transformers')} does not open the tokenizer in {place}: {reason}")
-    return f"tokenizers {version('tokenizers')}", _by_rust(place, tokenizer)
+    read = _by_rust(place, tokenizer)
+    return None if read is None else (f"tokenizers {version('tokenizers')}", read)
 
 
-def _by_transformers(transformers: Any, place: Path) -> Read:
+def _by_transformers(transformers: Any, place: Path, tokenizer: Tokenizer) -> Read:
+    given = _unstated(place, tokenizer)
+    if "mask_token" in given:
+        given["mask_token"] = transformers.AddedToken(**asdict(given["mask_token"]))
     logging_of = transformers.utils.logging
     level = logging_of.get_verbosity()
     logging_of.set_verbosity_error()
     try:
-        opened = transformers.AutoTokenizer.from_pretrained(str(place), local_files_only=True, trust_remote_code=False)
+        opened = transformers.AutoTokenizer.from_pretrained(
+            str(place), local_files_only=True, trust_remote_code=False, **given
+        )
     finally:
         logging_of.set_verbosity(level)
     return lambda rows: [list(opened(*row)["input_ids"]) for row in rows]
 
 
-def _by_rust(place: Path, tokenizer: Tokenizer) -> Read:
+def _unstated(place: Path, tokenizer: Tokenizer) -> dict[str, Any]:
+    """Returns what we take for true although the files in `place` do not say it, by transformers' names.
+
+    `load` has warned of it. Where tokenizer.json says all, it is nothing.
+    """
+    if (place / _NAMES).is_file():
+        return {}
+    declared = read_declared(place, tokenizer.classes)
+    mask = next(token for token in tokenizer.added if token.content == tokenizer.specials.mask)
+    case = tokenizer.kind == "wordpiece" and not tokenizer.lowercase and "do_lower_case" not in declared.config
+    return {
+        **({"do_lower_case": False} if case else {}),
+        # transformers 4 has this flag for a mask without flags, and version 5 has not.
+        **({"mask_token": mask} if mask.lstrip and not declared.states(mask.content) else {}),
+    }
+
+
+def _by_rust(place: Path, tokenizer: Tokenizer) -> Read | None:
     import tokenizers as rust
 
-    value = read_json(place / _NAMES)
-    if place == tokenizer.source:
-        value = _with_settings(value, place, tokenizer.classes)
-    opened = rust.Tokenizer.from_str(json.dumps(value))
+    if (place / _NAMES).is_file():
+        value = read_json(place / _NAMES)
+        if place == tokenizer.source:
+            value = _with_settings(value, place, tokenizer.classes)
+        opened = rust.Tokenizer.from_str(json.dumps(value))
+    else:
+        opened = _of_vocabulary(rust, place, tokenizer)
+        if opened is None:
+            return None
     opened.no_truncation()
     opened.no_padding()
     if place == tokenizer.source:
@@ -210,6 +257,34 @@ def _by_rust(place: Path, tokenizer: Tokenizer) -> Read:
             special_tokens=[(cls, tokenizer.cls_id), (sep, tokenizer.sep_id)],
         )
     return lambda rows: [opened.encode(*row).ids for row in rows]
+
+
+def _of_vocabulary(rust: Any, place: Path, tokenizer: Tokenizer) -> Any:
+    """Returns the tokenizer of vocab.txt, or of vocab.json and merges.txt, which the library reads; None of no others.
+
+    The flags of added tokens are ours.
+    """
+    path = place / "tokenizer_config.json"
+    config = read_json(path) if path.is_file() else {}
+    if tokenizer.kind == "wordpiece":
+        opened = rust.Tokenizer(
+            rust.models.WordPiece.from_file(str(place / "vocab.txt"), unk_token=tokenizer.specials.unk)
+        )
+        opened.normalizer = rust.normalizers.BertNormalizer(
+            lowercase=bool(config.get("do_lower_case", tokenizer.lowercase)),
+            handle_chinese_chars=bool(config.get("tokenize_chinese_chars", True)),
+            strip_accents=config.get("strip_accents"),
+        )
+        opened.pre_tokenizer = rust.pre_tokenizers.BertPreTokenizer()
+    elif tokenizer.kind == "bpe":
+        opened = rust.Tokenizer(rust.models.BPE.from_file(str(place / "vocab.json"), str(place / "merges.txt")))
+        prefix_space = bool(config.get("add_prefix_space", False))
+        opened.pre_tokenizer = rust.pre_tokenizers.ByteLevel(add_prefix_space=prefix_space)
+    else:
+        return None
+    for token in sorted(tokenizer.added, key=lambda token: tokenizer.id(token.content)):
+        opened.add_tokens([token.to_rust(special=token.special)])
+    return opened
 
 
 def _with_settings(value: dict[str, Any], place: Path, classes: Sequence[str]) -> dict[str, Any]:

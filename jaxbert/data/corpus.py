@@ -56,7 +56,9 @@ def make_rows(
     if not config.tokenizer and not (tokenizer_path / "tokenizer.json").is_file():
         _log.info("training a %s vocabulary of %d pieces on %s", config.tokenizer_kind, vocab_size, config.source)
         texts = train_texts(source, config.validation_fraction)
-        tokenizer = train_tokenizer(config.tokenizer_kind, texts, vocab_size=vocab_size, lowercase=config.lowercase)
+        tokenizer = train_tokenizer(
+            config.tokenizer_kind, texts, vocab_size=vocab_size, lowercase=config.lowercase, where=config.source
+        )
         tokenizer.save(tokenizer_path)
         if tokenizer.learned is not None:
             for finding in tokenizer.learned.findings():

@@ -30,6 +30,13 @@ def open_texts(file: str) -> Iterator[tuple[str, str]]:
     """
     if file == STDIN:
         return _lines(Path("stdin"), "stdin", os.fdopen(os.dup(0), "rb"))
+    if Path(file).is_fifo():
+        raise InputError(
+            "the path is a pipe, but a regular file is needed",
+            where=file,
+            fix="Give a file, or - for standard input: `jaxbert embed MODEL - --out OUT < PIPE`.",
+            code="E-FILE-KIND",
+        )
     path, option = split_option(file)
     kind = RECORD_ENDINGS.get(inner_suffix(Path(path)))
     if kind:

@@ -19,7 +19,7 @@ from jaxbert.errors import InputError, Stopped
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.use.embed import embed
 from jaxbert.use.predict import fill_mask
-from tests.text.tokenizer_files import CASES, published, trained, two, write
+from tests.text.tokenizer_files import CASES, IDS, published, trained, two, vocabulary, write
 
 GOLDEN = Path(__file__).parent.parent / "goldens" / "bert_pretraining"
 # The golden model has 97 pieces; the last two are added tokens here.
@@ -88,6 +88,59 @@ def test_the_gate_stops_where_the_written_file_puts_no_special_tokens(part: str,
     path.write_text(json.dumps(whole), encoding="utf-8")
     with pytest.raises(Stopped, match=r"out.*E-GATE-TOKENS"):
         judge_tokens(tmp_path / "out", tokenizer)
+
+
+@pytest.mark.parametrize("kind", ["vocab", "bpe"])
+def test_the_gate_reads_a_vocabulary_without_tokenizer_json(kind: str, tmp_path: Path) -> None:
+    """By the Rust library, which reads the source's own files."""
+    there = write(tmp_path / "there", kind, **({} if kind == "vocab" else {"tokenizer__json": None}))
+    tokenizer = Tokenizer.load(there)
+    tokenizer.save(tmp_path / "out")
+    assert "not compared" not in judge_tokens(tmp_path / "out", tokenizer)
+    # As if `load` had exchanged two pieces, in what it read and so in what was written.
+    if kind == "vocab":
+        pieces = (there / "vocab.txt").read_text(encoding="utf-8").split("\n")
+        first, second = (pieces.index(char) for char in "ab")
+        pieces[first], pieces[second] = pieces[second], pieces[first]
+        (there / "vocab.txt").write_text("\n".join(pieces), encoding="utf-8")
+    else:
+        ids = json.loads((there / "vocab.json").read_text(encoding="utf-8"))
+        ids["a"], ids["b"] = ids["b"], ids["a"]
+        (there / "vocab.json").write_text(json.dumps(ids), encoding="utf-8")
+    with pytest.raises(Stopped, match=r"gives other ids.*there.*E-GATE-TOKENS"):
+        judge_tokens(tmp_path / "out", tokenizer)
+
+
+def test_the_gate_says_what_it_could_not_compare(tmp_path: Path) -> None:
+    tokenizer = Tokenizer.load(write(tmp_path / "there", "unigram", tokenizer__json=None))
+    tokenizer.save(tmp_path / "out")
+    said = judge_tokens(tmp_path / "out", tokenizer)
+    assert said.startswith("50 texts have the same token ids by tokenizers ")
+    assert said.endswith("; the source's own files were not compared: only transformers reads them beside us")
+
+
+@pytest.mark.parametrize(("kind", "said"), [("vocab", "capitals are kept"), ("bpe", "the mask takes the space before")])
+def test_the_gate_says_what_the_files_do_not(kind: str, said: str, tmp_path: Path) -> None:
+    """Readers disagree where files leave it open, so they are told; the export states it."""
+    files: dict[str, Any] = (
+        {"vocab__txt": vocabulary(also="Hello")}
+        if kind == "vocab"
+        else dict.fromkeys(("tokenizer__json", "tokenizer_config__json", "special_tokens_map__json"))
+    )
+    tokenizer = Tokenizer.load(write(tmp_path / "there", kind, **files))
+    tokenizer.save(tmp_path / "out")
+    assert f"; as the source's files do not say: {said}" in judge_tokens(tmp_path / "out", tokenizer)
+    again = Tokenizer.load(tmp_path / "out")
+    assert again.hash == tokenizer.hash
+    (tmp_path / "out" / "tokenizer.json").unlink()
+    assert "do not say" not in judge_tokens(tmp_path / "out", again)
+
+
+def test_each_added_token_comes_in_each_form(tmp_path: Path) -> None:
+    tokenizer = Tokenizer.load(write(tmp_path / "there", "vocab", added_tokens__json=IDS))
+    given = texts(tokenizer)
+    for name in ("[NEW]", "supercalifragilistic"):
+        assert all(any(form in text for text in given) for form in (f" {name} ", f"  {name}\n", name.title()))
 
 
 def test_added_tokens_go_through_every_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

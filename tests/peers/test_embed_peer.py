@@ -12,6 +12,7 @@ import transformers
 from sentence_transformers import SentenceTransformer
 
 import jaxbert
+from jaxbert.commands.main import main
 from jaxbert.convert.sentence_transformers import SentenceLayout, read_layout
 from jaxbert.data.sources import open_source
 from jaxbert.text.sentences import split_sentences
@@ -78,3 +79,20 @@ def test_a_written_layout_opens_there(model: Loaded, texts: list[str], tmp_path:
     opened = SentenceTransformer(str(directory), device="cpu")
     assert opened.max_seq_length == layout.max_length
     difference(np.load(tmp_path / "vectors.npy"), opened.encode(texts))
+
+
+def test_prompts_and_the_cut_of_vectors_stay(published: Path, texts: list[str], tmp_path: Path) -> None:
+    """Of a model that the class itself saved: `encode_query` of our export gives its vectors."""
+    theirs = SentenceTransformer(
+        str(published), device="cpu", prompts={"query": "query: ", "document": "passage: "}, truncate_dim=100
+    )
+    theirs.save(str(tmp_path / "theirs"))
+    assert main(["convert", str(tmp_path / "theirs"), str(tmp_path / "ours"), "--to", "sentence-transformers"]) == 0
+    ours = SentenceTransformer(str(tmp_path / "ours"), device="cpu")
+    assert ours.truncate_dim == 100 and ours.prompts == theirs.prompts
+    some = texts[:8]
+    queries = ours.encode_query(some)
+    assert queries.shape == (8, 100)
+    difference(queries, theirs.encode_query(some))
+    difference(ours.encode_document(some), theirs.encode_document(some))
+    assert np.abs(queries - ours.encode(some)).max() > 1e-2, "the prompt counts"

@@ -13,7 +13,7 @@ import transformers
 from jaxbert.convert.gate_tokens import judge_tokens, texts
 from jaxbert.errors import InputError, Stopped
 from jaxbert.text.tokenizers import Tokenizer
-from tests.text.tokenizer_files import CASES, TEXTS, cased, trained, write
+from tests.text.tokenizer_files import CASES, TEXTS, cased, trained, vocabulary, write
 
 
 def auto(directory: Path) -> Any:
@@ -71,6 +71,27 @@ def test_the_gate_stops_where_nothing_says_the_case(tmp_path: Path) -> None:
     ours.save(tmp_path / "out")
     with pytest.raises(Stopped, match=r"there.*do_lower_case.*E-GATE-TOKENS"):
         judge_tokens(tmp_path / "out", ours)
+
+
+def test_the_gate_tells_transformers_what_the_files_leave_open(tmp_path: Path) -> None:
+    """The mask of a vocab.json without a config, and the case of a vocab.txt with capitals."""
+    bare = dict.fromkeys(("tokenizer__json", "tokenizer_config__json", "special_tokens_map__json"))
+    cased = {"vocab__txt": vocabulary(also="Hello")}
+    for kind, files, said in (("bpe", bare, "the mask takes the space"), ("vocab", cased, "capitals are kept")):
+        ours = Tokenizer.load(write(tmp_path / kind, kind, **files))
+        ours.save(tmp_path / f"{kind}-out")
+        shutil.copy(tmp_path / kind / "config.json", tmp_path / f"{kind}-out")
+        line = judge_tokens(tmp_path / f"{kind}-out", ours)
+        assert "by transformers" in line and f"do not say: {said}" in line
+
+
+@pytest.mark.parametrize("name", ["MPNet", "Splinter"])
+def test_classes_that_we_refuse_put_other_special_tokens_there(name: str, tmp_path: Path) -> None:
+    config = {"tokenizer_class": f"{name}Tokenizer"}
+    there = write(tmp_path / "there", "bert", tokenizer_config__json=config)
+    assert auto(there)("a", "b")["input_ids"] != [101, 1037, 102, 1038, 102]
+    with pytest.raises(InputError, match="E-TOKENIZER-CLASS"):
+        Tokenizer.load(there)
 
 
 def test_a_tokenizer_that_needs_mecab(tmp_path: Path) -> None:

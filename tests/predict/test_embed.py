@@ -201,7 +201,9 @@ def test_a_length_that_the_model_has_not(
         )
         == 2
     )
-    assert capsys.readouterr().err.count("E-EMBED-LENGTH") == 2
+    said = capsys.readouterr().err
+    # Three tokens are the least of every model, so that `convert` reads none to refuse fewer.
+    assert (said.count("E-EMBED-LENGTH"), said.count("E-CONVERT-LENGTH")) == ((2, 0) if length == "151" else (1, 1))
     assert not (tmp_path / "out").exists() and not (tmp_path / "a.npy").exists()
 
 

@@ -142,8 +142,8 @@ def test_the_vocabulary_has_the_size_asked_for(kind: str, lowercase: bool) -> No
     assert train_tokenizer(kind, ["abcdefgh ijkl"], vocab_size=least, lowercase=lowercase).vocab_size == least
     with pytest.raises(InputError, match=f"{least - 1} pieces.*E-TOKENIZER-SMALL"):
         train_tokenizer(kind, ["abcdefgh ijkl"], vocab_size=least - 1, lowercase=lowercase)
-    with pytest.raises(InputError, match="E-TOKENIZER-TEXT"):
-        train_tokenizer(kind, ["", "  \n"], vocab_size=400, lowercase=lowercase)
+    with pytest.raises(InputError, match=r"\(text:a\.txt\)\. .*text:FILE.*E-TOKENIZER-TEXT"):
+        train_tokenizer(kind, ["", "  \n"], vocab_size=400, lowercase=lowercase, where="text:a.txt")
 
 
 TRAIN = """

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tokenizers as rust
+from sentencepiece import sentencepiece_model_pb2
 
 from jaxbert.errors import InputError
 from jaxbert.text.tokenizers import Tokenizer
@@ -50,7 +51,7 @@ def test_added_tokens_count(case: str, tmp_path: Path) -> None:
         assert tokenizer.encode(TEXTS[0], special_tokens=special_tokens) == EXPECTED[1:-1]
     assert (tokenizer.vocab_size, tokenizer.model_size) == (30524, 30522)
     assert tokenizer.word_start[30522:].all() and not tokenizer.special[30522:].any()
-    assert "[new]" in tokenizer.decode(EXPECTED).lower()
+    assert tokenizer.decode(EXPECTED[1:-1]) == TEXTS[0]
     assert tokenizer.hash != Tokenizer.load(published()).hash
     # The names of the other special tokens in running text stay text.
     assert 103 not in tokenizer.encode("a [MASK] b") and 103 in tokenizer.encode("a [MASK] b", special_tokens=True)
@@ -124,6 +125,106 @@ def test_the_settings_of_tokenizer_config_json_win(tmp_path: Path, caplog: pytes
             pieces = [tokenizer.token(index) for index in tokenizer.encode("a<mask>b", special_tokens=True)]
             assert pieces == (["a", "<mask>", "b"] if case.startswith("bpe, no") else ["Ġa", "<mask>", "Ġb"])
             assert tokenizer.encode(" a") == tokenizer.encode("a") or case.startswith("bpe, no")
+
+
+@pytest.mark.parametrize("name", ["MPNetTokenizer", "FunnelTokenizerFast", "SplinterTokenizer", "GPT2TokenizerFast"])
+def test_classes_that_put_other_special_tokens_around_texts(name: str, tmp_path: Path) -> None:
+    """They are refused, also where only the model of config.json tells the class."""
+    kind, there = ("bpe", {"tokenizer__json": None}) if name.startswith("GPT2") else ("vocab", {})
+    usual = {"bpe": "RobertaTokenizer", "vocab": "BertTokenizer"}[kind]
+    message = rf"{name.removesuffix('Fast')}, which puts special tokens.* than {usual} .*E-TOKENIZER-CLASS"
+    places = [write(tmp_path / "named", kind, tokenizer_config__json={"tokenizer_class": name}, **there)]
+    model = {"model_type": name.partition("Tokenizer")[0].lower()}
+    places.append(write(tmp_path / "model", kind, tokenizer_config__json={}, config__json=model, **there))
+    if kind == "vocab":
+        places.append(write(tmp_path / "whole", "bert", tokenizer_config__json={"tokenizer_class": name}))
+    for place in places:
+        with pytest.raises(InputError, match=message):
+            Tokenizer.load(place)
+    # GPT-2's class takes what tokenizer.json puts there.
+    if kind == "bpe":
+        assert Tokenizer.load(write(tmp_path / "whole", kind, config__json=model)).hash == trained("bpe").hash
+
+
+def test_a_mask_without_flags_is_that_of_fairseq(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    bare = {"tokenizer__json": None, "special_tokens_map__json": None}
+    for number, config in enumerate((None, {}, {"mask_token": "<mask>"})):
+        tokenizer = Tokenizer.load(write(tmp_path / str(number), "bpe", **bare, tokenizer_config__json=config))
+        assert tokenizer.hash == trained("bpe").hash
+        assert "<mask> takes the space before it, as in fairseq and transformers 4" in caplog.text
+        caplog.clear()
+    opened(tmp_path / "stated", "bpe, the mask of tokenizer_config.json")
+    assert not caplog.records
+
+
+def test_a_token_of_a_list_without_flags_is_normalised_as_in_transformers(tmp_path: Path) -> None:
+    """With an id of added_tokens.json: by special_tokens_map.json it is, by tokenizer_config.json it is not."""
+    for case, expected in (("a list without flags", True), ("a list of tokenizer_config.json", False)):
+        tokenizer = opened(tmp_path / case, f"added, vocab.txt, {case}")
+        assert (30522 in tokenizer.encode("the [new] patient")) is expected
+        assert [token.special for token in tokenizer.further] == [True, expected]
+
+
+def test_white_space_behind_a_piece_is_no_part_of_it(tmp_path: Path) -> None:
+    tokenizer = opened(tmp_path / "there", "white space behind a piece")
+    assert tokenizer.encode("the") == [1996] and tokenizer.hash == Tokenizer.load(published()).hash
+
+
+def test_settings_that_only_tokenizer_json_has(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """transformers 5 builds BertTokenizer without them, so that an export has the class that takes the file."""
+
+    def change(whole: Whole) -> None:
+        whole["model"]["max_input_chars_per_word"] = 5
+        whole["normalizer"]["clean_text"] = False
+
+    there = write(tmp_path / "there", "bert", change)
+    tokenizer = Tokenizer.load(there)
+    assert tokenizer.encode("nation nations the") == [100, 100, 1996]
+    assert (
+        "max_input_chars_per_word is 5 in tokenizer.json, which counts here; the class of transformers 5" in caplog.text
+    )
+    assert "clean_text is False in tokenizer.json" in caplog.text
+    caplog.clear()
+    tokenizer.save(tmp_path / "out")
+    config = json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())
+    assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert Tokenizer.load(tmp_path / "out").hash == tokenizer.hash and not caplog.records
+
+
+def test_case_that_only_the_vocabulary_tells_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cased = vocabulary(also="Hello")
+    for number, (config, told) in enumerate((({}, True), ({"do_lower_case": False}, False))):
+        there = write(tmp_path / str(number), "vocab", vocab__txt=cased, tokenizer_config__json=config)
+        assert Tokenizer.load(there).encode("Hello") == [30521]
+        assert ("has capitals, so that case is kept here; transformers lower-cases" in caplog.text) is told
+        caplog.clear()
+    (there / "tokenizer_config.json").unlink()
+    (there / "config.json").unlink()
+    assert not Tokenizer.load(there).lowercase and not caplog.records, "as in Google's archives"
+
+
+@pytest.mark.parametrize("file", ["spiece__model", "tokenizer__json"])
+def test_the_unknown_piece_is_that_of_the_model(file: str, tmp_path: Path) -> None:
+    """No file names it, and it is not called <unk>."""
+
+    def change(whole: Whole) -> None:
+        for token in whole["added_tokens"]:
+            token["content"] = token["content"].replace("<unk>", "<UNK>")
+        whole["model"]["vocab"][1][0] = "<UNK>"
+
+    config = {"tokenizer_class": "PreTrainedTokenizerFast"} if file == "spiece__model" else {}
+    there = write(tmp_path / "there", "unigram", change, tokenizer_config__json=config, special_tokens_map__json=None)
+    (there / file.replace("__", ".")).unlink()
+    if file == "tokenizer__json":
+        model = sentencepiece_model_pb2.ModelProto()
+        model.ParseFromString((there / "spiece.model").read_bytes())
+        model.pieces[1].piece = model.trainer_spec.unk_piece = "<UNK>"
+        (there / "spiece.model").write_bytes(model.SerializeToString())
+    tokenizer = Tokenizer.load(there)
+    assert (tokenizer.specials.unk, tokenizer.unk_id, tokenizer.vocab_size) == ("<UNK>", 1, 180)
+    assert tokenizer.encode("a \u6f22 b") == trained("unigram").encode("a \u6f22 b")
+    tokenizer.save(tmp_path / "out")
+    assert Tokenizer.load(tmp_path / "out").hash == tokenizer.hash
 
 
 def test_a_vocabulary_with_holes_and_doubles(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -23,6 +23,7 @@ TEXTS = [
     "Hello World café 日本",
     "[CLS] [SEP] [PAD] [UNK] <s></s><pad><unk>",
     "two  [NEW]   spaces\tsupercalifragilistic\n x",
+    "the [new] patient",
     "fi\u200bll a1,2,3 ``quoted'' Ünïcödé हिन्दी ไทย",
 ]
 FLAGS = ("single_word", "lstrip", "rstrip", "normalized")
@@ -124,12 +125,16 @@ def renamed_mask(whole: Whole) -> None:
 
 
 @functools.cache
-def vocabulary(*, mask: str = "[MASK]", twice: int | None = None) -> str:
-    """The published vocab.txt with another mask, or with "the" also at the id `twice`."""
+def vocabulary(*, mask: str = "[MASK]", twice: int | None = None, ending: str = "", also: str = "") -> str:
+    """The published vocab.txt with another mask, with "the" also at the id `twice`, with `ending` behind its "the", or
+    with `also` as its last piece.
+    """
     pieces = (published() / "vocab.txt").read_text(encoding="utf-8").split("\n")
     pieces[103] = mask
     if twice is not None:
         pieces[twice] = "the"
+    pieces[1996] += ending
+    pieces[30521] = also or pieces[30521]
     return "\n".join(pieces)
 
 
@@ -151,6 +156,19 @@ CASES: dict[str, tuple[str, Callable[[Whole], Any] | None, dict[str, Any]]] = {
             "added_tokens__json": IDS,
             "special_tokens_map__json": {"additional_special_tokens": ["[NEW]"], "mask_token": "[MASK]"},
         },
+    ),
+    "added, vocab.txt, a list without flags": (
+        "vocab",
+        None,
+        {
+            "added_tokens__json": IDS,
+            "special_tokens_map__json": {"additional_special_tokens": ["[NEW]", "supercalifragilistic"]},
+        },
+    ),
+    "added, vocab.txt, a list of tokenizer_config.json": (
+        "vocab",
+        None,
+        {"added_tokens__json": IDS, "tokenizer_config__json": {"additional_special_tokens": ["[NEW]"]}},
     ),
     **{f"added, {flag}": ("bert", two(30522, **{flag: True}), {}) for flag in FLAGS},
     "added, with a space": (
@@ -190,6 +208,7 @@ CASES: dict[str, tuple[str, Callable[[Whole], Any] | None, dict[str, Any]]] = {
         {"tokenizer_config__json": {"do_lower_case": True, "tokenizer_class": "OurTokenizer"}},
     ),
     "a hole": ("bert", with_hole, {}),
+    "white space behind a piece": ("vocab", None, {"vocab__txt": vocabulary(ending=" \u00a0\t")}),
     "a piece twice": ("vocab", None, {"vocab__txt": vocabulary(twice=1010)}),
     "<mask>, vocab.txt": (
         "vocab",

@@ -314,8 +314,13 @@ def flat_params(model: Loaded) -> list[tuple[Any, Any]]:
 def adapted(tiny: Path, tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(a published model without its next-sentence head, the workdir of a run that was adapted from it)."""
     at = tmp_path_factory.mktemp("adapted")
-    encoder = encoder_of("bert", tokenizer.vocab_size, max_positions=32)
-    model_of(encoder, ("pooler", "masked_lm"), tokenizer).save(at / "model")
+    # With a token that was added after training, which no pass over files may lose.
+    tokenizer.save(at / "tokenizer")
+    (at / "tokenizer" / "tokenizer.json").unlink()
+    (at / "tokenizer" / "added_tokens.json").write_text(json.dumps({"[NEW]": tokenizer.vocab_size}))
+    added = Tokenizer.load(at / "tokenizer")
+    encoder = encoder_of("bert", added.vocab_size, max_positions=32)
+    model_of(encoder, ("pooler", "masked_lm"), added).save(at / "model")
     assert cli.main(arguments(at / "run", at / "model", tiny)) == 0
     return at / "model", at / "run"
 
@@ -326,6 +331,10 @@ def test_one_command_adapts_a_model_and_resumes_without_it(adapted, tiny, tmp_pa
     assert config.inherit == "nothing" and config.init == str(model) and config.data.tokenizer == ""
     assert config.encoder.num_layers == 2 and config.phases[0].length == 32 and config.objectives.next_sentence is None
     assert Tokenizer.load(reference / "tokenizer").hash == Tokenizer.load(model).hash
+    last = config.encoder.vocab_size - 1
+    assert [jaxbert.load(place).ids("[NEW]") for place in (model, reference)] == [[last], [last]]
+    rows = [jaxbert.load(place).params["encoder"]["embeddings"]["word"]["table"][last] for place in (model, reference)]
+    np.testing.assert_allclose(*rows, atol=1e-3, err_msg="a few steps at a rate of 1e-4")
     # Stopped on the way, the model gone; by the same command and by the saved config.
     shutil.copytree(model, tmp_path / "model")
     command = arguments(tmp_path / "run", tmp_path / "model", tiny)
@@ -350,6 +359,7 @@ def test_one_command_adapts_a_model_and_resumes_without_it(adapted, tiny, tmp_pa
     receipt = json.loads((tmp_path / "out" / "receipt.json").read_text())
     digest = fingerprint(jaxbert.load(model).params)
     assert receipt["init"] == {"model": str(tmp_path / "model"), "sha256": digest}
+    assert jaxbert.load(tmp_path / "out").ids("[NEW]") == [last]
     card = (tmp_path / "out" / "README.md").read_text()
     assert "BERT, with the head masked LM: " in card and "Pretrained further, from model, by jaxbert: run adapt" in card
     assert "First the data of model: see the original model." in card

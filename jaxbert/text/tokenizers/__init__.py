@@ -16,7 +16,9 @@ __all__ = ["REGISTRY", "Kind", "Specials", "Tokenizer", "train_tokenizer"]
 MOST_PIECES = 1 << 22
 
 
-def train_tokenizer(kind: str, texts: Iterable[str], *, vocab_size: int, lowercase: bool) -> Tokenizer:
+def train_tokenizer(
+    kind: str, texts: Iterable[str], *, vocab_size: int, lowercase: bool, where: str = "texts"
+) -> Tokenizer:
     """Trains a tokenizer. The same texts in the same order give the same vocabulary on any machine.
 
     Args:
@@ -25,6 +27,7 @@ def train_tokenizer(kind: str, texts: Iterable[str], *, vocab_size: int, lowerca
         distinct words.
       vocab_size: V, exactly. If the text does not give enough pieces, unused pieces fill the vocabulary.
       lowercase: the uncased normalisation of the kind, which also removes accents. Byte-level BPE has none.
+      where: the place of the texts, which an error names.
 
     Raises:
       InputError: the kind is unknown, there is no text, the vocabulary is too small for the characters of the text, or
@@ -41,4 +44,4 @@ def train_tokenizer(kind: str, texts: Iterable[str], *, vocab_size: int, lowerca
             fix=f"Take at most {MOST_PIECES:,}.",
             code="E-TOKENIZER-LARGE",
         )
-    return REGISTRY[kind].train(texts, vocab_size=vocab_size, lowercase=lowercase)
+    return REGISTRY[kind].train(texts, vocab_size=vocab_size, lowercase=lowercase, where=where)

@@ -427,7 +427,7 @@ class Kind:
     """The functions and files of one kind of tokenizer.
 
     Attributes:
-      train: (texts, *, vocab_size, lowercase) -> tokenizer; see `train_tokenizer`.
+      train: (texts, *, vocab_size, lowercase, where) -> tokenizer; see `train_tokenizer`.
       load: opens a directory of this kind.
       model: the type of the model in tokenizer.json.
       files: sets of files. A directory without tokenizer.json that holds one of the sets is of this kind.

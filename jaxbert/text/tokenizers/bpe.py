@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import collections
 import json
+import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
@@ -33,6 +34,8 @@ _FILLER = "madeupword{:04d}"
 _CLASSES = ("RobertaTokenizer", "BartTokenizer", "LongformerTokenizer", "LEDTokenizer", "GPT2Tokenizer")
 
 Merge = tuple[str, str]
+
+_log = logging.getLogger(__name__)
 
 _BYTES = rust.decoders.ByteLevel()
 
@@ -186,7 +189,13 @@ def load(directory: Path) -> ByteLevelBPE:
     lines = read_text(directory / "merges.txt").split("\n")
     merges = [line.removesuffix("\r") for line in lines if line and not line.startswith("#version")]
     prefix_space = bool(declared.flag("add_prefix_space", False))
-    return _made(read_json(path), _pairs(merges, directory / "merges.txt"), declared, prefix_space, path)
+    made = _made(read_json(path), _pairs(merges, directory / "merges.txt"), declared, prefix_space, path)
+    if not declared.states(made.specials.mask):
+        _log.warning(
+            f"{directory}: {made.specials.mask} takes the space before it, as in fairseq and transformers 4; no file "
+            "says so, and transformers 5 leaves the space"
+        )
+    return made
 
 
 def _from_tokenizer_json(path: Path) -> ByteLevelBPE:
@@ -252,7 +261,7 @@ def _pairs(merges: Iterable[str | list[str]], path: Path) -> list[Merge]:
 # Training
 
 
-def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool) -> ByteLevelBPE:
+def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool, where: str = "texts") -> ByteLevelBPE:
     """Trains a vocabulary; see `jaxbert.text.tokenizers.train_tokenizer`.
 
     Args:
@@ -260,6 +269,7 @@ def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool) -> ByteLeve
       vocab_size: V: four special tokens, 256 bytes, merges, madeupword0000, ... if the text does not give enough
         merges, and <mask>.
       lowercase: must be False.
+      where: the place of the texts, which an error names.
 
     Raises:
       InputError: `lowercase` is set, there is no text, or the vocabulary is too small for the bytes.
@@ -274,7 +284,10 @@ def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool) -> ByteLeve
     raw = count_words(texts, _CHUNK.findall)
     if all(map(str.isspace, raw)):
         raise InputError(
-            "no words to learn from", where="SOURCE", fix="Give a source that has text.", code="E-TOKENIZER-TEXT"
+            "no words to learn from",
+            where=where,
+            fix="Give a source that has text, for example text:FILE.",
+            code="E-TOKENIZER-TEXT",
         )
     given = [*_FIRST, *_bytes()]
     if len(given) + 1 > vocab_size:

@@ -49,6 +49,15 @@ _OTHERS: Mapping[str, str] = {
     "CanineTokenizer": "transformers: it has no vocabulary",
     "ByT5Tokenizer": "transformers: it has no vocabulary",
 }
+# Classes that cut texts as the kinds do, but put other special tokens around them, or give them other types; and the
+# models whose class they are, for files that name no class.
+_AROUND: Mapping[str, str] = {
+    "MPNetTokenizer": "mpnet",
+    "FunnelTokenizer": "funnel",
+    "SplinterTokenizer": "splinter",
+    "DebertaTokenizer": "deberta",
+    "GPT2Tokenizer": "gpt2",
+}
 # The largest number that counts as a length; files say 1e30 for "no limit".
 _LONGEST = 10**9
 
@@ -105,6 +114,25 @@ class Declared:
             )
         return there
 
+    def only(self, key: str, there: Any, default: Any) -> Any:
+        """Returns `there`, a setting that only tokenizer.json has, and warns where transformers 5 takes another value.
+
+        Args:
+          key: its key in tokenizer.json.
+          there: the value.
+          default: the value that the class of transformers 5 takes, whatever the file says. Version 4 takes `there`.
+        """
+        if self.settings and there != default:
+            _log.warning(
+                f"{self.directory}: {key} is {there!r} in tokenizer.json, which counts here; the class of "
+                f"transformers 5 takes {default!r}"
+            )
+        return there
+
+    def states(self, content: str) -> bool:
+        """Returns whether a file gives the flags of a token."""
+        return content in self.tokens and content not in self.plain
+
     def flag(self, key: str, default: bool | None) -> bool | None:
         """Returns a setting of tokenizer_config.json that is true, false or null.
 
@@ -148,10 +176,19 @@ def read_declared(directory: Path, classes: Sequence[str], whole: Mapping[str, A
       whole: the content of tokenizer.json; None where there is none.
 
     Raises:
-      InputError: a file is damaged, or the class of the tokenizer cuts words by other means than ours.
+      InputError: a file is damaged, or the class of the tokenizer cuts words by other means than ours, or puts other
+        special tokens around texts.
     """
     config = _object(directory / "tokenizer_config.json")
     kind = _class(directory, config)
+    if kind in _AROUND and (whole is None or kind not in _TEMPLATE_OF_FILE):
+        raise InputError(
+            f"the tokenizer is a {kind}, which puts special tokens around texts in another way than {classes[0]}",
+            where=str(directory),
+            fix="Make the ids with transformers, or give the model a new vocabulary: "
+            "`jaxbert pretrain adapt --tokenizer DIR`.",
+            code="E-TOKENIZER-CLASS",
+        )
     if kind not in ("", *_AS_IT_IS, *classes) and whole is None:
         raise InputError(
             f"the tokenizer is a {kind}, which cuts texts in another way than {classes[0]}",
@@ -263,8 +300,11 @@ def _declared(directory: Path, config: dict[str, Any], whole: Mapping[str, Any] 
             plain.add(made.content)
         tokens[made.content] = (made, None)
     special = set(tokens)
+    # transformers 5 does not look into additional_special_tokens of special_tokens_map.json here.
+    lists = [token for key in _LISTS for token in _listed(config.get(key))] + _listed(old.get(_LISTS[-1]))
+    counted = {_token(token, special=True).content for token in (*named.values(), *lists)}
     for content, index in later.items():
-        known = content in special
+        known = content in counted
         tokens[content] = (Added(_text(content), special=known, normalized=not known), _id(index))
     for entry in (whole or {}).get("added_tokens") or ():
         made = _token(entry, special=False)
@@ -354,13 +394,16 @@ def assemble(
 
 
 def _class(directory: Path, config: Mapping[str, Any]) -> str:
-    """Returns the class of the tokenizer without "Fast", or "" where no file names one.
+    """Returns the class of the tokenizer without "Fast", or "" where no file names one or a model of `_AROUND`.
 
     Raises:
       InputError: it is one of `_OTHERS`.
     """
-    named = config.get("tokenizer_class") or _object(directory / "config.json").get("tokenizer_class") or ""
+    model = _object(directory / "config.json")
+    named = config.get("tokenizer_class") or model.get("tokenizer_class") or ""
     kind = str(named).removesuffix("Fast")
+    if kind == "":
+        kind = next((name for name, of in _AROUND.items() if of == model.get("model_type")), "")
     if kind == "" and config.get("word_tokenizer_type") not in (None, "basic"):
         kind = "BertJapaneseTokenizer"
     if kind in _OTHERS:

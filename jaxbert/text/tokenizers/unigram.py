@@ -357,7 +357,11 @@ def load(directory: Path) -> Tokenizer:
         ) from None
     parsed = Unigram.parse(model, str(path))
     ids = {piece.piece: index for index, piece in enumerate(parsed.pieces)}
-    parts = assemble(ids, declared, Unigram.usual, default=SPECIALS, filler="<hole {}>".format, path=path)
+    unknown = _proto.ModelProto.SentencePiece.UNKNOWN
+    default = SPECIALS._replace(
+        unk=next((piece.piece for piece in parsed.pieces if piece.type == unknown), SPECIALS.unk)
+    )
+    parts = assemble(ids, declared, Unigram.usual, default=default, filler="<hole {}>".format, path=path)
     made = Unigram(
         model,
         normalisation,
@@ -411,7 +415,7 @@ def _starts_word(piece: str) -> bool:
 # Training
 
 
-def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool) -> Unigram:
+def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool, where: str = "texts") -> Unigram:
     """Trains a vocabulary; see `jaxbert.text.tokenizers.train_tokenizer`.
 
     Unlike the original, it learns no pieces that end in a digit and a comma, because they would never be used.
@@ -422,6 +426,7 @@ def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool) -> Unigram:
       vocab_size: V: special tokens, ALBERT's symbols, pieces, and <unused 0>, ... if the text does not give enough. No
         text contains these, because no piece has a space in it.
       lowercase: whether to use ALBERT's uncased normalisation. Otherwise accents are kept too.
+      where: the place of the texts, which an error names.
 
     Raises:
       InputError: there is no text, or the vocabulary is too small for the characters of the text.
@@ -431,7 +436,10 @@ def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool) -> Unigram:
     words, left_out = cut_long(_words(raw, normalisation), _MAX_WORD_CHARS, _LONG_SHARE)
     if not words:
         raise InputError(
-            "no words to learn from", where="SOURCE", fix="Give a source that has text.", code="E-TOKENIZER-TEXT"
+            "no words to learn from",
+            where=where,
+            fix="Give a source that has text, for example text:FILE.",
+            code="E-TOKENIZER-TEXT",
         )
     least = len(SPECIALS) + len(_OWN_SYMBOLS) + 1
     made = io.BytesIO()

@@ -115,7 +115,9 @@ class UnigramOfJson(Tokenizer):
 
     def decode(self, ids: Iterable[int]) -> str:
         """See `Tokenizer`."""
-        return str(self._rust.decode([int(index) for index in ids], skip_special_tokens=False))
+        # From the names themselves: the library's `decode` gives a normalised added token in lower case.
+        names = [self.token(index) for index in ids]
+        return str(self._rust.decoder.decode(names)) if self._rust.decoder is not None else " ".join(names)
 
     def _files(self) -> dict[str, str | bytes]:
         # The library's own words for everything but the parts, which stay as they were read.
@@ -149,12 +151,14 @@ def load_json(directory: Path, starts_word: Callable[[str], bool]) -> UnigramOfJ
     try:
         parts = {name: whole[name] for name in _PARTS}
         ids = {piece: index for index, (piece, _) in enumerate(parts["model"]["vocab"])}
+        unknown = parts["model"].get("unk_id")
+        default = SPECIALS if unknown is None else SPECIALS._replace(unk=parts["model"]["vocab"][unknown][0])
         parts["normalizer"] = _normalizer(declared, parts["normalizer"])
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
         raise InputError(
             f"unusable tokenizer ({error!r})", where=str(path), fix="Copy the file again.", code="E-TOKENIZER-FILE"
         ) from None
-    found = assemble(ids, declared, UnigramOfJson.usual, default=SPECIALS, filler="<hole {}>".format, path=path)
+    found = assemble(ids, declared, UnigramOfJson.usual, default=default, filler="<hole {}>".format, path=path)
     made = UnigramOfJson(
         parts,
         found.vocab,

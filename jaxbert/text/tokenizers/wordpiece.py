@@ -38,9 +38,8 @@ SPECIALS = Specials("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 # Classes of transformers that are BERT's tokenizer under other names (models/auto/tokenization_auto.py).
 _CLASSES = (
     *("BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "MobileBertTokenizer", "ConvBertTokenizer"),
-    *("SqueezeBertTokenizer", "MPNetTokenizer", "LayoutLMTokenizer", "LxmertTokenizer", "FunnelTokenizer"),
-    *("RetriBertTokenizer", "RealmTokenizer", "DPRContextEncoderTokenizer", "DPRQuestionEncoderTokenizer"),
-    *("DPRReaderTokenizer", "SplinterTokenizer"),
+    *("SqueezeBertTokenizer", "LayoutLMTokenizer", "LxmertTokenizer", "RetriBertTokenizer", "RealmTokenizer"),
+    *("DPRContextEncoderTokenizer", "DPRQuestionEncoderTokenizer", "DPRReaderTokenizer"),
 )
 # The name of the piece that fills a hole among the ids. WordPiece cuts a text at "[", so that no text contains it.
 _FILLER = "[hole{}]"
@@ -184,12 +183,15 @@ class WordPiece(Tokenizer):
 
     def decode(self, ids: Iterable[int]) -> str:
         """See `Tokenizer`."""
-        return str(self._rust.decode([int(index) for index in ids], skip_special_tokens=False))
+        # From the names themselves: the library's `decode` gives a normalised added token in lower case.
+        return str(self._rust.decoder.decode([self.token(index) for index in ids]))
 
     def _files(self) -> dict[str, str | bytes]:
         names = {f"{role}_token": name for role, name in self.specials._asdict().items()}
+        # transformers 5 builds its BertTokenizer with the usual values of these two. The other class takes the file.
+        usual = self.normalisation.clean_text and self.max_word_chars == MAX_WORD_CHARS
         config = {
-            "tokenizer_class": "BertTokenizer",
+            "tokenizer_class": "BertTokenizer" if usual else "PreTrainedTokenizerFast",
             "do_lower_case": self.lowercase,
             "strip_accents": self.normalisation.strip_accents,
             "tokenize_chinese_chars": self.normalisation.handle_chinese_chars,
@@ -234,13 +236,14 @@ def _from_tokenizer_json(path: Path) -> WordPiece:
         ids: dict[str, int] = dict(model["vocab"])
         normalisation = Normalisation(
             lowercase=bool(declared.setting("do_lower_case", normalizer["lowercase"], True)),
-            clean_text=bool(normalizer["clean_text"]),
+            clean_text=bool(declared.only("clean_text", normalizer["clean_text"], True)),
             handle_chinese_chars=bool(
                 declared.setting("tokenize_chinese_chars", normalizer["handle_chinese_chars"], True)
             ),
             strip_accents=declared.setting("strip_accents", normalizer["strip_accents"], None),
         )
-        max_word_chars = int(model["max_input_chars_per_word"])
+        key = "max_input_chars_per_word"
+        max_word_chars = int(declared.only(key, model[key], MAX_WORD_CHARS))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(
             f"unusable tokenizer ({error!r})", where=str(path), fix="Copy the file again.", code="E-TOKENIZER-FILE"
@@ -253,9 +256,15 @@ def _from_tokenizer_json(path: Path) -> WordPiece:
 def _from_vocab(directory: Path) -> WordPiece:
     path = directory / "vocab.txt"
     declared = read_declared(directory, _CLASSES)
-    pieces = [piece.removesuffix("\r") for piece in read_text(path).removesuffix("\n").split("\n")]
+    # White space at the end of a line is no part of a piece, as in google-research/bert tokenization.py `load_vocab`.
+    pieces = [piece.rstrip() or piece for piece in read_text(path).removesuffix("\n").split("\n")]
     # Special and unused tokens are in capitals in any vocabulary, so they do not count.
     capitals = any(re.search("[A-Z]", piece) for piece in pieces if not re.fullmatch(r"\[.*\]|<.*>", piece))
+    if capitals and "do_lower_case" not in declared.config and (directory / "config.json").exists():
+        _log.warning(
+            f"{path} has capitals, so that case is kept here; transformers lower-cases, because no "
+            "tokenizer_config.json has do_lower_case"
+        )
     normalisation = Normalisation(
         lowercase=bool(declared.flag("do_lower_case", not capitals)),
         handle_chinese_chars=bool(declared.flag("tokenize_chinese_chars", True)),
@@ -290,7 +299,7 @@ def _made(
 # Training
 
 
-def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool) -> WordPiece:
+def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool, where: str = "texts") -> WordPiece:
     """Trains a vocabulary; see `jaxbert.text.tokenizers.train_tokenizer`.
 
     The Rust trainer numbers the pieces "##x" in the order of a hash map, and breaks ties between merges by these
@@ -302,6 +311,7 @@ def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool) -> WordPiec
       vocab_size: V. [PAD] is 0, then come [UNK] [CLS] [SEP] [MASK]. If the text does not give enough pieces, the last
         are [unused0], [unused1], ...
       lowercase: whether to use BERT's uncased normalisation.
+      where: the place of the texts, which an error names.
 
     Raises:
       InputError: there is no text, or the vocabulary is too small for the characters of the text.
@@ -314,8 +324,10 @@ def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool) -> WordPiec
         longer = f": all have more than {MAX_WORD_CHARS} characters, which WordPiece takes for unknown" if every else ""
         raise InputError(
             f"no words to learn from{longer}",
-            where="SOURCE",
-            fix="Take --kind unigram or bpe, which cut text without spaces." if every else "Give a source with text.",
+            where=where,
+            fix="Take --kind unigram or bpe, which cut text without spaces."
+            if every
+            else "Give a source that has text, for example text:FILE.",
             code="E-TOKENIZER-TEXT",
         )
     starts: collections.Counter[str] = collections.Counter()
