@@ -84,6 +84,13 @@ def test_text_without_spaces_is_learned_from_or_refused_with_the_reason() -> Non
         train_tokenizer("wordpiece", [dna()], vocab_size=300, lowercase=False)
 
 
+def test_a_unigram_of_text_without_spaces_says_that_it_takes_long(caplog: pytest.LogCaptureFixture) -> None:
+    for text, said in ((dna(), True), (f"{dna()[:200]} {'short words ' * 500}", False)):
+        train_tokenizer("unigram", [text], vocab_size=40, lowercase=False, where="text:dna.txt")
+        assert ("text:dna.txt has long stretches without white space" in caplog.text) is said
+        caplog.clear()
+
+
 def test_few_long_words_are_left_out() -> None:
     words = {"a" * 300: 1, "short": 100, "b" * 11: 2}
     assert cut_long(words, 256, 0.5) == ({"short": 100, "b" * 11: 2}, 300 / 822)

@@ -14,6 +14,7 @@ import collections
 import functools
 import hashlib
 import io
+import logging
 import re
 import string
 import unicodedata
@@ -33,6 +34,8 @@ from jaxbert.text.tokenizers.declared import assemble, check_template, read_decl
 from jaxbert.text.tokenizers.learned import Learned, dropped_marks, sampled, share
 from jaxbert.text.tokenizers.unigram_json import CLASSES, SPACE, SPECIALS, load_json
 from jaxbert.text.tokenizers.words import Remembered, count_words, cut_long
+
+_log = logging.getLogger(__name__)
 
 # The descriptors are made when the module is loaded, so that no type checker sees them.
 _proto: Any = sentencepiece_model_pb2
@@ -440,6 +443,12 @@ def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool, where: str 
             where=where,
             fix="Give a source that has text, for example text:FILE.",
             code="E-TOKENIZER-TEXT",
+        )
+    if not left_out and any(len(word) > _MAX_WORD_CHARS for word in raw):
+        # Without spaces nearly every substring of up to 16 characters is a candidate, and each round weighs them all.
+        _log.warning(
+            f"{where} has long stretches without white space: learning a unigram of them may take minutes for each "
+            "megabyte (--kind bpe is faster)"
         )
     least = len(SPECIALS) + len(_OWN_SYMBOLS) + 1
     made = io.BytesIO()
