@@ -8,7 +8,7 @@ from typing import Any
 from jaxbert.config import RunConfig
 from jaxbert.errors import InputError
 from jaxbert.plan.compile import available
-from jaxbert.plan.layouts import Candidate, search
+from jaxbert.plan.layouts import Candidate, anything_fits, search
 from jaxbert.plan.planner import SEARCHED, Plan, all_layouts, plan, prepared, what_would_fit
 from jaxbert.plan.report import TABLE_HEAD, layout_lines, lines, search_lines, table_row, to_json
 from jaxbert.plan.topologies import CHIPS, GIB, SLICES, Topology, topology
@@ -129,7 +129,7 @@ def _larger(config: RunConfig, place: Topology) -> str:
             if other.chips < place.chips:
                 continue
             try:
-                if what_would_fit(config, other):
+                if anything_fits(prepared(config, other)[0], other):
                     return other.name
             except InputError:
                 continue

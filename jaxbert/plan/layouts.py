@@ -167,16 +167,36 @@ def search(config: RunConfig, topology: Topology) -> list[Candidate]:
     found: list[Candidate] = []
     for remat in remats:
         for accumulations in _accumulations(config, topology):
-            changed = dataclasses.replace(
-                config,
-                encoder=dataclasses.replace(config.encoder, remat=remat),
-                phases=tuple(
-                    dataclasses.replace(phase, accumulation=count)
-                    for phase, count in zip(config.phases, accumulations, strict=True)
-                ),
-            )
+            changed = _changed(config, remat, accumulations)
             found += _legal(changed, topology, meshes(changed, topology))
     return sorted(found, key=lambda one: (not one.fits, one.seconds if one.fits else one.memory))
+
+
+def anything_fits(config: RunConfig, topology: Topology) -> bool:
+    """Returns whether a candidate of `search` fits. It judges two or three for each mesh, and `search` dozens.
+
+    Remat `full` keeps the fewest activations. More micro-batches keep fewer too, but a single one needs no sum of
+    gradients.
+    """
+    one, *more = _accumulations(config, topology)
+    judged: set[MeshConfig] = set()
+    for accumulations in (*reversed(more), one):
+        changed = _changed(config, "full", accumulations)
+        wanted = (mesh for mesh in meshes(changed, topology) if accumulations == one or mesh not in judged)
+        found = _legal(changed, topology, wanted)
+        if any(candidate.fits for candidate in found):
+            return True
+        judged |= {candidate.config.mesh for candidate in found}
+    return False
+
+
+def _changed(config: RunConfig, remat: Remat, accumulations: Sequence[int]) -> RunConfig:
+    phases = zip(config.phases, accumulations, strict=True)
+    return dataclasses.replace(
+        config,
+        encoder=dataclasses.replace(config.encoder, remat=remat),
+        phases=tuple(dataclasses.replace(phase, accumulation=count) for phase, count in phases),
+    )
 
 
 def _accumulations(config: RunConfig, topology: Topology) -> Iterator[tuple[int, ...]]:

@@ -12,7 +12,7 @@ from jaxbert.errors import InputError
 from jaxbert.plan import compile as compiler
 from jaxbert.plan.compile import Compiled
 from jaxbert.plan.cost import Bill, StepTime, bill
-from jaxbert.plan.layouts import Candidate, judge, natural, resolved, search
+from jaxbert.plan.layouts import Candidate, anything_fits, judge, natural, resolved, search
 from jaxbert.plan.topologies import Topology
 from jaxbert.plan.work import Work, check_planned
 
@@ -215,4 +215,5 @@ def all_layouts(
 
 def what_would_fit(config: RunConfig, topology: Topology) -> list[Candidate]:
     """Returns the analytic model's candidates that fit, the fastest first."""
-    return [one for one in search(prepared(config, topology)[0], topology) if one.fits]
+    config = prepared(config, topology)[0]
+    return [one for one in search(config, topology) if one.fits] if anything_fits(config, topology) else []

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from jaxbert.commands.main import main
+from jaxbert.config import find_config
+from jaxbert.plan import layouts
+from jaxbert.plan.topologies import topology
 
 PLACE = ("--topology", "v5e:4x4", "--analytic")
 
@@ -110,6 +113,21 @@ def test_where_nothing_would_fit_a_larger_slice_is_named(plan):
     huge = ("encoder.num_layers=96", "encoder.hidden_size=8192", "encoder.intermediate_size=32768")
     code, _, err, _ = plan("bert_large", "--topology", "v5e:1x1", "--analytic", "--set", *huge, "encoder.num_heads=64")
     assert code == 2 and "No layout, accumulation or remat fits here. v" in err and "would fit. [E-PLAN-MEMORY]" in err
+
+
+def test_what_fits_nowhere_is_said_after_few_tries(plan, monkeypatch):
+    """Every slice is looked at, and for each only the candidates that need the least memory."""
+    judge, judged = layouts.judge, []
+    monkeypatch.setattr(layouts, "judge", lambda *given: judged.append(given) or judge(*given))
+    huge = ("encoder.num_layers=512", "encoder.hidden_size=16384", "encoder.intermediate_size=65536")
+    code, _, err, _ = plan("bert_large", "--topology", "v5e:1x1", "--analytic", "--set", *huge, "encoder.num_heads=128")
+    assert code == 2 and "Take a smaller model or batch. [E-PLAN-MEMORY]" in err
+    assert 0 < len(judged) < 600
+    # It says the same of a place as the whole search does.
+    config = find_config("bert_large")
+    for name in ("v5e:1x1", "v5e:2x2", "v5e:4x4"):
+        place = topology(name)
+        assert layouts.anything_fits(config, place) == any(one.fits for one in layouts.search(config, place))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -87,3 +89,27 @@ def test_other_files_name_themselves(
         monkeypatch.setattr(cli, "_run", command)
         assert cli.main(["pretrain"]) == 3
         assert name in capsys.readouterr().err
+
+
+# A library's thread waits, as TensorStore's do where a disk has no room: Python would wait for it before it ends.
+LINGERING = """
+import errno, os, sys, threading, time
+from jaxbert.commands import main
+
+def full(*_):
+    threading.Thread(target=time.sleep, args=(3600,)).start()
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+os.fsync = full
+main.entry()
+"""
+
+
+def test_a_command_that_met_a_full_disk_leaves_no_process(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("the cat sees a dog.\n\na dog sees the cat.\n" * 20)
+    words = ["tokenizer", f"text:{tmp_path}/a.txt", "--vocab-size", "60", "--out", f"{tmp_path}/made"]
+    # A process that lingers makes this raise TimeoutExpired, an hour before it would end.
+    ended = subprocess.run(
+        [sys.executable, "-c", LINGERING, *words], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert ended.returncode == 3 and "E-DISK-FULL" in ended.stderr, ended.stderr
