@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import jax
@@ -11,6 +12,12 @@ from jaxbert.errors import InputError, Interrupted
 from jaxbert.run.processes import initialise
 
 HERE = {"JAXBERT_COORDINATOR": "localhost:1", "JAXBERT_PROCESSES": "2", "JAXBERT_PROCESS_ID": "1"}
+
+
+@pytest.fixture(autouse=True)
+def threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Takes back the number of threads that a test sets for its process."""
+    monkeypatch.setenv("NPROC", "2")
 
 
 @pytest.mark.parametrize(
@@ -39,6 +46,19 @@ def test_devices(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], d
     assert told.get("jax_num_cpu_devices") == (
         int(environment["JAXBERT_DEVICES"]) if "JAXBERT_DEVICES" in environment else None
     )
+
+
+def test_several_devices_of_a_cpu_have_threads_enough(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(jax.config, "update", lambda name, value: None)
+    monkeypatch.delenv("NPROC")
+    initialise(False, {"JAXBERT_DEVICES": "1"})
+    assert "NPROC" not in os.environ
+    initialise(False, {"JAXBERT_DEVICES": "40"})
+    assert int(os.environ["NPROC"]) >= 320
+    # A user's own choice stays.
+    monkeypatch.setenv("NPROC", "3")
+    initialise(False, {"JAXBERT_DEVICES": "40"})
+    assert os.environ["NPROC"] == "3"
 
 
 @pytest.mark.parametrize(

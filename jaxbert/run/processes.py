@@ -28,6 +28,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
+from jaxbert.core.machine import THREADS, threads_of_devices
 from jaxbert.core.signals import ended_by, handling
 from jaxbert.errors import CommandError, InputError, Interrupted, traceback_is_wanted
 from jaxbert.inputs.values import parse, whole_number
@@ -92,6 +93,8 @@ def initialise(distributed: bool, environment: Mapping[str, str] | None = None) 
     """
     environment = os.environ if environment is None else environment
     devices = _number(environment, DEVICES, 1) if DEVICES in environment else None
+    if devices is not None and devices > 1:
+        os.environ.setdefault(THREADS, str(threads_of_devices(devices)))
     if not wanted(environment, distributed):
         if devices is not None:
             import jax

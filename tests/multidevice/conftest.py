@@ -12,14 +12,15 @@ from typing import Any
 
 import pytest
 
+from tests import fake_devices
+
 
 @pytest.fixture(scope="session")
 def on_eight_devices() -> Callable[[str], Any]:
     """Runs a program of this folder and gives the JSON that it prints last."""
 
     def run(program: str) -> Any:
-        flags = f"--xla_force_host_platform_device_count=8 {os.environ.get('XLA_FLAGS', '')}"
-        environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+        environment = os.environ | fake_devices.environment()
         path = Path(__file__).parent / program
         done = subprocess.run([sys.executable, path], env=environment, capture_output=True, text=True, timeout=580)
         assert done.returncode == 0, done.stderr[-3000:]

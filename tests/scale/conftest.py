@@ -4,4 +4,6 @@ from __future__ import annotations
 
 import os
 
-os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {os.environ.get('XLA_FLAGS', '')}"
+from tests import fake_devices
+
+os.environ.update(fake_devices.environment())

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests import fake_devices
+
 METRICS = {
     "token_targets": ("correlation", "correlation with the targets"),
     "replaced_tokens": ("replaced_accuracy", "replaced-token accuracy"),
@@ -32,10 +34,9 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def runs(small_rows: Path, out: Path) -> dict[str, dict[str, Any]]:
     """What run_tasks.py prints, by task."""
-    flags = f"--xla_force_host_platform_device_count=8 {os.environ.get('XLA_FLAGS', '')}"
     done = subprocess.run(
         [sys.executable, Path(__file__).with_name("run_tasks.py"), small_rows, out],
-        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        env=os.environ | fake_devices.environment(),
         capture_output=True,
         text=True,
         timeout=300,
