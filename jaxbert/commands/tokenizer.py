@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxbert.commands.arguments import add_named, add_overwrite, add_source, add_validation_fraction
 from jaxbert.config import Registry
@@ -14,8 +15,15 @@ from jaxbert.errors import InputError
 from jaxbert.inputs.files import read_bytes
 from jaxbert.inputs.values import parse
 from jaxbert.stores.files import is_partial, write_whole
+from jaxbert.stores.others import has_digest, listed
+
+if TYPE_CHECKING:
+    from jaxbert.text.tokenizers import Tokenizer
 
 EPILOG = ""
+# The records of what made a tokenizer, and their key for the sha256 of its files.
+_RECORD, _BEGUN, _FILES = "made_from.json", ".begun.json", "files"
+_MODEL = "config.json"
 KINDS = Registry("kind of tokenizer", "jaxbert.text.tokenizers", "REGISTRY")
 
 
@@ -45,7 +53,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from jaxbert.data.sources import open_source
     from jaxbert.data.split import train_texts
     from jaxbert.text.tokenizers import REGISTRY, Tokenizer, train_tokenizer
-    from jaxbert.text.tokenizers.base import writing
+    from jaxbert.text.tokenizers.base import names_of_kind, writing
 
     out = Path(args.out)
     cased = args.cased or REGISTRY[args.kind].keeps_case
@@ -58,8 +66,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "lowercase": not cased,
         "validation_fraction": fraction,
     }
-    # `begun` becomes `record` when every file is written. A directory that has only `begun` was not finished.
-    record, begun = out / "made_from.json", out / ".begun.json"
+    place = Place(out)
     if out.exists() and not out.is_dir():
         raise InputError(
             "the path is a file, but a directory is needed",
@@ -68,24 +75,31 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             code="E-TOKENIZER-OUT",
         )
     if out.is_dir() and any(not is_partial(path.name) for path in out.iterdir()):
-        if _read_json(record) == made_from:
+        # A record of an earlier version has no sha256 of the files, and is trusted.
+        if place.made_from(_RECORD) == made_from and (changed := place.changed()) == []:
             made = Tokenizer.load(out)
             print(f"{out} is there already, made from the same source with the same options.")
             return {"vocab_size": made.vocab_size, "hash": made.hash, "out": str(out)}
-        if not args.overwrite and _read_json(begun) != made_from:
+        if not args.overwrite and place.made_from(_RECORD) == made_from:
+            raise InputError(
+                f"files of the tokenizer are not as this command wrote them: {listed(changed)}",
+                where=str(out),
+                fix="Give another --out, or --overwrite to make them again.",
+                code="E-TOKENIZER-CHANGED",
+            )
+        if not args.overwrite and place.made_from(_BEGUN) != made_from:
             raise InputError(
                 "the directory holds something else already",
                 where=str(out),
                 fix="Give another --out, or --overwrite to replace it.",
                 code="E-TOKENIZER-EXISTS",
             )
+        place.check_others(names_of_kind(args.kind))
     texts = train_texts(source, fraction)
     made = train_tokenizer(args.kind, texts, vocab_size=args.vocab_size, lowercase=not cased, where=args.source)
+    place.check_others(made.file_names())
     with writing(out):
-        write_whole(begun, json.dumps(made_from, indent=1, sort_keys=True) + "\n")
-        record.unlink(missing_ok=True)
-        made.save(out)
-        os.replace(begun, record)
+        place.write(made, made_from)
     words = f"{'cased' if cased else 'uncased'} {args.kind}" + (" (it always is)" if cased and not args.cased else "")
     print(f"{made.vocab_size} pieces, {words}: {out}")
     findings = source.findings()
@@ -97,9 +111,87 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return {"vocab_size": made.vocab_size, "hash": made.hash, "out": str(out)}
 
 
-def _read_json(path: Path) -> Any:
-    """Returns the value in a JSON file; None where the file is missing or damaged."""
-    try:
-        return parse(read_bytes(path))
-    except (FileNotFoundError, IsADirectoryError, ValueError):
-        return None
+class Place:
+    """The directory that a tokenizer is written to.
+
+    `.begun.json` becomes `made_from.json` when every file is written. A directory that has only the first was not
+    finished. Both hold the options, and in "files" the sha256 of the files that the command writes.
+    """
+
+    def __init__(self, directory: Path):
+        self._directory = directory
+
+    def made_from(self, name: str) -> Any:
+        """Returns the options in a record; None where it is missing or damaged."""
+        found = self._read(name)
+        return {key: value for key, value in found.items() if key != _FILES} if isinstance(found, dict) else None
+
+    def changed(self) -> list[str]:
+        """Returns the names of the files that a reader would read, and that are not as `made_from.json` says."""
+        found = self._read(_RECORD)
+        expected = found.get(_FILES) if isinstance(found, dict) else None
+        if not isinstance(expected, dict):
+            return []
+        names = {name for name in (*_read_by_tokenizers(), *expected) if os.path.lexists(self._directory / name)}
+        return sorted(name for name in names | expected.keys() if not self._has(name, expected.get(name)))
+
+    def check_others(self, written: Collection[str]) -> None:
+        """Raises InputError where files that no command of ours wrote would change how the tokenizer is read.
+
+        Args:
+          written: the names of the files that are written again.
+        """
+        others = [name for name in self._left(written) if name not in self._ours()]
+        if others:
+            raise InputError(
+                f"files that this command does not write would change how the tokenizer is read: {listed(others)}",
+                where=str(self._directory),
+                fix="Move them away, or give another --out.",
+                code="E-TOKENIZER-OTHERS",
+            )
+
+    def write(self, made: Tokenizer, made_from: dict[str, Any]) -> None:
+        """Writes the tokenizer and its record, and removes what an earlier command wrote and this one does not."""
+        ours = self._ours()
+        # A repetition after a kill knows by this record which files it may remove.
+        self._write(_BEGUN, {**made_from, _FILES: {**ours, **made.digests()}})
+        (self._directory / _RECORD).unlink(missing_ok=True)
+        for name in self._left(made.file_names()):
+            if name in ours:
+                (self._directory / name).unlink()
+        self._write(_BEGUN, {**made_from, _FILES: made.digests()})
+        made.save(self._directory)
+        os.replace(self._directory / _BEGUN, self._directory / _RECORD)
+
+    def _left(self, written: Collection[str]) -> list[str]:
+        """Returns the names of the files in the directory that a tokenizer's reader reads and that are not written."""
+        names = _read_by_tokenizers() - frozenset(written)
+        return sorted(name for name in names if os.path.lexists(self._directory / name))
+
+    def _ours(self) -> dict[str, str]:
+        """Returns the sha256 of each file that a reader reads and that a command of ours wrote, as it is now."""
+        ours: dict[str, str] = {}
+        for record in (self._read(_RECORD), self._read(_BEGUN)):
+            files = record.get(_FILES) if isinstance(record, dict) else None
+            if isinstance(files, dict):
+                ours |= {name: str(files[name]) for name in _read_by_tokenizers() if self._has(name, files.get(name))}
+        return ours
+
+    def _has(self, name: str, expected: Any) -> bool:
+        return has_digest(self._directory / name, expected)
+
+    def _read(self, name: str) -> Any:
+        try:
+            return parse(read_bytes(self._directory / name))
+        except (FileNotFoundError, IsADirectoryError, ValueError):
+            return None
+
+    def _write(self, name: str, value: dict[str, Any]) -> None:
+        write_whole(self._directory / name, json.dumps(value, indent=1, sort_keys=True) + "\n")
+
+
+def _read_by_tokenizers() -> frozenset[str]:
+    """Returns the names of the files that change how a tokenizer is read: its own, and the config of a model."""
+    from jaxbert.text.tokenizers.base import all_file_names
+
+    return all_file_names() | {_MODEL}

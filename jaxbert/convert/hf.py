@@ -22,13 +22,14 @@ from jaxbert.convert import safetensors_files
 from jaxbert.convert.gate import Verdict, judge
 from jaxbert.convert.names import check_fields, check_heads, export_tensors, task_of
 from jaxbert.convert.read import CONFIG, NAMED, Labels, describe
-from jaxbert.convert.target import check_lost, check_target, digest, files_below
+from jaxbert.convert.target import check_lost, check_target
 from jaxbert.convert.tensors import np_dtype
 from jaxbert.core.parameters import Params
 from jaxbert.errors import InputError
 from jaxbert.inputs.files import open_regular
 from jaxbert.models.families import FAMILIES, check_padding
 from jaxbert.stores.files import full_disk, partial_name, replace_directory
+from jaxbert.stores.others import digest, files_below
 from jaxbert.text.tokenizers import Tokenizer
 
 # The types in which a model can be written.

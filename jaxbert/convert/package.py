@@ -14,9 +14,10 @@ from jaxbert.convert.gate import Verdict
 from jaxbert.convert.hf import Finish
 from jaxbert.convert.safetensors_files import WEIGHTS
 from jaxbert.convert.sentence_transformers import SentenceLayout, layout_files, write_layout
-from jaxbert.convert.target import CARD, RECEIPT, RUN, digest, files_below
+from jaxbert.convert.target import CARD, RECEIPT, RUN
 from jaxbert.core.parameters import Params
 from jaxbert.observe.provenance import Provenance, stated_licence, to_json
+from jaxbert.stores.others import digest, files_below
 from jaxbert.text.tokenizers import Tokenizer
 
 

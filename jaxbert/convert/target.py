@@ -7,7 +7,6 @@ a README that somebody wrote and the pooling of a model that others made would b
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -16,9 +15,10 @@ from jaxbert.convert import safetensors_files
 from jaxbert.convert.read import CONFIG
 from jaxbert.convert.sentence_transformers import LAYOUT_FILES, MODULES
 from jaxbert.errors import InputError
-from jaxbert.inputs.files import open_regular, read_bytes
+from jaxbert.inputs.files import read_bytes
 from jaxbert.inputs.values import parse
 from jaxbert.stores.files import settle_directory
+from jaxbert.stores.others import files_below, has_digest, listed
 
 RECEIPT, CARD, RUN = "receipt.json", "README.md", "run.json"
 # All that an export may write, but for the layout of sentence-transformers.
@@ -29,8 +29,6 @@ _NAMES = frozenset(
         *("vocab.txt", "vocab.json", "merges.txt", "spiece.model"),
     )
 )
-# The most files that a message names.
-_NAMED = 8
 
 
 def may_write(*, layout: bool) -> frozenset[str]:
@@ -97,31 +95,16 @@ def check_lost(directory: Path, written: Collection[str]) -> None:
       directory: the directory that is replaced, if there is one.
       written: see `check_target`.
     """
-    lost = sorted(_lost(directory, written)) if directory.is_dir() else []
+    lost = list(_lost(directory, written)) if directory.is_dir() else []
     if not lost:
         return
-    more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
     layout = "Pass --to sentence-transformers (layout=), move them away" if MODULES in lost else "Move them away"
     raise InputError(
-        f"--overwrite would delete files that this export does not write: {', '.join(lost[:_NAMED])}{more}",
+        f"--overwrite would delete files that this export does not write: {listed(lost)}",
         where=str(directory),
         fix=f"{layout}, or choose another place.",
         code="E-EXPORT-OTHERS",
     )
-
-
-def files_below(directory: Path) -> Iterator[tuple[str, Path]]:
-    """Yields each file and link in a directory and its folders: its path below the directory, and its whole path."""
-    for top, folders, files in os.walk(directory):
-        for name in [*files, *(folder for folder in folders if Path(top, folder).is_symlink())]:
-            path = Path(top, name)
-            yield path.relative_to(directory).as_posix(), path
-
-
-def digest(path: Path) -> str:
-    """Returns the sha256 of a file, in hexadecimal."""
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _lost(directory: Path, written: Collection[str]) -> Iterator[str]:
@@ -142,7 +125,7 @@ def _lost(directory: Path, written: Collection[str]) -> Iterator[str]:
         for below, path in files:
             name = f"{top.name}/{below}" if below else top.name
             again = name in written and name != CARD and not path.is_symlink()
-            if not again and not _wrote(path, ours.get(name)):
+            if not again and not has_digest(path, ours.get(name)):
                 yield name
 
 
@@ -154,8 +137,3 @@ def _digests(directory: Path) -> dict[str, str]:
         return {str(name): str(value) for name, value in files.items()}
     except (OSError, ValueError, InputError, KeyError, TypeError, AttributeError):
         return {}
-
-
-def _wrote(path: Path, expected: str | None) -> bool:
-    """Says whether a file has this sha256."""
-    return expected is not None and path.is_file() and not path.is_symlink() and digest(path) == expected

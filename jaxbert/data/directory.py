@@ -35,12 +35,11 @@ from jaxbert.inputs.files import read_bytes
 from jaxbert.inputs.values import checked, parse
 from jaxbert.stores.files import PARTIAL, is_partial
 from jaxbert.text.tokenizers import Tokenizer
-from jaxbert.text.tokenizers.registry import REGISTRY
+from jaxbert.text.tokenizers.base import all_file_names
 
 _ARGUMENTS = "arguments.json"
 # Such a directory also holds the metadata of TFDS, and the files of the tokenizer (Tokenizer.save).
 _BESIDES = frozenset({MANIFEST, PROGRESS, PREVIOUS, "features.json", "dataset_info.json", "tokenizer"})
-_TOKENIZER = frozenset({"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"})
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class ShardDirectory:
         """
         try:
             if self.path.exists():
-                foreign = _foreign(self.path, self.kind)
+                foreign = next(foreign_files(self.path, self.kind), None)
                 if foreign is not None:
                     raise InputError(
                         f"the directory to replace holds a file that does not belong to these {self.kind}",
@@ -335,7 +334,7 @@ def _found(path: Path) -> tuple[str | None, dict[str, Any]]:
 
 def _only_shards(path: Path, kind: str) -> bool:
     """Returns whether the directory holds shards of `kind`, and nothing that jaxbert did not make."""
-    return _foreign(path, kind) is None and any(_is_shard(child.name, kind) for child in path.iterdir())
+    return not any(foreign_files(path, kind)) and any(_is_shard(child.name, kind) for child in path.iterdir())
 
 
 def _blank(path: Path) -> bool:
@@ -356,17 +355,21 @@ def _is_shard(name: str, kind: str) -> bool:
     return re.fullmatch(rf"{kind}-\w+\.array_record-\d+(-of-\d+)?", name) is not None
 
 
-def _foreign(path: Path, kind: str) -> Path | None:
-    """Returns a file in a directory of `kind` that jaxbert did not make, or None."""
+def foreign_files(path: Path, kind: str) -> Iterator[Path]:
+    """Yields each file in a directory of `kind` that jaxbert did not make, by its name."""
     for child in sorted(path.iterdir()):
         if not (child.name in _BESIDES or _is_shard(child.name, kind) or is_partial(child.name)):
-            return child
+            yield child
     if (path / "tokenizer").is_dir():
-        ours = _TOKENIZER.union(*(names for kind in REGISTRY.values() for names in kind.files))
-        for child in sorted((path / "tokenizer").iterdir()):
-            if child.name not in ours and not is_partial(child.name):
-                return child
-    return None
+        yield from foreign_tokenizer_files(path / "tokenizer")
+
+
+def foreign_tokenizer_files(path: Path) -> Iterator[Path]:
+    """Yields each file in the directory of a tokenizer that no kind of tokenizer has."""
+    ours = all_file_names()
+    for child in sorted(path.iterdir()):
+        if child.name not in ours and not is_partial(child.name):
+            yield child
 
 
 def _clear(path: Path, kind: str) -> None:

@@ -21,6 +21,7 @@ from jaxbert.config import (
     save_json,
 )
 from jaxbert.errors import CommandError, InputError, Interrupted
+from jaxbert.run.outputs import check_others
 from jaxbert.run.processes import Watch, wait_for_all
 from jaxbert.stores.files import arriving, is_partial, linked, no_links, sync
 from jaxbert.stores.lease import Lease
@@ -48,7 +49,8 @@ def check_workdir(config: RunConfig, workdir: Path, overwrite: bool) -> bool:
     """Returns whether the workdir holds a run of the same config, which continues, with or without `overwrite`.
 
     Raises:
-      InputError: the directory holds something else, or, without `overwrite`, a run that differs.
+      InputError: the directory holds something else, or a run that differs: without `overwrite`, or with files among
+        its own that no run writes.
     """
     check_place(name_of(workdir), writes=True)
     _check_links(workdir)
@@ -111,6 +113,8 @@ def check_workdir(config: RunConfig, workdir: Path, overwrite: bool) -> bool:
             fix="Give another --workdir, or remove that run first.",
             code="E-WORKDIR-OTHER-RUN",
         )
+    if differences:
+        check_others(workdir)
     return not differences
 
 

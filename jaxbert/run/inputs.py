@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -21,6 +20,7 @@ from jaxbert.errors import InputError, Stopped
 from jaxbert.stores.storage import is_remote
 from jaxbert.tasks import make_task
 from jaxbert.text.tokenizers import Tokenizer
+from jaxbert.text.tokenizers.base import all_file_names
 from jaxbert.use.model_place import HUB, find_model
 
 _log = logging.getLogger(__name__)
@@ -136,5 +136,6 @@ def save_tokenizer(tokenizer: Tokenizer, path: Path) -> None:
     """Writes the run's tokenizer, unless all its files are there."""
     if tokenizer.is_saved(path):
         return
-    shutil.rmtree(path, ignore_errors=True)
+    for name in all_file_names():
+        (path / name).unlink(missing_ok=True)
     tokenizer.save(path)

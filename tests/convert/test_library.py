@@ -24,9 +24,9 @@ import jaxbert
 from jaxbert.commands.main import main
 from jaxbert.config import MaskedLMConfig, ObjectivesConfig, RunConfig, save_json
 from jaxbert.convert.sentence_transformers import SentenceLayout
-from jaxbert.convert.target import files_below
 from jaxbert.errors import InputError, Interrupted
 from jaxbert.stores.checkpoint import Checkpoints
+from jaxbert.stores.others import files_below
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.use.library import Loaded
 from jaxbert.use.predict import fill_mask, lines

@@ -25,6 +25,7 @@ import zstandard
 
 from jaxbert.data.sources import SOURCES, Document, base, files, open_source
 from jaxbert.data.sources.packed import DamagedFile, open_bytes
+from jaxbert.data.sources.record_files import RecordFiles
 from jaxbert.data.sources.sample import strip_html
 from jaxbert.errors import InputError, Interrupted
 
@@ -252,6 +253,42 @@ def test_nul_is_refused_anywhere(tmp_path: Path, at: int) -> None:
     (tmp_path / "b.txt").write_text("A stone.\n")
     with pytest.raises(InputError, match=r"a\.txt.*E-SOURCE-NUL"):
         texts(f"text:{tmp_path}/*.txt")
+
+
+def test_an_escaped_nul_is_refused_by_every_source_of_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rule of plain text: the tokenizer would drop the character, or give an unknown token for it."""
+    cells = ["one", None, "t\0wo"]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": cell}) + "\n" for cell in cells))
+    (tmp_path / "a.csv").write_text("id,text\n1,one\n2,\n3,t\0wo\n")
+    pq.write_table(pa.table({"text": cells}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"text": pa.array([b"one", None, b"t\0wo"], pa.binary())}), tmp_path / "b.parquet")
+    make_tfds(tmp_path / "made" / "1.0.0", {"train": ["one", "", "t\0wo"]})
+    stand_in = types.SimpleNamespace(
+        load_dataset=lambda *_, **__: {"train": [{"text": cell} for cell in cells]},
+        load_dataset_builder=lambda *_: types.SimpleNamespace(),
+    )
+    monkeypatch.setitem(sys.modules, "datasets", stand_in)
+    held = {
+        f"jsonl:{tmp_path}/a.jsonl": rf"field 'text' holds a NUL .*character 1 \({tmp_path}/a\.jsonl:3\)",
+        f"parquet:{tmp_path}/a.parquet": rf"column 'text' holds a NUL .*{tmp_path}/a\.parquet:3",
+        f"parquet:{tmp_path}/b.parquet": rf"column 'text' holds a NUL .*{tmp_path}/b\.parquet:3",
+        f"tfds:{tmp_path}/made/1.0.0#body": r"feature 'body' holds a NUL .*train:2",
+        "hf:a": r"column 'text' holds a NUL .*hf:a train:2",
+    }
+    for spec, words in held.items():
+        with pytest.raises(InputError, match=rf"{words}.*E-SOURCE-NUL"):
+            list(open_source(spec).documents())
+    with pytest.raises(InputError, match=r"NUL byte in line 4.*a\.csv.*E-SOURCE-NUL"):
+        texts(f"csv:{tmp_path}/a.csv")
+    # `embed` reads records as they are, and takes the same ones.
+    source = open_source(f"parquet:{tmp_path}/b.parquet")
+    assert isinstance(source, RecordFiles)
+    pq.write_table(pa.table({"text": ["one", "t\0wo"]}), tmp_path / "b.parquet")
+    with pytest.raises(InputError, match=r"b\.parquet:2.*E-SOURCE-NUL"):
+        list(source.texts())
+    # Only the field of the text counts.
+    (tmp_path / "a.jsonl").write_text('{"text": "one", "id": "\\u0000"}\n')
+    assert texts(f"jsonl:{tmp_path}/a.jsonl") == ["one"]
 
 
 def test_wrapped_lines_are_joined(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ from jaxbert.data.sources import open_source
 from jaxbert.errors import InputError
 from jaxbert.text.sentences import split_sentences
 from jaxbert.text.tokenizers import REGISTRY, Tokenizer, train_tokenizer
+from jaxbert.text.tokenizers.base import all_file_names, names_of_kind
 
 # (kind, lowercase): all there are.
 KINDS = tuple(REGISTRY)
@@ -245,6 +247,57 @@ def test_the_command_says_what_it_made(
     same = "made is there already, made from the same source with the same options."
     first = capsys.readouterr().out.splitlines()[0]
     assert first == (same if REGISTRY[kind].keeps_case else f"300 pieces, cased {kind}: made")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_overwrite_leaves_no_file_that_the_tokenizer_would_be_read_with(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text("\n\n".join(ties()), encoding="utf-8")
+    make = ["tokenizer", "text:text.txt", "--vocab-size", "300", "--out", "made", "--kind"]
+    others = sorted(all_file_names() | {"config.json"})
+    # Files of others: those that are written again are replaced, the rest are named, and nothing is touched before.
+    (tmp_path / "made").mkdir()
+    for name in (*others, "notes.txt"):
+        (tmp_path / "made" / name).write_text('{"[NEW]": 300}')
+    tokenizer = trained(kind, not REGISTRY[kind].keeps_case)
+    rest = [name for name in others if name not in tokenizer.file_names()]
+    assert "added_tokens.json" in rest and tokenizer.file_names() == names_of_kind(kind) <= all_file_names()
+    for number in range(len(rest)):
+        assert cli.main([*make, kind, "--overwrite"]) == 2
+        named = f"{', '.join(rest[number:])} (made)"
+        said = capsys.readouterr().err
+        assert "E-TOKENIZER-OTHERS" in said and f"read: {named}" in said
+        assert {path.read_text() for path in (tmp_path / "made").iterdir()} == {'{"[NEW]": 300}'}
+        (tmp_path / "made" / rest[number]).unlink()
+    assert cli.main([*make, kind, "--overwrite"]) == 0
+    assert Tokenizer.load("made").vocab_size == 300 and (tmp_path / "made" / "notes.txt").exists()
+
+    # A file that comes later is seen too.
+    (tmp_path / "made" / "added_tokens.json").write_text('{"[NEW]": 300}')
+    assert cli.main([*make, kind]) == 2
+    assert re.search(
+        r"not as this command wrote them: added_tokens\.json .*E-TOKENIZER-CHANGED", capsys.readouterr().err
+    )
+    assert cli.main([*make, kind, "--overwrite"]) == 2 and "E-TOKENIZER-OTHERS" in capsys.readouterr().err
+    (tmp_path / "made" / "added_tokens.json").unlink()
+    (tmp_path / "made" / "tokenizer_config.json").write_text("{}")
+    assert cli.main([*make, kind]) == 2 and "tokenizer_config.json" in capsys.readouterr().err
+
+    # What this command wrote is removed for another kind, unless somebody has changed it.
+    other = next(name for name in KINDS if name != kind)
+    old = next(name for name in sorted(tokenizer.file_names()) if name not in names_of_kind(other))
+    right = (tmp_path / "made" / old).read_bytes()
+    (tmp_path / "made" / old).write_text("changed")
+    assert cli.main([*make, other, "--overwrite"]) == 2
+    assert f"read: {old} " in capsys.readouterr().err and (tmp_path / "made" / old).read_text() == "changed"
+    (tmp_path / "made" / old).write_bytes(right)
+    assert cli.main([*make, other, "--overwrite"]) == 0 and Tokenizer.load("made").kind == other
+    assert {path.name for path in (tmp_path / "made").iterdir()} == {
+        *trained(other, not REGISTRY[other].keeps_case).file_names(),
+        *("made_from.json", "notes.txt"),
+    }
 
 
 def test_what_is_no_tokenizer(tmp_path: Path) -> None:

@@ -282,6 +282,39 @@ def test_overwrite_of_the_same_run_continues_it_and_of_another_replaces_it(refer
     assert (workdir / "mine.txt").read_text() == "mine" and not (workdir / ".replaced").exists()
 
 
+def test_overwrite_deletes_nothing_that_no_run_writes(reference, tmp_path):
+    """All of it is said before anything is touched: the run that is there stays whole."""
+    config, workdir = find_config(str(reference[0])), copy_of(reference[1], tmp_path)
+    (workdir / "mine.txt").write_text("outside of the folders of the run")
+    kept = [  # what a run writes
+        *("tensorboard/events.out.tfevents.1.host.2", "profile/plugins/profile/2026_01_01/host.xplane.pb"),
+        *("profile/process-1/plugins/profile/2026_01_01/host.xplane.pb", "data/tokenizer/vocab.txt"),
+        *("data/records/manifest.json", "data/records/records-train.array_record-00000", "checkpoints/99/params/d/a"),
+        *("data/records/tokenizer/merges.txt", "data/rows-pairs-32/rows-train.array_record-00000-of-00001"),
+        *("checkpoints/30.orbax-checkpoint-tmp/a", "tokenizer/.vocab.txt.1-abc.partial"),
+    ]
+    mine = [
+        *("data/notes.txt", "data/tokenizer/notes.txt", "data/records/notes.txt", "data/rows-pairs-32/tokenizer/a"),
+        *("tokenizer/notes.txt", "profile/notes.txt", "tensorboard/notes.txt"),
+        *("checkpoints/best/params", "checkpoints/24/notes.txt"),
+    ]
+    for name in (*kept, *mine):
+        (workdir / name).parent.mkdir(parents=True, exist_ok=True)
+        (workdir / name).write_text(name)
+    before = {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
+    new = apply_overrides(config, ["seed=1", "phases.a.steps=1", "phases.b.steps=1"])
+    for name in sorted(mine):
+        shown = [one for one in sorted(mine) if (workdir / one).exists()]
+        named = re.escape(", ".join(shown[:8]) + (" and 1 more" if len(shown) > 8 else ""))
+        with pytest.raises(InputError, match=rf"files that no run writes: {named} .*E-WORKDIR-OTHERS"):
+            pretrain(new, workdir, overwrite=True)
+        assert before == {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file() and path in before}
+        (workdir / name).unlink()
+        del before[workdir / name]
+    assert pretrain(new, workdir, overwrite=True)["step"] == 2
+    assert (workdir / "mine.txt").exists() and not (workdir / "profile").exists()
+
+
 def test_two_processes_do_not_share_a_workdir(reference, tmp_path):
     config, wanted = reference
     workdir = tmp_path / "run"

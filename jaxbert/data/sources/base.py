@@ -126,9 +126,21 @@ def text_of(value: Any, label: str, where: str) -> str | None:
       where: the place of the record.
 
     Raises:
-      InputError: the value is something else, or bytes that are not UTF-8.
+      InputError: the value is something else, bytes that are not UTF-8, or a text with a NUL character.
     """
-    if value is None or isinstance(value, str):
+    text = _decoded(value, label, where) if value is not None else None
+    if text is not None and "\0" in text:
+        raise InputError(
+            f"{label} holds a NUL character (U+0000) at character {text.index(chr(0))}",
+            where=where,
+            fix="Mend the text, or remove the character.",
+            code="E-SOURCE-NUL",
+        )
+    return text
+
+
+def _decoded(value: Any, label: str, where: str) -> str:
+    if isinstance(value, str):
         return value
     if not isinstance(value, bytes):
         raise InputError(

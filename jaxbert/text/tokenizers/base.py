@@ -24,6 +24,9 @@ from jaxbert.stores.workdir import workdir_of
 from jaxbert.text.tokenizers.learned import Learned
 from jaxbert.text.tokenizers.registry import REGISTRY
 
+# Files that all kinds write, or that all kinds read beside their vocabulary.
+_ADDED = "added_tokens.json"
+_SHARED = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", _ADDED)
 # The most ids without a piece in a small vocabulary; in a large one there may be as many as pieces.
 _MOST_HOLES = 64
 
@@ -221,7 +224,7 @@ class Tokenizer(abc.ABC):
             names = {**names, **({"additional_special_tokens": extra} if extra else {})}
         beyond = {piece: self._ids[piece] for piece in self.vocab[self.model_size :]}
         return {
-            **({"added_tokens.json": to_json(beyond)} if beyond else {}),
+            **({_ADDED: to_json(beyond)} if beyond else {}),
             "tokenizer_config.json": to_json(config),
             "special_tokens_map.json": to_json(names),
         }
@@ -325,6 +328,11 @@ class Tokenizer(abc.ABC):
             for name, content in self._files().items():
                 write_whole(directory / name, content)
 
+    def digests(self) -> dict[str, str]:
+        """Returns the sha256, in hexadecimal, of each file that `save` writes."""
+        contents = {name: text.encode() if isinstance(text, str) else text for name, text in self._files().items()}
+        return {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+
     def is_saved(self, directory: Path | str) -> bool:
         """Returns whether `directory` has every file that `save` writes, with the same bytes."""
         for name, content in self._files().items():
@@ -389,6 +397,16 @@ class Tokenizer(abc.ABC):
         return next((place for place in (path, workdir / "tokenizer") if Tokenizer.present(place)), path)
 
 
+def all_file_names() -> frozenset[str]:
+    """Returns the names of all files that a tokenizer of any kind may have: what `save` writes, and `load` reads."""
+    return frozenset((*_SHARED, *(name for kind in REGISTRY.values() for names in kind.files for name in names)))
+
+
+def names_of_kind(kind: str) -> frozenset[str]:
+    """Returns the names of the files that `save` writes for a tokenizer of a kind that was trained here."""
+    return frozenset((*_SHARED, *REGISTRY[kind].files[0])) - {_ADDED}
+
+
 def _of_files(files: Mapping[str, str | bytes], source: Path | None) -> Tokenizer:
     """Returns the tokenizer of files that `Tokenizer._files` gave."""
     with tempfile.TemporaryDirectory() as place:
@@ -430,7 +448,8 @@ class Kind:
       train: (texts, *, vocab_size, lowercase, where) -> tokenizer; see `train_tokenizer`.
       load: opens a directory of this kind.
       model: the type of the model in tokenizer.json.
-      files: sets of files. A directory without tokenizer.json that holds one of the sets is of this kind.
+      files: sets of files. A directory without tokenizer.json that holds one of the sets is of this kind. The first
+        set is the one that `train`'s tokenizers save.
       keeps_case: whether the kind has no uncased normalisation.
     """
 
