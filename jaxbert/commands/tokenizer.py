@@ -132,8 +132,9 @@ class Place:
         expected = found.get(_FILES) if isinstance(found, dict) else None
         if not isinstance(expected, dict):
             return []
-        names = {name for name in (*_read_by_tokenizers(), *expected) if os.path.lexists(self._directory / name)}
-        return sorted(name for name in names | expected.keys() if not self._has(name, expected.get(name)))
+        # Only names that we know: a damaged record may have any.
+        there = {name for name in _read_by_tokenizers() if os.path.lexists(self._directory / name) or name in expected}
+        return sorted(name for name in there if not self._has(name, expected.get(name)))
 
     def check_others(self, written: Collection[str]) -> None:
         """Raises InputError where files that no command of ours wrote would change how the tokenizer is read.
