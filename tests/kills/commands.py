@@ -1,8 +1,7 @@
 """Tries the points of every command that writes: `python commands.py DIRECTORY [NAME,NAME]` prints a report a line.
 
-jax is started, and the programs are compiled, once. Every distinct state of the short commands is tried. `pretrain` and
-`convert` take a second, so that one point of each kind is tried: see `points.kind`; the variable
-JAXBERT_POINTS_SET=full tries all.
+jax is started, and the programs are compiled, once. Each command is tried at one point of each kind: see `points.kind`.
+The variable JAXBERT_POINTS_SET=full tries every distinct state.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from jaxbert.evaluate import evaluation
 from jaxbert.observe import peaks
 from jaxbert.run import pretrain
 from jaxbert.stores import steps
+from jaxbert.tasks import pretraining
 
 CONFIG = """
 from jaxbert.config import *
@@ -83,6 +83,21 @@ def without_clocks(root: Path) -> dict[str, Any]:
     return {**found, "figures": {name: value for name, value in figures.items() if "second" not in name}}
 
 
+def another(run: Path, copy: Path) -> Path:
+    """Makes a run of another config from a finished one, with other bytes and a step that the first run does not have.
+
+    A training with another seed would have to be compiled. Whatever stays of the copy, where a run replaces it, shows.
+    """
+    shutil.copytree(run, copy)
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "seed": config["seed"] + 1}))
+    (copy / "checkpoints" / "2").rename(copy / "checkpoints" / "7")
+    for name in ("metrics.jsonl", "parameters.txt"):
+        with (copy / name).open("a") as file:
+            file.write("\n")
+    return copy
+
+
 def main(place: Path, only: str, every: bool) -> None:
     """Tries the commands whose names hold `only`, with inputs and outputs below `place`."""
     inputs, root = place / "inputs", place / "tries" / "root"
@@ -95,9 +110,20 @@ def main(place: Path, only: str, every: bool) -> None:
     (programs / "sbatch").write_text("#!/bin/sh\necho 1\n")
     (programs / "sbatch").chmod(0o755)
     os.environ |= {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "XDG_STATE_HOME": f"{root}/state"}
-    # Runs of one config share a program, so that it is traced once. `build` touches no file.
+    # Runs of one config share a program, a table and a model: each is traced once, and touches no file.
     pretrain.build = evaluation.build = functools.lru_cache(maxsize=8)(pretrain.build)
-    # So does the speed of the machine, which runs measure for their telemetry.
+    pretrain.parameter_table = functools.cache(pretrain.parameter_table)
+    models: dict[Any, Any] = {}
+    make_model = pretraining.make_model
+
+    def model_of(config: Any, objectives: Any) -> Any:
+        # All runs here have one phase, so that a config has one model.
+        if config not in models:
+            models[config] = make_model(config, objectives)
+        return models[config]
+
+    pretraining.make_model = model_of
+    # They share the measured speed of the machine too, which only their telemetry shows.
     peaks.measured_matmul = functools.cache(peaks.measured_matmul)
     states = States(root)
     states.install()
@@ -123,11 +149,9 @@ def main(place: Path, only: str, every: bool) -> None:
 
     def report(name: str, *words: str, **more: Any) -> None:
         if any(part in name for part in only.split(",")):
+            more = {"known": None if every else set(), **more}
             found = try_states(name, lambda: cli.main([*words]), states, root, same=drawn, **more)
             print(json.dumps(found), file=reports, flush=True)
-
-    def kinds() -> set[str] | None:
-        return None if every else set()
 
     words = ("tokenizer", source, "--vocab-size", "270")
     report("tokenizer", *words, "--out", f"{root}/a/b")
@@ -135,9 +159,10 @@ def main(place: Path, only: str, every: bool) -> None:
     words = ("tokenizer", source, "--vocab-size", "200", "--kind", "unigram", "--overwrite")
     report("tokenizer --kind unigram --overwrite", *words, "--out", f"{root}", before=inputs / "unigram")
     # A kind of point that one run has tried is not tried again in the others.
-    known = kinds()
+    known: set[str] | None = None if every else set()
     train = ("pretrain", f"{inputs}/named.py", "--workdir", f"{root}")
-    report("pretrain --overwrite", *train, "--set", "seed=1", "--overwrite", look=of_run, known=known, before=run)
+    old = another(run, place / "old")
+    report("pretrain --overwrite", *train, "--overwrite", look=of_run, known=known, before=old)
     report("pretrain", *train, look=of_run, known=known)
     half = place / "half"
     shutil.copytree(run, half)
@@ -153,10 +178,13 @@ def main(place: Path, only: str, every: bool) -> None:
     report("embed", "embed", str(run), f"{inputs}/lines.txt", "--out", f"{root}/a.npy")
     again = ("--out", f"{root}/a.npy", "--pooling", "cls", "--overwrite")
     report("embed --overwrite", "embed", str(run), f"{inputs}/lines.txt", *again, before=vectors)
+    report("embed to .jsonl", "embed", str(run), f"{inputs}/lines.txt", "--out", f"{root}/a.jsonl")
     report("report", "report", f"{root}", before=run)
-    report("convert", "convert", str(run), f"{root}/model", "--to", "hf", known=kinds())
+    report("convert", "convert", str(run), f"{root}/model", "--to", "hf")
     words = ("convert", str(run), f"{root}/model", "--to", "hf", "--dtype", "bfloat16", "--overwrite")
-    report("convert --overwrite", *words, before=inputs / "exports", known=kinds())
+    report("convert --overwrite", *words, before=inputs / "exports")
+    words = ("convert", str(run), f"{root}/model", "--to", "sentence-transformers")
+    report("convert --to sentence-transformers", *words)
     report("evaluate --json", "evaluate", str(run), "--json", f"{root}/figures.json", look=without_clocks)
     words = ("plan", f"{inputs}/named.py", "--topology", "v5e:2x2", "--analytic", "--json", f"{root}/figures.json")
     report("plan --json", *words, look=without_clocks)

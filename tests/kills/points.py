@@ -164,12 +164,13 @@ def put(root: Path, state: State) -> None:
 def kind(label: str) -> str:
     """Returns a point without the numbers of shards, steps and processes, so that points of one loop are of one kind.
 
-    Points at which only a temporary file or directory changes are of one kind too: none of its files counts until it
-    is renamed. So are the moves of a run that is replaced, which tests/kills/test_replaced.py tries, and its removal.
+    Points at which only a temporary file or directory changes are of one kind too, whatever its name: none of its files
+    counts until it is renamed, and the point of that renaming finds it, and everything before it, on the disk. So are
+    the moves of a run that is replaced, which tests/kills/test_replaced.py tries, and its removal.
     """
     label = re.sub(r"(\.orbax-checkpoint-tmp|\.partial|\.removed)/\S+", r"\1", label)
     label = re.sub(r"^os\.rename (\S+) \.replaced/\1$", "os.rename OUTPUT .replaced", label)
-    label = re.sub(r"^(open|opened|fsync|os\.mkdir|os\.rmdir) (\S+(\.partial|-tmp))$", r"written \2", label)
+    label = re.sub(r"^(open|opened|fsync|os\.mkdir|os\.rmdir) \S+(\.partial|-tmp)$", r"written \2", label)
     return re.sub(r"[0-9a-f]{6,}|\d+", "N", label)
 
 
