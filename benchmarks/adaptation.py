@@ -55,7 +55,7 @@ from jaxbert.config import (
 from jaxbert.data.records import prepare_records
 from jaxbert.data.rows import build_rows
 from jaxbert.data.sources import open_source
-from jaxbert.data.split import split_of
+from jaxbert.data.split import drawn
 from jaxbert.models.families.bert import PRESETS
 from jaxbert.models.model import Model
 from jaxbert.run.inherit import inherit
@@ -109,7 +109,7 @@ def make_tokenizer(corpus: Path, out: Path) -> Path:
     """Trains an uncased WordPiece vocabulary on the corpus."""
     if not (out / "done").is_file():
         documents = open_source(f"text:{corpus}").documents()
-        texts = (document.text for document in documents if split_of(document, HELD_OUT) == "train")
+        texts = (document.text for document in drawn(documents, HELD_OUT) if document.split == "train")
         train_tokenizer("wordpiece", texts, vocab_size=VOCABULARY, lowercase=True).save(out)
         (out / "done").touch()
     return out

@@ -47,7 +47,7 @@ from jaxbert.data.pipeline import Rows, count_tokens
 from jaxbert.data.records import prepare_records
 from jaxbert.data.rows import build_rows
 from jaxbert.data.sources import open_source
-from jaxbert.data.split import split_of
+from jaxbert.data.split import drawn
 from jaxbert.models.families import FAMILIES
 from jaxbert.text.tokenizers import Tokenizer, train_tokenizer
 
@@ -163,7 +163,7 @@ def make_rows(corpus: Path, out: Path, tokenizer: str, policy: str) -> Path:
     kind, lowercase = TOKENIZERS[tokenizer]
     source, place = open_source(f"text:{corpus}"), out / tokenizer
     if not (place / "tokenizer" / "done").is_file():
-        texts = (document.text for document in source.documents() if split_of(document, VALIDATION) == "train")
+        texts = (document.text for document in drawn(source.documents(), VALIDATION) if document.split == "train")
         train_tokenizer(kind, texts, vocab_size=VOCABULARY, lowercase=lowercase).save(place / "tokenizer")
         (place / "tokenizer" / "done").touch()
     prepare_records(

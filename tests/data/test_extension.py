@@ -95,7 +95,7 @@ class Characters(Tokenizer):
         return "".join(self.vocab[index] for index in ids)
 
 
-def train(texts, *, vocab_size, lowercase):
+def train(texts, *, vocab_size, lowercase, where):
     found = sorted(set("".join(texts)))
     return Characters([*SPECIALS, *found, *(f"<{number}>" for number in range(vocab_size - len(found) - 5))])
 

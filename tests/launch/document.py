@@ -38,7 +38,7 @@ _LAST = "\n## What was tested"
 def command(target: str) -> str:
     """Returns the command whose dry run the page shows for `target`."""
     if target == "local":
-        return f"launch local bert_base {_DISK} --processes 2 --dry-run"
+        return "launch local bert_tiny --workdir /shared/tiny --processes 2 --dry-run"
     where = _DISK if TARGETS[target].shares_disk else _GS
     words = ["launch", target, "bert_base", where, TARGETS[target].example, _MORE.get(target, "")]
     return " ".join([*filter(None, words), "--analytic", "--dry-run"])

@@ -144,7 +144,7 @@ def test_what_fits_nowhere_is_said_after_few_tries(plan, monkeypatch):
         ),
         (["bert_base", "--topology", "v5p:8x8x16"], "data 1024", "a multiple of 1024", "E-CONFIG-BATCH"),
         (["bert_base", *PLACE, "--slices", "0"], "slices is 0", "Give 1 to 4,096", "E-PLAN-SLICES"),
-        (["bert_base", *PLACE, "--grid", "-1"], "-1.0", "0 or more", "E-ARGUMENT-RANGE"),
+        (["bert_base", *PLACE, "--grid", "-1"], "-1.0", "from 0 to 100,000", "E-ARGUMENT-RANGE"),
         (["bert_bass", *PLACE], "bert_bass", "bert_base", "E-CONFIG-MISSING"),
         (
             ["distilbert_base", *PLACE, "--set", "objectives.distillation.teacher=my/model"],

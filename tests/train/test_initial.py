@@ -483,7 +483,13 @@ def wrong(adapted: tuple[Path, Path], tiny: Path, tmp_path_factory: pytest.TempP
     other.save(at / "other-200")
     for name in ("other-model", "mute"):
         shutil.copytree(adapted[0], at / name)
-        for file in ("tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json"):
+        for file in (
+            "tokenizer.json",
+            "vocab.txt",
+            "tokenizer_config.json",
+            "special_tokens_map.json",
+            "added_tokens.json",
+        ):
             (at / name / file).unlink(missing_ok=True)
     other.save(at / "other-model")
     return at

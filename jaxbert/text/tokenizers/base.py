@@ -198,6 +198,17 @@ class Tokenizer(abc.ABC):
                 )
         return tokenizer
 
+    def _bert_template(self) -> Any:
+        """Returns the Rust library's processor that puts BERT's special tokens and types around one or two texts."""
+        import tokenizers as rust
+
+        cls, sep = self.specials.cls, self.specials.sep
+        return rust.processors.TemplateProcessing(
+            single=f"{cls}:0 $A:0 {sep}:0",
+            pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
+            special_tokens=[(cls, self.cls_id), (sep, self.sep_id)],
+        )
+
     def _decides_added(self) -> dict[str, Any]:
         """Returns what of `added` and `specials` decides the ids, as JSON values; nothing for the usual tokens."""
         usual = self.usual(type(self).specials)

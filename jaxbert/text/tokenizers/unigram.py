@@ -304,12 +304,7 @@ class Unigram(Tokenizer):
             ]
         )
         tokenizer.decoder = rust.decoders.Metaspace(replacement=SPACE, prepend_scheme="always")
-        cls, sep = self.specials.cls, self.specials.sep
-        tokenizer.post_processor = rust.processors.TemplateProcessing(
-            single=f"{cls}:0 $A:0 {sep}:0",
-            pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
-            special_tokens=[(cls, self.cls_id), (sep, self.sep_id)],
-        )
+        tokenizer.post_processor = self._bert_template()
         return self._add_to(tokenizer, literal=False)
 
     def _files(self) -> dict[str, str | bytes]:

@@ -72,12 +72,7 @@ class UnigramOfJson(Tokenizer):
             raise InputError(
                 f"unusable tokenizer ({error})", where=self._where or "model", fix=_FIX, code="E-TOKENIZER-FILE"
             ) from None
-        cls, sep = self.specials.cls, self.specials.sep
-        tokenizer.post_processor = rust.processors.TemplateProcessing(
-            single=f"{cls}:0 $A:0 {sep}:0",
-            pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
-            special_tokens=[(cls, self.cls_id), (sep, self.sep_id)],
-        )
+        tokenizer.post_processor = self._bert_template()
         return self._add_to(tokenizer, literal=literal)
 
     def _unknown_chars(self, word: str) -> int:

@@ -126,12 +126,7 @@ class WordPiece(Tokenizer):
         tokenizer.normalizer = self.normalisation.build()
         tokenizer.pre_tokenizer = rust.pre_tokenizers.BertPreTokenizer()
         tokenizer.decoder = rust.decoders.WordPiece(prefix=_PREFIX)
-        cls, sep = self.specials.cls, self.specials.sep
-        tokenizer.post_processor = rust.processors.TemplateProcessing(
-            single=f"{cls}:0 $A:0 {sep}:0",
-            pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
-            special_tokens=[(cls, self.cls_id), (sep, self.sep_id)],
-        )
+        tokenizer.post_processor = self._bert_template()
         return self._add_to(tokenizer, literal=literal)
 
     def _unknown_chars(self, word: str) -> int:
