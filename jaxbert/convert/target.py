@@ -100,7 +100,7 @@ def check_lost(directory: Path, written: Collection[str]) -> None:
         return
     layout = "Pass --to sentence-transformers (layout=), move them away" if MODULES in lost else "Move them away"
     raise InputError(
-        f"--overwrite would delete files that this export does not write: {listed(lost)}",
+        f"--overwrite would delete files that may be somebody's own: {listed(lost)}",
         where=str(directory),
         fix=f"{layout}, or choose another place.",
         code="E-EXPORT-OTHERS",
@@ -110,7 +110,8 @@ def check_lost(directory: Path, written: Collection[str]) -> None:
 def _lost(directory: Path, written: Collection[str]) -> Iterator[str]:
     """Yields what an export to `directory` would delete and not write again; of a folder that it does not write, "x/".
 
-    A card counts as written again only where no person has changed it.
+    A card counts as written again only where the receipt shows that nobody has changed it. Receipts of early versions
+    list no files, so a card beside one is named too.
     """
     ours = _digests(directory)
     folders = {name.partition("/")[0] for name in (*written, *ours) if "/" in name}

@@ -148,13 +148,13 @@ def test_overwrite_deletes_of_others_only_what_it_writes_again(tmp_path: Path, m
 
     before = files()
     lost = "1_Pooling/, 2_Normalize/, config_sentence_transformers.json, modules.json, sentence_bert_config.json"
-    with pytest.raises(InputError, match=rf"does not write: {lost} \(.*--to sentence-transformers.*E-EXPORT-OTHERS"):
+    with pytest.raises(InputError, match=rf"somebody's own: {lost} \(.*--to sentence-transformers.*E-EXPORT-OTHERS"):
         model.save(out, overwrite=True)
     # This layout has no folder for the normalisation.
-    with pytest.raises(InputError, match=r"does not write: 2_Normalize/ \(.*E-EXPORT-OTHERS"):
+    with pytest.raises(InputError, match=r"somebody's own: 2_Normalize/ \(.*E-EXPORT-OTHERS"):
         model.save(out, overwrite=True, layout=SentenceLayout("mean"))
     (out / "1_Pooling" / "pytorch_model.bin").touch()
-    with pytest.raises(InputError, match=r"does not write: 1_Pooling/pytorch_model\.bin \(.*E-EXPORT-OTHERS"):
+    with pytest.raises(InputError, match=r"somebody's own: 1_Pooling/pytorch_model\.bin \(.*E-EXPORT-OTHERS"):
         model.save(out, overwrite=True, layout=SentenceLayout("mean", normalize=True))
     (out / "1_Pooling" / "pytorch_model.bin").unlink()
     assert files() == before
@@ -179,12 +179,12 @@ def test_overwrite_deletes_of_an_export_only_what_nobody_changed(
         file.write("\n")
     bare = Loaded("here", model.config, {"encoder": model.params["encoder"]}, None)
     bare.save(tmp_path / "bare")
-    with pytest.raises(InputError, match=rf"does not write: {name} \(.*E-EXPORT-OTHERS"):
+    with pytest.raises(InputError, match=rf"somebody's own: {name} \(.*E-EXPORT-OTHERS"):
         bare.save(out, overwrite=True)
     # The command refuses it before it reads a model. It does not know yet whether that has a tokenizer.
     if name != "vocab.txt":
         assert main(["convert", str(tmp_path / "absent"), str(out), "--to", "hf", "--overwrite"]) == 2
-        assert f"does not write: {name} (" in capsys.readouterr().err
+        assert f"somebody's own: {name} (" in capsys.readouterr().err
     (out / name).write_bytes((out / name).read_bytes()[:-1])
     bare.save(out, overwrite=True)
     assert {below for below, _ in files_below(out)} == {below for below, _ in files_below(tmp_path / "bare")}

@@ -191,7 +191,7 @@ def read_declared(directory: Path, classes: Sequence[str], whole: Mapping[str, A
         )
     if kind not in ("", *_AS_IT_IS, *classes) and whole is None:
         raise InputError(
-            f"the tokenizer is a {kind}, which cuts texts in another way than {classes[0]}",
+            f"the tokenizer is a {kind}, which may cut texts in another way than {classes[0]}",
             where=str(directory),
             fix="Make the ids with transformers, or give the model a new vocabulary: "
             "`jaxbert pretrain adapt --tokenizer DIR`.",
