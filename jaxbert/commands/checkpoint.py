@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     workdir = local_copy(args.workdir)
     if not Path(checkpoints.checkpoints_place(workdir)).is_dir():
         check_run(workdir)
+    if not checkpoints.committed_steps(workdir):
         raise InputError(
             "the run has no checkpoint yet",
             where=str(workdir),
@@ -70,8 +71,6 @@ def _list(workdir: Path) -> dict[str, Any]:
         loss = "" if line["validation_loss"] is None else f"  validation loss {line['validation_loss']:.4f}"
         marks = ("  best" if line["best"] else "") + ("" if line["sane"] else "  not sane")
         print(f"step {line['step']:>9}  {line['bytes'] / 2**20:9.1f} MiB{loss}{marks}")
-    if not table:
-        print("no committed checkpoint")
     return {"checkpoints": table}
 
 

@@ -526,6 +526,13 @@ class TestCheckpoint:
             (30, 30720, False),
         ]
 
+    @pytest.mark.parametrize("action", ["list", "verify", "prune"])
+    def test_no_step_is_committed(self, place, capsys, action):
+        # A step without a manifest is one that a kill has cut.
+        (place / "begun" / "checkpoints" / "10" / "params").mkdir(parents=True)
+        assert cli.main(["checkpoint", action, "begun"]) == 2
+        assert "[E-CHECKPOINT-NONE]" in capsys.readouterr().err
+
     def test_verify(self, workdir, capsys):
         assert cli.main(["checkpoint", "verify", "run"]) == 0
         assert capsys.readouterr().out.count("good") == 3
