@@ -10,7 +10,7 @@ from flax import nnx
 
 from jaxbert.config import EncoderConfig, Remat
 from jaxbert.core.parameters import Params
-from jaxbert.core.sharding import Layout, act, in_use
+from jaxbert.core.sharding import Layout, act, in_use, moved_along_rows, take_along_rows
 from jaxbert.models.attention import attend, choose
 from jaxbert.models.base import check_length
 from jaxbert.models.cost import PostLNCost
@@ -205,11 +205,12 @@ def positions(group_BL: jax.Array, offset: int = 0, tokens_BL: jax.Array | None 
       tokens_BL: token ids, which an offset needs where groups have zeros before or inside a text.
     """
     real_BL = group_BL > 0
-    # For each token the last group up to it that is not 0.
-    last_BL = jax.lax.associative_scan(lambda a, b: jnp.where(b > 0, b, a), jnp.where(real_BL, group_BL, 0), axis=1)
-    before_BL = jnp.roll(last_BL, 1, axis=1).at[:, 0].set(0)
-    begins_BL = real_BL & (before_BL > 0) & (group_BL != before_BL)
     count_BL = jnp.broadcast_to(jnp.arange(group_BL.shape[1], dtype=jnp.int32), group_BL.shape)
+    # For each token the last group up to it that is not 0; 0 where there is none.
+    last_at_BL = jax.lax.cummax(jnp.where(real_BL, count_BL, 0), axis=1)
+    last_BL = take_along_rows(jnp.where(real_BL, group_BL, 0), last_at_BL)
+    before_BL = moved_along_rows(last_BL, 1, 0)
+    begins_BL = real_BL & (before_BL > 0) & (group_BL != before_BL)
     if offset and tokens_BL is not None:
         counts_BL = (real_BL | (tokens_BL != offset - 1)).astype(jnp.int32)
         count_BL = jnp.cumsum(counts_BL, axis=1) - counts_BL

@@ -17,6 +17,7 @@ import numpy as np
 
 from jaxbert.convert.sentence_transformers import MODULES, Pooling, SentenceLayout
 from jaxbert.core.parameters import Params
+from jaxbert.core.sharding import moved_along_rows
 from jaxbert.errors import InputError, counted
 from jaxbert.models.model import Model
 from jaxbert.stores.files import full_disk, replacing
@@ -133,7 +134,7 @@ def _vectors(model: Model, pooling: Pooling, normalize: bool, params: Params, ba
     number_G = jnp.arange(1, max(1, group_BL.shape[1] // TOKENS_A_TEXT) + 1)
     mine_BGL = group_BL[:, None, :] == number_G[:, None]
     if pooling == "cls":
-        mine_BGL &= (group_BL != jnp.roll(group_BL, 1, axis=1).at[:, 0].set(0))[:, None, :]
+        mine_BGL &= (group_BL != moved_along_rows(group_BL, 1, 0))[:, None, :]
     weight_BGL = mine_BGL.astype(x_BLD.dtype)
     # Full float32 on every device: a mean over many tokens would lose digits in bfloat16.
     sum_BGD = jnp.einsum("bgl,bld->bgd", weight_BGL, x_BLD, precision=jax.lax.Precision.HIGHEST)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbert.config import MaskedLMConfig
-from jaxbert.core.sharding import act, take_along_rows
+from jaxbert.core.sharding import act, moved_along_rows, take_along_rows
 from jaxbert.objectives.masking.scheme import LAST, Candidates, at_rank, ranks
 from jaxbert.objectives.masking.slots import share
 from jaxbert.objectives.masking.words import ends_of_words, words
@@ -65,8 +65,8 @@ def runs(chosen_BL: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns the (first, last) position, int32 (B, L), of the run of chosen tokens that each chosen token is in."""
     length = chosen_BL.shape[1]
     index_L = jnp.arange(length, dtype=jnp.int32)
-    begins_BL = chosen_BL & ~(jnp.roll(chosen_BL, 1, axis=1) & (index_L > 0))
-    ends_BL = chosen_BL & ~(jnp.roll(chosen_BL, -1, axis=1) & (index_L < length - 1))
+    begins_BL = chosen_BL & ~moved_along_rows(chosen_BL, 1, False)
+    ends_BL = chosen_BL & ~moved_along_rows(chosen_BL, -1, False)
     first_BL = jax.lax.cummax(jnp.where(begins_BL, index_L, 0), axis=1)
     last_BL = jax.lax.cummin(jnp.where(ends_BL, index_L, length - 1), axis=1, reverse=True)
     return first_BL, last_BL

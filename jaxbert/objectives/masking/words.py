@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxbert.core.sharding import act, take_along_rows
+from jaxbert.core.sharding import act, moved_along_rows, take_along_rows
 from jaxbert.objectives.masking.scheme import Candidates
 
 
@@ -37,13 +37,13 @@ def words(candidates: Candidates, cap: int) -> Words:
     length = maskable_BL.shape[1]
     index_L = jnp.arange(length, dtype=jnp.int32)
     by_table_BL = candidates.tables["word_start"].at[candidates.tokens_BL].get(out_sharding=act("act_BL"))
-    joined_BL = jnp.roll(maskable_BL, 1, axis=1) & (jnp.roll(group_BL, 1, axis=1) == group_BL) & (index_L > 0)
+    joined_BL = moved_along_rows(maskable_BL, 1, False) & (moved_along_rows(group_BL, 1, 0) == group_BL)
     first_BL = maskable_BL & (by_table_BL | ~joined_BL)
     start_BL = jax.lax.cummax(jnp.where(first_BL, index_L, 0), axis=1)
     first_BL = maskable_BL & ((index_L - start_BL) % cap == 0)
     start_BL = jax.lax.cummax(jnp.where(first_BL, index_L, 0), axis=1)
     boundary_BL = jnp.where(first_BL | ~maskable_BL, index_L, length)
-    ahead_BL = jnp.where(index_L < length - 1, jnp.roll(boundary_BL, -1, axis=1), length)
+    ahead_BL = moved_along_rows(boundary_BL, -1, length)
     return Words(first_BL, first_BL & joined_BL, start_BL, jax.lax.cummin(ahead_BL, axis=1, reverse=True))
 
 
