@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, TextIO
 
@@ -15,6 +17,7 @@ class Progress:
     """A progress bar on a terminal, or plain lines in a log. Both go to stderr.
 
     Training calls `update` with the number of steps that are done. Makers of shards call `advance` for each shard.
+    Work between them that takes a while has a name: `doing`. Its seconds do not count in the time that is left.
 
     Args:
       total: the number of steps or shards; None if it is not known.
@@ -42,32 +45,71 @@ class Progress:
         self._stream = sys.stderr if stream is None else stream
         self._enabled, self._text, self._counts = enabled, "", bool(unit)
         self._began = self._printed = time.monotonic()
+        # Named work: its name and start, and the seconds that all of it has taken.
+        self._doing: tuple[str, float] | None = None
+        self._beside_s = 0.0
+        self._left_s: float | None = None
         self._bar: Any = None
         if enabled and self._stream.isatty() and os.environ.get("TERM", "") != "dumb":
-            self._bar, self._task = _bar(total, start, label, unit, self._stream)
+            self._bar, self._task = _bar(self)
 
-    def update(self, done: int, text: str | None = None) -> None:
-        """Records that `done` of the total are done. A log gets a line only if `text` is given."""
-        self._done = done
+    @property
+    def is_bar(self) -> bool:
+        """Returns whether a terminal shows a bar. A log, or a process that shows nothing, has none."""
+        return self._bar is not None
+
+    def update(self, done: int, text: str | None = None, *, left_s: float | None = None) -> None:
+        """Records that `done` of the total are done. The bar moves; a log gets a line only if `text` is given.
+
+        Args:
+          done: the count.
+          text: what to show beside it. The bar keeps it until the next text.
+          left_s: seconds until the end, where the caller knows better than the mean over what is done.
+        """
+        self._done, self._left_s = done, left_s
         if not self._enabled:
             return
         if text is not None:
             self._text = text
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, text=self._text)
+            self._bar.update(self._task, completed=done)
         elif text is not None:
-            self._print(f"{self._label} {done}/{self._total}  {text}{self._left()}")
+            left = self.left()
+            self._print(f"{self._label} {done}/{self._total}  {text}" + (f"  {left} left" if left else ""))
 
-    def advance(self, text: str = "") -> None:
-        """Records that one more is done. A log gets a line every 15 seconds."""
-        self._done, self._text = self._done + 1, text
+    def advance(self, text: str = "", by: int = 1) -> None:
+        """Records that `by` more are done. A log gets a line every 15 seconds."""
+        self._done, self._text = self._done + by, text
         if not self._enabled:
             return
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._done, text=text)
+            self._bar.update(self._task, completed=self._done)
         elif time.monotonic() - self._printed >= self._EVERY_S:
             self._printed = time.monotonic()
             self._print(self._count())
+
+    @contextmanager
+    def doing(self, name: str, *, log: bool = True) -> Iterator[None]:
+        """Shows the name of some work with the seconds that it takes, while the count stands.
+
+        A log gets a line when the work begins, and one with its seconds when it has ended well.
+
+        Args:
+          name: the work: "compiling the step of phase short".
+          log: False prints nothing in a log, for work that is short or prints a line itself.
+        """
+        before, began = self._doing, time.monotonic()
+        self._doing = (name, began)
+        if log and self._bar is None and self._enabled:
+            self._print(f"{name} ...")
+        try:
+            yield
+            if log and self._enabled:
+                self.note(f"{name}: {duration(time.monotonic() - began)}")
+        finally:
+            self._doing = before
+            if before is None:
+                self._beside_s += time.monotonic() - began
 
     def note(self, text: str) -> None:
         """Prints a line that stays: above the bar, or in the log."""
@@ -87,19 +129,32 @@ class Progress:
             self._print(self._count())
         self._counts = False
 
+    def words(self) -> str:
+        """Returns what the bar shows beside the count: the work at hand, or the last text and the time left."""
+        doing = self._doing
+        if doing is not None:
+            return f"{doing[0]}, {duration(time.monotonic() - doing[1])}"
+        left = self.left()
+        return "  ".join(filter(None, [f"{left} left" if left else "", self._text]))
+
+    def left(self) -> str:
+        """Returns the time until the end in words; an empty text where nobody knows it."""
+        if self._total is None or self._done >= self._total:
+            return ""
+        if self._left_s is not None:
+            return duration(self._left_s)
+        fresh = self._done - self._start
+        if fresh <= 0:
+            return ""
+        seconds = time.monotonic() - self._began - self._beside_s
+        return duration(seconds / fresh * (self._total - self._done))
+
     def _count(self) -> str:
         done = counted(self._done, self._unit)
         if self._total is not None:
             done = f"{self._done:,} of {counted(self._total, self._unit)}"
         text = f", {self._text}" if self._text else ""
         return f"{self._label}: {done}{text}, {time.monotonic() - self._began:.0f} s"
-
-    def _left(self) -> str:
-        fresh = self._done - self._start
-        if fresh <= 0 or self._total is None or self._done >= self._total:
-            return ""
-        seconds = (time.monotonic() - self._began) / fresh * (self._total - self._done)
-        return f"  {duration(seconds)} left"
 
     def _print(self, text: str) -> None:
         print(text, file=self._stream, flush=True)
@@ -113,22 +168,37 @@ class Progress:
         self.close()
 
 
-def _bar(total: int | None, start: int, label: str, unit: str, stream: TextIO) -> tuple[Any, Any]:
+def _bar(shown: Progress) -> tuple[Any, Any]:
+    """Returns a bar that shows the count and the words of `shown`, and its task. It draws itself four times a second."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as RichProgress
+    from rich.table import Column
+    from rich.text import Text
 
+    class Words(ProgressColumn):
+        """The words beside the count. A terminal that is too narrow cuts their end off."""
+
+        # Drawn anew each time, because the seconds of named work run on.
+        max_refresh = None
+
+        def render(self, task: Any) -> Text:
+            """See rich."""
+            del task
+            return Text(shown.words())
+
+    counting = [TextColumn(f"{shown._unit}s"), TimeElapsedColumn()] if shown._unit else []
     bar = RichProgress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
-        *([TextColumn(f"{unit}s"), TimeElapsedColumn()] if unit else []),
-        TimeRemainingColumn(compact=True),
-        TextColumn("{task.fields[text]}", markup=False),
-        console=Console(file=stream),
+        *counting,
+        Words(table_column=Column(no_wrap=True, overflow="ellipsis")),
+        console=Console(file=shown._stream),
+        refresh_per_second=4,
     )
     bar.start()
-    return bar, bar.add_task(label, total=total, completed=start, text="")
+    return bar, bar.add_task(shown._label, total=shown._total, completed=shown._start)
 
 
 def duration(seconds: float) -> str:
