@@ -2,6 +2,7 @@
 # make test         tests on this machine      make check   style, formatting, types
 # make test-scale   many devices, many processes       make test-tpu   the TPU compiler, no TPU needed
 # make test-launch  what launchers write, before the engines' own parsers, and a real Slurm
+# make docs         the site of the documents, in site/
 # make test-newest PYTHON=python3.13   the rooms that a newer Python or jax can break
 # Everything is installed into .venv, made when missing and brought up to date when a requirements file changes; by uv,
 # which is much faster, where it is on the path.
@@ -12,6 +13,7 @@ PEERS := .venv-peers
 TPU := .venv-tpu
 CLOUD := .venv-cloud
 ENGINES := .venv-engines
+DOCS := .venv-docs
 NEWEST := .venv-newest
 BIN := $(VENV)/bin
 RUN := runs/quickstart
@@ -19,15 +21,15 @@ UV ?= $(shell command -v uv)
 # $(call install,VENV,WHAT). -qq: no chatter and no notices, but every error. uv compiles no module when it installs one.
 # Python compiles a module when it first imports it, and it never imports most of what a package brings.
 install = $(if $(UV),$(UV) pip install -q -p $(1)/bin/python,$(1)/bin/python -m pip install -qq --disable-pip-version-check) $(2)
-SOURCES := jaxbert configs launch tests benchmarks .ci/stages.py
+SOURCES := jaxbert configs launch tests benchmarks docs .ci/stages.py
 
 # Where the environment sets this variable, every process compiles all of jax and flax from source, for five seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help quickstart install test test-newest test-scale test-tpu test-cloud test-launch test-peers check format same-losses lock clean
+.PHONY: help quickstart install test test-newest test-scale test-tpu test-cloud test-launch test-peers docs check format same-losses lock clean
 
 help:
-	@sed -n '1,5s/^# //p' Makefile
+	@sed -n '1,6s/^# //p' Makefile
 	@echo "also: install, format, test-peers, test-cloud, same-losses, lock, clean; PYTHON=python3.12 chooses the interpreter"
 
 $(BIN)/python:
@@ -164,6 +166,18 @@ $(ENGINES)/.installed: requirements-engines.txt
 test-launch: $(VENV)/.installed-test $(ENGINES)/.installed
 	@$(BIN)/python -m pytest -q -n 2 --dist loadscope tests/engines tests/multiprocess/test_launch.py
 
+# The site, in site/. It fails where a link leads nowhere. docs/generate/ reads the pages of the reference from the code.
+$(DOCS)/.installed: requirements.txt requirements-docs.txt pyproject.toml
+	@echo "installing what makes the site into $(DOCS) ..."
+	@test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS) || { rm -rf $(DOCS); exit 2; }
+	@$(call install,$(DOCS),-r requirements.txt -r requirements-docs.txt)
+	@$(call install,$(DOCS),--no-deps -e .)
+	@touch $@
+
+docs: $(DOCS)/.installed
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict --quiet
+	@echo "wrote site/: open site/index.html in a browser"
+
 check: $(VENV)/.installed-test
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/ruff format --check $(SOURCES)
@@ -233,4 +247,4 @@ same-losses: $(VENV)/.installed
 	[ -z "$$different" ] || { echo "other losses than $(REV):$$different"; exit 1; }
 
 clean:
-	rm -rf .venv .venv-newest .venv-peers .venv-tpu .venv-cloud .venv-engines .venv-lock .venv-uv .mypy_cache .pytest_cache .ruff_cache build *.egg-info
+	rm -rf .venv .venv-newest .venv-peers .venv-tpu .venv-cloud .venv-engines .venv-docs .venv-lock .venv-uv .mypy_cache .pytest_cache .ruff_cache build site *.egg-info

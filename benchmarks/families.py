@@ -116,7 +116,7 @@ def entries(teacher: str) -> dict[str, Entry]:
             order,
             _ADAM,
             # One layer, used twice, has as many parameters as two layers of the others. It is wider, so its weights are
-            # smaller. ALBERT's LAMB is for large batches: docs/results.md.
+            # smaller. ALBERT's LAMB is for large batches: docs/explanations/results.md.
             shape=dict(hidden_size=208, num_heads=4, intermediate_size=832, embedding_size=64, initializer_range=0.08),
         ),
         "SpanBERT": Entry(

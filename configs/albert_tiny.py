@@ -5,7 +5,7 @@
 The run trains a SentencePiece unigram vocabulary. Both layers share one set of weights, and embeddings have 64 numbers.
 The objectives are n-gram masking and sentence order. It takes 400 steps of bert_tiny's recipe for small models, with
 AdamW, because ALBERT's LAMB is for large batches. The weight of sentence order is 0.1, because with 1 the gradient of
-thirty pairs in a step hides the gradient of the masked tokens (docs/results.md).
+thirty pairs in a step hides the gradient of the masked tokens (docs/explanations/results.md).
 """
 
 import dataclasses

@@ -6,8 +6,8 @@
 The run trains a vocabulary (8,192 uncased WordPieces), prepares records and rows, pretrains on 3.7M tokens, and
 evaluates. README.md ("Two commands") shows the expected result.
 
-A small model on few tokens needs some settings that BERT-base does not. We found them by experiment; docs/results.md
-has the runs:
+A small model on few tokens needs some settings that BERT-base does not. We found them by experiment;
+docs/explanations/results.md has the runs:
 - Positions start as sinusoids, and initial weights are five times larger than BERT's 0.02. Attention then finds the
   neighbours of a token within half a million tokens. With the classic initialisation, the model is still at the
   constant guess after 3M tokens.

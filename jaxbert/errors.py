@@ -5,7 +5,7 @@ the same command continues; 4 stopped on purpose, and repeating the command does
 or 4.
 
 Every error carries a code such as `E-ROWS-LENGTH`. Codes are stable: tests and scripts match them, and the wording may
-change. docs/errors.md lists all of them.
+change. docs/reference/errors.md lists all of them.
 """
 
 from __future__ import annotations

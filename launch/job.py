@@ -152,7 +152,7 @@ class Target(ABC):
       summary: the line of --help.
       kinds: the kinds of chips ("tpu", "gpu") that it offers. With None among them, --topology is optional. Such a
         target must share the disk, because a topology chooses the lock file.
-      example: the options that it needs for bert_base, shown by --help. Tests and docs/launch.md use them too.
+      example: the options that it needs for bert_base, shown by --help. Tests and docs/how-to/launch.md use them too.
       shares_disk: whether its machines see this machine's disk. If so, the workdir must be a directory, and the job
         takes its inputs and its Python environment from the disk. If not, the workdir and the inputs must be in a
         bucket, and the environment comes from a lock file.

@@ -1,4 +1,4 @@
-"""The codes of all errors, read from the source; writes docs/errors.md: `python -m tests.errors_page`."""
+"""The codes of all errors, read from the source; writes docs/reference/errors.md: `python -m tests.errors_page`."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PAGE = ROOT / "docs" / "errors.md"
+PAGE = ROOT / "docs" / "reference" / "errors.md"
 # Stands for a value that a message holds.
 VALUE = "<...>"
 KINDS = {"InputError": 2, "Interrupted": 3, "Stopped": 4}
 HEAD = """# Errors and their codes
 
-jaxbert prints every error that a user can act on as one line on stderr: what is wrong, where, what to do, and a code.
+jaxbert prints every error that a user can act on as one line on stderr: what is wrong, where, what
+to do, and a code.
 
-    jaxbert: error: the rows have length 128, but 512 is needed (rows/seq128). Name other rows, or make them:
-    `jaxbert rows --length`. [E-ROWS-LENGTH]
+    jaxbert: error: the rows have length 128, but 512 is needed (rows/seq128). Name other rows, or
+    make them: `jaxbert rows --length`. [E-ROWS-LENGTH]
 
-Codes are stable: a script may match them, while the wording may change. The exit code tells a launcher what it may do:
-2 the input is wrong; 3 something interrupted the work, and the same command continues it; 4 the run stopped on purpose,
-and repeating the command does not help. Any other error is a bug: it has a traceback and exit code 1.
-`JAXBERT_TRACEBACK=1` shows the traceback of any error. In the tables, `<...>` stands for a value.
-`python -m tests.errors_page` writes this page from the source.
+Codes are stable: a script may match them, while the wording may change. The exit code tells a
+launcher what it may do: 2 the input is wrong; 3 something interrupted the work, and the same
+command continues it; 4 the run stopped on purpose, and repeating the command does not help. Any
+other error is a bug: it has a traceback and exit code 1. `JAXBERT_TRACEBACK=1` shows the traceback
+of any error. In the tables, `<...>` stands for a value. `python -m tests.errors_page` writes this
+page from the source.
 """
 
 
@@ -144,7 +146,7 @@ def _text(node: ast.AST, known: Names) -> str:
 
 
 def page() -> str:
-    """The text of docs/errors.md."""
+    """The text of docs/reference/errors.md."""
     by_room: dict[str, dict[str, list[Site]]] = {}
     for site in sites():
         if site.code.startswith("E-"):

@@ -1,4 +1,4 @@
-"""Every error has a code, codes are well-formed, and docs/errors.md lists them as the source has them."""
+"""Every error has a code, codes are well-formed, and docs/reference/errors.md lists them as the source has them."""
 
 from __future__ import annotations
 

@@ -101,6 +101,45 @@ def test_no_phrase_is_banned():
     assert len(PAGES) > 10 and not found, "\n".join(found)
 
 
+WIDTH = 100
+FENCE = re.compile(r"\s*(`{3,}|~{3,})")
+ITEM = re.compile(r"\s*(?:[-*]|\d+\.) ")
+
+
+def lines_of_prose(text: str) -> Iterator[tuple[int, str]]:
+    """Yields the lines of a page that can be wrapped: not those of code, of tables, of headings and of pictures."""
+    fence = ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        found = FENCE.match(line)
+        if found and (not fence or line.strip() == fence):
+            fence = "" if fence else found[1]
+        elif not fence and not line.startswith(("    ", "|", "#", "!", "<")):
+            yield number, line
+
+
+def test_pages_are_wrapped():
+    long = [
+        f"{path.relative_to(ROOT)}:{number}: {len(line)} columns"
+        for path in PAGES
+        for number, line in lines_of_prose(path.read_text(encoding="utf-8"))
+        if len(line) > WIDTH and " " in line.strip()
+    ]
+    assert not long, "\n".join(long)
+
+
+def test_a_list_follows_an_empty_line():
+    """The site's Markdown shows a list that follows a line of a paragraph as a part of the paragraph."""
+    wrong = []
+    for path in PAGES:
+        prose, inside = dict(lines_of_prose(path.read_text(encoding="utf-8"))), False
+        for number, line in prose.items():
+            before = prose.get(number - 1, "")
+            if ITEM.match(line) and before.strip() and not inside:
+                wrong.append(f"{path.relative_to(ROOT)}:{number}")
+            inside = bool(ITEM.match(line)) or (inside and bool(line.strip()))
+    assert not wrong, "\n".join(wrong)
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

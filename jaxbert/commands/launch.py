@@ -11,7 +11,7 @@ from jaxbert.commands.pretrain import add_run_arguments, words_of
 
 EPILOG = (
     "Before it sends anything, the command shows what the run needs and costs, and asks you to confirm. "
-    "See docs/launch.md."
+    "See docs/how-to/launch.md."
 )
 
 

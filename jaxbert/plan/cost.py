@@ -5,7 +5,7 @@ It gives three step times.
   expected  Operations run one after the other at `ATTAINED` of the peaks, each as slow as its slowest need. A part
             of the collectives hides behind the computation of the layer, and the step waits for the rest.
   worst     The terms run one after the other at `POOR` of the peaks.
-The MFU of `best` and `worst` is the range. The calibration is in docs/results.md.
+The MFU of `best` and `worst` is the range. The calibration is in docs/explanations/results.md.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from jaxbert.plan.topologies import CHIPS, SLICES, Chip, Topology, sides_of
 from jaxbert.plan.work import Work, check_planned, work
 
 # If the analytic model puts a program above this share of HBM, the program counts as too large: the model is within 15%
-# of the compiler's figures (docs/results.md).
+# of the compiler's figures (docs/explanations/results.md).
 SAFE = 0.85
 
 

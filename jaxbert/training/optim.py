@@ -47,7 +47,8 @@ class Variant:
     clip_norm: float = 1.0
 
 
-# The LAMBs differ in what they leave out and in their usual schedules (`docs/optimizers.md` has the whole table):
+# The LAMBs differ in what they leave out and in their usual schedules. `docs/reference/optimizers.md` has
+# the whole table:
 # paper   You et al. 2020 (ICLR), algorithm 2 as printed: every parameter decayed and scaled, no clipping.
 # albert  google-research/albert lamb_optimizer.py: no bias correction; LayerNorm and bias left out of both.
 # mlperf  mlcommons/training retired_benchmarks/bert lamb_optimizer_v1.py, and TensorFlow Addons' LAMB, to which the

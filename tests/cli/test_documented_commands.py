@@ -11,7 +11,7 @@ import pytest
 from jaxbert.commands import main as cli
 
 ROOT = Path(__file__).parents[2]
-FILES = ["README.md", "Makefile", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
+FILES = ["README.md", "Makefile", *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md")))]
 # A line of an example, or of a recipe; a comment may follow, or prose after a wide space.
 EXAMPLE = re.compile(
     r"^(?: {2,}(?:\$ )?|\t@)(?:\.venv/bin/|\$\(BIN\)/)?jaxbert (?P<command>[a-z-]+ .*?)(?: {3,}.*| # .*| 2>.*)?$", re.M

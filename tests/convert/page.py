@@ -1,4 +1,7 @@
-"""The code blocks of docs/migration.md, and the models they open. It needs only numpy, as the recorder uses it too."""
+"""The code blocks of docs/tutorials/migration.md, and the models they open.
+
+It needs only numpy, as the recorder uses it too.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-PAGE = Path(__file__).parents[2] / "docs" / "migration.md"
+PAGE = Path(__file__).parents[2] / "docs" / "tutorials" / "migration.md"
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "sat", "on", "mat", "a", "dog", "is"]
 MODELS = {
     "my-bert": "FlaxBertForPreTraining",

@@ -1,4 +1,7 @@
-"""Runs a user's own program around `jaxbert.load` with only jax and optax, and every block of docs/migration.md."""
+"""Runs a user's own program around `jaxbert.load` with only jax and optax.
+
+It also runs every block of docs/tutorials/migration.md.
+"""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@
 
 Writes tests/goldens/flax/: a directory a class, as its `save_pretrained` writes it (random weights, odd sizes); that of
 one class in shards and as safetensors; expected.safetensors, what each class gives on rows with padding; and
-migration.safetensors, what the blocks that docs/migration.md calls "before" leave in their variables.
+migration.safetensors, what the blocks that docs/tutorials/migration.md calls "before" leave in their variables.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Writes the dry runs of docs/launch.md: `python -m tests.launch.document`. A new target gets a new section.
+"""Writes the dry runs of docs/how-to/launch.md: `python -m tests.launch.document`. A new target gets a new section.
 
 The page shows placeholders for everything that differs between machines or changes with the code: hashes, sizes,
 ports, paths. It shows the head of each script with this job's values. The body is a file of launch/.
@@ -20,7 +20,7 @@ from jaxbert.launch import TARGETS
 
 from jaxbert.commands.main import main
 
-PAGE = Path(__file__).parents[2] / "docs" / "launch.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "launch.md"
 _GS = "--workdir gs://my-bucket/base --data seq128:gs://my-bucket/rows-128 seq512:gs://my-bucket/rows-512"
 _DISK = "--workdir /shared/base --data seq128:/shared/rows-128 seq512:/shared/rows-512"
 # Options that the page shows in addition to a target's own example.

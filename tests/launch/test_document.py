@@ -1,4 +1,4 @@
-"""docs/launch.md shows the dry run of every target as it is now."""
+"""docs/how-to/launch.md shows the dry run of every target as it is now."""
 
 from __future__ import annotations
 
