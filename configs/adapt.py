@@ -1,6 +1,6 @@
 """Domain adaptation: continues to train any model of any family on your own text. All sizes come from the model.
 
-    jaxbert pretrain adapt --workdir DIR --init MODEL --set data.source=text:mine.txt
+    jaxbert pretrain adapt --workdir DIR --init MODEL --text mine.txt
     jaxbert pretrain adapt --workdir DIR --init MODEL --data ROWS
 
 MODEL is a run's workdir, a Hugging Face directory or hf:NAME. The run inherits from it the encoder, the tokenizer, the

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from jaxbert.commands.figures import write_figures
-from jaxbert.commands.pretrain import add_run_arguments, words_of
+from jaxbert.commands.pretrain import add_run_arguments, source_of, words_of
 
 EPILOG = (
     "Before it sends anything, the command shows what the run needs and costs, and asks you to confirm. "
@@ -39,7 +39,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     # A mistake is found here once, and not by each process.
     asked = wanted(
-        find_config(args.config), data=args.data, init=args.init, tokenizer=args.tokenizer, settings=args.set
+        find_config(args.config),
+        source=source_of(args),
+        data=args.data,
+        init=args.init,
+        tokenizer=args.tokenizer,
+        settings=args.set,
     )
     if args.target != "local":
         return submit(TARGETS[args.target], args, asked.config, words_of(args, workdir=False))

@@ -5,18 +5,39 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
 from jaxbert.commands.arguments import CONFIG, add_overwrite, add_set
+from jaxbert.errors import InputError
+from jaxbert.stores.storage import is_remote
+
+_log = logging.getLogger(__name__)
 
 EPILOG = CONFIG
+# The kind of a SOURCE that is a folder, a file or a pattern of files.
+FILES = "text"
 
 
-def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments that `jaxbert pretrain` and `jaxbert launch` share."""
+def add_run_arguments(parser: argparse.ArgumentParser, *, workdir: str = "") -> None:
+    """Adds the arguments that `jaxbert pretrain` and `jaxbert launch` share.
+
+    Args:
+      parser: the parser of the command.
+      workdir: the directory of the run where --workdir is left out, as the help says it; "" makes --workdir required.
+    """
     parser.add_argument("config", metavar="CONFIG")
-    parser.add_argument("--workdir", required=True, metavar="DIR", help="the directory of the run")
+    default = f" (default: {workdir})" if workdir else ""
+    parser.add_argument("--workdir", required=not workdir, metavar="DIR", help=f"the directory of the run{default}")
+    text = parser.add_mutually_exclusive_group()
+    text.add_argument(
+        "--text",
+        nargs="+",
+        metavar="PATH",
+        help="train on this text: a folder, a file, or a pattern in quotes ('folder/**/*.txt')",
+    )
+    text.add_argument("--source", metavar="SOURCE", help="train on the text of a SOURCE (see `jaxbert prepare --help`)")
     parser.add_argument(
         "--data",
         nargs="+",
@@ -39,7 +60,13 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describes the command line."""
-    add_run_arguments(parser)
+    add_run_arguments(parser, workdir="runs/ and the config's name")
+    parser.add_argument(
+        "--finish",
+        action=argparse.BooleanOptionalAction,
+        help="after the training, evaluate the model beside tables of counts, draw the report and write the model for "
+        "transformers (default: with --text or --source)",
+    )
     parser.add_argument(
         "--profile",
         metavar="A:B",
@@ -64,9 +91,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if not processes.first(os.environ):
         show_log(logging.WARNING)
     profiled = parse_steps(args.profile) if args.profile is not None else None
+    source = source_of(args)
     asked = wanted(
-        find_config(args.config), data=args.data, init=args.init, tokenizer=args.tokenizer, settings=args.set
+        find_config(args.config),
+        source=source,
+        data=args.data,
+        init=args.init,
+        tokenizer=args.tokenizer,
+        settings=args.set,
     )
+    workdir = args.workdir or f"runs/{asked.config.name}"
     # The flag counts only before jax is imported.
     ask_for_deterministic_kernels(asked.config)
     processes.initialise(args.distributed)
@@ -76,10 +110,48 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from jaxbert.run.pretrain import train
 
     verify_kept_programs()
-    figures = train(asked, args.workdir, overwrite=args.overwrite, profiled=profiled)
+    figures = train(asked, workdir, overwrite=args.overwrite, profiled=profiled)
     if figures.pop("leader", True):
-        print("\n".join(_ended(figures, args.workdir)))
+        print("\n".join(_ended(figures, workdir)), flush=True)
+        if args.finish or (args.finish is None and source is not None):
+            figures |= _finished(workdir)
     return figures
+
+
+def _finished(workdir: str) -> dict[str, Any]:
+    """Does what follows the training, in this process, and returns its figures."""
+    import jax
+
+    if jax.process_count() > 1 or is_remote(workdir):
+        place = shlex.quote(workdir)
+        _log.info("after a run of several processes or in a bucket, type this yourself:")
+        _log.info("  jaxbert evaluate %s --baselines", place)
+        _log.info("  jaxbert report %s%s", place, " --out DIR" if is_remote(workdir) else "")
+        _log.info("  jaxbert convert %s DIR --to hf", place)
+        return {}
+    from jaxbert.run.finish import finish
+
+    return {"finished": finish(workdir)}
+
+
+def source_of(args: argparse.Namespace) -> str | None:
+    """Returns the SOURCE of --text or --source; None where neither is given.
+
+    Raises:
+      InputError: --text has several paths, which is what a shell makes of a pattern without quotes.
+    """
+    if not args.text:
+        return args.source  # type: ignore[no-any-return]
+    if len(args.text) > 1:
+        folder = os.path.commonpath([os.path.abspath(path) for path in args.text])
+        folder = folder if os.path.isdir(folder) else os.path.dirname(folder)
+        raise InputError(
+            f"--text takes one path, but it got {len(args.text):,}: the shell has replaced a pattern by its files",
+            where=f"--text {args.text[0]} {args.text[1]}",
+            fix=f"Put the pattern in quotes, or give the folder: --text {shlex.quote(os.path.relpath(folder))}",
+            code="E-ARGUMENT-TEXT",
+        )
+    return f"{FILES}:{args.text[0]}"
 
 
 def _ended(figures: Mapping[str, Any], workdir: str) -> list[str]:
@@ -109,10 +181,10 @@ def words_of(args: argparse.Namespace, *, workdir: bool = True) -> list[str]:
       workdir: include --workdir. A target adds its own.
     """
     words = [args.config, *(["--workdir", args.workdir] if workdir else [])]
-    for name in ("data", "set"):
+    for name in ("text", "data", "set"):
         if getattr(args, name):
             words += [f"--{name}", *getattr(args, name)]
-    for name in ("init", "tokenizer"):
+    for name in ("source", "init", "tokenizer"):
         if getattr(args, name) is not None:
             words += [f"--{name}", getattr(args, name)]
     return [*words, *(["--overwrite"] if args.overwrite else [])]

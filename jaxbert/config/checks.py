@@ -256,7 +256,7 @@ def _check_phases(config: RunConfig) -> None:
             bool(phase.rows) or bool(config.data.source),
             "the phase names no rows, and the config names no source to make them from",
             f"{where}.rows",
-            fix="Pass --data ROWS, or --set data.source=SOURCE.",
+            fix="Pass --text PATH for text (a folder, a file or a pattern in quotes), or --data ROWS.",
             code="E-CONFIG-ROWS",
         )
 

@@ -107,6 +107,14 @@ def check_lost(directory: Path, written: Collection[str]) -> None:
     )
 
 
+def others_in(directory: Path) -> Iterator[str]:
+    """Yields the files below a directory that no export wrote, or that somebody has changed since: names below it."""
+    ours = _digests(directory)
+    for name, path in files_below(directory):
+        if name != RECEIPT and not has_digest(path, ours.get(name)):
+            yield name
+
+
 def _lost(directory: Path, written: Collection[str]) -> Iterator[str]:
     """Yields what an export to `directory` would delete and not write again; of a folder that it does not write, "x/".
 

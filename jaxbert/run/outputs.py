@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from jaxbert.convert.target import others_in
 from jaxbert.data.directory import foreign_files, foreign_tokenizer_files
 from jaxbert.errors import InputError
 from jaxbert.stores.files import is_partial
 from jaxbert.stores.others import files_below, listed
 from jaxbert.stores.replaced import OUTPUTS
 from jaxbert.stores.steps import MANIFEST, read_manifest
-from jaxbert.stores.workdir import CHECKPOINTS
+from jaxbert.stores.workdir import CHECKPOINTS, EXPORT
 
 # The names of what a run writes in a folder of its workdir: paths below the folder.
 _WRITTEN = {
@@ -49,6 +50,7 @@ def _others(workdir: Path) -> Iterator[str]:
         for name, path in files_below(workdir / folder):
             if known is not None and not known.fullmatch(name) and not is_partial(path.name):
                 yield f"{folder}/{name}"
+    yield from (f"{EXPORT}/{name}" for name in others_in(workdir / EXPORT) if not is_partial(Path(name).name))
     found = list(_others_of_steps(workdir / CHECKPOINTS))
     for tokenizer in (workdir / "tokenizer", workdir / "data" / "tokenizer"):
         found += foreign_tokenizer_files(tokenizer) if tokenizer.is_dir() else ()

@@ -6,16 +6,26 @@ Nothing here opens a model, touches a device or imports jax, so mistakes are fou
 from __future__ import annotations
 
 import dataclasses
+import glob
 import logging
 import math
 import os
+import shlex
 from collections.abc import Sequence
 
 from jaxbert.config import RowsSource, RunConfig, check
 from jaxbert.config.overrides import Setting, apply_settings, parse_settings
+from jaxbert.data.shards import MANIFEST
 from jaxbert.errors import InputError
+from jaxbert.stores.storage import is_remote
 
 _log = logging.getLogger(__name__)
+
+# The endings of files of text, and how many files are looked at to find one.
+_TEXT = tuple(
+    f".{kind}{packed}" for kind in ("txt", "md", "html", "csv", "jsonl") for packed in ("", ".gz", ".xz", ".zst")
+)
+_LOOKED_AT = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +59,7 @@ class Wanted:
 def wanted(
     config: RunConfig,
     *,
+    source: str | None = None,
     data: Sequence[str] = (),
     init: str | None = None,
     tokenizer: str | None = None,
@@ -59,6 +70,7 @@ def wanted(
 
     Args:
       config: the config that the command names.
+      source: the SOURCE of the text that the run makes its rows from; None leaves the config's.
       data: `--data` texts; see `with_rows`.
       init: MODEL that the run starts from.
       tokenizer: directory of the rows' tokenizer, or of a run that has one. With an initial model it is a new
@@ -71,7 +83,14 @@ def wanted(
         config that inherits nothing breaks a rule.
     """
     parsed = parse_settings(settings)
-    base = with_rows(config, data)
+    if source is not None and data:
+        raise InputError(
+            "the run gets text and rows",
+            where=f"--data {data[0]}",
+            fix="Give only one of them: --text (or --source) for text, or --data for rows.",
+            code="E-RUN-TEXT-AND-ROWS",
+        )
+    base = with_rows(with_source(config, source), data)
     base = dataclasses.replace(base, init=init or base.init)
     changed, lines = apply_settings(base, parsed)
     if tokenizer is not None:
@@ -96,11 +115,22 @@ def wanted(
     return Wanted(base, parsed, changed, tokenizer is not None)
 
 
+def with_source(config: RunConfig, source: str | None) -> RunConfig:
+    """Returns `config` with phases that all make their rows from `source`; None changes nothing."""
+    if source is None:
+        return config
+    return dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, source=source),
+        phases=tuple(dataclasses.replace(phase, rows=()) for phase in config.phases),
+    )
+
+
 def with_rows(config: RunConfig, data: Sequence[str]) -> RunConfig:
     """Returns `config` with the rows of each `--data [PHASE:]ROWS[=WEIGHT]`. Without PHASE, rows are for every phase.
 
     Raises:
-      InputError: a weight is not a positive, finite number.
+      InputError: a weight is not a positive, finite number, or a path holds text instead of rows.
     """
     names = [phase.name for phase in config.phases]
     chosen: dict[str, list[RowsSource]] = {name: [] for name in names}
@@ -121,6 +151,7 @@ def _rows_source(text: str, rows: str) -> RowsSource:
     """Returns ROWS or ROWS=WEIGHT; `text` is the whole argument, for errors."""
     path, separator, weight = rows.rpartition("=")
     if not separator or os.path.exists(rows):
+        _check_no_text(text, rows)
         return RowsSource(path=rows)
     try:
         source = RowsSource(path=path, weight=float(weight))
@@ -138,4 +169,37 @@ def _rows_source(text: str, rows: str) -> RowsSource:
             fix="Write for example ROWS=0.5.",
             code="E-ARGUMENT-WEIGHT",
         )
+    _check_no_text(text, path)
     return source
+
+
+def _check_no_text(text: str, path: str) -> None:
+    """Raises InputError where a path of `--data` is text: a file, a pattern of files, or a folder with files of text.
+
+    Args:
+      text: the whole argument, for the error.
+      path: the path in it.
+    """
+    if is_remote(path) or (os.path.isdir(path) and not _holds_text(path)):
+        return
+    if os.path.exists(path) or (glob.has_magic(path) and glob.glob(path, recursive=True)):
+        raise InputError(
+            "this is text, but --data takes rows that `jaxbert prepare` has made",
+            where=f"--data {text}",
+            fix=f"To train on text, give --text {shlex.quote(path)} instead.",
+            code="E-RUN-DATA-IS-TEXT",
+        )
+
+
+def _holds_text(folder: str) -> bool:
+    """Returns whether one of the first files in a folder, or below it, is text, and none is a manifest of shards."""
+    found = False
+    seen = 0
+    for _, _, names in os.walk(folder):
+        if MANIFEST in names:
+            return False
+        found = found or any(name.lower().endswith(_TEXT) for name in names)
+        seen += len(names)
+        if seen > _LOOKED_AT:
+            break
+    return found

@@ -26,7 +26,7 @@ from jaxbert.stores.files import remove
 OUTPUTS = (
     *("parameters.txt", "checkpoints", "tokenizer", "data"),
     *("metrics.jsonl", "telemetry.jsonl", "tensorboard", "profile"),
-    *("report.html", "loss.png", "evaluation.json", "config.json"),
+    *("report.html", "loss.png", "evaluation.json", "hf", "config.json"),
 )
 REPLACED = ".replaced"
 # A replaced run that is being removed.

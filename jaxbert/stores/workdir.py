@@ -11,6 +11,8 @@ from jaxbert.stores.lease import DIRECTORY as LEASE
 from jaxbert.stores.storage import Storage, is_remote, storage
 
 CHECKPOINTS, LAUNCH, LOGS = "checkpoints", "launch", "logs"
+# What follows the training of a run: the figures of `jaxbert evaluate`, and the model for transformers.
+EVALUATION, EXPORT = "evaluation.json", "hf"
 # The file that holds the URL of a workdir in a bucket, in the directory of this machine that belongs to it.
 REMOTE = ".remote"
 _LONGEST_URL = 1 << 16

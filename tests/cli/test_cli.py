@@ -28,7 +28,7 @@ BAD = {
     "far from any command": (["xyzzy"], ["Known: pretrain", "E-ARGUMENT-COMMAND"]),
     "unknown option": (["rows", "x", "--out", "y", "--lenght", "3"], ["--lenght", "Did you mean --length?"]),
     "abbreviated option": (["rows", "x", "--out", "y", "--len", "3"], ["unrecognized arguments: --len"]),
-    "missing option": (["pretrain", "bert_base"], ["--workdir", "jaxbert pretrain --help", "E-ARGUMENT-USAGE"]),
+    "missing option": (["convert", "x", "y"], ["--to", "jaxbert convert --help", "E-ARGUMENT-USAGE"]),
     "missing argument": (["report"], ["WORKDIR"]),
     "no number": (["tokenizer", "text:a", "--vocab-size", "many", "--out", "x"], ["many"]),
     "unknown config": (["pretrain", "bert_bas", "--workdir", "new"], ["'bert_bas'", "Did you mean bert_base?"]),
@@ -313,6 +313,21 @@ def test_pretrain_hands_over_the_changed_config(place, trained, capsys):
     assert json.loads((place / "figures.json").read_text()) == {"step": 3}
     assert cli.main([*arguments, "--profile", "20:24", "--init", "m"]) == 0
     assert (trained["profiled"].first, trained["profiled"].last) == (20, 24) and trained["asked"].config.init == "m"
+
+
+def test_pretrain_without_a_workdir_names_one_for_the_config(place, trained, capsys):
+    assert cli.main(["pretrain", "run.json", "--data", "a", "--set", "name=x"]) == 0
+    assert trained["workdir"] == "runs/x"
+
+
+@pytest.mark.parametrize(("option", "value", "source"), [("text", "a b", "text:a b"), ("source", "jsonl:c", "jsonl:c")])
+def test_the_text_of_a_run(place, trained, monkeypatch, option, value, source):
+    arguments = ["run.json", "--workdir", "new", f"--{option}", value, "--no-finish"]
+    assert cli.main(["pretrain", *arguments]) == 0
+    config = trained["asked"].config
+    assert config.data.source == source and rows_of(config) == [[]]
+    words = words_of(cli.parser()[0].parse_args(["pretrain", *arguments]))
+    assert words == arguments[:-1]
 
 
 def test_a_launched_job_gets_the_same_words(place):

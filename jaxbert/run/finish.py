@@ -1,0 +1,160 @@
+"""Finishes a run on its user's text: evaluates it beside tables of counts, exports it, and draws its report.
+
+It then says what to type next.
+
+Each part is made once for the step that `MODEL=WORKDIR` names. A command that is repeated makes what is missing, so a
+kill between two parts loses nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from jaxbert.errors import InputError, Stopped
+from jaxbert.evaluate.evaluation import evaluate, lines
+from jaxbert.inputs.files import read_bytes
+from jaxbert.inputs.values import parse
+from jaxbert.observe.report import PAGE, PNG, write_report
+from jaxbert.stores.files import full_disk, write_whole
+from jaxbert.stores.steps import default_step
+from jaxbert.stores.workdir import EVALUATION, EXPORT
+from jaxbert.use.library import Loaded, load
+
+_log = logging.getLogger(__name__)
+
+_Made = TypeVar("_Made")
+
+
+def finish(workdir: Path | str, say: Callable[[str], None] = print) -> dict[str, Any]:
+    """Evaluates, exports and draws a run that has ended, and says what to type next.
+
+    A part that cannot be made is said, and the others are made: the training is done in any case.
+
+    Args:
+      workdir: the run's directory.
+      say: the function that gets each line.
+
+    Returns:
+      The figures: `evaluation`, as `jaxbert evaluate --baselines` gives them, and `files`, the paths that were written.
+
+    Raises:
+      Interrupted: the disk is full; the same call makes what is missing.
+    """
+    workdir = Path(workdir)
+    parts = _Parts(workdir, say)
+    with full_disk(workdir, "Make room, and repeat the same command: it makes what is missing."):
+        evaluation = parts.tried("it was not evaluated", parts.evaluation)
+        exported = parts.tried("it was not written for transformers", parts.export)
+        pages = parts.tried("the report was not drawn", parts.page)
+    files = [str(path) for path in (workdir / EVALUATION, exported, *(pages or ())) if path is not None]
+    for line in parts.ending(exported is not None, pages is not None):
+        say(line)
+    return {"evaluation": evaluation, "files": files}
+
+
+class _Parts:
+    """The parts of the end of a run.
+
+    Args:
+      workdir: the run's directory.
+      say: the function that gets each line.
+    """
+
+    def __init__(self, workdir: Path, say: Callable[[str], None]):
+        self.workdir, self._say = workdir, say
+        self.step = default_step(workdir)
+        self._model: Loaded | None = None
+
+    @property
+    def model(self) -> Loaded:
+        """Returns the model of the run. It is read once."""
+        if self._model is None:
+            self._model = load(self.workdir)
+        return self._model
+
+    def tried(self, failed: str, make: Callable[[], _Made]) -> _Made | None:
+        """Returns what `make` returns. None: it cannot be made, and a line has said why."""
+        try:
+            return make()
+        except (InputError, Stopped) as error:
+            _log.warning("the model is trained, but %s: %s", failed, error)
+            return None
+
+    def evaluation(self) -> dict[str, Any]:
+        """Returns the figures of WORKDIR/evaluation.json, which it makes unless they are of this step."""
+        path = self.workdir / EVALUATION
+        found = _read(path)
+        if found.get("step") != self.step or "baselines" not in found:
+            found = {**evaluate(str(self.workdir), baselines=True), "step": self.step}
+            write_whole(path, json.dumps(found, indent=1) + "\n")
+        self._say("")
+        for line in lines(found):
+            self._say(line)
+        return found
+
+    def export(self) -> Path:
+        """Returns WORKDIR/hf, the model for transformers, which it writes unless it is of this step."""
+        path = self.workdir / EXPORT
+        if _read(path / "receipt.json").get("step") != self.step:
+            self.model.save(path, overwrite=path.exists())
+        return path
+
+    def page(self) -> list[Path]:
+        """Returns the paths of the report and of its picture."""
+        return write_report([self.workdir])
+
+    def ending(self, exported: bool, drawn: bool) -> list[str]:
+        """Returns the lines that say where everything is, and what to type next."""
+        place = shlex.quote(str(self.workdir))
+        holds = (
+            [(f"{PAGE}, {PNG}", "curves, figures and the model itself: open the page in a browser")] if drawn else []
+        )
+        if exported:
+            holds.append((f"{EXPORT}/", "the model for transformers, with its tokenizer and a card"))
+        holds += [
+            ("checkpoints/, tokenizer/", "the model for jaxbert; config.json has the config"),
+            ("data/", "records and rows made from the text"),
+            ("metrics.jsonl", "what was computed; telemetry.jsonl: clocks, memory, energy"),
+        ]
+        example = self._example()
+        following = [f"jaxbert fill-mask {place} {shlex.quote(example)}"]
+        if exported:
+            opened = self.workdir / EXPORT
+            program = f"from transformers import pipeline; print(pipeline('fill-mask', {str(opened)!r})({example!r}))"
+            following.append(f"python -c {_quoted(program)}")
+        following += [
+            f"jaxbert convert {place} DIR --to sentence-transformers",
+            f"jaxbert pretrain adapt --init {place} --text MORE_TEXT --workdir DIR",
+        ]
+        return [
+            "",
+            f"Everything is in {self.workdir}:",
+            *(f"  {name:<26}{what}" for name, what in holds),
+            "Next:",
+            *(f"  {line}" for line in following),
+        ]
+
+    def _example(self) -> str:
+        """Returns a text with a mask, for the commands to type next."""
+        tokenizer = self.model.tokenizer
+        assert tokenizer is not None  # A run has one.
+        return f"The {tokenizer.specials.mask}."
+
+
+def _quoted(text: str) -> str:
+    """Returns a text as one word of a shell, in double quotes where these change nothing: it has single ones."""
+    return shlex.quote(text) if set(text) & set('"$`\\!') else f'"{text}"'
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Returns the JSON object in a file; an empty one where there is none."""
+    try:
+        found = parse(read_bytes(path))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
