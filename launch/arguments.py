@@ -58,7 +58,8 @@ def _local(one: ArgumentParser, pretrain_arguments: Callable[[ArgumentParser], N
         metavar="N",
         help="restart the run at most N times after exit 3 (default: %(default)s)",
     )
-    one.add_argument("--topology", metavar="CHIP:SLICE", help="for the other targets only")
+    # For the other targets only: who gives it here learns why, and --help does not offer it.
+    one.add_argument("--topology", help=SUPPRESS)
     one.add_argument("--dry-run", action="store_true", help="print the commands and run nothing")
     _json(one)
 

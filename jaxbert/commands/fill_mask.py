@@ -14,6 +14,8 @@ EPILOG = MODEL
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describes the command line."""
+    # argparse would show TEXT as required, though --file replaces it.
+    parser.usage = "%(prog)s MODEL [TEXT ...] [--file FILE] [--top N] [--batch-tokens N] [--json FILE]"
     parser.add_argument("model", metavar="MODEL")
     # nargs="*" would match nothing where an option is between MODEL and the texts, and argparse would refuse the texts.
     parser.add_argument(

@@ -173,7 +173,10 @@ def _train(asked: Wanted, overwrite: bool, hold: Hold, watch: Watch, profiled: S
             else:
                 memory = continued_memory(read_manifest(workdir, step).meta, memory, workdir)
                 state = restore(workdir, step, program.state)
-                _log.info(f"continuing after step {step} of {total_steps(config)}")
+                if memory["stopped_early"] or step >= total_steps(config):
+                    _log.info(f"the training ended after step {step}; nothing is left to train")
+                else:
+                    _log.info(f"continuing after step {step} of {total_steps(config)}")
         if leader:
             save_tokenizer(tokenizer, workdir / "tokenizer")
             JsonLines.cut_back(workdir / "metrics.jsonl", step)

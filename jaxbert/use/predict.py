@@ -19,6 +19,8 @@ from jaxbert.use.library import Loaded
 
 # One call projects one mask to the vocabulary for this many tokens of a batch. Batches with more masks take several.
 _TOKENS_A_MASK = 8
+# The masks of the families' tokenizers, for the advice to somebody who writes that of another family.
+_MASKS = ("[MASK]", "<mask>")
 
 
 @dataclass(frozen=True)
@@ -103,10 +105,12 @@ def _check(model: Loaded, texts: Sequence[str], places: Sequence[str]) -> None:
         assert model.tokenizer is not None
         if model.tokenizer.mask_id not in ids:
             mask = model.tokenizer.token(model.tokenizer.mask_id)
+            other = next((word for word in _MASKS if word in text), None)
             raise InputError(
                 f"there is no {mask} in {text!r}",
                 where=place,
-                fix=f"Write {mask} in the place of a word.",
+                fix=f"Write {mask} in the place of "
+                + (f"{other}, which is the mask of other models." if other else "a word."),
                 code="E-MASK-NONE",
             )
         if len(ids) + 2 > model.config.longest_row:

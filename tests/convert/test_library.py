@@ -209,7 +209,8 @@ def test_fill_mask(model: Loaded) -> None:
 @pytest.mark.parametrize(
     ("texts", "top", "message"),
     [
-        (["w0 w1"], 5, r"\[MASK\] in 'w0 w1'.*E-MASK-NONE"),
+        (["w0 w1"], 5, r"\[MASK\] in 'w0 w1'.*a word\..*E-MASK-NONE"),
+        (["w0 <mask>"], 5, r"Write \[MASK\] in the place of <mask>, which is the mask of other models.*E-MASK-NONE"),
         (["[MASK] " + "w1 " * 20], 5, "21 tokens.*15.*E-MASK-LENGTH"),
         (["[MASK]"], 0, "E-MASK-TOP"),
     ],

@@ -104,10 +104,11 @@ def test_run_leaves_what_it_promises(reference):
     assert all(steps.damage(workdir, step) is None for step in kept)
 
 
-def test_finished_run_repeated_does_nothing(reference):
+def test_finished_run_repeated_does_nothing(reference, caplog):
     config, workdir = reference
     before = (workdir / "metrics.jsonl").read_bytes()
     figures = pretrain(find_config(str(config)), workdir)
+    assert "nothing is left to train" in caplog.text and "continuing" not in caplog.text
     assert figures["step"] == 24 and figures["validation_loss"] > 0
     assert (workdir / "metrics.jsonl").read_bytes() == before
 
