@@ -207,7 +207,7 @@ def test_what_a_resume_may_change():
 
 def test_every_field_is_reachable_by_set():
     from jaxbert.config import to_json
-    from jaxbert.observe.report import flat
+    from jaxbert.report.figures import flat
 
     for key, value in flat(to_json(CONFIG)).items():
         if value != "none" and not key.endswith(".rows"):

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Writes the page and prints its path."""
-    from jaxbert.observe.report import write_report
+    from jaxbert.report.page import write_report
 
     if any(is_remote(workdir) for workdir in args.workdir) and args.out is None:
         raise InputError(

@@ -616,6 +616,10 @@ class LoggingConfig:
       tensorboard: whether to also write event files.
       price_per_hour: price of the whole mesh, in `currency`; 0 leaves money out.
       watts: power of the whole machine where no meter can be read. Its figures are labelled estimated; 0 leaves it out.
+      carbon_per_kwh: grams of CO2 equivalent that the grid emits for a kWh; 0 leaves carbon out of the page.
+      predictions: sentences of the validation rows for which each evaluation predicts a masked word; 0 for none.
+      sentences: sentences with a mask that the run takes instead of those of the validation rows.
+      page: whether WORKDIR/report.html is written after each evaluation.
     """
 
     every_steps: int = 50
@@ -623,6 +627,10 @@ class LoggingConfig:
     price_per_hour: float = 0.0
     currency: str = "USD"
     watts: float = 0.0
+    carbon_per_kwh: float = 0.0
+    predictions: int = 5
+    sentences: tuple[str, ...] = ()
+    page: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from jaxbert.errors import InputError, Stopped
 from jaxbert.evaluate.evaluation import evaluate, lines
 from jaxbert.inputs.files import read_bytes
 from jaxbert.inputs.values import parse
-from jaxbert.observe.report import PAGE, PNG, write_report
+from jaxbert.report.page import PAGE, PNG, write_report
 from jaxbert.stores.files import full_disk, write_whole
 from jaxbert.stores.steps import default_step
 from jaxbert.stores.workdir import EVALUATION, EXPORT

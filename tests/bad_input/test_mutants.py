@@ -16,7 +16,7 @@ from jaxbert.commands.main import main
 from jaxbert.convert.sentence_transformers import SentenceLayout, write_layout
 from jaxbert.data.directory import open_directory
 from jaxbert.errors import CommandError
-from jaxbert.observe.report import read_run
+from jaxbert.report.read import read_run
 from jaxbert.stores.lease import Owner, _parsed
 from tests.bad_input.place import DEEP, LONG, make
 

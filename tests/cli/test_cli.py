@@ -162,7 +162,7 @@ def failing(raised):
     ],
 )
 def test_errors_of_a_path_that_the_user_chose_are_wrong_input(place, monkeypatch, capsys, raised, code):
-    monkeypatch.setattr("jaxbert.observe.report.write_report", failing(raised))
+    monkeypatch.setattr("jaxbert.report.page.write_report", failing(raised))
     assert cli.main(["report", "begun", "--out", "a/b"]) == 2
     err = capsys.readouterr().err
     assert f"({raised.filename})" in err and err.endswith(f"[{code}]\n") and err.count("\n") == 1
@@ -206,7 +206,7 @@ def test_which_paths_the_user_chose(place, words, filename, chosen):
     ],
 )
 def test_a_bug_keeps_its_traceback(place, monkeypatch, raised):
-    monkeypatch.setattr("jaxbert.observe.report.write_report", failing(raised))
+    monkeypatch.setattr("jaxbert.report.page.write_report", failing(raised))
     with pytest.raises(type(raised)):
         cli.main(["report", "begun"])
 

@@ -34,7 +34,7 @@ from jaxbert.config import (
 from jaxbert.config.overrides import apply_overrides
 from jaxbert.errors import Interrupted
 from jaxbert.evaluate.evaluation import evaluate, lines
-from jaxbert.observe.report import write_report
+from jaxbert.report.page import write_report
 from jaxbert.run import pretrain as command
 from jaxbert.run.loop import Loop
 from jaxbert.run.pretrain import pretrain

@@ -1,0 +1,220 @@
+"""The curves of the page and their data: which figures are drawn, thinned for long runs, with a summary in words."""
+
+from __future__ import annotations
+
+import statistics
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jaxbert.core.metrics import Metric
+from jaxbert.report.read import Points, Run
+
+# A page with all curves of a run has at most this many numbers, so that it stays well below 1 MB for any run.
+_NUMBERS = 60_000
+_MOST_POINTS, _FEWEST_POINTS = 500, 40
+# Lines of the table below a chart.
+_TABLE_ROWS = 12
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One chart of the page.
+
+    Attributes:
+      title: text above the chart.
+      train: name of the training figure. The validation figure's name is the same after "validation_".
+      note: text below the chart.
+      form: form of the values: "number", "percent", "short" (a few digits), "count", "ms" or "bytes".
+      group: heading under which the chart is: "Learning", "Optimizer" or "Machine".
+      log: whether the vertical axis begins as a logarithmic one.
+      zero: whether the vertical axis begins at zero.
+    """
+
+    title: str
+    train: str
+    note: str
+    form: str = "number"
+    group: str = "Learning"
+    log: bool = False
+    zero: bool = False
+
+
+LOSS = Curve("Loss", "loss", "Sum of the weighted terms, in nats. Validation has fixed masks and no dropout.")
+_ALWAYS = (
+    Curve("Learning rate", "rate", "As the schedule gives it.", "short", "Optimizer"),
+    Curve("Gradient norm", "grad_norm", "Global norm before clipping.", "short", "Optimizer", log=True),
+    Curve("Update norm", "update_norm", "Global norm of what a step changes.", "short", "Optimizer", log=True),
+    Curve(
+        "Throughput", "tokens_per_s", "Real tokens per second; padding is not counted.", "count", "Machine", zero=True
+    ),
+    Curve(
+        "MFU", "mfu", "Share of the peak FLOP/s that the model's own arithmetic uses.", "percent", "Machine", zero=True
+    ),
+    Curve("Step time", "step_ms.p50", "Median between two lines of the log.", "ms", "Machine", zero=True),
+    Curve("Waiting for data", "data_wait_share", "Share of the step time.", "percent", "Machine", zero=True),
+    Curve("Host memory", "host_rss_bytes", "Resident memory of process 0.", "bytes", "Machine", zero=True),
+    Curve("Device memory", "device_peak_bytes", "Peak of the first device.", "bytes", "Machine", zero=True),
+)
+
+
+def curves(runs: Sequence[Run]) -> list[Curve]:
+    """Returns the charts of the page: the loss, the metrics of the runs' tasks, and the figures of every run."""
+    measured = {metric.name: metric for run in runs for metric in run.measured}
+    return [
+        LOSS,
+        *(
+            Curve(title_of(metric), metric.name, metric.note, "percent" if metric.form == "share" else "number")
+            for metric in measured.values()
+        ),
+        *_ALWAYS,
+    ]
+
+
+def title_of(metric: Metric) -> str:
+    """Returns the metric's title with a capital letter: "Masked-LM accuracy"."""
+    return metric.title[:1].upper() + metric.title[1:]
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line of a chart.
+
+    Attributes:
+      name: name in the legend.
+      run: number of its run on the page.
+      kind: "training", "validation", or "constant" for a level to compare with.
+      colour: number of its colour.
+      steps, values: the points.
+      low, high: lowest and highest value that a thinned point stands for; empty where nothing was thinned.
+    """
+
+    name: str
+    run: int
+    kind: str
+    colour: int
+    steps: list[int]
+    values: list[float]
+    low: list[float] = field(default_factory=list)
+    high: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A curve with its series, ready to be drawn.
+
+    Attributes:
+      curve: what it shows.
+      series: its lines, in the order of the legend.
+      thinned: how many lines of the log became one point, at most; 1 where each is a point.
+    """
+
+    curve: Curve
+    series: list[Series]
+    thinned: int = 1
+
+
+def charts_of(runs: Sequence[Run]) -> list[Chart]:
+    """Returns the charts for which some run has figures."""
+    wanted = curves(runs)
+    number = sum(bool(run.points(curve.train)[0]) for run in runs for curve in wanted)
+    most = max(_FEWEST_POINTS, min(_MOST_POINTS, _NUMBERS // (3 * max(1, number))))
+    found = [_chart(curve, runs, most) for curve in wanted]
+    return [chart for chart in found if any(one.kind != "constant" for one in chart.series)]
+
+
+def _chart(curve: Curve, runs: Sequence[Run], most: int) -> Chart:
+    series: list[Series] = []
+    thinned = 1
+    # On a page about several runs, colour tells runs apart; about one run, it tells training from validation.
+    one = len(runs) == 1
+    for index, run in enumerate(runs):
+        train, validation = run.points(curve.train), run.points(f"validation_{curve.train}")
+        for kind, points, colour in (("training", train, 0), ("validation", validation, 1)):
+            if points[0]:
+                kept, low, high, several = thin(points, most)
+                thinned = max(thinned, several)
+                name = kind if curve.group == "Learning" else curve.title.lower()
+                if not one:
+                    name = f"{run.label}: {name}" if curve.group == "Learning" else run.label
+                series.append(Series(name, index, kind, colour if one else index, *kept, low, high))
+        if one and curve.train == run.first_metric and series:
+            ends = [min(min(line.steps) for line in series), max(max(line.steps) for line in series)]
+            series += [
+                Series(f"{name} {accuracy:.1%}", index, "constant", 2 + number, ends, [accuracy] * 2)
+                for number, (name, accuracy) in enumerate(run.baselines.items())
+            ]
+    return Chart(curve, series, thinned)
+
+
+def thin(points: Points, most: int) -> tuple[Points, list[float], list[float], int]:
+    """Returns (points, lowest, highest, how many became one): means of neighbours where there are more than `most`.
+
+    The last step of the neighbours is the step of their mean. `lowest` and `highest` are empty where nothing changed.
+    """
+    steps, values = points
+    several = -(-len(steps) // most)
+    if several == 1:
+        return points, [], [], 1
+    parts = [values[start : start + several] for start in range(0, len(values), several)]
+    ends = [steps[min(start + several, len(steps)) - 1] for start in range(0, len(steps), several)]
+    return (ends, [statistics.fmean(part) for part in parts]), list(map(min, parts)), list(map(max, parts)), several
+
+
+def text_of(value: float, form: str) -> str:
+    """Returns a value of a chart as text."""
+    if form == "percent":
+        return f"{value:.2%}"
+    if form == "count":
+        return f"{value:,.0f}"
+    if form == "ms":
+        return f"{value:,.1f} ms"
+    if form == "bytes":
+        return f"{value / 2**30:.2f} GiB"
+    return f"{value:.3g}" if form == "short" else f"{value:.4f}"
+
+
+def summary(chart: Chart) -> str:
+    """Returns the chart in words, for readers who cannot see it."""
+    parts = []
+    for one in chart.series:
+        if one.kind == "constant":
+            continue
+        form = chart.curve.form
+        first, last = text_of(one.values[0], form), text_of(one.values[-1], form)
+        if len(one.values) == 1:
+            parts.append(f"{one.name} {first} at step {one.steps[0]:,}")
+            continue
+        low, high = min(one.values), max(one.values)
+        parts.append(
+            f"{one.name} from {first} at step {one.steps[0]:,} to {last} at step {one.steps[-1]:,} "
+            f"(lowest {text_of(low, form)}, highest {text_of(high, form)})"
+        )
+    return f"{chart.curve.title}: {'; '.join(parts)}."
+
+
+def table(chart: Chart) -> dict[str, Any]:
+    """Returns the figures of a chart as a table: {"heads", "rows"}, at most a dozen rows, evenly spread.
+
+    A cell has the last value up to the step of its row.
+    """
+    series = [one for one in chart.series if one.kind != "constant"]
+    judged = [one for one in series if one.kind == "validation"] or series
+    steps = sorted({step for one in judged for step in one.steps} | {one.steps[-1] for one in series})
+    if len(steps) > _TABLE_ROWS:
+        steps = [steps[round(index * (len(steps) - 1) / (_TABLE_ROWS - 1))] for index in range(_TABLE_ROWS)]
+
+    def cell(one: Series, step: int) -> str:
+        at = bisect_right(one.steps, step)
+        return text_of(one.values[at - 1], chart.curve.form) if at else ""
+
+    return {
+        "heads": ["step", *(one.name for one in series)],
+        "rows": [[f"{step:,}", *(cell(one, step) for one in series)] for step in steps],
+    }
+
+
+def rounded(values: Iterable[float]) -> list[float]:
+    """Returns values with six digits, which no screen can tell from all of them."""
+    return [float(f"{value:.6g}") for value in values]

@@ -1,0 +1,32 @@
+"""Writes the page while a run goes on."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from jaxbert.report.page import write_report
+
+_log = logging.getLogger(__name__)
+
+
+class LivePage:
+    """The page of a run that goes on. A page that cannot be written never ends the run: a warning says so, once.
+
+    Args:
+      workdir: the workdir of the run, on this machine.
+      enabled: False writes nothing (for processes other than 0).
+    """
+
+    def __init__(self, workdir: Path, *, enabled: bool = True):
+        self._workdir, self._enabled = workdir, enabled
+
+    def write(self) -> None:
+        """Writes WORKDIR/report.html from what the run has logged so far."""
+        if not self._enabled:
+            return
+        try:
+            write_report([self._workdir], png=False)
+        except Exception as error:
+            self._enabled = False
+            _log.warning(f"the page of the run cannot be written, and the run goes on without it: {error}")

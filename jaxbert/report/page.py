@@ -1,0 +1,237 @@
+"""Writes one self-contained HTML page about one or several runs, and a PNG of each run's loss curve.
+
+The page needs no network: its style, its script, the library that draws the charts, and all data are in the file. Data
+is thinned for long runs, and the page says so. It works while a run goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jaxbert.config import to_json, total_steps
+from jaxbert.errors import InputError
+from jaxbert.inputs.files import open_regular
+from jaxbert.observe.flops import MFU_FORMULA
+from jaxbert.report import predictions
+from jaxbert.report.axes import axes_of, boundaries
+from jaxbert.report.charts import Chart, charts_of, rounded, summary, table
+from jaxbert.report.figures import (
+    about,
+    beside,
+    cards,
+    corpus,
+    cost,
+    evaluations,
+    final_figures,
+    flat,
+    processes,
+    resumed,
+)
+from jaxbert.report.png import MARK, loss_png
+from jaxbert.report.read import Run, read_run
+from jaxbert.report.svg import chart_svg
+from jaxbert.stores.files import write_whole
+from jaxbert.stores.workdir import name_of
+
+PAGE, PNG = "report.html", "loss.png"
+
+
+def write_report(workdirs: Sequence[Path], out: Path | None = None, *, png: bool = True) -> list[Path]:
+    """Writes the page and a PNG of each loss curve, and returns their paths, the page's first.
+
+    Args:
+      workdirs: workdirs of the runs. The page shows them beside one another in this order.
+      out: directory for everything. None puts the page into the first workdir, and each PNG (loss.png) into its own
+        workdir.
+      png: whether to write the PNGs.
+
+    Raises:
+      InputError: a directory holds no run, or a file of that name is not a report of jaxbert.
+    """
+    there = next((path for path in (out, *out.absolute().parents) if path.exists()), None) if out is not None else None
+    if there is not None and not there.is_dir():
+        raise InputError(
+            "the path is a file, but a directory is needed",
+            where=str(out),
+            fix="Give another --out.",
+            code="E-ARGUMENT-OUT",
+        )
+    labels = _labels(workdirs)
+    runs = [read_run(workdir, label) for workdir, label in zip(workdirs, labels, strict=True)]
+    targets = [(out or workdirs[0]) / PAGE]
+    targets += [
+        run.workdir / PNG if out is None else out / f"loss-{re.sub(r'[^A-Za-z0-9._-]+', '-', run.label)}.png"
+        for run in runs
+        if png
+    ]
+    for path in targets:
+        if path.exists() and not _ours(path):
+            raise InputError(
+                "a file of this name exists, and jaxbert did not write it",
+                where=str(path),
+                fix="Move it, or give --out DIR.",
+                code="E-RUN-REPORT-FOREIGN",
+            )
+    contents = [page(runs).encode("utf-8"), *(loss_png(run) for run in runs if png)]
+    targets[0].parent.mkdir(parents=True, exist_ok=True)
+    for path, content in zip(targets, contents, strict=True):
+        write_whole(path, content)
+    return targets
+
+
+def _labels(workdirs: Sequence[Path]) -> list[str]:
+    """Returns labels that tell the paths apart: the last parts of each path, as few as possible."""
+    paths = [path.resolve() for path in workdirs]
+    if len(set(paths)) < len(paths):
+        raise InputError("a workdir is given twice", where="report", fix="Give each once.", code="E-ARGUMENT-TWICE")
+    depth = 1
+    while len({path.parts[-depth:] for path in paths}) < len(paths):
+        depth += 1
+    return ["/".join(path.parts[-depth:]) for path in paths]
+
+
+def _ours(path: Path) -> bool:
+    with open_regular(path) as file:
+        return MARK.encode() in file.read(2048)
+
+
+def page(runs: Sequence[Run], model: str | None = None) -> str:
+    """Returns the page as text.
+
+    Args:
+      runs: the runs, in their order on the page.
+      model: HTML of a model that fills masks in the browser, with its script and data; None leaves the section out.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("jaxbert.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    one = runs[0] if len(runs) == 1 else None
+    charts = charts_of(runs)
+    truths = predictions.chart(one) if one else None
+    every = [*charts, *([truths] if truths else [])]
+    shown = [_shown(index, chart, runs) for index, chart in enumerate(every)]
+    groups = {
+        name: [chart for chart in shown if chart["group"] == name] for name in ("Learning", "Optimizer", "Machine")
+    }
+    sentences = [{"label": run.label, "sentences": predictions.sentences(run)} for run in runs if run.predictions]
+    texts = [found for run in runs if (found := corpus(run))["lines"] or found["figures"]]
+    tables = [found for run in runs if (found := evaluations(run))["rows"]]
+    worked = [{"label": run.label, "said": resumed(run), "rows": processes(run)} for run in runs if run.processes]
+    versions = beside([_versions(run) for run in runs])
+    sections = [
+        ("try", "Try it", model),
+        ("curves", "Curves", shown),
+        ("predictions", "Predictions", sentences),
+        ("corpus", "Corpus", texts),
+        ("figures", "Final figures", True),
+        ("evaluations", "Evaluations", tables),
+        ("run", "Run" if one else "Runs", True),
+        ("config", "Config", True),
+        ("versions", "Versions", versions),
+    ]
+    return environment.get_template("page.html").render(
+        mark=MARK,
+        heading=one.config.name if one else f"{len(runs)} runs: " + ", ".join(run.label for run in runs),
+        runs=[_head(run) for run in runs],
+        sections=[(name, title) for name, title, there in sections if there],
+        model=model,
+        cards=cards(one) if one else [],
+        groups={name: found for name, found in groups.items() if found},
+        axes=[name for name in ("tokens", "epochs", "hours") if all(name in axes_of(run) for run in runs)],
+        stopped=any(len(run.processes) > 1 for run in runs),
+        truths=shown[-1] if truths else None,
+        sentences=sentences,
+        corpora=texts,
+        final=beside([dict(final_figures(run)) for run in runs]),
+        evaluations=tables,
+        about=beside([dict(about(run)) for run in runs]),
+        cost=beside([dict(cost(run)) for run in runs]),
+        processes=worked,
+        config=beside([flat(to_json(run.config)) for run in runs]),
+        versions=versions,
+        formula=MFU_FORMULA,
+        data=embedded(_data(every, runs)),
+        style=_file("vendor/uPlot.min.css") + _file("static/page.css"),
+        library=_file("vendor/uPlot.iife.min.js"),
+        licence=_file("vendor/LICENSE"),
+        script=_file("static/page.js"),
+    )
+
+
+def _head(run: Run) -> dict[str, str]:
+    total = total_steps(run.config)
+    return {
+        "label": run.label,
+        "name": run.config.name,
+        "workdir": name_of(run.workdir),
+        "state": f"finished, {total:,} steps" if run.ended else f"at step {run.steps:,} of {total:,}",
+    }
+
+
+def _versions(run: Run) -> dict[str, str]:
+    found = run.facts.get("versions")
+    return flat(found) if isinstance(found, dict) else {}
+
+
+def _shown(index: int, chart: Chart, runs: Sequence[Run]) -> dict[str, Any]:
+    """Returns a chart as the template takes it."""
+    return {
+        "index": index,
+        "title": chart.curve.title,
+        "note": chart.curve.note,
+        "group": chart.curve.group,
+        "thinned": chart.thinned,
+        "summary": summary(chart),
+        "table": table(chart),
+        "svg": chart_svg(chart, boundaries(runs[0])),
+    }
+
+
+def _data(charts: Sequence[Chart], runs: Sequence[Run]) -> dict[str, Any]:
+    """Returns the data of the charts. Series with the same steps share one list of them."""
+    steps: dict[tuple[int, ...], int] = {}
+    drawn = []
+    for chart in charts:
+        series = []
+        for one in chart.series:
+            number = steps.setdefault(tuple(one.steps), len(steps))
+            line = {"name": one.name, "run": one.run, "kind": one.kind, "colour": one.colour, "steps": number}
+            line["values"] = rounded(one.values)
+            if one.low:
+                line |= {"low": rounded(one.low), "high": rounded(one.high)}
+            series.append(line)
+        curve = chart.curve
+        drawn.append({"title": curve.title, "form": curve.form, "log": curve.log, "zero": curve.zero, "series": series})
+    return {
+        "runs": [
+            {
+                "label": run.label,
+                "axes": {
+                    name: [[step for step, _ in pairs], rounded(value for _, value in pairs)]
+                    for name, pairs in axes_of(run).items()
+                },
+                "phases": boundaries(run),
+                "resumes": [one.first for one in run.processes[1:]],
+            }
+            for run in runs
+        ],
+        "steps": list(steps),
+        "charts": drawn,
+    }
+
+
+def embedded(value: Any) -> str:
+    """Returns JSON that can be inside a script element: no text in it can end the element or begin a comment."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return re.sub("[<>&]", lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _file(name: str) -> str:
+    return files("jaxbert.report").joinpath(name).read_text(encoding="utf-8")
