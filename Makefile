@@ -26,7 +26,7 @@ SOURCES := jaxbert configs launch tests benchmarks docs .ci/stages.py
 # Where the environment sets this variable, every process compiles all of jax and flax from source, for five seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help quickstart install test test-newest test-scale test-tpu test-cloud test-launch test-peers docs check format same-losses lock clean
+.PHONY: help quickstart install test test-newest test-scale test-tpu test-cloud test-launch test-peers docs test-docs check format same-losses lock clean
 
 help:
 	@sed -n '1,6s/^# //p' Makefile
@@ -96,7 +96,7 @@ test: $(VENV)/.installed-test
 #   because a continued run needs all of them.
 NEWEST_OUT := $(addprefix --ignore=tests/,objectives/test_masking_rates.py objectives/test_masking_schemes.py \
   data/test_against_original.py data/test_against_plain.py \
-  convert/test_foreign_loop.py convert/test_names.py convert/test_readme_table.py \
+  convert/test_foreign_loop.py convert/test_names.py convert/test_models_table.py \
   kills/test_points.py train/test_packed_rows.py train/test_initial.py train/test_release.py train/test_bad_input.py \
   launch/test_injection.py launch/test_document.py test_extension.py tasks/test_tasks.py) \
   $(addprefix --deselect=tests/,train/test_pretrain.py::test_an_interrupt train/test_pretrain.py::test_damaged \
@@ -177,6 +177,10 @@ $(DOCS)/.installed: requirements.txt requirements-docs.txt pyproject.toml
 docs: $(DOCS)/.installed
 	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict --quiet
 	@echo "wrote site/: open site/index.html in a browser"
+
+# Runs what the documents show: every command, on small texts and with few steps, and the notebook as it is.
+test-docs: $(DOCS)/.installed
+	@$(DOCS)/bin/python -m pytest -q tests/documents
 
 check: $(VENV)/.installed-test
 	@$(BIN)/ruff check $(SOURCES)

@@ -1,6 +1,6 @@
-"""Runs `jaxbert plan` for the README's table, for 8 to 4,096 chips, and for a CPU, where it compares times.
+"""Runs `jaxbert plan` for a table of docs/how-to/plan.md, for 8 to 4,096 chips, and for a CPU, where it compares times.
 
-python benchmarks/plan.py table [--analytic]     the README's table, between its marks; an hour with libtpu
+python benchmarks/plan.py table [--analytic]     that table, between its marks; an hour with libtpu
 python benchmarks/plan.py scaling                8 to 4,096 chips: results/plan_scaling.json and .png
 python benchmarks/plan.py cpu [--write]          predicted beside measured steps on this machine
 """
@@ -29,12 +29,12 @@ from common import ENVIRONMENT, RESULTS, write
 
 from jaxbert.stores.files import write_whole
 
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "plan.md"
 BEGIN, END = "<!-- plan: begin -->\n", "<!-- plan: end -->"
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# The README's table
+# The table of docs/how-to/plan.md
 
 FAMILIES = ("bert_base", "roberta_base", "albert_base", "spanbert_base", "distilbert_base")
 PLACES = ("v5e:8x8", "v5p:4x4x4", "v6e:8x8", "h200:8")
@@ -69,11 +69,11 @@ def table(analytic: bool) -> None:
     lines = [*head, *(lines[2] for lines, _ in made)]
     judged = sorted({plan["judged_by"] for _, plan in made})
     print("\n".join(lines))
-    text = README.read_text(encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    write_whole(README, before + BEGIN + "\n".join(lines) + "\n" + END + after)
-    print(f"wrote it into {README.name}; memory: {'; '.join(judged)}", file=sys.stderr)
+    write_whole(PAGE, before + BEGIN + "\n".join(lines) + "\n" + END + after)
+    print(f"wrote it into {PAGE.name}; memory: {'; '.join(judged)}", file=sys.stderr)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@
     jaxbert pretrain quickstart --workdir runs/quickstart
 
 The run trains a vocabulary (8,192 uncased WordPieces), prepares records and rows, pretrains on 3.7M tokens, and
-evaluates. README.md ("Two commands") shows the expected result.
+evaluates. docs/tutorials/quickstart.md shows the expected result.
 
 A small model on few tokens needs some settings that BERT-base does not. We found them by experiment;
 docs/explanations/results.md has the runs:

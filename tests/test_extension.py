@@ -1,4 +1,4 @@
-"""Rows of README's table "to add | touch": each new thing is one file and one line of a registry. Then it trains."""
+"""Rows of the table in docs/explanations/structure.md: each new thing is one file and one line of a registry."""
 
 from __future__ import annotations
 
@@ -222,7 +222,7 @@ def test_a_masking_scheme_needs_its_file_and_one_line(monkeypatch, small_rows, t
 
 
 def test_an_optimizer_needs_one_line(monkeypatch, small_rows, tmp_path):
-    """A toy: AdamW without decay of anything. README asks for its formula in a test too."""
+    """A toy: AdamW without decay of anything. The table asks for its formula in a test too."""
     toy = dataclasses.replace(OPTIMIZERS["adamw"], decayed=frozenset())
     monkeypatch.setitem(OPTIMIZERS, "toy", toy)
     pretrain(apply_overrides(run_of(small_rows), ["optimizer.name=toy"]), tmp_path / "toy")

@@ -17,7 +17,7 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from docs.generate import commands, configs, notebooks, settings
+from docs.generate import commands, configs, notebooks, settings, tables
 
 ROOT = Path(__file__).resolve().parents[2]
 # The pages that are read from the code.
@@ -25,7 +25,11 @@ PAGES = {
     "reference/commands.md": commands.page,
     "reference/settings.md": settings.page,
     "reference/configs.md": configs.page,
+    "reference/rows.md": tables.rows,
+    "reference/masking.md": tables.masking,
 }
+# A link to a notebook, which is a page of the site.
+_NOTEBOOK = re.compile(r"(?<=\]\()([^):]+)\.ipynb")
 _LINK = re.compile(r"(?<=\]\()(\.\./[^)#\s]+)")
 
 
@@ -62,7 +66,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         outside = _outside(page.file.src_uri, found[1])
         return found[1] if outside is None else os.path.relpath(_place(outside), os.path.dirname(page.file.src_uri))
 
-    return _LINK.sub(replaced, markdown)
+    return _NOTEBOOK.sub(r"\1.md", _LINK.sub(replaced, markdown))
 
 
 def _outside(page: str, target: str) -> str | None:

@@ -6,7 +6,7 @@
     compile      the real step through libtpu: memory, collectives
     layouts      other ways to run the config, ranked; `auto`
     planner      one plan made of these; touches no file, changes nothing
-    report       lines, JSON, the README's table
+    report       lines, JSON, the table of docs/how-to/plan.md
     command      the command `jaxbert plan`
 
 This file imports nothing, so that the command line can name chips without jax.

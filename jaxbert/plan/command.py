@@ -38,7 +38,7 @@ def run(
       compiled: whether to ask the chip's compiler, if it is installed.
       layouts: whether to print a line for each layout.
       searching: whether to also rank layouts, micro-batches and remat, and compile the best.
-      table: whether to print only a row of the README's table.
+      table: whether to print only a row of the table of docs/how-to/plan.md.
       settings: the settings of `--set`, for that row.
       say: prints a line of the result.
 

@@ -1,4 +1,4 @@
-"""Formats a plan as lines for a terminal, as JSON, and as rows of the README's table."""
+"""Formats a plan as lines for a terminal, as JSON, and as rows of the table of docs/how-to/plan.md."""
 
 from __future__ import annotations
 
@@ -243,7 +243,7 @@ def _by_axes(found: Iterable[Collective]) -> str:
 
 
 def table_row(plan: Plan, settings: str = "") -> str:
-    """Returns a row of the README's table, in Markdown. `settings` are the settings of `--set`."""
+    """Returns a row of the table of docs/how-to/plan.md, in Markdown. `settings` are the settings of `--set`."""
     largest = max(plan.phases, key=lambda one: one.memory)
     word = "" if largest.compiled is not None else " (model)"
     verdict = f"{_gib(largest.memory)} of {_gib(plan.topology.chip.hbm)}{word}"

@@ -1,4 +1,4 @@
-"""A further format of weights, by the recipe of README.md: two functions and one entry in `FORMATS`."""
+"""A further format of weights, as docs/explanations/structure.md says: two functions, one entry in `FORMATS`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The README's table is what `jaxbert plan` says: every row is made again, by the model alone."""
+"""The table of docs/how-to/plan.md is what `jaxbert plan` says: every row is made again, by the model alone."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from jaxbert.commands.main import main
 from jaxbert.plan.report import TABLE_HEAD
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-LINES = README.partition("<!-- plan: begin -->\n")[2].partition("<!-- plan: end -->")[0].splitlines()
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "plan.md").read_text(encoding="utf-8")
+LINES = PAGE.partition("<!-- plan: begin -->\n")[2].partition("<!-- plan: end -->")[0].splitlines()
 ROWS = LINES[len(TABLE_HEAD) :]
 MEMORY = TABLE_HEAD[0].split(" | ").index("HBM a chip")
 

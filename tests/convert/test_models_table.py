@@ -1,4 +1,4 @@
-"""Every cell of the table "Models in and out" in README.md is true, and empty cells are not supported."""
+"""Every cell of the table in docs/how-to/models.md is true, and empty cells are not supported."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PARTS = ["encoder", *(head for head in HEADS if head != "projection")]
 @functools.cache
 def table() -> dict[str, dict[str, str]]:
     """Cells by head ("encoder" too) and column."""
-    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## Models in and out", 1)[1]
+    section = (ROOT / "docs" / "how-to" / "models.md").read_text(encoding="utf-8")
     lines = section[section.index("| head |") :].split("\n\n", 1)[0].splitlines()
     columns, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return {row[0].lower().replace(" ", "_"): dict(zip(columns[1:], row[1:], strict=True)) for row in rows}
