@@ -7,7 +7,6 @@ bounded memory. The workers count everything that needs only one document.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import re
 import string
 import unicodedata
@@ -19,6 +18,7 @@ import numpy as np
 
 from jaxbert.data.sources.base import IGNORABLE, Document, Source, is_blank
 from jaxbert.errors import counted
+from jaxbert.text.wrapped import is_wrapped
 
 # Shorter lines (headings, "Yes.") naturally repeat.
 MIN_LINE_CHARS = 20
@@ -262,10 +262,6 @@ _MIN_WORDS = 50
 _MOJIBAKE = ("â€", "Ã©", "Ã¨", "Ã¼", "Ã¶", "Ã¤", "Ã±", "Ã§", "Ã\u00a0", "Â\u00a0", "Ð°", "Ð¾")
 # With more tokens per sentence than this, on average, the text is probably not split into sentences.
 _LONG_SENTENCE = 150
-# Text counts as wrapped at a fixed width if this share of its line breaks are inside a sentence: the line has so many
-# characters and does not end like a sentence, and the next line begins with a small letter.
-_WRAPPED_SHARE, _WRAPPED_BREAKS, _WRAPPED_CHARS = 0.3, 4, 40
-_SENTENCE_ENDS = frozenset(".!?:;\"'”’»)]…。！？")  # noqa: RUF001
 # From this share of unknown characters on, a vocabulary does not fit its text.
 _UNKNOWN_SHARE = 0.01
 # A model learns a shorter text by heart.
@@ -285,16 +281,6 @@ def guess_language(text: str, language: str) -> str:
     best = max(shares, key=lambda name: (shares[name], name))
     own = shares[language.partition("-")[0]]
     return best if shares[best] >= 0.12 and shares[best] > 3 * own else language
-
-
-def is_wrapped(text: str) -> bool:
-    """Returns whether the lines of a text look as if they were broken at a fixed width, inside sentences."""
-    lines = [line.strip() for line in text[:_SAMPLE_CHARS].split("\n")]
-    breaks = [(line, after) for line, after in itertools.pairwise(lines) if line and after]
-    inside = sum(
-        len(line) >= _WRAPPED_CHARS and line[-1] not in _SENTENCE_ENDS and after[0].islower() for line, after in breaks
-    )
-    return len(breaks) >= _WRAPPED_BREAKS and inside > _WRAPPED_SHARE * len(breaks)
 
 
 @dataclass

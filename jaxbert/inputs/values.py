@@ -59,6 +59,20 @@ def parse(text: str | bytes, *, strict: bool = True, nan: bool = False) -> Any:
     return value
 
 
+def parse_next(text: str, start: int) -> tuple[Any, int]:
+    """Returns the JSON value that begins at a place of a text, and the place behind it.
+
+    It is read as by `parse` without `strict`.
+
+    Raises:
+      ValueError: no whole JSON value begins there.
+    """
+    try:
+        return _LENIENT.raw_decode(text, start)
+    except RecursionError:
+        raise _too_deep() from None
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Builds a JSON object, and raises ValueError where a key occurs twice: readers disagree about which one counts."""
     found = dict(pairs)
@@ -82,6 +96,9 @@ def _whole(text: str) -> int:
 def _any_whole(text: str) -> int | float:
     # Python reads at most 4,300 digits, or fewer if it is told so.
     return int(text) if len(text) <= _MOST_DIGITS else float(text)
+
+
+_LENIENT = json.JSONDecoder(parse_int=_any_whole)
 
 
 def _finite(text: str) -> float:

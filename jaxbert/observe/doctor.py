@@ -40,6 +40,8 @@ NEEDED = {
     "google_crc32c": "google-crc32c",
     "sentencex": "sentencex",
     "rensa": "rensa",
+    "resiliparse": "resiliparse",
+    "markdown_it": "markdown-it-py",
     "numpy": "numpy",
     "pyarrow": "pyarrow",
     "zstandard": "zstandard",

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import IO
 
 from jaxbert.data.sources import open_source
-from jaxbert.data.sources.files import check_head, check_regular, read_lines, split_option
-from jaxbert.data.sources.packed import inner_suffix
-from jaxbert.data.sources.record_files import RECORD_ENDINGS, RecordFiles
+from jaxbert.data.sources.finding import split_option
+from jaxbert.data.sources.formats import HOLDERS, kind_of
+from jaxbert.data.sources.lines import check_head, check_regular, read_lines
+from jaxbert.data.sources.record_files import RecordFiles
 from jaxbert.errors import InputError
 
 STDIN = "-"
@@ -38,8 +39,8 @@ def open_texts(file: str) -> Iterator[tuple[str, str]]:
             code="E-FILE-KIND",
         )
     path, option = split_option(file)
-    kind = RECORD_ENDINGS.get(inner_suffix(Path(path)))
-    if kind:
+    kind = kind_of(Path(path))
+    if kind in HOLDERS:
         source = open_source(f"{kind}:{file}")
         assert isinstance(source, RecordFiles)
         return source.texts()

@@ -16,6 +16,7 @@ MODULES = {
     "tensorflow-datasets": "tensorflow_datasets",
     "huggingface-hub": "huggingface_hub",
     "pyyaml": "yaml",
+    "markdown-it-py": "markdown_it",
 }
 
 

@@ -69,7 +69,7 @@ def test_parts_of_a_text_are_normalised_as_the_whole(tmp_path: Path, monkeypatch
         "a  \n\t\u00a0\u2028\u0345\u1e9e\u0130\u0308",
         "\u0e01\u0e33\u4e00\u061c\u202a\ufb01\U0001d538",
     )
-    for module in ("base", "files", "text"):
+    for module in ("base", "lines", "text"):
         monkeypatch.setattr(f"jaxbert.data.sources.{module}.MAX_DOCUMENT_BYTES", 60)
     for alphabet in alphabets:
         text = "".join(draw.choices(alphabet, k=1500))

@@ -295,7 +295,7 @@ def test_a_source_of_which_the_hash_holds_out_everything(tokenizer: Tokenizer, t
 
 
 def bound_documents(monkeypatch: pytest.MonkeyPatch, chars: int) -> None:
-    for place in ("sources.base", "sources.files", "sources.text", "split"):
+    for place in ("sources.base", "sources.lines", "sources.text", "split"):
         monkeypatch.setattr(f"jaxbert.data.{place}.MAX_DOCUMENT_BYTES", chars)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from jaxbert.data.sources import files
+from jaxbert.data.sources import lines
 from jaxbert.errors import InputError
 from jaxbert.use.texts import open_texts
 
@@ -41,7 +41,7 @@ def test_records(tmp_path: Path, ending: str) -> None:
 
 
 def test_a_line_of_megabytes_is_one_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "MAX_DOCUMENT_BYTES", 8)
+    monkeypatch.setattr(lines, "MAX_DOCUMENT_BYTES", 8)
     (tmp_path / "a").write_text("a b c d e f g h\ni\n")
     assert [text for _, text in open_texts(str(tmp_path / "a"))] == ["a b c d ", "i"]
 
@@ -87,7 +87,7 @@ def test_standard_input() -> None:
     ("name", "content", "message"),
     [
         ("nowhere", None, "no such file"),
-        ("nowhere.jsonl", None, "no file matches"),
+        ("nowhere.jsonl", None, "no such file"),
         ("a.txt#text", b"a", "#text.*E-SOURCE-OPTION"),
         ("a.txt", b"\xff\xfea", "UTF-16"),
         ("a.gz", b"not packed", "damaged or mislabelled"),

@@ -51,19 +51,47 @@ class Document:
     digest: bytes = b""
 
 
-class Source(abc.ABC):
+class Records:
+    """Makes documents of records, and counts the records that have no text.
+
+    Attributes:
+      without_text: the number of records without text that were left out since the reading began.
+    """
+
+    without_text: int = 0
+
+    def record(self, name: str, value: Any, label: str, where: str, split: str | None = None) -> Iterator[Document]:
+        """Yields the document of one record, or its parts. A record without text gives none and is counted.
+
+        Args:
+          name: the name of the document.
+          value: the text; see `text_of`.
+          label: what holds the value, for messages: "column 'text'".
+          where: the place of the record, for messages.
+          split: see `Document`.
+
+        Raises:
+          InputError: the value is something else than text.
+        """
+        text = text_of(value, label, where)
+        if text is None or is_blank(text):
+            self.without_text += 1
+        else:
+            yield from bounded(name, text, split)
+
+
+class Source(Records, abc.ABC):
     """Documents in a fixed order.
 
     Attributes:
       spec: the SOURCE string.
       licence: the licence of the documents if the source states it, else "".
-      without_text: the number of records without text that `documents` has left out since it began.
+      without_text: see `Records`.
       unwrap: what a user can do about lines that are broken inside sentences.
     """
 
     spec: str
     licence: str = ""
-    without_text: int = 0
     unwrap: str = "join the lines of each paragraph before"
 
     @abc.abstractmethod
@@ -84,25 +112,6 @@ class Source(abc.ABC):
         if not self.without_text:
             return []
         return [f"{counted(self.without_text, 'record')} without text (null, or only white space), left out"]
-
-    def record(self, name: str, value: Any, label: str, where: str, split: str | None = None) -> Iterator[Document]:
-        """Yields the document of one record, or its parts. A record without text gives none and is counted.
-
-        Args:
-          name: the name of the document.
-          value: the text; see `text_of`.
-          label: what holds the value, for messages: "column 'text'".
-          where: the place of the record, for messages.
-          split: see `Document`.
-
-        Raises:
-          InputError: the value is something else than text.
-        """
-        text = text_of(value, label, where)
-        if text is None or is_blank(text):
-            self.without_text += 1
-        else:
-            yield from bounded(name, text, split)
 
     @functools.cached_property
     def hash(self) -> str:

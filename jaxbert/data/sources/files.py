@@ -1,41 +1,60 @@
-"""Finds the files of a source, checks them, and reads their lines: the parts that all sources of files share."""
+"""A source of files: it finds them, checks each of them, and reads them with the reader of their format."""
 
 from __future__ import annotations
 
 import abc
-import contextlib
-import errno
 import functools
-import glob
 import hashlib
-import io
-import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from jaxbert.data.sources.base import MAX_DOCUMENT_BYTES, Document, Source, whole_letters
-from jaxbert.data.sources.packed import DamagedFile, open_bytes
-from jaxbert.errors import InputError, Interrupted, counted
+from jaxbert.data.sources.base import Document, Records, Source
+from jaxbert.data.sources.finding import find_files, printable
+from jaxbert.data.sources.formats import why_not
+from jaxbert.data.sources.lines import check_head, check_regular, reading
+from jaxbert.data.sources.packed import inner_suffix
+from jaxbert.errors import InputError, counted
 from jaxbert.inputs.files import open_regular
 
-# A record is one line of a file, and is read whole. A longer line is not a text of people.
-MAX_LINE_BYTES = 64 << 20
-_HEAD = 1 << 16
-# Bytes at the end of a piece of a line in which a place for the cut is searched.
-_NEAR = 1 << 12
-# These say that the path is wrong. Any other errno (EIO, ESTALE, ETIMEDOUT, ...) may pass.
-_WRONG_PATH = frozenset({errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL, errno.ENXIO, errno.ENODEV})
-REMOVE_OR_NARROW = "Remove it or narrow the pattern."
-# The number of files that a message names.
-_NAMED = 20
-# The number of different pieces of advice in one message.
-_FIXES = 3
-# Control characters that texts do not have. Texts have backspace, tab, line ends, form feed and escape.
-_CONTROLS = bytes(code for code in (*range(32), 127) if code not in b"\b\t\n\v\f\r\x1b")
-_FEW_CONTROLS, _BINARY_SHARE, _SURELY_BINARY = 4, 1 / 32, 0.3
-# In Latin text, nearly every second byte of UTF-16 is zero, and hardly any of the others.
-_UTF16_SHARE, _UTF8_SHARE = 0.7, 0.1
+# The number of files that a message names, and of those that it names for each reason.
+_NAMED, _NAMED_EACH = 20, 3
+
+
+class Reader(Records, abc.ABC):
+    """Reads the files of one format.
+
+    Attributes:
+      passed_over: codes of faults for which a pattern leaves a file out, and says so. All other faults the user mends.
+      unwrap: see `Source`; "" where the format has no lines of a fixed width.
+    """
+
+    passed_over: tuple[str, ...] = ("E-SOURCE-EMPTY", "E-SOURCE-BINARY")
+    unwrap: str = ""
+
+    def check(self, name: str, path: Path) -> None:
+        """Raises InputError if the beginning of a file shows that it cannot be used."""
+        check_head(path)
+
+    @abc.abstractmethod
+    def read(self, name: str, path: Path) -> Iterator[Document]:
+        """Yields the documents of one file."""
+
+    def describe(self) -> dict[str, str]:
+        """Returns what decides the documents besides the files: the versions of packages by their names."""
+        return {}
+
+    def findings(self) -> list[str]:
+        """Returns a line for each choice that the reader made for the user."""
+        return []
+
+    def nothing(self) -> str:
+        """Returns why files that have bytes gave no document."""
+        return "the files have only white space"
+
+
+class NoText(InputError):
+    """The file is whole, and has no text for us. A source of mixed files leaves it out, and says so."""
 
 
 class FileSource(Source):
@@ -43,81 +62,128 @@ class FileSource(Source):
 
     Attributes:
       files: sorted (name, path). The name is the path below the directory that all files share; documents carry it.
-      left_out: the names of the files that the pattern matches and that are not read, each with the reason.
+      left_out: (name, ending, reason) of the files that the pattern matches and that are not read.
       blank: the names of the files of which `documents` has given none since it began.
-      passed_over: codes of faults for which a pattern leaves a file out, and says so. All other faults the user mends.
     """
 
-    passed_over: tuple[str, ...] = ("E-SOURCE-EMPTY", "E-SOURCE-BINARY")
+    # Whether a file without text for us is left out if others have some.
+    mixed = False
 
-    def __init__(self, spec: str, pattern: str):
-        """Finds the files and checks each of them with `check`.
+    def __init__(self, spec: str, pattern: str, reader: Reader, endings: Collection[str] = ()):
+        """Finds the files and checks each of them with its reader.
+
+        Args:
+          spec: the SOURCE string.
+          pattern: a file, a folder, or a glob pattern.
+          reader: reads the files.
+          endings: the endings of the files to take, where the pattern is a folder.
 
         Raises:
           InputError: no file matches, or files cannot be used. The message names all of them.
         """
-        self.spec = _printable(spec)
+        self.spec, self.reader = printable(spec), reader
+        self.unwrap = reader.unwrap or self.unwrap
+        self._endings = endings
         self.files: list[tuple[str, Path]] = []
-        self.left_out: list[tuple[str, str]] = []
+        self.left_out: list[tuple[str, str, str]] = []
         self.blank: list[str] = []
         found = find_files(pattern, spec)
-        wrong: list[InputError] = []
-        for name, path in found:
+        self.hidden, self.by_ending = found.hidden, found.folder
+        self._choose(found.files)
+        wrong: list[tuple[str, InputError]] = []
+        refused: list[tuple[str, InputError]] = []
+        for name, path in found.files:
+            taken = self.reader_of(path)
+            if taken is None:
+                self.left_out.append((name, inner_suffix(path), why_not(path)))
+                continue
             try:
                 check_regular(path)
-                self.check(name, path)
+                taken.check(name, path)
                 self.files.append((name, path))
             except InputError as error:
-                wrong.append(error)
-                if error.code in self.passed_over:
-                    self.left_out.append((name, error.what))
-        refused = [error for error in wrong if error.code not in self.passed_over] or ([] if self.files else wrong)
+                wrong.append((name, error))
+                if error.code in taken.passed_over or (self.mixed and isinstance(error, NoText)):
+                    self.left_out.append((name, inner_suffix(path), _brief(error)))
+                else:
+                    refused.append((name, error))
+        refused = refused or ([] if self.files else wrong)
         if len(refused) == 1:
-            raise refused[0]
+            raise refused[0][1]
         if refused:
-            named = [f"{error.where}: {error.what}" for error in refused[:_NAMED]]
-            more = [f"and {len(refused) - _NAMED} more"] if len(refused) > _NAMED else []
-            fixes = list(dict.fromkeys(error.fix for error in refused))
-            narrow = [] if any("narrow" in fix for fix in fixes[:_FIXES]) else ["Or narrow the pattern."]
+            raise _several(refused, len(found.files), spec)
+        if not self.files:
             raise InputError(
-                f"{len(refused)} of {len(found)} files cannot be used: {'; '.join(named + more)}",
+                f"no file that {'is known as text' if self.mixed else 'ends in ' + ' or '.join(endings)}; "
+                f"{self._left_out()}",
                 where=spec,
-                fix=" ".join(fixes[:_FIXES] + narrow),
-                code="E-SOURCE-FILES",
+                fix=f"Convert the files, or read them as they are, as plain text: text:{pattern.rstrip('/')}/**/*.",
+                code="E-SOURCE-NONE",
             )
 
-    @abc.abstractmethod
-    def read(self, name: str, path: Path) -> Iterator[Document]:
-        """Yields the documents of one file."""
+    def _choose(self, files: list[tuple[str, Path]]) -> None:
+        """Looks at all files that were found, before any of them is checked."""
+
+    def reader_of(self, path: Path) -> Reader | None:
+        """Returns the reader of a file; None for a file that is left out for its ending."""
+        return self.reader if not self.by_ending or inner_suffix(path) in self._endings else None
+
+    def readers(self) -> list[Reader]:
+        """Returns all readers that the files have."""
+        return [self.reader]
 
     def documents(self) -> Iterator[Document]:
-        """See `Source`."""
+        """See `Source`. It raises InputError at its end if no file has any text."""
         self.without_text, self.blank = 0, []
+        for reader in self.readers():
+            reader.without_text = 0
         for name, path in self.files:
+            taken = self.reader_of(path)
+            assert taken is not None, "left out when the source was opened"
             empty = True
-            for document in self.read(name, path):
+            for document in taken.read(name, path):
                 empty = False
                 yield document
             if empty:
                 self.blank.append(name)
-
-    def check(self, name: str, path: Path) -> None:
-        """Raises InputError if the beginning of a file shows that it cannot be used."""
-        check_head(path)
+            self.without_text = sum(reader.without_text for reader in self.readers())
+        if len(self.blank) == len(self.files):
+            raise InputError(
+                f"no text in the source: {'; '.join(dict.fromkeys(reader.nothing() for reader in self.readers()))}",
+                where=self.spec,
+                fix="Give a source that has text" + (", or another field." if self.without_text else "."),
+                code="E-SOURCE-EMPTY",
+            )
 
     def describe(self) -> dict[str, Any]:
         """See `Source`."""
-        return {"spec": self.spec, "files": self._files}
+        versions = {name: version for reader in self.readers() for name, version in reader.describe().items()}
+        return {"spec": self.spec, "files": self._files, **({"versions": versions} if versions else {})}
 
     def findings(self) -> list[str]:
         """See `Source`."""
         findings = super().findings()
-        left_out = self.left_out + [(name, "no text in it") for name in self.blank]
-        if left_out:
-            named = ", ".join(f"{name} ({why})" for name, why in left_out[:_NAMED])
-            more = f" and {len(left_out) - _NAMED:,} more" if len(left_out) > _NAMED else ""
-            findings.append(f"{counted(len(left_out), 'file')} left out: {named}{more}")
+        for reader in self.readers():
+            findings += reader.findings()
+        if left_out := self._left_out():
+            findings.append(left_out)
         return findings
+
+    def _left_out(self) -> str:
+        """Returns a line about the files that are left out, grouped by ending and reason; "" if there are none."""
+        groups: dict[tuple[str, str], list[str]] = {}
+        blank = ((name, inner_suffix(Path(name)), "no text in it") for name in self.blank)
+        for name, ending, why in (*self.left_out, *blank):
+            groups.setdefault((ending or "without an ending", why), []).append(name)
+        parts = [
+            f"{len(names):,} {ending} ({why}): {_some(names, _NAMED_EACH)}" for (ending, why), names in groups.items()
+        ]
+        if self.hidden:
+            parts.append(f"{self.hidden:,} hidden")
+        if not parts:
+            return ""
+        number = sum(map(len, groups.values())) + self.hidden
+        return f"{counted(number, 'file')} left out: {'; '.join(parts)}"
 
     @functools.cached_property
     def _files(self) -> list[dict[str, Any]]:
@@ -129,279 +195,28 @@ class FileSource(Source):
         return files
 
 
-def split_option(rest: str) -> tuple[str, str]:
-    """Returns ("GLOB", "option") for "GLOB#option". The option is "" if there is none.
-
-    A "#" that is in the name of a file that exists begins no option.
-    """
-    if "#" not in rest or matching(rest):
-        return rest, ""
-    pattern, _, option = rest.rpartition("#")
-    return pattern, option
+def _brief(error: InputError) -> str:
+    """Returns a fault in words that are the same for all files that have it."""
+    return "not a text file" if error.code == "E-SOURCE-BINARY" else error.what
 
 
-def matching(pattern: str) -> list[Path]:
-    """Returns the sorted paths that a glob pattern matches (`**` is any depth), or the one path that it names."""
-    pattern = os.path.expanduser(pattern)
-    # The name of an existing file is not a pattern, even with a bracket in it.
-    return sorted(
-        Path(path) for path in ([pattern] if os.path.lexists(pattern) else glob.glob(pattern, recursive=True))
-    )
+def _some(names: list[str], most: int) -> str:
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
-def find_files(pattern: str, spec: str) -> list[tuple[str, Path]]:
-    r"""Returns the files of a glob pattern, sorted, as (name, path).
-
-    A name is for people. Bytes of it that are not UTF-8 have an escape (`\xe9`).
-
-    Raises:
-      InputError: no file matches, or only directories match.
-    """
-    paths = matching(pattern)
-    if not paths:
-        raise InputError(
-            "no file matches", where=spec, fix="Check the path; quote a pattern in the shell.", code="E-SOURCE-FILE"
-        )
-    directories = [path for path in paths if path.is_dir()]
-    if len(directories) == len(paths):
-        raise InputError(
-            "this is a directory, but a file is needed",
-            where=str(directories[0]),
-            fix=f"Give the files in it: {spec.partition(':')[0]}:{directories[0]}/**/*.",
-            code="E-SOURCE-FILE",
-        )
-    paths = [path for path in paths if not path.is_dir()]
-    if len(paths) == 1:
-        return [(_printable(paths[0].name), paths[0])]
-    common = Path(os.path.commonpath([path.parent for path in paths]))
-    return [(_printable(path.relative_to(common).as_posix()), path) for path in paths]
-
-
-def _printable(name: str) -> str:
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
-def check_regular(path: Path) -> None:
-    """Raises InputError unless the path is a file with bytes in it, which can be read more than once."""
-    with reading(path), open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
-    if size == 0:
-        raise InputError("the file is empty", where=str(path), fix=REMOVE_OR_NARROW, code="E-SOURCE-EMPTY")
-
-
-@contextlib.contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turns errors of reading into InputError, or into Interrupted if the file is not at fault."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise InputError("no such file", where=str(path), fix="Check the path.", code="E-SOURCE-FILE") from None
-    except IsADirectoryError:
-        raise InputError(
-            "this is a directory, but a file is needed", where=str(path), fix="Give a file.", code="E-SOURCE-FILE"
-        ) from None
-    except PermissionError:
-        raise InputError(
-            "no permission to read", where=str(path), fix="Change its mode or owner.", code="E-SOURCE-PERMISSION"
-        ) from None
-    except DamagedFile as error:
-        raise InputError(
-            f"damaged or mislabelled {path.suffix} file ({error})",
-            where=str(path),
-            fix="Copy or pack it again.",
-            code="E-SOURCE-DAMAGED",
-        ) from None
-    except OSError as error:
-        if error.errno is not None and error.errno not in _WRONG_PATH:
-            raise Interrupted(
-                f"reading failed: {error.strerror}",
-                where=str(path),
-                fix="Check the disk or its mount, and run the same command again: it keeps the finished shards.",
-                code="E-SOURCE-READ",
-            ) from error
-        raise InputError(
-            f"the file cannot be read: {error}", where=str(path), fix="Copy the file again.", code="E-SOURCE-FILE"
-        ) from None
-
-
-def read_lines(path: Path, stream: IO[bytes] | None = None) -> Iterator[tuple[int, str]]:
-    r"""Yields (number from 1, line without its end) of a UTF-8 text file. It accepts a byte order mark.
-
-    A line ends with "\n" or "\r\n". In a file without any "\n" in its first 64 KiB, "\r" ends a line too, as old Macs
-    wrote it. A line of more than `MAX_DOCUMENT_BYTES` is divided into pieces at spaces; all pieces have its number.
-
-    Args:
-      path: the file, or the name of the stream in messages.
-      stream: what to read in the place of a file: standard input. It is closed at the end.
-
-    Raises:
-      InputError: the file is not UTF-8 or holds NUL bytes (the message names the line), cannot be read, or its
-        compression is damaged.
-    """
-    with reading(path), stream or open_bytes(path) as file:
-        number, rest = 1, file.readline(min(_HEAD, MAX_DOCUMENT_BYTES))
-        _refuse_utf16(rest, path)
-        rest = rest.removeprefix(b"\xef\xbb\xbf")
-        if b"\r" in rest and b"\n" not in rest:
-            file = io.BufferedReader(_CarriageReturns(rest, file), _HEAD)
-            rest = b""
-        while data := rest if rest.endswith(b"\n") else rest + file.readline(MAX_DOCUMENT_BYTES - len(rest)):
-            rest = b""
-            ended = data.endswith(b"\n")
-            if not ended and len(data) >= MAX_DOCUMENT_BYTES:
-                cut = data.rfind(b" ") + 1 or _between_letters(data)
-                data, rest = data[:cut], data[cut:]
-            yield number, _decode(data, path, number)
-            number += ended
-
-
-class _CarriageReturns(io.RawIOBase):
-    r"""A file whose lines end with "\r", read as if they ended with "\n"."""
-
-    def __init__(self, head: bytes, file: IO[bytes]):
-        self._head, self._file, self._after = head, file, False
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = b""
-        while not data:
-            read = self._head or self._file.read(len(buffer))
-            read, self._head = read[: len(buffer)], read[len(buffer) :]
-            if not read:
-                return 0
-            # "\r\n" may come in two pieces.
-            data = read.removeprefix(b"\n") if self._after else read
-            self._after = read.endswith(b"\r")
-        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        buffer[: len(data)] = data
-        return len(data)
-
-
-def _boundary(data: bytes) -> int:
-    """Returns the largest cut that splits no UTF-8 character."""
-    cut = len(data)
-    while cut > len(data) - 4 and data[cut - 1] & 0xC0 == 0x80:
-        cut -= 1
-    return cut - 1 if data[cut - 1] >= 0xC0 else len(data)
-
-
-def _between_letters(data: bytes) -> int:
-    """Returns a large cut that splits no letter, with the marks that follow it. See `whole_letters`."""
-    end = _boundary(data)
-    near = data[max(0, end - _NEAR) : end].decode("utf-8", "ignore")
-    return end - len(near[whole_letters(near, 0, len(near)) :].encode()) if near else end
-
-
-def _decode(data: bytes, path: Path, number: int) -> str:
-    if b"\0" in data:
-        raise InputError(
-            f"the text holds a NUL byte in line {number}",
-            where=str(path),
-            fix="Mend the text, or remove the byte: tr -d '\\0'.",
-            code="E-SOURCE-NUL",
-        )
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"not UTF-8: byte 0x{data[error.start]:02x} in line {number}",
-            where=str(path),
-            fix="Convert it, for example iconv -f WINDOWS-1252 -t UTF-8.",
-            code="E-SOURCE-ENCODING",
-        ) from None
-    return text.rstrip("\r\n")
-
-
-def _refuse_utf16(data: bytes, path: Path) -> None:
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise _not_utf8("is UTF-16", "UTF-16", path)
-    halves = [data[0::2], data[1::2]]
-    for name, (zeros, others) in (("UTF-16BE", halves), ("UTF-16LE", halves[::-1])):
-        if (
-            len(data) > 2 * _FEW_CONTROLS
-            and _share(b"\0", zeros) > _UTF16_SHARE
-            and _share(b"\0", others) < _UTF8_SHARE
-        ):
-            raise _not_utf8("looks like UTF-16 without a byte order mark", name, path)
-
-
-def _not_utf8(what: str, name: str, path: Path) -> InputError:
+def _several(refused: list[tuple[str, InputError]], found: int, spec: str) -> InputError:
+    """Returns the error for several files: the fault of each, and each advice with the files that it is for."""
+    named = [f"{error.where}: {error.what}" for _, error in refused[:_NAMED]]
+    more = [f"and {len(refused) - _NAMED} more"] if len(refused) > _NAMED else []
+    fixes: dict[str, list[str]] = {}
+    for name, error in refused:
+        fixes.setdefault(error.fix, []).append(name)
+    advice = [f"{_some(names, _NAMED_EACH)}: {fix}" for fix, names in list(fixes.items())[:_NAMED]]
+    narrow = [] if any("narrow" in fix for fix in fixes) else ["Or narrow the pattern."]
     return InputError(
-        f"the file {what}, not UTF-8",
-        where=str(path),
-        fix=f"Convert it: iconv -f {name} -t UTF-8.",
-        code="E-SOURCE-ENCODING",
+        f"{len(refused)} of {found} files cannot be used: {'; '.join(named + more)}",
+        where=spec,
+        fix=" ".join(advice + narrow),
+        code="E-SOURCE-FILES",
     )
-
-
-def _share(wanted: bytes, data: bytes) -> float:
-    """Returns the share of bytes of `data` that are among `wanted`."""
-    return 1 - len(data.translate(None, wanted)) / max(1, len(data))
-
-
-def _refuse_binary(head: bytes, path: Path) -> None:
-    """Refuses what is not text, as pictures and programs. A text with a few NUL bytes passes: it has to be mended."""
-    if b"\0" not in head:
-        return
-    share = _share(_CONTROLS, head)
-    try:
-        head[: _boundary(head)].decode("utf-8")
-        most = _SURELY_BINARY
-    except UnicodeDecodeError:
-        most = _BINARY_SHARE
-    if share > most and share * len(head) >= _FEW_CONTROLS:
-        raise InputError(
-            f"not a text file: {share:.0%} of its first {len(head):,} bytes are control characters",
-            where=str(path),
-            fix="Give UTF-8 text files.",
-            code="E-SOURCE-BINARY",
-        )
-
-
-def read_whole_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yields what `read_lines` yields, but each line whole, for files that have a record on each line.
-
-    Raises:
-      InputError: as `read_lines`, or a line is longer than `MAX_LINE_BYTES`.
-    """
-    pieces: list[str] = []
-    last = size = 0
-    for number, piece in read_lines(path):
-        if number != last and pieces:
-            yield last, "".join(pieces)
-            pieces, size = [], 0
-        last, size = number, size + len(piece)
-        if size > MAX_LINE_BYTES:
-            raise InputError(
-                f"the line is longer than {MAX_LINE_BYTES >> 20} MiB",
-                where=f"{path}:{number}",
-                fix="Give one record a line, and divide a text of this size.",
-                code="E-SOURCE-LINE",
-            )
-        pieces.append(piece)
-    if pieces:
-        yield last, "".join(pieces)
-
-
-def check_head(path: Path) -> None:
-    """Reads the beginning of a file, so that most wrong files are found before anything is made.
-
-    Raises:
-      InputError: the file is not UTF-8, is binary, or its compression does not match its name.
-    """
-    with reading(path), open_bytes(path) as file:
-        head = file.read(_HEAD)
-    if not head:
-        raise InputError("the file is empty", where=str(path), fix=REMOVE_OR_NARROW, code="E-SOURCE-EMPTY")
-    _refuse_utf16(head, path)
-    _refuse_binary(head, path)  # before its bytes are taken for text in another encoding
-    end = len(head)
-    if end == _HEAD:
-        # The end of the head may cut a character in two, which is not a fault of the file.
-        end = _boundary(head)
-    number = 1
-    for line in head[:end].split(b"\n"):
-        _decode(line, path, number)
-        number += 1

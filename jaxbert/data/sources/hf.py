@@ -13,7 +13,7 @@ from typing import Any
 
 from jaxbert.config import did_you_mean
 from jaxbert.data.sources.base import Document, Source
-from jaxbert.data.sources.files import split_option
+from jaxbert.data.sources.finding import split_option
 from jaxbert.errors import CommandError, InputError, Interrupted
 
 # The packages that versions of the `datasets` library use to talk to the hub.

@@ -1,51 +1,73 @@
-"""`jsonl:GLOB[#field]`: each line is a JSON object and one document, with its text in `field` ("text" by default).
+"""`jsonl:GLOB[#field]`: each line is a JSON object and one document, with its text in `field`.
 
-A record whose text is null or only white space is left out and counted.
+Without `#field` it is the field "text", or else the only one that holds text in the first records. A record whose text
+is null or only white space is left out and counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxbert.config import did_you_mean
-from jaxbert.data.sources.files import read_whole_lines, split_option
-from jaxbert.data.sources.record_files import RecordFiles
+from jaxbert.data.sources.finding import split_option
+from jaxbert.data.sources.formats import endings_of
+from jaxbert.data.sources.lines import read_whole_lines
+from jaxbert.data.sources.record_files import HEAD_RECORDS, RecordFiles, RecordReader
 from jaxbert.errors import InputError
 from jaxbert.inputs.values import parse
 
 
-class JsonlSource(RecordFiles):
-    """Documents of JSON-lines files."""
+class JsonlReader(RecordReader):
+    """Reads JSON-lines files."""
 
-    holder = "field"
+    kind, holder = "jsonl", "field"
 
-    def values(self, path: Path) -> Iterator[tuple[int, Any]]:
-        """See `RecordFiles`."""
-        for number, line in read_whole_lines(path):
-            if line.strip():
-                yield number, self._value(line, f"{path}:{number}")
+    def head(self, path: Path) -> tuple[list[str], list[Mapping[str, Any]]]:
+        """See `RecordReader`."""
+        records: list[Mapping[str, Any]] = [record for _, record in itertools.islice(_objects(path), HEAD_RECORDS)]
+        return list(dict.fromkeys(itertools.chain.from_iterable(records))) or ["text"], records
 
-    def _value(self, line: str, where: str) -> Any:
-        try:
-            # A corpus of others may hold what our own files may not: NaN, a key twice, lone surrogates.
-            value: Any = parse(line, strict=False)
-        except ValueError as error:
-            raise InputError(
-                f"not JSON: {error}", where=where, fix="Give one JSON object a line.", code="E-SOURCE-FIELD"
-            ) from None
-        if not isinstance(value, dict):
-            raise InputError(
-                "not a JSON object", where=where, fix='Give lines such as {"text": "..."}.', code="E-SOURCE-FIELD"
-            )
-        if self.column not in value:
-            fix = f"{did_you_mean(self.column, list(value))}Fields there: {', '.join(value)}; give jsonl:GLOB#field."
-            raise InputError(f"no field {self.column!r}", where=where, fix=fix, code="E-SOURCE-FIELD")
-        return value[self.column]
+    def cells(self, path: Path, column: str) -> Iterator[tuple[int, Any]]:
+        """See `RecordReader`."""
+        for number, record in _objects(path):
+            if column not in record:
+                raise self.missing(column, list(record), f"{path}:{number}", record)
+            yield number, record[column]
 
 
-def open_rest(rest: str) -> JsonlSource:
+def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yields (number of the line, JSON object) of each line that is not blank."""
+    for number, line in read_whole_lines(path):
+        if line.strip():
+            where = f"{path}:{number}"
+            try:
+                # A corpus of others may hold what our own files may not: NaN, a key twice, lone surrogates.
+                value: Any = parse(line, strict=False)
+            except ValueError as error:
+                raise InputError(
+                    f"not JSON: {reason(error)}",
+                    where=where,
+                    fix="Give one JSON object a line, or call the file .json if it is one JSON value.",
+                    code="E-SOURCE-FIELD",
+                ) from None
+            if not isinstance(value, dict):
+                raise InputError(
+                    "not a JSON object", where=where, fix='Give lines such as {"text": "..."}.', code="E-SOURCE-FIELD"
+                )
+            yield number, value
+
+
+def reason(error: ValueError) -> str:
+    """Returns what is wrong with a JSON text of one line. The place in the line is a number of characters from 1."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg[:1].lower()}{error.msg[1:]} at character {error.pos + 1} of the line"
+    return str(error)
+
+
+def open_rest(rest: str) -> RecordFiles:
     """Opens the source `jsonl:REST`."""
     pattern, field = split_option(rest)
-    return JsonlSource(f"jsonl:{rest}", pattern, field or "text")
+    return RecordFiles(f"jsonl:{rest}", pattern, JsonlReader(field), endings_of("jsonl"))

@@ -32,22 +32,26 @@ class _Format:
 
     Attributes:
       stream: makes a decompressor of one stream.
+      begins: the bytes that a stream may begin with.
       zeros: the zero bytes that may follow a stream are a multiple of this; 0 if none may.
       between: whether another stream may follow the zeros.
     """
 
     stream: Callable[[], Any]
+    begins: tuple[bytes, ...]
     zeros: int = 0
     between: bool = False
 
 
+# A frame, and the 16 kinds of frames that readers skip (RFC 8878, 3.1).
+_ZSTD = (b"\x28\xb5\x2f\xfd", *(bytes([kind, 0x2A, 0x4D, 0x18]) for kind in range(0x50, 0x60)))
 # What gzip(1), bzip2(1), xz(1) and zstd(1) unpack without a warning. gzip skips the zeros of tapes at the end. The .xz
 # file format, 2.2, has "stream padding" of a multiple of four. The older .lzma, which xz unpacks too, has no checksum.
 _FORMATS: dict[str, _Format] = {
-    ".gz": _Format(lambda: zlib.decompressobj(wbits=31), zeros=1),
-    ".bz2": _Format(bz2.BZ2Decompressor),
-    ".xz": _Format(lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ), zeros=4, between=True),
-    ".zst": _Format(lambda: zstandard.ZstdDecompressor().decompressobj()),
+    ".gz": _Format(lambda: zlib.decompressobj(wbits=31), (b"\x1f\x8b",), zeros=1),
+    ".bz2": _Format(bz2.BZ2Decompressor, (b"BZh",)),
+    ".xz": _Format(lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ), (b"\xfd7zXZ\0",), zeros=4, between=True),
+    ".zst": _Format(lambda: zstandard.ZstdDecompressor().decompressobj(), _ZSTD),
 }
 ENDINGS = tuple(_FORMATS)
 
@@ -116,12 +120,16 @@ class _Unpacked(io.RawIOBase):
             if self._zeros and (not self._form.between or self._zeros % self._form.zeros):
                 raise DamagedFile(f"{counted(self._zeros, 'zero byte')} after a stream, and then something else")
             self._zeros = 0
-            self._stream, again, self._begun = self._form.stream(), self._begun, True
-            self._where = "after its first stream: " if again else ""
+            again, self._where = self._begun, "after its first stream: " if self._begun else ""
+            if not any(data.startswith(mark[: len(data)]) for mark in self._form.begins):
+                what = "something follows that is not packed" if again else "its bytes are not of this format"
+                raise DamagedFile(f"{self._where}{what}")
+            self._stream, self._begun = self._form.stream(), True
         try:
             self._ready = memoryview(self._stream.decompress(data))
-        except (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
-            raise DamagedFile(f"{self._where}{error}") from None
+        except (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError):
+            # The libraries' words ("Error -3 while decompressing data") help nobody.
+            raise DamagedFile(f"{self._where}a byte in it is wrong, or its checksum does not fit") from None
         if self._stream.eof:
             self._packed, self._stream = self._stream.unused_data, None
         return True

@@ -1,76 +1,124 @@
-"""`parquet:GLOB[#column]`: each row is one document, with its text in `column` ("text" by default).
+"""`parquet:GLOB[#column]`: each row is one document, with its text in `column`.
 
-The column holds strings, or UTF-8 in bytes. A row whose cell is null or only white space is left out and counted.
+Without `#column` it is the column "text", or else the only one that holds text in the first rows. The column holds
+strings, or UTF-8 in bytes. A row whose cell is null or only white space is left out and counted. A packed file (.gz) is
+unpacked to a temporary one, because the format is read from its end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxbert.data.sources.files import reading, split_option
-from jaxbert.data.sources.record_files import RecordFiles
+from jaxbert.data.sources.finding import split_option
+from jaxbert.data.sources.formats import endings_of
+from jaxbert.data.sources.lines import reading
+from jaxbert.data.sources.packed import ENDINGS, open_bytes
+from jaxbert.data.sources.record_files import HEAD_RECORDS, RecordFiles, RecordReader
 from jaxbert.errors import InputError
 from jaxbert.inputs.files import open_regular
 
 _BATCH = 256
 
 
-class ParquetSource(RecordFiles):
-    """Documents of Parquet files, read a few hundred rows at a time."""
+class ParquetReader(RecordReader):
+    """Reads Parquet files, a few hundred rows at a time."""
+
+    kind = "parquet"
 
     def check(self, name: str, path: Path) -> None:
-        """See `FileSource`. It reads the schema."""
-        self._open(path).close()
+        """See `Reader`. It reads the schema."""
+        self._open(path, self.column_in(path)).close()
 
-    def _open(self, path: Path) -> Any:
+    def head(self, path: Path) -> tuple[list[str], list[Mapping[str, Any]]]:
+        """See `RecordReader`. Where a column is called "text", it reads no rows."""
+        with self._file(path) as file:
+            schema = file.schema_arrow
+            if "text" in schema.names:
+                return schema.names, []
+            # A column twice cannot be read by its name.
+            columns = [name for name in schema.names if schema.names.count(name) == 1 and _is_text(schema, name)]
+            columns = [name for name in columns if "." not in name]
+            first = next(_batches(file, path, columns), []) if columns else []
+            rows = zip(*(cells[:HEAD_RECORDS] for cells in first), strict=True)
+            return schema.names, [dict(zip(columns, row, strict=True)) for row in rows]
+
+    def _file(self, path: Path) -> Any:
         import pyarrow
         import pyarrow.parquet
 
         with reading(path):
             try:
-                # The library takes only names that are UTF-8.
-                opened = path if _is_utf8(path) else open_regular(path)
                 # Only some writers give pages a checksum. Without one, a wrong byte in a page may pass for text.
-                file = pyarrow.parquet.ParquetFile(opened, page_checksum_verification=True)
+                return pyarrow.parquet.ParquetFile(_readable(path), page_checksum_verification=True)
             except (pyarrow.ArrowException, UnicodeDecodeError) as error:
                 what = f"not a usable Parquet file ({str(error).splitlines()[0]})"
                 raise InputError(what, where=str(path), fix="Copy the file again.", code="E-SOURCE-DAMAGED") from None
+
+    def _open(self, path: Path, column: str) -> Any:
+        file = self._file(path)
         schema = file.schema_arrow
-        kind = schema.field(self.place_of_column(schema.names, path, "parquet")).type
-        if pyarrow.types.is_dictionary(kind):
-            kind = kind.value_type
-        if not any(is_kind(kind) for is_kind in _text_types()):
+        self.place_of_column(schema.names, path, column)
+        if not _is_text(schema, column):
             raise InputError(
-                f"column {self.column!r} holds {kind}, not text",
+                f"column {column!r} holds {schema.field(column).type}, not text",
                 where=str(path),
                 fix="Give another column.",
                 code="E-SOURCE-FIELD",
             )
         return file
 
-    def values(self, path: Path) -> Iterator[tuple[int, Any]]:
-        """See `RecordFiles`."""
-        import pyarrow
-
+    def cells(self, path: Path, column: str) -> Iterator[tuple[int, Any]]:
+        """See `RecordReader`."""
         row = 0
-        with self._open(path) as file:
-            batches = file.iter_batches(batch_size=_BATCH, columns=[self.column])
-            while True:
-                try:
-                    with reading(path):
-                        batch = _next(batches)
-                    cells = [] if batch is None else _cells(batch.column(self.column))
-                except (pyarrow.ArrowException, UnicodeDecodeError) as error:
-                    what = f"damaged near row {row} ({str(error).splitlines()[0]})"
-                    raise InputError(
-                        what, where=str(path), fix="Copy the file again.", code="E-SOURCE-DAMAGED"
-                    ) from None
-                if batch is None:
-                    break
+        with self._open(path, column) as file:
+            for (cells,) in _batches(file, path, [column]):
                 for row, cell in enumerate(cells, row + 1):  # noqa: B020
                     yield row, cell
+
+
+def _batches(file: Any, path: Path, columns: list[str]) -> Iterator[list[list[str | bytes | None]]]:
+    """Yields the cells of some columns, a few hundred rows at a time."""
+    import pyarrow
+
+    row = 0
+    batches = file.iter_batches(batch_size=_BATCH, columns=columns)
+    while True:
+        try:
+            with reading(path):
+                batch = _next(batches)
+            cells = [] if batch is None else [_cells(batch.column(column)) for column in columns]
+        except (pyarrow.ArrowException, UnicodeDecodeError) as error:
+            what = f"damaged near row {row} ({str(error).splitlines()[0]})"
+            raise InputError(what, where=str(path), fix="Copy the file again.", code="E-SOURCE-DAMAGED") from None
+        if batch is None:
+            break
+        row += len(batch)
+        yield cells
+
+
+def _readable(path: Path) -> Any:
+    """Returns what the library reads: a path, or an open file that has the same bytes."""
+    if path.suffix.lower() in ENDINGS:
+        unpacked = tempfile.TemporaryFile()  # noqa: SIM115  # The library closes it.
+        with open_bytes(path) as packed:
+            shutil.copyfileobj(packed, unpacked)
+        return unpacked
+    # The library takes only names that are UTF-8.
+    return path if _is_utf8(path) else open_regular(path)
+
+
+def _is_text(schema: Any, column: str) -> bool:
+    """Returns whether a column has a type that `text_of` reads."""
+    import pyarrow
+
+    kind = schema.field(column).type
+    if pyarrow.types.is_dictionary(kind):
+        kind = kind.value_type
+    return any(is_kind(kind) for is_kind in _text_types())
 
 
 def _next(batches: Iterator[Any]) -> Any:
@@ -108,10 +156,10 @@ def _cells(column: Any) -> list[str | bytes | None]:
         return list(column.cast(pyarrow.large_binary()).to_pylist())
 
 
-def open_rest(rest: str) -> ParquetSource:
+def open_rest(rest: str) -> RecordFiles:
     """Opens the source `parquet:REST`."""
     pattern, column = split_option(rest)
-    return ParquetSource(f"parquet:{rest}", pattern, column or "text")
+    return RecordFiles(f"parquet:{rest}", pattern, ParquetReader(column), endings_of("parquet"))
 
 
 def _is_utf8(path: Path) -> bool:

@@ -19,8 +19,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from jaxbert.config import did_you_mean
 from jaxbert.data.sources.base import Document, Source, bounded
-from jaxbert.data.sources.files import reading
+from jaxbert.data.sources.lines import reading
 from jaxbert.errors import InputError
 from jaxbert.inputs.files import read_bytes
 from jaxbert.inputs.values import parse
@@ -145,6 +146,9 @@ def open_rest(rest: str) -> AwsDocsSource:
     """Opens the source `sample:REST`."""
     if rest not in NAMES:
         raise InputError(
-            f"no sample named {rest!r}", where=f"sample:{rest}", fix=f"Known: {', '.join(NAMES)}.", code="E-SOURCE-KIND"
+            f"no sample named {rest!r}",
+            where=f"sample:{rest}",
+            fix=f"{did_you_mean(rest, list(NAMES))}Known: {', '.join(NAMES)}.",
+            code="E-SOURCE-KIND",
         )
     return AwsDocsSource(f"sample:{rest}")

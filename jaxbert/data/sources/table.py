@@ -1,32 +1,101 @@
-"""`csv:GLOB[#column]`: each row of a table is one document, with its text in `column` ("text" by default).
+"""`csv:GLOB[#column]`: each row of a table is one document, with its text in `column`.
 
-The first row that is not blank names the columns. The commas may be semicolons, tabs or bars: the reader takes what
-makes the column appear in that row. A cell in quotes may hold line breaks. A row whose cell is empty is left out and
-counted.
+Without `#column` it is the column "text", or else the only one that holds text in the first rows. The first row that is
+not blank names the columns. The commas may be semicolons, tabs or bars: the reader takes what makes the column appear
+in that row, or else what gives most columns (tabs for .tsv). A cell in quotes may hold line breaks. A row whose cell is
+empty is left out and counted.
 """
 
 from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jaxbert.data.sources.base import is_blank
-from jaxbert.data.sources.files import MAX_LINE_BYTES, REMOVE_OR_NARROW, read_whole_lines, split_option
-from jaxbert.data.sources.record_files import RecordFiles
+from jaxbert.data.sources.finding import split_option
+from jaxbert.data.sources.formats import endings_of
+from jaxbert.data.sources.lines import MAX_LINE_BYTES, REMOVE_OR_NARROW, read_whole_lines
+from jaxbert.data.sources.packed import inner_suffix
+from jaxbert.data.sources.record_files import HEAD_RECORDS, RecordFiles, RecordReader, are_names
 from jaxbert.errors import InputError, counted
+from jaxbert.inputs.values import parse
 
 _DELIMITERS = (",", "\t", ";", "|")
 # A header does not have more lines. A file whose first line has a quote that never closes is not read whole for it.
 _HEADER_LINES = 100
 
 
-class CsvSource(RecordFiles):
-    """Documents of tables, a row each."""
+@dataclass(frozen=True)
+class _Table:
+    """A table whose first row was read.
 
-    def values(self, path: Path) -> Iterator[tuple[int, str]]:
-        """See `RecordFiles`. The number is that of the last line of the row."""
+    Attributes:
+      names: the names of the columns.
+      delimiter: what stands between the cells.
+      above: the number of lines above the first row of cells.
+      lines: the lines after the names, to read once.
+    """
+
+    names: list[str]
+    delimiter: str
+    above: int
+    lines: Iterator[str]
+
+
+class CsvReader(RecordReader):
+    """Reads tables, a document a row."""
+
+    kind = "csv"
+
+    def head(self, path: Path) -> tuple[list[str], list[Mapping[str, Any]]]:
+        """See `RecordReader`."""
+        table = self._open(path, "text")
+        rows = csv.reader(table.lines, delimiter=table.delimiter, strict=False)
+        try:
+            some = [row for row in itertools.islice(rows, HEAD_RECORDS) if len(row) == len(table.names)]
+        except csv.Error:
+            some = []  # `cells` says where.
+        return table.names, [dict(zip(table.names, row, strict=True)) for row in some]
+
+    def cells(self, path: Path, column: str) -> Iterator[tuple[int, str]]:
+        """See `RecordReader`. The number is that of the last line of the row."""
+        table = self._open(path, column)
+        place = self.place_of_column(table.names, path, column)
+        rows = csv.reader(table.lines, delimiter=table.delimiter, strict=True)
+        last = table.above
+        try:
+            for row in rows:
+                if len(row) not in (0, len(table.names)):
+                    raise _wrong_row(row, table, f"{path}:{rows.line_num + table.above}")
+                last = rows.line_num + table.above
+                if row:
+                    yield last, row[place]
+        except csv.Error as error:
+            unclosed = "unexpected end" in str(error)
+            raise InputError(
+                "a quote that opens in this row never closes" if unclosed else f"not a table: {error}",
+                where=f"{path}:{last + 1 if unclosed else rows.line_num + table.above}",
+                fix="Close the quote, or double a quote that is text: a cell in quotes ends with one, and inner quotes "
+                "are doubled.",
+                code="E-SOURCE-FIELD",
+            ) from None
+
+    def check_names(self, names: Sequence[str], path: Path) -> None:
+        """See `RecordReader`."""
+        if not are_names(names):
+            raise InputError(
+                "the first row holds text, where the names of the columns are needed",
+                where=str(path),
+                fix=f"Put a row of names above it, such as text. For lines without columns: text:{path}#line.",
+                code="E-SOURCE-FIELD",
+            )
+
+    def _open(self, path: Path, column: str) -> _Table:
+        """Reads the names of the columns. A column that is there decides what separates the cells."""
         csv.field_size_limit(MAX_LINE_BYTES)
         # The module reads line breaks in cells only if they are there.
         lines = (line + "\n" for _, line in read_whole_lines(path))
@@ -35,35 +104,53 @@ class CsvSource(RecordFiles):
             raise InputError(
                 "the file has only white space", where=str(path), fix=REMOVE_OR_NARROW, code="E-SOURCE-EMPTY"
             )
-        rows = csv.reader(iter(()))
+        if _is_json(header[0]):
+            raise InputError(
+                "the file holds JSON lines, not a table",
+                where=str(path),
+                fix=f"Give jsonl:{path}, or call the file .jsonl.",
+                code="E-SOURCE-FIELD",
+            )
+        readers = [(mark, csv.reader(header, delimiter=mark, strict=False)) for mark in _DELIMITERS]
         try:
-            for delimiter in _DELIMITERS:
-                reader = csv.reader(header, delimiter=delimiter, strict=False)
-                names = next(reader, [])
-                if self.column in names:
-                    break
-            else:
-                names = next(csv.reader(header), [])
-            place = self.place_of_column(names, path, "csv")
-            above += reader.line_num
-            rows = csv.reader(itertools.chain(header[reader.line_num :], lines), delimiter=delimiter, strict=True)
-            for row in rows:
-                if len(row) not in (0, len(names)):
-                    raise InputError(
-                        f"the row has {counted(len(row), 'cell')}, but there are {len(names)} columns",
-                        where=f"{path}:{rows.line_num + above}",
-                        fix="Put cells that hold a comma or a quote in quotes, with inner quotes doubled.",
-                        code="E-SOURCE-FIELD",
-                    )
-                if row:
-                    yield rows.line_num + above, row[place]
+            found = [(next(reader, []), mark, reader.line_num) for mark, reader in readers]
         except csv.Error as error:
             raise InputError(
                 f"not a table: {error}",
-                where=f"{path}:{rows.line_num + above}",
-                fix="Put cells that hold a comma or a quote in quotes, with inner quotes doubled.",
+                where=f"{path}:{above + 1}",
+                fix="Give a table whose first row names the columns.",
                 code="E-SOURCE-FIELD",
             ) from None
+        order = found[1:2] + found if inner_suffix(path) == ".tsv" else found
+        best = next((one for one in order if column in one[0]), None) or max(order, key=lambda one: len(one[0]))
+        names, mark, count = best
+        return _Table(names, mark, above + count, itertools.chain(header[count:], lines))
+
+
+def _wrong_row(row: list[str], table: _Table, where: str) -> InputError:
+    if len(row) > len(table.names):
+        fix = f"Put a cell that holds {table.delimiter!r} or a quote in quotes, with inner quotes doubled."
+    else:
+        fix = (
+            f"Give the row all its cells, with nothing between two {table.delimiter!r} for an empty one. A cell with a "
+            "line break must be in quotes."
+        )
+    return InputError(
+        f"the row has {counted(len(row), 'cell')}, but there are {len(table.names)} columns",
+        where=where,
+        fix=fix,
+        code="E-SOURCE-FIELD",
+    )
+
+
+def _is_json(line: str) -> bool:
+    """Returns whether a line is a JSON object."""
+    if not line.lstrip().startswith("{"):
+        return False
+    try:
+        return isinstance(parse(line, strict=False), dict)
+    except ValueError:
+        return False
 
 
 def _header(lines: Iterator[str]) -> tuple[int, list[str]]:
@@ -85,7 +172,7 @@ def _header(lines: Iterator[str]) -> tuple[int, list[str]]:
     return above, header
 
 
-def open_rest(rest: str) -> CsvSource:
+def open_rest(rest: str) -> RecordFiles:
     """Opens the source `csv:REST`."""
     pattern, column = split_option(rest)
-    return CsvSource(f"csv:{rest}", pattern, column or "text")
+    return RecordFiles(f"csv:{rest}", pattern, CsvReader(column), endings_of("csv"))
