@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
+import math
 import os
 import shlex
 from collections.abc import Mapping
@@ -18,6 +20,8 @@ _log = logging.getLogger(__name__)
 EPILOG = CONFIG
 # The kind of a SOURCE that is a folder, a file or a pattern of files.
 FILES = "text"
+# The CONFIG that is chosen for the text, the machine and the time.
+AUTO = "auto"
 
 
 def add_run_arguments(parser: argparse.ArgumentParser, *, workdir: str = "") -> None:
@@ -61,6 +65,15 @@ def add_run_arguments(parser: argparse.ArgumentParser, *, workdir: str = "") -> 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describes the command line."""
     add_run_arguments(parser, workdir="runs/ and the config's name")
+    time = parser.add_mutually_exclusive_group()
+    time.add_argument(
+        "--minutes",
+        type=float,
+        metavar="M",
+        help=f"CONFIG {AUTO}: the time of the whole command, preparation and evaluation included (default: 10 on a "
+        "CPU, 30 on a GPU or TPU)",
+    )
+    time.add_argument("--hours", type=float, metavar="H", help=f"CONFIG {AUTO}: the same in hours")
     parser.add_argument(
         "--finish",
         action=argparse.BooleanOptionalAction,
@@ -81,7 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Trains, prints the final figures and returns them."""
-    from jaxbert.config import find_config
+    from jaxbert.config import RunConfig, find_config
     from jaxbert.observe.console import show_log
     from jaxbert.run import processes
     from jaxbert.run.deterministic import ask_for_deterministic_kernels
@@ -92,18 +105,33 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         show_log(logging.WARNING)
     profiled = parse_steps(args.profile) if args.profile is not None else None
     source = source_of(args)
+    seconds = _seconds(args)
+    if args.config == AUTO:
+        _check_auto(args, source)
+        assert source is not None
+        # Devices are needed to choose, and the flag counts only before jax is imported.
+        ask_for_deterministic_kernels(RunConfig(name=AUTO))
+        processes.initialise(args.distributed)
+        from jaxbert.fit.chosen import chosen
+
+        recipe = chosen(source, args.workdir or f"runs/{AUTO}", seconds=seconds, overwrite=args.overwrite)
+        config, files = recipe.config, recipe.files
+    else:
+        config, files = find_config(args.config), {}
     asked = wanted(
-        find_config(args.config),
+        config,
         source=source,
         data=args.data,
         init=args.init,
         tokenizer=args.tokenizer,
         settings=args.set,
     )
+    asked = dataclasses.replace(asked, files=files)
     workdir = args.workdir or f"runs/{asked.config.name}"
-    # The flag counts only before jax is imported.
-    ask_for_deterministic_kernels(asked.config)
-    processes.initialise(args.distributed)
+    if args.config != AUTO:
+        # The flag counts only before jax is imported.
+        ask_for_deterministic_kernels(asked.config)
+        processes.initialise(args.distributed)
     if args.distributed and not processes.is_first():
         show_log(logging.WARNING)
     from jaxbert.core.compiled import verify_kept_programs
@@ -116,6 +144,53 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         if args.finish or (args.finish is None and source is not None):
             figures |= _finished(workdir)
     return figures
+
+
+def _seconds(args: argparse.Namespace) -> float | None:
+    """Returns the time that --minutes or --hours gives; None where neither is given.
+
+    Raises:
+      InputError: it is not a time, or the config is not one that is chosen by time.
+    """
+    given = [(name, unit) for name, unit in (("minutes", 60), ("hours", 3600)) if getattr(args, name) is not None]
+    if not given:
+        return None
+    ((name, unit),) = given
+    value: float = getattr(args, name)
+    if args.config != AUTO:
+        raise InputError(
+            f"the config {args.config} has its steps, and only CONFIG {AUTO} is chosen by time",
+            where=f"--{name}",
+            fix=f"Leave --{name} out, or give {AUTO} as CONFIG.",
+            code="E-ARGUMENT-TIME",
+        )
+    if not 0 < value * unit < math.inf:
+        raise InputError(
+            f"{value:g} is not a time",
+            where=f"--{name}",
+            fix="Give a number above 0, for example --minutes 10.",
+            code="E-ARGUMENT-TIME",
+        )
+    return value * unit
+
+
+def _check_auto(args: argparse.Namespace, source: str | None) -> None:
+    """Raises InputError where CONFIG auto has no text, or has what it would have to choose."""
+    if source is None:
+        raise InputError(
+            f"{AUTO} chooses a config for a text, and there is none",
+            where=f"CONFIG {AUTO}",
+            fix="Give the text: --text PATH, or --source SOURCE.",
+            code="E-ARGUMENT-AUTO",
+        )
+    for name in ("data", "init", "tokenizer"):
+        if getattr(args, name):
+            raise InputError(
+                f"{AUTO} trains a new model and a new vocabulary on the text",
+                where=f"--{name}",
+                fix=f"Leave --{name} out, or give another CONFIG: adapt continues a model.",
+                code="E-ARGUMENT-AUTO",
+            )
 
 
 def _finished(workdir: str) -> dict[str, Any]:

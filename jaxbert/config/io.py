@@ -44,6 +44,13 @@ def find_config(name: str) -> RunConfig:
         config = _from_file(path)
     else:
         known = config_names()
+        if name == "auto":
+            raise InputError(
+                "auto is a recipe that `jaxbert pretrain` chooses for a text, and not a config",
+                where="CONFIG",
+                fix="Run `jaxbert pretrain auto --text PATH` once, and give the auto.py in its workdir as CONFIG.",
+                code="E-CONFIG-AUTO",
+            )
         if name not in known:
             raise InputError(
                 f"no config named {name!r}",

@@ -6,7 +6,7 @@ import errno
 import fcntl
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from jaxbert.config import (
 from jaxbert.errors import CommandError, InputError, Interrupted
 from jaxbert.run.outputs import check_others
 from jaxbert.run.processes import Watch, wait_for_all
-from jaxbert.stores.files import arriving, is_partial, linked, no_links, sync
+from jaxbert.stores.files import arriving, is_partial, linked, no_links, sync, write_whole
 from jaxbert.stores.lease import Lease
 from jaxbert.stores.mirror import Mirror
 from jaxbert.stores.replaced import (
@@ -170,8 +170,10 @@ def settle(config: RunConfig, workdir: Path, hold: Hold) -> None:
 
 
 @contextmanager
-def begun(config: RunConfig, workdir: Path, resuming: bool, leader: bool, hold: Hold) -> Iterator[None]:
-    """Prepares a run in the workdir.
+def begun(
+    config: RunConfig, workdir: Path, resuming: bool, leader: bool, hold: Hold, files: Mapping[str, str]
+) -> Iterator[None]:
+    """Prepares a run in the workdir. A new run writes `files` beside its config.
 
     If the input of a run turns out to be wrong, its workdir becomes what it was before. A run that is replaced is
     removed only when the new one has begun.
@@ -194,6 +196,8 @@ def begun(config: RunConfig, workdir: Path, resuming: bool, leader: bool, hold: 
         return
     set_aside(workdir)
     try:
+        for name, text in files.items():
+            write_whole(workdir / name, text)
         _write_config(config, workdir)
         yield
     except InputError:

@@ -123,7 +123,7 @@ def _train(asked: Wanted, overwrite: bool, hold: Hold, watch: Watch, profiled: S
     if step and len(known) == len(named):
         continued_memory(read_manifest(workdir, step).meta, new_memory(known, teaching, initial), workdir)
 
-    with begun(config, workdir, resuming, leader, hold):
+    with begun(config, workdir, resuming, leader, hold, asked.files):
         _log.info(f"run {config.name} in {hold.name}" + (", continued" if resuming else ""))
 
         # --- Rows and vocabulary -------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import logging
 import math
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from jaxbert.config import RowsSource, RunConfig, check
 from jaxbert.config.overrides import Setting, apply_settings, parse_settings
@@ -38,12 +38,14 @@ class Wanted:
       settings: `--set`, parsed. They are applied after what is inherited.
       config: `base` with the settings applied: the complete config, unless `incomplete`.
       tokenizer: whether `--tokenizer` names the rows' vocabulary.
+      files: files that a new run writes beside its config, by their names: a recipe that was chosen for it.
     """
 
     base: RunConfig
     settings: tuple[Setting, ...]
     config: RunConfig
     tokenizer: bool = False
+    files: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def incomplete(self) -> bool:

@@ -21,12 +21,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from jaxbert.stores.files import remove
+from jaxbert.stores.workdir import RECIPE
 
 # The names that a run writes in its workdir. --overwrite removes these and nothing else.
 OUTPUTS = (
     *("parameters.txt", "checkpoints", "tokenizer", "data"),
     *("metrics.jsonl", "telemetry.jsonl", "predictions.jsonl", "tensorboard", "profile"),
-    *("report.html", "loss.png", "evaluation.json", "hf", "config.json"),
+    *("report.html", "loss.png", "evaluation.json", "hf", *RECIPE, "config.json"),
 )
 REPLACED = ".replaced"
 # A replaced run that is being removed.

@@ -13,11 +13,14 @@ from jaxbert.stores.storage import Storage, is_remote, storage
 CHECKPOINTS, LAUNCH, LOGS = "checkpoints", "launch", "logs"
 # What follows the training of a run: the figures of `jaxbert evaluate`, and the model for transformers.
 EVALUATION, EXPORT = "evaluation.json", "hf"
+# The recipe of a run that `jaxbert pretrain auto` chose: its record, and a config file for people.
+RECIPE = ("auto.json", "auto.py")
 # The file that holds the URL of a workdir in a bucket, in the directory of this machine that belongs to it.
 REMOTE = ".remote"
 _LONGEST_URL = 1 << 16
-# A workdir may hold these before a run begins: a launcher's files, and the lease of a run that could not begin.
-BEFORE = frozenset({LEASE, LAUNCH, LOGS, REMOTE})
+# A workdir may hold these before a run begins: a launcher's files, the lease of a run that could not begin, and a
+# recipe whose run was killed before its config was written.
+BEFORE = frozenset({LEASE, LAUNCH, LOGS, REMOTE, *RECIPE})
 
 
 def check_run(workdir: Path) -> None:

@@ -1,0 +1,1 @@
+"""Fits a run to its corpus, its machine and its time."""

@@ -1,0 +1,86 @@
+"""The facts of a corpus from which a recipe is chosen: one pass over the text. Imports no jax."""
+
+from __future__ import annotations
+
+import collections
+import math
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from jaxbert.data.sources.base import Document
+
+# Words and letters are counted in the first text of so many characters. The rest of the text is only measured.
+_SAMPLE_CHARS = 8 << 20
+# Scripts without spaces between words, as Unicode's names of their letters begin.
+_SPACELESS = ("THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN", "CJK", "HIRAGANA", "KATAKANA")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The facts of a corpus.
+
+    Attributes:
+      documents: number of documents. The parts of a very long one count as one document.
+      characters: number of characters.
+      words: number of words between white space, estimated from a sample where the corpus is large.
+      alphabet: number of different characters in the sample.
+      script: the script of most letters, as Unicode's names of letters begin: "LATIN", "CYRILLIC", "CJK", "THAI".
+      script_share: share of the letters that have this script.
+      spaceless: share of the letters in scripts without spaces between words.
+      single: share of the letters that BERT's tokenizers take as one word each: Chinese characters.
+      plain: share of the letters that are A to Z. Uncased tokenizers remove accents, which changes other letters.
+    """
+
+    documents: int
+    characters: int
+    words: int
+    alphabet: int
+    script: str
+    script_share: float
+    spaceless: float
+    single: float
+    plain: float
+
+    def tokens(self, vocab_size: int) -> int:
+        """Returns about how many tokens a vocabulary of this size makes of the text.
+
+        English prose has 3.5 characters a token with 2,048 pieces, and 0.45 more with each doubling
+        (docs/how-to/auto.md has the measurements). A character that is a word is one token.
+        """
+        doublings = max(-2.0, min(4.0, math.log2(vocab_size / 2048)))
+        pieces = self.characters * (1 - self.single) / (3.5 + 0.45 * doublings)
+        return max(1, round(pieces + self.characters * self.single))
+
+
+def read_corpus(documents: Iterable[Document]) -> Corpus:
+    """Reads all documents once and returns their facts. Memory does not grow with the text."""
+    count = characters = seen = words = 0
+    letters: collections.Counter[str] = collections.Counter()
+    for document in documents:
+        count += document.part <= 1
+        characters += len(document.text)
+        if seen < _SAMPLE_CHARS:
+            sample = document.text[: _SAMPLE_CHARS - seen]
+            seen += len(sample)
+            words += len(sample.split())
+            letters.update(sample)
+    scripts: collections.Counter[str] = collections.Counter()
+    plain = 0
+    for letter, times in letters.items():
+        if letter.isalpha() or unicodedata.category(letter)[0] == "M":
+            scripts[unicodedata.name(letter, "UNKNOWN").split()[0]] += times
+            plain += times * letter.isascii()
+    total = max(1, scripts.total())
+    script, most = scripts.most_common(1)[0] if scripts else ("UNKNOWN", 0)
+    return Corpus(
+        documents=count,
+        characters=characters,
+        words=round(words * characters / seen) if seen else 0,
+        alphabet=len(letters),
+        script=script,
+        script_share=most / total,
+        spaceless=sum(scripts[name] for name in _SPACELESS) / total,
+        single=scripts["CJK"] / total,
+        plain=plain / total,
+    )

@@ -1,0 +1,301 @@
+"""`jaxbert pretrain auto`: the recipe that is chosen for a text, a machine and a time, and the files that keep it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import jax
+import pytest
+
+from jaxbert.commands.main import main
+from jaxbert.config import RunConfig, check, find_config, load_json
+from jaxbert.data.sources.base import Document
+from jaxbert.errors import InputError
+from jaxbert.fit import auto, chosen
+from jaxbert.fit.auto import LADDER, MOST_PASSES, TOKENS_A_WEIGHT, choose
+from jaxbert.fit.corpus import Corpus, read_corpus
+from jaxbert.fit.machine import Machine, fits, guessed, machine_here, measured
+from jaxbert.fit.record import FILE, RECORD, files
+from jaxbert.plan.topologies import CHIPS, Topology
+
+ENGLISH = Corpus(
+    documents=400,
+    characters=6_000_000,
+    words=1_000_000,
+    alphabet=120,
+    script="LATIN",
+    script_share=1.0,
+    spaceless=0.0,
+    single=0.0,
+    plain=0.999,
+)
+
+
+def english(characters: int) -> Corpus:
+    return dataclasses.replace(
+        ENGLISH, characters=characters, words=characters // 6, documents=max(2, characters // 15_000)
+    )
+
+
+def cpu(cores: int = 2, memory: float = 12e9) -> Machine:
+    chip = dataclasses.replace(CHIPS["h100"], kind="cpu", hbm=memory)
+    return Machine("cpu", "cpu", 1, cores, Topology(chip, (1,)), False)
+
+
+def accelerator(name: str, *shape: int) -> Machine:
+    topology = Topology(CHIPS[name], shape)
+    return Machine(CHIPS[name].kind, name, topology.chips, 16, topology, True)
+
+
+MACHINES = {
+    "2 cores": cpu(),
+    "64 cores": cpu(64, 128e9),
+    "h200": accelerator("h200", 1),
+    "8 x h100": accelerator("h100", 8),
+    "v5e:2x2": accelerator("v5e", 2, 2),
+    "v5p:4x4x4": accelerator("v5p", 4, 4, 4),
+}
+
+
+@pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize("characters", [30_000, 6_000_000, 3_000_000_000])
+def test_every_choice_is_a_run_that_fits(name: str, characters: int):
+    machine, corpus = MACHINES[name], english(characters)
+    sizes = []
+    for minutes in (0.2, 10, 600, 6000):
+        try:
+            choice = choose(corpus, machine, 60 * minutes, source="text:x")
+        except InputError as error:
+            assert error.code == "E-FIT-TIME" and characters > 20_000_000 and not sizes
+            continue
+        check(choice.config, machine.devices)
+        assert fits(choice.config, machine)
+        assert len(choice.lines) == 5 and all("\n" not in line for line in choice.lines)
+        phases = choice.config.phases
+        assert choice.tokens == sum(phase.steps * phase.batch_size * phase.length for phase in phases)
+        batch = max(phase.batch_size * phase.length for phase in phases)
+        enough = auto._LEAST_STEPS * batch
+        assert choice.tokens <= 1.05 * max(enough, MOST_PASSES * corpus.tokens(choice.config.encoder.vocab_size))
+        # The time holds unless not even the fewest steps, or the preparation of a small text, fit into it.
+        assert choice.seconds <= 1.05 * 60 * minutes or choice.tokens <= 1.05 * enough
+        shape = next(shape for shape in LADDER if shape.layers == choice.config.encoder.num_layers)
+        assert shape is LADDER[-1] or choice.tokens >= TOKENS_A_WEIGHT * shape.weights
+        assert (choice.config.optimizer.name == "lamb_mlperf") == (batch >= 1 << 18)
+        sizes.append(shape.weights)
+    assert sizes == sorted(sizes), "more time has chosen a smaller model"
+
+
+def test_larger_texts_and_longer_times_take_larger_models():
+    def shape(characters: int, machine: str, minutes: float) -> int:
+        found = choose(english(characters), MACHINES[machine], 60 * minutes, source="text:x")
+        return found.config.encoder.hidden_size
+
+    assert shape(6_000_000, "2 cores", 10) == 128
+    assert shape(160_000_000, "2 cores", 600) == 256
+    assert shape(3_000_000_000, "h200", 600) == 768
+    assert shape(6_000_000, "h200", 600) == 128, "40 passes over a small text cannot fill a large model"
+
+
+def test_measured_speed_decides_the_steps():
+    guess = guessed(cpu())
+    asked = []
+
+    def slow(config: RunConfig, phase: int) -> float:
+        asked.append((config.encoder.num_layers, phase))
+        return 2 * guess(config, phase)
+
+    fast = choose(ENGLISH, cpu(), 600, source="text:x", speed=guess)
+    found = choose(ENGLISH, cpu(), 600, source="text:x", speed=slow)
+    assert asked == [(2, 1)], "one step of the shape that was chosen is measured"
+    assert fast.tokens / found.tokens == pytest.approx(2, rel=0.05)
+    assert found.step_seconds[1] == pytest.approx(2 * fast.step_seconds[1], rel=0.01)
+    assert found.seconds == pytest.approx(600, rel=0.01) and fast.seconds == pytest.approx(600, rel=0.01)
+
+
+def test_a_slow_machine_takes_the_shape_that_it_can_fill():
+    hours = 12 * 3600
+    guess = guessed(cpu())
+    measured_shapes = []
+
+    def slow(config: RunConfig, phase: int) -> float:
+        measured_shapes.append(config.encoder.hidden_size)
+        return 10 * guess(config, phase)
+
+    assert choose(english(160_000_000), cpu(), hours, source="text:x").config.encoder.hidden_size == 256
+    found = choose(english(160_000_000), cpu(), hours, source="text:x", speed=slow)
+    assert found.config.encoder.hidden_size == 128
+    assert measured_shapes == [256, 128]
+
+
+def test_lines_say_whether_counting_is_beaten_and_how_long_it_takes():
+    short = choose(ENGLISH, cpu(), 120, source="text:x")
+    assert not short.beats_counts and "NOT" in short.lines[4]
+    assert short.seconds_to_beat > 120
+    enough = choose(ENGLISH, cpu(), 1.1 * short.seconds_to_beat, source="text:x")
+    assert enough.beats_counts and "NOT" not in enough.lines[4]
+
+
+def test_text_that_takes_longer_than_the_time_to_prepare_is_refused():
+    with pytest.raises(InputError) as error:
+        choose(english(3_000_000_000), cpu(), 600, source="text:x")
+    assert error.value.code == "E-FIT-TIME"
+    hours = float(error.value.fix.split("--hours ")[1].split()[0])
+    choose(english(3_000_000_000), cpu(), 3600 * hours, source="text:x")
+
+
+def test_a_machine_without_memory_is_refused():
+    with pytest.raises(InputError) as error:
+        choose(ENGLISH, cpu(memory=1e6), 600, source="text:x")
+    assert error.value.code == "E-FIT-MEMORY"
+
+
+def test_vocabulary_grows_with_the_text_and_holds_its_alphabet():
+    sizes = [auto.vocabulary(english(10**power), 768) for power in range(3, 11)]
+    assert sizes == sorted(sizes) and sizes[0] == 1024 and sizes[-1] == 30522
+    assert auto.vocabulary(english(10**9), 128) == 8192
+    chinese = dataclasses.replace(english(100_000), alphabet=5000)
+    assert auto.vocabulary(chinese, 128) >= 2 * 5000
+
+
+@pytest.mark.parametrize(
+    ("text", "script", "lowercase"),
+    [
+        ("The cat sat on the mat and looked at the moon.", "LATIN", True),
+        ("Die Bäume müssen größer werden, sagte er über Köln.", "LATIN", False),
+        ("Кот сидел на коврике и смотрел на луну.", "CYRILLIC", False),
+        ("हिन्दी में लिखा हुआ एक वाक्य।", "DEVANAGARI", False),
+        ("猫坐在垫子上看月亮。", "CJK", False),
+        ("แมวนั่งบนเสื่อและมองดวงจันทร์", "THAI", False),
+    ],
+)
+def test_only_plain_letters_lose_their_case_and_accents(text: str, script: str, lowercase: bool):
+    corpus = read_corpus(Document("x", text) for _ in range(3))
+    assert (corpus.documents, corpus.characters, corpus.script) == (3, 3 * len(text), script)
+    assert (corpus.spaceless > 0.9) == (script in ("CJK", "THAI"))
+    assert (corpus.single > 0.9) == (script == "CJK")
+    assert choose(corpus, cpu(), 60, source="text:x").config.data.lowercase is lowercase
+
+
+def test_a_large_text_is_sampled(monkeypatch: pytest.MonkeyPatch):
+    documents = [Document("x", "ab cd ef ") for _ in range(100)]
+    whole = read_corpus(documents)
+    monkeypatch.setattr("jaxbert.fit.corpus._SAMPLE_CHARS", 90)
+    sampled = read_corpus(documents)
+    assert sampled == whole and whole.words == 300 and whole.characters == 900
+
+
+def test_the_step_is_measured_here():
+    config = choose(english(30_000), machine_here(), 1, source="text:x").config
+    assert 0 < measured(config, len(config.phases) - 1) < 60
+
+
+@pytest.mark.parametrize("name", ["2 cores", "v5p:4x4x4"])
+def test_the_kept_file_gives_the_same_config(tmp_path: Path, name: str):
+    choice = choose(ENGLISH, MACHINES[name], 600, source='text:a "quoted" path')
+    kept = files(choice, {"source": "text:x", "seconds": 600})
+    (tmp_path / FILE).write_text(kept[FILE], encoding="utf-8")
+    assert find_config(str(tmp_path / FILE)) == choice.config
+    assert all(line in kept[FILE] for line in choice.lines)
+    assert json.loads(kept[RECORD])["lines"] == list(choice.lines)
+
+
+@pytest.fixture
+def workdir(tmp_path: Path) -> Path:
+    """A workdir with a record, as `pretrain auto` leaves it."""
+    choice = choose(ENGLISH, cpu(), 600, source="text:x")
+    for name, text in files(choice, {"source": "text:x", "seconds": 600.0}).items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def test_a_recorded_recipe_is_taken_and_nothing_is_measured(workdir: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(chosen, "measured", None)
+    monkeypatch.setattr(chosen, "open_source", None)
+    for seconds in (None, 600.0):
+        found = chosen.chosen("text:x", str(workdir), seconds=seconds)
+        assert found.config == find_config(str(workdir / FILE))
+        assert found.files == {name: (workdir / name).read_text(encoding="utf-8") for name in (RECORD, FILE)}
+
+
+@pytest.mark.parametrize(
+    ("source", "seconds", "code"),
+    [("text:x", 1200.0, "E-FIT-OTHER-TIME"), ("text:y", None, "E-FIT-OTHER-RUN")],
+)
+def test_another_text_or_time_is_another_run(workdir: Path, source: str, seconds: float | None, code: str):
+    with pytest.raises(InputError) as error:
+        chosen.chosen(source, str(workdir), seconds=seconds)
+    assert error.value.code == code
+    assert chosen._recorded(str(workdir), source, seconds, overwrite=True) is None
+
+
+def test_a_damaged_record_and_another_run_are_refused(workdir: Path):
+    (workdir / RECORD).write_text('{"asked": {}}', encoding="utf-8")
+    with pytest.raises(InputError) as error:
+        chosen.chosen("text:x", str(workdir), seconds=None)
+    assert error.value.code == "E-FIT-RECORD"
+    (workdir / RECORD).unlink()
+    (workdir / "config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(InputError) as error:
+        chosen.chosen("text:x", str(workdir), seconds=None)
+    assert error.value.code == "E-FIT-OTHER-RUN"
+    assert chosen._recorded(str(workdir), "text:x", None, overwrite=True) is None
+
+
+def test_several_processes_cannot_choose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(InputError) as error:
+        chosen.chosen("text:x", str(tmp_path), seconds=None)
+    assert error.value.code == "E-FIT-PROCESSES"
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["auto"], "E-ARGUMENT-AUTO"),
+        (["auto", "--text", "x.txt", "--init", "model"], "E-ARGUMENT-AUTO"),
+        (["auto", "--text", "x.txt", "--minutes", "0"], "E-ARGUMENT-TIME"),
+        (["auto", "--text", "x.txt", "--hours", "nan"], "E-ARGUMENT-TIME"),
+        (["quickstart", "--minutes", "5"], "E-ARGUMENT-TIME"),
+    ],
+)
+def test_arguments_that_do_not_go_together(
+    words: list[str], code: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["pretrain", *words, "--workdir", str(tmp_path / "run")]) == 2
+    assert code in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_auto_is_no_config_elsewhere(capsys: pytest.CaptureFixture[str]):
+    assert main(["plan", "auto", "--topology", "v5e:2x2", "--analytic"]) == 2
+    assert "E-CONFIG-AUTO" in capsys.readouterr().err
+
+
+def test_from_a_text_to_a_run_and_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    words = [f"{first}{last}" for first in ("ba", "do", "ki", "lu") for last in ("n", "t", "s", "ra")]
+    text = tmp_path / "text.txt"
+    text.write_text(
+        "\n\n".join(
+            " ".join(words[(7 * line + 3 * word * word) % len(words)] for word in range(40)) + "."
+            for line in range(120)
+        ),
+        encoding="utf-8",
+    )
+    run = tmp_path / "run"
+    command = ["pretrain", "auto", "--text", str(text), "--workdir", str(run), "--no-finish"]
+    assert main([*command, "--minutes", "0.2"]) == 0
+    first = capsys.readouterr()
+    assert "expected: " in first.err + first.out
+    config = load_json(run / "config.json")
+    assert find_config(str(run / FILE)) == dataclasses.replace(config, mesh=find_config(str(run / FILE)).mesh)
+    before = (run / "metrics.jsonl").read_bytes()
+    # The same command, with and without its time, is the same run, which has ended.
+    for again in (command, [*command, "--minutes", "0.2"]):
+        assert main(again) == 0
+        assert (run / "metrics.jsonl").read_bytes() == before
+    assert main([*command, "--minutes", "5"]) == 2
+    assert "E-FIT-OTHER-TIME" in capsys.readouterr().err
+    # The kept file is a CONFIG.
+    assert main(["pretrain", str(run / FILE), "--workdir", str(run), "--no-finish"]) == 0
