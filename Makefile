@@ -176,11 +176,11 @@ $(DOCS)/.installed: requirements.txt requirements-docs.txt pyproject.toml
 
 docs: $(DOCS)/.installed
 	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict --quiet
-	@echo "wrote site/: open site/index.html in a browser"
+	@echo "wrote site/: open site/index.html, or, for the search too: python3 -m http.server -d site"
 
 # Runs what the documents show: every command, on small texts and with few steps, and the notebook as it is.
 test-docs: $(DOCS)/.installed
-	@$(DOCS)/bin/python -m pytest -q tests/documents
+	@$(DOCS)/bin/python -m pytest -q -n 2 --dist loadscope tests/documents
 
 check: $(VENV)/.installed-test
 	@$(BIN)/ruff check $(SOURCES)

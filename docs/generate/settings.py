@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
 from typing import Any
-
-import griffe
 
 from docs.generate.commands import cell, escaped
 from jaxbert.config import schema
@@ -86,22 +85,18 @@ def meanings(kind: type) -> dict[str, str]:
     """Returns what the docstrings of a dataclass and of its bases say about each field."""
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__):
-        if not dataclasses.is_dataclass(base) or not base.__doc__:
-            continue
-        for section in griffe.Docstring(inspect.cleandoc(base.__doc__)).parse("google", warnings=False):
-            if section.kind is griffe.DocstringSectionKind.attributes:
-                found |= {item.name: " ".join(item.description.split()) for item in section.value}
+        _, _, attributes = inspect.cleandoc(vars(base).get("__doc__") or "").partition("Attributes:\n")
+        # An entry begins two columns in, and its further lines are deeper. One entry may describe two fields.
+        for entry in re.split(r"\n(?=  \w)", f"\n{attributes}".split("\n\n")[0])[1:]:
+            names, _, words = entry.strip().partition(": ")
+            found |= dict.fromkeys(names.split(", "), " ".join(words.split()))
     return found
 
 
 def _variant(entry: Any, base: type) -> type:
-    """Returns the config's class of an entry of a table: the entry itself, or what the entry names as its config."""
-    if isinstance(entry, type) and issubclass(entry, base):
-        return entry
-    return next(
-        (value for value in (getattr(entry, name, None) for name in ("config", "config_type", "Config")) if value),
-        base,
-    )
+    """Returns the config's class of an entry of a table: what the entry names as its config, or else `base`."""
+    found = getattr(entry, "config", base)
+    return found if isinstance(found, type) and issubclass(found, base) else base
 
 
 def _section(part: Part) -> Iterator[str]:
@@ -132,7 +127,13 @@ def _rows(path: str, kind: type, only: set[str] | None = None) -> Iterator[str]:
             continue
         hint = hints(kind)[field.name]
         name = f"{path}.{field.name}" if path else field.name
-        yield f"| `{name}` | {cell(_type(hint))} | {_default(field)} | {cell(said.get(field.name, ''))} |"
+        what = cell(said.get(field.name, ""))
+        inner, many, _ = _dataclass(hint)
+        if inner is not None:
+            below = f"{name}.0" if many else name
+            # The id that the site gives to the heading of a part.
+            what = f"{what} See [`{below}`](#{below.replace('.', '')}).".strip()
+        yield f"| `{name}` | {cell(_type(hint))} | {_default(field)} | {what} |"
 
 
 def _dataclass(hint: Any) -> tuple[type | None, bool, bool]:
@@ -158,11 +159,11 @@ def _type(hint: Any) -> str:
     if origin in (typing.Union, types.UnionType):
         return ", or ".join(_type(part) for part in inner)
     if origin is tuple:
-        return f"a list: {_type(inner[0])}" if inner[-1] is Ellipsis else "a list"
+        return f"a list of {_type(inner[0])}" if inner[-1] is Ellipsis else "a list"
     if hint is type(None):
         return "`none`"
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        return "the part below"
+        return "a part"
     names = {int: "whole number", float: "number", str: "text", bool: "`true`, `false`"}
     return names.get(hint, getattr(hint, "__name__", str(hint)))
 
@@ -172,7 +173,7 @@ def _default(field: dataclasses.Field[Any]) -> str:
         return "" if field.default_factory is dataclasses.MISSING else f"`{field.default_factory()}`"
     value = field.default
     if dataclasses.is_dataclass(value) or (isinstance(value, tuple) and value):
-        return "below"
+        return ""
     if value is None:
         return "`none`"
     if isinstance(value, bool):

@@ -323,7 +323,11 @@ class MaskedLMConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class NextSentenceConfig:
-    """Next sentence prediction (google-research/bert run_pretraining.py). Label 0: B follows A; 1: B is random."""
+    """Next sentence prediction (google-research/bert run_pretraining.py). Label 0: B follows A; 1: B is random.
+
+    Attributes:
+      weight: weight of this term in the loss.
+    """
 
     weight: float = 1.0
 
@@ -428,6 +432,8 @@ class OptimizerConfig:
         optimization.py), `fairseq_adamw` (bias-corrected, every parameter decayed, no clipping), and five LAMBs,
         because no two published LAMBs are equal: `lamb_paper`, `lamb_albert`, `lamb_mlperf`, `lamb_nvidia`,
         `lamb_nvlamb`. `jaxbert.training.optim.OPTIMIZERS` describes their differences.
+      beta1, beta2: decay rates of the first and the second moment.
+      epsilon: the number that is added to the square root of the second moment.
       weight_decay: weight decay of the kernels and tables. Only `fairseq_adamw` and `lamb_paper` also decay LayerNorm
         and bias parameters.
       clip_norm: bound of the gradient's global norm; 0: no clipping; None: the optimizer's default.
@@ -478,7 +484,12 @@ class ScheduleConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RowsSource:
-    """A directory of rows and its share of the batches."""
+    """A directory of rows and its share of the batches.
+
+    Attributes:
+      path: the directory, which `jaxbert rows` or `jaxbert prepare` made.
+      weight: its share of each batch, in relation to the weights of the phase's other directories.
+    """
 
     path: str
     weight: float = 1.0
@@ -489,6 +500,7 @@ class PhaseConfig:
     """A part of the run with one kind of batch.
 
     Attributes:
+      name: a name for lines and messages, and for `--data NAME:ROWS`.
       rows: directories or URLs of its rows; if empty, the run makes rows from `DataConfig.source` in the workdir.
       length: L of its rows.
       batch_size: B, rows of a global batch over all devices and micro-batches.
@@ -543,6 +555,9 @@ class MeshConfig:
     """The mesh of devices, (data, fsdp, tensor), and the layout of arrays on it. `data` -1 takes all devices left.
 
     Attributes:
+      data: devices along which rows are split.
+      fsdp: devices along which rows, parameters and moments are split.
+      tensor: devices along which heads, feed-forward and vocabulary are split.
       layout: `replicated`; `zero1` (moments sharded over `fsdp`); `fsdp` (parameters too); `fsdp_tensor` (heads,
         feed-forward and vocabulary over `tensor` too); `auto`: the fastest one that fits by `jaxbert plan`, which also
         chooses `fsdp` and `tensor` where they are 1.
@@ -615,6 +630,7 @@ class LoggingConfig:
       every_steps: steps between lines in metrics.jsonl, telemetry.jsonl and on the terminal.
       tensorboard: whether to also write event files.
       price_per_hour: price of the whole mesh, in `currency`; 0 leaves money out.
+      currency: of the price, as the logs show it.
       watts: power of the whole machine where no meter can be read. Its figures are labelled estimated; 0 leaves it out.
       carbon_per_kwh: grams of CO2 equivalent that the grid emits for a kWh; 0 leaves carbon out of the page.
       predictions: sentences of the validation rows for which each evaluation predicts a masked word; 0 for none.
@@ -665,6 +681,7 @@ class RunConfig:
         one, whose embeddings start from the old ones (`jaxbert.text.transfer`).
       init_positions: the start of positions that the initial model lacks: `refuse` the run; `tile` the model's table
         again and again, as Longformer did (Beltagy et al. 2020, section 5); or `interpolate` it linearly.
+      seed: seed of everything that is drawn: initial parameters, order of the rows, masks, dropout.
     """
 
     name: str
