@@ -94,7 +94,7 @@ def test_mistyped_overrides(setting, words):
         (["phases.1.name=short"], "E-CONFIG-PHASE", "phases"),
         (["phases.0.schedule=none"], "E-CONFIG-PHASE", "phases.short.schedule"),
         (["phases.0.schedule.warmup_steps=100"], "E-CONFIG-SCHEDULE", "warmup_steps=10"),
-        (["data.source="], "E-CONFIG-ROWS", "data.source"),
+        (["data.source="], "E-CONFIG-ROWS", "--text"),
         (["objectives.masked_lm.mask=0.95"], "E-CONFIG-OBJECTIVES", "objectives.masked_lm"),
         (["objectives.masked_lm=none"], "E-CONFIG-OBJECTIVES", "masked_lm"),
         (["checkpoint.keep=2"], "E-CONFIG-RANGE", "checkpoint.keep is 2"),
