@@ -18,8 +18,6 @@ from jaxbert.stores.storage import is_remote
 _log = logging.getLogger(__name__)
 
 EPILOG = CONFIG
-# The kind of a SOURCE that is a folder, a file or a pattern of files.
-FILES = "text"
 # The CONFIG that is chosen for the text, the machine and the time.
 AUTO = "auto"
 
@@ -226,7 +224,9 @@ def source_of(args: argparse.Namespace) -> str | None:
             fix=f"Put the pattern in quotes, or give the folder: --text {shlex.quote(os.path.relpath(folder))}",
             code="E-ARGUMENT-TEXT",
         )
-    return f"{FILES}:{args.text[0]}"
+    from jaxbert.data.sources import BARE
+
+    return f"{BARE}:{args.text[0]}"
 
 
 def _ended(figures: Mapping[str, Any], workdir: str) -> list[str]:

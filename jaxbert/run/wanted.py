@@ -11,7 +11,12 @@ import logging
 import math
 import os
 import shlex
+<<<<<<< HEAD
 from collections.abc import Mapping, Sequence
+=======
+from collections.abc import Sequence
+from pathlib import Path
+>>>>>>> 5b7fc77 (Read the text of --text by its endings)
 
 from jaxbert.config import RowsSource, RunConfig, check
 from jaxbert.config.overrides import Setting, apply_settings, parse_settings
@@ -21,10 +26,7 @@ from jaxbert.stores.storage import is_remote
 
 _log = logging.getLogger(__name__)
 
-# The endings of files of text, and how many files are looked at to find one.
-_TEXT = tuple(
-    f".{kind}{packed}" for kind in ("txt", "md", "html", "csv", "jsonl") for packed in ("", ".gz", ".xz", ".zst")
-)
+# How many files of a folder are looked at to find one with text.
 _LOOKED_AT = 1000
 
 
@@ -195,12 +197,14 @@ def _check_no_text(text: str, path: str) -> None:
 
 def _holds_text(folder: str) -> bool:
     """Returns whether one of the first files in a folder, or below it, is text, and none is a manifest of shards."""
+    from jaxbert.data.sources.formats import kind_of
+
     found = False
     seen = 0
     for _, _, names in os.walk(folder):
         if MANIFEST in names:
             return False
-        found = found or any(name.lower().endswith(_TEXT) for name in names)
+        found = found or any(kind_of(Path(name)) for name in names)
         seen += len(names)
         if seen > _LOOKED_AT:
             break
