@@ -11,12 +11,8 @@ import logging
 import math
 import os
 import shlex
-<<<<<<< HEAD
 from collections.abc import Mapping, Sequence
-=======
-from collections.abc import Sequence
 from pathlib import Path
->>>>>>> 5b7fc77 (Read the text of --text by its endings)
 
 from jaxbert.config import RowsSource, RunConfig, check
 from jaxbert.config.overrides import Setting, apply_settings, parse_settings
