@@ -40,6 +40,26 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "cloud": (r"[a-z][a-z0-9-]{1,30}(/[a-z0-9-]{1,60}){0,2}", "gcp/us-east5"),
     "url": (r"gs://[a-z0-9][-a-z0-9_.]{1,220}[a-z0-9](/[^\x00-\x1f\x7f#?*\[\]/]+)*", "gs://my-bucket/runs/base"),
 }
+# What a name of each kind is the name of, for messages.
+WORDS: Mapping[str, str] = {
+    "job": "the name of a job: take small letters, digits and hyphens, at most 39 characters, and a letter first",
+    "dns": "a name in Kubernetes: take small letters, digits and hyphens",
+    "project": "a project of Google Cloud",
+    "zone": "a zone of Google Cloud",
+    "network": "a network of Google Cloud",
+    "account": "a service account of Google Cloud",
+    "image": "the name of an image",
+    "context": "a context of kubectl",
+    "word": "a name that the engine takes: use letters, digits and _ - . +",
+    "list": "a list that the engine takes: use letters, digits and _ - . + , : = * & |",
+    "time": "a time limit",
+    "duration": "a duration",
+    "variable": "the name of an environment variable",
+    "secret": "the name of a secret",
+    "label": "a label",
+    "cloud": "the name of a cloud",
+    "url": "the URL of a directory in a bucket",
+}
 
 
 def checked(value: str, kind: str, where: str) -> str:
@@ -51,7 +71,7 @@ def checked(value: str, kind: str, where: str) -> str:
     pattern, example = KINDS[kind]
     if not re.fullmatch(pattern, value):
         raise InputError(
-            f"{value!r} is not a valid name of kind {kind}",
+            f"{value!r} cannot be {WORDS.get(kind, 'used here')}",
             where=where,
             fix=f"Write for example {example}.",
             code="E-LAUNCH-NAME",

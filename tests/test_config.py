@@ -97,7 +97,7 @@ def test_mistyped_overrides(setting, words):
         (["data.source="], "E-CONFIG-ROWS", "--text"),
         (["objectives.masked_lm.mask=0.95"], "E-CONFIG-OBJECTIVES", "objectives.masked_lm"),
         (["objectives.masked_lm=none"], "E-CONFIG-OBJECTIVES", "masked_lm"),
-        (["checkpoint.keep=2"], "E-CONFIG-RANGE", "checkpoint.keep is 2"),
+        (["checkpoint.keep=2"], "E-CONFIG-RANGE", "keep is 2 (checkpoint.keep)"),
         (["mesh.tensor=5"], "E-CONFIG-MESH", "tensor"),
         (["mesh.tensor=4"], "E-CONFIG-MESH", "128 x tensor"),
         (["optimizer.beta2=1"], "E-CONFIG-RANGE", "optimizer.beta2"),

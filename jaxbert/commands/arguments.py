@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jaxbert.config import Registry, did_you_mean
+from jaxbert.config import Registry
 from jaxbert.errors import InputError
 
 MODEL = (
     "MODEL: a run's workdir, WORKDIR/checkpoints/STEP, a Hugging Face directory, one of Google's originals, hf:NAME, "
     "or the gs:// URL of one of these"
 )
+# Names of options share few letters by chance. `--batch-size` is not like `--tokenizer`.
+_NEAR_OPTION = 0.6
 CONFIG = "CONFIG: a bare name (see configs/), a Python file, or a run's config.json"
 
 
@@ -27,8 +30,21 @@ class Parser(argparse.ArgumentParser):
         near = ""
         if message.startswith("unrecognized arguments: "):
             word = message.removeprefix("unrecognized arguments: ").split()[0].partition("=")[0]
-            near = did_you_mean(word, list(self._option_string_actions))
+            near = self._nearest(word)
         raise InputError(message, where=self.prog, fix=f"{near}See `{self.prog} --help`.", code="E-ARGUMENT-USAGE")
+
+    def _nearest(self, word: str) -> str:
+        """Returns a question with the option, or the setting of a config, that an unknown word may mean."""
+        options = {option.lstrip("-"): option for option in self._option_string_actions}
+        if "--set" in self._option_string_actions and word.startswith("--"):
+            from jaxbert.config import RunConfig
+            from jaxbert.config.overrides import nearby_keys
+
+            found = nearby_keys(RunConfig(name=""), word.lstrip("-").replace("-", "_"))
+            if found:
+                return f"Did you mean {' or '.join(f'--set {key}=VALUE' for key in found)}? "
+        (near, *_) = difflib.get_close_matches(word.lstrip("-"), list(options), n=1, cutoff=_NEAR_OPTION) or [""]
+        return f"Did you mean {options[near]}? " if near else ""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Does what argparse does, but raises InputError for unknown arguments."""

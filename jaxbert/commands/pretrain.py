@@ -58,6 +58,9 @@ def add_run_arguments(parser: argparse.ArgumentParser, *, workdir: str = "") -> 
     )
     add_set(parser)
     add_overwrite(parser, "start anew where the workdir holds another run")
+    parser.add_argument(
+        "--anyway", action="store_true", help="train on text so little that the figures of the run will mean nothing"
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -136,7 +139,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from jaxbert.run.pretrain import train
 
     verify_kept_programs()
-    figures = train(asked, workdir, overwrite=args.overwrite, profiled=profiled)
+    figures = train(asked, workdir, overwrite=args.overwrite, anyway=args.anyway, profiled=profiled)
     if figures.pop("leader", True):
         print("\n".join(_ended(figures, workdir)), flush=True)
         if args.finish or (args.finish is None and source is not None):
@@ -262,4 +265,4 @@ def words_of(args: argparse.Namespace, *, workdir: bool = True) -> list[str]:
     for name in ("source", "init", "tokenizer"):
         if getattr(args, name) is not None:
             words += [f"--{name}", getattr(args, name)]
-    return [*words, *(["--overwrite"] if args.overwrite else [])]
+    return [*words, *(f"--{name}" for name in ("overwrite", "anyway") if getattr(args, name))]

@@ -35,7 +35,10 @@ def check(config: RunConfig, devices: int | None = None) -> None:
     check_numbers(config)
     for problem in config.encoder.problems():
         raise InputError(
-            f"encoder.{problem.field}: {problem.what}", where="config", fix=problem.fix, code="E-CONFIG-ENCODER"
+            f"{problem.field} {problem.what}" if problem.what.startswith("is ") else problem.what,
+            where=f"encoder.{problem.field}",
+            fix=problem.fix,
+            code="E-CONFIG-ENCODER",
         )
     _range(0 <= config.seed < 2**31, config.seed, "seed", "Set it to a whole number from 0 to 2147483647.")
     _require(
@@ -44,6 +47,9 @@ def check(config: RunConfig, devices: int | None = None) -> None:
         "phases",
         fix="Add a PhaseConfig to RunConfig.phases.",
         code="E-CONFIG-PHASE",
+    )
+    _range(
+        config.max_passes >= 0, config.max_passes, "max_passes", "Set it to a number of passes, or to 0 for no limit."
     )
     TaskConfig.VARIANTS.entries[config.task.name].check(config)
     _check_phases(config)
@@ -434,13 +440,13 @@ def check_numbers(part: Any, where: str = "") -> None:
 def _require(condition: bool, what: str, where: str, *, fix: str, code: str) -> None:
     """Raises InputError where fields of the config do not go together."""
     if not condition:
-        raise InputError(f"{where}: {what}", where="config", fix=fix, code=code)
+        raise InputError(what, where=where, fix=fix, code=code)
 
 
 def _range(condition: bool, value: Any, where: str, fix: str) -> None:
     """Raises InputError where one field is outside its range."""
     if not condition:
-        raise InputError(f"{where} is {value}", where="config", fix=fix, code="E-CONFIG-RANGE")
+        raise InputError(f"{where.rpartition('.')[2]} is {value}", where=where, fix=fix, code="E-CONFIG-RANGE")
 
 
 def _positive(part: Any, where: str, names: str) -> None:

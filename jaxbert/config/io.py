@@ -187,8 +187,8 @@ def check_number(value: float, where: str) -> float:
     if not (number == 0 or _SMALLEST_FLOAT <= abs(number) <= _LARGEST_FLOAT):
         shown = str(value) if isinstance(value, float) else "a whole number that no float holds"
         raise InputError(
-            f"{where} is {shown}",
-            where="config",
+            f"{where.rpartition('.')[2]} is {shown}",
+            where=where,
             fix=f"Set it to 0, or to a finite number of a size from {_SMALLEST_FLOAT:.2g} to {_LARGEST_FLOAT:.2g}.",
             code="E-CONFIG-NUMBER",
         )

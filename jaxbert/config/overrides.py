@@ -9,7 +9,7 @@ import dataclasses
 import logging
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 from jaxbert.config import scaling
@@ -21,6 +21,8 @@ from jaxbert.inputs.values import parse, short, whole_number
 
 _log = logging.getLogger(__name__)
 _TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
+# JSON writes null, and Python writes None.
+_NONE = ("none", "null")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +68,7 @@ def apply_settings(config: RunConfig, settings: Iterable[Setting]) -> tuple[RunC
 
     Keys are field names joined by dots. An element of a tuple is named by its index, by its `name` where it has one
     (`phases.main.steps`), or by `*` for all elements. The field's type says how a value is parsed; a part that may be
-    None takes `none` or `default`; a tuple takes JSON.
+    None takes `none` (or `null`) or `default`; a tuple takes JSON.
 
     Raises:
       InputError: a key is unknown, or a value has the wrong type.
@@ -77,7 +79,19 @@ def apply_settings(config: RunConfig, settings: Iterable[Setting]) -> tuple[RunC
             config, said = scaling.scale(config, setting.key.removeprefix(scaling.PREFIX), setting.value)
             lines += said
         else:
-            config = _replace(RunConfig, config, setting.key.split("."), setting.value, setting.where)
+            try:
+                config = _replace(RunConfig, config, setting.key.split("."), setting.value, setting.where)
+            except InputError as error:
+                # A key inside a JSON value has another place.
+                unknown = error.code == "E-CONFIG-KEY" and error.where == setting.where
+                if not unknown or not (found := nearby_keys(config, setting.key)):
+                    raise
+                raise InputError(
+                    error.what,
+                    where=error.where,
+                    fix=f"Did you mean {' or '.join(found)}?",
+                    code="E-CONFIG-KEY",
+                ) from None
     return config, lines
 
 
@@ -91,6 +105,24 @@ def apply_overrides(config: RunConfig, texts: Iterable[str]) -> RunConfig:
     for line in lines:
         _log.info(line)
     return changed
+
+
+def nearby_keys(config: RunConfig, key: str) -> list[str]:
+    """Returns the keys of `config` whose last name is that of `key`, as `--set` takes them, at most four.
+
+    `steps` is not a key of a run, but `phases.0.steps` is.
+    """
+    name = key.rpartition(".")[2]
+    return [path for path in _keys(config) if path.rpartition(".")[2] == name][:4]
+
+
+def _keys(part: Any, prefix: str = "") -> Iterator[str]:
+    for field in dataclasses.fields(part):
+        value, path = getattr(part, field.name), f"{prefix}{field.name}"
+        yield path
+        for index, item in enumerate(value) if isinstance(value, tuple) else [(None, value)]:
+            if dataclasses.is_dataclass(item):
+                yield from _keys(item, f"{path}." if index is None else f"{path}.{index}.")
 
 
 def _replace(kind: Any, current: Any, path: list[str], text: str, where: str) -> Any:
@@ -155,13 +187,23 @@ def _without_none(kind: Any) -> Any:
 def _parse(kind: Any, text: str, where: str) -> Any:
     """Returns `text` as a value of type `kind`."""
     inner = _without_none(kind)
-    if inner is not kind and text.lower() == "none":
+    words = inner is str or (
+        typing.get_origin(inner) is Literal and all(isinstance(a, str) for a in typing.get_args(inner))
+    )
+    if text.lower() in _NONE and inner is not kind:
         return None
+    if text.lower() in _NONE and not words:
+        raise InputError(
+            f"this setting cannot be {text}",
+            where=where,
+            fix="Give it a value, or leave it as it is."
+            if not dataclasses.is_dataclass(inner)
+            else f"Set its fields one by one: {', '.join(list(field_types(inner))[:3])}, ...",
+            code="E-CONFIG-TYPE",
+        )
     if dataclasses.is_dataclass(inner) and text.lower() == "default":
         return typing.cast(Any, inner)()
-    if inner is str or (
-        typing.get_origin(inner) is Literal and all(isinstance(a, str) for a in typing.get_args(inner))
-    ):
+    if words:
         return from_json(inner, text, where)
     if inner is bool:
         if text.lower() not in _TRUE + _FALSE:

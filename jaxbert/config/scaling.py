@@ -4,7 +4,8 @@ jax.
     scale.batch_size=N    the first phase's batch becomes N rows, the others' in proportion. The rates follow the square
                           root of the batch, the steps keep the number of rows, the warm-ups keep their steps;
                           batches of evaluation become no larger than training's
-    scale.steps=SHARE     that share of the steps, warm-ups and decays; rates and batches stay
+    scale.steps=SHARE     that share of the steps, warm-ups and decays, and of the steps between evaluations and between
+                          checkpoints; rates and batches stay
 
 The rules of `scale.batch_size` are those of You et al. 2020 (LAMB): rates in proportion to the square root of the
 batch, and warm-ups whose share grows with the batch as the number of steps falls: 3,125 steps at every size in its
@@ -23,6 +24,8 @@ from jaxbert.errors import InputError
 from jaxbert.inputs.values import whole_number
 
 PREFIX = "scale."
+# Evaluations and checkpoints of a recipe that is made much shorter stay so many steps apart: each costs a few steps.
+_LEAST_INTERVAL = 10
 
 
 def scale(config: RunConfig, key: str, value: str) -> tuple[RunConfig, list[str]]:
@@ -78,10 +81,7 @@ def scale_batch_size(config: RunConfig, value: str) -> tuple[RunConfig, list[str
         evaluation=_evaluation(config.evaluation, 1 / share, min(phase.batch_size for phase in phases)),
     )
     evaluation = scaled.evaluation
-    lines.append(
-        f"{PREFIX}batch_size={value}: evaluation every {evaluation.every_steps:,} steps, checkpoint every "
-        f"{scaled.checkpoint.every_steps:,}"
-    )
+    lines.append(f"{PREFIX}batch_size={value}: {_intervals(scaled)}")
     if evaluation.batch_size != config.evaluation.batch_size:
         batches = f"{evaluation.batches:,} batches" if evaluation.batches else "the whole split in batches"
         lines.append(
@@ -92,7 +92,7 @@ def scale_batch_size(config: RunConfig, value: str) -> tuple[RunConfig, list[str
 
 
 def scale_steps(config: RunConfig, value: str) -> tuple[RunConfig, list[str]]:
-    """Scales the steps, the warm-up and the decay of every phase by `value`."""
+    """Scales the steps, the warm-up and the decay of every phase by `value`, and what is done every so many steps."""
     where = f"--set {PREFIX}steps"
     try:
         share = float(value)
@@ -105,9 +105,27 @@ def scale_steps(config: RunConfig, value: str) -> tuple[RunConfig, list[str]]:
             fix="Give a number above 0, for example 0.1.",
             code="E-CONFIG-TYPE",
         )
-    phases = tuple(_with_steps(phase, share) for phase in config.phases)
-    lines = [f"{PREFIX}steps={value}: {_changes(a, b)}" for a, b in zip(config.phases, phases, strict=True)]
-    return dataclasses.replace(config, phases=phases), lines
+    scaled = with_share_of_steps(config, share)
+    lines = [f"{PREFIX}steps={value}: {_changes(a, b)}" for a, b in zip(config.phases, scaled.phases, strict=True)]
+    return scaled, [*lines, f"{PREFIX}steps={value}: {_intervals(scaled)}"]
+
+
+def with_share_of_steps(config: RunConfig, share: float) -> RunConfig:
+    """Returns `config` with a share of its steps, and with evaluations and checkpoints so much closer together.
+
+    So a shorter run has as many evaluations and checkpoints as the recipe, but for those that would be fewer than
+    `_LEAST_INTERVAL` steps apart. A warm-up stays shorter than its phase.
+
+    Args:
+      config: the run.
+      share: a number above 0.
+    """
+    return dataclasses.replace(
+        config,
+        phases=tuple(_with_steps(phase, share) for phase in config.phases),
+        checkpoint=dataclasses.replace(config.checkpoint, every_steps=_interval(config.checkpoint.every_steps, share)),
+        evaluation=dataclasses.replace(config.evaluation, every_steps=_interval(config.evaluation.every_steps, share)),
+    )
 
 
 HELPERS: Mapping[str, Callable[[RunConfig, str], tuple[RunConfig, list[str]]]] = {
@@ -149,15 +167,27 @@ def _evaluation(evaluation: EvaluationConfig, share: float, most: int) -> Evalua
 
 def _with_steps(phase: PhaseConfig, share: float) -> PhaseConfig:
     """Returns `phase` with a share of its steps."""
-    schedule = phase.schedule
+    schedule, steps = phase.schedule, _steps(phase.steps, share)
     if schedule is not None:
+        warmup = _steps(schedule.warmup_steps, share)
         schedule = dataclasses.replace(
             schedule,
-            warmup_steps=_steps(schedule.warmup_steps, share),
+            warmup_steps=min(warmup, steps - 1) if schedule.warmup_steps < phase.steps else warmup,
             total_steps=_steps(schedule.total_steps, share),
             decay_steps=_steps(schedule.decay_steps, share),
         )
-    return dataclasses.replace(phase, steps=_steps(phase.steps, share), schedule=schedule)
+    return dataclasses.replace(phase, steps=steps, schedule=schedule)
+
+
+def _interval(steps: int, share: float) -> int:
+    """Scales a number of steps between two evaluations or checkpoints."""
+    return max(_steps(steps, share), min(steps, _LEAST_INTERVAL))
+
+
+def _intervals(config: RunConfig) -> str:
+    every = config.evaluation.every_steps
+    evaluation = f"every {every:,} steps" if every else "at the end"
+    return f"evaluation {evaluation}, checkpoint every {config.checkpoint.every_steps:,}"
 
 
 def _steps(steps: int, share: float) -> int:

@@ -681,6 +681,9 @@ class RunConfig:
         one, whose embeddings start from the old ones (`jaxbert.text.transfer`).
       init_positions: the start of positions that the initial model lacks: `refuse` the run; `tile` the model's table
         again and again, as Longformer did (Beltagy et al. 2020, section 5); or `interpolate` it linearly.
+      max_passes: the most passes over the text. A run that begins, and whose steps would make more, shortens its recipe
+        (as `scale.steps` does) and says so, unless `--set` asks for a number of steps. 0: no limit.
+      steps_share: the share of the recipe's steps that `max_passes` has left. The run sets it when it begins.
       seed: seed of everything that is drawn: initial parameters, order of the rows, masks, dropout.
     """
 
@@ -689,6 +692,8 @@ class RunConfig:
     inherit: Inherit = "nothing"
     init_vocabulary: InitVocabulary = "same"
     init_positions: InitPositions = "refuse"
+    max_passes: float = 0.0
+    steps_share: float = 1.0
     encoder: EncoderBase = EncoderConfig()
     task: TaskConfig = TaskConfig()
     objectives: ObjectivesConfig = ObjectivesConfig()

@@ -25,6 +25,8 @@ MIN_LINE_CHARS = 20
 # Slots of the tables of hashes, 8 bytes each. Half of them are used: 16.8M documents and 8.4M lines.
 _DOCUMENT_SLOTS = 1 << 25
 _LINE_SLOTS = 1 << 24
+# The lines of validation that are compared with train: half of so many.
+_HELD_SLOTS = 1 << 21
 # The number of documents checked together, so that numpy works on whole arrays.
 _BATCH_DOCUMENTS, _BATCH_CHARS = 512, 1 << 20
 # Characters without width, and white space that NFKC does not make ASCII.
@@ -162,13 +164,15 @@ class Repeats:
       line_chars: the number of characters in such lines.
       chars: the number of characters in all documents that were kept.
       examples: the names of the first few duplicate documents.
+      whole: the number of documents that were kept, where all parts of a long one count as one.
     """
 
     def __init__(self, *, remove_documents: bool, remove_lines: bool):
         self.remove_documents, self.remove_lines = remove_documents, remove_lines
-        self.documents = self.lines = self.line_chars = self.chars = 0
+        self.documents = self.lines = self.line_chars = self.chars = self.whole = 0
         self.examples: list[str] = []
         self._seen_documents, self._seen_lines = HashSet(_DOCUMENT_SLOTS), HashSet(_LINE_SLOTS)
+        self._held = HeldLines()
         self._again = False  # whether the last document occurred before
 
     def filter(self, documents: Iterable[Document]) -> Iterator[Document]:
@@ -199,9 +203,17 @@ class Repeats:
         if self.remove_documents:
             batch = [document for document, repeated in zip(batch, seen, strict=True) if not repeated]
         lines = [document.text.split("\n") for document in batch]
-        long = [line.strip() for part in lines for line in part if len(line.strip()) >= MIN_LINE_CHARS]
-        repeats = iter(self._seen_lines.add(_hashes(long)).tolist())
+        long, held = [], []
         for document, part in zip(batch, lines, strict=True):
+            found_long = [line for line in map(str.strip, part) if len(line) >= MIN_LINE_CHARS]
+            long += found_long
+            held += [document.split == "validation"] * len(found_long)
+        hashes = _hashes(long)
+        known = self._seen_lines.add(hashes)
+        self._held.add(hashes, known, np.array(held, bool), np.array([len(line) for line in long], np.int64))
+        repeats = iter(known.tolist())
+        for document, part in zip(batch, lines, strict=True):
+            self.whole += document.part <= 1
             kept = [
                 line for line in part if len(line.strip()) < MIN_LINE_CHARS or not self._repeated(line, next(repeats))
             ]
@@ -215,6 +227,11 @@ class Repeats:
         self.lines += repeated
         self.line_chars += len(line) * repeated
         return repeated
+
+    @property
+    def held_in_train(self) -> float | None:
+        """Returns the share of validation's long lines, in characters, that occur in train too; None without any."""
+        return self._held.share()
 
     def findings(self) -> list[str]:
         """Returns one line for each finding."""
@@ -232,6 +249,47 @@ class Repeats:
             share = self.line_chars / max(1, self.chars)
             findings.append(f"{counted(self.lines, 'repeated line')}, {share:.1%} of the text{of} ({done})")
         return findings
+
+
+class HeldLines:
+    """Finds out how much of the validation split occurs in train, line by line.
+
+    A line of validation is in train if an earlier line of train, or a later one, is equal to it. The lines of train are
+    those of a table of all lines, so that only the few lines of validation need more memory.
+    """
+
+    def __init__(self) -> None:
+        self._held, self._in_train = HashSet(_HELD_SLOTS), HashSet(_HELD_SLOTS)
+        self._hashes: list[np.ndarray] = []
+        self._chars: list[np.ndarray] = []
+        self._count = 0
+
+    def add(self, hashes: np.ndarray, known: np.ndarray, held: np.ndarray, chars: np.ndarray) -> None:
+        """Adds a batch of lines.
+
+        Args:
+          hashes: uint64 [n].
+          known: bool [n], whether each line occurred before, in any split.
+          held: bool [n], whether each line is in validation.
+          chars: int64 [n], the length of each line.
+        """
+        if held.any() and self._count < _HELD_SLOTS // 2:
+            mine = hashes[held]
+            self._hashes.append(mine)
+            self._chars.append(chars[held])
+            # What occurred before, but not in validation, occurred in train.
+            self._in_train.add(mine[known[held] & ~self._held.add(mine)])
+            self._count += len(mine)
+        train = hashes[~held]
+        if len(self._held) and len(train):
+            self._in_train.add(train[self._held.contains(train)])
+
+    def share(self) -> float | None:
+        """Returns the share of validation's lines, in characters, that are in train; None if it has no such line."""
+        if not self._hashes:
+            return None
+        chars = np.concatenate(self._chars)
+        return float(chars[self._in_train.contains(np.concatenate(self._hashes))].sum() / chars.sum())
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -399,10 +457,12 @@ class Summary:
     Attributes:
       splits: {"train": Counts, "validation": Counts}.
       findings: lines that describe possible problems of the corpus.
+      corpus: further figures, see `jaxbert.data.figures`; empty for records of an earlier version.
     """
 
     splits: dict[str, Counts]
     findings: list[str]
+    corpus: dict[str, Any] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
         """Returns lines to print."""
@@ -423,9 +483,11 @@ class Summary:
 
     def to_json(self) -> dict[str, Any]:
         """Returns the values for `--json` and the manifest."""
-        return {"splits": {name: asdict(counts) for name, counts in self.splits.items()}, "findings": self.findings}
+        splits = {name: asdict(counts) for name, counts in self.splits.items()}
+        return {"splits": splits, "findings": self.findings, "corpus": self.corpus}
 
     @staticmethod
     def from_json(value: dict[str, Any]) -> Summary:
         """Returns the summary that `to_json` converted."""
-        return Summary({name: Counts(**counts) for name, counts in value["splits"].items()}, list(value["findings"]))
+        splits = {name: Counts(**counts) for name, counts in value["splits"].items()}
+        return Summary(splits, list(value["findings"]), dict(value.get("corpus", {})))

@@ -33,7 +33,7 @@ _LONG_WORD = 20
 _SLOTS = 1 << 24
 _EXAMPLES = 3
 _SALTS = [bytes([band]) for band in range(BANDS)]
-_NO_BANDS = np.zeros(0, np.uint64)
+NO_BANDS = np.zeros(0, np.uint64)
 
 
 def bands(text: str) -> np.ndarray:
@@ -48,7 +48,7 @@ def bands(text: str) -> np.ndarray:
         joined = b"".join(word.decode().encode("utf-32-le") for word in words)
         shingles = [joined[place : place + 4 * _LETTERS] for place in range(0, len(joined) - 4 * _LETTERS + 1, 4)]
     if len(shingles) < _MIN_SHINGLES:
-        return _NO_BANDS
+        return NO_BANDS
     sketch = RMinHash(BANDS * _HASHES, _SEED)
     sketch.update(shingles)
     rows = np.array(sketch.digest(), "<u4").reshape(BANDS, _HASHES)
@@ -71,12 +71,15 @@ class NearCopies:
         self.documents = self.across = 0
         self.examples: list[str] = []
         self._seen: dict[str, HashSet] = {}
+        self._held: list[np.ndarray] = []
 
     def add(self, split: str, hashes: str, names: list[str]) -> None:
         """Compares the documents of one shard of a split with all documents before them. The rest is of `pack`."""
         found = np.frombuffer(base64.b64decode(hashes), "<u8")
         if not len(found):
             return
+        if split == "validation":
+            self._held.append(found)
         own = self._seen.setdefault(split, HashSet(_SLOTS)).add(found)
         others = [table.contains(found) for name, table in self._seen.items() if name != split]
         across = np.any(others, axis=0) if others else np.zeros(len(found), bool)
@@ -85,21 +88,32 @@ class NearCopies:
         self.across += int(across.reshape(-1, BANDS).any(1).sum())
         self.examples += [names[index] for index in np.flatnonzero(near)[: _EXAMPLES - len(self.examples)]]
 
+    def held_in_train(self) -> tuple[int, int]:
+        """Returns how many documents of validation have a near copy in train, and how many were compared."""
+        if not self._held:
+            return 0, 0
+        bands_of = np.concatenate(self._held)
+        train = self._seen.get("train")
+        near = train.contains(bands_of) if train is not None else np.zeros(len(bands_of), bool)
+        return int(near.reshape(-1, BANDS).any(1).sum()), len(bands_of) // BANDS
+
     def findings(self) -> list[str]:
         """Returns a line if there are such documents."""
         if not self.documents:
             return []
         full = any(table.full for table in self._seen.values())
         earlier = f" of the first {sum(map(len, self._seen.values())) // BANDS:,}" if full else ""
+        near, held = self.held_in_train()
+        share = f" ({near / held:.0%} of validation's documents have one in train)" if near else ""
         return [
             f"{counted(self.documents, 'near copy', 'near copies')} of earlier documents{earlier}, by MinHash, "
-            f"{self.across:,} of them across train and validation, for example {', '.join(self.examples)} (kept: "
-            "copies across the splits flatter the validation figures)"
+            f"{self.across:,} of them across train and validation{share}, for example {', '.join(self.examples)} "
+            "(kept: copies across the splits flatter the validation figures)"
         ]
 
 
 def pack(shard: Sequence[tuple[str, np.ndarray]]) -> dict[str, Any]:
     """Returns the names and bands of the documents of a shard that have bands, as JSON, for `NearCopies.add`."""
     found = [(name, values) for name, values in shard if len(values)]
-    joined = np.concatenate([_NO_BANDS, *(values for _, values in found)]).astype("<u8")
+    joined = np.concatenate([NO_BANDS, *(values for _, values in found)]).astype("<u8")
     return {"hashes": base64.b64encode(joined.tobytes()).decode(), "names": [name for name, _ in found]}

@@ -15,7 +15,7 @@ import functools
 import importlib.metadata
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,15 @@ import numpy as np
 
 from jaxbert.data import shards
 from jaxbert.data.directory import ShardDirectory, open_directory
+from jaxbert.data.figures import Pieces, corpus_figures, pack_pieces
 from jaxbert.data.hygiene import Counts, Repeats, Summary
 from jaxbert.data.jobs import Runner
-from jaxbert.data.near import NearCopies, bands, pack
+from jaxbert.data.languages import Languages
+from jaxbert.data.near import NO_BANDS, NearCopies, bands, pack
 from jaxbert.data.shards import ShardInfo
 from jaxbert.data.sources import Source
 from jaxbert.data.sources.base import Document
-from jaxbert.data.split import drawn, hold_out_end, uneven
+from jaxbert.data.split import Split, hold_out_end, uneven
 from jaxbert.data.workers import check_workers, parallel
 from jaxbert.errors import InputError, Stopped, counted
 from jaxbert.text.sentences import check_language, split_sentences
@@ -62,13 +64,16 @@ class Record:
 
 @dataclass(frozen=True)
 class _Job:
-    """One shard to make. If `finished` is set, an earlier call made it, and `documents` is empty."""
+    """One shard to make. If `finished` is set, an earlier call made it, and `documents` is empty.
+
+    Each document has its name, its text, and whether it is a whole document or the first part of one.
+    """
 
     directory: ShardDirectory
     split: str
     shard: int
     first: int
-    documents: list[tuple[str, str]]
+    documents: list[tuple[str, str, bool]]
     finished: ShardInfo | None = None
 
     @property
@@ -153,7 +158,7 @@ def prepare_records(
         directory.check_whole(tokenizer)
         return Summary.from_json(shards.read_manifest(out, "records")["summary"])
     repeats = Repeats(remove_documents=remove_duplicates, remove_lines=remove_repeated_lines)
-    split_findings: list[str] = []
+    read = _Read()
     jobs = _jobs(
         directory,
         source.documents(),
@@ -161,11 +166,11 @@ def prepare_records(
         shard_bytes,
         validation_fraction=validation_fraction,
         language=language,
-        findings=split_findings,
+        read=read,
     )
     infos: dict[str, list[ShardInfo]] = {split: [] for split in SPLITS}
     totals = {split: Counts() for split in SPLITS}
-    near = NearCopies()
+    near, pieces = NearCopies(), Pieces(tokenizer.vocab_size)
     function = functools.partial(_write, language=language, sentence_structure=sentence_structure)
 
     def describe(result: tuple[str, ShardInfo]) -> str:
@@ -181,6 +186,9 @@ def prepare_records(
         for split, info in results:
             statistics = dict(info.statistics)
             near.add(split, **statistics.pop("near"))
+            counted_pieces = statistics.pop("pieces", None)
+            if split == "train":
+                pieces.add(counted_pieces)
             totals[split].merge(Counts(**statistics))
             infos[split].append(replace(info, statistics={}))
         if not totals["train"].tokens:
@@ -198,11 +206,19 @@ def prepare_records(
     for counts in totals.values():
         everything.merge(counts)
     findings += everything.findings(language, source.unwrap)
-    findings += split_findings
+    findings += read.findings
     if not totals["validation"].documents:
         why = "there are too few documents to hold any out" if validation_fraction else "as asked for"
         findings.append(f"no validation split: {why}")
-    summary = Summary(totals, findings)
+    corpus = corpus_figures(
+        documents=repeats.whole,
+        pieces=pieces.figures(tokenizer),
+        languages=read.languages.shares(),
+        near=near.held_in_train(),
+        repeated=repeats.held_in_train,
+        blocks=read.blocks,
+    )
+    summary = Summary(totals, findings, corpus)
     fields: dict[str, Any] = {
         "source_hash": source.hash,
         "tokenizer_hash": tokenizer.hash,
@@ -269,7 +285,7 @@ class _Cutter:
         """Returns the job for the first `count` documents, or for all."""
         ours, rest = (self.documents, []) if count is None else (self.documents[:count], self.documents[count:])
         finished = self.directory.finished(shard_name(self.split, self.shard))
-        documents = [] if finished else [(document.name, document.text) for document in ours]
+        documents = [] if finished else [(document.name, document.text, document.part <= 1) for document in ours]
         job = _Job(self.directory, self.split, self.shard, self.first, documents, finished)
         self.shard += 1
         self.first += len(ours)
@@ -284,6 +300,21 @@ def shard_name(split: str, shard: int) -> str:
     return f"records-{split}.array_record-{shard:05d}"
 
 
+@dataclass
+class _Read:
+    """The findings of the reader, complete when all jobs have been taken.
+
+    Attributes:
+      findings: lines about a split that is not as asked for.
+      languages: samples of the text.
+      blocks: the number of blocks of one document that are held out.
+    """
+
+    findings: list[str] = field(default_factory=list)
+    languages: Languages = field(default_factory=Languages)
+    blocks: int = 0
+
+
 def _jobs(
     directory: ShardDirectory,
     documents: Iterator[Document],
@@ -292,9 +323,9 @@ def _jobs(
     *,
     validation_fraction: float,
     language: str,
-    findings: list[str],
+    read: _Read,
 ) -> Iterator[_Job]:
-    """Yields the shards to make. At its end it adds to `findings` what the split does not do as asked."""
+    """Yields the shards to make, and notes in `read` what it finds out."""
     cutters = {split: _Cutter(directory, split, shard_bytes) for split in SPLITS}
     train, validation = cutters["train"], cutters["validation"]
     choose, chars, held_out = False, 0, 0
@@ -306,14 +337,19 @@ def _jobs(
             yield document
 
     # Draw before lines are removed: the split goes by the text that the source gives.
-    for document in repeats.filter(drawn(given(), validation_fraction)):
+    split = Split(validation_fraction)
+    for document in repeats.filter(split.drawn(given())):
+        read.languages.add(document.text)
         chars += len(document.text)
         held_out += len(document.text) * (document.split == "validation")
         cutter = cutters[document.split or "train"]
         cutter.add(document)
         if cutter.ready():
             yield cutter.cut(cutter.full)
-    if choose and validation.first == 0 and (train.documents or validation.documents):
+    if split.blocks:
+        read.blocks = split.blocks
+        read.findings.append(split.said())
+    elif choose and validation.first == 0 and (train.documents or validation.documents):
         held = hold_out_end(
             train.documents,
             train.first,
@@ -322,9 +358,9 @@ def _jobs(
             fraction=validation_fraction,
             language=language,
         )
-        findings += [held] if held else []
+        read.findings += [held] if held else []
     elif choose and (held := uneven(held_out, chars, validation_fraction)):
-        findings.append(held)
+        read.findings.append(held)
     for cutter in cutters.values():
         if cutter.documents:
             yield cutter.cut(None)
@@ -347,10 +383,12 @@ def _write(job: _Job, *, language: str, sentence_structure: bool) -> tuple[str, 
     tokenizer = _tokenizer(job.directory.path / "tokenizer")
     counts = Counts()
     near: list[tuple[str, np.ndarray]] = []
+    pieces = np.zeros(tokenizer.vocab_size, np.int64)
 
     def records() -> Iterator[bytes]:
-        for number, (name, text) in enumerate(job.documents, job.first):
+        for number, (name, text, first) in enumerate(job.documents, job.first):
             tokens, lengths = tokenise(text, tokenizer, language)
+            pieces[:] += np.bincount(tokens, minlength=len(pieces))
             unknown = int((tokens == tokenizer.unk_id).sum())
             counts.add(
                 name,
@@ -362,11 +400,13 @@ def _write(job: _Job, *, language: str, sentence_structure: bool) -> tuple[str, 
                 language=language,
                 sentence_structure=sentence_structure,
             )
-            near.append((name, bands(text)))
+            # A long document counts once, by its beginning, however many parts it has.
+            near.append((name, bands(text) if first else NO_BANDS))
             yield serialize(Record(tokens, lengths, number, name), tokenizer.vocab_size)
 
     info = shards.write_shard(job.directory.path / job.file, records())
-    return job.split, job.directory.finish(replace(info, statistics={**asdict(counts), "near": pack(near)}))
+    statistics = {**asdict(counts), "near": pack(near), "pieces": pack_pieces(pieces)}
+    return job.split, job.directory.finish(replace(info, statistics=statistics))
 
 
 def tokenise(text: str, tokenizer: Tokenizer, language: str) -> tuple[np.ndarray, np.ndarray]:

@@ -248,10 +248,19 @@ def build_rows(
     entries = {split: [info.to_json() for info in infos] for split, infos in splits.items()}
     everything = {"kind": "rows", "arguments": directory.arguments, "splits": entries, **fields}
     fields["hash"] = shards.canonical_hash(everything)
-    # The card of a model shows it. The hash leaves it out, because it does not change the rows.
+    # The card of a model and the judgement of a corpus show it. The hash leaves it out, because it does not change the
+    # rows.
     fields["provenance"] = {
         "source": manifest["arguments"]["source"]["spec"],
         "licence": manifest.get("licence", ""),
+        "records": {
+            "language": manifest.get("language", ""),
+            "splits": {
+                split: {key: value for key, value in counts.items() if isinstance(value, int)}
+                for split, counts in manifest["summary"]["splits"].items()
+            },
+            "corpus": manifest["summary"].get("corpus", {}),
+        },
     }
     return _summary(directory.commit(splits, fields))
 

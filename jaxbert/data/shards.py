@@ -59,7 +59,7 @@ _SHAPES = {
         "counts": Each(Whole()),
         "statistics": Each(Each(float)),
         "hash": str,
-        "provenance": Maybe({"source": Maybe(str), "licence": Maybe(str)}),
+        "provenance": Maybe({"source": Maybe(str), "licence": Maybe(str), "records": Maybe(dict)}),
     },
 }
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import re
 import tempfile
+from array import array
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
+import numpy as np
+
 from jaxbert.data.hygiene import Content
-from jaxbert.data.sources.base import MAX_DOCUMENT_BYTES, Document, Source
+from jaxbert.data.sources.base import MAX_DOCUMENT_BYTES, Document, Source, is_blank, whole_letters
+from jaxbert.errors import counted
 from jaxbert.stores.files import full_disk
 from jaxbert.text.sentences import split_sentences
 
@@ -19,6 +25,81 @@ _SMALL_CHARS = 64 << 10
 _MOST = 0.1
 # The parts of a document wait until its last one has come: in memory up to so many bytes, then in a temporary file.
 _WAITING_BYTES = 32 << 20
+# A source's only document is held out in blocks if it has at least so many characters. A block has a few rows of 512
+# tokens, so that most of its text has no neighbour in train.
+_LONG_CHARS, _BLOCK_CHARS = 64 << 10, 4000
+# At least so much is held out of a short one, up to `_MOST` of it: about 8,000 tokens, of which 1,200 are masked.
+_LEAST_HELD_CHARS = 32 << 10
+# The ends of a block, the best first: of a paragraph, of a line, of a sentence, of a word.
+_ENDS = [re.compile(end) for end in (r"[.!?:…。！？।][\"'”’»)\]]*\n+", r"\n+", r"[.!?…]\s+|[。！？।]", r"\s+")]  # noqa: RUF001
+
+
+class Split:
+    """The split of one source: which documents, or which blocks of its only document, are held out.
+
+    Attributes:
+      blocks: the number of blocks that are held out, where the source is one long document; else 0.
+    """
+
+    def __init__(self, validation_fraction: float):
+        self.fraction = validation_fraction
+        self.blocks = 0
+        self._name, self._held, self._chars = "", 0, 0
+
+    def drawn(self, documents: Iterable[Document]) -> Iterator[Document]:
+        """Yields the documents with their splits; see the function `drawn`."""
+        number = 0
+
+        def number_of(document: Document) -> int:
+            nonlocal number
+            number += document.part <= 1
+            return number
+
+        groups = (group for _, group in itertools.groupby(documents, number_of))
+        first = next(groups, None)
+        if first is None:
+            return
+        with _Waiting(first) as waiting:
+            second = next(groups, None)
+            if second is None and self.fraction > 0 and waiting.chars >= _LONG_CHARS and waiting.split is None:
+                yield from self._in_blocks(waiting)
+            else:
+                yield from (_drawn(part, waiting.content, self.fraction) for part in waiting)
+        for group in [] if second is None else itertools.chain([second], groups):
+            with _Waiting(group) as waiting:
+                yield from (_drawn(part, waiting.content, self.fraction) for part in waiting)
+
+    def _in_blocks(self, waiting: _Waiting) -> Iterator[Document]:
+        """Yields the parts of a source's only document, of which blocks are held out, chosen by the hash of their text.
+
+        Blocks that follow one another on the same side are one part.
+        """
+        hashes, sizes = array("Q"), array("Q")
+        for part in waiting:
+            for start, end in blocks(part.text):
+                hashes.append(int.from_bytes(Content(part.text[start:end]).digest[8:], "little"))
+                sizes.append(end - start)
+        held = _chosen(np.array(hashes, np.uint64), np.array(sizes, np.int64), self.fraction)
+        self._name, self.blocks = waiting.name, int(held.sum())
+        self._held, self._chars = int(np.array(sizes, np.int64)[held].sum()), waiting.chars
+        sides, number = iter(held.tolist()), 0
+        for part in waiting:
+            found = [(next(sides), start, end) for start, end in blocks(part.text)]
+            for side, run in itertools.groupby(found, lambda block: block[0]):
+                places = [(start, end) for _, start, end in run]
+                text = part.text[places[0][0] : places[-1][1]].strip("\n ")
+                if not is_blank(text):
+                    number += 1
+                    split = "validation" if side else "train"
+                    yield Document(f"{self._name}/{number}", text, split, number, waiting.content.digest)
+
+    def said(self) -> str:
+        """Returns a line about the blocks that are held out."""
+        return (
+            f"validation is {counted(self.blocks, 'block')} of about {_BLOCK_CHARS:,} characters from all over the "
+            f"document {self._name}, {self._held / self._chars:.1%} of the text: there is no other document to hold "
+            "out, and train has the rest of it"
+        )
 
 
 def drawn(documents: Iterable[Document], validation_fraction: float) -> Iterator[Document]:
@@ -27,6 +108,10 @@ def drawn(documents: Iterable[Document], validation_fraction: float) -> Iterator
     Copies that differ only in white space, case or Unicode form have the same digest and split. All parts of a document
     that is longer than `MAX_DOCUMENT_BYTES` have those of the whole, wherever it is cut. A document whose normalised
     text is longer than that is train, because one such document could be most of the validation split.
+
+    If the source is one long document, this function divides it: blocks of consecutive paragraphs, of about
+    `_BLOCK_CHARS` characters, are held out by the hash of their text. They come from all over the document, and are
+    long enough that most of their text has no neighbour in train.
 
     `prepare_records` follows it, except for sources so small that the hash holds out fewer than two documents: see
     `hold_out_end`. A vocabulary is trained only on documents that are "train" here.
@@ -38,35 +123,93 @@ def drawn(documents: Iterable[Document], validation_fraction: float) -> Iterator
     Raises:
       Interrupted: the disk of temporary files is full.
     """
-    number = 0
-
-    def number_of(document: Document) -> int:
-        nonlocal number
-        number += document.part <= 1
-        return number
-
-    for _, group in itertools.groupby(documents, number_of):
-        yield from _drawn_whole(group, validation_fraction)
+    return Split(validation_fraction).drawn(documents)
 
 
-def _drawn_whole(parts: Iterator[Document], validation_fraction: float) -> Iterator[Document]:
-    first = next(parts)
-    if not first.part:
-        yield _drawn(first, Content(first.text), validation_fraction)
-        return
-    content, count = Content(), 0
-    folder = tempfile.gettempdir()
-    fix = "A long document waits there until it is read. Free some space, or set TMPDIR to a folder that has it."
-    with tempfile.SpooledTemporaryFile(max_size=_WAITING_BYTES) as waiting:
+class _Waiting:
+    """A whole document that waits until its last part is read: in memory, or if it is long, in a temporary file.
+
+    Iterate over it to get its parts, as often as needed.
+
+    Attributes:
+      name: the name of the document, without the number of a part.
+      split: the split that the source gives it.
+      content: its digest and size.
+      chars: the number of its characters.
+    """
+
+    def __init__(self, parts: Iterator[Document]):
+        first = next(parts)
+        self.name = first.name.rpartition("/")[0] if first.part and first.name.endswith("/1") else first.name
+        self.split, self.content, self.chars = first.split, Content(), 0
+        self._whole = None if first.part else first
+        self._count = 0
+        self._file = tempfile.SpooledTemporaryFile(max_size=_WAITING_BYTES) if first.part else None  # noqa: SIM115
         for part in itertools.chain([first], parts):
-            content.add(part.text)
-            with full_disk(folder, fix):
-                pickle.dump(part, waiting)
-            count += 1
-        with full_disk(folder, fix):
-            waiting.seek(0)
-        for _ in range(count):
-            yield _drawn(pickle.load(waiting), content, validation_fraction)
+            self.content.add(part.text)
+            self.chars += len(part.text)
+            if self._file is not None:
+                with self._full_disk():
+                    pickle.dump(part, self._file)
+                self._count += 1
+
+    def _full_disk(self) -> AbstractContextManager[None]:
+        fix = "A long document waits there until it is read. Free some space, or set TMPDIR to a folder that has it."
+        return full_disk(tempfile.gettempdir(), fix)
+
+    def __enter__(self) -> _Waiting:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def __iter__(self) -> Iterator[Document]:
+        if self._file is None:
+            assert self._whole is not None
+            yield self._whole
+            return
+        with self._full_disk():
+            self._file.seek(0)
+        for _ in range(self._count):
+            yield pickle.load(self._file)
+
+
+def blocks(text: str) -> Iterator[tuple[int, int]]:
+    """Yields (start, end) of blocks of about `_BLOCK_CHARS` characters, which together are the text.
+
+    A block ends at the end of a paragraph where there is one near, or else at the end of a line, of a sentence or of a
+    word.
+    """
+    start = 0
+    while len(text) - start > _BLOCK_CHARS * 3 // 2:
+        near, far = start + _BLOCK_CHARS, min(start + 2 * _BLOCK_CHARS, len(text))
+        found = next((match for end in _ENDS if (match := end.search(text, near, far))), None)
+        end = found.end() if found else whole_letters(text, start, far)
+        yield start, end
+        start = end
+    if start < len(text):
+        yield start, len(text)
+
+
+def _chosen(hashes: np.ndarray, sizes: np.ndarray, fraction: float) -> np.ndarray:
+    """Returns bool [n], the blocks that are held out: those of the smallest hashes. Equal blocks are on one side.
+
+    Args:
+      hashes: uint64 [n], the hash of each block's text.
+      sizes: int64 [n], characters.
+      fraction: the share asked for. Of a short text, more is held out, so that the validation figures mean something.
+    """
+    chars = int(sizes.sum())
+    wanted = max(fraction * chars, min(_LEAST_HELD_CHARS, _MOST * chars))
+    order = np.argsort(hashes, kind="stable")
+    count = int(np.searchsorted(np.cumsum(sizes[order]), wanted - _BLOCK_CHARS / 2, side="left")) + 1
+    count = min(count, len(sizes) - 1)
+    held: np.ndarray = hashes <= hashes[order[count - 1]]
+    if held.sum() > 2 * count:  # The text repeats itself. The judgement of the corpus says so.
+        held = np.zeros(len(sizes), bool)
+        held[order[:count]] = True
+    return held
 
 
 def _drawn(document: Document, content: Content, validation_fraction: float) -> Document:

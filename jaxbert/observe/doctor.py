@@ -39,6 +39,7 @@ NEEDED = {
     "ml_dtypes": "ml-dtypes",
     "google_crc32c": "google-crc32c",
     "sentencex": "sentencex",
+    "py3langid": "py3langid",
     "rensa": "rensa",
     "resiliparse": "resiliparse",
     "markdown_it": "markdown-it-py",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,7 +61,8 @@ class Candidate:
                 words += [f"phases.{index}.accumulation={count}" for index, count in enumerate(accumulations)]
         if self.config.encoder.remat != given.encoder.remat:
             words.append(f"encoder.remat={self.config.encoder.remat}")
-        return f"--set {' '.join(words)}" if words else ""
+        # The star of `phases.*` is quoted, because a shell would take it for a pattern of file names.
+        return f"--set {shlex.join(words)}" if words else ""
 
 
 def judge(config: RunConfig, topology: Topology) -> Candidate:

@@ -190,7 +190,7 @@ def begun(
         except InputError:
             hold.give_back()
             raise
-        _write_config(config, workdir)
+        write_config(config, workdir)
         hold.begun()
         discard(workdir)
         return
@@ -198,7 +198,7 @@ def begun(
     try:
         for name, text in files.items():
             write_whole(workdir / name, text)
-        _write_config(config, workdir)
+        write_config(config, workdir)
         yield
     except InputError:
         remove_outputs(workdir)
@@ -211,7 +211,8 @@ def begun(
     discard(workdir)
 
 
-def _write_config(config: RunConfig, workdir: Path) -> None:
+def write_config(config: RunConfig, workdir: Path) -> None:
+    """Writes the config of a run into its workdir, whole or not at all."""
     path = workdir / "config.json"
     with arriving(path) as temporary:
         save_json(config, temporary)

@@ -17,6 +17,11 @@ _PARAMETER_BYTES = 16
 _TOKEN_BYTES = 4
 
 
+def parameters_of(config: RunConfig) -> int:
+    """Returns the number of parameters that a run trains, without making them."""
+    return count_parameters(shapes_of(make_task(config, config.phases[0]).parts.init))
+
+
 def check_memory(config: RunConfig) -> None:
     """Compares lower bounds of the memory that a run needs with the memory of all its devices and machines.
 
@@ -30,18 +35,20 @@ def check_memory(config: RunConfig) -> None:
         return
     machines = here * jax.process_count()
     devices = _device_bytes() or machines
-    parameters = count_parameters(shapes_of(make_task(config, config.phases[0]).parts.init))
-    _compare(f"{parameters:,} parameters and the state of their optimizer", parameters * _PARAMETER_BYTES, devices)
+    parameters = parameters_of(config)
+    what = f"{parameters:,} parameters and the state of their optimizer"
+    _compare(config.name, what, parameters * _PARAMETER_BYTES, devices)
     for phase in config.phases:
         size = phase.batch_size * phase.length * _TOKEN_BYTES
-        _compare(f"a batch of {phase.batch_size:,} rows of {phase.length} tokens", size, machines)
+        what = f"a batch of {phase.batch_size:,} rows of {phase.length} tokens"
+        _compare(config.name, what, size, machines)
 
 
-def _compare(what: str, needed: int, there: int) -> None:
+def _compare(name: str, what: str, needed: int, there: int) -> None:
     if needed > there:
         raise InputError(
             f"{what}: at least {needed / 2**30:,.1f} GiB are needed, but there are {there / 2**30:,.1f} GiB",
-            where="config",
+            where=f"config {name}",
             fix="Take smaller sizes, or more devices: `jaxbert plan` shows what a run needs.",
             code="E-RUN-MEMORY",
         )

@@ -20,6 +20,7 @@ from jaxbert.errors import InputError
 from jaxbert.models.families import check_padding
 from jaxbert.models.model import count_parameters
 from jaxbert.observe.lines import JsonLines
+from jaxbert.run.corpus import fitted
 from jaxbert.run.deterministic import ask_for_deterministic_kernels
 from jaxbert.run.hold import Hold, begun, check_inputs_lie_elsewhere, check_workdir, settle
 from jaxbert.run.initial import check_named_tokenizer, check_tokenizer, load_initial, start_from, tokenizer_for_rows
@@ -58,6 +59,7 @@ def pretrain(
     tokenizer: str | None = None,
     settings: Sequence[str] = (),
     overwrite: bool = False,
+    anyway: bool = False,
     profiled: Steps | None = None,
 ) -> dict[str, Any]:
     """Runs, or continues, the run `config` in `workdir`.
@@ -70,6 +72,7 @@ def pretrain(
       tokenizer: tokenizer of the rows; with `init`, a new vocabulary, whose embeddings start from the model's.
       settings: `--set` texts that change the config, after it has inherited from `init`.
       overwrite: begin again, and remove what the run wrote in the workdir.
+      anyway: train on a corpus on which the figures of the run will mean nothing, too.
       profiled: steps to record in WORKDIR/profile.
 
     Returns:
@@ -77,25 +80,33 @@ def pretrain(
         the best evaluation, and the last lines of metrics and telemetry.
 
     Raises:
-      InputError: the config, the rows or the workdir cannot be used; nothing has been touched.
+      InputError: the config, the rows or the workdir cannot be used, or the corpus is too small for figures that mean
+        anything; nothing has been touched.
       Interrupted: a signal, a full disk, a network that failed; the same call continues.
       Stopped: the run has diverged (too many steps in a row are not finite, or have a loss that is not sane), a shard
         is damaged, no good checkpoint is left, or another process has taken the workdir over.
     """
     asked = wanted(config, init=init, tokenizer=tokenizer, settings=settings)
-    return train(asked, workdir, overwrite=overwrite, profiled=profiled)
+    return train(asked, workdir, overwrite=overwrite, anyway=anyway, profiled=profiled)
 
 
 def train(
-    asked: Wanted, workdir: Path | str, *, overwrite: bool = False, profiled: Steps | None = None
+    asked: Wanted,
+    workdir: Path | str,
+    *,
+    overwrite: bool = False,
+    anyway: bool = False,
+    profiled: Steps | None = None,
 ) -> dict[str, Any]:
     """Does what `pretrain` does, for a run that `jaxbert.run.wanted` has read already."""
     ask_for_deterministic_kernels(asked.config)
     with together() as watch, Hold(workdir, watch) as hold:
-        return _train(asked, overwrite, hold, watch, profiled)
+        return _train(asked, overwrite, hold, watch, anyway, profiled)
 
 
-def _train(asked: Wanted, overwrite: bool, hold: Hold, watch: Watch, profiled: Steps | None = None) -> dict[str, Any]:
+def _train(
+    asked: Wanted, overwrite: bool, hold: Hold, watch: Watch, anyway: bool = False, profiled: Steps | None = None
+) -> dict[str, Any]:
     # --- Mistakes are found before anything is touched ---------------------------------------------------------------
     leader, workdir = jax.process_index() == 0, hold.path
     hold.wait()
@@ -117,7 +128,7 @@ def _train(asked: Wanted, overwrite: bool, hold: Hold, watch: Watch, profiled: S
     named = [open_rows(config, phase, workdir) if phase.rows else None for phase in config.phases]
     check_one_tokenizer([found for found in named if found is not None])
     if teacher is not None and teacher.run is not None:
-        _train_teacher(teacher, teacher.run, [found for found in named if found is not None], hold, watch)
+        _train_teacher(teacher, teacher.run, [found for found in named if found is not None], hold, watch, anyway)
     teaching = None if teacher is None else teacher.loaded or load_teacher(teacher.model)
     known = [found for found in named if found is not None]
     if step and len(known) == len(named):
@@ -140,6 +151,8 @@ def _train(asked: Wanted, overwrite: bool, hold: Hold, watch: Watch, profiled: S
             for phase, found in zip(config.phases, named, strict=True)
         ]
         check_one_tokenizer(rows)
+        if step == 0:
+            config = fitted(config, asked.settings, rows, workdir, leader=leader, anyway=anyway)
         tokenizer = tokenizer_of(rows[0].train[0][0])
         if initial is not None:
             check_tokenizer(config, initial, tokenizer)
@@ -202,7 +215,9 @@ def _train(asked: Wanted, overwrite: bool, hold: Hold, watch: Watch, profiled: S
     return loop.summary()
 
 
-def _train_teacher(teacher: Teacher, run: RunConfig, named: list[PhaseRows], hold: Hold, watch: Watch) -> None:
+def _train_teacher(
+    teacher: Teacher, run: RunConfig, named: list[PhaseRows], hold: Hold, watch: Watch, anyway: bool = False
+) -> None:
     """Trains, or goes on training, a teacher that is trained before its student.
 
     Args:
@@ -211,6 +226,7 @@ def _train_teacher(teacher: Teacher, run: RunConfig, named: list[PhaseRows], hol
       named: rows of the student that are there already.
       hold: the student's workdir.
       watch: over all processes.
+      anyway: see `pretrain`.
 
     Raises:
       InputError: the student's workdir is a URL, its rows are of another vocabulary than the teacher will have, or the
@@ -245,4 +261,4 @@ def _train_teacher(teacher: Teacher, run: RunConfig, named: list[PhaseRows], hol
         ) from None
     _log.info(f"the teacher first: {run.name} in {teacher.model}")
     with Hold(teacher.model, watch) as own:
-        _train(wanted(run), False, own, watch)
+        _train(wanted(run), False, own, watch, anyway)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from contextlib import suppress
 from pathlib import Path
 
 import jax
 
-from jaxbert.config import RunConfig, check
+from jaxbert.config import RunConfig, check, load_json
 from jaxbert.convert.names import why_not_written
 from jaxbert.errors import InputError
+from jaxbert.fit.passes import as_begun
 from jaxbert.models.model import Model
 from jaxbert.plan.layouts import chosen_here
 from jaxbert.run import teacher as teachers
@@ -41,13 +43,17 @@ class Resolved:
 def resolve(wanted: Wanted, workdir: Path, *, overwrite: bool = False) -> Resolved:
     """Returns `wanted` as a complete run on the devices of all processes. Writes no file of the run.
 
-    In this order: what the config inherits from the initial model or tokenizer, `--set`, the teacher's encoder and
-    tokenizer, the layout in the place of `auto`.
+    In this order: what the config inherits from the initial model or tokenizer, `--set`, the steps that `max_passes`
+    has left to a run that has begun, the teacher's encoder and tokenizer, the layout in the place of `auto`.
 
     Raises:
       InputError: a model, tokenizer or teacher cannot be used, or the complete config breaks a rule.
     """
     config, initial = inherit(wanted, workdir, overwrite=overwrite)
+    if config.max_passes and not overwrite and (workdir / "config.json").is_file():
+        # Where the config cannot be read, `check_workdir` says so.
+        with suppress(InputError):
+            config = as_begun(config, wanted.settings, load_json(workdir / "config.json"))
     config, teacher = teachers.resolve(config, workdir)
     config = chosen_here(config, jax.devices())
     check(config, jax.device_count())

@@ -25,7 +25,7 @@ from jaxbert.stores.workdir import RECIPE
 
 # The names that a run writes in its workdir. --overwrite removes these and nothing else.
 OUTPUTS = (
-    *("parameters.txt", "checkpoints", "tokenizer", "data"),
+    *("corpus.json", "parameters.txt", "checkpoints", "tokenizer", "data"),
     *("metrics.jsonl", "telemetry.jsonl", "predictions.jsonl", "tensorboard", "profile"),
     *("report.html", "loss.png", "evaluation.json", "hf", *RECIPE, "config.json"),
 )

@@ -155,9 +155,9 @@ def check(config: RunConfig) -> None:
     masked, boundary = config.objectives.masked_lm, config.objectives.span_boundary
     if boundary is not None and masked is not None and not masking.SCHEMES[masked.scheme].replaces_spans:
         raise InputError(
-            f"objectives.span_boundary: it needs spans, but the masking scheme is {masked.scheme}",
-            where="config",
-            fix="Set objectives.masked_lm.scheme=span.",
+            f"the span boundary term needs spans, but the masking scheme is {masked.scheme}",
+            where="objectives.span_boundary",
+            fix="Pass --set objectives.masked_lm.scheme=span.",
             code="E-OBJECTIVE-SPANS",
         )
 

@@ -152,16 +152,16 @@ def test_killed_at_any_moment_it_goes_on(
 # A source that gives its first 40 documents and then hangs.
 SLOW = """import sys, time
 from jaxbert.data import hygiene
-from jaxbert.data.sources.text import TextSource
+from jaxbert.data.sources.files import FileSource
 hygiene._BATCH_DOCUMENTS = 1
 def slow():
-    read = TextSource.documents
+    read = FileSource.documents
     def documents(self):
         for index, document in enumerate(read(self)):
             if index == 40:
                 time.sleep(600)
             yield document
-    TextSource.documents = documents
+    FileSource.documents = documents
 """
 
 

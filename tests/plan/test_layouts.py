@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import shlex
 
 import jax
 import pytest
@@ -48,7 +49,7 @@ def test_the_fastest_that_fit_come_first(found):
 def test_its_words_make_the_config_again(found):
     given = changed("bert_large", "phases.*.batch_size=4096")
     for one in found[:40]:
-        words = one.changes(given).removeprefix("--set ").split()
+        words = shlex.split(one.changes(given).removeprefix("--set "))
         assert apply_overrides(given, words) == one.config
 
 
