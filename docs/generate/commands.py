@@ -39,7 +39,8 @@ def _section(name: str, parser: argparse.ArgumentParser, level: int) -> Iterator
     inner = list(commands(parser))
     usage = parser.format_usage().removeprefix("usage: ").rstrip()
     yield f"```text\n{usage}\n```\n"
-    rows = [action for action in parser._actions if _shown(action)]
+    # What a reader must give comes first.
+    rows = sorted((action for action in parser._actions if _shown(action)), key=lambda one: bool(one.option_strings))
     if rows:
         yield "| argument | what |\n|---|---|"
         for action in rows:
@@ -69,7 +70,7 @@ def _names(action: argparse.Action) -> str:
 
 def _help(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
     words = {**vars(action), "prog": parser.prog}
-    text = (action.help or "") % words
+    text = (action.help or _meaning(parser, str(action.metavar))) % words
     if action.choices is not None and action.metavar is not None:
         text += f" ({', '.join(map(str, action.choices))})"
     if action.required and action.option_strings:
@@ -78,6 +79,12 @@ def _help(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
     if default not in (None, False, True, [], "", argparse.SUPPRESS) and "default" not in text:
         text += f" (default: {default})"
     return cell(text)
+
+
+def _meaning(parser: argparse.ArgumentParser, name: str) -> str:
+    """Returns what the epilog of a parser says about an argument ("CONFIG: ..."), or an empty text."""
+    before, found, words = (parser.epilog or "").partition(f"{name}: ")
+    return words if found and not before else ""
 
 
 def _text(parser: argparse.ArgumentParser, text: str) -> str:

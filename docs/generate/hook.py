@@ -25,6 +25,7 @@ PAGES = {
     "reference/commands.md": commands.page,
     "reference/settings.md": settings.page,
     "reference/configs.md": configs.page,
+    "reference/sources.md": tables.sources,
     "reference/rows.md": tables.rows,
     "reference/masking.md": tables.masking,
 }

@@ -1,4 +1,4 @@
-"""Writes the pages of rows policies and of masking schemes from the docstrings of their modules."""
+"""Writes the pages of sources, of rows policies and of masking schemes from the docstrings of their modules."""
 
 from __future__ import annotations
 
@@ -7,8 +7,26 @@ import inspect
 
 from docs.generate.commands import escaped
 from jaxbert.data.policies import POLICIES
+from jaxbert.data.sources import SOURCES
+from jaxbert.data.sources.formats import ENDINGS
 from jaxbert.objectives.masking import SCHEMES
 
+SOURCE = """# Sources of text
+
+A SOURCE says where text comes from: `jaxbert pretrain --text PATH` or `--source SOURCE`, the argument of
+`tokenizer` and `prepare`, or `data.source` of a config. The build of this site reads this page from
+`jaxbert/data/sources/`.
+
+A folder, a file or a glob pattern is a SOURCE too. Each file is then read by its ending:
+"""
+FILES = """
+Each of them may be compressed: .gz, .xz, .zst, .bz2. Files must be UTF-8. A file that is cut, damaged
+anywhere, or not UTF-8 ends the command with exit code 2, and the message names all such files that a look
+at their beginnings finds. A text with a NUL byte or character, wherever it is, ends the command too. A
+pattern leaves out empty files, files of only white space, and binary files such as pictures, and names
+them. Of a damaged Parquet file, only pages with a checksum show a wrong byte for sure: few writers give
+them one (pyarrow with `write_page_checksum=True`). Without it, a wrong letter may pass for text.
+"""
 ROWS = """# Rows policies
 
 A rows policy decides which text goes into one row: `jaxbert rows --policy NAME`, or `data.policy` of a
@@ -21,6 +39,17 @@ A masking scheme chooses the tokens that the model predicts: `objectives.masked_
 [How tokens are masked](../explanations/masks.md) explains them. The build of this site reads this page
 from `jaxbert/objectives/masking/`.
 """
+
+
+def sources() -> str:
+    """Returns the page of sources in Markdown."""
+    kinds: dict[str, list[str]] = {}
+    for ending, kind in ENDINGS.items():
+        kinds.setdefault(kind, []).append(f"`{ending}`")
+    rows = [f"| {', '.join(endings)} | `{kind}` |" for kind, endings in kinds.items()]
+    table = "\n".join(["| endings | read as |", "|---|---|", *rows])
+    modules = {f"{name}:{kind.form}": kind.open.__module__ for name, kind in SOURCES.items()}
+    return _page(f"{SOURCE}\n{table}\n{FILES}", modules)
 
 
 def rows() -> str:

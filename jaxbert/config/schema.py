@@ -527,7 +527,7 @@ class DataConfig:
     """The arguments of `jaxbert tokenizer`, `prepare` and `rows` for a phase that names no rows.
 
     Attributes:
-      source: SOURCE string (docs/how-to/sources.md); empty: every phase must name its rows.
+      source: SOURCE string (`jaxbert prepare --help`); empty: every phase must name its rows.
       tokenizer: a directory. If empty, the run takes the initial model's tokenizer, or trains one with
         `EncoderConfig.vocab_size` pieces on the source's train split.
       tokenizer_kind: kind of a trained tokenizer.

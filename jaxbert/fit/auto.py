@@ -79,8 +79,8 @@ class Shape:
 
 
 # From the largest to the smallest. Tiny's figures are measured on prose (docs/how-to/auto.md), mini's in
-# docs/results.md ("LAMB beside AdamW"); those of small and base are the configs' bert_small and bert_base at their
-# batches, with rates by the square root of the batch. The others lie between.
+# docs/explanations/results.md ("LAMB beside AdamW"); those of small and base are the configs' bert_small and bert_base
+# at their batches, with rates by the square root of the batch. The others lie between.
 LADDER = (
     Shape("base", 1.5e-4, 1 << 15, 0.02, 0.02),
     Shape("medium", 4e-4, 1 << 15, 0.02, 0.05),
@@ -118,7 +118,7 @@ _DEVICE_TOKENS = 1 << 12
 # LAMB is for batches of 2,048 rows of 128 tokens and more (You et al. 2020). Its rate is 6.25e-4 at 512 rows.
 _LAMB_TOKENS, _LAMB_RATE = 1 << 18, 6.25e-4 / math.sqrt(512 * 128)
 _LEAST_BATCH, _MOST_BATCH = 1 << 9, 1 << 20
-# Post-LN layers stay at the constant guess with rates far above these (docs/results.md).
+# Post-LN layers stay at the constant guess with rates far above these (docs/explanations/results.md).
 _MOST_RATE = 2.0
 # Encoders of so many layers get rows of 128 and 512 tokens on accelerators, like the original.
 _LONG_LAYERS = 4

@@ -22,7 +22,7 @@ from jaxbert.tasks import make_task
 from jaxbert.training.step import build
 
 # FLOP/s of a CPU core in a small model's step, all overheads included: 18,000 tokens a second of the quickstart on two
-# cores (docs/results.md). It only decides what is measured first.
+# cores (docs/explanations/results.md). It only decides what is measured first.
 _CORE_FLOPS = 38e9
 # The share of a CPU's memory that a run may plan with. Other programs and the operating system have the rest.
 _CPU_MEMORY = 0.5
