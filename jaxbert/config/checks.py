@@ -91,6 +91,17 @@ def check(config: RunConfig, devices: int | None = None) -> None:
     )
     price = config.logging.price_per_hour
     _range(price >= 0, price, "logging.price_per_hour", "Set it to 0 or more.")
+    for name in ("carbon_per_kwh", "predictions"):
+        value = getattr(config.logging, name)
+        _range(value >= 0, value, f"logging.{name}", "Set it to 0 or more.")
+    for sentence in config.logging.sentences:
+        _require(
+            sentence.count("[MASK]") == 1,
+            f"{sentence!r} has {sentence.count('[MASK]')} masks",
+            "logging.sentences",
+            fix='Write one [MASK] in each sentence: "The [MASK] of the bucket."',
+            code="E-CONFIG-SENTENCE",
+        )
     _check_mesh(config, devices)
 
 

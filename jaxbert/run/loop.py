@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
-import platform
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -34,11 +32,14 @@ from jaxbert.observe.energy import energy_meter
 from jaxbert.observe.lines import JsonLines
 from jaxbert.observe.meter import Meter
 from jaxbert.observe.peaks import mesh_peak
+from jaxbert.observe.started import started
+from jaxbert.report.live import LivePage
 from jaxbert.run.guard import Guard, settling
 from jaxbert.run.hold import Hold
 from jaxbert.run.inputs import PhaseRows
 from jaxbert.run.processes import COMPILE_MINUTES, Watch, agreed, wait_for_all
 from jaxbert.run.profile import Profile
+from jaxbert.run.samples import Samples
 from jaxbert.stores.checkpoint import Checkpoints
 from jaxbert.stores.steps import sane_steps
 from jaxbert.stores.workdir import CHECKPOINTS
@@ -85,6 +86,8 @@ class Loop:
         self.metrics = JsonLines(workdir / "metrics.jsonl") if leader else None
         self.telemetry = JsonLines(workdir / "telemetry.jsonl") if leader else None
         self.board = Board(workdir / "tensorboard", enabled=leader and logging.tensorboard, step=step)
+        self.samples = Samples(config, mesh, rows, workdir, leader=leader)
+        self.page = LivePage(workdir, enabled=leader and logging.page)
         self.meter = Meter(
             devices=jax.device_count(),
             peak=mesh_peak(jax.devices(), compute_dtype(config.numerics.dtype).name),
@@ -103,7 +106,8 @@ class Loop:
                 "step": step,
                 "device": jax.devices()[0].device_kind,
                 **self.meter.facts(),
-                "versions": _versions(),
+                **started(),
+                "processes": jax.process_count(),
                 "metrics": naming.to_json(metrics_of(task)),
                 "validation_rows": sum(len(split) for phase in rows for split in phase.validation),
             },
@@ -118,7 +122,7 @@ class Loop:
             # A checkpoint that is being saved is finished also after an error.
             self.checkpoints.wait()
         finally:
-            for part in (self.progress, self.board, self.metrics, self.telemetry):
+            for part in (self.progress, self.board, self.metrics, self.telemetry, self.samples):
                 if part is not None:
                     part.close()
             self.watch.moving("", 0.0)
@@ -319,6 +323,9 @@ class Loop:
         if not sane:
             best_yet = f" (not sane: the limit is {self.guard.hopeless:.3g})"
         self.progress.note(f"step {self.step}: validation {', '.join(words)}{best_yet}")
+        self._moving("the predictions", compiling=True)
+        self.samples.predict(program, state["params"], self.step, self.config.phases[phase].name)
+        self.page.write()
         patience = self.config.evaluation.patience
         if patience and memory["evaluations_since_best"] >= patience:
             memory["stopped_early"] = True
@@ -411,22 +418,3 @@ def _peak(config: RunConfig, phase: int) -> float:
     schedule = config.phases[schedule_start(config, phase)].schedule
     assert schedule is not None
     return schedule.peak
-
-
-def _versions() -> dict[str, str]:
-    names = (
-        "jaxbert",
-        "jax",
-        "jaxlib",
-        "flax",
-        "optax",
-        "orbax-checkpoint",
-        "tokenizers",
-        "sentencepiece",
-        "numpy",
-    )
-    found = {"python": platform.python_version()}
-    for name in names:
-        with suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found

@@ -39,6 +39,7 @@ from jaxbert.run.processes import Watch, together, wait_for_all
 from jaxbert.run.profile import Profile, Steps
 from jaxbert.run.resolve import resolve
 from jaxbert.run.resume import check_steps, continued_memory, new_memory
+from jaxbert.run.samples import PREDICTIONS
 from jaxbert.run.student import started_by
 from jaxbert.run.teacher import Teacher, check_vocabulary, frozen_parameters, load_teacher
 from jaxbert.run.wanted import Wanted, wanted
@@ -192,7 +193,8 @@ def _train(
                     _log.info(f"continuing after step {step} of {total_steps(config)}")
         if leader:
             save_tokenizer(tokenizer, workdir / "tokenizer")
-            JsonLines.cut_back(workdir / "metrics.jsonl", step)
+            for name in ("metrics.jsonl", PREDICTIONS):
+                JsonLines.cut_back(workdir / name, step)
     # `resolve` has put a layout in the place of `auto`.
     _log.info(
         f"{count_parameters(program.state['params']):,} parameters; {jax.device_count()} x "
@@ -211,6 +213,7 @@ def _train(
             phase, within = phase + 1, 0
             if phase < len(config.phases):
                 program = build(config, mesh, phase)
+    loop.page.write()
     loop.check_end()
     return loop.summary()
 

@@ -50,9 +50,10 @@ def assert_same_arrays(workdir: Path, reference: Path) -> None:
 
 
 def assert_same(workdir: Path, reference: Path) -> None:
-    """The same arrays bit for bit, the same metrics byte for byte."""
+    """The same arrays bit for bit, the same metrics and predictions byte for byte."""
     assert_same_arrays(workdir, reference)
-    assert (workdir / "metrics.jsonl").read_bytes() == (reference / "metrics.jsonl").read_bytes()
+    for name in ("metrics.jsonl", "predictions.jsonl"):
+        assert (workdir / name).read_bytes() == (reference / name).read_bytes()
 
 
 def start(config: Path, workdir: Path) -> subprocess.Popen:

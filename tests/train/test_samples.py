@@ -1,0 +1,140 @@
+"""The sentences that a run predicts at each evaluation, and the page that it writes as it goes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+
+import numpy as np
+import pytest
+
+from jaxbert.config import find_config
+from jaxbert.data.pipeline import Rows
+from jaxbert.errors import InputError
+from jaxbert.report import live
+from jaxbert.report.read import read_run
+from jaxbert.run.pretrain import pretrain
+from jaxbert.run.samples import PREDICTIONS, chosen, named
+from jaxbert.text.tokenizers import Tokenizer
+from jaxbert.use.library import load
+from jaxbert.use.predict import fill_mask
+
+
+@pytest.fixture(scope="module")
+def rows(tiny):
+    return Rows(tiny / "rows-segment_pair-32", "validation")
+
+
+@pytest.fixture(scope="module")
+def tokenizer(rows):
+    return Tokenizer.load(rows.directory / "tokenizer")
+
+
+@pytest.fixture(scope="module")
+def run(tiny_config, tmp_path_factory):
+    """(config, workdir) of a run that has ended."""
+    workdir = tmp_path_factory.mktemp("samples") / "run"
+    config = find_config(str(tiny_config))
+    pretrain(config, workdir)
+    return config, workdir
+
+
+def lines_of(workdir):
+    return [json.loads(line) for line in (workdir / PREDICTIONS).read_text().splitlines()]
+
+
+def test_sentences_of_the_rows_have_one_whole_word_masked(rows, tokenizer):
+    found = chosen(rows, tokenizer, 4, 30)
+    assert len(found) == 4 == len({one.text for one in found}) and found == chosen(rows, tokenizer, 4, 30)
+    for one in found:
+        assert one.ids[one.at] == tokenizer.mask_id and list(one.ids).count(tokenizer.mask_id) == 1
+        assert one.text.split().count("[MASK]") == 1 and 3 <= len(one.ids) <= 30
+        # The true word begins a word and is all of it, and it is in the rows at this place.
+        assert tokenizer.word_start[one.truth] and tokenizer.decode([one.truth]).isalpha()
+        assert one.at + 1 == len(one.ids) or tokenizer.word_start[one.ids[one.at + 1]]
+        whole = [*one.ids[: one.at], one.truth, *one.ids[one.at + 1 :]]
+        text = " ".join(map(str, whole))
+        assert any(text in " ".join(map(str, tokens.tolist())) for tokens in rows.read(range(len(rows)))["tokens"])
+
+
+def test_there_are_no_more_sentences_than_the_rows_have(rows, tokenizer):
+    class Few:
+        def __len__(self):
+            return 1
+
+        def read(self, indices):
+            return rows.read(np.zeros(len(indices), int))
+
+    found = chosen(Few(), tokenizer, 40, 30)
+    assert 0 < len(found) < 40 and len({one.text for one in found}) == len(found)
+    assert chosen(rows, tokenizer, 0, 30) == []
+
+
+def test_a_sentence_of_the_user(tokenizer, caplog):
+    one = named("The [MASK] sees the house.", tokenizer, 30)
+    assert one.truth is None and one.ids[one.at] == tokenizer.mask_id and one.text == "The [MASK] sees the house."
+    long = named("the dog " * 40 + "[MASK]" + " the cat" * 40, tokenizer, 20)
+    assert len(long.ids) == 20 and long.ids[long.at] == tokenizer.mask_id
+    assert named("[MASK] and [MASK]", tokenizer, 30) is None and "2 masks" in caplog.text
+
+
+def test_a_config_needs_a_mask_in_each_sentence(run, tmp_path):
+    config, _ = run
+    wrong = dataclasses.replace(config, logging=dataclasses.replace(config.logging, sentences=("no mask",)))
+    with pytest.raises(InputError, match="E-CONFIG-SENTENCE"):
+        pretrain(wrong, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_each_evaluation_predicts_the_same_sentences(run):
+    _, workdir = run
+    lines = lines_of(workdir)
+    assert [line["step"] for line in lines] == [step for step in (8, 16, 24) for _ in range(5)]
+    assert len({line["sentence"] for line in lines}) == 5
+    for line in lines:
+        shares = [share for _, share in line["words"]]
+        assert len(shares) == 5 and shares == sorted(shares, reverse=True) and 0 < line["probability"] <= shares[0]
+        known = dict(line["words"])
+        assert known.get(line["truth"], line["probability"]) == line["probability"]
+
+
+def test_predictions_are_those_of_fill_mask(run):
+    """The last line of each sentence, and `jaxbert fill-mask` on its text with the checkpoint of the same step."""
+    _, workdir = run
+    model = load(workdir)
+    compared = 0
+    for line in lines_of(workdir)[-5:]:
+        if model.ids(line["sentence"]).count(model.tokenizer.mask_id) == 1:
+            (filled,) = fill_mask(model, [line["sentence"]])
+            found = [(one.token, one.probability) for one in filled.candidates]
+            assert [word for word, _ in line["words"]] == [word for word, _ in found]
+            np.testing.assert_allclose([share for _, share in line["words"]], [share for _, share in found], atol=2e-5)
+            compared += 1
+    assert compared
+
+
+def test_the_page_is_written_as_the_run_goes(run):
+    _, workdir = run
+    page = (workdir / "report.html").read_text(encoding="utf-8")
+    found = read_run(workdir, "run")
+    assert "finished, 24 steps" in page and "Probability of the true word" in page
+    assert len(found.predictions) == 15 and found.processes[0].facts["started"].endswith("UTC")
+    assert found.parameters == sum(np.size(x) for x in _leaves(load(workdir).params))
+
+
+def _leaves(tree):
+    return [leaf for value in tree.values() for leaf in (_leaves(value) if hasattr(value, "values") else [value])]
+
+
+def test_a_page_that_cannot_be_written_is_said_once(tmp_path, monkeypatch, caplog):
+    def fails(*arguments, **options):
+        raise OSError("no room")
+
+    monkeypatch.setattr(live, "write_report", fails)
+    page = live.LivePage(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        page.write()
+        page.write()
+    assert caplog.text.count("no room") == 1
+    live.LivePage(tmp_path, enabled=False).write()
