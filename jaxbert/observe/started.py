@@ -1,4 +1,4 @@
-"""What a process says about itself when it begins to train: versions, date, command, code, machine."""
+"""The facts that a process states when it begins to train: versions, date, command, code and machine."""
 
 from __future__ import annotations
 

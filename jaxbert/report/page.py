@@ -16,7 +16,6 @@ from typing import Any
 from jaxbert.config import to_json, total_steps
 from jaxbert.errors import InputError
 from jaxbert.inputs.files import open_regular
-from jaxbert.observe.flops import MFU_FORMULA
 from jaxbert.report import predictions
 from jaxbert.report.axes import axes_of, boundaries
 from jaxbert.report.charts import Chart, charts_of, rounded, summary, table
@@ -156,7 +155,7 @@ def page(runs: Sequence[Run], model: str | None = None) -> str:
         processes=worked,
         config=beside([flat(to_json(run.config)) for run in runs]),
         versions=versions,
-        formula=MFU_FORMULA,
+        formula=next((one for run in runs if isinstance(one := run.facts.get("mfu_formula"), str)), ""),
         data=embedded(_data(every, runs)),
         style=_file("vendor/uPlot.min.css") + _file("static/page.css"),
         library=_file("vendor/uPlot.iife.min.js"),

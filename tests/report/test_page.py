@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import re
+import subprocess
+import sys
+import tomllib
 from html.parser import HTMLParser
+from importlib.resources import files
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -239,3 +245,181 @@ def test_figures_of_an_evaluation_that_are_no_json(tmp_path):
     (tmp_path / "run" / "evaluation.json").write_text("{")
     with pytest.raises(InputError, match=r"evaluation\.json.*E-REPORT-FILE"):
         read_run(tmp_path / "run", "run")
+
+
+def data_of(path):
+    """The data that is embedded in a page."""
+    html = path.read_text(encoding="utf-8")
+    (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', html, re.S)
+    return json.loads(found)
+
+
+def test_what_a_script_of_the_page_finds(tmp_path):
+    page, _ = write_report([make_workdir(tmp_path / "run")])
+    html, data = page.read_text(encoding="utf-8"), data_of(page)
+    assert re.findall(r'data-chart="(\d+)"', html) == [str(number) for number in range(len(data["charts"]))]
+    loss = data["charts"][0]
+    assert [one["name"] for one in loss["series"]] == ["training", "validation"]
+    for chart in data["charts"]:
+        for one in chart["series"]:
+            assert len(data["steps"][one["steps"]]) == len(one["values"]) and one["run"] == 0
+    assert data["runs"][0]["phases"] == [[60, "two"]]
+    # Every element that the script or the page names is there, and no name is taken twice.
+    ids = re.findall(r'\bid="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+    script = html.rpartition("<script>")[2]
+    named = set(re.findall(r'getElementById\("([^"]+)"\)', script)) | set(re.findall(r'href="#([^"]+)"', html))
+    for attribute in ("for", "aria-labelledby", "aria-describedby"):
+        named |= set(re.findall(rf'\b{attribute}="([^"]+)"', html))
+    assert len(named) > 10 and named <= set(ids)
+    # The browser may fetch nothing at all.
+    assert "default-src 'none'" in html
+
+
+def test_texts_of_a_run_cannot_end_a_script_or_begin_markup(tmp_path):
+    evil = "</script><script>alert(1)</script><!--<b>"
+    workdir = make_workdir(tmp_path / "run", dataclasses.replace(CONFIG, name=evil))
+    (workdir / "evaluation.json").write_text(json.dumps({"baselines": {evil: 0.2}}))
+    (workdir / "corpus.json").write_text(json.dumps({"lines": [evil], evil: {"x": evil}}))
+    line = {"step": 10, "sentence": f"{evil} [MASK] {evil}", "mask": "[MASK]", "truth": evil, "probability": 0.5}
+    (workdir / "predictions.jsonl").write_text(json.dumps({**line, "words": [[evil, 0.5]]}) + "\n")
+    with (workdir / "telemetry.jsonl").open("a") as file:
+        facts = {name: evil for name in ("started", "command", "code", "machine", "device")}
+        file.write(json.dumps({"step": 0, "versions": {"jax": evil}, "metrics": to_json(METRICS), **facts}) + "\n")
+    page, _ = write_report([workdir])
+    html = page.read_text(encoding="utf-8")
+    assert "alert(1)</script>" not in html and "<!--" not in html and html.count("<script") == 2
+    text = " ".join(read_page(page).text)
+    assert text.count(evil) > 8 and any(one["name"].startswith(evil) for one in data_of(page)["charts"][1]["series"])
+
+
+def test_a_long_run_is_thinned_and_the_page_says_so(tmp_path):
+    workdir = make_workdir(tmp_path / "run")
+    figures = [name for name in ("loss", "masked_lm_accuracy", "grad_norm", "rate", "update_norm")]
+    lines = [
+        {"step": step, "real_tokens": 10, **{name: (step * 7919 % 1000) / 1000 + 0.001 for name in figures}}
+        for step in range(1, 20_001)
+    ]
+    lines[5000]["grad_norm"] = 77.0
+    (workdir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    page, _ = write_report([workdir])
+    assert page.stat().st_size < 400_000 and "the mean of up to 40 of them" in page.read_text(encoding="utf-8")
+    charts = {chart["title"]: chart["series"][0] for chart in data_of(page)["charts"]}
+    norm = charts["Gradient norm"]
+    assert len(norm["values"]) == 500 == len(norm["low"]) and max(norm["high"]) == 77.0 and max(norm["values"]) < 5
+    mean = sum(line["loss"] for line in lines[:40]) / 40
+    assert charts["Loss"]["values"][0] == pytest.approx(mean, rel=1e-5)
+    assert "the mean of up to" not in write_report([make_workdir(tmp_path / "short")])[0].read_text(encoding="utf-8")
+
+
+def test_many_long_runs_stay_below_a_megabyte(tmp_path):
+    workdirs = [make_workdir(tmp_path / str(number), steps=100) for number in range(6)]
+    for workdir in workdirs:
+        lines = [{"step": step, "loss": step / 7, "grad_norm": step / 3, "rate": 1 / step} for step in range(1, 5000)]
+        (workdir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    page = write_report(workdirs, tmp_path / "out", png=False)[0]
+    assert page.stat().st_size < 1_000_000
+
+
+def test_axes_in_tokens_epochs_and_hours(tmp_path):
+    workdir = make_workdir(tmp_path / "run", steps=40)
+    lines = [{"step": step, "loss": 1.0, "real_tokens": 100, "epoch": step / 80} for step in (10, 20, 30, 40)]
+    (workdir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with (workdir / "telemetry.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 40, "elapsed_s": 7200}) + "\n")
+    axes = data_of(write_report([workdir])[0])["runs"][0]["axes"]
+    assert axes["tokens"] == [[0, 10, 20, 30, 40], [0, 1000, 2000, 3000, 4000]]
+    assert axes["epochs"] == [[0, 10, 20, 30, 40], [0, 0.125, 0.25, 0.375, 0.5]]
+    assert axes["hours"] == [[0, 20, 40], [0, pytest.approx(61 / 3600, rel=1e-5), 2]]
+    # A run that counts its tokens is believed.
+    (workdir / "metrics.jsonl").write_text(
+        "".join(json.dumps({**line, "tokens": 7 * line["step"]}) + "\n" for line in lines)
+    )
+    assert data_of(write_report([workdir])[0])["runs"][0]["axes"]["tokens"][1] == [0, 70, 140, 210, 280]
+
+
+def test_interruptions_and_what_they_cost(tmp_path):
+    workdir = make_workdir(tmp_path / "run")
+    facts = {"versions": {"jax": "0.10.2"}, "metrics": to_json(METRICS)}
+    lines = [
+        {
+            "step": 0,
+            "started": "2026-01-01 10:00:00 UTC",
+            "command": "jaxbert pretrain a",
+            "code": "jaxbert 1",
+            **facts,
+        },
+        {"step": 40, "elapsed_s": 10.0},
+        {"step": 70, "elapsed_s": 20.0},
+        {"step": 50, "started": "2026-01-02 10:00:00 UTC", **facts},
+        {"step": 100, "elapsed_s": 45.0, "energy_joules": 7.2e6, "energy_source": "estimated"},
+    ]
+    (workdir / "telemetry.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    page, _ = write_report([workdir])
+    text = " ".join(" ".join(read_page(page).text).split())
+    assert "interrupted and continued once; at least 20 steps were done again" in text
+    assert "2026-01-02 10:00:00 UTC" in text and "jaxbert pretrain a" in text and "2 kWh (estimated)" in text
+    assert "logging.carbon_per_kwh is not set" in text and "logging.price_per_hour is not set" in text
+    assert data_of(page)["runs"][0]["resumes"] == [50]
+    settings = dataclasses.replace(CONFIG.logging, carbon_per_kwh=300.0)
+    save_json(dataclasses.replace(CONFIG, logging=settings), workdir / "config.json")
+    assert "600 g CO2e, at 300 g for a kWh" in " ".join(read_page(write_report([workdir])[0]).text)
+
+
+def test_predictions_and_the_corpus(tmp_path):
+    workdir = make_workdir(tmp_path / "run")
+    lines = [
+        {"step": step, "sentence": "The [MASK] barks.", "mask": "[MASK]", "truth": "dog", "probability": step / 100,
+         "words": [["cat", 0.5], ["dog", step / 100]]}
+        for step in range(10, 60, 5)
+    ]  # fmt: skip
+    odd = [{"step": 10, "sentence": 5}, {"step": 10, "sentence": "x", "words": [["a"]]}, {"step": "x"}, {"words": 1}]
+    (workdir / "predictions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [*odd, *lines]))
+    (workdir / "corpus.json").write_text(json.dumps({"lines": ["Twelve documents.", 5], "near_copies": {"share": 0.1}}))
+    (workdir / "parameters.txt").write_text(
+        "parameter  shape    spec  decay\na/b        2 x 10   -     no\nc          7  -  no\n"
+    )
+    page, _ = write_report([workdir])
+    text = " ".join(" ".join(read_page(page).text).split())
+    assert "8 of 10 evaluations" in text and "true word: dog" in text and "Twelve documents." in text
+    assert "near copies: share 0.1" in text and "Parameters 27" in text
+    chart = data_of(page)["charts"][-1]
+    assert chart["title"] == "Probability of the true word" and chart["series"][0]["values"][-1] == 0.55
+    assert 'class="word right"' in page.read_text(encoding="utf-8")
+
+
+def test_a_chart_in_words_in_a_table_and_without_scripts(tmp_path):
+    html = write_report([make_workdir(tmp_path / "run")])[0].read_text(encoding="utf-8")
+    assert "Loss: training from 8.5000 at step 10 to 4.0000 at step 100 (lowest 4.0000, highest 8.5000); valid" in html
+    stills = re.findall(r"<noscript><svg.*?</noscript>", html, re.S)
+    assert len(stills) == html.count("<figure") and all("<polyline" in still for still in stills)
+    first = html.partition("<figure")[2].partition("</figure>")[0]
+    assert "<td>50</td><td>6.5000</td><td>5.0000</td>" in first
+
+
+def test_the_library_of_the_charts_is_the_one_that_is_noted():
+    folder = files("jaxbert.report").joinpath("vendor")
+    noted = re.findall(r"\| `([^`]+)` \|.*\| `([0-9a-f]{64})` \|", folder.joinpath("README.md").read_text())
+    assert {name for name, _ in noted} == {"uPlot.iife.min.js", "uPlot.min.css", "LICENSE"}
+    for name, digest in noted:
+        assert hashlib.sha256(folder.joinpath(name).read_bytes()).hexdigest() == digest
+    assert "Permission is hereby granted" in folder.joinpath("LICENSE").read_text()
+
+
+def test_the_style_the_script_and_the_library_are_in_the_package():
+    patterns = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["tool"]["setuptools"]
+    wanted = patterns["package-data"]["jaxbert.report"] + patterns["package-data"]["*"]
+    folder = Path(str(files("jaxbert.report")))
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and path.suffix not in (".py", ".pyc") and not name.startswith("browser/"):
+            assert any(PurePosixPath(name).match(pattern) for pattern in wanted), name
+
+
+def test_a_page_is_written_without_jax(tmp_path):
+    workdir = make_workdir(tmp_path / "run")
+    program = (
+        "import sys; from pathlib import Path; from jaxbert.report.page import write_report; "
+        f"write_report([Path({str(workdir)!r})]); assert 'jax' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
