@@ -199,7 +199,7 @@ def read_run(workdir: Path, label: str) -> Run:
         next((line for line in reversed(lines) if "versions" in line), {}),
         _object(workdir / "evaluation.json"),
         processes=_processes(lines),
-        predictions=[line for line in JsonLines.read(workdir / "predictions.jsonl") if _is_prediction(line)],
+        predictions=[line for line in JsonLines.read(workdir / "predictions.jsonl") if is_prediction(line)],
         corpus=_object(workdir / "corpus.json"),
         parameters=_parameters(workdir / "parameters.txt"),
     )
@@ -237,7 +237,7 @@ def _processes(lines: Sequence[dict[str, Any]]) -> list[Process]:
     ]
 
 
-def _is_prediction(line: dict[str, Any]) -> bool:
+def is_prediction(line: dict[str, Any]) -> bool:
     words = line.get("words")
     return (
         isinstance(line.get("step"), int)

@@ -19,7 +19,10 @@ from jaxbert.errors import InputError, Stopped
 from jaxbert.evaluate.evaluation import evaluate, lines
 from jaxbert.inputs.files import read_bytes
 from jaxbert.inputs.values import parse
+from jaxbert.observe.lines import JsonLines
 from jaxbert.report.page import PAGE, PNG, write_report
+from jaxbert.report.read import is_prediction
+from jaxbert.run.samples import PREDICTIONS
 from jaxbert.stores.files import full_disk, write_whole
 from jaxbert.stores.steps import default_step
 from jaxbert.stores.workdir import EVALUATION, EXPORT
@@ -28,6 +31,8 @@ from jaxbert.use.library import Loaded, load
 _log = logging.getLogger(__name__)
 
 _Made = TypeVar("_Made")
+# Sentences whose predictions are shown.
+_SHOWN = 3
 
 
 def finish(workdir: Path | str, say: Callable[[str], None] = print) -> dict[str, Any]:
@@ -93,7 +98,7 @@ class _Parts:
             found = {**evaluate(str(self.workdir), baselines=True), "step": self.step}
             write_whole(path, json.dumps(found, indent=1) + "\n")
         self._say("")
-        for line in lines(found):
+        for line in [*lines(found), *self._predicted()]:
             self._say(line)
         return found
 
@@ -139,16 +144,30 @@ class _Parts:
             *(f"  {line}" for line in following),
         ]
 
+    def _samples(self) -> list[dict[str, Any]]:
+        """Returns the lines of predictions.jsonl at the step of the model, or else at the last step that has some."""
+        found = [line for line in JsonLines.read(self.workdir / PREDICTIONS) if is_prediction(line)]
+        steps = {line.get("step") for line in found}
+        step = self.step if self.step in steps else max((s for s in steps if isinstance(s, int)), default=None)
+        return list({line["sentence"]: line for line in found if line.get("step") == step}.values())
+
+    def _predicted(self) -> list[str]:
+        """Returns lines about the words that the model put into sentences of the validation text."""
+        told = []
+        for line in self._samples()[:_SHOWN]:
+            words = ", ".join(f"{word} {share:.0%}" for word, share in line["words"][:3])
+            truth = f"   (the text has: {line['truth']})" if "truth" in line else ""
+            told += ["", line["sentence"], f"    {words}{truth}"]
+        return told
+
     def _example(self) -> str:
-        """Returns a text with a mask, for the commands to type next."""
+        """Returns a text with a mask, for the commands to type next: the shortest sentence that the run predicted."""
+        sentences = [line["sentence"] for line in self._samples()]
+        if sentences:
+            return min(sentences, key=len)
         tokenizer = self.model.tokenizer
         assert tokenizer is not None  # A run has one.
         return f"The {tokenizer.specials.mask}."
-
-
-def _quoted(text: str) -> str:
-    """Returns a text as one word of a shell, in double quotes where these change nothing: it has single ones."""
-    return shlex.quote(text) if set(text) & set('"$`\\!') else f'"{text}"'
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -158,3 +177,8 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _quoted(text: str) -> str:
+    """Returns a text as one word of a shell, in double quotes where these change nothing: it has single ones."""
+    return shlex.quote(text) if set(text) & set('"$`\\!') else f'"{text}"'

@@ -320,7 +320,9 @@ def test_pretrain_without_a_workdir_names_one_for_the_config(place, trained, cap
     assert trained["workdir"] == "runs/x"
 
 
-@pytest.mark.parametrize(("option", "value", "source"), [("text", "a b", "files:a b"), ("source", "jsonl:c", "jsonl:c")])
+@pytest.mark.parametrize(
+    ("option", "value", "source"), [("text", "a b", "files:a b"), ("source", "jsonl:c", "jsonl:c")]
+)
 def test_the_text_of_a_run(place, trained, monkeypatch, option, value, source):
     arguments = ["run.json", "--workdir", "new", f"--{option}", value, "--no-finish"]
     assert cli.main(["pretrain", *arguments]) == 0

@@ -21,9 +21,14 @@ FILES = ("evaluation.json", "report.html", "loss.png", "hf/model.safetensors", "
 @pytest.fixture(scope="module")
 def trained(tiny_config, tiny, tmp_path_factory):
     """(arguments, workdir, output) of a run on a file of text."""
-    workdir = tmp_path_factory.mktemp("text") / "my run"
+    place = tmp_path_factory.mktemp("text")
+    workdir, folder = place / "my run", place / "texts"
+    folder.mkdir()
+    for number, text in enumerate((tiny / "corpus.txt").read_text().split("\n\n")):
+        (folder / f"{number}.txt").write_text(text)
     settings = ["--set", "data.validation_fraction=0.1", "phases.0.steps=4", "phases.1.steps=2"]
-    arguments = ["pretrain", str(tiny_config), "--text", f"{tiny}/corpus.txt", *settings]
+    settings += ["logging.predictions=2"]
+    arguments = ["pretrain", str(tiny_config), "--text", str(folder), *settings]
     with pytest.MonkeyPatch.context() as patch:
         said: list[str] = []
         patch.setattr("builtins.print", lambda *words, **_: said.append(" ".join(map(str, words))))
@@ -61,6 +66,8 @@ def test_what_it_says_to_type_next_can_be_typed(trained, capsys):
     assert cli.main(commands[0][1:]) == 0 and "%" in capsys.readouterr().out
     (program,) = [words[2] for words in commands if words[0] == "python"]
     assert str(workdir / "hf") in program and compile(program, "the line", "exec")
+    # The example is a sentence of the validation text, and it was shown with the word that the text has.
+    assert f"\n{commands[0][3]}\n" in output and "(the text has: " in output
 
 
 def test_the_command_again_makes_only_what_is_missing(trained, tmp_path, capsys):
