@@ -52,28 +52,7 @@ $(VENV)/.installed-test: $(VENV)/.installed requirements-test.txt requirements-t
 install: $(VENV)/.installed
 
 quickstart: $(VENV)/.installed
-	@$(BIN)/jaxbert pretrain quickstart --workdir $(RUN)
-	@echo
-	@$(BIN)/jaxbert evaluate $(RUN) --baselines --json $(RUN)/evaluation.json
-	@echo
-	@$(BIN)/jaxbert fill-mask $(RUN) --top 5 \
-	  "The name of the [MASK]." \
-	  "The Amazon Resource Name ([MASK]) of the role." \
-	  "You can use this operation to [MASK] a list of tags." \
-	  "The maximum [MASK] of results to return in a single call."
-	@echo
-	@$(BIN)/jaxbert report $(RUN)
-	@echo
-	@echo "Everything is in $(RUN):"
-	@echo "  report.html, loss.png        curves and tables: open report.html in a browser"
-	@echo "  checkpoints/, tokenizer/     the model; config.json says how it was made"
-	@echo "  data/                        records and rows made from the text"
-	@echo "  metrics.jsonl                what was computed; telemetry.jsonl: clocks, memory, energy; tensorboard/"
-	@echo "Next:"
-	@echo "  $(BIN)/jaxbert fill-mask $(RUN) \"The [MASK] of the bucket.\""
-	@echo "  $(BIN)/jaxbert convert $(RUN) runs/quickstart-hf --to hf      for transformers"
-	@echo "  $(BIN)/jaxbert pretrain bert_tiny --workdir runs/tiny         the published tiny BERT, same text"
-	@echo "  $(BIN)/jaxbert doctor                                         what works on this machine"
+	@$(BIN)/jaxbert pretrain quickstart --workdir $(RUN) --finish
 
 # make test SET=full: every point at which a kill can end `pretrain` and `convert`, five minutes more.
 test: $(VENV)/.installed-test

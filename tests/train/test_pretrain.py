@@ -125,7 +125,7 @@ def test_the_quickstart_again_trains_nothing_anew(reference, tmp_path, capsys):
         for line in lines.splitlines()
         if "@$(BIN)/jaxbert" in line
     ]
-    assert [command[0] for command in commands] == ["pretrain", "evaluate", "fill-mask", "report"]
+    assert [command[0] for command in commands] == ["pretrain"]
     commands[0] = [str(config) if word == "quickstart" else word for word in commands[0]]
 
     def run() -> tuple[list[str], dict[Path, bytes]]:
