@@ -54,7 +54,9 @@ def test_overrides_take_each_type():
     assert changed("optimizer.epsilon=1e-8").optimizer.epsilon == 1e-8
     assert changed("data.lowercase=no").data.lowercase is False
     assert changed("data.source=text:/a=b").data.source == "text:/a=b"
-    assert changed("objectives.next_sentence=none").objectives.next_sentence is None
+    for nothing in ("none", "null", "None"):
+        assert changed(f"objectives.next_sentence={nothing}").objectives.next_sentence is None
+    assert changed("encoder.remat=none").encoder.remat == "none" and changed("name=null").name == "null"
     again = apply_overrides(changed("objectives.next_sentence=none"), ["objectives.next_sentence.weight=0.5"])
     assert again.objectives.next_sentence.weight == 0.5
     rows = changed('phases.0.rows=[{"path": "a", "weight": 2}]').phases[0].rows
@@ -67,6 +69,11 @@ def test_overrides_take_each_type():
         ("encoder.hiden_size=3", "Did you mean hidden_size"),
         ("encodr.hidden_size=3", "Did you mean encoder"),
         ("phases.shrt.steps=3", "Did you mean short"),
+        # A name that is somewhere else in the config.
+        ("steps=3", "(--set steps). Did you mean phases.0.steps or phases.1.steps? [E-CONFIG-KEY]"),
+        ("optimizer.peak=3", "Did you mean phases.0.schedule.peak"),
+        ("encoder=null", "this setting cannot be null (--set encoder). Set its fields one by one: family"),
+        ("seed=null", "this setting cannot be null (--set seed). Give it a value"),
         ("phases.2.steps=3", "E-SET-KEY"),
         ("phases.0.steps=many", "E-CONFIG-TYPE"),
         ("phases.0.steps=1.5", "E-CONFIG-TYPE"),

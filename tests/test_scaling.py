@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
 
-from jaxbert.config import DataConfig, EvaluationConfig, PhaseConfig, RunConfig, ScheduleConfig, check, find_config
+from jaxbert.config import (
+    CheckpointConfig,
+    DataConfig,
+    EvaluationConfig,
+    PhaseConfig,
+    RunConfig,
+    ScheduleConfig,
+    check,
+    find_config,
+)
 from jaxbert.config.overrides import apply_overrides, apply_settings, parse_settings
 from jaxbert.errors import InputError
 
@@ -70,10 +80,33 @@ def test_steps_scale_warmups_and_decays_with_them() -> None:
     assert (short.steps, short.schedule.warmup_steps, short.schedule.decay_steps) == (100, 10, 20)
     assert (long.steps, long.schedule.warmup_steps, long.schedule.total_steps) == (30, 1, 40)
     assert short.schedule.peak == 4e-3 and short.batch_size == 64
+    # As many evaluations and checkpoints as before, but not closer together than ten steps.
+    assert config.checkpoint.every_steps == 100 and config.evaluation.every_steps == 10
+    assert lines[-1] == "scale.steps=0.1: evaluation every 10 steps, checkpoint every 100"
     assert lines[0] == (
         "scale.steps=0.1: phase short: batch 64 rows as before, steps 1,000 -> 100, rate 0.004 as before, "
         "warm-up 100 -> 10, decay 200 -> 20"
     )
+
+
+def test_a_recipe_of_a_million_steps_becomes_one_of_a_thousand() -> None:
+    given = find_config("bert_base")
+    config = apply_overrides(given, ["scale.steps=0.001"])
+    evaluation, checkpoint = given.evaluation.every_steps, given.checkpoint.every_steps
+    assert config.evaluation.every_steps == max(10, evaluation // 1000) <= 40
+    assert config.checkpoint.every_steps == max(10, checkpoint // 1000)
+    assert config.phases[0].schedule.warmup_steps == 10
+    check(dataclasses.replace(config, data=DataConfig(source="none")))
+    # However short a phase becomes, its warm-up is shorter.
+    for share in ("1e-6", "3e-6"):
+        check(dataclasses.replace(apply_overrides(given, [f"scale.steps={share}"]), data=DataConfig(source="none")))
+    # No evaluation before the end stays none, and what was closer together than ten steps stays so.
+    close = dataclasses.replace(
+        CONFIG, evaluation=EvaluationConfig(every_steps=0), checkpoint=CheckpointConfig(every_steps=4)
+    )
+    short, lines = apply_settings(close, parse_settings(["scale.steps=0.5"]))
+    assert (short.evaluation.every_steps, short.checkpoint.every_steps) == (0, 4)
+    assert lines[-1].endswith("evaluation at the end, checkpoint every 4")
 
 
 def test_what_follows_a_helper_has_the_last_word() -> None:

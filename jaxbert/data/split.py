@@ -185,7 +185,7 @@ def blocks(text: str) -> Iterator[tuple[int, int]]:
     while len(text) - start > _BLOCK_CHARS * 3 // 2:
         near, far = start + _BLOCK_CHARS, min(start + 2 * _BLOCK_CHARS, len(text))
         found = next((match for end in _ENDS if (match := end.search(text, near, far))), None)
-        end = found.end() if found else whole_letters(text, start, far)
+        end = found.end() if found else whole_letters(text, start, near)
         yield start, end
         start = end
     if start < len(text):

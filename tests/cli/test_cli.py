@@ -31,6 +31,10 @@ BAD = {
     "missing option": (["convert", "x", "y"], ["--to", "jaxbert convert --help", "E-ARGUMENT-USAGE"]),
     "missing argument": (["report"], ["WORKDIR"]),
     "no number": (["tokenizer", "text:a", "--vocab-size", "many", "--out", "x"], ["many"]),
+    "option that is a setting": (
+        ["pretrain", "smoke", "--batch-size", "3"],
+        ["Did you mean --set phases.0.batch_size=VALUE or --set evaluation.batch_size=VALUE?"],
+    ),
     "unknown config": (["pretrain", "bert_bas", "--workdir", "new"], ["'bert_bas'", "Did you mean bert_base?"]),
     "no such config file": (["pretrain", "no.json", "--workdir", "new"], ["(no.json)", "E-CONFIG-MISSING"]),
     "mistyped --set": (["pretrain", "bert_base", "--workdir", "new", "--set", "sed=1"], ["Did you mean seed?"]),
@@ -334,6 +338,7 @@ def test_the_text_of_a_run(place, trained, monkeypatch, option, value, source):
 
 def test_a_launched_job_gets_the_same_words(place):
     given = ["run.json", "--workdir", "new", "--data", "a", "b=2", "--set", "seed=5", "--init", "m", "--overwrite"]
+    given += ["--anyway"]
     words = words_of(cli.parser()[0].parse_args(["pretrain", *given]))
     assert words_of(cli.parser()[0].parse_args(["pretrain", *words])) == words
     assert sorted(words) == sorted(given)
