@@ -139,8 +139,7 @@ def test_meter_rates_of_the_window_and_sums_of_the_run():
     meter.start_phase(flops_per_row=1e5, length=10)
     meter.compiled(4.0)
     for seconds in (1.0, 1.0, 2.0):
-        meter.batch_ready(0.25)
-        meter.step_done(seconds, real_tokens=60, padded_tokens=100)
+        meter.step_done(seconds, real_tokens=60, padded_tokens=100, wait_s=0.25)
     clock.now += 10.0
     line = meter.line(3)
     assert line["tokens_per_s"] == 45 and line["padded_tokens_per_s"] == 75

@@ -30,6 +30,8 @@ class Progress:
 
     # In a log, `advance` prints at most one line per this number of seconds.
     _EVERY_S = 15.0
+    # Seconds after which a bar wants new words, and after which a log wants its second line.
+    _BAR_S, _EARLY_S = 1.0, 5.0
 
     def __init__(
         self,
@@ -49,6 +51,7 @@ class Progress:
         self._doing: tuple[str, float] | None = None
         self._beside_s = 0.0
         self._left_s: float | None = None
+        self._lines, self._worded = 0, self._began
         self._bar: Any = None
         if enabled and self._stream.isatty() and os.environ.get("TERM", "") != "dumb":
             self._bar, self._task = _bar(self)
@@ -70,12 +73,26 @@ class Progress:
         if not self._enabled:
             return
         if text is not None:
-            self._text = text
+            self._text, self._worded, self._lines = text, time.monotonic(), self._lines + 1
         if self._bar is not None:
             self._bar.update(self._task, completed=done)
         elif text is not None:
             left = self.left()
             self._print(f"{self._label} {done}/{self._total}  {text}" + (f"  {left} left" if left else ""))
+
+    @property
+    def due(self) -> bool:
+        """Returns whether `update` should have a text although the caller has no line to write.
+
+        A bar wants one every second. A log wants one for the first count, and one five seconds later, so that a reader
+        sees soon that the work runs, and how fast.
+        """
+        if not self._enabled:
+            return False
+        waited = time.monotonic() - self._worded
+        if self._bar is not None:
+            return self._lines == 0 or waited >= self._BAR_S
+        return self._lines == 0 or (self._lines == 1 and waited >= self._EARLY_S)
 
     def advance(self, text: str = "", by: int = 1) -> None:
         """Records that `by` more are done. A log gets a line every 15 seconds."""
@@ -169,7 +186,7 @@ class Progress:
 
 
 def _bar(shown: Progress) -> tuple[Any, Any]:
-    """Returns a bar that shows the count and the words of `shown`, and its task. It draws itself four times a second."""
+    """Returns a bar that shows the count and the words of `shown`, drawn four times a second, and its task."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as RichProgress

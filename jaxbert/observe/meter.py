@@ -18,6 +18,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,20 @@ from jaxbert.observe.lines import JsonLines
 from jaxbert.observe.peaks import Peak
 
 
+@dataclass(frozen=True)
+class _Step:
+    seconds: float
+    wait_s: float
+    real_tokens: int
+    padded_tokens: int
+
+
 class Meter:
     """Collects the clocks of a training loop and makes the lines of telemetry.jsonl.
 
-    Rates and percentiles are for the window since the last line. Sums (elapsed time, goodput, energy, money) are for
-    the whole run. They continue over restarts when `carried` has the earlier sums.
+    Rates and percentiles are for the window since the last line, without compilation, evaluations and checkpoints. Sums
+    (elapsed time, goodput, energy, money) are for the whole run. They continue over restarts when `carried` has the
+    earlier sums.
 
     Args:
       devices: the number of devices of the mesh.
@@ -63,9 +73,8 @@ class Meter:
         self._sums = {name: float(carried.get(name, 0.0)) for name in ("evaluation_s", "checkpoint_s", "compile_s")}
         self._began = clock()
         self._flops_per_row, self._length = 0.0, 1
-        self._seconds: list[float] = []
-        self._wait = 0.0
-        self._real = self._padded = 0
+        self._first: _Step | None = None
+        self._steps: list[_Step] = []
 
     @staticmethod
     def carry(path: Path, step: int) -> dict[str, float]:
@@ -93,11 +102,9 @@ class Meter:
         """
         self._flops_per_row, self._length = flops_per_row, length
 
-    def batch_ready(self, wait_s: float) -> None:
-        """Adds the seconds for which the loop waited for its next batch."""
-        self._wait += wait_s
-
-    def step_done(self, seconds: float, real_tokens: int, padded_tokens: int) -> None:
+    def step_done(
+        self, seconds: float, real_tokens: int, padded_tokens: int, *, wait_s: float = 0.0, first: bool = False
+    ) -> None:
         """Adds one step of the whole mesh.
 
         Args:
@@ -105,13 +112,18 @@ class Meter:
             checkpointing and compilation.
           real_tokens: the tokens of the global batch without padding.
           padded_tokens: B x L.
+          wait_s: the seconds for which the loop waited for the batch.
+          first: whether it is the first step after a compilation. It often takes longer than the others, because
+            libraries and connections start, so the rates leave it out where the window has another step.
         """
-        self._seconds.append(seconds)
-        self._real += real_tokens
-        self._padded += padded_tokens
+        step = _Step(seconds, wait_s, real_tokens, padded_tokens)
+        if first:
+            self._first = step
+        else:
+            self._steps.append(step)
 
     def compiled(self, seconds: float) -> None:
-        """Adds the seconds of a step that included compilation. Such a step does not count as a step."""
+        """Adds the seconds of a compilation."""
         self._sums["compile_s"] += seconds
 
     def evaluation(self, seconds: float) -> None:
@@ -137,20 +149,10 @@ class Meter:
 
         A key whose value is not known is left out.
         """
-        seconds, wait = sum(self._seconds), self._wait
-        self._useful_s += max(0.0, seconds - wait)
+        every = [*self._steps, *([self._first] if self._first else [])]
+        self._useful_s += max(0.0, sum(one.seconds - one.wait_s for one in every))
         elapsed = self._carried_s + self._clock() - self._began
-        line: dict[str, Any] = {"step": step}
-        if seconds > 0:
-            line["tokens_per_s"] = self._real / seconds
-            line["padded_tokens_per_s"] = self._padded / seconds
-            if self._peak is not None and self._flops_per_row > 0:
-                # The real tokens would fill real / L rows: padding does not count.
-                done = self._flops_per_row * self._real / self._length
-                line["mfu"] = done / (seconds * self._peak.flops)
-                line["peak_source"] = self._peak.source
-            line["step_ms"] = {f"p{share}": 1e3 * percentile(self._seconds, share / 100) for share in (50, 90, 99)}
-            line["data_wait_share"] = min(1.0, wait / seconds)
+        line: dict[str, Any] = {"step": step, **self.rates()}
         line |= {"elapsed_s": elapsed, "useful_s": self._useful_s}
         if elapsed > 0:
             line["goodput"] = min(1.0, self._useful_s / elapsed)
@@ -161,8 +163,29 @@ class Meter:
             line["energy_source"] = self._energy.source
         if self._price > 0:
             line |= {"money": self._price * elapsed / 3600, "currency": self._currency}
-        self._seconds, self._wait, self._real, self._padded = [], 0.0, 0, 0
+        self._steps, self._first = [], None
         return line
+
+    def rates(self) -> dict[str, Any]:
+        """Returns the keys of the window (see `line`), and goes on with it. There are none before the first step."""
+        counted = self._steps or ([self._first] if self._first else [])
+        seconds = sum(one.seconds for one in counted)
+        if seconds <= 0:
+            return {}
+        real = sum(one.real_tokens for one in counted)
+        rates: dict[str, Any] = {
+            "tokens_per_s": real / seconds,
+            "padded_tokens_per_s": sum(one.padded_tokens for one in counted) / seconds,
+        }
+        if self._peak is not None and self._flops_per_row > 0:
+            # The real tokens would fill real / L rows: padding does not count.
+            done = self._flops_per_row * real / self._length
+            rates["mfu"] = done / (seconds * self._peak.flops)
+            rates["peak_source"] = self._peak.source
+        each = [one.seconds for one in counted]
+        rates["step_ms"] = {f"p{share}": 1e3 * percentile(each, share / 100) for share in (50, 90, 99)}
+        rates["data_wait_share"] = min(1.0, sum(one.wait_s for one in counted) / seconds)
+        return rates
 
     def facts(self) -> dict[str, Any]:
         """Returns the facts for the first line of a run: devices, the peak and its source, the MFU formula."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -24,13 +24,14 @@ from jaxbert.core import metrics as naming
 from jaxbert.core.progress import Progress
 from jaxbert.core.sharding import compute_dtype, global_batch
 from jaxbert.core.signals import end_now, handling
-from jaxbert.data.pipeline import Batches
+from jaxbert.data.pipeline import Batches, FixedBatches
 from jaxbert.errors import CommandError, Interrupted, Stopped
 from jaxbert.evaluate.evaluation import evaluate_rows
 from jaxbert.observe.board import Board
 from jaxbert.observe.energy import energy_meter
 from jaxbert.observe.lines import JsonLines
 from jaxbert.observe.meter import Meter
+from jaxbert.observe.pace import Pace, Work
 from jaxbert.observe.peaks import mesh_peak
 from jaxbert.observe.started import started
 from jaxbert.report.live import LivePage
@@ -40,6 +41,7 @@ from jaxbert.run.inputs import PhaseRows
 from jaxbert.run.processes import COMPILE_MINUTES, Watch, agreed, wait_for_all
 from jaxbert.run.profile import Profile
 from jaxbert.run.samples import Samples
+from jaxbert.run.window import Window
 from jaxbert.stores.checkpoint import Checkpoints
 from jaxbert.stores.steps import sane_steps
 from jaxbert.stores.workdir import CHECKPOINTS
@@ -96,6 +98,10 @@ class Loop:
             currency=logging.currency,
             carried=Meter.carry(workdir / "telemetry.jsonl", step),
         )
+        self.window = Window(memory["window"], step=step)
+        self.pace = _pace(config, rows)
+        self.epoch = 0.0
+        self._evaluated: set[int] = set()  # the phases whose evaluation is compiled
         task = make_task(config, config.phases[0])
         weight = max((info.weight for info in task.terms.values()), default=1.0)
         self.guard = Guard(config.encoder.vocab_size, memory["guard"], weight=weight)
@@ -152,25 +158,29 @@ class Loop:
             # A rate that rises again may undo some of what was learned, before more is learned.
             learned = now.schedule is not None and (phase > 0 or config.init)
             self.guard.start_phase(settling(now.schedule.warmup_steps) if now.schedule and learned else 0)
+        train_rows = sum(len(part) for part, _ in self.rows[phase].train)
+        self.epoch = within * now.batch_size / train_rows
         with Ahead(read, within, now.steps) as ahead:
             for index in range(within, now.steps):
-                self._moving(f"step {self.step + 1}", compiling=index == within)
+                first = index == within
+                if first:
+                    self._compile(f"the step of phase {now.name}", program.step, state, self.frozen, ahead.look(index))
+                self._moving(f"step {self.step + 1}", compiling=first)
                 started = time.perf_counter()
                 batch = ahead.get(index)
                 ready = time.perf_counter()
                 self.profile.before_step(self.step + 1)
                 state, metrics = program.step(state, self.frozen, batch)
                 # This waits for the step. The next batch is read meanwhile, and a signal is answered within a step.
-                real_tokens = int(metrics["real_tokens"])
-                done = time.perf_counter()
+                found = jax.device_get(metrics)
+                seconds = time.perf_counter() - started
                 self.step += 1
+                self.epoch = (index + 1) * now.batch_size / train_rows
                 self.profile.after_step(self.step)
-                if index == within:
-                    self.meter.compiled(done - ready)
-                else:
-                    self.meter.batch_ready(ready - started)
-                    self.meter.step_done(done - started, real_tokens, now.batch_size * now.length)
-                self._after_step(program, phase, state, metrics, last=index + 1 == now.steps)
+                real_tokens, tokens = int(found["real_tokens"]), now.batch_size * now.length
+                self.meter.step_done(seconds, real_tokens, tokens, wait_s=ready - started, first=first)
+                self.pace.step(phase, seconds, first=first)
+                self._after_step(program, phase, state, found, last=index + 1 == now.steps)
                 if self.memory["stopped_early"]:
                     break
                 name = agreed(interrupted())
@@ -191,15 +201,33 @@ class Loop:
         """Tells the watch what the run does next."""
         self.watch.moving(doing, self.hang + COMPILE_MINUTES * compiling if self.hang else 0.0)
 
+    def _compile(self, what: str, function: Any, *arguments: Any) -> None:
+        """Compiles a jitted function for these arguments, and says so. jax finds the program again when it is called.
+
+        So neither the first step nor the first batch of an evaluation includes a compilation.
+        """
+        self._moving(f"compiling {what}", compiling=True)
+        started = time.perf_counter()
+        with self.progress.doing(f"compiling {what}"):
+            function.lower(*arguments).compile()
+        self.meter.compiled(time.perf_counter() - started)
+
     def _after_step(self, program: Program, phase: int, state: Any, metrics: Any, *, last: bool) -> None:
         config, step = self.config, self.step
+        self.window.add(metrics)
         if step % config.logging.every_steps == 0 or last:
-            self._log(phase, metrics)
+            self._log(program, phase)
+        elif self.progress.due:
+            self._show(self.window.means(program.task), self.meter.rates())
+        else:
+            self.progress.update(step, left_s=self.pace.left_s(step))
         self._judge(phase, metrics)
         every = config.evaluation.every_steps
         improved = False
         if self.rows[phase].validation and (step == total_steps(config) or (every and step % every == 0)):
             improved = self.evaluate(program, phase, state)
+        if self.memory["stopped_early"] and self.window.steps:
+            self._log(program, phase)
         due = step % config.checkpoint.every_steps == 0 or last or self.memory["stopped_early"]
         if due or (improved and config.checkpoint.keep_best):
             self.save(state)
@@ -275,14 +303,24 @@ class Loop:
             f"checkpoint: --init {self.name}/{CHECKPOINTS}/{good[-1]} --workdir NEW {lower}."
         )
 
-    def _log(self, phase: int, metrics: Any) -> None:
-        figures = {name: np.asarray(value).item() for name, value in jax.device_get(metrics).items()}
-        self._write(self.metrics, {"step": self.step, "phase": self.config.phases[phase].name, **figures})
-        clock = self.meter.line(self.step)
+    def _log(self, program: Program, phase: int) -> None:
+        """Writes the lines of a step to the files, and shows them. The next window begins."""
+        figures = self.window.means(program.task)
+        self.window.clear()
+        self._write(self.metrics, {**self._where(phase), **figures})
+        clock = {**self._where(phase), **self.meter.line(self.step)}
         self._write(self.telemetry, clock)
         self.board.scalars(self.step, {**figures, **clock})
-        words = [f"loss {figures['loss']:.3f}"]
-        # A mean over no item is NaN: next sentence where no row of the batch has a pair.
+        self._show(figures, clock)
+
+    def _where(self, phase: int) -> dict[str, Any]:
+        """Returns the keys with which every line begins."""
+        return {"step": self.step, "phase": self.config.phases[phase].name, "epoch": self.epoch}
+
+    def _show(self, figures: Mapping[str, Any], clock: Mapping[str, Any]) -> None:
+        """Shows figures of the window on the terminal or in the log."""
+        words = [f"epoch {_epoch(self.epoch)}", f"loss {figures['loss']:.3f}"]
+        # There is no mean over no item: next sentence where no row since the last line has a pair.
         known = [one for one in self.shown if math.isfinite(figures.get(one.name, math.nan))]
         words += [f"{one.short} {one.text(figures[one.name])}" for one in known]
         words.append(f"rate {figures['rate']:.2e}")
@@ -290,24 +328,26 @@ class Loop:
             words.append(f"{clock['tokens_per_s']:,.0f} tok/s")
         if figures["skipped"]:
             words.append(f"skipped {figures['skipped']}")
-        self.progress.update(self.step, "  ".join(words))
+        self.progress.update(self.step, "  ".join(words), left_s=self.pace.left_s(self.step))
 
     def evaluate(self, program: Program, phase: int, state: Any) -> bool:
         """Evaluates, logs, and decides on early stopping. Returns whether the loss is the best so far."""
+        name, given = self.config.phases[phase].name, (state["params"], self.frozen)
+        if phase not in self._evaluated:
+            self._evaluated.add(phase)
+            abstract = (program.evaluation_batch, np.int32(0))
+            self._compile(f"the evaluation of phase {name}", program.evaluate, *given, *abstract)
         started = time.perf_counter()
-        found = evaluate_rows(
-            program,
-            state["params"],
-            self.frozen,
-            self.rows[phase].validation,
-            self.mesh,
-            config=self.config,
-            moving=self._moving,
-        )
-        self.meter.evaluation(time.perf_counter() - started)
+        with self.progress.doing(f"evaluating after step {self.step}", log=False):
+            found = evaluate_rows(
+                program, *given, self.rows[phase].validation, self.mesh, config=self.config, moving=self._moving
+            )
+        seconds = time.perf_counter() - started
+        self.meter.evaluation(seconds)
+        self.pace.evaluation(phase, seconds)
         figures = {f"validation_{name}": value for name, value in found.items()}
-        self._write(self.metrics, {"step": self.step, "phase": self.config.phases[phase].name, **figures})
-        self.board.scalars(self.step, figures)
+        self._write(self.metrics, {**self._where(phase), **figures})
+        self.board.scalars(self.step, {**self._where(phase), **figures})
         memory = self.memory
         # JSON has no number that is not finite.
         finite = {name: value if math.isfinite(value) else None for name, value in found.items()}
@@ -322,10 +362,11 @@ class Loop:
         best_yet = " (best so far)" if improved else ""
         if not sane:
             best_yet = f" (not sane: the limit is {self.guard.hopeless:.3g})"
-        self.progress.note(f"step {self.step}: validation {', '.join(words)}{best_yet}")
+        self.progress.note(f"step {self.step}, epoch {_epoch(self.epoch)}: validation {', '.join(words)}{best_yet}")
         self._moving("the predictions", compiling=True)
-        self.samples.predict(program, state["params"], self.step, self.config.phases[phase].name)
-        self.page.write()
+        with self.progress.doing("predicting the sentences of the page", log=False):
+            self.samples.predict(program, state["params"], self.step, self.config.phases[phase].name)
+            self.page.write()
         patience = self.config.evaluation.patience
         if patience and memory["evaluations_since_best"] >= patience:
             memory["stopped_early"] = True
@@ -346,6 +387,7 @@ class Loop:
         sane = self.sane and (not judged or self.guard.sane_evaluation(evaluation["loss"]))
         meta = {
             **self.memory,
+            "window": self.window.memory,
             "sane": sane or (best is not None and best["step"] == self.step),
             "phase": phase,
             "next_batch": within,
@@ -355,9 +397,12 @@ class Loop:
         }
         if self.metrics is not None:
             self.metrics.sync()
-        self.checkpoints.save(self.step, state, meta)
+        with self.progress.doing(f"saving the checkpoint of step {self.step}", log=False):
+            self.checkpoints.save(self.step, state, meta)
         self.saved_at = self.step
-        self.meter.checkpoint(time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        self.meter.checkpoint(seconds)
+        self.pace.checkpoint(seconds)
 
     def summary(self) -> dict[str, Any]:
         """Returns the figures that `pretrain` returns."""
@@ -389,12 +434,18 @@ class Ahead:
     def __enter__(self) -> Ahead:
         return self
 
-    def get(self, index: int) -> Any:
-        """Returns the batch `index`, and has the next ones read meanwhile."""
+    def look(self, index: int) -> Any:
+        """Returns the batch `index`, which `get` will give, and has the next ones read meanwhile."""
         while self._next < min(self._stop, index + 1 + _AHEAD):
             self._waiting[self._next] = self._pool.submit(self._read, self._next)
             self._next += 1
-        return self._waiting.pop(index).result()
+        return self._waiting[index].result()
+
+    def get(self, index: int) -> Any:
+        """Returns the batch `index`, and has the next ones read meanwhile."""
+        batch = self.look(index)
+        del self._waiting[index]
+        return batch
 
     def __exit__(self, *error: Any) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
@@ -412,6 +463,22 @@ def signals() -> Iterator[Callable[[], str | None]]:
 
     with handling(handle):
         yield lambda: seen[0] if seen else None
+
+
+def _epoch(passes: float) -> str:
+    """Returns passes over the rows as people read them: "0.42", and "0.003" for very few of many rows."""
+    return f"{passes:.2f}" if passes >= 0.01 else f"{passes:.1g}"
+
+
+def _pace(config: RunConfig, rows: list[PhaseRows]) -> Pace:
+    phases = []
+    for phase, there in zip(config.phases, rows, strict=True):
+        # A task that does not count its FLOPs has rows whose work is that of their tokens.
+        each = make_task(config, phase).flops_per_row or float(phase.length)
+        batch_size, most = config.evaluation.batch_size, config.evaluation.batches
+        batches = sum(len(FixedBatches(split, batch_size, limit=most)) for split in there.validation)
+        phases.append(Work(phase.steps, each * phase.batch_size, each * batches * batch_size))
+    return Pace(phases, evaluate_every=config.evaluation.every_steps, save_every=config.checkpoint.every_steps)
 
 
 def _peak(config: RunConfig, phase: int) -> float:

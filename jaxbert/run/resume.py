@@ -24,6 +24,7 @@ def new_memory(rows: list[PhaseRows], teacher: Loaded | None, initial: Loaded | 
         "evaluations_since_best": 0,
         "stopped_early": False,
         "guard": None,
+        "window": None,
     }
 
 

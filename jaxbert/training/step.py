@@ -3,6 +3,7 @@
 state  {"params", "opt_state", "step": int32, "skipped": int32 (2,): non-finite steps in all, and in a row}
 frozen tables and teachers' parameters: passed in, sharded, never checkpointed
 batch  the fields that the task names, clean rows of a global batch; the task adds its answers here
+metrics  scalars by name: means over the batch, norms, counts; and under "terms" the sums that the means come from
 
 The task (`jaxbert.tasks`) says what is learned. This file says how: gradients over micro-batches, the optimizer, and
 steps that are skipped because they are not finite.
@@ -43,7 +44,7 @@ from jaxbert.training.optim import clip_norm, decayed, make_optimizer, make_sche
 _log = logging.getLogger(__name__)
 
 State = dict[str, Any]
-Metrics = dict[str, jax.Array]
+Metrics = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +134,7 @@ def build(config: RunConfig, mesh: Mesh, phase: int = 0) -> Program:
             # A replicated weight minus a sharded moment is sharded. Put the result back into the parameter's layout.
             params = reshard_like(moved, state["params"])
 
-        metrics = {"loss": total_loss(task, terms, denominators)}
+        metrics: Metrics = {"loss": total_loss(task, terms, denominators)}
         metrics |= task.measure(terms)
         grad_norm, update_norm = optax.global_norm(grads), rate * optax.global_norm(direction)
         # Not the update's norm: it is finite where these are, and waiting for it would take a pass over all state.
@@ -150,6 +151,8 @@ def build(config: RunConfig, mesh: Mesh, phase: int = 0) -> Program:
             "real_tokens": task.real_tokens(batch),
             "skipped": skipped[0],
             "skipped_in_a_row": skipped[1],
+            # Sums add up over steps, so that the mean over several steps weighs each item once. Means do not.
+            "terms": terms,
         }
         new = {"params": params, "opt_state": opt_state, "step": state["step"] + 1, "skipped": skipped}
         return new, metrics

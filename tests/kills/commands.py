@@ -41,7 +41,7 @@ def get_config():
                             schedule=ScheduleConfig(peak=1e-2, warmup_steps=1, total_steps=2)),),
         checkpoint=CheckpointConfig(every_steps=1),
         evaluation=EvaluationConfig(every_steps=2, batch_size=4),
-        logging=LoggingConfig(every_steps=1, tensorboard=False),
+        logging=LoggingConfig(every_steps=2, tensorboard=False),
     )
 """
 # Clocks, the owner's number, and what a report says of the clocks.
@@ -67,7 +67,10 @@ def ignored(name: str) -> bool:
 
 
 def of_run(root: Path) -> dict[str, Any]:
-    """Every file of a run, and its checkpoints. The last line of metrics.jsonl has a loss of the last parameters."""
+    """Every file of a run, and its checkpoints. The last line of metrics.jsonl has a loss of the last parameters.
+
+    Its training values are means over both steps, and the first checkpoint is written between them.
+    """
     found: dict[str, Any] = bytes_of(root, ignored)
     for step in steps.committed_steps(root):
         meta = steps.read_manifest(root, step).meta

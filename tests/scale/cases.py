@@ -167,7 +167,7 @@ def run(case: Case, look: bool = False) -> dict[str, Any]:
                 seen = jax.device_get(made(batch, frozen, jax.random.key(3)))
                 judged = jax.device_get(program.evaluate(state["params"], frozen, batch, np.int32(0)))
             state, metrics = program.step(state, frozen, batch)
-            figures.append({name: float(value) for name, value in metrics.items()})
+            figures.append({name: float(value) for name, value in metrics.items() if name != "terms"})
     return {
         "figures": figures,
         "seen": seen,

@@ -81,8 +81,8 @@ def test_accumulation_equals_the_whole_batch(accumulation):
         dataclasses.replace(CONFIG, phases=(dataclasses.replace(CONFIG.phases[0], accumulation=accumulation),))
     )
     for a, b in zip(whole_metrics, parts_metrics, strict=True):
-        for name in a:
-            np.testing.assert_allclose(a[name], b[name], rtol=2e-5, atol=1e-6, err_msg=name)
+        for (path, one), other in zip(jax.tree_util.tree_leaves_with_path(a), jax.tree.leaves(b), strict=True):
+            np.testing.assert_allclose(one, other, rtol=2e-5, atol=1e-6, err_msg=jax.tree_util.keystr(path))
     for a, b in zip(jax.tree.leaves(whole["params"]), jax.tree.leaves(parts["params"]), strict=True):
         # One entry in thousands may sit where Adam divides by almost nothing.
         np.testing.assert_allclose(a, b, atol=2e-4)
