@@ -29,6 +29,7 @@ LOOKED_UP = {
     ("jaxbert.config.schema", "jaxbert.objectives.masking"): "masking schemes, and their configs",
     ("jaxbert.config.schema", "jaxbert.tasks"): "tasks, and their configs",
     ("jaxbert.config.schema", "jaxbert.training.optim"): "optimizers",
+    ("jaxbert.config.schema", "jaxbert.observe.sinks"): "sinks",
     ("jaxbert.config.io", "jaxbert.configs"): "the configs that are installed, by their names",
 }
 # The package itself and `python -m jaxbert` stand above all rooms.

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import io
 import json
 import math
-import struct
 
 import pytest
 
 from jaxbert.config import DistillationConfig, EncoderConfig
 from jaxbert.core.progress import Progress, duration
-from jaxbert.observe.board import Board
 from jaxbert.observe.energy import Estimated, Joined, Rapl
 from jaxbert.observe.flops import step_flops
 from jaxbert.observe.lines import JsonLines
 from jaxbert.observe.meter import Meter, percentile
+from jaxbert.observe.pace import Pace, Work
 from jaxbert.observe.peaks import Peak, measured_matmul, peak_flops
 
 
@@ -156,6 +154,53 @@ def test_meter_rates_of_the_window_and_sums_of_the_run():
     assert "mfu" not in empty and empty["useful_s"] == line["useful_s"]
 
 
+def test_the_first_step_after_a_compilation_counts_where_there_is_no_other():
+    clock = Clock()
+    meter = Meter(clock=clock)
+    assert meter.rates() == {}
+    meter.compiled(100.0)
+    meter.step_done(5.0, real_tokens=50, padded_tokens=50, first=True)
+    clock.now += 105.0
+    # A run that has just continued has a rate, without its compilation.
+    assert meter.rates()["tokens_per_s"] == 10
+    meter.step_done(1.0, real_tokens=50, padded_tokens=50)
+    line = meter.line(2)
+    assert line["tokens_per_s"] == 50 and line["step_ms"]["p99"] == 1000
+    assert line["useful_s"] == 6.0 and line["compile_s"] == 100.0
+    meter.step_done(5.0, real_tokens=50, padded_tokens=50, first=True)
+    assert meter.line(3)["tokens_per_s"] == 10 and meter.rates() == {}
+
+
+def test_time_left_counts_phases_and_evaluations_by_their_work():
+    """Phase b has steps of twice the work. An evaluation is a third of the work, until one has been measured."""
+    phases = [Work(steps=10, step=1.0, evaluation=3.0), Work(steps=10, step=2.0, evaluation=6.0)]
+    pace = Pace(phases, evaluate_every=5, save_every=100)
+    assert pace.left_s(0) is None
+    pace.step(0, 50.0, first=True)
+    assert pace.left_s(1) == pytest.approx(50 * (9 + 20 + 2 * 1 + 2 * 2))
+    for _ in range(4):
+        pace.step(0, 1.0)  # the first step has taken longer for other reasons
+    assert pace.left_s(5) == pytest.approx(5 + 20 + 1 + 2 * 2)
+    pace.evaluation(0, 12.0)
+    assert pace.left_s(5) == pytest.approx(5 + 20 + 12 + 2 * 24)
+    pace.checkpoint(2.0)  # one at the end of each phase
+    assert pace.left_s(5) == pytest.approx(5 + 20 + 12 + 2 * 24 + 2 * 2)
+    assert pace.left_s(20) == 0
+    # It follows a machine that becomes faster.
+    for _ in range(2000):
+        pace.step(1, 1.0)
+    assert pace.left_s(19) == pytest.approx(1 + 24 + 2, rel=0.01)
+
+
+def test_time_left_without_validation_rows_or_with_one_evaluation_at_the_end():
+    pace = Pace([Work(10, 1.0)], evaluate_every=1, save_every=3)
+    pace.step(0, 2.0)
+    assert pace.left_s(1) == 18
+    pace = Pace([Work(10, 1.0, 3.0)], evaluate_every=0, save_every=3)
+    pace.step(0, 2.0)
+    assert pace.left_s(9) == 2 + 2
+
+
 def test_what_was_spent_before_a_kill_stays_spent_and_lost_steps_are_not_useful(tmp_path):
     path, clock = tmp_path / "telemetry.jsonl", Clock()
     lines, meter = JsonLines(path), Meter(energy=Estimated(10, clock), clock=clock)
@@ -207,71 +252,6 @@ def test_joined_meters_add_up():
     both = Joined([Estimated(10, clock), Estimated(5, clock)])
     clock.now += 2
     assert both.joules() == 30 and both.source == "estimated+estimated"
-
-
-def test_board_writes_scalars_and_nothing_when_off(tmp_path):
-    off = Board(tmp_path / "off", enabled=False)
-    off.scalars(1, {"loss": 1.0})
-    off.close()
-    assert not (tmp_path / "off").exists()
-    board = Board(tmp_path / "on")
-    board.scalars(1, {"step": 1, "loss": 2.5, "step_ms": {"p50": 10.0}, "phase": "main"})
-    board.close()
-    (events,) = (tmp_path / "on").glob("events.*")
-    written = events.read_bytes()
-    assert b"loss" in written and b"step_ms/p50" in written and b"phase" not in written
-
-
-def events_of(directory):
-    """Events of the files in the order of their names, with both checksums of each record verified."""
-    from tensorboardX.proto.event_pb2 import Event
-    from tensorboardX.record_writer import masked_crc32c
-
-    events = []
-    for path in sorted(directory.glob("events.*")):
-        left = path.read_bytes()
-        while left:
-            length, check = struct.unpack("<QI", left[:12])
-            data, (end,) = left[12 : 12 + length], struct.unpack("<I", left[12 + length : 16 + length])
-            assert (check, end) == (masked_crc32c(left[:8]), masked_crc32c(data))
-            events.append(Event.FromString(data))
-            left = left[16 + length :]
-    return events
-
-
-def test_board_of_a_resumed_run_hides_later_steps(tmp_path):
-    from tensorboardX.proto.event_pb2 import SessionLog
-
-    board = Board(tmp_path, step=7)
-    board.scalars(8, {"loss": 2.5})
-    board.close()
-    board.close()
-    version, start, loss = events_of(tmp_path)
-    assert version.file_version == "brain.Event:2"
-    assert (start.step, start.session_log.status) == (8, SessionLog.START)
-    assert (loss.step, loss.summary.value[0].tag) == (8, "loss")
-    assert loss.summary.value[0].simple_value == 2.5
-
-
-@pytest.mark.parametrize("full", ["write", "flush"])
-def test_board_on_a_full_disk_tells_the_caller_and_still_closes(tmp_path, monkeypatch, full):
-    from tensorboardX.record_writer import RecordWriter
-
-    board = Board(tmp_path)
-    board.scalars(1, {"loss": 2.5})
-
-    def fail(*arguments):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(RecordWriter, full, fail)
-    monkeypatch.setattr("jaxbert.observe.board.FLUSH_S", 0.0)
-    board._flush_at = 0.0
-    for _ in range(30):  # More than tensorboardX's queue holds.
-        with pytest.raises(OSError) as caught:
-            board.scalars(2, {"loss": 2.5})
-        assert caught.value.errno == errno.ENOSPC
-    board.close()
-    board.close()
 
 
 def test_synced_lines_are_on_disk(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ from jaxbert.config.checks import (
     divides,
 )
 from jaxbert.config.derived import (
+    all_sinks,
     horizon,
     mesh_shape,
     phase_at,
@@ -117,6 +118,7 @@ __all__ = [
     "SpanBoundaryConfig",
     "TaskConfig",
     "TokenizerKind",
+    "all_sinks",
     "check",
     "check_slices",
     "config_names",

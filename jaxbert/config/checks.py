@@ -428,9 +428,13 @@ def check_names(part: Any, where: str = "") -> None:
         variant(type(part), {part.VARIANT_KEY: getattr(part, part.VARIANT_KEY)}, where)
     for field in dataclasses.fields(part):
         value, path = getattr(part, field.name), f"{where}.{field.name}" if where else field.name
-        for registry in getattr(hints[field.name], "__metadata__", ()):
-            if isinstance(registry, Registry) and value not in registry.names:
-                raise registry.unknown(value, path)
+        hint, names = hints[field.name], [value]
+        if typing.get_origin(hint) is tuple:
+            hint, names = typing.get_args(hint)[0], list(value)
+        for registry in getattr(hint, "__metadata__", ()):
+            for name in names:
+                if isinstance(registry, Registry) and name not in registry.names:
+                    raise registry.unknown(name, path)
         for index, item in enumerate(value) if isinstance(value, tuple) else [(None, value)]:
             if dataclasses.is_dataclass(item):
                 check_names(item, path if index is None else f"{path}.{index}")

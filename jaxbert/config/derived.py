@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jaxbert.config.schema import MeshConfig, PhaseConfig, RunConfig
+from jaxbert.config.schema import LoggingConfig, MeshConfig, PhaseConfig, RunConfig
 
 
 def mesh_shape(mesh: MeshConfig, devices: int) -> tuple[int, int, int]:
@@ -17,6 +17,15 @@ def slots(config: RunConfig, phase: PhaseConfig) -> int:
     """Returns M of a phase of pretraining, the number of prediction slots a row. Other tasks have none."""
     masked = config.objectives.masked_lm
     return phase.slots or max(1, round((masked.rate if masked else 0.0) * phase.length))
+
+
+def all_sinks(logging: LoggingConfig) -> tuple[str, ...]:
+    """Returns the names of the sinks of a run, each once: `sinks`, with `tensorboard` as an older config says it."""
+    names = tuple(dict.fromkeys(logging.sinks))
+    if logging.tensorboard is None:
+        return names
+    others = tuple(name for name in names if name != "tensorboard")
+    return ("tensorboard", *others) if logging.tensorboard else others
 
 
 def phase_rows(config: RunConfig, phase: PhaseConfig, workdir: Path) -> list[tuple[str | Path, float]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import re
 import types
 import typing
 from collections.abc import Iterable, Iterator
@@ -20,6 +21,8 @@ from jaxbert.errors import InputError
 from jaxbert.inputs.values import parse, short, whole_number
 
 _log = logging.getLogger(__name__)
+# Names joined by commas. A number or a word of JSON is none, so that JSON stays what it is.
+_NAMES = re.compile(r"(?!(true|false|null)\b)[a-z][a-z0-9_]*(,[a-z][a-z0-9_]*)*")
 _TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
 # JSON writes null, and Python writes None.
 _NONE = ("none", "null")
@@ -68,7 +71,8 @@ def apply_settings(config: RunConfig, settings: Iterable[Setting]) -> tuple[RunC
 
     Keys are field names joined by dots. An element of a tuple is named by its index, by its `name` where it has one
     (`phases.main.steps`), or by `*` for all elements. The field's type says how a value is parsed; a part that may be
-    None takes `none` (or `null`) or `default`; a tuple takes JSON.
+    None takes `none` (or `null`) or `default`; a tuple takes JSON, and a tuple of names also takes them joined by
+    commas.
 
     Raises:
       InputError: a key is unknown, or a value has the wrong type.
@@ -219,6 +223,8 @@ def _parse(kind: Any, text: str, where: str) -> Any:
             raise InputError(
                 f"{short(text)} is not {kind_name}", where=where, fix=f"Give {kind_name}.", code="E-CONFIG-TYPE"
             ) from None
+    if typing.get_origin(inner) is tuple and typing.get_args(inner)[0] is str and _NAMES.fullmatch(text):
+        return tuple(text.split(","))
     try:
         value = parse(text)
     except ValueError as error:

@@ -27,6 +27,7 @@ Dtype = Literal["auto", "float32", "bfloat16"]
 RowsPolicy = Annotated[str, Registry("rows policy", "jaxbert.data.policies", "POLICIES")]
 TokenizerKind = Annotated[str, Registry("kind of tokenizer", "jaxbert.text.tokenizers", "REGISTRY")]
 MaskingScheme = Annotated[str, Registry("masking scheme", "jaxbert.objectives.masking", "SCHEMES")]
+SinkName = Annotated[str, Registry("sink", "jaxbert.observe.sinks", "SINKS")]
 RandomIds = Literal["vocabulary", "ordinary", "corpus"]
 Inherit = Literal["nothing", "encoder", "all"]
 InitVocabulary = Literal["same", "new"]
@@ -628,7 +629,9 @@ class LoggingConfig:
 
     Attributes:
       every_steps: steps between lines in metrics.jsonl, telemetry.jsonl and on the terminal.
-      tensorboard: whether to also write event files.
+      sinks: programs that get the scalars of these lines too: `tensorboard`, `wandb`, `mlflow`, `trackio`. Each but the
+        first needs its extra: `pip install 'jaxbert[wandb]'`.
+      tensorboard: how configs said it before `sinks`: true adds `tensorboard` to it, false takes it out.
       price_per_hour: price of the whole mesh, in `currency`; 0 leaves money out.
       currency: of the price, as the logs show it.
       watts: power of the whole machine where no meter can be read. Its figures are labelled estimated; 0 leaves it out.
@@ -639,7 +642,8 @@ class LoggingConfig:
     """
 
     every_steps: int = 50
-    tensorboard: bool = True
+    sinks: tuple[SinkName, ...] = ("tensorboard",)
+    tensorboard: bool | None = None
     price_per_hour: float = 0.0
     currency: str = "USD"
     watts: float = 0.0

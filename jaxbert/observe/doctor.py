@@ -300,6 +300,7 @@ def _extras() -> Iterable[Finding]:
         ("extra hf", "datasets", "the source hf:NAME#column"),
         ("extra hf, models", "huggingface_hub", "models by name, hf:NAME"),
         ("extra gcs", "gcsfs", "rows and workdirs in a bucket, gs://BUCKET/..."),
+        *((f"extra {name}", name, f"the sink {name} of logging.sinks") for name in ("wandb", "mlflow", "trackio")),
         ("extra beam", "apache_beam", "prepare and rows on many machines, --beam; in a separate environment"),
     ):
         extra = name.split(",")[0].split()[1]

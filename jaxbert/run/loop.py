@@ -16,8 +16,10 @@ from jax.sharding import Mesh
 
 from jaxbert.config import (
     RunConfig,
+    all_sinks,
     phase_at,
     schedule_start,
+    to_json,
     total_steps,
 )
 from jaxbert.core import metrics as naming
@@ -26,13 +28,14 @@ from jaxbert.core.sharding import compute_dtype, global_batch
 from jaxbert.core.signals import end_now, handling
 from jaxbert.data.pipeline import Batches, FixedBatches
 from jaxbert.errors import CommandError, Interrupted, Stopped
-from jaxbert.evaluate.evaluation import evaluate_rows
-from jaxbert.observe.board import Board
+from jaxbert.evaluate.evaluation import constant_answers, measures, sums_of_terms
 from jaxbert.observe.energy import energy_meter
 from jaxbert.observe.lines import JsonLines
 from jaxbert.observe.meter import Meter
 from jaxbert.observe.pace import Pace, Work
 from jaxbert.observe.peaks import mesh_peak
+from jaxbert.observe.sinks import Sinks
+from jaxbert.observe.sinks.base import RunFacts
 from jaxbert.observe.started import started
 from jaxbert.report.live import LivePage
 from jaxbert.run.guard import Guard, settling
@@ -87,7 +90,8 @@ class Loop:
         self.progress = Progress(total_steps(config), start=step, enabled=leader)
         self.metrics = JsonLines(workdir / "metrics.jsonl") if leader else None
         self.telemetry = JsonLines(workdir / "telemetry.jsonl") if leader else None
-        self.board = Board(workdir / "tensorboard", enabled=leader and logging.tensorboard, step=step)
+        facts = RunFacts(config.name, to_json(config), workdir, step)
+        self.sinks = Sinks(all_sinks(logging) if leader else (), facts)
         self.samples = Samples(config, mesh, rows, workdir, leader=leader)
         self.page = LivePage(workdir, enabled=leader and logging.page)
         self.meter = Meter(
@@ -128,10 +132,12 @@ class Loop:
             # A checkpoint that is being saved is finished also after an error.
             self.checkpoints.wait()
         finally:
-            for part in (self.progress, self.board, self.metrics, self.telemetry, self.samples):
+            for part in (self.progress, self.metrics, self.telemetry, self.samples):
                 if part is not None:
                     part.close()
+            # Sinks have a limit themselves, and no other process waits for them.
             self.watch.moving("", 0.0)
+            self.sinks.close(ended_well=error[0] is None)
 
     def run_phase(
         self, program: Program, phase: int, within: int, state: Any, interrupted: Callable[[], str | None]
@@ -310,7 +316,7 @@ class Loop:
         self._write(self.metrics, {**self._where(phase), **figures})
         clock = {**self._where(phase), **self.meter.line(self.step)}
         self._write(self.telemetry, clock)
-        self.board.scalars(self.step, {**figures, **clock})
+        self.sinks.scalars(self.step, {**figures, **clock})
         self._show(figures, clock)
 
     def _where(self, phase: int) -> dict[str, Any]:
@@ -339,15 +345,18 @@ class Loop:
             self._compile(f"the evaluation of phase {name}", program.evaluate, *given, *abstract)
         started = time.perf_counter()
         with self.progress.doing(f"evaluating after step {self.step}", log=False):
-            found = evaluate_rows(
-                program, *given, self.rows[phase].validation, self.mesh, config=self.config, moving=self._moving
-            )
+            validation = self.rows[phase].validation
+            sums = sums_of_terms(program, *given, validation, self.mesh, config=self.config, moving=self._moving)
+            found, constant = measures(program.task, sums), constant_answers(sums)
         seconds = time.perf_counter() - started
         self.meter.evaluation(seconds)
         self.pace.evaluation(phase, seconds)
-        figures = {f"validation_{name}": value for name, value in found.items()}
+        figures: dict[str, Any] = {f"validation_{name}": value for name, value in found.items()}
+        if constant:
+            # What the better constant answer scores on these rows: an accuracy below it has learned nothing.
+            figures["constant_answers"] = constant
         self._write(self.metrics, {**self._where(phase), **figures})
-        self.board.scalars(self.step, {**self._where(phase), **figures})
+        self.sinks.scalars(self.step, {**self._where(phase), **figures})
         memory = self.memory
         # JSON has no number that is not finite.
         finite = {name: value if math.isfinite(value) else None for name, value in found.items()}
@@ -358,7 +367,11 @@ class Loop:
         if improved:
             memory["best"] = memory["last_evaluation"]
         words = [f"loss {found['loss']:.4f}"]
-        words += [f"{one.title} {one.text(found[one.name])}" for one in self.shown if one.name in found]
+        for one in self.shown:
+            if one.name in found:
+                term = one.name.removesuffix("_accuracy")
+                beside = f" (a constant answer: {constant[term]:.1%})" if term in constant else ""
+                words.append(f"{one.title} {one.text(found[one.name])}{beside}")
         best_yet = " (best so far)" if improved else ""
         if not sane:
             best_yet = f" (not sane: the limit is {self.guard.hopeless:.3g})"

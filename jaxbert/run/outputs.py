@@ -19,6 +19,7 @@ from jaxbert.stores.workdir import CHECKPOINTS, EXPORT
 _WRITTEN = {
     # The writer of TensorBoard's files, and the profiler of jax (with a folder for each of several processes).
     "tensorboard": re.compile(r"events\.out\.tfevents\.[^/]+"),
+    "sinks": re.compile(r"[a-z]+\.(json|log)"),
     "profile": re.compile(r"(process-\d+/)?plugins/profile/[^/]+/[^/]+"),
     # The files of a step; while Orbax writes it, its folder has a longer name.
     CHECKPOINTS: re.compile(r"\d+(\.[^/]*)?/.+"),

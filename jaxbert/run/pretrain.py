@@ -14,12 +14,13 @@ from typing import Any
 
 import jax
 
-from jaxbert.config import RunConfig, load_json, phase_at, total_steps
+from jaxbert.config import RunConfig, all_sinks, load_json, phase_at, total_steps
 from jaxbert.core.sharding import compute_dtype, make_mesh, replicated
 from jaxbert.errors import InputError
 from jaxbert.models.families import check_padding
 from jaxbert.models.model import count_parameters
 from jaxbert.observe.lines import JsonLines
+from jaxbert.observe.sinks import check_installed
 from jaxbert.run.corpus import fitted
 from jaxbert.run.deterministic import ask_for_deterministic_kernels
 from jaxbert.run.hold import Hold, begun, check_inputs_lie_elsewhere, check_workdir, settle
@@ -113,6 +114,8 @@ def _train(
     hold.wait()
     resolved = resolve(asked, workdir, overwrite=overwrite)
     config, teacher, initial = resolved.config, resolved.teacher, resolved.initial
+    if leader:
+        check_installed(all_sinks(config.logging))
     del resolved  # The model of `initial` leaves memory as soon as its parameters are the run's.
     if leader:
         settle(config, workdir, hold)

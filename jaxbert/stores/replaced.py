@@ -26,7 +26,7 @@ from jaxbert.stores.workdir import RECIPE
 # The names that a run writes in its workdir. --overwrite removes these and nothing else.
 OUTPUTS = (
     *("corpus.json", "parameters.txt", "checkpoints", "tokenizer", "data"),
-    *("metrics.jsonl", "telemetry.jsonl", "predictions.jsonl", "tensorboard", "profile"),
+    *("metrics.jsonl", "telemetry.jsonl", "predictions.jsonl", "tensorboard", "sinks", "profile"),
     *("report.html", "loss.png", "evaluation.json", "hf", *RECIPE, "config.json"),
 )
 REPLACED = ".replaced"

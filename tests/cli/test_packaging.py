@@ -17,6 +17,7 @@ MODULES = {
     "huggingface-hub": "huggingface_hub",
     "pyyaml": "yaml",
     "markdown-it-py": "markdown_it",
+    "mlflow-skinny": "mlflow",
 }
 
 
@@ -49,7 +50,8 @@ def test_no_module_of_ours_is_installed_at_the_top():
 
 
 def test_what_is_imported_is_required():
-    extras = set().union(*(requirements(f"requirements-{extra}.txt") for extra in ("hf", "gcs", "beam")))
+    names = ("hf", "gcs", "beam", "wandb", "mlflow", "trackio")
+    extras = set().union(*(requirements(f"requirements-{extra}.txt") for extra in names))
     extras |= {"apache_beam"}  # of the distribution apache-beam
     known = {name.lower() for name in sys.stdlib_module_names} | {"jaxbert", "__future__"}
     known |= requirements("requirements.txt") | extras

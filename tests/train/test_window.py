@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -17,6 +18,8 @@ from jaxbert.config import find_config
 from jaxbert.config.overrides import apply_overrides
 from jaxbert.core.metrics import TermInfo
 from jaxbert.errors import Interrupted
+from jaxbert.observe.sinks import SINKS
+from jaxbert.observe.sinks.base import SinkKind, numbers
 from jaxbert.run import pretrain as pretrain_module
 from jaxbert.run.loop import Loop
 from jaxbert.run.pretrain import pretrain
@@ -107,21 +110,58 @@ def test_a_run_of_an_older_version_does_not_count_tokens():
     assert window.memory["tokens"] is None
 
 
+@dataclasses.dataclass
+class Compiled:
+    """What jax has compiled while the run of `sparse` trained."""
+
+    named: list[str] = dataclasses.field(default_factory=list)
+    unnamed: list[str] = dataclasses.field(default_factory=list)
+    by: str = ""
+    over: bool = False
+
+    def heard(self, event: str, seconds: float, fun_name: str = "", **more: object) -> None:
+        """Takes an event of jax."""
+        if not self.over and "backend_compile" in event and ("step" in fun_name or "evaluate" in fun_name):
+            (self.named if self.by else self.unnamed).append(self.by)
+
+
 @pytest.fixture(scope="module")
 def sparse(tiny_config, tmp_path_factory):
-    """(config, metrics of a whole run) with lines every seven steps; its programs are those of the other tests."""
+    """(config, metrics of a whole run, what was compiled) with lines every seven steps.
+
+    All runs of this file have the same programs, whatever they log.
+    """
     base = find_config(str(tiny_config))
     config = apply_overrides(base, ["logging.every_steps=7"])
-    built = pretrain_module.build
+    # Not those of other files, so that they are compiled here.
+    built = functools.cache(pretrain_module.build.__wrapped__)
+    compiled, compile_named = Compiled(), Loop._compile
+
+    def noted(self, what, *args):
+        compiled.by = what
+        compile_named(self, what, *args)
+        compiled.by = ""
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            pretrain_module,
-            "build",
-            lambda config, *args: built(dataclasses.replace(config, logging=base.logging), *args),
-        )
+        plain = lambda config: dataclasses.replace(config, logging=base.logging)  # noqa: E731
+        patch.setattr(pretrain_module, "build", lambda config, *args: built(plain(config), *args))
         workdir = tmp_path_factory.mktemp("sparse") / "run"
-        pretrain(config, workdir)
-        yield config, (workdir / "metrics.jsonl").read_bytes()
+        with pytest.MonkeyPatch.context() as while_running:
+            while_running.setattr(Loop, "_compile", noted)
+            jax.monitoring.register_event_duration_secs_listener(compiled.heard)
+            pretrain(config, workdir)
+            # jax keeps its listener: what other tests compile is not for this one.
+            compiled.over = True
+        yield config, (workdir / "metrics.jsonl").read_bytes(), compiled
+
+
+def test_each_program_is_compiled_once_and_by_name(sparse):
+    """The call after `lower(...).compile()` must find the program, or training would compile everything twice."""
+    compiled = sparse[2]
+    assert compiled.unnamed == []
+    assert sorted(compiled.named) == [
+        *("the evaluation of phase a", "the evaluation of phase b", "the step of phase a", "the step of phase b"),
+    ]
 
 
 def lines(metrics: bytes) -> list[dict]:
@@ -129,7 +169,7 @@ def lines(metrics: bytes) -> list[dict]:
 
 
 def test_lines_have_means_epochs_and_tokens(sparse, tiny_config, tmp_path):
-    _, metrics = sparse
+    metrics = sparse[1]
     found = [line for line in lines(metrics) if "loss" in line]
     assert [line["step"] for line in found] == [7, 14, 21, 24]
     pretrain(find_config(str(tiny_config)), tmp_path / "run")
@@ -149,13 +189,43 @@ def test_lines_have_means_epochs_and_tokens(sparse, tiny_config, tmp_path):
     assert [line["epoch"] for line in validation] == [every[line["step"] - 1]["epoch"] for line in validation]
 
 
+def test_sinks_get_the_figures_of_the_lines_at_their_steps(sparse, tmp_path, monkeypatch):
+    """A sink that breaks on its way is left out, and the run ends as if it had none."""
+    given: dict[str, list] = {"good": [], "bad": []}
+
+    class Kept:
+        def __init__(self, name):
+            self.name, self.closed = name, []
+
+        def scalars(self, step, values):
+            given[self.name].append((step, values))
+            if self.name == "bad" and step > 7:
+                raise ConnectionError("no network")
+
+        def close(self, ended_well):
+            given[f"{self.name} closed"] = [ended_well]
+
+    for name in ("good", "bad"):
+        kind = SinkKind(lambda facts, name=name: Kept(name), package="json", apart=False)
+        monkeypatch.setitem(SINKS, name, kind)
+    config, wanted, _ = sparse
+    pretrain(apply_overrides(config, ["logging.tensorboard=none", "logging.sinks=good,bad"]), tmp_path / "run")
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == wanted
+    expected = [(line.pop("step"), dict(numbers(line))) for line in lines(wanted)]
+    for (step, values), (at, figures) in zip(given["good"], expected, strict=True):
+        assert step == at and figures.items() <= values.items()
+        assert ("tokens_per_s" in values) == ("loss" in values)
+    assert [step for step, _ in given["bad"]] == [7, 8]
+    assert given["good closed"] == [True] and "bad closed" not in given
+
+
 class Killed(BaseException):
     """Ends a run as a kill does: nothing is saved."""
 
 
 @pytest.mark.parametrize("end", ["signal", "kill"])
 def test_the_same_bytes_after_an_end_between_two_lines(sparse, tmp_path, monkeypatch, end):
-    config, wanted = sparse
+    config, wanted, _ = sparse
     after_step = Loop._after_step
 
     def ends(self, *args, **named):
@@ -179,7 +249,7 @@ def test_the_same_bytes_after_an_end_between_two_lines(sparse, tmp_path, monkeyp
 
 def test_a_checkpoint_without_a_window_continues(sparse, tmp_path, monkeypatch):
     """Versions before this one saved none: the first line has the means of what is left of the window."""
-    config, wanted = sparse
+    config, wanted, _ = sparse
     workdir = tmp_path / "run"
     with monkeypatch.context() as patch:
         patch.setattr(Window, "memory", property(lambda self: None))

@@ -1,22 +1,22 @@
-"""TensorBoard event files: the curves of a run for TensorBoard. metrics.jsonl has the same figures in full."""
+"""TensorBoard event files in WORKDIR/tensorboard."""
 
 from __future__ import annotations
 
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from jaxbert.observe.lines import plain
+from jaxbert.observe.sinks.base import RunFacts, SinkKind
 
 # Seconds between two flushes to the file.
 FLUSH_S = 20.0
 
 
-class Board:
+class TensorBoard:
     """Writes scalars to a TensorBoard event file.
 
     The calling thread writes. The writer of tensorboardX would write in another thread behind a queue: on a full
@@ -24,35 +24,33 @@ class Board:
 
     Args:
       path: the directory of the event files. The first scalar makes it.
-      enabled: False writes nothing, and does not even import tensorboardX.
       step: the restored step of a resumed run. TensorBoard then hides what an earlier process wrote after it.
     """
 
-    def __init__(self, path: Path, *, enabled: bool = True, step: int = 0):
-        self._path, self._enabled, self._step = path, enabled, step
+    def __init__(self, path: Path, *, step: int = 0):
+        self._path, self._step = path, step
         self._writer: Any = None
         self._flush_at = 0.0
 
-    def scalars(self, step: int, values: Mapping[str, Any]) -> None:
-        """Writes the numbers among `values`. The keys of nested mappings are joined by a slash.
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """See `Sink`.
 
         Raises:
           OSError: the file cannot be written, for example on a full disk.
         """
-        if not self._enabled:
-            return
         from tensorboardX.summary import scalar
 
         if self._writer is None:
             self._open()
-        for name, value in _numbers(values):
+        for name, value in values.items():
             self._event(step=step, summary=scalar(name, value))
         if time.monotonic() >= self._flush_at:
             self._writer.flush()
             self._flush_at = time.monotonic() + FLUSH_S
 
-    def close(self) -> None:
+    def close(self, ended_well: bool = True) -> None:
         """Flushes and closes the file. On a full disk the last figures are missing here; metrics.jsonl has them."""
+        del ended_well
         if self._writer is not None:
             for end in (self._writer.flush, self._writer.close):
                 with suppress(OSError):
@@ -77,10 +75,9 @@ class Board:
         self._writer.write(Event(wall_time=time.time(), **fields).SerializeToString())
 
 
-def _numbers(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    for key, value in values.items():
-        value = plain(value)
-        if isinstance(value, dict):
-            yield from _numbers(value, f"{prefix}{key}/")
-        elif isinstance(value, (int, float)) and not isinstance(value, bool) and key != "step":
-            yield prefix + key, float(value)
+def _open(facts: RunFacts) -> TensorBoard:
+    return TensorBoard(facts.workdir / "tensorboard", step=facts.step)
+
+
+# Plain files that this process writes itself: nothing here waits for anybody.
+KIND = SinkKind(_open, package="tensorboardX", apart=False)
