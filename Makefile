@@ -3,6 +3,7 @@
 # make test-scale   many devices, many processes       make test-tpu   the TPU compiler, no TPU needed
 # make test-launch  what launchers write, before the engines' own parsers, and a real Slurm
 # make docs         the site of the documents, in site/
+# make test-browser the page about runs, in chromium
 # make test-newest PYTHON=python3.13   the rooms that a newer Python or jax can break
 # Everything is installed into .venv, made when missing and brought up to date when a requirements file changes; by uv,
 # which is much faster, where it is on the path.
@@ -26,7 +27,7 @@ SOURCES := jaxbert configs launch tests benchmarks docs .ci/stages.py
 # Where the environment sets this variable, every process compiles all of jax and flax from source, for five seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help quickstart install test test-newest test-scale test-tpu test-cloud test-launch test-peers docs test-docs check format same-losses lock clean
+.PHONY: help quickstart install test test-newest test-scale test-tpu test-cloud test-launch test-browser test-peers docs test-docs check format same-losses lock clean
 
 help:
 	@sed -n '1,6s/^# //p' Makefile
@@ -160,6 +161,10 @@ docs: $(DOCS)/.installed
 # Runs what the documents show: every command, on small texts and with few steps, and the notebook as it is.
 test-docs: $(DOCS)/.installed
 	@$(DOCS)/bin/python -m pytest -q -n 2 --dist loadscope tests/documents
+
+# The page about runs in a real browser. Debian has one: apt-get install chromium.
+test-browser: $(VENV)/.installed-test
+	@$(BIN)/python -m pytest -q -n 0 tests/browser
 
 check: $(VENV)/.installed-test
 	@$(BIN)/ruff check $(SOURCES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 import tempfile
@@ -14,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+# Seconds after which a browser that says nothing is taken for dead.
+PATIENCE_S = 120.0
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -34,11 +37,15 @@ class Page:
         return self._browser.call(method, params, self._session)
 
     def open(self, path: Path) -> None:
+        self.navigate(path)
+        self.settle()
+
+    def navigate(self, path: Path) -> None:
+        """Returns when the page is loaded. Scripts may be off."""
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.call(f"{domain}.enable")
         self.call("Page.navigate", url=path.resolve().as_uri())
         self._browser.wait_for("Page.loadEventFired", self._session)
-        self.settle()
 
     def settle(self) -> None:
         """Waits for two frames, so that charts have been drawn again."""
@@ -138,6 +145,7 @@ class Browser:
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
+            assert select.select([self._read], [], [], PATIENCE_S)[0], "the browser does not answer"
             more = os.read(self._read, 1 << 16)
             assert more, "the browser has ended"
             self._rest += more
