@@ -142,7 +142,7 @@ def _chart(curve: Curve, runs: Sequence[Run], most: int) -> Chart:
         if one and curve.train == run.first_metric and series:
             ends = [min(min(line.steps) for line in series), max(max(line.steps) for line in series)]
             series += [
-                Series(f"{name} {accuracy:.1%}", index, "constant", 2 + number, ends, [accuracy] * 2)
+                Series(f"{name} {accuracy:.1%}", index, "constant", 2 + number % 4, ends, [accuracy] * 2)
                 for number, (name, accuracy) in enumerate(run.baselines.items())
             ]
     return Chart(curve, series, thinned)

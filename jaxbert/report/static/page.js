@@ -102,7 +102,7 @@
         stroke: colour,
         width: one.kind === "constant" ? 1.5 : 2,
         dash: one.kind === "constant" ? [6, 4] : undefined,
-        points: one.kind === "validation" || one.values.length < 3,
+        points: one.kind === "validation" || (one.kind === "training" && one.values.length < 3),
         read: true,
         name: one.name,
         colour,
