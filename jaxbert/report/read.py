@@ -238,6 +238,7 @@ def _processes(lines: Sequence[dict[str, Any]]) -> list[Process]:
 
 
 def is_prediction(line: dict[str, Any]) -> bool:
+    """Returns whether a line of predictions.jsonl has a step, a sentence and its words, each with a probability."""
     words = line.get("words")
     return (
         isinstance(line.get("step"), int)
