@@ -32,6 +32,10 @@ _SHARED, _MOSTLY_SHARED = 0.05, 0.5
 _SHARED_LINES = 0.2
 # The share of the pieces that train never has.
 _UNUSED = 0.1
+# The characters of an alphabet, each at the beginning of a word and inside one, fit into so many pieces.
+_LEAST_PIECES = 512
+# Languages with thousands of characters, all of which a vocabulary must have.
+_MANY_CHARACTERS = {"zh", "yue", "wuu", "ja", "ko"}
 # A text is in a language if it has this share of it.
 _MAIN_LANGUAGE = 0.5
 
@@ -396,7 +400,10 @@ def _vocabulary(config: RunConfig, figures: Mapping[str, Any], *, makes_rows: bo
     if not known or config.data.tokenizer or config.init or known["unused"] < _UNUSED * known["pieces"]:
         return
     used = known["pieces"] - known["unused"]
-    size = used // 128 * 128 or used
+    # The pieces that the text teaches well, unless the characters of the script alone may need more.
+    many = _MANY_CHARACTERS & figures["corpus"]["languages"].keys()
+    size = used if many else max(used - known["rare"], used // 4, min(used, _LEAST_PIECES))
+    size = size // 128 * 128 or size
     fix = (
         f"Take a smaller vocabulary: {_again(f'encoder.vocab_size={size}')}."
         if makes_rows

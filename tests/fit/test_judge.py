@@ -147,6 +147,16 @@ def test_few_documents_and_a_bad_split_are_said(config: RunConfig) -> None:
     assert warned(config, records=records(languages={"unclear": 1.0})) == ""
 
 
+@pytest.mark.parametrize(("rare", "language", "size"), [(150, "en", 512), (600, "en", 512), (600, "ja", 640)])
+def test_the_vocabulary_to_take_has_what_the_text_teaches(
+    config: RunConfig, rare: int, language: str, size: int
+) -> None:
+    known = records(vocabulary={"pieces": 1000, "unused": 300, "rare": rare}, languages={language: 1.0}) | {
+        "language": language
+    }
+    assert f"encoder.vocab_size={size}." in warned(config, records=known)
+
+
 def test_a_vocabulary_of_others_may_have_unused_pieces(config: RunConfig) -> None:
     many = records(vocabulary={"pieces": 30_000, "unused": 25_000, "rare": 50})
     for settings in (["init=MODEL"], ["data.tokenizer=DIR"]):
