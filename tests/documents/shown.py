@@ -185,7 +185,12 @@ SMALLER = (
     Smaller(r"^jaxbert pretrain auto ", {"--minutes 10": "--minutes 0.5"}),
     Smaller(r"^jaxbert pretrain bert_tiny .*--data runs/demo/rows", {}, f"--set {_FEW}"),
     Smaller(r"^jaxbert pretrain bert_tiny .*--profile", {"20:24": "2:3"}, f"--set {_FEW} encoder.vocab_size=2048"),
-    Smaller(r"^jaxbert pretrain bert_tiny .*scale\.", {}, "--set encoder.vocab_size=2048 evaluation.batches=1"),
+    # What scale.* scales stands before it.
+    Smaller(
+        r"^jaxbert pretrain bert_tiny .*scale\.",
+        {"--set ": "--set phases.0.steps=8 phases.0.schedule.warmup_steps=4 "},
+        "--set encoder.vocab_size=2048",
+    ),
     Smaller(r"^jaxbert pretrain bert_tiny .*vocab_size", {}, f"--set {_FEW}"),
     Smaller(r"^jaxbert pretrain adapt ", {}, f"--set {_FEW} phases.0.batch_size=16 evaluation.batch_size=16"),
     Smaller(r"^jaxbert pretrain ", {}, f"--set {_FEW} encoder.vocab_size=2048"),
