@@ -112,7 +112,7 @@ _LEAST_STEPS = 60
 # Steps of one run: more tokens than these steps take come in larger batches.
 _MOST_STEPS = 100_000
 # Fewer steps than these come in smaller batches.
-_FEW_STEPS = 3_000
+_FEW_STEPS = 1_500
 # An accelerator is hardly busy with fewer tokens in a device's batch.
 _DEVICE_TOKENS = 1 << 12
 # LAMB is for batches of 2,048 rows of 128 tokens and more (You et al. 2020). Its rate is 6.25e-4 at 512 rows.
@@ -126,8 +126,16 @@ _LONG_LAYERS = 4
 _LONG_SECONDS = 3600.0
 # Text in which fewer letters are A to Z keeps its accents and its case.
 _PLAIN = 0.99
+# With more letters of scripts whose words nothing separates (Chinese characters are words by themselves), wordpieces
+# would take whole sentences for words.
+_UNSPLIT = 0.2
 # A text of so many characters is refused where its preparation alone takes longer than the time.
 _LARGE_CHARACTERS = 20_000_000
+# Tokens of training after which the model beats two-sided counts, for a text of so many tokens, and the power with
+# which they grow with the text. One curve of 2 layers x 128 on textbooks.
+_BEAT_TOKENS, _BEAT_CORPUS, _BEAT_POWER = 3.5e6, 1.3e6, 0.42
+# The rate rises over this many steps at least, but over no more than this share of a short run.
+_WARMUP_STEPS, _LONGEST_WARMUP = 800, 0.4
 # Rows of an evaluation on the way.
 _EVALUATED_ROWS = 1280
 
@@ -380,7 +388,7 @@ def _config(shape: Shape, corpus: Corpus, machine: Machine, source: str, pieces:
         optimizer=OptimizerConfig(name="adamw", beta2=0.98, weight_decay=0.01, clip_norm=1.0),
         data=DataConfig(
             source=source,
-            tokenizer_kind="wordpiece",
+            tokenizer_kind="unigram" if corpus.spaceless - corpus.single > _UNSPLIT else "wordpiece",
             lowercase=corpus.plain >= _PLAIN,
             policy="packed",
             validation_fraction=_held_out(corpus),
@@ -411,8 +419,10 @@ def _with_steps(
     batch = phases[0].batch_size * phases[0].length
     name, peak = _rate(shape, batch)
     # The rate falls to 0 over all phases.
-    warmup = min(max(1, round(shape.warmup * steps)), steps - 1)
-    schedule = ScheduleConfig(kind="linear", peak=peak, warmup_steps=warmup, decay_from="warmup")
+    warmup = max(shape.warmup * steps, min(_WARMUP_STEPS, _LONGEST_WARMUP * steps))
+    schedule = ScheduleConfig(
+        kind="linear", peak=peak, warmup_steps=min(max(1, round(warmup)), steps - 1), decay_from="warmup"
+    )
     phases[0] = dataclasses.replace(phases[0], schedule=schedule)
     rows = devices * max(1, 64 // devices)
     encoder = config.encoder
@@ -423,11 +433,11 @@ def _with_steps(
         encoder=dataclasses.replace(encoder, dropout=dropout),
         optimizer=dataclasses.replace(config.optimizer, name=name),
         phases=tuple(phases),
-        checkpoint=CheckpointConfig(every_steps=_interval(steps, 8)),
+        checkpoint=CheckpointConfig(every_steps=_interval(steps, 8, 50)),
         evaluation=EvaluationConfig(
-            every_steps=_interval(steps, 8), batch_size=rows, batches=-(-_EVALUATED_ROWS // rows)
+            every_steps=_interval(steps, 8, 50), batch_size=rows, batches=-(-_EVALUATED_ROWS // rows)
         ),
-        logging=LoggingConfig(every_steps=_interval(steps, 80)),
+        logging=LoggingConfig(every_steps=_interval(steps, 80, 10)),
     )
 
 
@@ -443,9 +453,9 @@ def _rounded(value: float) -> float:
     return float(f"{value:.1e}")
 
 
-def _interval(steps: int, times: int) -> int:
-    """Returns steps between events that happen about `times` times: 1, 2 or 5 times a power of ten."""
-    wanted = max(1.0, steps / times)
+def _interval(steps: int, times: int, least: int) -> int:
+    """Returns steps between events that happen about `times` times: 1, 2 or 5 times a power of ten, `least` or more."""
+    wanted = max(least, steps / times)
     power = 10 ** math.floor(math.log10(wanted))
     return int(max(power * digit for digit in (1, 2, 5) if power * digit <= wanted))
 
@@ -469,57 +479,69 @@ def _chosen(recipe: _Recipe, corpus: Corpus, machine: Machine, seconds: float) -
 
 
 def _tokens_to_beat(recipe: _Recipe) -> float:
-    """Returns about how many tokens a model must see to predict more masked tokens than two-sided counts do."""
-    return 8e6
+    """Returns about how many tokens a model must see to predict more masked tokens than two-sided counts do.
+
+    Counts know more with each token of the text: 15.0% of the masked tokens with 79,000 tokens of textbooks, 19.2% with
+    315,000 and 22.4% with 1.26 million. The model gains about 3 points with each doubling of the tokens that it trains
+    on, and passes the last of these figures after 3 million (docs/how-to/auto.md). So for four times the text it needs
+    about 1.8 times as many.
+    """
+    return _BEAT_TOKENS * (recipe.corpus_tokens / _BEAT_CORPUS) ** _BEAT_POWER
 
 
 def _lines(
     recipe: _Recipe, corpus: Corpus, machine: Machine, seconds: float, beats: bool, to_beat: float
 ) -> tuple[str, ...]:
     """Returns the five lines that say what was chosen, and why."""
-    config, shape = recipe.config, recipe.shape
-    encoder, data = config.encoder, config.data
-    each = recipe.training / recipe.tokens
-    larger = LADDER[LADDER.index(shape) - 1] if shape is not LADDER[0] else None
-    case = "uncased" if data.lowercase else "cased"
-    why_case = "plain English letters" if data.lowercase else f"accents and case count in {corpus.script.title()} text"
-    phases = ", then ".join(
-        f"{phase.steps:,} steps of {phase.batch_size} rows x {phase.length}" for phase in config.phases
-    )
-    schedule = config.phases[0].schedule
+    data, optimizer = recipe.config.data, recipe.config.optimizer
+    schedule = recipe.config.phases[0].schedule
     assert schedule is not None
-    text = (
+    phases = " and ".join(
+        f"{phase.steps:,} steps of {phase.batch_size:,} x {phase.length}" for phase in recipe.config.phases
+    )
+    speed = recipe.tokens / recipe.training
+    end = f"; more than {MOST_PASSES} passes teach little" if recipe.stopped else ""
+    return (
         f"text: {_millions(corpus.characters)} characters in {counted(corpus.documents, 'document')}, mostly "
-        f"{corpus.script.title()}; about {_millions(recipe.corpus_tokens)} tokens, of which "
-        f"{data.validation_fraction:.1%} are held out"
+        f"{corpus.script.title()}: about {_millions(recipe.corpus_tokens)} tokens; {data.validation_fraction:.1%} are "
+        "held out",
+        f"model: {_model(recipe)}",
+        f"vocabulary: {recipe.config.encoder.vocab_size:,} pieces ({data.tokenizer_kind}), by the length of the text; "
+        f"{'uncased' if data.lowercase else 'cased'}, because {corpus.plain:.1%} of the letters are A to Z",
+        f"training: {_millions(recipe.tokens)} tokens, {recipe.tokens / recipe.corpus_tokens:.1f} passes, in {phases}; "
+        f"{optimizer.name} at {schedule.peak:g}; {duration(recipe.training)} of {duration(seconds)} at {speed:,.0f} "
+        f"tokens/s on {machine.words}{end}",
+        f"expected: {_expected(recipe, beats, to_beat)}",
     )
-    why = f"{TOKENS_A_WEIGHT} tokens for each weight of its layers"
-    model = f"model: {shape.layers} layers x {shape.hidden} ({shape.preset}), the smallest shape"
-    if recipe.fills:
-        model = f"model: {shape.layers} layers x {shape.hidden} ({shape.preset}), the largest shape that gets {why}"
-    if larger is not None:
-        model += (
-            f"; the next one, {larger.layers} x {larger.hidden}, would need "
-            f"{_millions(TOKENS_A_WEIGHT * larger.weights)} tokens"
-        )
-    vocabulary_line = f"vocabulary: {encoder.vocab_size:,} wordpieces, {case} ({why_case}), by the length of the text"
-    training = (
-        f"training: {_millions(recipe.tokens)} tokens, {recipe.tokens / recipe.corpus_tokens:.1f} passes: {phases}; "
-        f"{config.optimizer.name} at {schedule.peak:g}; {1 / each:,.0f} tokens/s on {machine.words}, "
-        f"{duration(recipe.training)} of {duration(seconds)}"
+
+
+def _model(recipe: _Recipe) -> str:
+    """Returns the shape, and why it is not another one."""
+    shape = recipe.shape
+    words = f"{shape.layers} layers x {shape.hidden} ({shape.preset})"
+    if not recipe.fills:
+        return f"{words}, the smallest shape: {TOKENS_A_WEIGHT} tokens a weight would be more than there are"
+    words += f", the largest shape that gets {TOKENS_A_WEIGHT} tokens a weight"
+    place = LADDER.index(shape)
+    if place == 0:
+        return words
+    larger = LADDER[place - 1]
+    return (
+        f"{words}; {larger.layers} x {larger.hidden} would need {_millions(TOKENS_A_WEIGHT * larger.weights)} "
+        "tokens, or more memory"
     )
-    return (text, model, vocabulary_line, training, _expected(recipe, beats, to_beat))
 
 
 def _expected(recipe: _Recipe, beats: bool, to_beat: float) -> str:
-    """Returns the line about the counts that the model is compared with."""
+    """Returns whether the model beats the counts that it is compared with, and how long that takes."""
+    counts = "two-sided counts that see the same input"
     if beats:
-        return f"expected: it beats two-sided counts that see the same input; about {duration(to_beat)} would do"
-    return (
-        "expected: it does NOT beat two-sided counts that see the same input in this time; that would take about "
-        f"{duration(to_beat)}: give --{'hours' if to_beat > 5400 else 'minutes'} "
-        f"{math.ceil(to_beat / 360) / 10 if to_beat > 5400 else math.ceil(to_beat / 60):g}"
-    )
+        return f"it beats {counts}, which takes about {duration(to_beat)}"
+    if _tokens_to_beat(recipe) > MOST_PASSES * recipe.corpus_tokens:
+        return f"it does NOT beat {counts}, however long it trains: the text is too short"
+    hours = to_beat > 5400
+    time = f"--hours {math.ceil(to_beat / 360) / 10:g}" if hours else f"--minutes {math.ceil(to_beat / 60)}"
+    return f"it does NOT beat {counts} in this time, which takes about {duration(to_beat)}: give {time}"
 
 
 def _millions(number: float) -> str:

@@ -133,6 +133,9 @@ def test_lines_say_whether_counting_is_beaten_and_how_long_it_takes():
     short = choose(ENGLISH, cpu(), 120, source="text:x")
     assert not short.beats_counts and "NOT" in short.lines[4]
     assert short.seconds_to_beat > 120
+    assert "give --minutes" in short.lines[4]
+    nothing = choose(english(20_000), cpu(), 6000, source="text:x")
+    assert not nothing.beats_counts and "too short" in nothing.lines[4]
     enough = choose(ENGLISH, cpu(), 1.1 * short.seconds_to_beat, source="text:x")
     assert enough.beats_counts and "NOT" not in enough.lines[4]
 
@@ -175,7 +178,10 @@ def test_only_plain_letters_lose_their_case_and_accents(text: str, script: str, 
     assert (corpus.documents, corpus.characters, corpus.script) == (3, 3 * len(text), script)
     assert (corpus.spaceless > 0.9) == (script in ("CJK", "THAI"))
     assert (corpus.single > 0.9) == (script == "CJK")
-    assert choose(corpus, cpu(), 60, source="text:x").config.data.lowercase is lowercase
+    data = choose(corpus, cpu(), 60, source="text:x").config.data
+    assert data.lowercase is lowercase
+    # Wordpieces need words, and Thai does not show where they end. Chinese characters are words by themselves.
+    assert data.tokenizer_kind == ("unigram" if script == "THAI" else "wordpiece")
 
 
 def test_a_large_text_is_sampled(monkeypatch: pytest.MonkeyPatch):
