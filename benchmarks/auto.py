@@ -37,8 +37,8 @@ def command(*words: str) -> float:
 def evaluated(model: Path, rows: Path, file: Path) -> dict[str, Any]:
     """Returns the figures of a model on all validation rows of a directory, beside the tables of counts."""
     command("evaluate", str(model), "--data", str(rows), "--baselines", "--json", str(file))
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return found
+    found = json.loads(file.read_text(encoding="utf-8"))
+    return {name: found[name] for name in ("masked_lm_loss", "masked_lm_accuracy", "rows", "baselines")}
 
 
 def described(workdir: Path) -> dict[str, Any]:
@@ -77,6 +77,7 @@ def main() -> None:
     parser.add_argument("text")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--without-quickstart", action="store_true", help="leave the quickstart's recipe out")
     parser.add_argument("--write", metavar="NAME", help="add the figures to results/auto.json under this name")
     parser.add_argument("--note", default="", help="a remark for the results, for example that the machine was busy")
     args = parser.parse_args()
@@ -88,14 +89,16 @@ def main() -> None:
     )
     config = load_json(auto / "config.json")
     figures["lines"] = json.loads((auto / "auto.json").read_text(encoding="utf-8"))["lines"]
-    command(
-        *("pretrain", "quickstart", *words, "--workdir", str(quick), "--no-finish", "--set"),
-        *(f"data.tokenizer={auto / 'tokenizer'}", f"encoder.vocab_size={config.encoder.vocab_size}"),
-        f"data.validation_fraction={config.data.validation_fraction}",
-    )
+    if not args.without_quickstart:
+        command(
+            *("pretrain", "quickstart", *words, "--workdir", str(quick), "--no-finish", "--set"),
+            *(f"data.tokenizer={auto / 'tokenizer'}", f"encoder.vocab_size={config.encoder.vocab_size}"),
+            f"data.validation_fraction={config.data.validation_fraction}",
+        )
     rows = auto / "data" / f"rows-{config.data.policy}-{config.phases[-1].length}"
     figures["corpus_tokens"] = Rows(rows, "train").manifest["splits"]["train"]["tokens"]
-    for name, workdir in (("auto", auto), ("quickstart", quick)):
+    runs = {"auto": auto} if args.without_quickstart else {"auto": auto, "quickstart": quick}
+    for name, workdir in runs.items():
         figures[name] = described(workdir) | {"evaluation": evaluated(workdir, rows, args.out / f"{name}.json")}
     for line in table(figures):
         print(line)
@@ -112,6 +115,8 @@ def table(figures: dict[str, Any]) -> list[str]:
     counts = figures["auto"]["evaluation"]["baselines"][COUNTS]
     lines = ["| | tokens | masked-LM accuracy |", "|---|---|---|", f"| {COUNTS} | | {counts:.1%} |"]
     for name in ("quickstart", "auto"):
+        if name not in figures:
+            continue
         found = figures[name]
         accuracy = found["evaluation"]["masked_lm_accuracy"]
         lines.append(f"| `{name}` | {found['tokens'] / 1e6:.1f}M | {accuracy:.1%} |")
