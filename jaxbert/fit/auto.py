@@ -500,7 +500,10 @@ def _lines(
         f"{phase.steps:,} steps of {phase.batch_size:,} x {phase.length}" for phase in recipe.config.phases
     )
     speed = recipe.tokens / recipe.training
+    whole = recipe.beside + recipe.training
     end = f"; more than {MOST_PASSES} passes teach little" if recipe.stopped else ""
+    if whole > 1.05 * seconds:
+        end = f", and not {duration(seconds)}, because fewer steps teach nothing"
     return (
         f"text: {_millions(corpus.characters)} characters in {counted(corpus.documents, 'document')}, mostly "
         f"{corpus.script.title()}: about {_millions(recipe.corpus_tokens)} tokens; {data.validation_fraction:.1%} are "
@@ -509,8 +512,8 @@ def _lines(
         f"vocabulary: {recipe.config.encoder.vocab_size:,} pieces ({data.tokenizer_kind}), by the length of the text; "
         f"{'uncased' if data.lowercase else 'cased'}, because {corpus.plain:.1%} of the letters are A to Z",
         f"training: {_millions(recipe.tokens)} tokens, {recipe.tokens / recipe.corpus_tokens:.1f} passes, in {phases}; "
-        f"{optimizer.name} at {schedule.peak:g}; {duration(recipe.training)} of {duration(seconds)} at {speed:,.0f} "
-        f"tokens/s on {machine.words}{end}",
+        f"{optimizer.name} at {schedule.peak:g}; {speed:,.0f} tokens/s on {machine.words}, "
+        f"{duration(whole)} in all{end}",
         f"expected: {_expected(recipe, beats, to_beat)}",
     )
 

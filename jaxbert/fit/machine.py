@@ -12,13 +12,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxbert.config import MeshConfig, RunConfig
+from jaxbert.config import MeshConfig, RunConfig, slots
 from jaxbert.core.machine import cores, memory_bytes
 from jaxbert.core.sharding import global_batch, make_mesh
 from jaxbert.errors import counted
+from jaxbert.models.flops import step_flops
 from jaxbert.plan.layouts import chosen_here, judge, topology_of
 from jaxbert.plan.topologies import CHIPS, Topology
-from jaxbert.tasks import make_task
 from jaxbert.training.step import build
 
 # FLOP/s of a CPU core in a small model's step, all overheads included: 18,000 tokens a second of the quickstart on two
@@ -87,8 +87,8 @@ def guessed(machine: Machine) -> Speed:
     def seconds(config: RunConfig, phase: int) -> float:
         if machine.platform == "cpu":
             now = config.phases[phase]
-            flops = make_task(config, now).flops_per_row * now.batch_size
-            return flops / (_CORE_FLOPS * machine.cores)
+            row = step_flops(config.encoder, length=now.length, slots=slots(config, now), heads=("masked_lm",))
+            return row * now.batch_size / (_CORE_FLOPS * machine.cores)
         return judge(placed(config, machine), machine.topology).times[phase].expected
 
     return seconds

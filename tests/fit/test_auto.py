@@ -39,6 +39,10 @@ def english(characters: int) -> Corpus:
     )
 
 
+def sizes_of(config: RunConfig) -> tuple[int, int]:
+    return config.encoder.num_layers, config.encoder.hidden_size
+
+
 def cpu(cores: int = 2, memory: float = 12e9) -> Machine:
     chip = dataclasses.replace(CHIPS["h100"], kind="cpu", hbm=memory)
     return Machine("cpu", "cpu", 1, cores, Topology(chip, (1,)), False)
@@ -51,7 +55,6 @@ def accelerator(name: str, *shape: int) -> Machine:
 
 MACHINES = {
     "2 cores": cpu(),
-    "64 cores": cpu(64, 128e9),
     "h200": accelerator("h200", 1),
     "8 x h100": accelerator("h100", 8),
     "v5e:2x2": accelerator("v5e", 2, 2),
@@ -64,7 +67,7 @@ MACHINES = {
 def test_every_choice_is_a_run_that_fits(name: str, characters: int):
     machine, corpus = MACHINES[name], english(characters)
     sizes = []
-    for minutes in (0.2, 10, 600, 6000):
+    for minutes in (0.2, 10, 6000):
         try:
             choice = choose(corpus, machine, 60 * minutes, source="text:x")
         except InputError as error:
@@ -80,7 +83,7 @@ def test_every_choice_is_a_run_that_fits(name: str, characters: int):
         assert choice.tokens <= 1.05 * max(enough, MOST_PASSES * corpus.tokens(choice.config.encoder.vocab_size))
         # The time holds unless not even the fewest steps, or the preparation of a small text, fit into it.
         assert choice.seconds <= 1.05 * 60 * minutes or choice.tokens <= 1.05 * enough
-        shape = next(shape for shape in LADDER if shape.layers == choice.config.encoder.num_layers)
+        shape = next(shape for shape in LADDER if (shape.layers, shape.hidden) == sizes_of(choice.config))
         assert shape is LADDER[-1] or choice.tokens >= TOKENS_A_WEIGHT * shape.weights
         assert (choice.config.optimizer.name == "lamb_mlperf") == (batch >= 1 << 18)
         sizes.append(shape.weights)
