@@ -293,7 +293,7 @@ def test_from_a_text_to_a_run_and_again(tmp_path: Path, capsys: pytest.CaptureFi
         encoding="utf-8",
     )
     run = tmp_path / "run"
-    command = ["pretrain", "auto", "--text", str(text), "--workdir", str(run), "--no-finish"]
+    command = ["pretrain", "auto", "--text", str(text), "--workdir", str(run), "--no-finish", "--anyway"]
     assert main([*command, "--minutes", "0.2"]) == 0
     first = capsys.readouterr()
     assert "expected: " in first.err + first.out
