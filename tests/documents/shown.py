@@ -166,6 +166,7 @@ LEFT = (
     Left(r"^(pip|uvx) ", "needs the network; tests/cli/test_packaging.py builds and installs the wheel"),
     Left(r"^gcloud ", "needs a bucket; tests/cloud has an emulator of one"),
     Left(r"^python -c .from transformers", "needs transformers; `make test-peers` opens exported models with it"),
+    Left(r"logging\.sinks=.*wandb", "needs Weights & Biases, which is not installed here"),
     # Other machines.
     Left(r"^jaxbert pretrain .*gs://", "needs a bucket; tests/cloud has an emulator of one", page=r"how-to/scale\.md"),
     Left(r"^jaxbert launch (status|logs|stop) .*gs://", "needs a cloud; tests/launch has engines in place of it"),
@@ -178,7 +179,7 @@ LEFT = (
 
 _FEW = (
     "phases.*.steps=3 phases.0.schedule.warmup_steps=1 logging.every_steps=1 checkpoint.every_steps=3 "
-    "evaluation.batches=1 evaluation.every_steps=3"
+    "evaluation.batches=2 evaluation.every_steps=3"
 )
 # The sample has a few of its documents (tests/documents/test_commands.py), which fill a smaller vocabulary.
 SMALLER = (
@@ -195,6 +196,8 @@ SMALLER = (
     ),
     Smaller(r"^jaxbert pretrain bert_tiny .*vocab_size", {}, f"--set {_FEW}"),
     Smaller(r"^jaxbert pretrain adapt ", {}, f"--set {_FEW} phases.0.batch_size=16 evaluation.batch_size=16"),
+    Smaller(r"^jaxbert report .*runs/other", {"runs/mine runs/other": "runs/quickstart runs/auto"}),
+    Smaller(r"logging\.sentences", {"runs/mine": "runs/sentences"}, f"--set {_FEW} encoder.vocab_size=2048"),
     Smaller(r"^jaxbert pretrain ", {}, f"--set {_FEW} encoder.vocab_size=2048"),
     Smaller(r"--vocab-size (30522|4096|8192)", {"30522": "2048", "8192": "2048"}),
     Smaller(r"^jaxbert plan ", {" --analytic": ""}, "--analytic"),
