@@ -35,6 +35,8 @@ class Parser(argparse.ArgumentParser):
 
     def _nearest(self, word: str) -> str:
         """Returns a question with the option, or the setting of a config, that an unknown word may mean."""
+        if Path(word).exists():
+            return "To give several files, put a pattern in quotes, so that the shell does not replace it. "
         options = {option.lstrip("-"): option for option in self._option_string_actions}
         if "--set" in self._option_string_actions and word.startswith("--"):
             from jaxbert.config import RunConfig
@@ -77,13 +79,20 @@ class Sources:
     def __str__(self) -> str:
         from jaxbert.data.sources import SOURCES
 
-        return ", ".join(f"{name}:{kind.form}" for name, kind in SOURCES.items())
+        forms = (f"{name}:{kind.form}" for name, kind in SOURCES.items())
+        return f"a folder, a file or a pattern in quotes ('folder/**/*.txt'); or {', '.join(forms)}"
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
     """Adds SOURCE."""
     action = parser.add_argument("source", metavar="SOURCE", help="the text: %(sources)s")
     vars(action)["sources"] = Sources()
+
+
+def add_language(parser: argparse.ArgumentParser, text: str, default: str | None = "en") -> None:
+    """Adds --language."""
+    shown = " (default: %(default)s)" if default else ""
+    parser.add_argument("--language", default=default, metavar="CODE", help=f"{text}; ISO 639, such as de or zh{shown}")
 
 
 def add_validation_fraction(parser: argparse.ArgumentParser, verb: str) -> None:

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from jaxbert.commands.figures import write_figures
-from jaxbert.commands.pretrain import add_run_arguments, source_of, words_of
+from jaxbert.commands.pretrain import add_run_arguments, settings_of, source_of, words_of
 
 EPILOG = (
     "Before it sends anything, the command shows what the run needs and costs, and asks you to confirm. "
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         data=args.data,
         init=args.init,
         tokenizer=args.tokenizer,
-        settings=args.set,
+        settings=settings_of(args),
     )
     if args.target != "local":
         return submit(TARGETS[args.target], args, asked.config, words_of(args, workdir=False))

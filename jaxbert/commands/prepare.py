@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from jaxbert.commands.arguments import add_overwrite, add_source, add_validation_fraction
+from jaxbert.commands.arguments import add_language, add_overwrite, add_source, add_validation_fraction
 from jaxbert.commands.rows import add_row_options, build, runner
 from jaxbert.core.machine import cores
 
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_validation_fraction(parser, "hold out")
     parser.add_argument("--keep-duplicates", action="store_true", help="keep documents that occur before")
     parser.add_argument("--remove-repeated-lines", action="store_true", help="drop lines that many documents share")
-    parser.add_argument("--language", default="en", help="language of the sentence splitter (default: %(default)s)")
+    add_language(parser, "language of the text, by whose rules sentences are split")
     add_row_options(parser)
     add_overwrite(parser)
 

@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from jaxbert.commands.arguments import CONFIG, add_overwrite, add_set
+from jaxbert.commands.arguments import CONFIG, add_language, add_overwrite, add_set
 from jaxbert.errors import InputError
 from jaxbert.stores.storage import is_remote
 
@@ -56,6 +56,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, *, workdir: str = "") -> 
         metavar="DIR",
         help="the rows' vocabulary; with --init a new one, whose embeddings start from the model's",
     )
+    add_language(parser, "language of the text, as --set data.language=CODE", default=None)
     add_set(parser)
     add_overwrite(parser, "start anew where the workdir holds another run")
     parser.add_argument(
@@ -125,7 +126,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         data=args.data,
         init=args.init,
         tokenizer=args.tokenizer,
-        settings=args.set,
+        settings=settings_of(args),
     )
     asked = dataclasses.replace(asked, files=files)
     workdir = args.workdir or f"runs/{asked.config.name}"
@@ -210,6 +211,20 @@ def _finished(workdir: str) -> dict[str, Any]:
     return {"finished": finish(workdir)}
 
 
+def settings_of(args: argparse.Namespace) -> list[str]:
+    """Returns the texts of --set, after the one that --language stands for.
+
+    Raises:
+      InputError: --language is not a language code.
+    """
+    if args.language is None:
+        return list(args.set)
+    from jaxbert.text.sentences import check_language
+
+    check_language(args.language)
+    return [f"data.language={args.language}", *args.set]
+
+
 def source_of(args: argparse.Namespace) -> str | None:
     """Returns the SOURCE of --text or --source; None where neither is given.
 
@@ -262,7 +277,7 @@ def words_of(args: argparse.Namespace, *, workdir: bool = True) -> list[str]:
     for name in ("text", "data", "set"):
         if getattr(args, name):
             words += [f"--{name}", *getattr(args, name)]
-    for name in ("source", "init", "tokenizer"):
+    for name in ("source", "language", "init", "tokenizer"):
         if getattr(args, name) is not None:
             words += [f"--{name}", getattr(args, name)]
     return [*words, *(f"--{name}" for name in ("overwrite", "anyway") if getattr(args, name))]

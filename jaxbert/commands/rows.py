@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,34 @@ def build(args: argparse.Namespace, records: Path, out: Path) -> dict[str, Any]:
         overwrite=args.overwrite,
     )
     print("\n".join(summary.lines()))
-    print(f"Train on them: jaxbert pretrain CONFIG --workdir WORKDIR --data {out}")
+    print(f"Train on them: {_training(out)}")
     return {"rows": str(out), "rows_summary": summary.to_json()}
+
+
+# The small config whose objectives learn from rows of a policy.
+_CONFIGS = {
+    "segment_pair": "bert_tiny",
+    "full_sentences": "roberta_tiny",
+    "doc_sentences": "roberta_tiny",
+    "ordered_pair": "albert_tiny",
+    "ordered_pair_mixed": "albert_tiny",
+    "single_document": "spanbert_tiny",
+}
+
+
+def _training(rows: Path) -> str:
+    """Returns a command that trains on rows: a small config with the settings that fit it to them."""
+    from jaxbert.config import find_config, settings_for_rows
+    from jaxbert.data.shards import read_manifest
+
+    manifest = read_manifest(rows, "rows")
+    name = _CONFIGS.get(manifest["policy"])
+    if name is None:
+        return f"jaxbert pretrain CONFIG --workdir WORKDIR --data {shlex.quote(str(rows))}"
+    config = find_config(name)
+    words = settings_for_rows(config, [manifest["length"]] * len(config.phases), manifest["vocab_size"])
+    settings = f" --set {' '.join(words)}" if words else ""
+    return f"jaxbert pretrain {name} --workdir runs/{name} --data {shlex.quote(str(rows))}{settings}"
 
 
 def runner(args: argparse.Namespace) -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxbert.commands.arguments import add_named, add_overwrite, add_source, add_validation_fraction
+from jaxbert.commands.arguments import add_language, add_named, add_overwrite, add_source, add_validation_fraction
 from jaxbert.config import Registry
 from jaxbert.errors import InputError
 from jaxbert.inputs.files import read_bytes
@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vocab-size", type=int, required=True, metavar="N", help="pieces, with special tokens")
     parser.add_argument("--out", required=True, metavar="DIR")
     parser.add_argument("--cased", action="store_true", help="keep upper case and accents, as bpe always does")
+    add_language(parser, "language of the text: the command says where the vocabulary does not suit it")
     add_validation_fraction(parser, "leave out")
     add_overwrite(parser)
 
@@ -50,11 +51,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         )
     if args.kind not in KINDS.names:
         raise KINDS.unknown(args.kind, "--kind")
+    from jaxbert.data.corpus import learn_vocabulary
     from jaxbert.data.sources import open_source
-    from jaxbert.data.split import train_texts
-    from jaxbert.text.tokenizers import REGISTRY, Tokenizer, train_tokenizer
+    from jaxbert.text.languages import advice
+    from jaxbert.text.sentences import check_language
+    from jaxbert.text.tokenizers import REGISTRY, Tokenizer
     from jaxbert.text.tokenizers.base import names_of_kind, writing
 
+    check_language(args.language)
     out = Path(args.out)
     cased = args.cased or REGISTRY[args.kind].keeps_case
     source = open_source(args.source)
@@ -95,14 +99,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                 code="E-TOKENIZER-EXISTS",
             )
         place.check_others(names_of_kind(args.kind))
-    texts = train_texts(source, fraction)
-    made = train_tokenizer(args.kind, texts, vocab_size=args.vocab_size, lowercase=not cased, where=args.source)
+    made = learn_vocabulary(
+        source, args.kind, vocab_size=args.vocab_size, lowercase=not cased, validation_fraction=fraction
+    )
     place.check_others(made.file_names())
     with writing(out):
         place.write(made, made_from)
     words = f"{'cased' if cased else 'uncased'} {args.kind}" + (" (it always is)" if cased and not args.cased else "")
     print(f"{made.vocab_size} pieces, {words}: {out}")
-    findings = source.findings()
+    findings = source.findings() + advice(args.language, args.kind, lowercase=not cased)
     if made.learned is not None:
         print(made.learned.line())
         findings += made.learned.findings()

@@ -12,6 +12,7 @@ from jaxbert.config.derived import (
     phase_at,
     phase_rows,
     schedule_start,
+    settings_for_rows,
     slots,
     total_steps,
 )
@@ -134,6 +135,7 @@ __all__ = [
     "resume_differences",
     "save_json",
     "schedule_start",
+    "settings_for_rows",
     "slots",
     "to_json",
     "total_steps",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from jaxbert.config.schema import LoggingConfig, MeshConfig, PhaseConfig, RunConfig
@@ -69,3 +70,25 @@ def phase_at(config: RunConfig, step: int) -> tuple[int, int]:
             return index, step
         step -= phase.steps
     return len(config.phases), 0
+
+
+def settings_for_rows(config: RunConfig, lengths: Sequence[int | None], vocab_size: int) -> list[str]:
+    """Returns the texts of `--set` that make a config fit rows.
+
+    Args:
+      config: the config that is to train on the rows.
+      lengths: the length of the rows of each phase; None where the phase makes its own.
+      vocab_size: the number of pieces of their vocabulary.
+    """
+    words = [
+        f"phases.{number}.length={length}"
+        for number, (phase, length) in enumerate(zip(config.phases, lengths, strict=True))
+        if length not in (None, phase.length)
+    ]
+    encoder = config.encoder
+    if vocab_size != encoder.vocab_size:
+        words.append(f"encoder.vocab_size={vocab_size}")
+    longest = max((length for length in lengths if length), default=0)
+    if longest > encoder.longest_row:
+        words.append(f"encoder.max_positions={encoder.max_positions + longest - encoder.longest_row}")
+    return words

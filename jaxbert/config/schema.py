@@ -533,6 +533,7 @@ class DataConfig:
         `EncoderConfig.vocab_size` pieces on the source's train split.
       tokenizer_kind: kind of a trained tokenizer.
       lowercase: whether a trained tokenizer has BERT's uncased normalisation.
+      language: ISO 639 code of the text, for the splitter of sentences.
       policy: rows policy. Each objective checks that it can learn from such rows.
       validation_fraction: share of documents held out, chosen by hash (sources that have splits ignore it).
       short_rows: probability, for pairs, that a row's target length is drawn at random (classic: 0.1).
@@ -544,6 +545,7 @@ class DataConfig:
     tokenizer: str = ""
     tokenizer_kind: TokenizerKind = "wordpiece"
     lowercase: bool = True
+    language: str = "en"
     policy: RowsPolicy = "segment_pair"
     validation_fraction: float = 0.01
     short_rows: float = 0.1

@@ -6,18 +6,51 @@ It does what the commands `tokenizer`, `prepare` and `rows` do. A repeated call 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 from jaxbert.config import DataConfig
+from jaxbert.core.progress import Progress
 from jaxbert.data.records import prepare_records
 from jaxbert.data.rows import build_rows, check_arguments, check_pairs
-from jaxbert.data.sources import open_source
+from jaxbert.data.sources import Source, open_source
 from jaxbert.data.split import train_texts
 from jaxbert.errors import InputError
+from jaxbert.text.languages import advice
+from jaxbert.text.sentences import check_language
 from jaxbert.text.tokenizers import Tokenizer, train_tokenizer
 
 _log = logging.getLogger(__name__)
+
+
+def learn_vocabulary(
+    source: Source, kind: str, *, vocab_size: int, lowercase: bool, validation_fraction: float
+) -> Tokenizer:
+    """Trains a tokenizer on the train split of a source, and shows the documents and the seconds that it takes.
+
+    Args:
+      source: gives the documents.
+      kind: a key of `jaxbert.text.tokenizers.REGISTRY`.
+      vocab_size: V.
+      lowercase: the uncased normalisation of the kind.
+      validation_fraction: the share of the documents to leave out; see `jaxbert.data.split`.
+
+    Raises:
+      InputError: as `train_tokenizer`, or the source cannot be used.
+    """
+    with Progress(None, label="vocabulary", unit="document") as progress, ExitStack() as learning:
+
+        def texts() -> Iterator[str]:
+            chars = 0
+            for text in train_texts(source, validation_fraction):
+                yield text
+                chars += len(text)
+                progress.advance(f"{chars / 1e6:.1f}M characters")
+            # The trainer has counted the words, and now searches pieces.
+            learning.enter_context(progress.doing("learning pieces"))
+
+        return train_tokenizer(kind, texts(), vocab_size=vocab_size, lowercase=lowercase, where=source.spec)
 
 
 def make_rows(
@@ -51,15 +84,21 @@ def make_rows(
     lengths = list(dict.fromkeys(lengths))
     for length in lengths:
         check_arguments(config.policy, length, config.copies, config.short_rows, seed)
+    check_language(config.language)
     source = open_source(config.source)
     tokenizer_path = Path(config.tokenizer) if config.tokenizer else out / "tokenizer"
     if not config.tokenizer and not (tokenizer_path / "tokenizer.json").is_file():
         _log.info("training a %s vocabulary of %d pieces on %s", config.tokenizer_kind, vocab_size, config.source)
-        texts = train_texts(source, config.validation_fraction)
-        tokenizer = train_tokenizer(
-            config.tokenizer_kind, texts, vocab_size=vocab_size, lowercase=config.lowercase, where=config.source
+        tokenizer = learn_vocabulary(
+            source,
+            config.tokenizer_kind,
+            vocab_size=vocab_size,
+            lowercase=config.lowercase,
+            validation_fraction=config.validation_fraction,
         )
         tokenizer.save(tokenizer_path)
+        for line in advice(config.language, config.tokenizer_kind, lowercase=config.lowercase):
+            _log.warning("%s", line)
         if tokenizer.learned is not None:
             for finding in tokenizer.learned.findings():
                 _log.info("look at: %s", finding)
@@ -80,6 +119,7 @@ def make_rows(
         tokenizer,
         records,
         workers=workers,
+        language=config.language,
         validation_fraction=config.validation_fraction,
         sentence_structure=sentence_structure,
     )

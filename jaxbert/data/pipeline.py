@@ -94,21 +94,27 @@ class Rows:
         vocab_size: int | None = None,
         tokenizer_hash: str | None = None,
         policy: str | None = None,
+        fix: str = "",
     ) -> None:
-        """Raises InputError where the rows have another length, vocabulary, tokenizer or policy than a run needs."""
+        """Raises InputError where the rows have another length, vocabulary, tokenizer or policy than a run needs.
+
+        Args:
+          length, vocab_size, tokenizer_hash, policy: what is needed; None takes any.
+          fix: what the user can type where length or vocabulary differ, if the caller knows it.
+        """
         has = self.manifest
         if length is not None and has["length"] != length:
             raise InputError(
                 f"the rows have length {has['length']}, but {length} is needed",
                 where=str(self.directory),
-                fix="Name other rows, or make them: `jaxbert rows --length`.",
+                fix=fix or f"Name other rows, or make them: jaxbert rows RECORDS --out ROWS --length {length}.",
                 code="E-ROWS-LENGTH",
             )
         if vocab_size is not None and has["vocab_size"] != vocab_size:
             raise InputError(
                 f"the rows have the vocabulary {has['vocab_size']}, but {vocab_size} is needed",
                 where=str(self.directory),
-                fix="Name other rows, or set encoder.vocab_size.",
+                fix=fix or f"Name other rows, or add --set encoder.vocab_size={has['vocab_size']}.",
                 code="E-ROWS-VOCABULARY",
             )
         if tokenizer_hash is not None and has["tokenizer_hash"] != tokenizer_hash:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxbert.config import did_you_mean
 from jaxbert.data import shards
 from jaxbert.data.directory import ShardDirectory, check_place, open_directory
 from jaxbert.data.draws import Draws, permutation
@@ -507,7 +508,10 @@ def check_arguments(policy: str, length: int, copies: int, short_rows: float, se
     """
     if policy not in POLICIES:
         raise InputError(
-            f"no rows policy {policy!r}", where="rows", fix=f"Known: {', '.join(POLICIES)}.", code="E-CONFIG-NAME"
+            f"no rows policy {policy!r}",
+            where="rows",
+            fix=f"{did_you_mean(policy, list(POLICIES))}Known: {', '.join(POLICIES)}.",
+            code="E-CONFIG-NAME",
         )
     known = POLICIES[policy]
     if not known.shortest <= length <= _MAX_LENGTH:

@@ -12,6 +12,7 @@ from jaxbert.config import (
     PhaseConfig,
     RunConfig,
     phase_rows,
+    settings_for_rows,
 )
 from jaxbert.core.machine import cores
 from jaxbert.data.pipeline import Rows
@@ -46,13 +47,26 @@ def open_rows(config: RunConfig, phase: PhaseConfig, workdir: Path) -> PhaseRows
         for split in ("train", "validation"):
             with nullcontext() if phase.rows else _made_by_the_run(workdir):
                 rows = Rows(directory, split, verify=True)
-            rows.require(length=phase.length, vocab_size=config.encoder.vocab_size)
+            fix = _settings_for(config, workdir) if phase.rows else ""
+            rows.require(length=phase.length, vocab_size=config.encoder.vocab_size, fix=fix)
             task.check_rows(rows.manifest, str(directory))
             if split == "train":
                 train.append((rows, weight))
             elif len(rows):
                 validation.append(rows)
     return PhaseRows(train, validation)
+
+
+def _settings_for(config: RunConfig, workdir: Path) -> str:
+    """Returns the --set with which a run can train on the rows that it names, all settings at once."""
+    manifests = []
+    for phase in config.phases:
+        (place, _), *_ = phase_rows(config, phase, workdir)
+        manifests.append(Rows(local(place), "train").manifest if phase.rows else {})
+    sizes = [manifest["vocab_size"] for manifest in manifests if manifest]
+    lengths = [manifest.get("length") for manifest in manifests]
+    words = settings_for_rows(config, lengths, sizes[0])
+    return f"To train on these rows, add --set {' '.join(words)}." if words else ""
 
 
 def check_named_inputs(config: RunConfig) -> None:

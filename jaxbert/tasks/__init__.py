@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jaxbert.config import PhaseConfig, RunConfig
+from jaxbert.config import PhaseConfig, RunConfig, did_you_mean
 from jaxbert.errors import InputError
 from jaxbert.tasks import pretraining
 from jaxbert.tasks.base import Task, TaskKind
@@ -23,7 +23,10 @@ def kind_of_task(config: RunConfig) -> TaskKind:
     name = config.task.name
     if name not in TASKS:
         raise InputError(
-            f"no task is called {name!r}", where="task.name", fix=f"Known: {', '.join(TASKS)}.", code="E-CONFIG-NAME"
+            f"no task is called {name!r}",
+            where="task.name",
+            fix=f"{did_you_mean(name, list(TASKS))}Known: {', '.join(TASKS)}.",
+            code="E-CONFIG-NAME",
         )
     kind = TASKS[name]
     if not isinstance(config.task, kind.config):

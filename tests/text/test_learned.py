@@ -1,5 +1,6 @@
 """What a vocabulary makes of text in scripts with many characters, with marks, and without spaces."""
 
+# ruff: noqa: RUF001
 from __future__ import annotations
 
 import random
@@ -9,6 +10,7 @@ import pytest
 
 from jaxbert.commands import main as cli
 from jaxbert.errors import InputError
+from jaxbert.text.languages import advice
 from jaxbert.text.tokenizers import Tokenizer, train_tokenizer
 from jaxbert.text.tokenizers.words import cut_long
 
@@ -71,7 +73,54 @@ def test_words_that_are_too_long_are_said() -> None:
     for kind in ("unigram", "bpe"):
         other, findings = learned(kind, THAI, 400)
         assert other.learned is not None and other.learned.left_out == other.learned.unknown == 0.0
-        assert len(other.encode(THAI[0])) < 50 and "of the characters" not in findings
+        assert len(other.encode(THAI[0])) < 50 and "too long" not in findings
+        # Byte-level BPE cuts at signs; unigram does not.
+        assert ("vowel signs" in findings) == (kind == "bpe")
+    assert "of a script without spaces between words (Thai" in learned("wordpiece", ["สวน สวย"] * 9, 200)[1]
+
+
+def test_what_uncased_does_to_turkish_is_said() -> None:
+    text = "Kapıda bir ışık yandı, İstanbul'da kış başladı. " * 50
+    for kind in ("wordpiece", "unigram"):
+        assert "dotless i" in learned(kind, [text], 200, lowercase=True)[1]
+        assert "dotless i" not in learned(kind, [text], 200)[1]
+        assert "dotless i" not in learned(kind, ["A river is cold, and the mill is old. " * 50], 200, lowercase=True)[1]
+
+
+# Own sentences. A piece is a word where the script has no spaces, and part of one where it has some.
+SENTENCES = {
+    "zh": ["这条河很冷。", "磨坊在河边。", "石头很旧。", "河边有一个磨坊。"],
+    "th": ["แม่น้ำเย็นมาก", "โรงสีอยู่ริมแม่น้ำ", "หินก้อนนี้เก่ามาก", "ริมแม่น้ำมีโรงสี"],
+    "hi": ["नदी का पानी ठंडा है।", "नदी के किनारे चक्की है।", "यह पत्थर पुराना है।", "किनारे पर पुरानी चक्की है।"],
+    "ar": ["النهر بارد جدا.", "الطاحونة على ضفة النهر.", "هذا الحجر قديم.", "على الضفة طاحونة قديمة."],
+    "tr": ["Irmak çok soğuk.", "Değirmen ırmağın kıyısında.", "Bu taş çok eski.", "Kıyıda eski bir değirmen var."],
+    "de": [
+        "Der Fluß ist kühl.",
+        "Die Mühle steht am Flußufer.",
+        "Dieser Stein ist alt.",
+        "Am Ufer steht die alte Mühle.",
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "bpe", "unigram"])
+@pytest.mark.parametrize("language", SENTENCES)
+def test_words_of_other_languages(language: str, kind: str) -> None:
+    """Whole-word masking takes the words that spaces separate, or the pieces of a script without spaces."""
+    texts = SENTENCES[language] * 20
+    tokenizer, _ = learned(kind, texts, 330)
+    for text in texts[:4]:
+        ids = tokenizer.encode(text)
+        starts = int(tokenizer.word_start[ids].sum())
+        words, marks = len(text.split()), sum(text.count(mark) for mark in ".。।")
+        if language in ("zh", "th"):
+            letters = len(text) if kind == "wordpiece" and language == "zh" else 2
+            assert starts >= min(letters, len(ids) - 1 - text.count("。")), "no clause is one word"
+        elif kind == "bpe":
+            assert starts == words - (not tokenizer.word_start[ids[0]])
+        else:
+            # A space mark by itself is a word before the one that it begins.
+            assert words <= starts <= words + marks + int(kind == "unigram") * words
 
 
 def test_text_without_spaces_is_learned_from_or_refused_with_the_reason() -> None:
@@ -139,3 +188,24 @@ def test_prepare_counts_unknown_characters(tmp_path: Path, capsys: pytest.Captur
     share = (len(long) + 3) / (len(f"Some words here. {long} here.") + 16)
     assert f"{share:.3%} of the characters" in said
     assert f"look at: unknown: {share:.1%} of the characters became [UNK]" in said
+
+
+def test_what_suits_a_language() -> None:
+    assert advice("th", "wordpiece", lowercase=True) == [
+        "uncased wordpiece suits the language 'th' badly. Take --kind unigram --cased, or data.tokenizer_kind=unigram "
+        "data.lowercase=false"
+    ]
+    assert "--kind wordpiece --cased" in advice("tr", "wordpiece", lowercase=True)[0]
+    assert "--kind unigram --cased" in advice("hi", "bpe", lowercase=False)[0]
+    for language, kind, lowercase in (("en", "wordpiece", True), ("zh", "wordpiece", True), ("hi", "wordpiece", False)):
+        assert advice(language, kind, lowercase=lowercase) == []
+
+
+def test_the_command_says_what_does_not_suit_the_language(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.txt").write_text("Bu taş çok eski. Kış başladı.\n" * 40, encoding="utf-8")
+    arguments = ["tokenizer", str(tmp_path), "--vocab-size", "120", "--out", str(tmp_path / "out")]
+    assert cli.main([*arguments, "--language", "tr"]) == 0
+    printed = capsys.readouterr()
+    assert "suits the language 'tr' badly" in printed.out and "vocabulary: 1 document" in printed.err
+    assert cli.main([*arguments, "--overwrite", "--language", "klingon!"]) == 2
+    assert "E-RECORDS-LANGUAGE" in capsys.readouterr().err

@@ -111,7 +111,14 @@ def test_training_makes_no_piece_of_a_number_and_its_comma() -> None:
 def test_words_start_by_the_original_s_rule() -> None:
     pieces = {"▁": True, "▁the": True, "the": False, "ing": False, ",": True, "€": True, "can't": True, "'": True}
     pieces |= {"7": True, "a7": True, "é": True, "日本": True, "<x": True, "e-": False, "].": False, "\u2013": True}
-    tokenizer = Unigram(model(SPECIALS | dict.fromkeys(pieces, -1.0)), Normalisation())
+    # The original's rule is made for English, so that it holds in a vocabulary whose pieces are English.
+    english = [f"{first}{second}" for first in "abcdef" for second in "ghijkl"]
+    tokenizer = Unigram(model(SPECIALS | dict.fromkeys([*pieces, *english], -1.0)), Normalisation())
+    assert {piece: bool(tokenizer.word_start[tokenizer.id(piece)]) for piece in pieces} == pieces
+    # In another one, a letter that English lacks begins no word.
+    other = [f"{first}é{second}" for first in "abcdef" for second in "ghijkl"]
+    tokenizer = Unigram(model(SPECIALS | dict.fromkeys([*pieces, *other], -1.0)), Normalisation())
+    pieces |= {"é": False, "a7": False, "can't": False}
     assert {piece: bool(tokenizer.word_start[tokenizer.id(piece)]) for piece in pieces} == pieces
 
 

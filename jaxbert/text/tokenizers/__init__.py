@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from jaxbert.config import did_you_mean
 from jaxbert.errors import InputError
 from jaxbert.text.tokenizers.base import Kind, Specials, Tokenizer
 from jaxbert.text.tokenizers.registry import REGISTRY
@@ -35,7 +36,10 @@ def train_tokenizer(
     """
     if kind not in REGISTRY:
         raise InputError(
-            f"unknown kind {kind!r}", where="--kind", fix=f"Known: {', '.join(REGISTRY)}.", code="E-CONFIG-NAME"
+            f"unknown kind {kind!r}",
+            where="--kind",
+            fix=f"{did_you_mean(kind, list(REGISTRY))}Known: {', '.join(REGISTRY)}.",
+            code="E-CONFIG-NAME",
         )
     if vocab_size > MOST_PIECES:
         raise InputError(

@@ -9,6 +9,7 @@ tasks/masked_lm.py).
 from __future__ import annotations
 
 import collections
+import functools
 import json
 import logging
 import re
@@ -20,9 +21,10 @@ from typing import Any
 import tokenizers as rust
 
 from jaxbert.errors import InputError
+from jaxbert.text.scripts import are_unspaced_bytes, marks
 from jaxbert.text.tokenizers.base import Added, Kind, Meaning, Specials, Tokenizer, read_json, read_text
 from jaxbert.text.tokenizers.declared import Declared, assemble, check_template, read_declared
-from jaxbert.text.tokenizers.learned import Learned
+from jaxbert.text.tokenizers.learned import Learned, sampled, share
 from jaxbert.text.tokenizers.words import count_words, cut_long, scaled, shown
 
 SPECIALS = Specials(pad="<pad>", unk="<unk>", cls="<s>", sep="</s>", mask="<mask>")
@@ -55,7 +57,8 @@ class ByteLevelBPE(Tokenizer):
     """Byte-level BPE.
 
     A word starts at a piece that begins with white space, as in fairseq's whole-word masking (gpt2_bpe.py
-    `is_beginning_of_word`): punctuation belongs to the word before it, without a space.
+    `is_beginning_of_word`): punctuation belongs to the word before it, without a space. Every piece of a script without
+    spaces between words (Thai, Chinese) starts a word too: a whole clause would be one.
 
     Attributes: those of `Tokenizer`, and
       merges: pairs of pieces, in the order in which they are merged.
@@ -85,7 +88,7 @@ class ByteLevelBPE(Tokenizer):
         super().__init__(
             vocab,
             lowercase=False,
-            starts_word=lambda piece: piece.startswith((*_WHITE, "madeupword")),
+            starts_word=lambda piece: piece.startswith((*_WHITE, "madeupword")) or are_unspaced_bytes(_bytes_of(piece)),
             where=where,
             fix=fix,
             specials=specials,
@@ -311,8 +314,23 @@ def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool, where: str 
     filling = vocab_size - 1 - len(vocab)
     vocab += [_FILLER.format(number) for number in range(filling)]
     made = ByteLevelBPE([*vocab, SPECIALS.mask], merges)
-    made.learned = Learned(made.kind, vocab_size, 0.0, filling, left_out, _MAX_WORD_CHARS, 0.0)
+    some = sampled(raw)
+    cut = share(some, {word: marks(word) for word in some})
+    made.learned = Learned(made.kind, vocab_size, 0.0, filling, left_out, _MAX_WORD_CHARS, 0.0, cut_at_marks=cut)
     return made
+
+
+def _bytes_of(piece: str) -> bytes:
+    """Returns the bytes of a piece; of a special token, those of its name."""
+    return bytes(byte for byte in map(_byte_of().get, piece) if byte is not None)
+
+
+@functools.cache
+def _byte_of() -> dict[str, int]:
+    """Returns the byte of each character of the byte-level form (openai/gpt-2 encoder.py `bytes_to_unicode`)."""
+    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = (byte for byte in range(256) if byte not in set(plain))
+    return {chr(byte): byte for byte in plain} | {chr(256 + number): byte for number, byte in enumerate(others)}
 
 
 def _bytes() -> list[str]:

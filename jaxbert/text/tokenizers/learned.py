@@ -11,6 +11,10 @@ _MOST_WORDS = 100_000
 # A finding is worth a line from these shares on.
 _SHARE = 0.01
 _MARKS_SHARE = 0.001
+# The share of the characters from which on a script, or its signs, matter for a vocabulary.
+_SCRIPT_SHARE, _SIGNS_SHARE = 0.1, 0.03
+# Of the letters of Turkish text, 4% are a dotless i.
+_DOTLESS_SHARE = 0.005
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,9 @@ class Learned:
       left_out: the share of the characters in words that are too long to be learned from.
       limit: the length of the longest word that is learned from, in characters.
       marks: the share of the characters that are vowel signs, tones and the like, and that the normalisation drops.
+      unspaced: the share of the characters that are Thai, Lao, Khmer or Burmese, for a kind that cuts at spaces.
+      cut_at_marks: the share of the characters that are vowel signs and the like, for a kind that cuts words there.
+      dotless: the share of the characters that are a Turkish dotless i or İ, for an uncased vocabulary.
     """
 
     kind: str
@@ -34,6 +41,9 @@ class Learned:
     left_out: float
     limit: int
     marks: float
+    unspaced: float = 0.0
+    cut_at_marks: float = 0.0
+    dotless: float = 0.0
 
     def line(self) -> str:
         """Returns one line for people."""
@@ -61,10 +71,33 @@ class Learned:
         if self.marks >= _MARKS_SHARE:
             found.append(
                 f"{self.marks:.1%} of the characters are marks that the uncased normalisation drops, as in the "
-                "published models: signs of Hindi, tones of Thai, dakuten of Japanese (keep them with --cased, or "
-                "data.lowercase=false)"
+                "published models: signs of Hindi, tones of Thai, hamza of Arabic, dakuten of Japanese (keep them with "
+                "--cased, or data.lowercase=false)"
+            )
+        if self.unspaced >= _SCRIPT_SHARE:
+            found.append(
+                f"{self.unspaced:.0%} of the characters are of a script without spaces between words (Thai, Lao, "
+                f"Khmer, Burmese). {self.kind} takes all between two spaces for one word; unigram finds words in it "
+                "(--kind unigram --cased, or data.tokenizer_kind=unigram data.lowercase=false)"
+            )
+        if self.cut_at_marks >= _SIGNS_SHARE:
+            found.append(
+                f"{self.cut_at_marks:.1%} of the characters are vowel signs and the like. {self.kind} cuts a word at "
+                "each of them, as in the published models, so that pieces are short (unigram does not: --kind unigram "
+                "--cased, or data.tokenizer_kind=unigram data.lowercase=false)"
+            )
+        if self.dotless >= _DOTLESS_SHARE:
+            found.append(
+                "the text has a dotless i, as Turkish does. The uncased normalisation makes I, İ and i one letter, and "
+                "drops the marks of ç, ğ, ö, ş, ü (keep them with --cased, or data.lowercase=false)"
             )
         return found
+
+
+def dotless(words: Iterable[str]) -> dict[str, int]:
+    """Returns the number of dotless small i and dotted capital I of each word that has some."""
+    found = {word: word.count("\u0131") + word.count("\u0130") for word in words if not word.isascii()}
+    return {word: count for word, count in found.items() if count}
 
 
 def sampled(words: Mapping[str, int]) -> dict[str, int]:

@@ -29,9 +29,10 @@ from sentencepiece import sentencepiece_model_pb2
 
 from jaxbert.errors import InputError
 from jaxbert.inputs.files import read_bytes
+from jaxbert.text.scripts import is_unspaced
 from jaxbert.text.tokenizers.base import Added, Kind, Meaning, Specials, Tokenizer, read_json
 from jaxbert.text.tokenizers.declared import assemble, check_template, read_declared
-from jaxbert.text.tokenizers.learned import Learned, dropped_marks, sampled, share
+from jaxbert.text.tokenizers.learned import Learned, dotless, dropped_marks, sampled, share
 from jaxbert.text.tokenizers.unigram_json import CLASSES, SPACE, SPECIALS, load_json
 from jaxbert.text.tokenizers.words import Remembered, count_words, cut_long
 
@@ -53,6 +54,8 @@ _COVERAGE = 0.99995
 # currencies.
 _PUNCTUATION = frozenset(string.punctuation) - frozenset("'<=>") | {"\u20ac", "\u00a3"}
 _CONTROLS = re.compile(r"[\x0b\x1c-\x1f]")
+# From this share on of the pieces of several letters, those with letters that English lacks make another language.
+_FOREIGN = 0.05
 _INNER = frozenset(string.ascii_letters) | _PUNCTUATION
 
 # Training. No piece may reach from a digit to a comma: this private character separates them.
@@ -102,7 +105,8 @@ class Unigram(Tokenizer):
     A word starts by ALBERT's rule (`_is_start_piece_sp`): at a piece that begins with the space mark or "<", is
     punctuation, or has a character that is neither an ASCII letter nor punctuation, and so at every number and every
     foreign letter. The space mark alone also starts a word. The next piece belongs to that word, unless it starts a
-    word too, as a number or a bracket does.
+    word too, as a number or a bracket does. The rule is made for English: in a vocabulary of another language, nearly
+    every piece would be a word. There, a piece that begins with a letter of a script with spaces starts none.
 
     Attributes: those of `Tokenizer`, and
       normalisation: the changes of a text before the model.
@@ -141,7 +145,7 @@ class Unigram(Tokenizer):
         super().__init__(
             [*(piece.piece for piece in parsed.pieces), *beyond],
             lowercase=normalisation.lowercase,
-            starts_word=_starts_word,
+            starts_word=_rule(self.parse(model, where)),
             where=where,
             fix=_FIX,
             specials=specials,
@@ -404,6 +408,21 @@ def _ends(piece: str) -> bool:
     return len(piece) > 1 and piece[-1] == "," and piece[-2].isdigit()
 
 
+def _rule(parsed: Any) -> Callable[[str], bool]:
+    """Returns the rule for the pieces of a vocabulary that start a word; see `Unigram`."""
+    words = [piece.piece.removeprefix(SPACE) for piece in parsed.pieces]
+    words = [word for word in words if len(word) > 1 and word.isalpha()]
+    foreign = sum(not word.isascii() for word in words)
+    return _starts_word_elsewhere if foreign > _FOREIGN * len(words) else _starts_word
+
+
+def _starts_word_elsewhere(piece: str) -> bool:
+    if not _starts_word(piece):
+        return False
+    inside = unicodedata.category(piece[0])[0] in "LM" and not is_unspaced(piece)
+    return not inside
+
+
 def _starts_word(piece: str) -> bool:
     """See `Unigram`."""
     return piece.startswith((SPACE, "<")) or piece in _PUNCTUATION or not _INNER.issuperset(piece)
@@ -502,6 +521,7 @@ def train(texts: Iterable[str], *, vocab_size: int, lowercase: bool, where: str 
         left_out=left_out,
         limit=_MAX_WORD_CHARS,
         marks=share(marked, dropped_marks(marked, unicodedata.combining)),
+        dotless=share(marked, dotless(marked)),
     )
     return tokenizer
 

@@ -19,6 +19,7 @@ from typing import Any
 import tokenizers as rust
 
 from jaxbert.errors import InputError
+from jaxbert.text.scripts import is_south_eastern, south_eastern_letters
 from jaxbert.text.tokenizers.base import (
     Added,
     Kind,
@@ -31,7 +32,7 @@ from jaxbert.text.tokenizers.base import (
     unknown_spans,
 )
 from jaxbert.text.tokenizers.declared import Declared, assemble, check_template, read_declared
-from jaxbert.text.tokenizers.learned import Learned, dropped_marks, sampled, share
+from jaxbert.text.tokenizers.learned import Learned, dotless, dropped_marks, sampled, share
 from jaxbert.text.tokenizers.words import Remembered, count_words, scaled, shown
 
 SPECIALS = Specials("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -74,7 +75,8 @@ class Normalisation:
 class WordPiece(Tokenizer):
     """WordPiece.
 
-    A word starts at a piece without the mark "##".
+    A word starts at a piece without the mark "##". Thai, Lao, Khmer and Burmese write no spaces between words, so there
+    every piece starts one: whole-word masking would take a whole clause for a word.
 
     Attributes: those of `Tokenizer`, and
       normalisation: the settings of BERT's normaliser.
@@ -100,7 +102,7 @@ class WordPiece(Tokenizer):
         super().__init__(
             vocab,
             lowercase=normalisation.lowercase,
-            starts_word=lambda piece: not piece.startswith(_PREFIX),
+            starts_word=lambda piece: not piece.startswith(_PREFIX) or is_south_eastern(piece.removeprefix(_PREFIX)),
             where=where,
             fix="Give the files of a BERT tokenizer.",
             specials=specials,
@@ -386,6 +388,8 @@ def _learned(tokenizer: WordPiece, raw: Mapping[str, int], words: Mapping[str, i
         left_out=share(words, {word: len(word) for word in words if len(word) > MAX_WORD_CHARS}),
         limit=MAX_WORD_CHARS,
         marks=share(marked, dropped_marks(marked, lambda char: unicodedata.category(char) == "Mn")),
+        unspaced=share(some, {word: south_eastern_letters(word) for word in some}),
+        dotless=share(marked, dotless(marked)),
     )
 
 
