@@ -7,8 +7,8 @@ import pickle
 import re
 import tempfile
 from array import array
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 
 import numpy as np
@@ -25,9 +25,10 @@ _SMALL_CHARS = 64 << 10
 _MOST = 0.1
 # The parts of a document wait until its last one has come: in memory up to so many bytes, then in a temporary file.
 _WAITING_BYTES = 32 << 20
-# A source's only document is held out in blocks if it has at least so many characters. A block has a few rows of 512
+# A source of at most so many documents is held out in blocks if it has at least so many characters, and documents that
+# are too long to be held out have at least half of them: a book, or a shelf of books. A block has a few rows of 512
 # tokens, so that most of its text has no neighbour in train.
-_LONG_CHARS, _BLOCK_CHARS = 64 << 10, 4000
+_FEW, _LONG_CHARS, _BLOCK_CHARS = 20, 64 << 10, 4000
 # At least so much is held out of a short one, up to `_MOST` of it: about 8,000 tokens, of which 1,200 are masked.
 _LEAST_HELD_CHARS = 32 << 10
 # The ends of a block, the best first: of a paragraph, of a line, of a sentence, of a word.
@@ -35,16 +36,17 @@ _ENDS = [re.compile(end) for end in (r"[.!?:…。！？।][\"'”’»)\]]*\n+
 
 
 class Split:
-    """The split of one source: which documents, or which blocks of its only document, are held out.
+    """The split of one source: which documents, or which blocks of its few long documents, are held out.
 
     Attributes:
-      blocks: the number of blocks that are held out, where the source is one long document; else 0.
+      blocks: the number of blocks that are held out, where the source is a few long documents; else 0.
     """
 
     def __init__(self, validation_fraction: float):
         self.fraction = validation_fraction
         self.blocks = 0
-        self._name, self._held, self._chars = "", 0, 0
+        self._names: list[str] = []
+        self._held = self._chars = 0
 
     def drawn(self, documents: Iterable[Document]) -> Iterator[Document]:
         """Yields the documents with their splits; see the function `drawn`."""
@@ -56,50 +58,69 @@ class Split:
             return number
 
         groups = (group for _, group in itertools.groupby(documents, number_of))
-        first = next(groups, None)
-        if first is None:
-            return
-        with _Waiting(first) as waiting:
-            second = next(groups, None)
-            if second is None and self.fraction > 0 and waiting.chars >= _LONG_CHARS and waiting.split is None:
-                yield from self._in_blocks(waiting)
+        with ExitStack() as stack:
+            first = []
+            for group in groups:
+                first.append(stack.enter_context(_Waiting(group)))
+                if len(first) > _FEW:
+                    break
+            if len(first) <= _FEW and self._are_long(first):
+                yield from self._in_blocks(first)
             else:
-                yield from (_drawn(part, waiting.content, self.fraction) for part in waiting)
-        for group in [] if second is None else itertools.chain([second], groups):
+                for waiting in first:
+                    yield from (_drawn(part, waiting.content, self.fraction) for part in waiting)
+        for group in groups:
             with _Waiting(group) as waiting:
                 yield from (_drawn(part, waiting.content, self.fraction) for part in waiting)
 
-    def _in_blocks(self, waiting: _Waiting) -> Iterator[Document]:
-        """Yields the parts of a source's only document, of which blocks are held out, chosen by the hash of their text.
+    def _are_long(self, documents: Sequence[_Waiting]) -> bool:
+        """Returns whether the documents of a source are so few and long that blocks of them are held out."""
+        chars = sum(one.chars for one in documents)
+        if self.fraction <= 0 or chars < _LONG_CHARS or any(one.split is not None for one in documents):
+            return False
+        if sum(_is_held_out(one.content, self.fraction) for one in documents) > 1:
+            return False
+        longest = max(_SMALL_CHARS, int(self.fraction * chars))
+        return 2 * sum(one.chars for one in documents if one.chars >= longest) >= chars
 
-        Blocks that follow one another on the same side are one part.
+    def _in_blocks(self, documents: Sequence[_Waiting]) -> Iterator[Document]:
+        """Yields the parts of a source's few documents, of which blocks are held out, by the hash of their text.
+
+        Blocks of a document that follow one another on the same side are one part.
         """
         hashes, sizes = array("Q"), array("Q")
-        for part in waiting:
+        for part in itertools.chain.from_iterable(documents):
             for start, end in blocks(part.text):
                 hashes.append(int.from_bytes(Content(part.text[start:end]).digest[8:], "little"))
                 sizes.append(end - start)
         held = _chosen(np.array(hashes, np.uint64), np.array(sizes, np.int64), self.fraction)
-        self._name, self.blocks = waiting.name, int(held.sum())
-        self._held, self._chars = int(np.array(sizes, np.int64)[held].sum()), waiting.chars
-        sides, number = iter(held.tolist()), 0
-        for part in waiting:
-            found = [(next(sides), start, end) for start, end in blocks(part.text)]
-            for side, run in itertools.groupby(found, lambda block: block[0]):
-                places = [(start, end) for _, start, end in run]
-                text = part.text[places[0][0] : places[-1][1]].strip("\n ")
-                if not is_blank(text):
-                    number += 1
-                    split = "validation" if side else "train"
-                    yield Document(f"{self._name}/{number}", text, split, number, waiting.content.digest)
+        self._names, self.blocks = [one.name for one in documents], int(held.sum())
+        self._held = int(np.array(sizes, np.int64)[held].sum())
+        self._chars = sum(one.chars for one in documents)
+        sides = iter(held.tolist())
+        for one in documents:
+            number = 0
+            for part in one:
+                found = [(next(sides), start, end) for start, end in blocks(part.text)]
+                if len(found) == 1 and not part.part:
+                    yield replace(part, split="validation" if found[0][0] else "train", digest=one.content.digest)
+                    continue
+                for side, run in itertools.groupby(found, lambda block: block[0]):
+                    places = [(start, end) for _, start, end in run]
+                    text = part.text[places[0][0] : places[-1][1]].strip("\n ")
+                    if not is_blank(text):
+                        number += 1
+                        split = "validation" if side else "train"
+                        yield Document(f"{one.name}/{number}", text, split, number, one.content.digest)
 
     def said(self) -> str:
         """Returns a line about the blocks that are held out."""
-        return (
-            f"validation is {counted(self.blocks, 'block')} of about {_BLOCK_CHARS:,} characters from all over the "
-            f"document {self._name}, {self._held / self._chars:.1%} of the text: there is no other document to hold "
-            "out, and train has the rest of it"
-        )
+        place, why = f"the {len(self._names)} documents", "they are too few and too long to hold out a whole one"
+        if len(self._names) == 1:
+            place, why = f"the document {self._names[0]}", "there is no other document to hold out"
+        held = f"{counted(self.blocks, 'block')} of about {_BLOCK_CHARS:,} characters"
+        share = f"{self._held / self._chars:.1%} of the text"
+        return f"validation is {held} from all over {place}, {share}: {why}, and train has the rest of it"
 
 
 def drawn(documents: Iterable[Document], validation_fraction: float) -> Iterator[Document]:
@@ -109,9 +130,9 @@ def drawn(documents: Iterable[Document], validation_fraction: float) -> Iterator
     that is longer than `MAX_DOCUMENT_BYTES` have those of the whole, wherever it is cut. A document whose normalised
     text is longer than that is train, because one such document could be most of the validation split.
 
-    If the source is one long document, this function divides it: blocks of consecutive paragraphs, of about
-    `_BLOCK_CHARS` characters, are held out by the hash of their text. They come from all over the document, and are
-    long enough that most of their text has no neighbour in train.
+    If the source is a few long documents, of which the hash holds out fewer than two, this function divides them:
+    blocks of consecutive paragraphs, of about `_BLOCK_CHARS` characters, are held out by the hash of their text. They
+    come from all over the documents, and are long enough that most of their text has no neighbour in train.
 
     `prepare_records` follows it, except for sources so small that the hash holds out fewer than two documents: see
     `hold_out_end`. A vocabulary is trained only on documents that are "train" here.
@@ -215,10 +236,15 @@ def _chosen(hashes: np.ndarray, sizes: np.ndarray, fraction: float) -> np.ndarra
 def _drawn(document: Document, content: Content, validation_fraction: float) -> Document:
     split = document.split
     if split is None:
-        # The first half of the digest finds duplicates. The other half is independent of it.
-        held_out = int.from_bytes(content.digest[8:], "little") < int(validation_fraction * 2**64)
-        split = "validation" if held_out and content.chars <= MAX_DOCUMENT_BYTES else "train"
+        split = "validation" if _is_held_out(content, validation_fraction) else "train"
     return replace(document, digest=content.digest, split=split)
+
+
+def _is_held_out(content: Content, validation_fraction: float) -> bool:
+    """Returns whether the hash holds out a document with this content."""
+    # The first half of the digest finds duplicates. The other half is independent of it.
+    drawn = int.from_bytes(content.digest[8:], "little") < int(validation_fraction * 2**64)
+    return drawn and content.chars <= MAX_DOCUMENT_BYTES
 
 
 def train_texts(source: Source, validation_fraction: float) -> Iterator[str]:

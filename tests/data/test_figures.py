@@ -94,10 +94,33 @@ def test_one_long_document_is_held_out_in_blocks_from_all_over_it(book: Path) ->
     assert held_out(documents, 0) == []
 
 
+def test_a_few_long_documents_are_held_out_in_blocks_of_all_of_them(book: Path) -> None:
+    """A folder with a book and a note, or with some books, has a validation split too."""
+    text = book.read_text()
+    other = "\n".join(line.replace("a", "o") for line in text.splitlines())
+    shelf = [Document("a", text), Document("note", "A note."), Document("b", other)]
+    drawing = Split(0.05)
+    parts = list(drawing.drawn(shelf))
+    assert next(part for part in parts if part.name == "note").part == 0
+    held = [part for part in parts if part.split == "validation"]
+    assert {part.name[0] for part in held} == {"a", "b"} and drawing.blocks >= len(held) > 1
+    assert 0.03 < sum(len(part.text) for part in held) / len(text + other) < 0.11
+    for name in "ab":
+        own = [part for part in parts if part.name.startswith(f"{name}/")]
+        assert [part.part for part in own] == list(range(1, len(own) + 1)) and len({part.digest for part in own}) == 1
+    whole = "".join(document.text for document in shelf)
+    assert "".join("".join(part.text for part in parts).split()) == "".join(whole.split())
+    assert "from all over the 3 documents" in drawing.said()
+
+
 def test_other_sources_keep_their_split(book: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = book.read_text()
-    two = [Document("a", text), Document("b", text[:-5])]
-    assert [document.part for document in drawn(two, 1e-9)] == [0, 0] and held_out(two, 1e-9) == []
+    # More documents, documents of which the hash holds out two, and documents that are short enough to be held out.
+    many = [Document(f"{number}", f"{number}\n{text}") for number in range(split._FEW + 1)]
+    assert {document.part for document in drawn(many, 1e-9)} == {0} and held_out(many, 1e-9) == []
+    assert {document.part for document in drawn(many[:9], 0.9)} == {0} and len(held_out(many[:9], 0.9)) > 1
+    short = [Document(f"{number}", f"{number}\n{text[:60_000]}") for number in range(4)]
+    assert {document.part for document in drawn(short, 1e-9)} == {0} and held_out(short, 1e-9) == []
     assert held_out([Document("short", text[: split._LONG_CHARS - 1])], 1e-9) == []
     assert held_out([Document("own", text, "train")]) == []
     # A text that repeats itself is not held out as a whole.
