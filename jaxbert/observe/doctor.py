@@ -34,6 +34,7 @@ NEEDED = {
     "fsspec": "fsspec",
     "tokenizers": "tokenizers",
     "sentencepiece": "sentencepiece",
+    "tensorstore": "tensorstore",
     "safetensors": "safetensors",
     "msgpack": "msgpack",
     "ml_dtypes": "ml-dtypes",

@@ -26,7 +26,7 @@ class LivePage:
         if not self._enabled:
             return
         try:
-            write_report([self._workdir], png=False)
+            write_report([self._workdir], png=False, model=False)
         except Exception as error:
             self._enabled = False
             _log.warning(f"the page of the run cannot be written, and the run goes on without it: {error}")

@@ -18,6 +18,7 @@ from jaxbert.errors import InputError
 from jaxbert.inputs.files import open_regular
 from jaxbert.report import predictions
 from jaxbert.report.axes import axes_of, boundaries
+from jaxbert.report.browser.block import model_block
 from jaxbert.report.charts import Chart, charts_of, rounded, summary, table
 from jaxbert.report.figures import (
     about,
@@ -40,7 +41,9 @@ from jaxbert.stores.workdir import name_of
 PAGE, PNG = "report.html", "loss.png"
 
 
-def write_report(workdirs: Sequence[Path], out: Path | None = None, *, png: bool = True) -> list[Path]:
+def write_report(
+    workdirs: Sequence[Path], out: Path | None = None, *, png: bool = True, model: bool = True
+) -> list[Path]:
     """Writes the page and a PNG of each loss curve, and returns their paths, the page's first.
 
     Args:
@@ -48,6 +51,7 @@ def write_report(workdirs: Sequence[Path], out: Path | None = None, *, png: bool
       out: directory for everything. None puts the page into the first workdir, and each PNG (loss.png) into its own
         workdir.
       png: whether to write the PNGs.
+      model: whether the page about one run holds its model.
 
     Raises:
       InputError: a directory holds no run, or a file of that name is not a report of jaxbert.
@@ -76,7 +80,8 @@ def write_report(workdirs: Sequence[Path], out: Path | None = None, *, png: bool
                 fix="Move it, or give --out DIR.",
                 code="E-RUN-REPORT-FOREIGN",
             )
-    contents = [page(runs).encode("utf-8"), *(loss_png(run) for run in runs if png)]
+    tried = model_block(workdirs[0]).html if model and len(runs) == 1 else None
+    contents = [page(runs, tried).encode("utf-8"), *(loss_png(run) for run in runs if png)]
     targets[0].parent.mkdir(parents=True, exist_ok=True)
     for path, content in zip(targets, contents, strict=True):
         write_whole(path, content)

@@ -111,6 +111,7 @@ class Unigram(Tokenizer):
     Attributes: those of `Tokenizer`, and
       normalisation: the changes of a text before the model.
       model: SentencePiece's ModelProto, serialized.
+      split_again: the ids that replace a piece that ends in a digit and a comma.
     """
 
     kind = "unigram"
@@ -157,7 +158,7 @@ class Unigram(Tokenizer):
         self._parsed = parsed
         self._normalizer = normalisation.build(nfkc=not parsed.normalizer_spec.precompiled_charsmap)
         model_pieces = enumerate(self.vocab[: self.model_size])
-        self._again = {index: self._split_again(piece) for index, piece in model_pieces if _ends(piece)}
+        self.split_again = {index: self._split_again(piece) for index, piece in model_pieces if _ends(piece)}
         # Neither a piece nor the normalisation reaches across a space.
         self._remembered = Remembered(self._encode_words)
         self._usual = self.added == self.usual(self.specials)
@@ -228,7 +229,7 @@ class Unigram(Tokenizer):
 
     def _encode_words(self, words: list[str]) -> Iterator[list[int]]:
         texts = [_normalise(word, self._normalizer, self.normalisation) for word in words]
-        again = self._again
+        again = self.split_again
         for ids in self._processor.encode(texts, num_threads=1):
             if again and not again.keys().isdisjoint(ids):
                 ids = [new for index in ids for new in again.get(index, [index])]

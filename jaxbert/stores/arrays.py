@@ -1,0 +1,60 @@
+"""Reads the parameters of a checkpoint as arrays of numpy, without jax and without a device.
+
+A page about a run shows a model while another process may hold the accelerator, so it must not start jax. Orbax writes
+each array as one zarr in a database of the directory STEP/params. Its name is the path of the parameter, with points.
+`jaxbert.stores.checkpoint` restores whole states, on any mesh.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxbert.errors import Stopped
+from jaxbert.stores.steps import checkpoints_place, damage
+from jaxbert.stores.storage import is_remote
+
+# The file that describes an array, by the version of zarr.
+_DRIVERS = {"/zarr.json": "zarr3", "/.zarray": "zarr"}
+
+
+def read_params(workdir: Path, step: int) -> dict[str, Any]:
+    """Verifies a committed step and returns its parameters, a nested dict of arrays.
+
+    Raises:
+      Stopped: the checkpoint is damaged.
+    """
+    import tensorstore
+
+    wrong = damage(workdir, step)
+    if wrong is not None:
+        raise Stopped(
+            f"checkpoint {step} is damaged: {wrong}",
+            where=str(workdir),
+            fix="Name another step.",
+            code="E-CHECKPOINT-DAMAGED",
+        )
+    place = checkpoints_place(workdir)
+    base = place if is_remote(place) else f"file://{os.path.realpath(place)}"
+    store = {"driver": "ocdbt", "base": f"{base}/{step}/params/"}
+    names = [name.decode() for name in tensorstore.KvStore.open(store).result().list().result()]
+    opened = {
+        name.removesuffix(ending): tensorstore.open(
+            {"driver": driver, "kvstore": {**store, "path": name.removesuffix(ending) + "/"}}, read=True
+        )
+        for name in names
+        for ending, driver in _DRIVERS.items()
+        if name.endswith(ending)
+    }
+    reading = {name: array.result().read() for name, array in opened.items()}
+    params: dict[str, Any] = {}
+    for name, read in reading.items():
+        *inner, last = name.split(".")
+        there = params
+        for key in inner:
+            there = there.setdefault(key, {})
+        there[last] = np.asarray(read.result())
+    return params

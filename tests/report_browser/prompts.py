@@ -1,0 +1,123 @@
+"""A hundred texts with masks. {} is the tokenizer's mask."""
+
+from __future__ import annotations
+
+_PLAIN = [
+    "The {} of the bucket.",
+    "The name of the {}.",
+    "The Amazon Resource Name ({}) of the role.",
+    "You can use this operation to {} a list of tags.",
+    "The maximum {} of results to return in a single call.",
+    "{} the specified policy.",
+    "A {} that identifies the user.",
+    "If you specify {}, the service returns an error.",
+    "Rivers run to the {}, and the sea is wide.",
+    "She opened the {} and looked at the rain.",
+    "Every {} has a price.",
+    "This is the {} time that he has asked.",
+    "The old man and the {}.",
+    "Nobody {} the answer to that question.",
+    "They walked for {} hours before they rested.",
+    "The {} fox jumps over the lazy dog.",
+    "I would like a cup of {}, please.",
+    "Paris is the capital of {}.",
+    "The patient was given {} for the pain.",
+    "The court held that the {} was void.",
+    "{}",
+    "{}.",
+    "The {}",
+    "To be or not to {}",
+    "One two three {} five six",
+]
+_SEVERAL = [
+    "The {} of the {}.",
+    "{} {} {}",
+    "{}{}",
+    "From {} to {}, and from {} to here.",
+    "The {} is {} than the other {}.",
+    "({}) [{}] <{}>",
+    "He said: {}, {} and {}!",
+    "Both {} and {} are {} of the same {}.",
+    "{} one {} two {} three {} four {}",
+    "a{}b{}c",
+]
+_PUNCTUATION = [
+    "Hello, {}! It's 3.5 km away.",
+    "\u201cQuotes\u201d \u2014 and a {} \u2026",
+    "What?! No... {}; yes: {}",
+    "don't, can't, won't, it's, we're, I'm, they'll, he'd {}",
+    "DON'T SHOUT, IT'S {}",
+    "http://example.org/a?b={}&c=d#e",
+    "user@example.org sent {}",
+    "x = y ** 2 + {} / (z - 1) % 7",
+    "{}: [1, 2, 3], {{}}",
+    "100% of $5.00 is \u00a35 or \u20ac6, {}",
+    "C++ and C# and F#, {}",
+    "-- {} --",
+    "'{}' \"{}\" `{}`",
+    "1,000 12, 3,4,5 and 2010,{}",
+    "<b>{}</b> &amp; <!-- {} -->",
+]
+_ACCENTS = [
+    "\u00dcn\u00efc\u00f6d\u00e9 na\u00efve caf\u00e9 {}",
+    "e\u0301 a\u0335 o\u0308 {} combining",
+    "\u0130stanbul'da {} \u0131\u015f\u0131k",
+    "\u03a3\u0399\u03a3\u03a5\u03a6\u039f\u03a3 {} \u03c3\u03c2",
+    "Stra\u00dfe, Gr\u00f6\u00dfe und {}",
+    "\ufb01n and \ufb03 are ligatures {}",
+    "\u01c5 \u01c4 \u01c6 {}",
+    "\u212b \u2126 \u00c5 {}",
+    "Pi\u00f1ata, ma\u00f1ana, {} a\u00f1o",
+    "Vi\u1ec7t Nam {} Ti\u1ebfng Vi\u1ec7t",
+    "\u0141\u00f3d\u017a i {} \u017c\u00f3\u0142w",
+    "\u00c6r\u00f8 {} bl\u00e5b\u00e6r",
+]
+_SCRIPTS = [
+    "\u4e2d\u6587\u7684{}\u5f88\u957f\u3002",
+    "\u8fd9\u4e2a {} \u5f88\u597d",
+    "ah\u535a\u63a8zz {}",
+    "\u65e5\u672c\u8a9e\u30c6\u30ad\u30b9\u30c8{}\u304c \u30ac \uff76\uff9e",
+    "\ud55c\uad6d\uc5b4 {} \ubb38\uc7a5",
+    "\u0939\u093f\u0928\u094d\u0926\u0940 \u092e\u0947\u0902 {} \u0935\u093e\u0915\u094d\u092f",
+    "\u0e20\u0e32\u0e29\u0e32\u0e44\u0e17\u0e22{}\u0e40\u0e02\u0e35\u0e22\u0e19",
+    "\u0627\u0644\u0644\u063a\u0629 {} \u0627\u0644\u0639\u0631\u0628\u064a\u0629",
+    "\u05e2\u05d1\u05e8\u05d9\u05ea {} \u05e9\u05dc\u05d5\u05dd",
+    "\u042d\u0442\u043e {} \u0451\u0436",
+    "\u10e5\u10d0\u10e0\u10d7\u10e3\u10da\u10d8 {}",
+    "\U00020000\U0002a700 {} \uf900",
+]
+_ODD = [
+    "\U0001f642\U0001f642 {} \U0001f468\u200d\U0001f469\u200d\U0001f467",
+    "\U0001f1e9\U0001f1ea {} \U0001f44d\U0001f3fd",
+    "tabs\tand\t{}",
+    "lines\nand\r\n{}\x0band\x0cfeeds",
+    "null\x00soft\u00adzero\u200bwidth {} \ufeffmark",
+    "wrong \ufffd {} \ue000 private",
+    "  leading {} and trailing   ",
+    "two  spaces   {}   three",
+    "\u3000wide\u3000{}\u2003em\u00a0hard",
+    "x\x85y {} \x1c\x1d\x1e\x1fz",
+    "\u2028line {} \u2029paragraph",
+    "\u2581 \u2581x __ {} \u2581",
+    "##ing {} [unused5] <unused 0> madeupword0000",
+    "[CLS] {} [SEP] <s> </s> <pad> [PAD]",
+    "a" * 100 + " {} " + "b" * 101,
+    "supercalifragilisticexpialidocious {} pneumonoultramicroscopicsilicovolcanoconiosis",
+    "0123456789 {} 3.14159 1e-9 0x1F",
+    "\u2460 \u00bd \u00b2 \u2167 {} \uff11\uff12\uff21",
+    "ALL CAPS {} Mixed cAsE",
+    "{}\n",
+    "\n{}",
+    "\u1e9e\u0149\u01f0 {}",
+    "q\u0307\u0323 q\u0323\u0307 {}",
+    "\u0344 \u0958 \u2adc {}",
+    "\U0001e9a0 \U000105c9 \ua7f1 {}",
+    "word.{}.word-{}-word_{}_word",
+]
+
+PROMPTS = _PLAIN + _SEVERAL + _PUNCTUATION + _ACCENTS + _SCRIPTS + _ODD
+
+
+def prompts(mask: str) -> list[str]:
+    """Returns the texts with this mask."""
+    return [text.replace("{}", mask) for text in PROMPTS]
