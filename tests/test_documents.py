@@ -1,4 +1,4 @@
-"""The documents: the README is short, and no link leads nowhere."""
+"""The documents: the README is short, no link leads nowhere, and the pages that the code names are there."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ PAGES = [
 # Pages that the build of the site reads from the code (docs/generate/hook.py). They are not in the repository.
 GENERATED = {f"docs/reference/{name}.md" for name in ("commands", "settings", "configs", "sources", "rows", "masking")}
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?P<target>[^)\s]+)\)|!\[[^\]]*\]\((?P<picture>[^)\s]+)\)")
+NAMED = re.compile(r"(?<!git-lfs )\bdocs/(?:[\w.-]+/)*[\w-]+\.(?:md|ipynb)\b")
 
 
 def links(path: Path) -> Iterator[tuple[str, str]]:
@@ -54,6 +55,19 @@ def test_no_link_leads_nowhere(page: Path):
 def test_the_readme_names_no_page_that_only_the_site_has():
     """Its readers may be on a code host."""
     assert not {target for target, _ in links(ROOT / "README.md")} & GENERATED
+
+
+def test_pages_that_the_code_names_are_there():
+    folders = ("jaxbert", "configs", "launch", "tests", "benchmarks", "docs", ".ci")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".md", ".sh")]
+    files += [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "Makefile", ".ci/run")]
+    wrong = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in files
+        for name in NAMED.findall(path.read_text(encoding="utf-8"))
+        if not (ROOT / name).is_file() and name not in GENERATED
+    ]
+    assert len(files) > 400 and not wrong, "\n".join(sorted(set(wrong)))
 
 
 def test_there_is_prose():
