@@ -7,7 +7,8 @@ import sys
 from typing import Any
 
 from jaxbert.commands.figures import write_figures
-from jaxbert.commands.pretrain import add_run_arguments, settings_of, source_of, words_of
+from jaxbert.commands.own_text import settings_of, source_of
+from jaxbert.commands.pretrain import add_run_arguments, words_of
 
 EPILOG = (
     "Before it sends anything, the command shows what the run needs and costs, and asks you to confirm. "

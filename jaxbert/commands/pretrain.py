@@ -5,21 +5,18 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
-import math
 import os
 import shlex
 from collections.abc import Mapping
 from typing import Any
 
 from jaxbert.commands.arguments import CONFIG, add_language, add_overwrite, add_set
-from jaxbert.errors import InputError
+from jaxbert.commands.own_text import AUTO, add_text, add_time, check_auto, seconds_of, settings_of, source_of
 from jaxbert.stores.storage import is_remote
 
 _log = logging.getLogger(__name__)
 
 EPILOG = CONFIG
-# The CONFIG that is chosen for the text, the machine and the time.
-AUTO = "auto"
 
 
 def add_run_arguments(parser: argparse.ArgumentParser, *, workdir: str = "") -> None:
@@ -32,14 +29,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, *, workdir: str = "") -> 
     parser.add_argument("config", metavar="CONFIG")
     default = f" (default: {workdir})" if workdir else ""
     parser.add_argument("--workdir", required=not workdir, metavar="DIR", help=f"the directory of the run{default}")
-    text = parser.add_mutually_exclusive_group()
-    text.add_argument(
-        "--text",
-        nargs="+",
-        metavar="PATH",
-        help="train on this text: a folder, a file, or a pattern in quotes ('folder/**/*.txt')",
-    )
-    text.add_argument("--source", metavar="SOURCE", help="train on the text of a SOURCE (see `jaxbert prepare --help`)")
+    add_text(parser)
     parser.add_argument(
         "--data",
         nargs="+",
@@ -67,15 +57,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, *, workdir: str = "") -> 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describes the command line."""
     add_run_arguments(parser, workdir="runs/ and the config's name")
-    time = parser.add_mutually_exclusive_group()
-    time.add_argument(
-        "--minutes",
-        type=float,
-        metavar="M",
-        help=f"CONFIG {AUTO}: the time of the whole command, preparation and evaluation included (default: 10 on a "
-        "CPU, 30 on a GPU or TPU)",
-    )
-    time.add_argument("--hours", type=float, metavar="H", help=f"CONFIG {AUTO}: the same in hours")
+    add_time(parser)
     parser.add_argument(
         "--finish",
         action=argparse.BooleanOptionalAction,
@@ -107,9 +89,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         show_log(logging.WARNING)
     profiled = parse_steps(args.profile) if args.profile is not None else None
     source = source_of(args)
-    seconds = _seconds(args)
+    seconds = seconds_of(args)
     if args.config == AUTO:
-        _check_auto(args, source)
+        check_auto(args, source)
         assert source is not None
         # Devices are needed to choose, and the flag counts only before jax is imported.
         ask_for_deterministic_kernels(RunConfig(name=AUTO))
@@ -148,53 +130,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return figures
 
 
-def _seconds(args: argparse.Namespace) -> float | None:
-    """Returns the time that --minutes or --hours gives; None where neither is given.
-
-    Raises:
-      InputError: it is not a time, or the config is not one that is chosen by time.
-    """
-    given = [(name, unit) for name, unit in (("minutes", 60), ("hours", 3600)) if getattr(args, name) is not None]
-    if not given:
-        return None
-    ((name, unit),) = given
-    value: float = getattr(args, name)
-    if args.config != AUTO:
-        raise InputError(
-            f"the config {args.config} has its steps, and only CONFIG {AUTO} is chosen by time",
-            where=f"--{name}",
-            fix=f"Leave --{name} out, or give {AUTO} as CONFIG.",
-            code="E-ARGUMENT-TIME",
-        )
-    if not 0 < value * unit < math.inf:
-        raise InputError(
-            f"{value:g} is not a time",
-            where=f"--{name}",
-            fix="Give a number above 0, for example --minutes 10.",
-            code="E-ARGUMENT-TIME",
-        )
-    return value * unit
-
-
-def _check_auto(args: argparse.Namespace, source: str | None) -> None:
-    """Raises InputError where CONFIG auto has no text, or has what it would have to choose."""
-    if source is None:
-        raise InputError(
-            f"{AUTO} chooses a config for a text, and there is none",
-            where=f"CONFIG {AUTO}",
-            fix="Give the text: --text PATH, or --source SOURCE.",
-            code="E-ARGUMENT-AUTO",
-        )
-    for name in ("data", "init", "tokenizer"):
-        if getattr(args, name):
-            raise InputError(
-                f"{AUTO} trains a new model and a new vocabulary on the text",
-                where=f"--{name}",
-                fix=f"Leave --{name} out, or give another CONFIG: adapt continues a model.",
-                code="E-ARGUMENT-AUTO",
-            )
-
-
 def _finished(workdir: str) -> dict[str, Any]:
     """Does what follows the training, in this process, and returns its figures."""
     import jax
@@ -209,42 +144,6 @@ def _finished(workdir: str) -> dict[str, Any]:
     from jaxbert.run.finish import finish
 
     return {"finished": finish(workdir)}
-
-
-def settings_of(args: argparse.Namespace) -> list[str]:
-    """Returns the texts of --set, after the one that --language stands for.
-
-    Raises:
-      InputError: --language is not a language code.
-    """
-    if args.language is None:
-        return list(args.set)
-    from jaxbert.text.sentences import check_language
-
-    check_language(args.language)
-    return [f"data.language={args.language}", *args.set]
-
-
-def source_of(args: argparse.Namespace) -> str | None:
-    """Returns the SOURCE of --text or --source; None where neither is given.
-
-    Raises:
-      InputError: --text has several paths, which is what a shell makes of a pattern without quotes.
-    """
-    if not args.text:
-        return args.source  # type: ignore[no-any-return]
-    if len(args.text) > 1:
-        folder = os.path.commonpath([os.path.abspath(path) for path in args.text])
-        folder = folder if os.path.isdir(folder) else os.path.dirname(folder)
-        raise InputError(
-            f"--text takes one path, but it got {len(args.text):,}: the shell has replaced a pattern by its files",
-            where=f"--text {args.text[0]} {args.text[1]}",
-            fix=f"Put the pattern in quotes, or give the folder: --text {shlex.quote(os.path.relpath(folder))}",
-            code="E-ARGUMENT-TEXT",
-        )
-    from jaxbert.data.sources import BARE
-
-    return f"{BARE}:{args.text[0]}"
 
 
 def _ended(figures: Mapping[str, Any], workdir: str) -> list[str]:

@@ -75,7 +75,8 @@ def test_a_word_that_is_nearly_right(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_the_language_of_a_run(tmp_path: Path) -> None:
     import argparse
 
-    from jaxbert.commands.pretrain import add_run_arguments, settings_of, words_of
+    from jaxbert.commands.own_text import settings_of
+    from jaxbert.commands.pretrain import add_run_arguments, words_of
 
     parser = argparse.ArgumentParser()
     add_run_arguments(parser)
