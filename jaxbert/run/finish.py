@@ -21,7 +21,7 @@ from jaxbert.inputs.files import read_bytes
 from jaxbert.inputs.values import parse
 from jaxbert.observe.lines import JsonLines
 from jaxbert.report.page import PAGE, PNG, write_report
-from jaxbert.report.read import is_prediction
+from jaxbert.report.read import is_number, is_prediction
 from jaxbert.run.samples import PREDICTIONS
 from jaxbert.stores.files import full_disk, write_whole
 from jaxbert.stores.steps import default_step
@@ -161,10 +161,11 @@ class _Parts:
         return told
 
     def _example(self) -> str:
-        """Returns a text with a mask, for the commands to type next: the shortest sentence that the run predicted."""
-        sentences = [line["sentence"] for line in self._samples()]
-        if sentences:
-            return min(sentences, key=len)
+        """Returns a text with a mask, for the commands to type next: the sentence that the model knows best."""
+        found = self._samples()
+        if found:
+            best = max(found, key=lambda line: line["probability"] if is_number(line.get("probability")) else 0.0)
+            return str(best["sentence"])
         tokenizer = self.model.tokenizer
         assert tokenizer is not None  # A run has one.
         return f"The {tokenizer.specials.mask}."
