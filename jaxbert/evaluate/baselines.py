@@ -15,6 +15,9 @@ from jaxbert.config import PhaseConfig, RunConfig
 from jaxbert.data.pipeline import FixedBatches, Rows
 from jaxbert.tasks import make_task
 
+# The end of the names of tables that see as much as the model does.
+SAME_INPUT = "seeing what the model sees"
+
 
 def count_baselines(config: RunConfig, directory: Path, tables: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Returns the accuracy of tables of counts on the masked tokens of the validation split.
@@ -46,7 +49,7 @@ def count_baselines(config: RunConfig, directory: Path, tables: Mapping[str, np.
         total += int(filled.sum())
         right_answers["constant guess"] += int(((label == constant) & filled).sum())
         row = np.arange(len(label))[:, None]
-        for tokens, words in ((corrupted, "seeing what the model sees"), (clean, "seeing the true neighbours")):
+        for tokens, words in ((corrupted, SAME_INPUT), (clean, "seeing the true neighbours")):
             to_left, to_right = tokens[row, position - 1], tokens[row, position + 1]
             by_left = _look_up(after, to_left, -1)
             by_right = _look_up(before, to_right, -1)

@@ -11,11 +11,12 @@ from __future__ import annotations
 import json
 import logging
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from jaxbert.errors import InputError, Stopped
+from jaxbert.evaluate.baselines import SAME_INPUT
 from jaxbert.evaluate.evaluation import evaluate, lines
 from jaxbert.inputs.files import read_bytes
 from jaxbert.inputs.values import parse
@@ -98,7 +99,7 @@ class _Parts:
             found = {**evaluate(str(self.workdir), baselines=True), "step": self.step}
             write_whole(path, json.dumps(found, indent=1) + "\n")
         self._say("")
-        for line in [*lines(found), *self._predicted()]:
+        for line in [*lines(found), *_below_counts(found), *self._predicted()]:
             self._say(line)
         return found
 
@@ -169,6 +170,17 @@ class _Parts:
         tokenizer = self.model.tokenizer
         assert tokenizer is not None  # A run has one.
         return f"The {tokenizer.specials.mask}."
+
+
+def _below_counts(found: Mapping[str, Any]) -> list[str]:
+    """Returns a line where the best table of counts with the model's input guesses more than the model; else none."""
+    tables = {name: share for name, share in found.get("baselines", {}).items() if SAME_INPUT in name}
+    if not tables or found.get("masked_lm_accuracy", 1.0) >= max(tables.values()):
+        return []
+    return [
+        "look at: the model guesses fewer masked tokens than counting with the same input does. More steps help first "
+        "(--minutes with CONFIG auto, --set scale.steps=4 with another), then more text."
+    ]
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -46,6 +46,7 @@ def test_text_becomes_a_model_in_use(trained):
     evaluation = json.loads((workdir / "evaluation.json").read_text())
     assert evaluation["step"] == 6 and evaluation["baselines"].keys() >= {"constant guess"}
     assert f"this model{'':38}{evaluation['masked_lm_accuracy']:6.1%}" in output
+    assert "fewer masked tokens than counting" in output
     run, exported = jaxbert.load(workdir), jaxbert.load(workdir / "hf")
     texts = ["The cat sees a red house."]
     np.testing.assert_array_equal(embed(run, texts), embed(exported, texts))
