@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         processes.initialise(args.distributed)
         from jaxbert.fit.chosen import chosen
 
-        recipe = chosen(source, args.workdir or f"runs/{AUTO}", seconds=seconds, overwrite=args.overwrite)
+        recipe = chosen(source, _workdir(args, AUTO), seconds=seconds, overwrite=args.overwrite)
         config, files = recipe.config, recipe.files
     else:
         config, files = find_config(args.config), {}
@@ -111,7 +111,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         settings=settings_of(args),
     )
     asked = dataclasses.replace(asked, files=files)
-    workdir = args.workdir or f"runs/{asked.config.name}"
+    workdir = _workdir(args, asked.config.name)
     if args.config != AUTO:
         # The flag counts only before jax is imported.
         ask_for_deterministic_kernels(asked.config)
@@ -128,6 +128,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         if args.finish or (args.finish is None and source is not None):
             figures |= _finished(workdir)
     return figures
+
+
+def _workdir(args: argparse.Namespace, name: str) -> str:
+    """Returns --workdir, or the one of a config's name where it is left out."""
+    return f"runs/{name}" if args.workdir is None else args.workdir
 
 
 def _finished(workdir: str) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def _texts() -> None:
         "list.jsonl": b'["text"]\n',
         "number.jsonl": b'{"text": 5}\n',
         "object.jsonl": b'{"text": {"text": "a"}}\n',
-        "other.jsonl": b'{"body": "a"}\n',
+        "other.jsonl": b'{"body": "a", "title": "b"}\n',
         "torn.jsonl": b'{"text": "a b c."}\n{"text": "a',
         "late.jsonl": b'{"text": "a b c."}\n' * 50 + b"{\n",
         "latin.jsonl": b'{"text": "caf\xe9"}\n',

@@ -174,6 +174,7 @@ LEFT = (
     Left(r"--distributed", "needs a cluster; tests/engines runs a Slurm of two nodes"),
     Left(r"JAXBERT_COORDINATOR=", "needs several hosts; tests/multiprocess runs several processes"),
     # Sizes that a CPU does not train.
+    Left(r"^jaxbert pretrain distilbert_tiny ", "trains a teacher first; tests/train/test_distillation.py too"),
     Left(r"^jaxbert pretrain (bert_small|bert_large_lamb) ", "days on a CPU; tests/test_configs.py holds the config"),
 )
 
