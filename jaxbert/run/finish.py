@@ -127,6 +127,10 @@ class _Parts:
             ("data/", "records and rows made from the text"),
             ("metrics.jsonl", "what was computed; telemetry.jsonl: clocks, memory, energy"),
         ]
+
+        def beside(name: str) -> str:
+            return shlex.quote(f"{self.workdir}-{name}")
+
         example = self._example()
         following = [f"jaxbert fill-mask {place} {shlex.quote(example)}"]
         if exported:
@@ -134,8 +138,9 @@ class _Parts:
             program = f"from transformers import pipeline; print(pipeline('fill-mask', {str(opened)!r})({example!r}))"
             following.append(f"python -c {_quoted(program)}")
         following += [
-            f"jaxbert convert {place} DIR --to sentence-transformers",
-            f"jaxbert pretrain adapt --init {place} --text MORE_TEXT --workdir DIR",
+            f"jaxbert report {place}",
+            f"jaxbert convert {place} {beside('vectors')} --to sentence-transformers",
+            f"jaxbert pretrain adapt --init {place} --text MORE_TEXT --workdir {beside('more')}",
         ]
         return [
             "",

@@ -58,6 +58,7 @@ def test_what_it_says_to_type_next_can_be_typed(trained, capsys):
     commands = [shlex.split(line) for line in following]
     assert [words[:2] for words in commands if words[0] == "jaxbert"] == [
         ["jaxbert", "fill-mask"],
+        ["jaxbert", "report"],
         ["jaxbert", "convert"],
         ["jaxbert", "pretrain"],
     ]
@@ -65,6 +66,8 @@ def test_what_it_says_to_type_next_can_be_typed(trained, capsys):
         if words[0] != "-c":
             cli.parser()[0].parse_args(words)
     assert cli.main(commands[0][1:]) == 0 and "%" in capsys.readouterr().out
+    convert = next(words for words in commands if words[1] == "convert")
+    assert cli.main(convert[1:]) == 0 and Path(f"{workdir}-vectors", "modules.json").is_file()
     (program,) = [words[2] for words in commands if words[0] == "python"]
     assert str(workdir / "hf") in program and compile(program, "the line", "exec")
     # The example is a sentence of the validation text, and it was shown with the word that the text has.
