@@ -114,6 +114,23 @@ def test_the_page_lists_the_rooms_in_their_order():
     assert found == list(reversed(ROOMS))
 
 
+def test_the_page_names_the_folders_and_files_of_a_room():
+    """Every folder of a room is named, and every FILE.py and FOLDER/ that is named is there."""
+    page = ROOT / "docs" / "explanations" / "structure.md"
+    section = page.read_text(encoding="utf-8").partition("\n## Rooms\n")[2].split("```")[1]
+    entries = re.split(r"^  (\w+)(?:/|\.py) ", section.partition("\nbenchmarks/")[0], flags=re.MULTILINE)[1:]
+    for name, text in zip(entries[::2], entries[1::2], strict=True):
+        place = ROOT / name if name in ("launch", "configs") else ROOT / "jaxbert" / name
+        if not place.is_dir():
+            continue
+        there = {path.name for path in place.iterdir() if path.is_dir() and not path.name.startswith("__")}
+        assert there <= set(re.findall(r"(\w+)/", text)), name
+        for file in re.findall(r"\w+\.py\b", text):
+            assert (place / file).is_file(), f"{name}/{file}"
+        for folder in re.findall(r"(?<!\w)(\w+)/", text):
+            assert (place / folder).is_dir(), f"{name}/{folder}"
+
+
 def test_names_in_strings_point_down_too():
     known = modules()
     up = {

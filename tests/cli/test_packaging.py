@@ -90,3 +90,32 @@ def test_licence_is_whole():
     text = (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert "Apache License" in text and "END OF TERMS AND CONDITIONS" in text
     assert PROJECT["project"]["license"] == "Apache-2.0"
+
+
+def data_files():
+    """(package, path below it) of each file of a package that is no module."""
+    folders = {"jaxbert.configs": "configs", "jaxbert.launch": "launch"}
+    packages = {folders.get(name, name.replace(".", "/")): name for name in PROJECT["tool"]["setuptools"]["packages"]}
+    for top in ("jaxbert", *folders.values()):
+        for path in (ROOT / top).rglob("*"):
+            path = path.relative_to(ROOT)
+            hidden = any(part.startswith((".", "__pycache__")) for part in path.parts)
+            if (ROOT / path).is_file() and path.suffix != ".py" and not hidden:
+                folder = next(parent for parent in path.parents if parent.as_posix() in packages)
+                yield packages[folder.as_posix()], path.relative_to(folder)
+
+
+def test_every_file_of_data_goes_into_the_wheel():
+    """The page's style, scripts and library, the templates and the Containerfile are what a module alone lacks."""
+    patterns = PROJECT["tool"]["setuptools"]["package-data"]
+    found = list(data_files())
+    assert {"page.css", "uPlot.iife.min.js"} <= {path.name for _, path in found}
+    missing = [
+        f"{package}: {path}"
+        for package, path in found
+        if not any(
+            len(Path(one).parts) == len(path.parts) and path.match(one)
+            for one in [*patterns["*"], *patterns.get(package, [])]
+        )
+    ]
+    assert missing == []

@@ -163,7 +163,7 @@ LEFT = (
     # Other programs.
     Left(r"^make ", "tests/cli/test_documented_commands.py asks make for it; .ci/stages.py runs most of them"),
     Left(r"^bash \.ci/run$", "it is what runs this test"),
-    Left(r"^(pip|uvx) ", "needs the network; tests/cli/test_packaging.py builds and installs the wheel"),
+    Left(r"^(pip|uvx) ", "needs the network; tests/cli/test_packaging.py holds what the wheel has and requires"),
     Left(r"^gcloud ", "needs a bucket; tests/cloud has an emulator of one"),
     Left(r"^python -c .from transformers", "needs transformers; `make test-peers` opens exported models with it"),
     Left(r"logging\.sinks=.*wandb", "needs Weights & Biases, which is not installed here"),
