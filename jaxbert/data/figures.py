@@ -32,16 +32,26 @@ class Pieces:
             self._counts += np.frombuffer(zlib.decompress(base64.b64decode(packed)), "<i8")
 
     def figures(self, tokenizer: Tokenizer) -> dict[str, int] | None:
-        """Returns the numbers of pieces, without the special tokens; None if a shard had no counts.
+        """Returns the numbers of pieces that the vocabulary has learned; None if a shard had no counts.
 
         `pieces` is the number of all, `unused` of those that train never has, and `rare` of those that it has fewer
-        than `RARE` times.
+        than `RARE` times. `given` is the number of the others, which a smaller vocabulary needs too: special tokens,
+        single characters and bytes. `most_frequent` says how often train has its most frequent token of all.
         """
         if self._counts is None:
             return None
-        counts = self._counts[~(tokenizer.special | (np.arange(tokenizer.vocab_size) == tokenizer.unk_id))]
+        learned = np.array([len(tokenizer.meaning(piece)[1]) > 1 for piece in tokenizer.vocab], bool)
+        learned[tokenizer.special] = False
+        learned[tokenizer.unk_id] = False
+        counts = self._counts[learned]
         unused = int((counts == 0).sum())
-        return {"pieces": len(counts), "unused": unused, "rare": int((counts < RARE).sum()) - unused}
+        return {
+            "pieces": len(counts),
+            "unused": unused,
+            "rare": int((counts < RARE).sum()) - unused,
+            "given": tokenizer.vocab_size - len(counts),
+            "most_frequent": int(self._counts.max()),
+        }
 
 
 def pack_pieces(counts: np.ndarray) -> str:

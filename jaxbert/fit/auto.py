@@ -36,6 +36,7 @@ from jaxbert.core.progress import duration
 from jaxbert.errors import InputError, counted
 from jaxbert.fit.corpus import Corpus
 from jaxbert.fit.machine import Machine, Speed, fits, guessed
+from jaxbert.fit.passes import MOST_PASSES
 from jaxbert.models.families.bert import PRESETS
 
 # The name of the config on the command line, and of the run.
@@ -91,9 +92,6 @@ LADDER = (
 # A shape needs this many tokens for each weight of its layers, all passes together. Hoffmann et al. 2022 found 20 for
 # one pass of a left-to-right model, which predicts every token.
 TOKENS_A_WEIGHT = 20
-# More passes over the text teach hardly anything (Muennighoff et al. 2023 found little after 16 without masking;
-# BERT made 40, each with other masks).
-MOST_PASSES = 40
 # From so many passes on, dropout is worth its time.
 _DROPOUT_PASSES = 15
 _DROPOUT = 0.1

@@ -17,10 +17,8 @@ from jaxbert.config import RunConfig, total_steps
 from jaxbert.data.languages import OTHERS, UNCLEAR
 from jaxbert.data.pipeline import Rows
 from jaxbert.errors import InputError, counted
-from jaxbert.fit.passes import PhaseRows, all_passes, copies_of, passes_of
+from jaxbert.fit.passes import MOST_PASSES, PhaseRows, all_passes, copies_of, passes_of
 
-# More passes teach hardly anything (docs/decisions/0029).
-MOST_PASSES = 40
 # A model learns a text of fewer tokens by heart within seconds, whatever its size.
 LEAST_TOKENS = 5_000
 # Fewer masked tokens in an evaluation give an accuracy that is right to ten points at best (two standard errors).
@@ -32,10 +30,11 @@ _SHARED, _MOSTLY_SHARED = 0.05, 0.5
 _SHARED_LINES = 0.2
 # The share of the pieces that train never has.
 _UNUSED = 0.1
-# The characters of an alphabet, each at the beginning of a word and inside one, fit into so many pieces.
-_LEAST_PIECES = 512
-# Languages with thousands of characters, all of which a vocabulary must have.
-_MANY_CHARACTERS = {"zh", "yue", "wuu", "ja", "ko"}
+# The share of the tokens that are the unknown token: from here on it is said, and from there on a model learns to guess
+# one token, and its accuracy says nothing.
+_UNKNOWN, _MOSTLY_UNKNOWN = 0.05, 0.5
+# Where one token is so much of the text, always guessing it leaves nothing to learn.
+_ONE_TOKEN = 0.95
 # A text is in a language if it has this share of it.
 _MAIN_LANGUAGE = 0.5
 
@@ -78,9 +77,12 @@ class Judgement:
         return [*_lines(self.figures), *(f"look at: {finding}" for finding in self.refusals or self.warnings)]
 
     def to_json(self) -> dict[str, Any]:
-        """Returns everything as JSON values, as WORKDIR/corpus.json has it."""
+        """Returns everything as JSON values, as WORKDIR/corpus.json has it: `lines`, the figures, and the findings.
+
+        `warnings` and `refusals` are lists of {"what", "fix"}.
+        """
         named = {name: [dataclasses.asdict(one) for one in getattr(self, name)] for name in ("warnings", "refusals")}
-        return {**self.figures, **named}
+        return {"lines": self.lines(), **self.figures, **named}
 
     def check(self, *, anyway: bool) -> None:
         """Raises InputError if the figures of the run would mean nothing, unless the user goes on `anyway`."""
@@ -106,7 +108,7 @@ def judge(config: RunConfig, rows: Sequence[PhaseRows], parameters: int) -> Judg
     return Judgement(
         figures,
         tuple(_warnings(config, figures, makes_rows=makes_rows)),
-        tuple(_refusals(figures)),
+        tuple(_refusals(config, figures, makes_rows=makes_rows)),
     )
 
 
@@ -137,6 +139,7 @@ def _figures(config: RunConfig, rows: Sequence[PhaseRows], parameters: int) -> d
             "languages": _languages(corpora, extra),
             "language": sorted({_records(one).get("language", "") for one in corpora} - {""}),
             "vocabulary": extra[0].get("vocabulary") if len(extra) == 1 else None,
+            "unknown": text["train"]["unknown"] / max(1, tokens) if "unknown" in text["train"] else None,
         },
         "held_out": _held_out(config, rows, text, extra),
         "phases": [
@@ -257,19 +260,17 @@ def _lines(figures: Mapping[str, Any]) -> Iterator[str]:
     if corpus["vocabulary"]:
         known = corpus["vocabulary"]
         parts.append(f"{known['unused']:,} of {known['pieces']:,} pieces never used, {known['rare']:,} hardly")
+    if (corpus["unknown"] or 0) >= 0.001:
+        parts.append(f"{corpus['unknown']:.1%} of the tokens unknown")
     yield f"corpus: {'; '.join(parts)}"
     if held["masked_tokens"]:
-        points = 100 / math.sqrt(held["masked_tokens"])
         parts = [f"{held['tokens']:,} tokens ({held['share']:.1%})"]
         if held["blocks"]:
             parts[0] += f" in {counted(held['blocks'], 'block')}"
         else:
             parts[0] += f" in {counted(held['documents'], 'document')}"
-        if held["masked_tokens"]:
-            points = 100 / math.sqrt(held["masked_tokens"])
-            parts.append(
-                f"an evaluation masks {held['masked_tokens']:,}, so its accuracy is good to {points:.1f} points"
-            )
+        points = 100 / math.sqrt(held["masked_tokens"])
+        parts.append(f"an evaluation masks {held['masked_tokens']:,}, so its accuracy is good to {points:.1f} points")
         if held["near_copies_in_train"] is not None and not held["blocks"]:
             parts.append(f"{held['near_copies_in_train']:.0%} of the documents have a near copy in train")
         if held["lines_in_train"] is not None:
@@ -299,8 +300,19 @@ def _short(number: float) -> str:
 # What to look at
 
 
-def _refusals(figures: Mapping[str, Any]) -> Iterator[Finding]:
-    held = figures["held_out"]
+def _refusals(config: RunConfig, figures: Mapping[str, Any], *, makes_rows: bool) -> Iterator[Finding]:
+    held, corpus = figures["held_out"], figures["corpus"]
+    unknown = corpus["unknown"] or 0.0
+    if unknown >= _MOSTLY_UNKNOWN:
+        yield Finding(
+            f"{unknown:.0%} of the tokens to train on are the unknown token, so the model learns to guess that one",
+            _known_tokens(config, figures, makes_rows=makes_rows),
+        )
+    elif (one := _most_frequent(figures)) >= _ONE_TOKEN:
+        yield Finding(
+            f"{one:.0%} of the tokens to train on are one and the same, so always guessing it is right as often",
+            "Look at the text, and give one that says more.",
+        )
     if figures["train_tokens"] < LEAST_TOKENS:
         yield Finding(
             f"there are {counted(figures['train_tokens'], 'token')} to train on, fewer than {LEAST_TOKENS:,}, and a "
@@ -345,6 +357,11 @@ def _warnings(config: RunConfig, figures: Mapping[str, Any], *, makes_rows: bool
             f"Train less: {_again(f'max_passes={MOST_PASSES}')}. Or give more text.",
         )
     yield from _vocabulary(config, figures, makes_rows=makes_rows)
+    if _UNKNOWN <= (corpus["unknown"] or 0.0) < _MOSTLY_UNKNOWN:
+        yield Finding(
+            f"{corpus['unknown']:.0%} of the tokens are the unknown token, from which a model learns nothing",
+            _known_tokens(config, figures, makes_rows=makes_rows),
+        )
     if corpus["documents"] == 1:
         yield _one_document(config, figures, makes_rows=makes_rows)
     main = next(iter(corpus["languages"].items()), ("", 0.0))
@@ -377,6 +394,29 @@ def _again(*settings: str) -> str:
     return f"--overwrite --set {shlex.join(settings)}"
 
 
+def _most_frequent(figures: Mapping[str, Any]) -> float:
+    """Returns the share of train's most frequent token; 0 where it is not known."""
+    known = figures["corpus"]["vocabulary"] or {}
+    return float(known.get("most_frequent", 0) / max(1, figures["train_tokens"]))
+
+
+def _known_tokens(config: RunConfig, figures: Mapping[str, Any], *, makes_rows: bool) -> str:
+    """Returns what gives a text fewer unknown tokens."""
+    if not makes_rows:
+        return (
+            "Make the rows with a vocabulary of this text: "
+            f"`jaxbert tokenizer {shlex.join(figures['sources'][:1])} --out DIR`."
+        )
+    if config.data.tokenizer:
+        return "The tokenizer is one of other text: leave it out (--tokenizer, data.tokenizer), and the run learns one."
+    if config.init:
+        return (
+            "The initial model is one of other text: take one that knows this language, or give a tokenizer of this "
+            "text with --tokenizer."
+        )
+    return f"A vocabulary of bytes knows all text: {_again('data.tokenizer_kind=bpe', 'data.lowercase=false')}."
+
+
 def _more_held(config: RunConfig) -> str:
     if any(phase.rows for phase in config.phases):
         return "Make rows of records with a validation split: `jaxbert prepare --validation-fraction 0.01`."
@@ -399,11 +439,12 @@ def _vocabulary(config: RunConfig, figures: Mapping[str, Any], *, makes_rows: bo
     # A vocabulary that the user or the initial model brings has words of other texts.
     if not known or config.data.tokenizer or config.init or known["unused"] < _UNUSED * known["pieces"]:
         return
+    # The pieces that the text teaches well, and the characters and bytes that every vocabulary of this text has.
     used = known["pieces"] - known["unused"]
-    # The pieces that the text teaches well, unless the characters of the script alone may need more.
-    many = _MANY_CHARACTERS & figures["corpus"]["languages"].keys()
-    size = used if many else max(used - known["rare"], used // 4, min(used, _LEAST_PIECES))
-    size = size // 128 * 128 or size
+    size = known.get("given", 0) + max(used - known["rare"], used // 4)
+    size = -(-size // 128) * 128
+    if size >= known["pieces"] + known.get("given", 0):
+        return
     fix = (
         f"Take a smaller vocabulary: {_again(f'encoder.vocab_size={size}')}."
         if makes_rows
@@ -411,8 +452,8 @@ def _vocabulary(config: RunConfig, figures: Mapping[str, Any], *, makes_rows: bo
         "--out DIR`, and make the rows with it."
     )
     yield Finding(
-        f"the text cannot fill the vocabulary: {known['unused']:,} of its {known['pieces']:,} pieces never occur in "
-        f"train, and {known['rare']:,} fewer than ten times",
+        f"the text cannot fill the vocabulary: {known['unused']:,} of its {known['pieces']:,} learned pieces never "
+        f"occur in train, and {known['rare']:,} fewer than ten times",
         fix,
     )
 

@@ -18,6 +18,8 @@ from jaxbert.config.scaling import with_share_of_steps
 from jaxbert.data.pipeline import Mixture, Rows
 from jaxbert.errors import counted
 
+# More passes over a text teach hardly anything (docs/decisions/0029).
+MOST_PASSES = 40
 # The settings that ask for a number of steps: a user who gives one gets so many.
 _PHASE_STEPS = re.compile(r"phases\.[^.]+\.steps")
 _STEPS = re.compile(rf"scale\.steps|{_PHASE_STEPS.pattern}")

@@ -166,11 +166,15 @@ def test_the_manifests_have_the_figures_for_any_number_of_workers(
     tokens = np.concatenate(
         [record.tokens for shard in range(shards) for record in read_records(tmp_path / "1", "train", shard)]
     )
-    counts = np.bincount(tokens, minlength=300)[5:]
+    counts = np.bincount(tokens, minlength=300)
+    most, learned = int(counts.max()), [len(piece.removeprefix("##")) > 1 for piece in tokenizer.vocab[5:]]
+    counts = counts[5:][learned]
     assert shards > 1 and summary.corpus["vocabulary"] == {
-        "pieces": 295,
+        "pieces": len(counts),
         "unused": int((counts == 0).sum()),
         "rare": int(((counts > 0) & (counts < 10)).sum()),
+        "given": 300 - len(counts),
+        "most_frequent": most,
     }
     assert summary.corpus["languages"] == {"en": 1.0} and summary.corpus["validation_blocks"] >= 2
     assert summary.corpus["validation_lines_in_train"] == 0.0
@@ -230,10 +234,14 @@ def test_languages_by_the_share_of_the_text(monkeypatch: pytest.MonkeyPatch) -> 
 def test_pieces_of_shards_without_counts_are_not_known(tokenizer: Tokenizer) -> None:
     pieces = Pieces(tokenizer.vocab_size)
     counts = np.zeros(tokenizer.vocab_size, np.int64)
-    counts[10], counts[11] = 9, 5
+    # A single character, which every vocabulary needs, and two pieces that the vocabulary has learned.
+    single = tokenizer.id("e")
+    counts[single], counts[298], counts[299] = 50, 9, 4
     pieces.add(pack_pieces(counts))
     pieces.add(pack_pieces(counts))
-    assert pieces.figures(tokenizer) == {"pieces": 295, "unused": 293, "rare": 0}
+    found = pieces.figures(tokenizer)
+    assert found is not None and found["pieces"] + found["given"] == 300 and found["given"] > 5 + 26
+    assert (found["unused"], found["rare"], found["most_frequent"]) == (found["pieces"] - 2, 1, 100)
     pieces.add(None)
     pieces.add(pack_pieces(counts))
     assert pieces.figures(tokenizer) is None

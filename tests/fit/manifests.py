@@ -10,12 +10,14 @@ from typing import Any
 RECORDS: dict[str, Any] = {
     "language": "en",
     "splits": {
-        "train": {"documents": 99, "sentences": 9_000, "words": 80_000, "chars": 400_000, "tokens": 100_000},
-        "validation": {"documents": 11, "sentences": 900, "words": 8_000, "chars": 40_000, "tokens": 10_000},
+        "train": {"documents": 99, "sentences": 9_000, "words": 80_000, "chars": 400_000, "tokens": 100_000}
+        | {"unknown": 0},
+        "validation": {"documents": 11, "sentences": 900, "words": 8_000, "chars": 40_000, "tokens": 10_000}
+        | {"unknown": 0},
     },
     "corpus": {
         "documents": 110,
-        "vocabulary": {"pieces": 1000, "unused": 10, "rare": 50},
+        "vocabulary": {"pieces": 1000, "unused": 10, "rare": 50, "given": 200, "most_frequent": 200},
         "languages": {"en": 0.98, "others": 0.02},
         "validation_near_train": 0,
         "validation_compared": 11,

@@ -14,9 +14,10 @@ from jaxbert.config import RunConfig, check, find_config, load_json
 from jaxbert.data.sources.base import Document
 from jaxbert.errors import InputError
 from jaxbert.fit import auto, chosen
-from jaxbert.fit.auto import LADDER, MOST_PASSES, TOKENS_A_WEIGHT, choose
+from jaxbert.fit.auto import LADDER, TOKENS_A_WEIGHT, choose
 from jaxbert.fit.corpus import Corpus, read_corpus
 from jaxbert.fit.machine import Machine, fits, guessed, machine_here, measured
+from jaxbert.fit.passes import MOST_PASSES
 from jaxbert.fit.record import FILE, RECORD, files
 from jaxbert.plan.topologies import CHIPS, Topology
 

@@ -8,12 +8,15 @@ import re
 import shlex
 from typing import Any
 
+import numpy as np
 import pytest
 
 from jaxbert.config import RowsSource, RunConfig, check
 from jaxbert.config.overrides import apply_overrides
+from jaxbert.data.figures import Pieces, pack_pieces
 from jaxbert.errors import InputError
 from jaxbert.fit.judge import judge
+from jaxbert.text.tokenizers import train_tokenizer
 from tests.fit.manifests import RECORDS, phase_rows, records
 
 
@@ -34,7 +37,8 @@ def test_the_figures(config: RunConfig) -> None:
         "chars": 440_000,
         "languages": {"en": 0.98, "others": 0.02},
         "language": ["en"],
-        "vocabulary": {"pieces": 1000, "unused": 10, "rare": 50},
+        "vocabulary": {"pieces": 1000, "unused": 10, "rare": 50, "given": 200, "most_frequent": 200},
+        "unknown": 0.0,
     }
     # 100 rows of 80 tokens, of which 15% are masked.
     assert figures["held_out"]["masked_tokens"] == 1_200 and figures["held_out"]["share"] == 10_000 / 110_000
@@ -42,7 +46,12 @@ def test_the_figures(config: RunConfig) -> None:
     assert figures["tokens_a_parameter"] == 2 and figures["trained_tokens"] == 900_000
     assert figures["trained_tokens_a_parameter"] == 18 and figures["warnings"] == figures["refusals"] == []
     lines = found.lines()
-    assert len(lines) == 3 and "10 of 1,000 pieces never used" in lines[0] and "languages en 98%, others 2%" in lines[0]
+    assert (
+        figures["lines"] == lines
+        and len(lines) == 3
+        and "10 of 1,000 pieces never used" in lines[0]
+        and "languages en 98%, others 2%" in lines[0]
+    )
     assert "10,000 tokens (9.1%) in 11 documents" in lines[1] and "good to 2.9 points" in lines[1]
     assert "1,000 steps, 10 passes" in lines[2] and "20.0% of the tokens cut off" in lines[2]
 
@@ -99,10 +108,10 @@ def settings_of(text: str) -> list[list[str]]:
         ),
         ("41 times over the text", {}, ["phases.0.steps=4100"], "max_passes=40"),
         (
-            "300 of its 1,000 pieces never occur in train, and 50 fewer",
-            {"records": records(vocabulary={"pieces": 1000, "unused": 300, "rare": 50})},
+            "300 of its 1,000 learned pieces never occur in train, and 50 fewer",
+            {"records": records(vocabulary={"pieces": 1000, "unused": 300, "rare": 50, "given": 200})},
             [],
-            "encoder.vocab_size=640",
+            "encoder.vocab_size=896",
         ),
         (
             "one document",
@@ -133,8 +142,8 @@ def test_few_documents_and_a_bad_split_are_said(config: RunConfig) -> None:
     assert "data.source=text:a b.txt'" in finding.fix
     named = dataclasses.replace(plain, phases=(dataclasses.replace(plain.phases[0], rows=(RowsSource(path="r"),)),))
     assert "by blank lines" in warned(named, records=records(documents=1))
-    assert "jaxbert tokenizer text:mine.txt --vocab-size 640" in warned(
-        named, records=records(vocabulary={"pieces": 1000, "unused": 300, "rare": 50})
+    assert "jaxbert tokenizer text:mine.txt --vocab-size 896" in warned(
+        named, records=records(vocabulary={"pieces": 1000, "unused": 300, "rare": 50, "given": 200})
     )
     assert "27% of the documents held out have near copies in train" in warned(
         config, records=records(validation_near_train=3)
@@ -147,14 +156,26 @@ def test_few_documents_and_a_bad_split_are_said(config: RunConfig) -> None:
     assert warned(config, records=records(languages={"unclear": 1.0})) == ""
 
 
-@pytest.mark.parametrize(("rare", "language", "size"), [(150, "en", 512), (600, "en", 512), (600, "ja", 640)])
-def test_the_vocabulary_to_take_has_what_the_text_teaches(
-    config: RunConfig, rare: int, language: str, size: int
-) -> None:
-    known = records(vocabulary={"pieces": 1000, "unused": 300, "rare": rare}, languages={language: 1.0}) | {
-        "language": language
-    }
-    assert f"encoder.vocab_size={size}." in warned(config, records=known)
+@pytest.mark.parametrize("kind", ["wordpiece", "unigram", "bpe"])
+def test_the_vocabulary_to_take_is_one_that_the_text_fills(config: RunConfig, kind: str) -> None:
+    """Following the advice leads to a vocabulary that can be made, and to no further advice for long."""
+    draw = np.random.default_rng(0)
+    stems = ["".join(draw.choice(list("abcdefghijklmnoprstuvw"), 5)) for _ in range(300)]
+    texts = [" ".join(draw.choice(stems, 40)) + "." for _ in range(40)] + ["Ünique wörds: " + " ".join(stems[:50])]
+    size = 1200 if kind != "unigram" else 700
+    sizes: list[int] = []
+    while size:
+        tokenizer = train_tokenizer(kind, texts, vocab_size=size, lowercase=kind != "bpe")
+        ids = np.concatenate([tokenizer.encode(text) for text in texts[:25]])
+        pieces = Pieces(tokenizer.vocab_size)
+        pieces.add(pack_pieces(np.bincount(ids, minlength=tokenizer.vocab_size)))
+        known = pieces.figures(tokenizer)
+        assert known is not None and known["given"] + known["pieces"] == tokenizer.vocab_size
+        assert kind != "bpe" or known["given"] >= 256 + 5
+        sizes.append(size)
+        found = re.search(r"encoder\.vocab_size=(\d+)", warned(config, records=records(vocabulary=known)))
+        size = int(found[1]) if found else 0
+    assert sizes == sorted(set(sizes), reverse=True) and 2 <= len(sizes) <= 4
 
 
 def test_a_vocabulary_of_others_may_have_unused_pieces(config: RunConfig) -> None:
@@ -178,6 +199,8 @@ def test_batches_of_several_phases_fit_together(config: RunConfig) -> None:
         ("4,999 tokens to train on", {"tokens": 4_999}, []),
         ("masks 96 tokens, fewer than 100", {"held": 8}, []),
         ("masks 60 tokens, fewer than 100", {}, ["evaluation.batches=1", "evaluation.batch_size=5"]),
+        ("50% of the tokens to train on are the unknown token", {"unknown": 50_000}, []),
+        ("96% of the tokens to train on are one and the same", {"most": 96_000}, []),
         ("55% of the documents held out stand in train too", {"near": 6}, []),
         ("50% of the lines held out stand in train too", {"lines": 0.5}, []),
     ],
@@ -186,6 +209,8 @@ def test_figures_that_would_mean_nothing_are_refused(
     config: RunConfig, says: str, options: dict[str, Any], settings: list[str]
 ) -> None:
     known = records(validation_near_train=options.pop("near", 0), validation_lines_in_train=options.pop("lines", None))
+    known["splits"]["train"]["unknown"] = options.pop("unknown", 0)
+    known["corpus"]["vocabulary"]["most_frequent"] = options.pop("most", 0)
     if "tokens" in options:
         known["splits"]["train"]["tokens"] = options.pop("tokens")
     found = judge(apply_overrides(config, settings), [phase_rows(records=known, **options)], 50_000)
@@ -195,6 +220,33 @@ def test_figures_that_would_mean_nothing_are_refused(
     found.check(anyway=True)
     # One token more, or one copy fewer, and it is not refused; see `test_a_good_corpus_is_not_warned_of` for the rest.
     assert found.to_json()["refusals"] and any(says in line for line in found.lines())
+
+
+@pytest.mark.parametrize(
+    ("settings", "fix"),
+    [
+        ([], "--overwrite --set data.tokenizer_kind=bpe data.lowercase=false"),
+        (["data.tokenizer=DIR"], "leave it out"),
+        (["init=MODEL"], "knows this language"),
+        (["rows"], "jaxbert tokenizer text:mine.txt --out DIR"),
+    ],
+)
+def test_unknown_tokens_are_warned_of_whoever_brings_the_vocabulary(
+    config: RunConfig, settings: list[str], fix: str
+) -> None:
+    if settings == ["rows"]:
+        config = dataclasses.replace(
+            config, phases=(dataclasses.replace(config.phases[0], rows=(RowsSource(path="r"),)),)
+        )
+    else:
+        config = apply_overrides(config, settings)
+    for count, warns, refuses in ((4_999, 0, 0), (5_000, 1, 0), (49_999, 1, 0), (50_000, 0, 1)):
+        known = records()
+        known["splits"]["train"]["unknown"] = count
+        found = judge(config, [phase_rows(records=known)], 1)
+        assert (len(found.warnings), len(found.refusals)) == (warns, refuses)
+        assert all(fix in str(one) for one in found.warnings + found.refusals)
+        assert f"{count / 1e5:.1%} of the tokens unknown" in found.lines()[0]
 
 
 def test_just_enough_is_not_refused(config: RunConfig) -> None:
