@@ -163,7 +163,7 @@ def test_rows_made_in_the_workdir_are_there_for_all_processes(bucket: str, tmp_p
     smoke = str(write_python_config(tmp_path / "smoke.py", "smoke"))
     command = [sys.executable, "-m", "jaxbert", "launch", "local", smoke, "--workdir", url, "--processes", "2"]
     made = subprocess.run(
-        [*command, "--devices", "1", "--set", f"data.source=text:{text}", *settings],
+        [*command, "--devices", "1", "--anyway", "--set", f"data.source=text:{text}", *settings],
         env={**os.environ, "JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,
