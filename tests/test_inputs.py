@@ -204,7 +204,15 @@ OPENS = {
     ("jaxbert/observe/energy.py", "__init__"): "a file of the kernel",
     ("jaxbert/observe/energy.py", "_read_int"): "a file of the kernel",
     ("jaxbert/observe/energy.py", "_zone_name"): "a file of the kernel",
+    ("jaxbert/observe/sinks/apart.py", "_said"): "the log of a process that this one started",
+    ("jaxbert/observe/started.py", "_processor"): "a file of the kernel",
+    ("jaxbert/report/browser/block.py", "script"): "a file of the package",
+    ("jaxbert/report/page.py", "_file"): "a file of the package",
     ("jaxbert/run/hold.py", "_owner_lives"): "the file of a lock",
+    (
+        "jaxbert/stores/arrays.py",
+        "read_params",
+    ): "tensorstore opens the arrays of a checked checkpoint",
     ("jaxbert/stores/files.py", "no_links"): "it opens logs and locks for writing",
     ("jaxbert/stores/files.py", "replacing"): "it opens for writing",
     ("jaxbert/stores/files.py", "sync"): "it syncs what this process wrote",
@@ -215,7 +223,15 @@ OPENS = {
     ("launch/scripts.py", "script"): "a file of the package",
 }
 # Functions of ours that are called `open`, and calls of the opener itself.
-NOT_FILES = {"SOURCES[kind].open", "rows.open", "self.open", "files.read_text", "tarfile.open"}
+NOT_FILES = {
+    "SOURCES[kind].open",
+    "rows.open",
+    "self.open",
+    "kind.open",
+    "SINKS[name].open",
+    "files.read_text",
+    "tarfile.open",
+}
 PARSERS = {"json.load", "json.loads", "json.JSONDecoder"}
 WRITES = re.compile(r"[wax]b?|r\+b|a\+")
 

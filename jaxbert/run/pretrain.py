@@ -155,8 +155,6 @@ def _train(
             for phase, found in zip(config.phases, named, strict=True)
         ]
         check_one_tokenizer(rows)
-        if step == 0:
-            config = fitted(config, asked.settings, rows, workdir, leader=leader, anyway=anyway)
         tokenizer = tokenizer_of(rows[0].train[0][0])
         if initial is not None:
             check_tokenizer(config, initial, tokenizer)
@@ -164,6 +162,8 @@ def _train(
             check_named_tokenizer(config, tokenizer)
         if teaching is not None:
             check_vocabulary(teaching, tokenizer.hash)
+        if step == 0:
+            config = fitted(config, asked.settings, rows, workdir, leader=leader, anyway=anyway)
         try:
             check_padding(config.encoder, tokenizer.pad_id, str(rows[0].train[0][0].directory))
         except InputError as error:  # A rule of files, which `jaxbert.convert.hf` enforces.

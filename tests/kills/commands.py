@@ -144,7 +144,7 @@ def main(place: Path, only: str, every: bool) -> None:
     (inputs / "named.py").write_text(CONFIG.format(source=source, rows=rows))
     (inputs / "lines.txt").write_text("the river\na blue bird\n")
     run = inputs / "run"
-    make("pretrain", f"{inputs}/named.py", "--workdir", str(run))
+    make("pretrain", f"{inputs}/named.py", "--anyway", "--workdir", str(run))
     vectors = inputs / "vectors"
     vectors.mkdir()
     make("embed", str(run), f"{inputs}/lines.txt", "--out", f"{vectors}/a.npy")
@@ -163,7 +163,7 @@ def main(place: Path, only: str, every: bool) -> None:
     report("tokenizer --kind unigram --overwrite", *words, "--out", f"{root}", before=inputs / "unigram")
     # A kind of point that one run has tried is not tried again in the others.
     known: set[str] | None = None if every else set()
-    train = ("pretrain", f"{inputs}/named.py", "--workdir", f"{root}")
+    train = ("pretrain", f"{inputs}/named.py", "--anyway", "--workdir", f"{root}")
     old = another(run, place / "old")
     report("pretrain --overwrite", *train, "--overwrite", look=of_run, known=known, before=old)
     report("pretrain", *train, look=of_run, known=known)

@@ -60,7 +60,17 @@ def test_a_trace_that_is_open_when_the_run_fails_is_written(tmp_path, monkeypatc
 def test_a_run_leaves_a_trace_of_its_steps(tiny_config: Path, tmp_path: Path, capsys):
     workdir = tmp_path / "run"
     settings = ["phases.a.steps=3", "phases.a.schedule.warmup_steps=0", "phases.b.steps=1", "evaluation.batches=1"]
-    given = ["pretrain", str(tiny_config), "--workdir", str(workdir), "--profile", "2:3", "--set", *settings]
+    given = [
+        "pretrain",
+        str(tiny_config),
+        "--workdir",
+        str(workdir),
+        "--profile",
+        "2:3",
+        "--anyway",
+        "--set",
+        *settings,
+    ]
     assert cli.main(given) == 0
     assert f"profile of steps 2 to 3: {workdir}/profile" in capsys.readouterr().err
     assert list(workdir.glob("profile/plugins/profile/*/*.xplane.pb"))

@@ -137,7 +137,7 @@ def test_a_refusal_of_a_continued_run_leaves_its_lock_and_its_config(tmp_path: P
     longer = dataclasses.replace(config, phases=(PhaseConfig(steps=4),))
     with together() as watch, Hold(tmp_path, watch) as hold:
         hold.wait()
-        with pytest.raises(InputError, match="E-RUN-ROWS"), begun(longer, tmp_path, True, True, hold):
+        with pytest.raises(InputError, match="E-RUN-ROWS"), begun(longer, tmp_path, True, True, hold, {}):
             assert (tmp_path / ".lock").read_bytes() != before[".lock"]
             continued_memory({"rows": ["a"]}, {"rows": ["b"]}, tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before

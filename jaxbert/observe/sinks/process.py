@@ -25,7 +25,7 @@ _LONGEST = 1 << 16
 
 def run(name: str, workdir: Path, lines: IO[str]) -> None:
     """Opens a sink, gives it the figures of `lines`, and closes it."""
-    about = json.loads(lines.readline())
+    about = parse(lines.readline(), strict=False)
     path = workdir / DIRECTORY / f"{name}.json"
     kept = _kept(path)
     state = dict(kept)
@@ -58,7 +58,7 @@ def _kept(path: Path) -> dict[str, Any]:
 
 def _whole(lines: IO[str]) -> Iterator[Any]:
     """Yields the values of the lines. A run that was killed may leave a part of the last one."""
-    return (json.loads(line) for line in lines if line.endswith("\n"))
+    return (parse(line, strict=False) for line in lines if line.endswith("\n"))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import functools
-import json
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert.inputs.files import read_text
+from jaxbert.inputs.values import parse
 from jaxbert.report.browser.reasons import LeftOut
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.text.tokenizers.bpe import ByteLevelBPE
@@ -63,7 +63,7 @@ def distances(codes: Iterable[int]) -> list[int]:
 
 @functools.cache
 def _unicode() -> Mapping[str, list[int]]:
-    found: Mapping[str, list[int]] = json.loads(read_text(UNICODE))
+    found: Mapping[str, list[int]] = parse(read_text(UNICODE))
     return found
 
 

@@ -146,7 +146,7 @@ class Unigram(Tokenizer):
         super().__init__(
             [*(piece.piece for piece in parsed.pieces), *beyond],
             lowercase=normalisation.lowercase,
-            starts_word=_rule(self.parse(model, where)),
+            starts_word=_rule(piece.piece for piece in self.parse(model, where).pieces),
             where=where,
             fix=_FIX,
             specials=specials,
@@ -345,7 +345,7 @@ def load(directory: Path) -> Tokenizer:
     # Of other classes' SentencePiece models only tokenizer.json says how a text is normalised. Ours say it themselves.
     foreign = not declared.settings and "keep_accents" not in declared.config
     if path is None or (whole is not None and foreign):
-        return load_json(directory, _starts_word)
+        return load_json(directory, _rule)
     normalisation = Normalisation(
         lowercase=bool(declared.flag("do_lower_case", True)), keep_accents=bool(declared.flag("keep_accents", False))
     )
@@ -409,10 +409,9 @@ def _ends(piece: str) -> bool:
     return len(piece) > 1 and piece[-1] == "," and piece[-2].isdigit()
 
 
-def _rule(parsed: Any) -> Callable[[str], bool]:
+def _rule(pieces: Iterable[str]) -> Callable[[str], bool]:
     """Returns the rule for the pieces of a vocabulary that start a word; see `Unigram`."""
-    words = [piece.piece.removeprefix(SPACE) for piece in parsed.pieces]
-    words = [word for word in words if len(word) > 1 and word.isalpha()]
+    words = [word for piece in pieces if len(word := piece.removeprefix(SPACE)) > 1 and word.isalpha()]
     foreign = sum(not word.isascii() for word in words)
     return _starts_word_elsewhere if foreign > _FOREIGN * len(words) else _starts_word
 

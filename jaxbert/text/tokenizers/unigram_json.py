@@ -130,12 +130,12 @@ class UnigramOfJson(Tokenizer):
         }
 
 
-def load_json(directory: Path, starts_word: Callable[[str], bool]) -> UnigramOfJson:
+def load_json(directory: Path, rule: Callable[[Iterable[str]], Callable[[str], bool]]) -> UnigramOfJson:
     """Opens a directory whose tokenizer.json holds a unigram model.
 
     Args:
       directory: the directory.
-      starts_word: see `Tokenizer`.
+      rule: returns the rule for the pieces of a vocabulary that start a word.
 
     Raises:
       InputError: the file cannot be read, or it puts special tokens around texts in another way than ALBERT.
@@ -160,7 +160,7 @@ def load_json(directory: Path, starts_word: Callable[[str], bool]) -> UnigramOfJ
         specials=found.specials,
         added=found.added,
         model_size=found.model_size,
-        starts_word=starts_word,
+        starts_word=rule(found.vocab),
         where=str(path),
     )
     check_template(whole.get("post_processor"), declared, made, path)
