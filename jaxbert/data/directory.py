@@ -234,6 +234,12 @@ def open_directory(path: Path, kind: str, arguments: dict[str, Any], *, overwrit
     return directory.begin()
 
 
+def arguments_of(path: Path, kind: str) -> dict[str, Any] | None:
+    """Returns the arguments of a directory of `kind`, finished or not; None where there is none that says them."""
+    found_kind, found = _found(path)
+    return found if found_kind == kind else None
+
+
 def check_place(path: Path, kind: str, arguments: dict[str, Any], *, overwrite: bool = False) -> None:
     """Checks that `open_directory` will take a place, before work that comes first. It touches nothing.
 

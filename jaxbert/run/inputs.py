@@ -106,22 +106,51 @@ def check_one_tokenizer(phases: list[PhaseRows]) -> None:
         rows.require(tokenizer_hash=every[0].manifest["tokenizer_hash"])
 
 
-def make_run_rows(config: RunConfig, lengths: list[int], workdir: Path, tokenizer: Tokenizer | None) -> None:
-    """Makes rows of these lengths in the workdir, with `tokenizer`, or with the tokenizer of `DataConfig` for None."""
-    from jaxbert.data.corpus import make_rows
+def make_run_rows(
+    config: RunConfig, lengths: list[int], workdir: Path, tokenizer: Tokenizer | None, *, begun: bool = False
+) -> None:
+    """Makes rows of these lengths in the workdir.
 
+    Args:
+      config: the run.
+      lengths: of the rows.
+      workdir: of the run. What an earlier call made of another text is made again, unless the run has begun to train.
+      tokenizer: for the rows; for None the tokenizer of `DataConfig`.
+      begun: whether the run has trained on rows of this text.
+
+    Raises:
+      InputError: as `make_rows`, or rows are missing that cannot be made as before: the text has changed.
+    """
+    from jaxbert.data.corpus import forget_other_text, make_rows
+    from jaxbert.data.sources import open_source
+
+    out, source = workdir / "data", None
+    if out.is_dir() and not begun:
+        source = open_source(config.data.source)
+        forget_other_text(source, out)
     if tokenizer is not None:
-        save_tokenizer(tokenizer, workdir / "data" / "tokenizer")
-    with _made_by_the_run(workdir):
-        make_rows(
-            config.data,
-            vocab_size=config.encoder.vocab_size,
-            lengths=lengths,
-            seed=config.seed,
-            out=workdir / "data",
-            workers=cores(),
-            sentence_structure=make_task(config, config.phases[0]).pairs,
-        )
+        save_tokenizer(tokenizer, out / "tokenizer")
+    try:
+        with _made_by_the_run(workdir):
+            make_rows(
+                config.data,
+                vocab_size=config.encoder.vocab_size,
+                lengths=lengths,
+                seed=config.seed,
+                out=out,
+                workers=cores(),
+                sentence_structure=make_task(config, config.phases[0]).pairs,
+                source=source,
+            )
+    except InputError as error:
+        if error.code != "E-SHARD-ARGUMENTS":
+            raise
+        raise InputError(
+            f"some rows of this run are missing, and they cannot be made as before: {error.what}",
+            where=config.data.source,
+            fix="Restore the text, or give another --workdir.",
+            code="E-RUN-DATA-TEXT",
+        ) from None
 
 
 def rows_are_made(config: RunConfig, phases: list[PhaseConfig], workdir: Path) -> bool:

@@ -144,7 +144,8 @@ def _train(
         # --- Rows and vocabulary -------------------------------------------------------------------------------------
         missing = [phase for phase, found in zip(config.phases, named, strict=True) if found is None]
         if missing and leader and not (resuming and rows_are_made(config, missing, workdir)):
-            make_run_rows(config, [phase.length for phase in missing], workdir, tokenizer_for_rows(config, initial))
+            lengths = [phase.length for phase in missing]
+            make_run_rows(config, lengths, workdir, tokenizer_for_rows(config, initial), begun=step > 0)
         if missing:
             hold.share()
         wait_for_all("rows")

@@ -97,6 +97,42 @@ def test_what_is_left_out_is_said_by_ending_and_reason(tmp_path: Path) -> None:
         assert part in finding
 
 
+def test_what_runs_wrote_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("A stone.\n")
+    folders = {
+        "runs/one": ("run", ["config.json", ".lock", "auto.json"]),
+        "runs/two": ("run", ["config.json", "checkpoints/2/x.json", "parameters.txt", "tokenizer/vocab.txt"]),
+        "out/hf": ("model", ["config.json", "model.safetensors", "vocab.txt"]),
+        "out/vocabulary": ("tokenizer", ["tokenizer.json", "vocab.txt"]),
+        "out/records": ("shards", [".progress/x.json", "records-train.array_record-00000", "features.json"]),
+        "out/rows": ("shards", ["manifest.json", "rows-train.array_record-00000"]),
+    }
+    for folder, (_, names) in folders.items():
+        for name in (*names, "report.html"):
+            (tmp_path / folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / folder / name).write_text('{"text": "A run."}')
+    # What a user has beside a config of the same name is text.
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "config.json").write_text('{"text": "A hill."}')
+    expected = ["A stone.", "A hill."]
+    for spec in (str(tmp_path), f"{tmp_path}/**/*", f"{tmp_path}/**/*.*"):
+        source = open_source(spec)
+        assert [document.text for document in source.documents()] == expected, spec
+        assert source.written == {folder: kind for folder, (kind, _) in folders.items()}
+        assert source.findings() == [
+            "6 folders that training or conversion wrote, left out: out/hf (model), out/records (shards), "
+            "out/rows (shards) and 3 more"
+        ]
+    assert texts(f"text:{tmp_path}/**/*.txt") == texts(f"{tmp_path}/*") == expected[:1]
+    # Whoever names such a folder, or a file in it, means it.
+    assert texts(f"{tmp_path}/runs/two/parameters.txt") == ['{"text": "A run."}']
+    assert "A run." in texts(f"{tmp_path}/runs/one")
+    with pytest.raises(InputError, match=r"no files but those of a run \(one\).*E-SOURCE-FILE"):
+        open_source(f"{tmp_path}/runs")
+    with pytest.raises(InputError, match=r"no files but those of a run \(two\).*E-SOURCE-FILE"):
+        open_source(f"{tmp_path}/runs/**/*.txt")
+
+
 def test_a_folder_without_any_text(tmp_path: Path) -> None:
     for name in ("a.png", "b", "c.py"):
         (tmp_path / name).write_text("A stone.\n")

@@ -9,6 +9,9 @@ import pytest
 
 from jaxbert.commands.main import main
 from jaxbert.config import load_json
+from jaxbert.data import corpus
+from jaxbert.errors import InputError, Interrupted
+from jaxbert.run.inputs import make_run_rows
 from jaxbert.stores.steps import latest_good
 
 # A tiny model on text that the run prepares: three passes of a few rows.
@@ -57,3 +60,34 @@ def test_text_that_is_too_little_is_refused_and_anyway_goes_on(
     again = capsys.readouterr().err
     assert "continued" in again and "corpus: " not in again and "passes over" not in again
     assert load_json(workdir / "config.json") == config and (workdir / "metrics.jsonl").read_bytes() == metrics
+
+
+def test_half_made_records_of_a_text_that_has_changed_are_made_again(
+    poem: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The workdir lies in the folder of the text, which alone changes nothing. Then a file is added."""
+    workdir = tmp_path / "runs" / "one"
+    (tmp_path / "a.txt").write_text(poem.read_text(encoding="utf-8"), encoding="utf-8")
+
+    def again() -> int:
+        source = ["--set", f"data.source=text:{tmp_path}/**/*.txt", *SMALL]
+        return main(["pretrain", "smoke", "--workdir", str(workdir), *source])
+
+    def cut(*arguments: object, **options: object) -> None:
+        raise Interrupted("cut", where="here", fix="Repeat.", code="E-TEST")
+
+    monkeypatch.setattr(corpus, "build_rows", cut)
+    assert again() == 3 and again() == 3
+    assert "made again" not in capsys.readouterr().err
+    (tmp_path / "b.txt").write_text("The zebra is new here.\n", encoding="utf-8")
+    assert again() == 3
+    assert "the text has changed since its records were begun: 1 file differs; they are" in capsys.readouterr().err
+    assert "z" in (workdir / "data" / "tokenizer" / "vocab.txt").read_text().splitlines()
+    # A run that has trained keeps what it has.
+    (tmp_path / "b.txt").write_text("Another line.\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"cannot be made as before.*source_hash.*another --workdir.*E-RUN-DATA-TEXT"):
+        make_run_rows(load_json(workdir / "config.json"), [128], workdir, None, begun=True)
+    # Now the rows are made of the new text, and they are judged.
+    monkeypatch.undo()
+    assert again() == 2
+    assert "E-FIT-" in (said := capsys.readouterr().err) and "E-SHARD" not in said

@@ -88,7 +88,7 @@ class FileSource(Source):
         self.left_out: list[tuple[str, str, str]] = []
         self.blank: list[str] = []
         found = find_files(pattern, spec)
-        self.hidden, self.by_ending = found.hidden, found.folder
+        self.hidden, self.written, self.by_ending = found.hidden, found.written, found.folder
         self._choose(found.files)
         wrong: list[tuple[str, InputError]] = []
         refused: list[tuple[str, InputError]] = []
@@ -167,6 +167,12 @@ class FileSource(Source):
             findings += reader.findings()
         if left_out := self._left_out():
             findings.append(left_out)
+        if self.written:
+            places = [f"{place} ({kind})" for place, kind in self.written.items()]
+            findings.append(
+                f"{counted(len(places), 'folder')} that training or conversion wrote, left out: "
+                f"{_some(places, _NAMED_EACH)}"
+            )
         return findings
 
     def _left_out(self) -> str:

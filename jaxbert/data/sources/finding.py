@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import glob
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from jaxbert.data.sources.lines import reading
+from jaxbert.data.sources.written import Written
 from jaxbert.errors import InputError
 
 # A pattern with one of these is not the name of a file that is missing.
@@ -23,11 +24,14 @@ class Found:
         that are not UTF-8 have an escape (`\xe9`).
       folder: whether the pattern names folders. Then nobody chose each of the files.
       hidden: the number of files and folders in them that are left out because their names begin with a point.
+      written: the folders, with what they are, that are left out because jaxbert wrote them: those of runs, for
+        example.
     """
 
     files: list[tuple[str, Path]]
     folder: bool = False
     hidden: int = 0
+    written: dict[str, str] = field(default_factory=dict)
 
 
 def split_option(rest: str) -> tuple[str, str]:
@@ -53,6 +57,8 @@ def matching(pattern: str) -> list[Path]:
 def find_files(pattern: str, spec: str) -> Found:
     """Returns the files of a glob pattern. A pattern that matches only folders gives all files below these folders.
 
+    Folders that jaxbert wrote are left out where they are below a folder, or where wildcards led into them.
+
     Raises:
       InputError: no file matches, the folders have no files, or one of them cannot be read.
     """
@@ -65,30 +71,49 @@ def find_files(pattern: str, spec: str) -> Found:
             fix="Check the path" + ("; quote a pattern in the shell." if several else "."),
             code="E-SOURCE-FILE",
         )
+    aside = Written()
+    paths = _chosen(pattern, paths, aside)
     folders = [path for path in paths if path.is_dir()]
     folder, hidden = len(folders) == len(paths), 0
     if folder:
-        paths = []
+        tops, paths = folders, []
         seen: set[str] = set()
-        for top in folders:
-            inside, not_seen = _walk(top, seen)
+        for top in tops:
+            inside, not_seen = _walk(top, seen, aside)
             paths += inside
             hidden += not_seen
         paths.sort()
         if not paths:
-            aside = " but hidden ones" if hidden else ""
+            but = [f"those of a {kind} ({printable(place.name)})" for place, kind in aside.folders.items()][:1]
+            but += ["hidden ones"] if hidden else []
             raise InputError(
-                f"the folder has no files{aside}", where=str(folders[0]), fix="Check the path.", code="E-SOURCE-FILE"
+                f"the folder has no files{' but ' + ' and '.join(but) if but else ''}",
+                where=str(tops[0]) if tops else spec,
+                fix="Check the path.",
+                code="E-SOURCE-FILE",
             )
     else:
         paths = [path for path in paths if not path.is_dir()]
-    if len(paths) == 1:
-        return Found([(printable(paths[0].name), paths[0])], folder, hidden)
     common = Path(os.path.commonpath([path.parent for path in paths]))
-    return Found([(printable(path.relative_to(common).as_posix()), path) for path in paths], folder, hidden)
+    written = {printable(os.path.relpath(place, common)): kind for place, kind in sorted(aside.folders.items())}
+    files = [(printable(path.relative_to(common).as_posix()), path) for path in paths]
+    return Found(files, folder, hidden, written)
 
 
-def _walk(top: Path, seen: set[str]) -> tuple[list[Path], int]:
+def _chosen(pattern: str, paths: list[Path], aside: Written) -> list[Path]:
+    """Returns the paths that a pattern matches without those in a folder that jaxbert wrote, which wildcards found."""
+    parts = Path(os.path.expanduser(pattern)).parts
+    fixed = next((number for number, part in enumerate(parts) if _WILDCARDS.intersection(part)), len(parts))
+    if fixed == len(parts) or os.path.lexists(os.path.expanduser(pattern)):
+        return paths
+
+    def below(path: Path) -> list[Path]:
+        return [Path(*path.parts[:end]) for end in range(fixed + 1, len(path.parts) + path.is_dir())]
+
+    return [path for path in paths if not any(aside.leaves_out(place) for place in below(path))]
+
+
+def _walk(top: Path, seen: set[str], aside: Written) -> tuple[list[Path], int]:
     """Returns the files below a folder, and the number of hidden files and folders there. It follows links once."""
     found: list[Path] = []
     hidden = 0
@@ -104,7 +129,8 @@ def _walk(top: Path, seen: set[str]) -> tuple[list[Path], int]:
             continue
         seen.add(real)
         hidden += sum(name.startswith(".") for name in (*folders, *names))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        shown = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = [name for name in shown if not aside.leaves_out(Path(place, name))]
         found += [Path(place, name) for name in names if not name.startswith(".")]
     return found, hidden
 
