@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         processes.initialise(args.distributed)
         from jaxbert.fit.chosen import chosen
 
-        recipe = chosen(source, _workdir(args, AUTO), seconds=seconds, overwrite=args.overwrite)
+        recipe = chosen(source, _workdir(args, AUTO), seconds=seconds, overwrite=args.overwrite, anyway=args.anyway)
         config, files = recipe.config, recipe.files
     else:
         config, files = find_config(args.config), {}

@@ -12,9 +12,10 @@ import jax
 
 from jaxbert.config import RunConfig, from_json
 from jaxbert.data.sources import open_source
-from jaxbert.errors import InputError
+from jaxbert.errors import InputError, counted
 from jaxbert.fit.auto import MINUTES, choose
 from jaxbert.fit.corpus import read_corpus
+from jaxbert.fit.judge import LEAST_TOKENS
 from jaxbert.fit.machine import machine_here, measured
 from jaxbert.fit.record import FILE, RECORD, files
 from jaxbert.inputs.values import parse
@@ -36,7 +37,9 @@ class Chosen:
     files: Mapping[str, str]
 
 
-def chosen(source: str, workdir: str, *, seconds: float | None, overwrite: bool = False) -> Chosen:
+def chosen(
+    source: str, workdir: str, *, seconds: float | None, overwrite: bool = False, anyway: bool = False
+) -> Chosen:
     """Returns the recipe that the workdir has, or else chooses one, and logs its five lines.
 
     A recipe is chosen once: it depends on a measurement, and a run that continues must be the same run.
@@ -46,10 +49,11 @@ def chosen(source: str, workdir: str, *, seconds: float | None, overwrite: bool 
       workdir: the directory or URL of the run. It is not touched.
       seconds: the time of the whole command; None: the time of the recorded recipe, or the platform's default.
       overwrite: choose anew where the workdir has another recipe, or a run without one.
+      anyway: choose for a text that is certainly too short for a run, too.
 
     Raises:
       InputError: the workdir has a run of another text or another time, or one that was not chosen; or nothing can be
-        chosen for this text, time and machine.
+        chosen for this text, time and machine, or the text is too short.
     """
     began = time.monotonic()
     record = _recorded(workdir, source, seconds, overwrite)
@@ -70,6 +74,15 @@ def chosen(source: str, workdir: str, *, seconds: float | None, overwrite: bool 
         _log.info("no --minutes: the whole command gets %g minutes on this kind of machine", seconds / 60)
     _log.info("reading the text to choose a recipe")
     corpus = read_corpus(open_source(source).documents())
+    # A token has a character at least. The judgement of the run counts the tokens themselves.
+    if corpus.characters < LEAST_TOKENS and not anyway:
+        raise InputError(
+            f"the text has {counted(corpus.characters, 'character')}, and a run needs {LEAST_TOKENS:,} tokens",
+            where=source,
+            fix="Give more text: a megabyte is little, ten are better. Or train all the same: repeat the command with "
+            "--anyway.",
+            code="E-FIT-CORPUS",
+        )
     _log.info("measuring the time of a step")
     left = seconds - (time.monotonic() - began)
     choice = choose(corpus, machine, left, asked=seconds, source=source, speed=measured)

@@ -9,11 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from jaxbert.data.sources.base import Document
+from jaxbert.text.scripts import unspaced_letters
 
 # Words and letters are counted in the first text of so many characters. The rest of the text is only measured.
 _SAMPLE_CHARS = 8 << 20
-# Scripts without spaces between words, as Unicode's names of their letters begin.
-_SPACELESS = ("THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN", "CJK", "HIRAGANA", "KATAKANA")
+# Chinese characters, as Unicode's names of them begin; and what stands for the script of a text without letters.
+CHINESE, NO_LETTERS = "CJK", "UNKNOWN"
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,14 @@ def read_corpus(documents: Iterable[Document]) -> Corpus:
             words += len(sample.split())
             letters.update(sample)
     scripts: collections.Counter[str] = collections.Counter()
-    plain = 0
+    plain = spaceless = 0
     for letter, times in letters.items():
         if letter.isalpha() or unicodedata.category(letter)[0] == "M":
-            scripts[unicodedata.name(letter, "UNKNOWN").split()[0]] += times
+            scripts[unicodedata.name(letter, NO_LETTERS).split()[0]] += times
+            spaceless += times * unspaced_letters(letter)
             plain += times * letter.isascii()
     total = max(1, scripts.total())
-    script, most = scripts.most_common(1)[0] if scripts else ("UNKNOWN", 0)
+    script, most = scripts.most_common(1)[0] if scripts else (NO_LETTERS, 0)
     return Corpus(
         documents=count,
         characters=characters,
@@ -80,7 +82,7 @@ def read_corpus(documents: Iterable[Document]) -> Corpus:
         alphabet=len(letters),
         script=script,
         script_share=most / total,
-        spaceless=sum(scripts[name] for name in _SPACELESS) / total,
-        single=scripts["CJK"] / total,
+        spaceless=spaceless / total,
+        single=scripts[CHINESE] / total,
         plain=plain / total,
     )

@@ -37,6 +37,11 @@ def south_eastern_letters(text: str) -> int:
     return len(_SOUTH_EASTERN.findall(text))
 
 
+def unspaced_letters(text: str) -> int:
+    """Returns the number of characters of a text in scripts without spaces, Chinese and Japanese included."""
+    return len(_UNSPACED.findall(text))
+
+
 def marks(text: str) -> int:
     """Returns the number of characters of a text that stand on a letter: accents, vowel signs, tones."""
     return 0 if text.isascii() else sum(unicodedata.category(char)[0] == "M" for char in text)

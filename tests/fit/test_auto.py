@@ -64,7 +64,7 @@ MACHINES = {
 
 
 @pytest.mark.parametrize("name", MACHINES)
-@pytest.mark.parametrize("characters", [30_000, 6_000_000, 3_000_000_000])
+@pytest.mark.parametrize("characters", [500, 30_000, 6_000_000, 3_000_000_000])
 def test_every_choice_is_a_run_that_fits(name: str, characters: int):
     machine, corpus = MACHINES[name], english(characters)
     sizes = []
@@ -81,7 +81,8 @@ def test_every_choice_is_a_run_that_fits(name: str, characters: int):
         assert choice.tokens == sum(phase.steps * phase.batch_size * phase.length for phase in phases)
         batch = max(phase.batch_size * phase.length for phase in phases)
         enough = auto._LEAST_STEPS * batch
-        assert choice.tokens <= 1.05 * max(enough, MOST_PASSES * corpus.tokens(choice.config.encoder.vocab_size))
+        most = MOST_PASSES * corpus.tokens(choice.config.encoder.vocab_size)
+        assert choice.tokens <= 1.05 * most + len(phases) * batch
         # The time holds unless not even the fewest steps, or the preparation of a small text, fit into it.
         assert choice.seconds <= 1.05 * 60 * minutes or choice.tokens <= 1.05 * enough
         shape = next(shape for shape in LADDER if (shape.layers, shape.hidden) == sizes_of(choice.config))
@@ -136,10 +137,16 @@ def test_a_slow_machine_takes_the_shape_that_it_can_fill():
 def test_lines_say_whether_counting_is_beaten_and_how_long_it_takes():
     short = choose(ENGLISH, cpu(), 120, source="text:x")
     assert not short.beats_counts and "NOT" in short.lines[4]
-    assert short.seconds_to_beat > 120
+    assert short.seconds_to_beat is not None and short.seconds_to_beat > 120
     assert "give --minutes" in short.lines[4]
-    nothing = choose(english(20_000), cpu(), 6000, source="text:x")
-    assert not nothing.beats_counts and "too short" in nothing.lines[4]
+    # The curve is of a longer text, and of prose.
+    digits = dataclasses.replace(english(6_000_000), script="UNKNOWN", script_share=0.0)
+    for corpus, why in ((english(100), "too short"), (english(700_000), "too short"), (digits, "no letters")):
+        unknown = choose(corpus, cpu(), 6000, source="text:x")
+        assert unknown.beats_counts is None and unknown.seconds_to_beat is None
+        assert "not known" in unknown.lines[4] and why in unknown.lines[4]
+    assert "without letters" in choose(digits, cpu(), 60, source="text:x").lines[0]
+    assert choose(english(1_500_000), cpu(), 6000, source="text:x").beats_counts
     enough = choose(ENGLISH, cpu(), 1.1 * short.seconds_to_beat, source="text:x")
     assert enough.beats_counts and "NOT" not in enough.lines[4]
 
@@ -182,7 +189,9 @@ def test_only_plain_letters_lose_their_case_and_accents(text: str, script: str, 
     assert (corpus.documents, corpus.characters, corpus.script) == (3, 3 * len(text), script)
     assert (corpus.spaceless > 0.9) == (script in ("CJK", "THAI"))
     assert (corpus.single > 0.9) == (script == "CJK")
-    data = choose(corpus, cpu(), 60, source="text:x").config.data
+    choice = choose(corpus, cpu(), 60, source="text:x")
+    data = choice.config.data
+    assert f"mostly {'Chinese characters' if script == 'CJK' else script.title()}: " in choice.lines[0]
     assert data.lowercase is lowercase
     # Wordpieces need words, and Thai does not show where they end. Chinese characters are words by themselves.
     assert data.tokenizer_kind == ("unigram" if script == "THAI" else "wordpiece")
@@ -251,6 +260,20 @@ def test_a_damaged_record_and_another_run_are_refused(workdir: Path):
         chosen.chosen("text:x", str(workdir), seconds=None)
     assert error.value.code == "E-FIT-OTHER-RUN"
     assert chosen._recorded(str(workdir), "text:x", None, overwrite=True) is None
+
+
+def test_a_text_of_a_few_lines_is_refused_before_anything_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    text = tmp_path / "text.txt"
+    run = str(tmp_path / "run")
+    monkeypatch.setattr(chosen, "measured", guessed(machine_here()))
+    for length in (4_000, 5_000):
+        text.write_text("abc " * (length // 4 - 1) + "abcd", encoding="utf-8")
+        if length < 5_000:
+            with pytest.raises(InputError) as error:
+                chosen.chosen(f"text:{text}", run, seconds=60.0)
+            assert error.value.code == "E-FIT-CORPUS" and "4,000 characters" in str(error.value)
+        found = chosen.chosen(f"text:{text}", run, seconds=60.0, anyway=length < 5_000)
+        assert "not known" in json.loads(found.files[RECORD])["lines"][4]
 
 
 def test_several_processes_cannot_choose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
