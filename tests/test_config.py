@@ -214,9 +214,9 @@ def test_what_a_resume_may_change():
 
 def test_every_field_is_reachable_by_set():
     from jaxbert.config import to_json
-    from jaxbert.report.figures import flat
+    from jaxbert.report.figures import texts
 
-    for key, value in flat(to_json(CONFIG)).items():
+    for key, value in texts(to_json(CONFIG)).items():
         if value != "none" and not key.endswith(".rows"):
             assert apply_overrides(CONFIG, [f"{key}={value}"]) == CONFIG, key
     assert json.loads(json.dumps(to_json(CONFIG))) == to_json(CONFIG)

@@ -20,8 +20,9 @@ import pytest
 from jaxbert.config import LoggingConfig, RunConfig, all_sinks, check, find_config, from_json, to_json
 from jaxbert.config.overrides import apply_overrides
 from jaxbert.errors import InputError
+from jaxbert.inputs.values import flat
 from jaxbert.observe.sinks import SINKS, Sinks, apart, check_installed
-from jaxbert.observe.sinks.base import RunFacts, flat, numbers
+from jaxbert.observe.sinks.base import RunFacts, numbers
 from jaxbert.observe.sinks.tensorboard import TensorBoard
 from jaxbert.run.pretrain import pretrain
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import statistics
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from typing import Any
 
 from jaxbert.core.metrics import Metric
@@ -14,6 +15,8 @@ from jaxbert.report.read import Points, Run
 # A page with all curves of a run has at most this many numbers, so that it stays well below 1 MB for any run.
 _NUMBERS = 60_000
 _MOST_POINTS, _FEWEST_POINTS = 500, 40
+# Colours of the page, and kinds of lines: whole, dashed, dotted.
+_COLOURS, _DASHES = 6, 3
 # Lines of the table below a chart.
 _TABLE_ROWS = 12
 
@@ -86,6 +89,7 @@ class Series:
       run: number of its run on the page.
       kind: "training", "validation", or "constant" for a level to compare with.
       colour: number of its colour.
+      dash: number of its dashes, which tells it from a line of the same colour; 0 for a line without any.
       steps, values: the points.
       low, high: lowest and highest value that a thinned point stands for; empty where nothing was thinned.
     """
@@ -98,6 +102,7 @@ class Series:
     values: list[float]
     low: list[float] = field(default_factory=list)
     high: list[float] = field(default_factory=list)
+    dash: int = 0
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,14 @@ def charts_of(runs: Sequence[Run]) -> list[Chart]:
     number = sum(bool(run.points(curve.train)[0]) for run in runs for curve in wanted)
     most = max(_FEWEST_POINTS, min(_MOST_POINTS, _NUMBERS // (3 * max(1, number))))
     found = [_chart(curve, runs, most) for curve in wanted]
-    return [chart for chart in found if any(one.kind != "constant" for one in chart.series)]
+    drawn = [chart for chart in found if any(one.kind != "constant" for one in chart.series)]
+    # The only term of a loss, with the weight 1, is the whole loss.
+    return [chart for chart in drawn if chart.curve is LOSS or not _same(chart, drawn[0])]
+
+
+def _same(chart: Chart, other: Chart) -> bool:
+    """Returns whether two charts have the same lines."""
+    return other.curve is LOSS and chart.series == other.series
 
 
 def _chart(curve: Curve, runs: Sequence[Run], most: int) -> Chart:
@@ -138,14 +150,25 @@ def _chart(curve: Curve, runs: Sequence[Run], most: int) -> Chart:
                 name = kind if curve.group == "Learning" else curve.title.lower()
                 if not one:
                     name = f"{run.label}: {name}" if curve.group == "Learning" else run.label
-                series.append(Series(name, index, kind, colour if one else index, *kept, low, high))
+                look = (colour, 0) if one else look_of(index)
+                series.append(Series(name, index, kind, look[0], *kept, low, high, look[1]))
         if one and curve.train == run.first_metric and series:
             ends = [min(min(line.steps) for line in series), max(max(line.steps) for line in series)]
             series += [
-                Series(f"{name} {accuracy:.1%}", index, "constant", 2 + number % 4, ends, [accuracy] * 2)
-                for number, (name, accuracy) in enumerate(run.baselines.items())
+                Series(f"{name} {accuracy:.1%}", index, "constant", colour, ends, [accuracy] * 2, dash=dash)
+                for (name, accuracy), (colour, dash) in zip(run.baselines.items(), _levels(), strict=False)
             ]
     return Chart(curve, series, thinned)
+
+
+def look_of(number: int) -> tuple[int, int]:
+    """Returns (colour, dash) of the line with a number. All colours are used before a line is dashed."""
+    return number % _COLOURS, number // _COLOURS % _DASHES
+
+
+def _levels() -> Iterator[tuple[int, int]]:
+    """Yields (colour, dash) of levels: the colours that training and validation leave over, and never a whole line."""
+    return ((colour, dash) for dash in cycle(range(1, _DASHES)) for colour in range(2, _COLOURS))
 
 
 def thin(points: Points, most: int) -> tuple[Points, list[float], list[float], int]:

@@ -9,10 +9,11 @@ from typing import Any
 
 from jaxbert.config import RunConfig, phase_at, total_steps
 from jaxbert.core.progress import duration
+from jaxbert.inputs.values import flat
 from jaxbert.report.charts import title_of
 from jaxbert.report.read import Run, is_number
 
-# Objects of corpus.json are shown down to this depth, and lists up to this length.
+# Figures of corpus.json that are shown.
 _CORPUS_LINES = 60
 
 
@@ -179,15 +180,13 @@ def _number(value: Any) -> float | None:
     return value if is_number(value) else None
 
 
-def flat(value: Any, path: str = "") -> dict[str, str]:
-    """Returns a JSON value as {dotted key: text}."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
-    if items is None:
-        return {path: "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)}
-    found: dict[str, str] = {}
-    for key, item in items:
-        found |= flat(item, f"{path}.{key}" if path else str(key))
-    return found
+def texts(values: dict[str, Any]) -> dict[str, str]:
+    """Returns the values inside a JSON object as {dotted key: text}. Empty objects and lists are left out."""
+    return {key: _plain(value) for key, value in flat(values) if not isinstance(value, (dict, list))}
+
+
+def _plain(value: Any) -> str:
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def beside(columns: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
@@ -202,12 +201,23 @@ def beside(columns: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
 
 
 def corpus(run: Run) -> dict[str, Any]:
-    """Returns the summary of the corpus: {"lines": sentences, "figures": [(name, text)]}. Both may be empty."""
+    """Returns the summary of the corpus for people; every part may be empty.
+
+    "lines" are sentences, "found" is what is wrong with it as (what, fix, whether the run was refused for it), and
+    "figures" are the rest as (name, text).
+    """
     lines = run.corpus.get("lines")
     kept = [line for line in lines if isinstance(line, str)] if isinstance(lines, list) else []
-    rest = {name: value for name, value in run.corpus.items() if name != "lines"}
-    figures = [(name.replace("_", " ").replace(".", ": "), text) for name, text in flat(rest).items() if text]
-    return {"label": run.label, "lines": kept, "figures": figures[:_CORPUS_LINES] if rest else []}
+    found = [*_findings(run.corpus.get("refusals"), refused=True), *_findings(run.corpus.get("warnings"))]
+    rest = {name: value for name, value in run.corpus.items() if name not in ("lines", "warnings", "refusals")}
+    figures = [(name.replace("_", " ").replace(".", ": "), text) for name, text in texts(rest).items() if text]
+    return {"lines": kept, "found": found, "figures": figures[:_CORPUS_LINES]}
+
+
+def _findings(value: Any, *, refused: bool = False) -> list[tuple[str, str, bool]]:
+    """Returns the findings in a list of {"what", "fix"}; entries of other forms are left out."""
+    given = [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+    return [(_text(one.get("what")), _text(one.get("fix")), refused) for one in given if _text(one.get("what"))]
 
 
 def evaluations(run: Run) -> dict[str, Any]:

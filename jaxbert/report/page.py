@@ -6,7 +6,6 @@ is thinned for long runs, and the page says so. It works while a run goes on.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from importlib.resources import files
@@ -28,10 +27,11 @@ from jaxbert.report.figures import (
     cost,
     evaluations,
     final_figures,
-    flat,
     processes,
     resumed,
+    texts,
 )
+from jaxbert.report.markup import embedded, prose
 from jaxbert.report.png import MARK, loss_png
 from jaxbert.report.read import Run, read_run
 from jaxbert.report.svg import chart_svg
@@ -116,6 +116,7 @@ def page(runs: Sequence[Run], model: str | None = None) -> str:
     environment = Environment(
         loader=PackageLoader("jaxbert.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    environment.filters["prose"] = prose
     one = runs[0] if len(runs) == 1 else None
     charts = charts_of(runs)
     truths = predictions.chart(one) if one else None
@@ -125,7 +126,7 @@ def page(runs: Sequence[Run], model: str | None = None) -> str:
         name: [chart for chart in shown if chart["group"] == name] for name in ("Learning", "Optimizer", "Machine")
     }
     sentences = [{"label": run.label, "sentences": predictions.sentences(run)} for run in runs if run.predictions]
-    texts = [found for run in runs if (found := corpus(run))["lines"] or found["figures"]]
+    corpora = [{"label": run.label, **found} for run in runs if any((found := corpus(run)).values())]
     tables = [found for run in runs if (found := evaluations(run))["rows"]]
     worked = [{"label": run.label, "said": resumed(run), "rows": processes(run)} for run in runs if run.processes]
     versions = beside([_versions(run) for run in runs])
@@ -133,7 +134,7 @@ def page(runs: Sequence[Run], model: str | None = None) -> str:
         ("try", "Try it", model),
         ("curves", "Curves", shown),
         ("predictions", "Predictions", sentences),
-        ("corpus", "Corpus", texts),
+        ("corpus", "Corpus", corpora),
         ("figures", "Final figures", True),
         ("evaluations", "Evaluations", tables),
         ("run", "Run" if one else "Runs", True),
@@ -152,13 +153,13 @@ def page(runs: Sequence[Run], model: str | None = None) -> str:
         stopped=any(len(run.processes) > 1 for run in runs),
         truths=shown[-1] if truths else None,
         sentences=sentences,
-        corpora=texts,
+        corpora=corpora,
         final=beside([dict(final_figures(run)) for run in runs]),
         evaluations=tables,
         about=beside([dict(about(run)) for run in runs]),
         cost=beside([dict(cost(run)) for run in runs]),
         processes=worked,
-        config=beside([flat(to_json(run.config)) for run in runs]),
+        config=beside([texts(to_json(run.config)) for run in runs]),
         versions=versions,
         formula=next((one for run in runs if isinstance(one := run.facts.get("mfu_formula"), str)), ""),
         data=embedded(_data(every, runs)),
@@ -181,7 +182,7 @@ def _head(run: Run) -> dict[str, str]:
 
 def _versions(run: Run) -> dict[str, str]:
     found = run.facts.get("versions")
-    return flat(found) if isinstance(found, dict) else {}
+    return texts(found) if isinstance(found, dict) else {}
 
 
 def _shown(index: int, chart: Chart, runs: Sequence[Run]) -> dict[str, Any]:
@@ -206,8 +207,8 @@ def _data(charts: Sequence[Chart], runs: Sequence[Run]) -> dict[str, Any]:
         series = []
         for one in chart.series:
             number = steps.setdefault(tuple(one.steps), len(steps))
-            line = {"name": one.name, "run": one.run, "kind": one.kind, "colour": one.colour, "steps": number}
-            line["values"] = rounded(one.values)
+            line = {"name": one.name, "run": one.run, "kind": one.kind, "colour": one.colour, "dash": one.dash}
+            line |= {"steps": number, "values": rounded(one.values)}
             if one.low:
                 line |= {"low": rounded(one.low), "high": rounded(one.high)}
             series.append(line)
@@ -229,12 +230,6 @@ def _data(charts: Sequence[Chart], runs: Sequence[Run]) -> dict[str, Any]:
         "steps": list(steps),
         "charts": drawn,
     }
-
-
-def embedded(value: Any) -> str:
-    """Returns JSON that can be inside a script element: no text in it can end the element or begin a comment."""
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    return re.sub("[<>&]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _file(name: str) -> str:

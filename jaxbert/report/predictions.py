@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jaxbert.report.charts import Chart, Curve, Series
+from jaxbert.report.charts import Chart, Curve, Series, look_of
 from jaxbert.report.read import Run, is_number
 
 # Steps that a table shows: the first, the last, and others evenly between them.
@@ -58,7 +58,8 @@ def chart(run: Run) -> Chart | None:
         truth = next((line["truth"] for line in lines.values() if isinstance(line.get("truth"), str)), "")
         if points and truth:
             steps, values = zip(*sorted(points), strict=True)
-            series.append(Series(truth, 0, "validation", number, list(steps), [float(value) for value in values]))
+            colour, dash = look_of(number)
+            series.append(Series(truth, 0, "validation", colour, list(steps), list(map(float, values)), dash=dash))
     return Chart(_CURVE, series) if series else None
 
 

@@ -20,7 +20,7 @@ from jaxbert.errors import InputError
 from jaxbert.inputs.files import read_text
 from jaxbert.inputs.values import read_json
 from jaxbert.observe.lines import JsonLines
-from jaxbert.stores.workdir import check_run
+from jaxbert.stores.workdir import PREDICTIONS, check_run
 
 Points = tuple[list[int], list[float]]
 
@@ -199,7 +199,7 @@ def read_run(workdir: Path, label: str) -> Run:
         next((line for line in reversed(lines) if "versions" in line), {}),
         _object(workdir / "evaluation.json"),
         processes=_processes(lines),
-        predictions=[line for line in JsonLines.read(workdir / "predictions.jsonl") if is_prediction(line)],
+        predictions=[line for line in JsonLines.read(workdir / PREDICTIONS) if is_prediction(line)],
         corpus=_object(workdir / "corpus.json"),
         parameters=_parameters(workdir / "parameters.txt"),
     )

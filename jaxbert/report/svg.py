@@ -14,6 +14,9 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 12, 10, 26
 # A line has at most this many points: there are 640 pixels.
 _POINTS = 160
 _TICKS = 5
+# The dashes of a line, by their number.
+_DASHES = ("", "6 4", "2 4")
+_BORDERS = ("solid", "dashed", "dotted")
 
 
 def chart_svg(chart: Chart, boundaries: Sequence[tuple[int, str]]) -> str:
@@ -55,17 +58,20 @@ def chart_svg(chart: Chart, boundaries: Sequence[tuple[int, str]]) -> str:
             f"{x(step):.1f},{y(math.log10(value) if log else value):.1f}"
             for step, value in zip(some, kept, strict=True)
         )
-        dash = ' stroke-dasharray="6 4"' if one.kind == "constant" else ""
+        dash = f' stroke-dasharray="{_DASHES[one.dash]}"' if one.dash else ""
         parts.append(f'<polyline points="{line}" fill="none" stroke="{_colour(one)}" stroke-width="2"{dash}/>')
     parts.append("</svg>")
     if len(drawn) > 1:
-        names = "".join(f'<li><span style="background: {_colour(one)}"></span>{escape(one.name)}</li>' for one in drawn)
+        names = "".join(
+            f'<li><span style="border-top: 3px {_BORDERS[one.dash]} {_colour(one)}"></span>{escape(one.name)}</li>'
+            for one in drawn
+        )
         parts.append(f'<ul class="names">{names}</ul>')
     return "".join(parts)
 
 
 def _colour(one: Series) -> str:
-    return f"var(--series-{one.colour % 6})"
+    return f"var(--series-{one.colour})"
 
 
 def _label(value: float, form: str) -> str:

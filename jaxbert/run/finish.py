@@ -23,10 +23,9 @@ from jaxbert.inputs.values import parse
 from jaxbert.observe.lines import JsonLines
 from jaxbert.report.page import PAGE, PNG, write_report
 from jaxbert.report.read import is_number, is_prediction
-from jaxbert.run.samples import PREDICTIONS
 from jaxbert.stores.files import full_disk, write_whole
 from jaxbert.stores.steps import default_step
-from jaxbert.stores.workdir import EVALUATION, EXPORT
+from jaxbert.stores.workdir import EVALUATION, EXPORT, PREDICTIONS
 from jaxbert.use.library import Loaded, load
 
 _log = logging.getLogger(__name__)

@@ -40,13 +40,13 @@ from jaxbert.run.processes import Watch, together, wait_for_all
 from jaxbert.run.profile import Profile, Steps
 from jaxbert.run.resolve import resolve
 from jaxbert.run.resume import check_steps, continued_memory, new_memory
-from jaxbert.run.samples import PREDICTIONS
 from jaxbert.run.student import started_by
 from jaxbert.run.teacher import Teacher, check_vocabulary, frozen_parameters, load_teacher
 from jaxbert.run.wanted import Wanted, wanted
 from jaxbert.stores.checkpoint import restore
 from jaxbert.stores.files import write_whole
 from jaxbert.stores.steps import latest_good, read_manifest
+from jaxbert.stores.workdir import PREDICTIONS
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.training.step import build, parameter_table
 

@@ -28,13 +28,13 @@ from jaxbert.models.layers import take_slots
 from jaxbert.models.model import Model
 from jaxbert.observe.lines import JsonLines
 from jaxbert.run.inputs import PhaseRows, tokenizer_of
+from jaxbert.stores.workdir import PREDICTIONS
 from jaxbert.tasks.pretraining import Pretraining
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.training.step import Program
 
 _log = logging.getLogger(__name__)
 
-PREDICTIONS = "predictions.jsonl"
 TOP = 5  # words that a line has
 # A sentence has at most this many tokens, so that its prediction costs little and its text fits a page.
 _LONGEST = 46
@@ -218,6 +218,9 @@ def _masked(
     """Yields the sentences of a row, each with one whole word of at least `letters` letters masked."""
     tokens = row["tokens"][row["group"] == 1].astype(int).tolist()
     for part in _parts(tokens, tokenizer):
+        # A sentence of a user's text begins with a word. What a dot inside an address leaves over does not.
+        if whole and not (tokenizer.word_start[part[0]] and shown(tokenizer, part[0])[:1].isalnum()):
+            continue
         ids = part[:length]
         if len(ids) < min(shortest, length) or tokenizer.unk_id in ids:
             continue
@@ -235,18 +238,22 @@ def _masked(
 
 
 def _parts(tokens: Sequence[int], tokenizer: Tokenizer) -> Iterator[list[int]]:
-    """Yields the sentences between special tokens. The first of a row may have begun before the row."""
-    part: list[int] = []
+    """Yields the sentences between special tokens; none is empty.
+
+    The first of a row may have begun before the row, so it comes last, and not at all where it begins inside a word.
+    """
+    parts: list[list[int]] = [[]]
     for index in tokens:
         if tokenizer.special[index]:
-            yield part
-            part = []
+            parts.append([])
             continue
-        part.append(index)
+        parts[-1].append(index)
         if shown(tokenizer, index) in _ENDS:
-            yield part
-            part = []
-    yield part
+            parts.append([])
+    found = [part for part in parts if part]
+    yield from found[1:]
+    if found and tokenizer.word_start[found[0][0]]:
+        yield found[0]
 
 
 def _read(tokenizer: Tokenizer, ids: Sequence[int], at: int) -> str:

@@ -21,12 +21,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from jaxbert.stores.files import remove
-from jaxbert.stores.workdir import RECIPE
+from jaxbert.stores.workdir import PREDICTIONS, RECIPE
 
 # The names that a run writes in its workdir. --overwrite removes these and nothing else.
 OUTPUTS = (
     *("corpus.json", "parameters.txt", "checkpoints", "tokenizer", "data"),
-    *("metrics.jsonl", "telemetry.jsonl", "predictions.jsonl", "tensorboard", "sinks", "profile"),
+    *("metrics.jsonl", "telemetry.jsonl", PREDICTIONS, "tensorboard", "sinks", "profile"),
     *("report.html", "loss.png", "evaluation.json", "hf", *RECIPE, "config.json"),
 )
 REPLACED = ".replaced"

@@ -375,7 +375,10 @@ def test_predictions_and_the_corpus(tmp_path):
     ]  # fmt: skip
     odd = [{"step": 10, "sentence": 5}, {"step": 10, "sentence": "x", "words": [["a"]]}, {"step": "x"}, {"words": 1}]
     (workdir / "predictions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [*odd, *lines]))
-    (workdir / "corpus.json").write_text(json.dumps({"lines": ["Twelve documents.", 5], "near_copies": {"share": 0.1}}))
+    (workdir / "corpus.json").write_text(json.dumps({"lines": ["Twelve documents.", 5], "near_copies": {"share": 0.1},
+                    "warnings": [{"what": "few words", "fix": "Give `more`."}, 7],
+                    "refusals": [{"what": "no words", "fix": ""}]})
+    )  # fmt: skip
     (workdir / "parameters.txt").write_text(
         "parameter  shape    spec  decay\na/b        2 x 10   -     no\nc          7  -  no\n"
     )
@@ -383,6 +386,10 @@ def test_predictions_and_the_corpus(tmp_path):
     text = " ".join(" ".join(read_page(page).text).split())
     assert "8 of 10 evaluations" in text and "true word: dog" in text and "Twelve documents." in text
     assert "near copies: share 0.1" in text and "Parameters 27" in text
+    # Sentences and findings are in the open, and the table of figures repeats none of them.
+    shown = page.read_text(encoding="utf-8").partition('id="corpus"')[2].partition("<details>")
+    assert "Twelve documents." in shown[0] and "<b>Look at:</b> few words. Give <code>more</code>." in shown[0]
+    assert "<b>Refused:</b> no words.</li>" in shown[0] and "1 figures" in shown[2] and "warnings" not in text
     chart = data_of(page)["charts"][-1]
     assert chart["title"] == "Probability of the true word" and chart["series"][0]["values"][-1] == 0.55
     assert 'class="word right"' in page.read_text(encoding="utf-8")
@@ -395,6 +402,41 @@ def test_a_chart_in_words_in_a_table_and_without_scripts(tmp_path):
     assert len(stills) == html.count("<figure") and all("<polyline" in still for still in stills)
     first = html.partition("<figure")[2].partition("</figure>")[0]
     assert "<td>50</td><td>6.5000</td><td>5.0000</td>" in first
+
+
+def test_no_two_levels_of_a_chart_look_the_same(tmp_path):
+    workdir = make_workdir(tmp_path / "run")
+    levels = {f"counts {number}": number / 10 for number in range(8)}
+    (workdir / "evaluation.json").write_text(json.dumps({"baselines": levels}))
+    page, _ = write_report([workdir])
+    series = data_of(page)["charts"][1]["series"]
+    assert len({(one["colour"], one["dash"]) for one in series}) == len(series) == 10
+    assert all((one["dash"] > 0) == (one["kind"] == "constant") for one in series)
+    still = page.read_text(encoding="utf-8").split("<noscript><svg")[2].partition("</noscript>")[0]
+    looks = re.findall(r"<polyline [^>]*(stroke=.*?)/>", still)
+    assert len(set(looks)) == 10 and len(set(re.findall(r'<span style="(.*?)"', still))) == 10
+
+
+def test_seven_runs_have_seven_looks(tmp_path):
+    workdirs = [make_workdir(tmp_path / str(number), validation=False) for number in range(7)]
+    series = data_of(write_report(workdirs, tmp_path / "out", png=False)[0])["charts"][0]["series"]
+    assert len({(one["colour"], one["dash"]) for one in series}) == 7
+
+
+def test_the_loss_of_the_only_term_is_not_drawn_twice(tmp_path):
+    workdir = make_workdir(tmp_path / "run")
+    lines = [{"step": step, "loss": 9 - step, "masked_lm_loss": 9 - step, "order_loss": 1.0} for step in (1, 2)]
+    (workdir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (workdir / "telemetry.jsonl").write_text(json.dumps({"step": 0, "versions": {"jax": "0"}}) + "\n")
+    assert [chart["title"] for chart in data_of(write_report([workdir])[0])["charts"]] == ["Loss", "Order loss"]
+
+
+def test_a_name_in_a_note_is_code(tmp_path):
+    workdir = make_workdir(tmp_path / "run")
+    metrics = to_json((dataclasses.replace(METRICS[0], note="What `evaluate` <prints>."),))
+    (workdir / "telemetry.jsonl").write_text(json.dumps({"step": 0, "versions": {}, "metrics": metrics}) + "\n")
+    html = write_report([workdir])[0].read_text(encoding="utf-8")
+    assert "What <code>evaluate</code> &lt;prints&gt;." in html
 
 
 def test_the_library_of_the_charts_is_the_one_that_is_noted():

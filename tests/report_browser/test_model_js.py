@@ -22,8 +22,9 @@ from jaxbert.commands.main import main
 from jaxbert.config import DataConfig, EncoderConfig, PhaseConfig, RunConfig, load_json, save_json
 from jaxbert.models.model import Model, as_dicts
 from jaxbert.report.browser import block, weights
-from jaxbert.report.browser.block import embedded, form_of, model_block, script
+from jaxbert.report.browser.block import form_of, model_block, script
 from jaxbert.report.browser.reasons import LeftOut
+from jaxbert.report.markup import embedded
 from jaxbert.stores.arrays import read_params
 from jaxbert.stores.checkpoint import Checkpoints
 from jaxbert.text.tokenizers import Tokenizer, train_tokenizer

@@ -15,7 +15,8 @@ from jaxbert.errors import InputError
 from jaxbert.report import live
 from jaxbert.report.read import read_run
 from jaxbert.run.pretrain import pretrain
-from jaxbert.run.samples import PREDICTIONS, chosen, named
+from jaxbert.run.samples import chosen, named
+from jaxbert.stores.workdir import PREDICTIONS
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.use.library import load
 from jaxbert.use.predict import fill_mask
@@ -56,6 +57,31 @@ def test_sentences_of_the_rows_have_one_whole_word_masked(rows, tokenizer):
         whole = [*one.ids[: one.at], one.truth, *one.ids[one.at + 1 :]]
         text = " ".join(map(str, whole))
         assert any(text in " ".join(map(str, tokens.tolist())) for tokens in rows.read(range(len(rows)))["tokens"])
+
+
+def test_no_sentence_begins_inside_a_word(rows, tokenizer):
+    """A row may begin there, where the row before it was full; the sentences behind such a beginning are taken."""
+    inside = int(np.flatnonzero(~tokenizer.word_start & ~tokenizer.special)[0])
+    pieces = tokenizer.encode("the dog sees the house.", special_tokens=False)
+
+    def of(row):
+        class Rows:
+            def __len__(self):
+                return 1
+
+            def read(self, indices):
+                kind = [("tokens", np.int32, len(row)), ("group", np.int32, len(row))]
+                return np.array([(row, [1] * len(row))], kind)
+
+        return chosen(Rows(), tokenizer, 5, 30)
+
+    assert of([inside, *pieces]) == [] == of([tokenizer.cls_id])
+    # The first sentence of a row may have begun before it, so the whole one behind it is better.
+    for row in ([inside, *pieces, *pieces], [*pieces[1:], *pieces]):
+        found = of(row)
+        assert found and all(len(one.ids) == len(pieces) for one in found)
+        assert all(one.at == 0 or one.ids[0] == pieces[0] for one in found)
+    assert of(pieces)
 
 
 def test_there_are_no_more_sentences_than_the_rows_have(rows, tokenizer):

@@ -72,13 +72,3 @@ def numbers(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield from numbers(value, f"{prefix}{key}/")
         elif isinstance(value, (int, float)) and not isinstance(value, bool) and key != "step":
             yield prefix + key, float(value)
-
-
-def flat(config: Mapping[str, Any] | list[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields the values of a config by their keys, joined by dots, for stores that keep no nested values."""
-    items = config.items() if isinstance(config, Mapping) else enumerate(config)
-    for key, value in items:
-        if isinstance(value, (Mapping, list)) and value:
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

@@ -6,7 +6,8 @@ import os
 import time
 from collections.abc import Mapping
 
-from jaxbert.observe.sinks.base import RunFacts, SinkKind, flat
+from jaxbert.inputs.values import flat
+from jaxbert.observe.sinks.base import RunFacts, SinkKind
 
 # A store takes at most so many parameters at once, of at most so many characters.
 _AT_ONCE, _LONGEST = 100, 500

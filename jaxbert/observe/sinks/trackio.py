@@ -6,7 +6,8 @@ import os
 import secrets
 from collections.abc import Mapping
 
-from jaxbert.observe.sinks.base import RunFacts, SinkKind, flat
+from jaxbert.inputs.values import flat
+from jaxbert.observe.sinks.base import RunFacts, SinkKind
 
 
 class Trackio:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
-import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -17,15 +14,15 @@ from jaxbert.errors import CommandError
 from jaxbert.observe.lines import JsonLines
 from jaxbert.report.browser import vocabulary, weights
 from jaxbert.report.browser.reasons import LeftOut
+from jaxbert.report.markup import embedded, prose
 from jaxbert.stores.arrays import read_params
 from jaxbert.stores.steps import default_step
-from jaxbert.stores.workdir import CHECKPOINTS
+from jaxbert.stores.workdir import CHECKPOINTS, PREDICTIONS
 from jaxbert.text.tokenizers import Tokenizer
 
 # The most bytes of a model in a page, as text.
 LIMIT = 8_000_000
 _SCRIPTS = ("tokenizer.js", "model.js", "fill.js", "ui.js")
-_PREDICTIONS = "predictions.jsonl"
 _EXAMPLES = 4
 # Base64 writes three bytes as four characters.
 _TEXT_OF_BYTES = 4 / 3
@@ -78,8 +75,7 @@ def model_block(model: Path | str) -> Block:
     except CommandError as error:
         reason = f"The model cannot be read: {error}"
     reason += " The command `jaxbert fill-mask` fills masks with any model."
-    shown = re.sub(r"`(.+?)`", r"<code>\1</code>", html.escape(reason))
-    return Block(f'<p class="try-left-out">{shown}</p>\n', reason)
+    return Block(f'<p class="try-left-out">{prose(reason)}</p>\n', reason)
 
 
 def form_of(config: EncoderBase, params: Mapping[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
@@ -94,12 +90,6 @@ def form_of(config: EncoderBase, params: Mapping[str, Any], tokenizer: Tokenizer
         "weights": base64.b64encode(made.content).decode(),
         "tokenizer": vocabulary.write(tokenizer),
     }
-
-
-def embedded(value: Any) -> str:
-    """Returns JSON that can be inside a script element: no text in it can end the element or begin a comment."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return re.sub("[<>&]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def script() -> str:
@@ -180,7 +170,7 @@ def _megabytes(size: float) -> str:
 
 def _examples(workdir: Path, mask: str) -> Sequence[str]:
     """Returns texts with a mask: the sentences whose predictions the run logged, else one in its language."""
-    lines = JsonLines.read(workdir / _PREDICTIONS) if (workdir / _PREDICTIONS).is_file() else []
+    lines = JsonLines.read(workdir / PREDICTIONS) if (workdir / PREDICTIONS).is_file() else []
     texts = [text for line in lines if isinstance(text := line.get("sentence"), str) and mask in text]
     if not texts:
         language = "en"

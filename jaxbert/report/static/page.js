@@ -8,7 +8,8 @@
   const plots = [];
 
   const colourOf = (name) => getComputedStyle(root).getPropertyValue(name).trim();
-  const series = (number) => colourOf(`--series-${number % 6}`);
+  const series = (number) => colourOf(`--series-${number}`);
+  const dashes = [undefined, [6, 4], [2, 4]];
   // Colours of the page are written as #rrggbb.
   const faded = (colour, share) => colour + Math.round(share * 255).toString(16).padStart(2, "0");
 
@@ -101,7 +102,7 @@
       add(smoothed ? smooth(one.values, weight) : one.values, {
         stroke: colour,
         width: one.kind === "constant" ? 1.5 : 2,
-        dash: one.kind === "constant" ? [6, 4] : undefined,
+        dash: dashes[one.dash],
         points: one.kind === "validation" || (one.kind === "training" && one.values.length < 3),
         read: true,
         name: one.name,
@@ -164,8 +165,8 @@
       this.chart.series.forEach((one, index) => {
         const button = document.createElement("button");
         button.type = "button";
-        button.className = one.kind;
-        button.style.setProperty("--colour", `var(--series-${one.colour % 6})`);
+        button.className = `${one.kind} dash-${one.dash}`;
+        button.style.setProperty("--colour", `var(--series-${one.colour})`);
         button.setAttribute("aria-pressed", "true");
         button.append(document.createElement("i"), one.name);
         button.addEventListener("click", () => {
