@@ -175,13 +175,31 @@ def test_bad_files_are_refused_as_by_text(tmp_path: Path, name: str) -> None:
     path.write_bytes(data)
     with pytest.raises(InputError, match=what):
         open_source(str(path))
-    passed = name in ("binary.txt", "empty.txt")
+    # A folder takes what it can, and says what it leaves out.
     (tmp_path / "fine.txt").write_text("A stone.\n")
-    if passed:
-        assert texts(str(tmp_path)) == ["A stone."]
-    else:
+    source = open_source(str(tmp_path))
+    assert [document.text for document in source.documents()] == ["A stone."]
+    assert path.name in source.findings()[0]
+    if name not in ("binary.txt", "empty.txt"):
         with pytest.raises(InputError, match=what):
-            open_source(str(tmp_path))
+            open_source(f"{tmp_path}/*")
+
+
+def test_a_folder_takes_what_it_can(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,text\n1,one row\n2,two, rows\n3,three\n")
+    (tmp_path / "b.json").write_text('{"name": "a river", "description": "it is cold"}')
+    (tmp_path / "c.json").write_text('{// a comment\n"text": 1}')
+    (tmp_path / "d.txt").symlink_to(tmp_path / "nothing")
+    (tmp_path / "e.txt").symlink_to("e.txt")
+    os.mkfifo(tmp_path / "f.txt")
+    (tmp_path / "g.txt").write_text("A stone.\n")
+    source = open_source(str(tmp_path))
+    assert [document.text for document in source.documents()] == ["one row", "A stone."]
+    left_out, cut = source.findings()
+    assert left_out.startswith("5 files left out: ") and all(f"{name}." in left_out for name in "bcdef")
+    assert cut.startswith("1 file read only up to a fault, the rest left out: a.csv (the row has 3 cells")
+    with pytest.raises(InputError, match=r"the row has 3 cells.*E-SOURCE-FIELD"):
+        texts(f"{tmp_path}/a.csv")
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.md", "a.csv", "a.jsonl", "a.json", "a.html"])
@@ -195,12 +213,12 @@ def test_wrong_bytes_are_refused_in_every_kind(tmp_path: Path, name: str) -> Non
     ):
         (tmp_path / name).write_bytes(data)
         with pytest.raises(InputError, match=rf"{name}.*{what}|{what}"):
-            texts(str(tmp_path))
+            texts(str(tmp_path / name))
     packed = tmp_path / f"{name}.gz"
     (tmp_path / name).unlink()
     packed.write_bytes(gzip.compress(content.encode())[:-9])
     with pytest.raises(InputError, match=rf"{name}\.gz.*E-SOURCE-DAMAGED"):
-        texts(str(tmp_path))
+        texts(str(packed))
 
 
 def test_every_advice_names_its_files(tmp_path: Path) -> None:
@@ -211,7 +229,7 @@ def test_every_advice_names_its_files(tmp_path: Path) -> None:
     (tmp_path / "e.csv").write_text("title,body\nA river,It is cold.\n")
     (tmp_path / "f.jsonl").write_text('{"text": }\n')
     with pytest.raises(InputError, match="E-SOURCE-FILES") as caught:
-        open_source(str(tmp_path))
+        open_source(f"{tmp_path}/*")
     assert caught.value.what.startswith("5 of 6 files cannot be used: ")
     for advice in (
         "b.txt: Convert it, for example iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW.",

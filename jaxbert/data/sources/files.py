@@ -64,6 +64,7 @@ class FileSource(Source):
       files: sorted (name, path). The name is the path below the directory that all files share; documents carry it.
       left_out: (name, ending, reason) of the files that the pattern matches and that are not read.
       blank: the names of the files of which `documents` has given none since it began.
+      cut: (name, fault) of the files of a folder that `documents` has read only up to a fault.
     """
 
     # Whether a file without text for us is left out if others have some.
@@ -87,6 +88,7 @@ class FileSource(Source):
         self.files: list[tuple[str, Path]] = []
         self.left_out: list[tuple[str, str, str]] = []
         self.blank: list[str] = []
+        self.cut: list[tuple[str, InputError]] = []
         found = find_files(pattern, spec)
         self.hidden, self.written, self.by_ending = found.hidden, found.written, found.folder
         self._choose(found.files)
@@ -103,7 +105,9 @@ class FileSource(Source):
                 self.files.append((name, path))
             except InputError as error:
                 wrong.append((name, error))
-                if error.code in taken.passed_over or (self.mixed and isinstance(error, NoText)):
+                passed = error.code in taken.passed_over or (self.mixed and isinstance(error, NoText))
+                # Nobody chose each of the files of a folder of any kinds.
+                if passed or (self.mixed and found.folder):
                     self.left_out.append((name, inner_suffix(path), _brief(error)))
                 else:
                     refused.append((name, error))
@@ -134,20 +138,27 @@ class FileSource(Source):
 
     def documents(self) -> Iterator[Document]:
         """See `Source`. It raises InputError at its end if no file has any text."""
-        self.without_text, self.blank = 0, []
+        self.without_text, self.blank, self.cut = 0, [], []
         for reader in self.readers():
             reader.without_text = 0
         for name, path in self.files:
             taken = self.reader_of(path)
             assert taken is not None, "left out when the source was opened"
             empty = True
-            for document in taken.read(name, path):
-                empty = False
-                yield document
+            try:
+                for document in taken.read(name, path):
+                    empty = False
+                    yield document
+            except InputError as error:
+                if not (self.mixed and self.by_ending):
+                    raise
+                self.cut.append((name, error))
             if empty:
                 self.blank.append(name)
             self.without_text = sum(reader.without_text for reader in self.readers())
         if len(self.blank) == len(self.files):
+            for _, error in self.cut:
+                raise error
             raise InputError(
                 f"no text in the source: {'; '.join(dict.fromkeys(reader.nothing() for reader in self.readers()))}",
                 where=self.spec,
@@ -167,6 +178,12 @@ class FileSource(Source):
             findings += reader.findings()
         if left_out := self._left_out():
             findings.append(left_out)
+        if self.cut:
+            faults = [f"{name} ({error.what}: {error.where})" for name, error in self.cut]
+            findings.append(
+                f"{counted(len(faults), 'file')} read only up to a fault, the rest left out: "
+                f"{_some(faults, _NAMED_EACH)}"
+            )
         if self.written:
             places = [f"{place} ({kind})" for place, kind in self.written.items()]
             findings.append(
