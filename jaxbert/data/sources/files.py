@@ -157,8 +157,8 @@ class FileSource(Source):
                 self.blank.append(name)
             self.without_text = sum(reader.without_text for reader in self.readers())
         if len(self.blank) == len(self.files):
-            for _, error in self.cut:
-                raise error
+            if self.cut:
+                raise self.cut[0][1]
             raise InputError(
                 f"no text in the source: {'; '.join(dict.fromkeys(reader.nothing() for reader in self.readers()))}",
                 where=self.spec,
