@@ -45,7 +45,8 @@ def get_config():
     )
 """
 # Clocks, the owner's number, and what a report says of the clocks.
-_CLOCKS = ("telemetry.jsonl", ".lock")
+# The page shows clocks too, and each interruption.
+_CLOCKS = ("telemetry.jsonl", "report.html", ".lock")
 
 
 def corpus(path: Path, documents: int, seed: int) -> None:
