@@ -26,7 +26,8 @@ from jaxbert.report.read import is_number, is_prediction
 from jaxbert.stores.files import full_disk, write_whole
 from jaxbert.stores.steps import default_step
 from jaxbert.stores.workdir import EVALUATION, EXPORT, PREDICTIONS
-from jaxbert.use.library import Loaded, load
+from jaxbert.text.tokenizers import Tokenizer
+from jaxbert.use.library import load
 
 _log = logging.getLogger(__name__)
 
@@ -56,10 +57,11 @@ def finish(workdir: Path | str, say: Callable[[str], None] = print) -> dict[str,
         evaluation = parts.tried("it was not evaluated", parts.evaluation)
         exported = parts.tried("it was not written for transformers", parts.export)
         pages = parts.tried("the report was not drawn", parts.page)
-    files = [str(path) for path in (workdir / EVALUATION, exported, *(pages or ())) if path is not None]
+    made = [workdir / EVALUATION] if evaluation is not None else []
+    made += [*([exported] if exported is not None else []), *(pages or ())]
     for line in parts.ending(exported is not None, pages is not None):
         say(line)
-    return {"evaluation": evaluation, "files": files}
+    return {"evaluation": evaluation, "files": [str(path) for path in made]}
 
 
 class _Parts:
@@ -73,14 +75,6 @@ class _Parts:
     def __init__(self, workdir: Path, say: Callable[[str], None]):
         self.workdir, self._say = workdir, say
         self.step = default_step(workdir)
-        self._model: Loaded | None = None
-
-    @property
-    def model(self) -> Loaded:
-        """Returns the model of the run. It is read once."""
-        if self._model is None:
-            self._model = load(self.workdir)
-        return self._model
 
     def tried(self, failed: str, make: Callable[[], _Made]) -> _Made | None:
         """Returns what `make` returns. None: it cannot be made, and a line has said why."""
@@ -106,7 +100,7 @@ class _Parts:
         """Returns WORKDIR/hf, the model for transformers, which it writes unless it is of this step."""
         path = self.workdir / EXPORT
         if _read(path / "receipt.json").get("step") != self.step:
-            self.model.save(path, overwrite=path.exists())
+            load(self.workdir).save(path, overwrite=path.exists())
         return path
 
     def page(self) -> list[Path]:
@@ -116,9 +110,9 @@ class _Parts:
     def ending(self, exported: bool, drawn: bool) -> list[str]:
         """Returns the lines that say where everything is, and what to type next."""
         place = shlex.quote(str(self.workdir))
-        holds = (
-            [(f"{PAGE}, {PNG}", "curves, figures and the model itself: open the page in a browser")] if drawn else []
-        )
+        holds = []
+        if drawn:
+            holds.append((f"{PAGE}, {PNG}", "curves, figures and the model itself: open the page in a browser"))
         if exported:
             holds.append((f"{EXPORT}/", "the model for transformers, with its tokenizer and a card"))
         holds += [
@@ -171,9 +165,7 @@ class _Parts:
         if found:
             best = max(found, key=lambda line: line["probability"] if is_number(line.get("probability")) else 0.0)
             return str(best["sentence"])
-        tokenizer = self.model.tokenizer
-        assert tokenizer is not None  # A run has one.
-        return f"The {tokenizer.specials.mask}."
+        return f"The {Tokenizer.load(self.workdir / 'tokenizer').specials.mask}."
 
 
 def _below_counts(found: Mapping[str, Any]) -> list[str]:
@@ -182,8 +174,9 @@ def _below_counts(found: Mapping[str, Any]) -> list[str]:
     if not tables or found.get("masked_lm_accuracy", 1.0) >= max(tables.values()):
         return []
     return [
-        "look at: the model guesses fewer masked tokens than counting with the same input does. More steps help first "
-        "(--minutes with CONFIG auto, --set scale.steps=4 with another), then more text."
+        "look at: the model guesses fewer masked tokens than counting with the same input does. More steps help first: "
+        "train again in another --workdir, with a larger --minutes (CONFIG auto) or --set scale.steps=4 (any other). "
+        "Then more text helps."
     ]
 
 

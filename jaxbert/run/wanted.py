@@ -192,13 +192,14 @@ def _check_no_text(text: str, path: str) -> None:
 
 
 def _holds_text(folder: str) -> bool:
-    """Returns whether one of the first files in a folder, or below it, is text, and none is a manifest of shards."""
+    """Returns whether one of the first files in a folder, or below it, is text, and none is what jaxbert wrote."""
     from jaxbert.data.sources.formats import kind_of
+    from jaxbert.data.sources.written import written
 
     found = False
     seen = 0
     for _, _, names in os.walk(folder):
-        if MANIFEST in names:
+        if MANIFEST in names or written(names):
             return False
         found = found or any(kind_of(Path(name)) for name in names)
         seen += len(names)

@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxbert.errors import Stopped
-from jaxbert.stores.steps import checkpoints_place, damage
+from jaxbert.stores.steps import check_whole, checkpoints_place
 from jaxbert.stores.storage import is_remote
 
 # The file that describes an array, by the version of zarr.
@@ -29,14 +28,7 @@ def read_params(workdir: Path, step: int) -> dict[str, Any]:
     """
     import tensorstore
 
-    wrong = damage(workdir, step)
-    if wrong is not None:
-        raise Stopped(
-            f"checkpoint {step} is damaged: {wrong}",
-            where=str(workdir),
-            fix="Name another step.",
-            code="E-CHECKPOINT-DAMAGED",
-        )
+    check_whole(workdir, step)
     place = checkpoints_place(workdir)
     base = place if is_remote(place) else f"file://{os.path.realpath(place)}"
     store = {"driver": "ocdbt", "base": f"{base}/{step}/params/"}

@@ -26,9 +26,9 @@ from jaxbert.inputs.files import disk_failed, disk_fails
 from jaxbert.stores.files import causes, disk_full, disk_is_full
 from jaxbert.stores.steps import (
     MANIFEST,
+    check_whole,
     checkpoints_place,
     committed_steps,
-    damage,
     default_step,
     disown,
     prune,
@@ -88,14 +88,7 @@ def load_params(workdir: Path, step: int | None, model: Initialises, mesh: Mesh)
             fix=f"It has: {', '.join(map(str, committed_steps(workdir))) or 'none'}.",
             code="E-CHECKPOINT-MISSING",
         )
-    wrong = damage(workdir, step)
-    if wrong is not None:
-        raise Stopped(
-            f"checkpoint {step} is damaged: {wrong}",
-            where=str(workdir),
-            fix="Name another step.",
-            code="E-CHECKPOINT-DAMAGED",
-        )
+    check_whole(workdir, step)
     with jax.set_mesh(mesh):
         abstract = shapes_of(model.init)
     return _restore(workdir, step, {"params": _placed(mesh, abstract)})["params"]

@@ -166,6 +166,18 @@ def damage(workdir: Path, step: int) -> str | None:
     return None
 
 
+def check_whole(workdir: Path, step: int) -> None:
+    """Raises Stopped where the checkpoint of a step is damaged."""
+    wrong = damage(workdir, step)
+    if wrong is not None:
+        raise Stopped(
+            f"checkpoint {step} is damaged: {wrong}",
+            where=str(workdir),
+            fix="Name another step.",
+            code="E-CHECKPOINT-DAMAGED",
+        )
+
+
 def latest_good(workdir: Path) -> int | None:
     """Returns the newest step whose checksums all agree, or None if no step was ever committed.
 

@@ -122,6 +122,13 @@ def test_text_that_is_given_as_rows(tiny, tiny_config, tmp_path, monkeypatch, ca
         message = capsys.readouterr().err
         path = given.removeprefix("a:").removesuffix("=0.5")
         assert f"--text {shlex.quote(path)}" in message and "E-RUN-DATA-IS-TEXT" in message
+    # A model's vocab.txt is no text, so the advice is about rows.
+    model = tmp_path / "model"
+    model.mkdir()
+    for name in ("config.json", "model.safetensors", "vocab.txt"):
+        (model / name).write_text("{}")
+    assert cli.main(["pretrain", str(tiny_config), "--data", "model"]) == 2
+    assert "E-SHARD-MANIFEST" in capsys.readouterr().err
     assert cli.main(["pretrain", str(tiny_config), "--data", "x", "--text", "my texts"]) == 2
     assert "E-RUN-TEXT-AND-ROWS" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
