@@ -109,6 +109,31 @@ def test_a_recipe_of_a_million_steps_becomes_one_of_a_thousand() -> None:
     assert lines[-1].endswith("evaluation at the end, checkpoint every 4")
 
 
+def test_schedules_fit_whatever_a_helper_makes_of_the_steps() -> None:
+    """Warm-ups and decays are rounded one by one, and a schedule may go over several phases."""
+    wsd = ScheduleConfig(kind="wsd", peak=1e-3, warmup_steps=150, decay_steps=850)
+    whole = ScheduleConfig(kind="linear", peak=1e-3, warmup_steps=2_600)
+    root = ScheduleConfig(kind="inverse_sqrt", peak=1e-3, warmup_steps=2)
+    for schedule in (wsd, whole, root):
+        first = dataclasses.replace(CONFIG.phases[0], steps=1000, schedule=schedule)
+        later = [dataclasses.replace(CONFIG.phases[1], name=str(n), steps=1000, schedule=None) for n in range(2)]
+        given = dataclasses.replace(CONFIG, phases=(first, *later), data=DataConfig(source="none"))
+        check(given)
+        for helper in ("scale.steps=0.0025", "scale.steps=0.0005", "scale.batch_size=32768", "scale.batch_size=4096"):
+            check(apply_overrides(given, [helper]))
+
+
+def test_the_advice_for_a_warm_up_that_is_too_long_is_enough() -> None:
+    schedule = ScheduleConfig(kind="wsd", peak=1e-3, warmup_steps=100, decay_steps=200)
+    phase = dataclasses.replace(CONFIG.phases[0], steps=1000, schedule=schedule)
+    given = dataclasses.replace(CONFIG, phases=(phase,), data=DataConfig(source="none"))
+    for steps in ("1", "7", "50"):
+        short = apply_overrides(given, [f"phases.0.steps={steps}"])
+        with pytest.raises(InputError, match="E-CONFIG-SCHEDULE") as caught:
+            check(short)
+        check(apply_overrides(short, caught.value.fix.partition("--set ")[2].rstrip(".").split()))
+
+
 def test_what_follows_a_helper_has_the_last_word() -> None:
     config, _ = scaled("scale.batch_size=16", "phases.short.schedule.peak=1e-3", "scale.steps=2")
     assert config.phases[0].schedule.peak == 1e-3 and config.phases[0].steps == 8_000

@@ -278,6 +278,15 @@ def _check_phases(config: RunConfig) -> None:
         )
 
 
+def _that_fit(schedule: ScheduleConfig, steps: int, key: str) -> str:
+    """Returns the settings of a warm-up that fits, and of a decay where the one that is there does not fit behind."""
+    warmup = steps // 10
+    words = [f"{key}.warmup_steps={warmup}"]
+    if schedule.kind == "wsd" and not 0 < schedule.decay_steps <= steps - warmup:
+        words.append(f"{key}.decay_steps={max(1, steps // 5)}")
+    return " ".join(words)
+
+
 def _check_schedule(schedule: ScheduleConfig, steps: int, where: str, key: str) -> None:
     _range(schedule.peak > 0, schedule.peak, f"{where}.peak", "Set it to a learning rate above 0.")
     for name in ("warmup_steps", "end", "total_steps", "decay_steps"):
@@ -296,7 +305,7 @@ def _check_schedule(schedule: ScheduleConfig, steps: int, where: str, key: str) 
         schedule.kind in ("constant", "inverse_sqrt") or schedule.warmup_steps < steps,
         f"the warm-up of {schedule.warmup_steps} steps is not shorter than the schedule of {steps} steps",
         f"{where}.warmup_steps",
-        fix=f"Make the warm-up shorter, for example --set {key}.warmup_steps={steps // 10}.",
+        fix=f"Make the warm-up shorter, for example --set {_that_fit(schedule, steps, key)}.",
         code="E-CONFIG-SCHEDULE",
     )
     _require(

@@ -2,8 +2,8 @@
 jax.
 
     scale.batch_size=N    the first phase's batch becomes N rows, the others' in proportion. The rates follow the square
-                          root of the batch, the steps keep the number of rows, the warm-ups keep their steps;
-                          batches of evaluation become no larger than training's
+                          root of the batch, the steps keep the number of rows, the warm-ups keep their steps as far
+                          as they fit; batches of evaluation become no larger than training's
     scale.steps=SHARE     that share of the steps, warm-ups and decays, and of the steps between evaluations and between
                           checkpoints; rates and batches stay
 
@@ -18,6 +18,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 
+from jaxbert.config.derived import horizon
 from jaxbert.config.registry import did_you_mean
 from jaxbert.config.schema import EvaluationConfig, PhaseConfig, RunConfig
 from jaxbert.errors import InputError
@@ -73,13 +74,16 @@ def scale_batch_size(config: RunConfig, value: str) -> tuple[RunConfig, list[str
                 code="E-CONFIG-BATCH",
             )
         phases.append(_with_batch(phase, rows, share))
-        lines.append(f"{PREFIX}batch_size={value}: {_changes(phase, phases[-1])}")
     scaled = dataclasses.replace(
         config,
-        phases=tuple(phases),
+        phases=_fitting(tuple(phases), config),
         checkpoint=dataclasses.replace(config.checkpoint, every_steps=_steps(config.checkpoint.every_steps, 1 / share)),
         evaluation=_evaluation(config.evaluation, 1 / share, min(phase.batch_size for phase in phases)),
     )
+    lines += [
+        f"{PREFIX}batch_size={value}: {_changes(old, new)}"
+        for old, new in zip(config.phases, scaled.phases, strict=True)
+    ]
     evaluation = scaled.evaluation
     lines.append(f"{PREFIX}batch_size={value}: {_intervals(scaled)}")
     if evaluation.batch_size != config.evaluation.batch_size:
@@ -114,7 +118,7 @@ def with_share_of_steps(config: RunConfig, share: float) -> RunConfig:
     """Returns `config` with a share of its steps, and with evaluations and checkpoints so much closer together.
 
     So a shorter run has as many evaluations and checkpoints as the recipe, but for those that would be fewer than
-    `_LEAST_INTERVAL` steps apart. A warm-up stays shorter than its phase.
+    `_LEAST_INTERVAL` steps apart. A warm-up stays shorter than its phase, and a decay fits behind it.
 
     Args:
       config: the run.
@@ -122,7 +126,7 @@ def with_share_of_steps(config: RunConfig, share: float) -> RunConfig:
     """
     return dataclasses.replace(
         config,
-        phases=tuple(_with_steps(phase, share) for phase in config.phases),
+        phases=_fitting(tuple(_with_steps(phase, share) for phase in config.phases), config),
         checkpoint=dataclasses.replace(config.checkpoint, every_steps=_interval(config.checkpoint.every_steps, share)),
         evaluation=dataclasses.replace(config.evaluation, every_steps=_interval(config.evaluation.every_steps, share)),
     )
@@ -152,6 +156,30 @@ def _with_batch(phase: PhaseConfig, rows: int, share: float) -> PhaseConfig:
         accumulation=math.gcd(phase.accumulation, rows),
         schedule=schedule,
     )
+
+
+def _fitting(phases: tuple[PhaseConfig, ...], before: RunConfig) -> tuple[PhaseConfig, ...]:
+    """Returns `phases` with warm-ups and decays that fit into their steps, where those of the config before did.
+
+    Numbers of steps are rounded one by one, and batches change the steps but not the warm-ups.
+    """
+    after, made = dataclasses.replace(before, phases=phases), list(phases)
+    for index, (old, new) in enumerate(zip(before.phases, phases, strict=True)):
+        if old.schedule is None or new.schedule is None:
+            continue
+        schedule, steps = new.schedule, horizon(after, index)
+        warmup = schedule.warmup_steps
+        if schedule.kind == "inverse_sqrt":
+            warmup = max(warmup, min(1, old.schedule.warmup_steps))
+        elif schedule.kind != "constant" and old.schedule.warmup_steps < horizon(before, index):
+            warmup = min(warmup, steps - 1)
+        decay = schedule.decay_steps
+        if old.schedule.warmup_steps + old.schedule.decay_steps <= horizon(before, index):
+            decay = min(decay, steps - warmup)
+        made[index] = dataclasses.replace(
+            new, schedule=dataclasses.replace(schedule, warmup_steps=warmup, decay_steps=decay)
+        )
+    return tuple(made)
 
 
 def _evaluation(evaluation: EvaluationConfig, share: float, most: int) -> EvaluationConfig:

@@ -6,20 +6,18 @@ It does what the commands `tokenizer`, `prepare` and `rows` do. A repeated call 
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from jaxbert.config import DataConfig
 from jaxbert.core.progress import Progress
-from jaxbert.data.directory import arguments_of
 from jaxbert.data.records import prepare_records
 from jaxbert.data.rows import build_rows, check_arguments, check_pairs
+from jaxbert.data.same_text import note_text
 from jaxbert.data.sources import Source, open_source
 from jaxbert.data.split import train_texts
-from jaxbert.errors import InputError, counted
+from jaxbert.errors import InputError
 from jaxbert.text.languages import advice
 from jaxbert.text.sentences import check_language
 from jaxbert.text.tokenizers import Tokenizer, train_tokenizer
@@ -56,30 +54,6 @@ def learn_vocabulary(
         return train_tokenizer(kind, texts(), vocab_size=vocab_size, lowercase=lowercase, where=source.spec)
 
 
-def forget_other_text(source: Source, out: Path) -> None:
-    """Removes what `make_rows` began below `out` if it read another text than the source has now, and says so.
-
-    The vocabulary goes too: it was learned from the other text.
-    """
-    before = arguments_of(out / "records", "records")
-    if before is None or before.get("source_hash") == source.hash:
-        return
-    _log.warning(
-        "the text has changed since its records were begun: %s; they are made again", _differ(before, source.describe())
-    )
-    shutil.rmtree(out)
-
-
-def _differ(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """Returns how many files of a text are others than before."""
-    old, new = (
-        {file["name"]: file["sha256"] for file in described.get("files", ())}
-        for described in (before.get("source", {}), now)
-    )
-    number = sum(old.get(name) != new.get(name) for name in old.keys() | new.keys())
-    return f"{counted(number, 'file differs', 'files differ')}" if number else "it is read in another way"
-
-
 def make_rows(
     config: DataConfig,
     *,
@@ -98,7 +72,7 @@ def make_rows(
       vocab_size: V that the model expects.
       lengths: L of the rows to make.
       seed: the seed of the pairings.
-      out: the directory that gets tokenizer/, records/ and rows-POLICY-LENGTH/.
+      out: the directory that gets tokenizer/, records/, rows-POLICY-LENGTH/, and text.json: which text it was.
       workers: the number of processes.
       sentence_structure: whether the objectives need sentences. If so, documents without any are reported.
       source: `config.source`, if it is open already.
@@ -115,6 +89,7 @@ def make_rows(
         check_arguments(config.policy, length, config.copies, config.short_rows, seed)
     check_language(config.language)
     source = open_source(config.source) if source is None else source
+    note_text(source, out)
     tokenizer_path = Path(config.tokenizer) if config.tokenizer else out / "tokenizer"
     if not config.tokenizer and not (tokenizer_path / "tokenizer.json").is_file():
         _log.info("training a %s vocabulary of %d pieces on %s", config.tokenizer_kind, vocab_size, config.source)

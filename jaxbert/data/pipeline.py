@@ -13,6 +13,8 @@ same behind a new thread pool per call, at two thirds of the speed, and its erro
 
 from __future__ import annotations
 
+import os
+import shlex
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -27,7 +29,7 @@ import numpy as np
 from jaxbert.data import shards
 from jaxbert.data.draws import permutation
 from jaxbert.data.row_format import row_dtype
-from jaxbert.errors import InputError, Stopped
+from jaxbert.errors import CommandError, InputError, Stopped
 from jaxbert.inputs.files import disk_failed, disk_fails
 
 # Shards kept open at once: more than a window of the default order, less than any limit on open files.
@@ -107,7 +109,7 @@ class Rows:
             raise InputError(
                 f"the rows have length {has['length']}, but {length} is needed",
                 where=str(self.directory),
-                fix=fix or f"Name other rows, or make them: jaxbert rows RECORDS --out ROWS --length {length}.",
+                fix=fix or f"Name other rows, or make them{self._making(length)}",
                 code="E-ROWS-LENGTH",
             )
         if vocab_size is not None and has["vocab_size"] != vocab_size:
@@ -131,6 +133,18 @@ class Rows:
                 fix="Name other rows, or make them: `jaxbert rows --policy`.",
                 code="E-ROWS-POLICY",
             )
+
+    def _making(self, length: int) -> str:
+        """Returns the end of an advice: how to make such rows with another length, with the command where it can."""
+        wanted = self.manifest["arguments"].get("records_hash")
+        place = self.directory.absolute().parent
+        for path in sorted(place.iterdir()) if wanted else ():
+            if _are_records(path, wanted):
+                short = Path(os.path.relpath(path)) if not self.directory.is_absolute() else path
+                policy = f" --policy {self.manifest['policy']}"
+                out = shlex.quote(f"{self.directory}-{length}")
+                return f": jaxbert rows {shlex.quote(str(short))} --out {out} --length {length}{policy}."
+        return f" of the same records, with `jaxbert rows --length {length}`."
 
     def read(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
         """Returns rows `indices` (any order, repeats allowed) as a structured array [n] of `dtype`.
@@ -200,6 +214,14 @@ class Rows:
 
 # Tokens are counted in this many rows, so that the shares of even rare tokens are known to a few per cent.
 _COUNTED_ROWS = 1 << 17
+
+
+def _are_records(path: Path, wanted: str) -> bool:
+    """Returns whether a path is a finished directory of records that has the hash `wanted`."""
+    try:
+        return path.is_dir() and shards.read_manifest(path, "records").get("hash") == wanted
+    except (CommandError, OSError):
+        return False
 
 
 def count_tokens(sources: Sequence[Rows], vocab_size: int, *, limit: int = _COUNTED_ROWS) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -131,7 +132,8 @@ def _recorded(workdir: str, source: str, seconds: float | None, overwrite: bool)
         raise InputError(
             f"the record of the recipe cannot be read: {error}",
             where=f"{workdir}/{RECORD}",
-            fix="Restore the file, give WORKDIR/config.json as CONFIG, or begin again with --overwrite.",
+            fix=f"Restore the file, give {shlex.quote(f'{workdir}/config.json')} as CONFIG, or begin again with "
+            "--overwrite.",
             code="E-FIT-RECORD",
         ) from None
     if before != source:

@@ -7,6 +7,7 @@ titles of its numbers into telemetry.jsonl. Files may be edited or damaged, so e
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -20,7 +21,7 @@ from jaxbert.errors import InputError
 from jaxbert.inputs.files import read_text
 from jaxbert.inputs.values import read_json
 from jaxbert.observe.lines import JsonLines
-from jaxbert.stores.workdir import PREDICTIONS, check_run
+from jaxbert.stores.workdir import CORPUS, EVALUATION, PREDICTIONS, check_run
 
 Points = tuple[list[int], list[float]]
 
@@ -197,23 +198,35 @@ def read_run(workdir: Path, label: str) -> Run:
         metrics,
         [by_step[step] for step in sorted(by_step)],
         next((line for line in reversed(lines) if "versions" in line), {}),
-        _object(workdir / "evaluation.json"),
+        _object(workdir / EVALUATION, f"Write it again: {_evaluating(workdir)}. Or remove it."),
         processes=_processes(lines),
         predictions=[line for line in JsonLines.read(workdir / PREDICTIONS) if is_prediction(line)],
-        corpus=_object(workdir / "corpus.json"),
+        corpus=_object(
+            workdir / CORPUS, "Repeat the `jaxbert pretrain` of this run, which writes it again. Or remove it."
+        ),
         parameters=_parameters(workdir / "parameters.txt"),
     )
 
 
-def _object(path: Path) -> dict[str, Any]:
+def _evaluating(workdir: Path) -> str:
+    """Returns the command that writes the evaluation of a run."""
+    place = shlex.quote(str(workdir))
+    return f"jaxbert evaluate {place} --baselines --json {shlex.quote(str(workdir / EVALUATION))}"
+
+
+def _object(path: Path, fix: str) -> dict[str, Any]:
     """Returns the JSON object of a file; an empty one where there is no such file, or where it holds another value.
+
+    Args:
+      path: the file.
+      fix: what to do about a damaged file.
 
     Raises:
       InputError: the file is not JSON.
     """
     if not path.is_file():
         return {}
-    found = read_json(path, "the file cannot be read", fix="Write it again, or remove it.", code="E-REPORT-FILE")
+    found = read_json(path, f"{path.name} is damaged", fix=fix, code="E-REPORT-FILE")
     return found if isinstance(found, dict) else {}
 
 

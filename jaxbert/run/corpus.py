@@ -9,12 +9,15 @@ from pathlib import Path
 
 from jaxbert.config import RunConfig
 from jaxbert.config.overrides import Setting
-from jaxbert.fit.judge import judge
+from jaxbert.fit.judge import Judgement, judge
 from jaxbert.fit.passes import limited
+from jaxbert.inputs.files import read_bytes
+from jaxbert.inputs.values import checked
 from jaxbert.run.hold import write_config
 from jaxbert.run.inputs import PhaseRows
 from jaxbert.run.memory import parameters_of
 from jaxbert.stores.files import write_whole
+from jaxbert.stores.workdir import CORPUS
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +56,22 @@ def fitted(
         # The error says by itself why a corpus is refused.
         for line in found.lines()[: None if anyway or not found.refusals else -len(found.refusals)]:
             _log.info(line)
-        write_whole(workdir / "corpus.json", json.dumps(found.to_json(), indent=1, ensure_ascii=False) + "\n")
+        _write(found, workdir)
     found.check(anyway=anyway)
     return config
+
+
+def mended(config: RunConfig, rows: Sequence[PhaseRows], workdir: Path) -> None:
+    """Writes WORKDIR/corpus.json of a run that continues again, if the file is damaged, and says so."""
+    path = workdir / CORPUS
+    if not path.is_file():
+        return
+    try:
+        checked(read_bytes(path), dict)
+    except (ValueError, OSError):
+        _log.warning("%s is damaged; it is written again", path)
+        _write(judge(config, rows, parameters_of(config)), workdir)
+
+
+def _write(found: Judgement, workdir: Path) -> None:
+    write_whole(workdir / CORPUS, json.dumps(found.to_json(), indent=1, ensure_ascii=False) + "\n")

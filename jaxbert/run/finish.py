@@ -88,11 +88,13 @@ class _Parts:
         """Returns the figures of WORKDIR/evaluation.json, which it makes unless they are of this step."""
         path = self.workdir / EVALUATION
         found = _read(path)
-        if found.get("step") != self.step or "baselines" not in found:
+        told = _told(found) if found.get("step") == self.step and "baselines" in found else None
+        if told is None:
             found = {**evaluate(str(self.workdir), baselines=True), "step": self.step}
             write_whole(path, json.dumps(found, indent=1) + "\n")
+            told = [*lines(found), *_below_counts(found)]
         self._say("")
-        for line in [*lines(found), *_below_counts(found), *self._predicted()]:
+        for line in [*told, *self._predicted()]:
             self._say(line)
         return found
 
@@ -166,6 +168,14 @@ class _Parts:
             best = max(found, key=lambda line: line["probability"] if is_number(line.get("probability")) else 0.0)
             return str(best["sentence"])
         return f"The {Tokenizer.load(self.workdir / 'tokenizer').specials.mask}."
+
+
+def _told(found: Mapping[str, Any]) -> list[str] | None:
+    """Returns the lines about an evaluation that was read from a file; None where the file is edited or damaged."""
+    try:
+        return [*lines(found), *_below_counts(found)]
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return None
 
 
 def _below_counts(found: Mapping[str, Any]) -> list[str]:

@@ -19,6 +19,7 @@ from jaxbert.data.pipeline import Rows
 from jaxbert.data.staging import local
 from jaxbert.errors import InputError, Stopped
 from jaxbert.stores.storage import is_remote
+from jaxbert.stores.workdir import name_of
 from jaxbert.tasks import make_task
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.text.tokenizers.base import all_file_names
@@ -121,13 +122,22 @@ def make_run_rows(
     Raises:
       InputError: as `make_rows`, or rows are missing that cannot be made as before: the text has changed.
     """
-    from jaxbert.data.corpus import forget_other_text, make_rows
+    from jaxbert.data.corpus import make_rows
+    from jaxbert.data.same_text import forget_other_text, other_text
     from jaxbert.data.sources import open_source
 
     out, source = workdir / "data", None
-    if out.is_dir() and not begun:
+    if out.is_dir():
         source = open_source(config.data.source)
-        forget_other_text(source, out)
+        if not begun:
+            forget_other_text(source, out)
+        elif changes := other_text(source, out):
+            raise InputError(
+                f"some rows of this run are missing, and its text has changed since it began: {changes}",
+                where=config.data.source,
+                fix="Restore the text, or give another --workdir.",
+                code="E-RUN-DATA-TEXT",
+            )
     if tokenizer is not None:
         save_tokenizer(tokenizer, out / "tokenizer")
     try:
@@ -153,9 +163,31 @@ def make_run_rows(
         ) from None
 
 
-def rows_are_made(config: RunConfig, phases: list[PhaseConfig], workdir: Path) -> bool:
-    """Returns whether the rows of these phases are complete. Then their source is not needed any more."""
-    return all((local(phase_rows(config, phase, workdir)[0][0]) / "manifest.json").is_file() for phase in phases)
+def rows_are_made(config: RunConfig, phases: list[PhaseConfig], workdir: Path, *, begun: bool) -> bool:
+    """Returns whether the rows of these phases are complete. Then their source is not needed any more.
+
+    If the text has changed since then, a run that has trained goes on with the rows that it has, and a warning says so.
+    For any other run the rows do not count as complete.
+
+    Args:
+      config: the run.
+      phases: those that name no rows.
+      workdir: of the run.
+      begun: whether the run has trained on the rows.
+    """
+    if not all((local(phase_rows(config, phase, workdir)[0][0]) / "manifest.json").is_file() for phase in phases):
+        return False
+    from jaxbert.data.same_text import changes_of_text
+
+    changes = changes_of_text(config.data.source, workdir / "data")
+    if not changes or not begun:
+        return not changes
+    place = name_of(workdir)
+    _log.warning(
+        f"the text has changed since this run began: {changes}. The run goes on with the text as it was; for a run on "
+        f"the new text, repeat the command with another --workdir, for example --workdir {place.rstrip('/')}-new"
+    )
+    return True
 
 
 def tokenizer_of(rows: Rows) -> Tokenizer:

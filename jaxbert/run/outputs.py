@@ -24,7 +24,7 @@ _WRITTEN = {
     # The files of a step; while Orbax writes it, its folder has a longer name.
     CHECKPOINTS: re.compile(r"\d+(\.[^/]*)?/.+"),
     # Files of `jaxbert.data.corpus.make_rows` are looked at below.
-    "data": re.compile(r"(tokenizer|records|rows-[^/]+-\d+)/.+"),
+    "data": re.compile(r"text\.json|(tokenizer|records|rows-[^/]+-\d+)/.+"),
 }
 
 

@@ -21,7 +21,7 @@ from jaxbert.models.families import check_padding
 from jaxbert.models.model import count_parameters
 from jaxbert.observe.lines import JsonLines
 from jaxbert.observe.sinks import check_installed
-from jaxbert.run.corpus import fitted
+from jaxbert.run.corpus import fitted, mended
 from jaxbert.run.deterministic import ask_for_deterministic_kernels
 from jaxbert.run.hold import Hold, begun, check_inputs_lie_elsewhere, check_workdir, settle
 from jaxbert.run.initial import check_named_tokenizer, check_tokenizer, load_initial, start_from, tokenizer_for_rows
@@ -143,7 +143,7 @@ def _train(
 
         # --- Rows and vocabulary -------------------------------------------------------------------------------------
         missing = [phase for phase, found in zip(config.phases, named, strict=True) if found is None]
-        if missing and leader and not (resuming and rows_are_made(config, missing, workdir)):
+        if missing and leader and not (resuming and rows_are_made(config, missing, workdir, begun=step > 0)):
             lengths = [phase.length for phase in missing]
             make_run_rows(config, lengths, workdir, tokenizer_for_rows(config, initial), begun=step > 0)
         if missing:
@@ -165,6 +165,8 @@ def _train(
             check_vocabulary(teaching, tokenizer.hash)
         if step == 0:
             config = fitted(config, asked.settings, rows, workdir, leader=leader, anyway=anyway)
+        elif leader:
+            mended(config, rows, workdir)
         try:
             check_padding(config.encoder, tokenizer.pad_id, str(rows[0].train[0][0].directory))
         except InputError as error:  # A rule of files, which `jaxbert.convert.hf` enforces.

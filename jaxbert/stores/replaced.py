@@ -21,11 +21,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from jaxbert.stores.files import remove
-from jaxbert.stores.workdir import PREDICTIONS, RECIPE
+from jaxbert.stores.workdir import CORPUS, PREDICTIONS, RECIPE
 
 # The names that a run writes in its workdir. --overwrite removes these and nothing else.
 OUTPUTS = (
-    *("corpus.json", "parameters.txt", "checkpoints", "tokenizer", "data"),
+    *(CORPUS, "parameters.txt", "checkpoints", "tokenizer", "data"),
     *("metrics.jsonl", "telemetry.jsonl", PREDICTIONS, "tensorboard", "sinks", "profile"),
     *("report.html", "loss.png", "evaluation.json", "hf", *RECIPE, "config.json"),
 )

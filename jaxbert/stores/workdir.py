@@ -13,6 +13,8 @@ from jaxbert.stores.storage import Storage, is_remote, storage
 CHECKPOINTS, LAUNCH, LOGS = "checkpoints", "launch", "logs"
 # What follows the training of a run: the figures of `jaxbert evaluate`, and the model for transformers.
 EVALUATION, EXPORT = "evaluation.json", "hf"
+# The judgement of the corpus.
+CORPUS = "corpus.json"
 # What the model predicted for fixed sentences, at each evaluation.
 PREDICTIONS = "predictions.jsonl"
 # The recipe of a run that `jaxbert pretrain auto` chose: its record, and a config file for people.

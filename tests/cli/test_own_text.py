@@ -9,6 +9,7 @@ import pytest
 
 from jaxbert.commands import main as cli
 from jaxbert.config import find_config, settings_for_rows
+from jaxbert.data.pipeline import Rows
 from jaxbert.errors import InputError
 from jaxbert.run.inputs import open_rows
 from jaxbert.run.wanted import wanted
@@ -42,6 +43,12 @@ def test_the_last_line_of_prepare_is_a_command_that_works(
         open_rows(other, other.phases[0], tmp_path)
     words = caught.value.fix.partition("--set ")[2].rstrip(".").split()
     assert words == ["phases.0.length=24", "phases.1.length=24", "encoder.vocab_size=120"]
+    # Where no setting fits, the advice is a command with the paths of this user.
+    with pytest.raises(InputError, match="E-ROWS-LENGTH") as caught:
+        Rows(rows, "train").require(length=32)
+    advised = shlex.split(caught.value.fix.partition(" make them: jaxbert ")[2].rstrip("."))
+    assert advised[1] == "my records" and cli.main(advised) == 0
+    Rows(advised[3], "train").require(length=32)
     config = wanted(find_config("quickstart"), data=[rows], settings=words).config
     for phase in config.phases:
         open_rows(config, phase, tmp_path)

@@ -277,6 +277,33 @@ def test_the_only_field_of_text_is_taken_and_said(tmp_path: Path) -> None:
     assert texts(f"{tmp_path}/e.csv") == ["这条河很冷也很深。"]
 
 
+def test_each_file_of_a_folder_has_its_own_field(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("title,body\nA river,It is cold and deep.\nA hill,It is high and green.\n")
+    (tmp_path / "b.jsonl").write_text('{"headline": "Cold river", "story": "The river is cold and deep."}\n')
+    pq.write_table(pa.Table.from_pylist([{"n": 1, "content": "A stone is old."}]), tmp_path / "c.parquet")
+    (tmp_path / "d.csv").write_text("headline,story\nOld mill,The mill is old and dry.\n")
+    source = open_source(str(tmp_path))
+    assert [found.text for found in source.documents()] == [
+        *("It is cold and deep.", "It is high and green.", "The river is cold and deep."),
+        *("A stone is old.", "The mill is old and dry."),
+    ]
+    take = "at the end of SOURCE takes another)"
+    assert source.findings() == [
+        f"the text of 1 csv file is column 'body', which holds more than title (#COLUMN {take}: a.csv",
+        f"the text of 1 csv file is column 'story', which holds more than headline (#COLUMN {take}: d.csv",
+        f"the text of 1 jsonl file is field 'story', which holds more than headline (#FIELD {take}: b.jsonl",
+        f"the text of 1 parquet file is column 'content', the only one that holds text (#COLUMN {take}: c.parquet",
+    ]
+    # A field that the user names is the one of all files. Those without it are left out, and named.
+    source = open_source(f"{tmp_path}#story")
+    assert [found.text for found in source.documents()] == ["The river is cold and deep.", "The mill is old and dry."]
+    (said,) = source.findings()
+    assert said.startswith("2 files left out: ") and "(no column 'story'): a.csv" in said and "c.parquet" in said
+    # The user can name the field of one file.
+    with pytest.raises(InputError, match=r"several columns hold text: title, body.*#body.*E-SOURCE-FIELD"):
+        open_source(f"{tmp_path}/a.csv")
+
+
 def test_json(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
 
@@ -412,8 +439,14 @@ def test_a_folder_that_one_may_not_read() -> None:
         (directory / "secret").mkdir()
         (directory / "a.txt").write_text("text\n")
         (directory / "secret").chmod(0)
-        with pytest.raises(InputError, match=r"secret.*E-SOURCE-PERMISSION"):
-            open_source(str(directory))
+        for spec in (str(directory), f"{directory}/**/*.txt", f"text:{directory}/**/*.txt"):
+            source = open_source(spec)
+            assert [name for name, _ in source.files] == ["a.txt"], spec
+            assert source.findings() == ["1 folder that this user may not read, left out: secret"], spec
+        (directory / "a.txt").unlink()
+        for spec in (str(directory), f"{directory}/**/*.txt", str(directory / "secret")):
+            with pytest.raises(InputError, match=r"secret.*E-SOURCE-PERMISSION"):
+                open_source(spec)
         (directory / "secret").chmod(0o700)
 
 

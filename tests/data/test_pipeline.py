@@ -201,6 +201,8 @@ def test_what_does_not_fit_is_refused(rows_path: Path, tmp_path: Path) -> None:
     rows.require(length=LENGTH, vocab_size=30000, tokenizer_hash="a" * 64, policy="segment_pair")
     with pytest.raises(InputError, match=r"length 16, but 128 is needed.*E-ROWS-LENGTH"):
         rows.require(length=128)
+    with pytest.raises(InputError, match=r"make them of the same records, with `jaxbert rows --length 128`"):
+        rows.require(length=128)
     with pytest.raises(InputError, match=r"the tokenizer .*E-ROWS-TOKENIZER"):
         rows.require(tokenizer_hash="b" * 64)
     with pytest.raises(InputError, match=r"the vocabulary .*E-ROWS-VOCABULARY"):

@@ -240,10 +240,15 @@ def test_gradient_norms_of_zero_draw_without_a_warning(tmp_path):
     assert "Gradient norm" in page.read_text(encoding="utf-8")
 
 
-def test_figures_of_an_evaluation_that_are_no_json(tmp_path):
+def test_files_that_are_no_json(tmp_path):
     make_workdir(tmp_path / "run")
     (tmp_path / "run" / "evaluation.json").write_text("{")
-    with pytest.raises(InputError, match=r"evaluation\.json.*E-REPORT-FILE"):
+    command = rf"jaxbert evaluate {tmp_path}/run --baselines --json {tmp_path}/run/evaluation\.json"
+    with pytest.raises(InputError, match=rf"evaluation\.json is damaged.*{command}.*E-REPORT-FILE"):
+        read_run(tmp_path / "run", "run")
+    (tmp_path / "run" / "evaluation.json").unlink()
+    (tmp_path / "run" / "corpus.json").write_text('{"lines": ["Twelve')
+    with pytest.raises(InputError, match=r"corpus\.json is damaged.*Repeat the `jaxbert pretrain`.*E-REPORT-FILE"):
         read_run(tmp_path / "run", "run")
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from jaxbert.commands.main import main
-from jaxbert.config import load_json
-from jaxbert.data import corpus
+from jaxbert.config import DataConfig, RunConfig, load_json, phase_rows
+from jaxbert.data import corpus, same_text
+from jaxbert.data.same_text import NOTE, note_text
+from jaxbert.data.sources import open_source
 from jaxbert.errors import InputError, Interrupted
-from jaxbert.run.inputs import make_run_rows
+from jaxbert.run.inputs import make_run_rows, rows_are_made
 from jaxbert.stores.steps import latest_good
 
 # A tiny model on text that the run prepares: three passes of a few rows.
@@ -55,11 +59,56 @@ def test_text_that_is_too_little_is_refused_and_anyway_goes_on(
     assert judged["refusals"] and 1.5 < judged["passes"] < 2.5 and judged["parameters"] > 1000
     metrics = (workdir / "metrics.jsonl").read_bytes()
 
-    # Repeated, it has the same steps, is not judged again, and needs no --anyway.
+    # Repeated, it has the same steps, is not judged again, and needs no --anyway. A text that is away is not missed.
+    poem.rename(poem.with_suffix(".away"))
     assert run(poem, workdir) == 0
+    poem.with_suffix(".away").rename(poem)
     again = capsys.readouterr().err
+    assert "text has changed" not in again
     assert "continued" in again and "corpus: " not in again and "passes over" not in again
     assert load_json(workdir / "config.json") == config and (workdir / "metrics.jsonl").read_bytes() == metrics
+
+
+def test_a_text_that_has_changed_is_said_and_the_run_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, out = tmp_path / "texts", tmp_path / "run" / "data"
+    (text / "inner").mkdir(parents=True)
+    for name in ("a.txt", "inner/b.txt"):
+        (text / name).write_text("The river is cold.\n", encoding="utf-8")
+    spec = f"files:{text}"
+    note_text(open_source(spec), out)
+    config = RunConfig(name="x", data=DataConfig(source=spec))
+    phases = list(config.phases)
+    for phase in phases:
+        ((rows, _),) = phase_rows(config, phase, tmp_path / "run")
+        Path(rows).mkdir(parents=True, exist_ok=True)
+        (Path(rows) / "manifest.json").write_text("{}")
+
+    def made(begun: bool = True) -> bool:
+        return rows_are_made(config, phases, tmp_path / "run", begun=begun)
+
+    # Other files, other times and other names of files change nothing.
+    (text / "picture.png").write_bytes(b"x")
+    os.utime(text / "a.txt")
+    (text / "inner" / "b.txt").rename(text / "inner" / "c.txt")
+    assert made() and made(begun=False) and not caplog.records
+    # The sizes of a large text decide, and the bytes of those files that somebody has touched.
+    monkeypatch.setattr(same_text, "_ALWAYS_READ", 0)
+    (text / "inner" / "c.txt").rename(text / "inner" / "b.txt")
+    later = (out / NOTE).stat().st_mtime + 1000
+    os.utime(out / NOTE, (later, later))
+    monkeypatch.setattr(same_text, "digest_of", None)
+    assert made(begun=False)
+    monkeypatch.undo()
+    (text / "a.txt").write_text("The river is COLD.\n", encoding="utf-8")
+    (text / "b.txt").write_text("More.\n", encoding="utf-8")
+    (text / "inner" / "b.txt").unlink()
+    caplog.clear()
+    assert made() and not made(begun=False)
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "1 file differs (a.txt); 1 file is new (b.txt); 1 file is gone (inner/b.txt). The run goes on" in said
+    assert f"--workdir {tmp_path / 'run'}-new" in said
 
 
 def test_half_made_records_of_a_text_that_has_changed_are_made_again(
@@ -81,11 +130,21 @@ def test_half_made_records_of_a_text_that_has_changed_are_made_again(
     assert "made again" not in capsys.readouterr().err
     (tmp_path / "b.txt").write_text("The zebra is new here.\n", encoding="utf-8")
     assert again() == 3
-    assert "the text has changed since its records were begun: 1 file differs; they are" in capsys.readouterr().err
+    assert (
+        "the text has changed since its records were begun: 1 file is new (b.txt); they are" in capsys.readouterr().err
+    )
     assert "z" in (workdir / "data" / "tokenizer" / "vocab.txt").read_text().splitlines()
+    # Killed between the vocabulary and the records' own note: the vocabulary is not one of the new text.
+    shutil.rmtree(workdir / "data" / "records")
+    (tmp_path / "b.txt").write_text("The quokka is new here.\n", encoding="utf-8")
+    assert again() == 3
+    assert "1 file differs (b.txt); they are" in capsys.readouterr().err
+    assert "q" in (workdir / "data" / "tokenizer" / "vocab.txt").read_text().splitlines()
     # A run that has trained keeps what it has.
     (tmp_path / "b.txt").write_text("Another line.\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"cannot be made as before.*source_hash.*another --workdir.*E-RUN-DATA-TEXT"):
+    with pytest.raises(
+        InputError, match=r"rows of this run are missing.* 1 file differs \(b.txt\).*another --workdir.*E-RUN-DATA-TEXT"
+    ):
         make_run_rows(load_json(workdir / "config.json"), [128], workdir, None, begun=True)
     # Now the rows are made of the new text, and they are judged.
     monkeypatch.undo()

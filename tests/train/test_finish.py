@@ -13,6 +13,7 @@ import pytest
 
 import jaxbert
 from jaxbert.commands import main as cli
+from jaxbert.run.finish import _told
 from jaxbert.use.embed import embed
 
 FILES = ("evaluation.json", "report.html", "loss.png", "hf/model.safetensors", "hf/receipt.json")
@@ -84,10 +85,21 @@ def test_the_command_again_makes_only_what_is_missing(trained, tmp_path, capsys)
     assert after["evaluation.json"] == before["evaluation.json"]
     for name in ("model.safetensors", "config.json", "tokenizer.json"):
         assert (workdir / "hf" / name).read_bytes() == (finished / "hf" / name).read_bytes()
+    # An evaluation of another step is made again, and so are damaged files.
+    good = json.loads((workdir / "corpus.json").read_text())
     (workdir / "evaluation.json").write_text('{"step": 5, "baselines": {}}')
+    (workdir / "corpus.json").write_text('{"lines": ["cor')
+    capsys.readouterr()
     assert again(arguments, workdir) == 0
+    assert "corpus.json is damaged; it is written again" in capsys.readouterr().err
+    assert json.loads((workdir / "corpus.json").read_text()) == good
     assert json.loads((workdir / "evaluation.json").read_text())["step"] == 6
     assert os.stat(workdir / "hf/model.safetensors").st_ino == after["hf/model.safetensors"]
+
+
+def test_an_evaluation_that_was_edited_is_not_believed():
+    for damaged in ({"evaluated": 3}, {"evaluated": {"metrics": []}}, {"baselines": [1]}, {"masked_lm_accuracy": "x"}):
+        assert _told({"step": 6, "baselines": {"two-sided": 0.5}, **damaged}) is None
 
 
 def test_a_file_of_somebody_in_the_export_stays(trained, tmp_path, capsys):

@@ -91,6 +91,7 @@ class FileSource(Source):
         self.cut: list[tuple[str, InputError]] = []
         found = find_files(pattern, spec)
         self.hidden, self.written, self.by_ending = found.hidden, found.written, found.folder
+        self.locked = found.locked
         self._choose(found.files)
         wrong: list[tuple[str, InputError]] = []
         refused: list[tuple[str, InputError]] = []
@@ -184,6 +185,11 @@ class FileSource(Source):
                 f"{counted(len(faults), 'file')} read only up to a fault, the rest left out: "
                 f"{_some(faults, _NAMED_EACH)}"
             )
+        if self.locked:
+            findings.append(
+                f"{counted(len(self.locked), 'folder')} that this user may not read, left out: "
+                f"{_some(self.locked, _NAMED_EACH)}"
+            )
         if self.written:
             places = [f"{place} ({kind})" for place, kind in self.written.items()]
             findings.append(
@@ -210,12 +216,14 @@ class FileSource(Source):
 
     @functools.cached_property
     def _files(self) -> list[dict[str, Any]]:
-        files = []
-        for name, path in self.files:
-            with reading(path), open_regular(path) as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-                files.append({"name": name, "bytes": file.tell(), "sha256": digest})
-        return files
+        return [{"name": name, **digest_of(path)} for name, path in self.files]
+
+
+def digest_of(path: Path) -> dict[str, Any]:
+    """Returns {"bytes", "sha256"} of a file."""
+    with reading(path), open_regular(path) as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return {"bytes": file.tell(), "sha256": digest}
 
 
 def _brief(error: InputError) -> str:

@@ -26,12 +26,14 @@ class Found:
       hidden: the number of files and folders in them that are left out because their names begin with a point.
       written: the folders, with what they are, that are left out because jaxbert wrote them: those of runs, for
         example.
+      locked: the folders that are left out because this user may not read them.
     """
 
     files: list[tuple[str, Path]]
     folder: bool = False
     hidden: int = 0
     written: dict[str, str] = field(default_factory=dict)
+    locked: list[str] = field(default_factory=list)
 
 
 def split_option(rest: str) -> tuple[str, str]:
@@ -57,7 +59,8 @@ def matching(pattern: str) -> list[Path]:
 def find_files(pattern: str, spec: str) -> Found:
     """Returns the files of a glob pattern. A pattern that matches only folders gives all files below these folders.
 
-    Folders that jaxbert wrote are left out where they are below a folder, or where wildcards led into them.
+    Folders that jaxbert wrote, or that may not be read, are left out where they are below a folder, or where wildcards
+    led into them.
 
     Raises:
       InputError: no file matches, the folders have no files, or one of them cannot be read.
@@ -65,6 +68,8 @@ def find_files(pattern: str, spec: str) -> Found:
     paths = matching(pattern)
     if not paths:
         several = _WILDCARDS.intersection(pattern)
+        for place in _locked_below(pattern):
+            raise _not_permitted(place)
         raise InputError(
             "no file matches" if several else "no such file or folder",
             where=spec,
@@ -75,14 +80,18 @@ def find_files(pattern: str, spec: str) -> Found:
     paths = _chosen(pattern, paths, aside)
     folders = [path for path in paths if path.is_dir()]
     folder, hidden = len(folders) == len(paths), 0
+    locked = _locked_below(pattern)
     if folder:
         tops, paths = folders, []
         seen: set[str] = set()
         for top in tops:
-            inside, not_seen = _walk(top, seen, aside)
+            inside, not_seen, not_permitted = _walk(top, seen, aside)
             paths += inside
             hidden += not_seen
+            locked += not_permitted
         paths.sort()
+        if not paths and locked:
+            raise _not_permitted(locked[0])
         if not paths:
             but = [f"those of a {kind} ({printable(place.name)})" for place, kind in aside.folders.items()][:1]
             but += ["hidden ones"] if hidden else []
@@ -97,7 +106,27 @@ def find_files(pattern: str, spec: str) -> Found:
     common = Path(os.path.commonpath([path.parent for path in paths]))
     written = {printable(os.path.relpath(place, common)): kind for place, kind in sorted(aside.folders.items())}
     files = [(printable(path.relative_to(common).as_posix()), path) for path in paths]
-    return Found(files, folder, hidden, written)
+    shut = sorted({printable(os.path.relpath(place, common)) for place in locked})
+    return Found(files, folder, hidden, written, shut)
+
+
+def _locked_below(pattern: str) -> list[Path]:
+    """Returns the folders that a pattern with `**` would search, and that may not be read: `glob` says nothing."""
+    pattern = os.path.expanduser(pattern)
+    parts = Path(pattern).parts
+    if "**" not in parts or os.path.lexists(pattern):
+        return []
+    fixed = next(number for number, part in enumerate(parts) if _WILDCARDS.intersection(part))
+    return _walk(Path(*parts[:fixed]), set(), Written())[2]
+
+
+def _not_permitted(place: Path) -> InputError:
+    """Returns the error for a folder that may not be read, where no other one has a file."""
+    try:
+        with reading(place):
+            raise PermissionError(str(place))
+    except InputError as error:
+        return error
 
 
 def _chosen(pattern: str, paths: list[Path], aside: Written) -> list[Path]:
@@ -113,12 +142,19 @@ def _chosen(pattern: str, paths: list[Path], aside: Written) -> list[Path]:
     return [path for path in paths if not any(aside.leaves_out(place) for place in below(path))]
 
 
-def _walk(top: Path, seen: set[str], aside: Written) -> tuple[list[Path], int]:
-    """Returns the files below a folder, and the number of hidden files and folders there. It follows links once."""
+def _walk(top: Path, seen: set[str], aside: Written) -> tuple[list[Path], int, list[Path]]:
+    """Returns the files below a folder, the number of hidden files and folders, and the folders that are locked.
+
+    It follows links once.
+    """
     found: list[Path] = []
+    locked: list[Path] = []
     hidden = 0
 
     def failed(error: OSError) -> None:
+        if isinstance(error, PermissionError):
+            locked.append(Path(error.filename))
+            return
         with reading(Path(error.filename)):
             raise error
 
@@ -132,7 +168,7 @@ def _walk(top: Path, seen: set[str], aside: Written) -> tuple[list[Path], int]:
         shown = sorted(name for name in folders if not name.startswith("."))
         folders[:] = [name for name in shown if not aside.leaves_out(Path(place, name))]
         found += [Path(place, name) for name in names if not name.startswith(".")]
-    return found, hidden
+    return found, hidden, locked
 
 
 def printable(name: str) -> str:

@@ -2,7 +2,8 @@
 
 PATTERN without `files:` means the same. A folder gives all files in it and below, but for hidden ones. A text file, a
 page of HTML and a Markdown file are one document each; a record of a table, a JSON or a Parquet file is one document.
-`#COLUMN` names the field of text in all files of records. Files of other kinds, and files without text, are left out
+`#COLUMN` names the field of text in all files of records. Without it, each file of a folder has its own: "text", or
+else the one with most text. Files of other kinds, and files without text, are left out
 and named. If nobody knows the ending of any file that was named, all are read as plain text.
 """
 
@@ -18,6 +19,7 @@ from jaxbert.data.sources.json_file import JsonReader
 from jaxbert.data.sources.jsonl import JsonlReader
 from jaxbert.data.sources.markdown import MarkdownReader
 from jaxbert.data.sources.parquet import ParquetReader
+from jaxbert.data.sources.record_files import RecordReader
 from jaxbert.data.sources.table import CsvReader
 from jaxbert.data.sources.text import WholeTextReader
 from jaxbert.errors import InputError
@@ -51,6 +53,9 @@ class MixedSource(FileSource):
     def _choose(self, files: list[tuple[str, Path]]) -> None:
         # A folder may hold anything. In a file that was named, the user means the text.
         self._unknown_are_text = not self.by_ending and not any(is_known(path) for _, path in files)
+        for reader in self._readers.values():
+            if isinstance(reader, RecordReader):
+                reader.decides = self.by_ending
 
     def reader_of(self, path: Path) -> Reader | None:
         """See `FileSource`."""

@@ -1,6 +1,7 @@
 """Files of records, each of which has its text in one field: what `jsonl:`, `json:`, `csv:` and `parquet:` share.
 
-A user may name the field. Otherwise it is the one that is called "text", or else the only one that holds text.
+A user may name the field. Otherwise it is the one that is called "text", or else the only one that holds text. In a
+folder, where files may have different fields, it is the one with most text.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ from typing import Any
 from jaxbert.config import did_you_mean
 from jaxbert.data.sources.base import Document, is_blank, text_of, without_surrogates
 from jaxbert.data.sources.files import FileSource, NoText, Reader
+from jaxbert.data.sources.finding import printable
 from jaxbert.data.sources.lines import check_head
 from jaxbert.errors import InputError, counted
 
 # Among so many records at the beginning of a file, the fields of text are looked for.
 HEAD_RECORDS = 100
+# The number of files that a message names.
+_NAMED = 3
 _USUAL = "text"
 # The name of a column is not longer, and has no more words. Otherwise the row is no row of names.
 _NAME_CHARS, _NAME_WORDS = 60, 5
@@ -33,6 +37,8 @@ class RecordReader(Reader):
       kind: the kind of source.
       holder: what holds the text: "column" or "field".
       column: its name, if the user gave one, else "".
+      decides: whether the field with most text is taken where several hold text. It is for a folder, where files may
+        have different fields, so that a user cannot name one for all. Otherwise the user names it.
     """
 
     kind: str
@@ -42,8 +48,9 @@ class RecordReader(Reader):
 
     def __init__(self, column: str = ""):
         self.column = column
+        self.decides = False
         self._chosen: dict[Path, str] = {}
-        self._records = 0
+        self._others: dict[Path, list[str]] = {}
 
     @abc.abstractmethod
     def head(self, path: Path) -> tuple[list[str], list[Mapping[str, Any]]]:
@@ -97,6 +104,11 @@ class RecordReader(Reader):
         if len(found := strings if len(strings) == 1 else prose) == 1:
             self.check_names(names, path)
             return found[0]
+        if found and self.decides:
+            self.check_names(names, path)
+            best = max(found, key=lambda name: sum(len(str(record.get(name) or "")) for record in records))
+            self._others[path] = [name for name in found if name != best]
+            return best
         if not found:
             raise self.missing(_USUAL, names, str(path), records[0] if records else {})
         raise InputError(
@@ -137,15 +149,22 @@ class RecordReader(Reader):
 
     def findings(self) -> list[str]:
         """See `Reader`."""
-        by_column: dict[str, int] = {}
-        for column in self._chosen.values():
+        by_column: dict[str, list[Path]] = {}
+        for path, column in self._chosen.items():
             if column not in ("", _USUAL):
-                by_column[column] = by_column.get(column, 0) + 1
-        return [
-            f"the text of {counted(count, f'{self.kind} file')} is {self.holder} {column!r}, the only one that holds "
-            f"text (#{self.holder.upper()} at the end of SOURCE takes another)"
-            for column, count in by_column.items()
-        ]
+                by_column.setdefault(column, []).append(path)
+        return [self._said(column, paths) for column, paths in by_column.items()]
+
+    def _said(self, column: str, paths: Sequence[Path]) -> str:
+        """Returns a line about the field that was taken of some files."""
+        others = list(dict.fromkeys(name for path in paths for name in self._others.get(path, ())))
+        why = f"which holds more than {_shown(others)}" if others else "the only one that holds text"
+        names = [printable(path.name) for path in paths]
+        more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+        return (
+            f"the text of {counted(len(names), f'{self.kind} file')} is {self.holder} {column!r}, {why} "
+            f"(#{self.holder.upper()} at the end of SOURCE takes another): {', '.join(names[:_NAMED])}{more}"
+        )
 
     def nothing(self) -> str:
         """See `Reader`."""
