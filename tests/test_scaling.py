@@ -116,7 +116,7 @@ def test_schedules_fit_whatever_a_helper_makes_of_the_steps() -> None:
     root = ScheduleConfig(kind="inverse_sqrt", peak=1e-3, warmup_steps=2)
     for schedule in (wsd, whole, root):
         first = dataclasses.replace(CONFIG.phases[0], steps=1000, schedule=schedule)
-        later = [dataclasses.replace(CONFIG.phases[1], name=str(n), steps=1000, schedule=None) for n in range(2)]
+        later = [dataclasses.replace(CONFIG.phases[1], name=f"later{n}", steps=1000, schedule=None) for n in range(2)]
         given = dataclasses.replace(CONFIG, phases=(first, *later), data=DataConfig(source="none"))
         check(given)
         for helper in ("scale.steps=0.0025", "scale.steps=0.0005", "scale.batch_size=32768", "scale.batch_size=4096"):

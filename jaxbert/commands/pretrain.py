@@ -11,7 +11,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxbert.commands.arguments import CONFIG, add_language, add_overwrite, add_set
-from jaxbert.commands.own_text import AUTO, add_text, add_time, check_auto, seconds_of, settings_of, source_of
+from jaxbert.commands.own_text import (
+    AUTO,
+    add_text,
+    add_time,
+    check_auto,
+    language_of,
+    seconds_of,
+    settings_of,
+    source_of,
+)
 from jaxbert.stores.storage import is_remote
 
 _log = logging.getLogger(__name__)
@@ -98,7 +107,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         processes.initialise(args.distributed)
         from jaxbert.fit.chosen import chosen
 
-        recipe = chosen(source, _workdir(args, AUTO), seconds=seconds, overwrite=args.overwrite, anyway=args.anyway)
+        recipe = chosen(
+            source,
+            _workdir(args, AUTO),
+            seconds=seconds,
+            language=language_of(args),
+            overwrite=args.overwrite,
+            anyway=args.anyway,
+        )
         config, files = recipe.config, recipe.files
     else:
         config, files = find_config(args.config), {}

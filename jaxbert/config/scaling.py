@@ -174,7 +174,7 @@ def _fitting(phases: tuple[PhaseConfig, ...], before: RunConfig) -> tuple[PhaseC
         elif schedule.kind != "constant" and old.schedule.warmup_steps < horizon(before, index):
             warmup = min(warmup, steps - 1)
         decay = schedule.decay_steps
-        if old.schedule.warmup_steps + old.schedule.decay_steps <= horizon(before, index):
+        if decay and old.schedule.warmup_steps + old.schedule.decay_steps <= horizon(before, index):
             decay = min(decay, steps - warmup)
         made[index] = dataclasses.replace(
             new, schedule=dataclasses.replace(schedule, warmup_steps=warmup, decay_steps=decay)

@@ -138,7 +138,7 @@ class Rows:
         """Returns the end of an advice: how to make such rows with another length, with the command where it can."""
         wanted = self.manifest["arguments"].get("records_hash")
         place = self.directory.absolute().parent
-        for path in sorted(place.iterdir()) if wanted else ():
+        for path in map(place.joinpath, sorted(os.listdir(place)) if wanted and os.access(place, os.R_OK) else ()):
             if _are_records(path, wanted):
                 short = Path(os.path.relpath(path)) if not self.directory.is_absolute() else path
                 policy = f" --policy {self.manifest['policy']}"

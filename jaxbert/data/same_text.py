@@ -17,7 +17,7 @@ from jaxbert.data.directory import arguments_of
 from jaxbert.data.shards import write_json
 from jaxbert.data.sources import Source, open_source
 from jaxbert.data.sources.files import FileSource, digest_of
-from jaxbert.errors import InputError, counted
+from jaxbert.errors import CommandError, counted
 from jaxbert.inputs.files import read_bytes
 from jaxbert.inputs.values import checked
 
@@ -92,8 +92,8 @@ def forget_other_text(source: Source, out: Path) -> None:
 def changes_of_text(spec: str, out: Path) -> Changes:
     """Returns how the files of a source have changed since rows were made of them; cheap for a large text.
 
-    A text that is not there any more has not changed, and the sources of other kinds than files are not asked: the rows
-    do not need them. Files that only have other names are the same text.
+    A text that cannot be read any more has not changed, and the sources of other kinds than files are not asked: the
+    rows do not need them. Files that only have other names are the same text.
 
     Args:
       spec: SOURCE.
@@ -106,7 +106,8 @@ def changes_of_text(spec: str, out: Path) -> Changes:
         source = open_source(spec)
         since = (out / NOTE).stat().st_mtime if (out / NOTE).is_file() else 0.0
         return _changes(before, source, since=since)
-    except (InputError, OSError):
+    except (CommandError, OSError) as error:
+        _log.info("the text is not compared with the one of the rows: %s", error)
         return Changes()
 
 
@@ -114,7 +115,7 @@ def _noted(out: Path) -> Mapping[str, Any] | None:
     """Returns {"source", "source_hash"} of the text below `out`; None where nothing says it."""
     try:
         return checked(read_bytes(out / NOTE), {"source": dict, "source_hash": str})
-    except (OSError, ValueError):
+    except (CommandError, OSError, ValueError):
         found = arguments_of(out / "records", "records")
     return found if found is not None and isinstance(found.get("source"), dict) and "source_hash" in found else None
 

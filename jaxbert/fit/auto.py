@@ -38,6 +38,7 @@ from jaxbert.fit.corpus import CHINESE, NO_LETTERS, Corpus
 from jaxbert.fit.machine import Machine, Speed, fits, guessed
 from jaxbert.fit.passes import MOST_PASSES
 from jaxbert.models.families.bert import PRESETS
+from jaxbert.text.languages import suited
 
 # The name of the config on the command line, and of the run.
 NAME = "auto"
@@ -210,6 +211,7 @@ def choose(
     source: str,
     asked: float | None = None,
     speed: Speed | None = None,
+    language: str = "",
 ) -> Choice:
     """Chooses the recipe of a run.
 
@@ -220,6 +222,7 @@ def choose(
       asked: the time that the user gave, for the lines; None: `seconds`.
       source: SOURCE of the text, for the config.
       speed: the seconds of a step of a phase, measured. It is asked for few recipes. None: they are guessed.
+      language: ISO 639 code of the text, for a vocabulary that suits it; "": the letters of the text decide.
 
     Raises:
       InputError: the preparation of the text takes longer than the time, or no shape fits into the memory.
@@ -245,7 +248,8 @@ def choose(
         recipe = _largest(corpus, machine, seconds - beside, source, beside, corrected)
         sizes = _sizes(recipe.config)
         if speed is None or sizes in ratios:
-            return _chosen(recipe, corpus, machine, asked or seconds)
+            spoken = dataclasses.replace(recipe, config=_in_language(recipe.config, language))
+            return _chosen(spoken, corpus, machine, asked or seconds)
         main = len(recipe.config.phases) - 1
         ratios[sizes] = speed(recipe.config, main) / guess(recipe.config, main)
 
@@ -398,6 +402,15 @@ def _config(shape: Shape, corpus: Corpus, machine: Machine, source: str, pieces:
     )
 
 
+def _in_language(config: RunConfig, language: str) -> RunConfig:
+    """Returns the run with the vocabulary that suits a language: its letters are not all that counts."""
+    if not language:
+        return config
+    kind, lowercase = suited(language, config.data.tokenizer_kind, lowercase=config.data.lowercase)
+    data = dataclasses.replace(config.data, language=language, tokenizer_kind=kind, lowercase=lowercase)
+    return dataclasses.replace(config, data=data)
+
+
 def _held_out(corpus: Corpus) -> float:
     """Returns the share of the documents for validation: about 300,000 characters, from 0.1% to 5% of the text."""
     return round(min(0.05, max(0.001, 3e5 / max(1, corpus.characters))), 4)
@@ -513,12 +526,20 @@ def _lines(
         "held out",
         f"model: {_model(recipe)}",
         f"vocabulary: {recipe.config.encoder.vocab_size:,} pieces ({data.tokenizer_kind}), by the length of the text; "
-        f"{'uncased' if data.lowercase else 'cased'}, because {corpus.plain:.1%} of the letters are A to Z",
+        f"{'uncased' if data.lowercase else 'cased'}, because {_why_cased(recipe, corpus)}",
         f"training: {_millions(recipe.tokens)} tokens, {recipe.tokens / recipe.corpus_tokens:.1f} passes, in {phases}; "
         f"{optimizer.name} at {schedule.peak:g}; {speed:,.0f} tokens/s on {machine.words}, "
         f"{duration(whole)} in all{end}",
         f"expected: {_expected(recipe, beats, to_beat)}",
     )
+
+
+def _why_cased(recipe: _Recipe, corpus: Corpus) -> str:
+    """Returns why the vocabulary is cased or uncased."""
+    data = recipe.config.data
+    if not data.lowercase and corpus.plain >= _PLAIN:
+        return f"uncased pieces suit the language {data.language!r} badly"
+    return f"{corpus.plain:.1%} of the letters are A to Z"
 
 
 def _model(recipe: _Recipe) -> str:

@@ -39,7 +39,13 @@ class Chosen:
 
 
 def chosen(
-    source: str, workdir: str, *, seconds: float | None, overwrite: bool = False, anyway: bool = False
+    source: str,
+    workdir: str,
+    *,
+    seconds: float | None,
+    language: str = "",
+    overwrite: bool = False,
+    anyway: bool = False,
 ) -> Chosen:
     """Returns the recipe that the workdir has, or else chooses one, and logs its five lines.
 
@@ -49,6 +55,7 @@ def chosen(
       source: SOURCE of the text.
       workdir: the directory or URL of the run. It is not touched.
       seconds: the time of the whole command; None: the time of the recorded recipe, or the platform's default.
+      language: ISO 639 code of the text, if the user gave one.
       overwrite: choose anew where the workdir has another recipe, or a run without one.
       anyway: choose for a text that is certainly too short for a run, too.
 
@@ -86,7 +93,7 @@ def chosen(
         )
     _log.info("measuring the time of a step")
     left = seconds - (time.monotonic() - began)
-    choice = choose(corpus, machine, left, asked=seconds, source=source, speed=measured)
+    choice = choose(corpus, machine, left, asked=seconds, source=source, speed=measured, language=language)
     _say(choice.lines, workdir)
     return Chosen(choice.config, files(choice, {"source": source, "seconds": seconds}))
 

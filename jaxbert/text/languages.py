@@ -20,8 +20,8 @@ _SUITS: dict[str, tuple[tuple[str, ...], bool]] = {
 }
 
 
-def advice(language: str, kind: str, *, lowercase: bool) -> list[str]:
-    """Returns a line with what to type where a vocabulary does not suit the language; no line where it does.
+def suited(language: str, kind: str, *, lowercase: bool) -> tuple[str, bool]:
+    """Returns (kind, lowercase) of a vocabulary that suits the language: those given, where they do.
 
     Args:
       language: ISO 639 code.
@@ -29,10 +29,19 @@ def advice(language: str, kind: str, *, lowercase: bool) -> list[str]:
       lowercase: whether the vocabulary is uncased.
     """
     kinds, cased = _SUITS.get(language.partition("-")[0].lower(), ((), False))
-    wrong_kind = bool(kinds) and kind not in kinds
-    if not wrong_kind and not (cased and lowercase):
+    if kinds and kind not in kinds:
+        return kinds[0], False
+    return kind, lowercase and not cased
+
+
+def advice(language: str, kind: str, *, lowercase: bool) -> list[str]:
+    """Returns a line with what to type where a vocabulary does not suit the language; no line where it does.
+
+    The arguments are those of `suited`.
+    """
+    better, uncased = suited(language, kind, lowercase=lowercase)
+    if (better, uncased) == (kind, lowercase):
         return []
-    better = kinds[0] if wrong_kind else kind
     return [
         f"{'uncased ' if lowercase else ''}{kind} suits the language {language!r} badly. Take --kind {better} --cased, "
         f"or data.tokenizer_kind={better} data.lowercase=false"

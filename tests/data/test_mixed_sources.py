@@ -194,9 +194,10 @@ def test_a_folder_takes_what_it_can(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "f.txt")
     (tmp_path / "g.txt").write_text("A stone.\n")
     source = open_source(str(tmp_path))
-    assert [document.text for document in source.documents()] == ["one row", "A stone."]
-    left_out, cut = source.findings()
-    assert left_out.startswith("5 files left out: ") and all(f"{name}." in left_out for name in "bcdef")
+    assert [document.text for document in source.documents()] == ["one row", "it is cold", "A stone."]
+    taken, left_out, cut = source.findings()
+    assert taken.startswith("the text of 1 json file is field 'description', which holds more than name ")
+    assert left_out.startswith("4 files left out: ") and all(f"{name}." in left_out for name in "cdef")
     assert cut.startswith("1 file read only up to a fault, the rest left out: a.csv (the row has 3 cells")
     with pytest.raises(InputError, match=r"the row has 3 cells.*E-SOURCE-FIELD"):
         texts(f"{tmp_path}/a.csv")

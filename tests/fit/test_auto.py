@@ -20,6 +20,7 @@ from jaxbert.fit.machine import Machine, fits, guessed, machine_here, measured
 from jaxbert.fit.passes import MOST_PASSES
 from jaxbert.fit.record import FILE, RECORD, files
 from jaxbert.plan.topologies import CHIPS, Topology
+from jaxbert.text.languages import advice
 
 ENGLISH = Corpus(
     documents=400,
@@ -195,6 +196,16 @@ def test_only_plain_letters_lose_their_case_and_accents(text: str, script: str, 
     assert data.lowercase is lowercase
     # Wordpieces need words, and Thai does not show where they end. Chinese characters are words by themselves.
     assert data.tokenizer_kind == ("unigram" if script == "THAI" else "wordpiece")
+
+
+def test_a_language_that_the_user_names_has_a_vocabulary_that_suits_it():
+    """The text may have few of the letters that tell: Turkish written without its marks, Thai among English."""
+    for language, kind, lowercase in (("tr", "wordpiece", False), ("th", "unigram", False), ("en", "wordpiece", True)):
+        choice = choose(ENGLISH, cpu(), 60, source="text:x", language=language)
+        data = choice.config.data
+        assert (data.language, data.tokenizer_kind, data.lowercase) == (language, kind, lowercase)
+        assert advice(language, kind, lowercase=lowercase) == []
+        assert (f"suit the language {language!r} badly" in choice.lines[2]) == (language != "en")
 
 
 def test_a_large_text_is_sampled(monkeypatch: pytest.MonkeyPatch):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jaxbert.data.sources.lines import reading
 from jaxbert.data.sources.written import Written
-from jaxbert.errors import InputError
+from jaxbert.errors import CommandError, InputError
 
 # A pattern with one of these is not the name of a file that is missing.
 _WILDCARDS = frozenset("*?[")
@@ -117,7 +117,10 @@ def _locked_below(pattern: str) -> list[Path]:
     if "**" not in parts or os.path.lexists(pattern):
         return []
     fixed = next(number for number, part in enumerate(parts) if _WILDCARDS.intersection(part))
-    return _walk(Path(*parts[:fixed]), set(), Written())[2]
+    try:
+        return _walk(Path(*parts[:fixed]), set(), Written())[2]
+    except CommandError:  # A folder that has just gone, for example. What matches is read in any case.
+        return []
 
 
 def _not_permitted(place: Path) -> InputError:

@@ -3,8 +3,8 @@
 PATTERN without `files:` means the same. A folder gives all files in it and below, but for hidden ones. A text file, a
 page of HTML and a Markdown file are one document each; a record of a table, a JSON or a Parquet file is one document.
 `#COLUMN` names the field of text in all files of records. Without it, each file of a folder has its own: "text", or
-else the one with most text. Files of other kinds, and files without text, are left out
-and named. If nobody knows the ending of any file that was named, all are read as plain text.
+else the one with most text. Files of other kinds, and files without text, are left out and named. If nobody knows the
+ending of any file that was named, all are read as plain text.
 """
 
 from __future__ import annotations
