@@ -219,7 +219,7 @@ _COUNTED_ROWS = 1 << 17
 def _are_records(path: Path, wanted: str) -> bool:
     """Returns whether a path is a finished directory of records that has the hash `wanted`."""
     try:
-        return path.is_dir() and shards.read_manifest(path, "records").get("hash") == wanted
+        return path.is_dir() and bool(shards.read_manifest(path, "records").get("hash") == wanted)
     except (CommandError, OSError):
         return False
 

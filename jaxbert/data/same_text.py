@@ -114,7 +114,8 @@ def changes_of_text(spec: str, out: Path) -> Changes:
 def _noted(out: Path) -> Mapping[str, Any] | None:
     """Returns {"source", "source_hash"} of the text below `out`; None where nothing says it."""
     try:
-        return checked(read_bytes(out / NOTE), {"source": dict, "source_hash": str})
+        noted: Mapping[str, Any] = checked(read_bytes(out / NOTE), {"source": dict, "source_hash": str})
+        return noted
     except (CommandError, OSError, ValueError):
         found = arguments_of(out / "records", "records")
     return found if found is not None and isinstance(found.get("source"), dict) and "source_hash" in found else None
@@ -143,7 +144,8 @@ def _changes(before: Mapping[str, Any], source: Source, *, since: float) -> Chan
         return (read_all or touched) and digest_of(now[name])["sha256"] != old[name]["sha256"]
 
     differ = tuple(name for name in now if name in old and differs(name))
-    new, gone = (tuple(name for name in one if name not in other) for one, other in ((now, old), (old, now)))
+    new = tuple(name for name in now if name not in old)
+    gone = tuple(name for name in old if name not in now)
     if len(new) == len(gone) and sorted(now[name].stat().st_size for name in new) == sorted(
         old[name]["bytes"] for name in gone
     ):

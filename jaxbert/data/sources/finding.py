@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jaxbert.data.sources.lines import reading
+from jaxbert.data.sources.lines import not_permitted, reading
 from jaxbert.data.sources.written import Written
 from jaxbert.errors import CommandError, InputError
 
@@ -69,7 +69,7 @@ def find_files(pattern: str, spec: str) -> Found:
     if not paths:
         several = _WILDCARDS.intersection(pattern)
         for place in _locked_below(pattern):
-            raise _not_permitted(place)
+            raise not_permitted(place)
         raise InputError(
             "no file matches" if several else "no such file or folder",
             where=spec,
@@ -85,13 +85,13 @@ def find_files(pattern: str, spec: str) -> Found:
         tops, paths = folders, []
         seen: set[str] = set()
         for top in tops:
-            inside, not_seen, not_permitted = _walk(top, seen, aside)
+            inside, not_seen, not_read = _walk(top, seen, aside)
             paths += inside
             hidden += not_seen
-            locked += not_permitted
+            locked += not_read
         paths.sort()
         if not paths and locked:
-            raise _not_permitted(locked[0])
+            raise not_permitted(locked[0])
         if not paths:
             but = [f"those of a {kind} ({printable(place.name)})" for place, kind in aside.folders.items()][:1]
             but += ["hidden ones"] if hidden else []
@@ -121,15 +121,6 @@ def _locked_below(pattern: str) -> list[Path]:
         return _walk(Path(*parts[:fixed]), set(), Written())[2]
     except CommandError:  # A folder that has just gone, for example. What matches is read in any case.
         return []
-
-
-def _not_permitted(place: Path) -> InputError:
-    """Returns the error for a folder that may not be read, where no other one has a file."""
-    try:
-        with reading(place):
-            raise PermissionError(str(place))
-    except InputError as error:
-        return error
 
 
 def _chosen(pattern: str, paths: list[Path], aside: Written) -> list[Path]:

@@ -40,6 +40,13 @@ def check_regular(path: Path) -> None:
         raise InputError("the file is empty", where=str(path), fix=REMOVE_OR_NARROW, code="E-SOURCE-EMPTY")
 
 
+def not_permitted(path: Path) -> InputError:
+    """Returns the error for a file or a folder that this user may not read."""
+    return InputError(
+        "no permission to read", where=str(path), fix="Change its mode or owner.", code="E-SOURCE-PERMISSION"
+    )
+
+
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Turns errors of reading into InputError, or into Interrupted if the file is not at fault."""
@@ -52,9 +59,7 @@ def reading(path: Path) -> Iterator[None]:
             "this is a directory, but a file is needed", where=str(path), fix="Give a file.", code="E-SOURCE-FILE"
         ) from None
     except PermissionError:
-        raise InputError(
-            "no permission to read", where=str(path), fix="Change its mode or owner.", code="E-SOURCE-PERMISSION"
-        ) from None
+        raise not_permitted(path) from None
     except DamagedFile as error:
         raise InputError(
             f"damaged or mislabelled {path.suffix} file ({error})",
