@@ -89,9 +89,9 @@ def make_rows(
         check_arguments(config.policy, length, config.copies, config.short_rows, seed)
     check_language(config.language)
     source = open_source(config.source) if source is None else source
-    note_text(source, out)
     tokenizer_path = Path(config.tokenizer) if config.tokenizer else out / "tokenizer"
     if not config.tokenizer and not (tokenizer_path / "tokenizer.json").is_file():
+        note_text(source, out)
         _log.info("training a %s vocabulary of %d pieces on %s", config.tokenizer_kind, vocab_size, config.source)
         tokenizer = learn_vocabulary(
             source,
@@ -116,6 +116,7 @@ def make_rows(
             code="E-TOKENIZER-SIZE",
         )
     check_pairs(config.policy, tokenizer)
+    note_text(source, out)
     records = out / "records"
     _log.info("preparing records of %s with %d processes", config.source, workers)
     summary = prepare_records(

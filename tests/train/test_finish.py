@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import shlex
@@ -13,7 +15,6 @@ import pytest
 
 import jaxbert
 from jaxbert.commands import main as cli
-from jaxbert.run.finish import _told
 from jaxbert.use.embed import embed
 
 FILES = ("evaluation.json", "report.html", "loss.png", "hf/model.safetensors", "hf/receipt.json")
@@ -30,11 +31,10 @@ def trained(tiny_config, tiny, tmp_path_factory):
     settings = ["--set", "data.validation_fraction=0.1", "phases.0.steps=4", "phases.1.steps=2"]
     settings += ["logging.predictions=2"]
     arguments = ["pretrain", str(tiny_config), "--text", str(folder), *settings]
-    with pytest.MonkeyPatch.context() as patch:
-        said: list[str] = []
-        patch.setattr("builtins.print", lambda *words, **_: said.append(" ".join(map(str, words))))
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
         assert cli.main([*arguments, "--workdir", str(workdir)]) == 0
-    return arguments, workdir, "\n".join(said)
+    return arguments, workdir, said.getvalue()
 
 
 def again(arguments, workdir, *more):
@@ -98,6 +98,8 @@ def test_the_command_again_makes_only_what_is_missing(trained, tmp_path, capsys)
 
 
 def test_an_evaluation_that_was_edited_is_not_believed():
+    from jaxbert.run.finish import _told
+
     for damaged in ({"evaluated": 3}, {"evaluated": {"metrics": []}}, {"baselines": [1]}, {"masked_lm_accuracy": "x"}):
         assert _told({"step": 6, "baselines": {"two-sided": 0.5}, **damaged}) is None
 

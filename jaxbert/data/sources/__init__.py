@@ -17,8 +17,9 @@ from pathlib import Path
 from jaxbert.config import did_you_mean
 from jaxbert.data.sources import hf, html, json_file, jsonl, markdown, mixed, parquet, sample, table, text, tfds
 from jaxbert.data.sources.base import Document, Source
-from jaxbert.data.sources.finding import matching, split_option
+from jaxbert.data.sources.finding import locked_below, matching, split_option
 from jaxbert.data.sources.formats import is_known
+from jaxbert.data.sources.lines import not_permitted
 from jaxbert.errors import InputError
 
 
@@ -109,8 +110,12 @@ def open_source(spec: str) -> Source:
             fix="For example books, books/*.txt, sample:aws-docs.",
             code="E-SOURCE-KIND",
         )
-    if (not colon or kind not in SOURCES) and not matching(split_option(spec)[0]):
-        raise _no_such(spec)
+    if not colon or kind not in SOURCES:
+        path = split_option(spec)[0]
+        if not matching(path):
+            for place in locked_below(path):
+                raise not_permitted(place)
+            raise _no_such(spec)
     kind, _, rest = with_kind(spec).partition(":")
     return SOURCES[kind].open(rest)
 

@@ -68,7 +68,7 @@ def find_files(pattern: str, spec: str) -> Found:
     paths = matching(pattern)
     if not paths:
         several = _WILDCARDS.intersection(pattern)
-        for place in _locked_below(pattern):
+        for place in locked_below(pattern):
             raise not_permitted(place)
         raise InputError(
             "no file matches" if several else "no such file or folder",
@@ -80,7 +80,7 @@ def find_files(pattern: str, spec: str) -> Found:
     paths = _chosen(pattern, paths, aside)
     folders = [path for path in paths if path.is_dir()]
     folder, hidden = len(folders) == len(paths), 0
-    locked = _locked_below(pattern)
+    locked = locked_below(pattern)
     if folder:
         tops, paths = folders, []
         seen: set[str] = set()
@@ -110,7 +110,7 @@ def find_files(pattern: str, spec: str) -> Found:
     return Found(files, folder, hidden, written, shut)
 
 
-def _locked_below(pattern: str) -> list[Path]:
+def locked_below(pattern: str) -> list[Path]:
     """Returns the folders that a pattern with `**` would search, and that may not be read: `glob` says nothing."""
     pattern = os.path.expanduser(pattern)
     parts = Path(pattern).parts
