@@ -3,6 +3,7 @@
 # make test-scale   many devices, many processes       make test-tpu   the TPU compiler, no TPU needed
 # make test-launch  what launchers write, before the engines' own parsers, and a real Slurm
 # make docs         the site of the documents, in site/
+# make test-wheel   the wheel in an empty environment
 # make test-browser the page about runs, in chromium
 # make test-newest PYTHON=python3.13   the rooms that a newer Python or jax can break
 # Everything is installed into .venv, made when missing and brought up to date when a requirements file changes; by uv,
@@ -27,10 +28,10 @@ SOURCES := jaxbert configs launch tests benchmarks docs .ci/stages.py
 # Where the environment sets this variable, every process compiles all of jax and flax from source, for five seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help quickstart install test test-newest test-scale test-tpu test-cloud test-launch test-browser test-peers docs test-docs check format same-losses lock clean
+.PHONY: help quickstart install test test-newest test-scale test-tpu test-cloud test-launch test-wheel test-browser test-peers docs test-docs check format same-losses lock clean
 
 help:
-	@sed -n '1,6s/^# //p' Makefile
+	@sed -n '1,8s/^# //p' Makefile
 	@echo "also: install, format, test-peers, test-cloud, same-losses, lock, clean; PYTHON=python3.12 chooses the interpreter"
 
 $(BIN)/python:
@@ -161,6 +162,10 @@ docs: $(DOCS)/.installed
 # Runs what the documents show: every command, on small texts and with few steps, and the notebook as it is.
 test-docs: $(DOCS)/.installed
 	@$(DOCS)/bin/python -m pytest -q -n 2 --dist loadscope tests/documents
+
+# The wheel, in an environment that has nothing else: from a folder of text to a filled mask.
+test-wheel: $(VENV)/.installed-test
+	@UV="$(UV)" $(BIN)/python -m pytest -q -n 0 tests/wheel
 
 # The page about runs in a real browser. Debian has one: apt-get install chromium.
 test-browser: $(VENV)/.installed-test

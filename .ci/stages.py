@@ -99,6 +99,7 @@ def lanes(newest: str | None) -> dict[str, list[Stage]]:
         make("check", limit=600),
         make("docs", limit=300),
         make("test-docs", limit=1500),
+        make("test-wheel", limit=900),
         make("test-launch", limit=2400),
         make("test-cloud", limit=1500),
         make("test-tpu", limit=1800),

@@ -20,12 +20,8 @@ A SOURCE says where text comes from: `jaxbert pretrain --text PATH` or `--source
 A folder, a file or a glob pattern is a SOURCE too. Each file is then read by its ending:
 """
 FILES = """
-Each of them may be compressed: .gz, .xz, .zst, .bz2. Files must be UTF-8. A file that is cut, damaged
-anywhere, or not UTF-8 ends the command with exit code 2, and the message names all such files that a look
-at their beginnings finds. A text with a NUL byte or character, wherever it is, ends the command too. A
-pattern leaves out empty files, files of only white space, and binary files such as pictures, and names
-them. Of a damaged Parquet file, only pages with a checksum show a wrong byte for sure: few writers give
-them one (pyarrow with `write_page_checksum=True`). Without it, a wrong letter may pass for text.
+Each of them may be compressed: .gz, .xz, .zst, .bz2. [Text of many formats](../how-to/formats.md) says which
+files are left out, and which end the command.
 """
 ROWS = """# Rows policies
 

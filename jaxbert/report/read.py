@@ -1,8 +1,9 @@
 """Reads what a page shows of a run: the files of its workdir.
 
 Reads config.json, metrics.jsonl and telemetry.jsonl; and where they exist predictions.jsonl, corpus.json,
-parameters.txt, and evaluation.json, which `jaxbert evaluate --json WORKDIR/evaluation.json` writes. The run wrote the
-titles of its numbers into telemetry.jsonl. Files may be edited or damaged, so every value is checked before it is used.
+parameters.txt, and evaluation.json, which the end of a run writes, or `jaxbert evaluate --json
+WORKDIR/evaluation.json`. The run wrote the titles of its numbers into telemetry.jsonl. Files may be edited or damaged,
+so every value is checked before it is used.
 """
 
 from __future__ import annotations

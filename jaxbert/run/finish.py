@@ -12,6 +12,7 @@ import json
 import logging
 import shlex
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -131,6 +132,8 @@ class _Parts:
         if exported:
             opened = self.workdir / EXPORT
             program = f"from transformers import pipeline; print(pipeline('fill-mask', {str(opened)!r})({example!r}))"
+            if not all(map(find_spec, ("torch", "transformers"))):
+                following.append("pip install torch transformers")
             following.append(f"python -c {_quoted(program)}")
         following += [
             f"jaxbert report {place}",

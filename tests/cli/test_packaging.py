@@ -89,7 +89,10 @@ def test_lock_files_hold_versions_only():
 def test_licence_is_whole():
     text = (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert "Apache License" in text and "END OF TERMS AND CONDITIONS" in text
-    assert PROJECT["project"]["license"] == "Apache-2.0"
+    vendored = (ROOT / "jaxbert" / "report" / "vendor" / "LICENSE").read_text(encoding="utf-8")
+    assert "The MIT License" in vendored and "Leon Sorokin" in vendored
+    assert PROJECT["project"]["license"] == "Apache-2.0 AND MIT"
+    assert PROJECT["project"]["license-files"] == ["LICENSE", "jaxbert/report/vendor/LICENSE"]
 
 
 def data_files():

@@ -163,9 +163,9 @@ LEFT = (
     # Other programs.
     Left(r"^make ", "tests/cli/test_documented_commands.py asks make for it; .ci/stages.py runs most of them"),
     Left(r"^bash \.ci/run$", "it is what runs this test"),
-    Left(r"^(pip|uvx) ", "needs the network; tests/cli/test_packaging.py holds what the wheel has and requires"),
+    Left(r"^(pip|uvx) ", "needs the network; `make test-wheel` installs the wheel"),
     Left(r"^gcloud ", "needs a bucket; tests/cloud has an emulator of one"),
-    Left(r"^python -c .from transformers", "needs transformers; `make test-peers` opens exported models with it"),
+    Left(r"^python -c .from transformers", "needs transformers; tests/peers/test_finish_peer.py runs the line"),
     Left(r"logging\.sinks=.*wandb", "needs Weights & Biases, which is not installed here"),
     # Other machines.
     Left(r"^jaxbert pretrain .*gs://", "needs a bucket; tests/cloud has an emulator of one", page=r"how-to/scale\.md"),

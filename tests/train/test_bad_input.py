@@ -36,7 +36,7 @@ BAD: dict[str, tuple[Callable[[Path], list[str]], Words]] = {
     ),
     "a directory where a file is due": (
         lambda at: ["prepare", f"text:{at}/folder", "--tokenizer", f"{at}/tokenizer", "--out", f"{at}/new"],
-        ["folder", "directory"],
+        ["the folder has no files", "E-SOURCE-FILE"],
     ),
     "a file where a directory is due": (
         lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/empty.txt"],
