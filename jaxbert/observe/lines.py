@@ -64,6 +64,19 @@ class JsonLines:
                     yield values
 
     @staticmethod
+    def read_counted(path: Path) -> tuple[list[dict[str, Any]], int]:
+        """Returns the lines of `path` in order, and how many others are damaged.
+
+        Half a line at the end does not count as damaged: a process may be writing it.
+        """
+        if not path.is_file():
+            return [], 0
+        with reading(path), _lines(path) as file:
+            found = [_parse(line) for line in file if line.endswith("\n")]
+        lines = [values for values in found if values is not None]
+        return lines, len(found) - len(lines)
+
+    @staticmethod
     def cut_back(path: Path, step: int) -> None:
         """Drops torn lines and all lines whose "step" is greater than `step`. The others keep their bytes.
 

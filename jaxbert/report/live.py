@@ -19,14 +19,16 @@ class LivePage:
     """
 
     def __init__(self, workdir: Path, *, enabled: bool = True):
-        self._workdir, self._enabled = workdir, enabled
+        self._workdir, self._enabled, self._said = workdir, enabled, False
 
     def write(self) -> None:
         """Writes WORKDIR/report.html from what the run has logged so far."""
         if not self._enabled:
             return
         try:
-            write_report([self._workdir], png=False, model=False)
+            write_report([self._workdir], png=False, model=False, warn=False)
         except Exception as error:
-            self._enabled = False
-            _log.warning(f"the page of the run cannot be written, and the run goes on without it: {error}")
+            # The next call tries again: a disk that is full now may have room then.
+            if not self._said:
+                _log.warning(f"the page of the run cannot be written, and the run goes on without it: {error}")
+            self._said = True

@@ -6,6 +6,7 @@ is thinned for long runs, and the page says so. It works while a run goes on.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from importlib.resources import files
@@ -38,11 +39,13 @@ from jaxbert.report.svg import chart_svg
 from jaxbert.stores.files import write_whole
 from jaxbert.stores.workdir import name_of
 
+_log = logging.getLogger(__name__)
+
 PAGE, PNG = "report.html", "loss.png"
 
 
 def write_report(
-    workdirs: Sequence[Path], out: Path | None = None, *, png: bool = True, model: bool = True
+    workdirs: Sequence[Path], out: Path | None = None, *, png: bool = True, model: bool = True, warn: bool = True
 ) -> list[Path]:
     """Writes the page and a PNG of each loss curve, and returns their paths, the page's first.
 
@@ -52,6 +55,7 @@ def write_report(
         workdir.
       png: whether to write the PNGs.
       model: whether the page about one run holds its model.
+      warn: whether to log what is damaged in the workdirs; the page says it in any case.
 
     Raises:
       InputError: a directory holds no run, or a file of that name is not a report of jaxbert.
@@ -66,6 +70,9 @@ def write_report(
         )
     labels = _labels(workdirs)
     runs = [read_run(workdir, label) for workdir, label in zip(workdirs, labels, strict=True)]
+    for run in runs if warn else ():
+        for said in run.damaged:
+            _log.warning("%s: %s", run.workdir, said)
     targets = [(out or workdirs[0]) / PAGE]
     targets += [
         run.workdir / PNG if out is None else out / f"loss-{re.sub(r'[^A-Za-z0-9._-]+', '-', run.label)}.png"
@@ -119,8 +126,8 @@ def page(runs: Sequence[Run], model: str | None = None) -> str:
     environment.filters["prose"] = prose
     one = runs[0] if len(runs) == 1 else None
     charts = charts_of(runs)
-    truths = predictions.chart(one) if one else None
-    every = [*charts, *([truths] if truths else [])]
+    truths = predictions.charts(runs)
+    every = [*charts, *truths]
     shown = [_shown(index, chart, runs) for index, chart in enumerate(every)]
     groups = {
         name: [chart for chart in shown if chart["group"] == name] for name in ("Learning", "Optimizer", "Machine")
@@ -151,7 +158,7 @@ def page(runs: Sequence[Run], model: str | None = None) -> str:
         groups={name: found for name, found in groups.items() if found},
         axes=[name for name in ("tokens", "epochs", "hours") if all(name in axes_of(run) for run in runs)],
         stopped=any(len(run.processes) > 1 for run in runs),
-        truths=shown[-1] if truths else None,
+        truths=shown[len(charts) :],
         sentences=sentences,
         corpora=corpora,
         final=beside([dict(final_figures(run)) for run in runs]),
@@ -170,13 +177,14 @@ def page(runs: Sequence[Run], model: str | None = None) -> str:
     )
 
 
-def _head(run: Run) -> dict[str, str]:
+def _head(run: Run) -> dict[str, Any]:
     total = total_steps(run.config)
     return {
         "label": run.label,
         "name": run.config.name,
         "workdir": name_of(run.workdir),
         "state": f"finished, {total:,} steps" if run.ended else f"at step {run.steps:,} of {total:,}",
+        "damaged": run.damaged,
     }
 
 

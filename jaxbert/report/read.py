@@ -3,13 +3,14 @@
 Reads config.json, metrics.jsonl and telemetry.jsonl; and where they exist predictions.jsonl, corpus.json,
 parameters.txt, and evaluation.json, which the end of a run writes, or `jaxbert evaluate --json
 WORKDIR/evaluation.json`. The run wrote the titles of its numbers into telemetry.jsonl. Files may be edited or damaged,
-so every value is checked before it is used.
+so every value is checked before it is used. What is damaged is left out, and `Run.damaged`
+says so.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from math import prod
@@ -18,7 +19,7 @@ from typing import Any
 
 from jaxbert.config import RunConfig, load_json, total_steps
 from jaxbert.core.metrics import Metric, from_json
-from jaxbert.errors import InputError
+from jaxbert.errors import InputError, counted
 from jaxbert.inputs.files import read_text
 from jaxbert.inputs.values import read_json
 from jaxbert.observe.lines import JsonLines
@@ -65,6 +66,7 @@ class Run:
       predictions: lines of predictions.jsonl.
       corpus: content of corpus.json, if any.
       parameters: number of parameters; None if it is not known.
+      damaged: what in these files cannot be read and is left out, a sentence for each file.
     """
 
     label: str
@@ -78,6 +80,7 @@ class Run:
     predictions: list[dict[str, Any]] = field(default_factory=list)
     corpus: dict[str, Any] = field(default_factory=dict)
     parameters: int | None = None
+    damaged: list[str] = field(default_factory=list)
 
     def points(self, name: str) -> Points:
         """Returns (steps, values) of a number in the metrics, or else in the telemetry.
@@ -178,11 +181,20 @@ def read_run(workdir: Path, label: str) -> Run:
     """Reads a workdir.
 
     Raises:
-      InputError: the directory is not a workdir, or its run has not logged a step yet.
+      InputError: the directory is not a workdir, its run has not logged a step yet, or its metrics or one of the files
+        of one JSON object cannot be read.
     """
     check_run(workdir)
     config = load_json(workdir / "config.json")
-    metrics = [line for line in JsonLines.read(workdir / "metrics.jsonl") if isinstance(line.get("step"), int)]
+    damaged: list[str] = []
+    metrics = _lines(workdir / "metrics.jsonl", _has_step, damaged)
+    if not metrics and damaged:
+        raise InputError(
+            "no line of the file can be read",
+            where=str(workdir / "metrics.jsonl"),
+            fix="Take it from a copy of the run. Or continue the run, which writes more lines.",
+            code="E-REPORT-FILE",
+        )
     if not metrics:
         raise InputError(
             "the run has logged no step yet",
@@ -190,7 +202,7 @@ def read_run(workdir: Path, label: str) -> Run:
             fix="Wait for its first log line.",
             code="E-RUN-NO-STEP",
         )
-    lines = list(JsonLines.read(workdir / "telemetry.jsonl"))
+    lines = _lines(workdir / "telemetry.jsonl", lambda line: "versions" in line or _has_step(line), damaged)
     by_step = {line["step"]: line for line in lines if "versions" not in line and isinstance(line.get("step"), int)}
     return Run(
         label,
@@ -199,14 +211,32 @@ def read_run(workdir: Path, label: str) -> Run:
         metrics,
         [by_step[step] for step in sorted(by_step)],
         next((line for line in reversed(lines) if "versions" in line), {}),
-        _object(workdir / EVALUATION, f"Write it again: {_evaluating(workdir)}. Or remove it."),
+        _object(workdir / EVALUATION, f"Write it again: {_evaluating(workdir)}. Or remove it.", damaged),
         processes=_processes(lines),
-        predictions=[line for line in JsonLines.read(workdir / PREDICTIONS) if is_prediction(line)],
+        predictions=_lines(workdir / PREDICTIONS, is_prediction, damaged),
         corpus=_object(
-            workdir / CORPUS, "Repeat the `jaxbert pretrain` of this run, which writes it again. Or remove it."
+            workdir / CORPUS,
+            "Repeat the `jaxbert pretrain` of this run, which writes it again. Or remove it.",
+            damaged,
         ),
-        parameters=_parameters(workdir / "parameters.txt"),
+        parameters=_parameters(workdir / "parameters.txt", damaged),
+        damaged=damaged,
     )
+
+
+def _lines(path: Path, good: Callable[[dict[str, Any]], bool], damaged: list[str]) -> list[dict[str, Any]]:
+    """Returns the good lines of a file. Says in `damaged` how many others there are."""
+    lines, wrong = JsonLines.read_counted(path)
+    found = [line for line in lines if good(line)]
+    wrong += len(lines) - len(found)
+    if wrong:
+        every = counted(len(found) + wrong, "line")
+        damaged.append(f"{path.name}: {wrong:,} of {every} cannot be read, and the page leaves out what they say")
+    return found
+
+
+def _has_step(line: dict[str, Any]) -> bool:
+    return isinstance(line.get("step"), int)
 
 
 def _evaluating(workdir: Path) -> str:
@@ -215,8 +245,10 @@ def _evaluating(workdir: Path) -> str:
     return f"jaxbert evaluate {place} --baselines --json {shlex.quote(str(workdir / EVALUATION))}"
 
 
-def _object(path: Path, fix: str) -> dict[str, Any]:
-    """Returns the JSON object of a file; an empty one where there is no such file, or where it holds another value.
+def _object(path: Path, fix: str, damaged: list[str]) -> dict[str, Any]:
+    """Returns the JSON object of a file; an empty one where there is no such file.
+
+    Where the file holds another value, `damaged` says so.
 
     Args:
       path: the file.
@@ -228,7 +260,10 @@ def _object(path: Path, fix: str) -> dict[str, Any]:
     if not path.is_file():
         return {}
     found = read_json(path, f"{path.name} is damaged", fix=fix, code="E-REPORT-FILE")
-    return found if isinstance(found, dict) else {}
+    if isinstance(found, dict):
+        return found
+    damaged.append(f"{path.name}: it does not hold a JSON object, and the page leaves it out")
+    return {}
 
 
 def _processes(lines: Sequence[dict[str, Any]]) -> list[Process]:
@@ -265,14 +300,20 @@ def is_prediction(line: dict[str, Any]) -> bool:
     )
 
 
-def _parameters(path: Path) -> int | None:
-    """Returns the number of parameters in the table that a run wrote; None where there is no whole table."""
+def _parameters(path: Path, damaged: list[str]) -> int | None:
+    """Returns the number of parameters in the table that a run wrote; None where there is no whole table.
+
+    Where there is a file without a whole table, `damaged` says so.
+    """
     if not path.is_file():
         return None
     try:
         lines = read_text(path, most=_LONGEST_TABLE).splitlines()[1:]
         # A line: name, shape ("2 x 128 x 512"), spec, ... with two spaces or more between them.
         shapes = [[cell.strip() for cell in line.split("  ") if cell.strip()][1] for line in lines if line.strip()]
-        return sum(prod(int(size) for size in shape.split(" x ")) for shape in shapes) or None
-    except (ValueError, IndexError):
-        return None
+        number = sum(prod(int(size) for size in shape.split(" x ")) for shape in shapes)
+    except (ValueError, IndexError, InputError):
+        number = 0
+    if not number:
+        damaged.append(f"{path.name}: it does not hold a whole table, so the page leaves out the number of parameters")
+    return number or None

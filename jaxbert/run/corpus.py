@@ -56,7 +56,7 @@ def fitted(
         # The error says by itself why a corpus is refused.
         for line in found.lines()[: None if anyway or not found.refusals else -len(found.refusals)]:
             _log.info(line)
-        _write(found, workdir)
+        write_judgement(found, workdir)
     found.check(anyway=anyway)
     return config
 
@@ -70,8 +70,9 @@ def mended(config: RunConfig, rows: Sequence[PhaseRows], workdir: Path) -> None:
         checked(read_bytes(path), dict)
     except (ValueError, OSError):
         _log.warning("%s is damaged; it is written again", path)
-        _write(judge(config, rows, parameters_of(config)), workdir)
+        write_judgement(judge(config, rows, parameters_of(config)), workdir)
 
 
-def _write(found: Judgement, workdir: Path) -> None:
+def write_judgement(found: Judgement, workdir: Path) -> None:
+    """Writes WORKDIR/corpus.json, from which the page about the run has the summary of its corpus."""
     write_whole(workdir / CORPUS, json.dumps(found.to_json(), indent=1, ensure_ascii=False) + "\n")

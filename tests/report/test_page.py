@@ -16,12 +16,14 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from jaxbert.commands.main import main
 from jaxbert.config import DataConfig, PhaseConfig, RunConfig, ScheduleConfig, save_json
 from jaxbert.core.metrics import Metric, to_json
 from jaxbert.errors import InputError
 from jaxbert.report.figures import beside, final_figures
 from jaxbert.report.page import write_report
 from jaxbert.report.read import read_run
+from tests.report.corpora import write_corpus
 
 _SCHEDULE = ScheduleConfig(peak=1e-3, warmup_steps=10)
 CONFIG = RunConfig(
@@ -252,6 +254,48 @@ def test_files_that_are_no_json(tmp_path):
         read_run(tmp_path / "run", "run")
 
 
+_BAD_LINES = b'\xff\xfe\x00\n{}\n[1]\n{"step": 10, "lo\n' + b"[" * 5000 + b"\n" + b"\x00" * 4096 + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "harm"),
+    [
+        ("metrics.jsonl", _BAD_LINES),
+        ("telemetry.jsonl", _BAD_LINES),
+        ("predictions.jsonl", _BAD_LINES),
+        ("parameters.txt", _BAD_LINES),
+        ("corpus.json", b"[1]"),
+        ("evaluation.json", b"7"),
+    ],
+)
+def test_a_damaged_file_is_named_and_the_rest_is_shown(tmp_path, capsys, name, harm):
+    workdir = make_workdir(tmp_path / "run")
+    with (workdir / name).open("ab") as file:
+        file.write(harm)
+    assert main(["report", str(workdir)]) == 0
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if name in line]
+    text = " ".join(read_page(workdir / "report.html").text)
+    assert "Damaged:" in text and said.partition(f"{name}: ")[2] in text and "Gradient norm" in text
+    if harm is _BAD_LINES and name != "parameters.txt":
+        assert "6 of " in said
+
+
+@pytest.mark.parametrize("name", ["corpus.json", "evaluation.json"])
+@pytest.mark.parametrize("harm", [b"\xff\xfe", b'{"lines": [', b"[" * 5000])
+def test_a_damaged_object_is_one_plain_error(tmp_path, name, harm):
+    workdir = make_workdir(tmp_path / "run")
+    (workdir / name).write_bytes(harm)
+    with pytest.raises(InputError, match=rf"{name}.*E-REPORT-FILE"):
+        read_run(workdir, "run")
+
+
+def test_metrics_of_which_nothing_can_be_read(tmp_path):
+    workdir = make_workdir(tmp_path / "run")
+    (workdir / "metrics.jsonl").write_bytes(b"\xff\n" * 3)
+    with pytest.raises(InputError, match=r"no line of the file.*metrics\.jsonl.*E-REPORT-FILE"):
+        read_run(workdir, "run")
+
+
 def data_of(path):
     """The data that is embedded in a page."""
     html = path.read_text(encoding="utf-8")
@@ -398,6 +442,45 @@ def test_predictions_and_the_corpus(tmp_path):
     chart = data_of(page)["charts"][-1]
     assert chart["title"] == "Probability of the true word" and chart["series"][0]["values"][-1] == 0.55
     assert 'class="word right"' in page.read_text(encoding="utf-8")
+
+
+def test_the_summary_of_a_corpus_as_a_run_writes_it(tmp_path):
+    workdir = make_workdir(tmp_path / "run")
+    judged = write_corpus(workdir, CONFIG, rows=9, held=0)
+    assert len(judged.lines()) > 4 and judged.warnings and judged.refusals
+    shown = read_page(write_report([workdir])[0]).text
+    text = " ".join(" ".join(shown).split())
+    section = text.partition("Corpus ")[2]
+    for line in [*judged.lines(), *(one.fix for one in (*judged.warnings, *judged.refusals))]:
+        assert "".join(line.replace("`", "").split()) in "".join(section.split()), line
+    for name in ("train tokens 100000", "phases: 0: rows 9", "corpus: vocabulary: unused 10"):
+        assert name in section
+
+
+def test_runs_beside_one_another_in_each_sentence_that_they_share(tmp_path):
+    def run(name, mask, *sentences):
+        workdir = make_workdir(tmp_path / name)
+        lines = [
+            {"step": step, "sentence": text.replace("_", mask), "mask": mask, "truth": truth,
+             "probability": step / high, "words": [[truth, step / high]]}
+            for step in (20, 10) for text, truth, high in sentences
+        ]  # fmt: skip
+        (workdir / "predictions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return workdir
+
+    dog, cat = "The _ barks <b>.", "A _ sleeps."
+    first = run("first", "[MASK]", (dog, "dog", 100), (cat, "cat", 100))
+    second = run("second", "<mask>", (cat, "cat", 50), (dog, "dog", 200))
+    third = run("third", "[MASK]", (cat, "cow", 100))
+    page = write_report([first, second, third], tmp_path / "out", png=False)[0]
+    charts = [one for one in data_of(page)["charts"] if one["title"].startswith("Probability")]
+    assert [one["title"] for one in charts] == ["Probability of \u201cdog\u201d", "Probability of \u201ccat\u201d"]
+    lines = [[(line["name"], line["run"], line["values"]) for line in chart["series"]] for chart in charts]
+    assert lines[0] == [("first", 0, [0.1, 0.2]), ("second", 1, [0.05, 0.1])]
+    assert lines[1] == [("first", 0, [0.1, 0.2]), ("second", 1, [0.2, 0.4])]
+    assert "The ___ barks &lt;b&gt;." in page.read_text(encoding="utf-8")
+    apart = write_report([first, third], tmp_path / "apart", png=False)[0]
+    assert "No two of the runs have a sentence" in " ".join(read_page(apart).text)
 
 
 def test_a_chart_in_words_in_a_table_and_without_scripts(tmp_path):

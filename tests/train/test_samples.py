@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import logging
 
@@ -13,6 +14,7 @@ from jaxbert.config import find_config
 from jaxbert.data.pipeline import Rows
 from jaxbert.errors import InputError
 from jaxbert.report import live
+from jaxbert.report import page as page_module
 from jaxbert.report.read import read_run
 from jaxbert.run.pretrain import pretrain
 from jaxbert.run.samples import chosen, named
@@ -155,12 +157,34 @@ def _leaves(tree):
 
 def test_a_page_that_cannot_be_written_is_said_once(tmp_path, monkeypatch, caplog):
     def fails(*arguments, **options):
-        raise OSError("no room")
+        raise OSError(errno.ENOSPC, "no room")
 
-    monkeypatch.setattr(live, "write_report", fails)
-    page = live.LivePage(tmp_path)
+    with monkeypatch.context() as full:
+        full.setattr(live, "write_report", fails)
+        page = live.LivePage(tmp_path)
+        with caplog.at_level(logging.WARNING):
+            page.write()
+            page.write()
+        assert caplog.text.count("no room") == 1 and "the run goes on without it" in caplog.text
+        live.LivePage(tmp_path, enabled=False).write()
+    # The disk has room again.
+    written = []
+    monkeypatch.setattr(live, "write_report", lambda workdirs, **options: written.extend(workdirs))
+    page.write()
+    assert written == [tmp_path]
+
+
+def test_a_run_whose_page_cannot_be_written_goes_on_to_the_same_bits(run, tmp_path, monkeypatch, caplog):
+    """The disk is full for the page only: every other file is as that of the run whose disk has room."""
+    config, whole = run
+
+    def fails(path, content, **options):
+        raise OSError(errno.ENOSPC, "no room for the page", str(path))
+
+    monkeypatch.setattr(page_module, "write_whole", fails)
     with caplog.at_level(logging.WARNING):
-        page.write()
-        page.write()
-    assert caplog.text.count("no room") == 1
-    live.LivePage(tmp_path, enabled=False).write()
+        pretrain(config, tmp_path / "run")
+    assert caplog.text.count("no room for the page") == 1 == caplog.text.count("the run goes on without it")
+    assert not (tmp_path / "run" / "report.html").exists()
+    for name in ("metrics.jsonl", PREDICTIONS):
+        assert (tmp_path / "run" / name).read_bytes() == (whole / name).read_bytes()
