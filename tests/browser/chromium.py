@@ -1,4 +1,9 @@
-"""A real browser for tests: chromium without a window, spoken to through a pipe (--remote-debugging-pipe)."""
+"""A real browser for tests: chromium without a window, spoken to through a pipe (--remote-debugging-pipe).
+
+    python3 -m tests.browser.chromium
+
+says whether there is one that starts. Any Python that jaxbert supports runs it: nothing need be installed.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,6 +23,17 @@ from typing import Any
 
 # Seconds after which a browser that says nothing is taken for dead.
 PATIENCE_S = 120.0
+# Pixels of a telephone, a tablet and a laptop.
+WIDTHS = (400, 768, 1280)
+# What is wider than the window, but for what scrolls inside its box or is hidden from sight.
+_OUTSIDE = """
+[...document.querySelectorAll("html, body, body *")].filter(one => {
+  const box = one.getBoundingClientRect();
+  const hidden = one.closest(".table, .skip, .hidden, .uplot, .try-words thead");
+  if (one.tagName == "HTML" && one.scrollWidth > innerWidth) return true;
+  return box.width > 0 && box.right > innerWidth + 1 && !hidden;
+}).map(one => one.outerHTML.slice(0, 120))
+"""
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -61,6 +78,16 @@ class Page:
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=False
         )
         self.settle()
+
+    def outside(self) -> list[str]:
+        """Returns the beginnings of the elements that are wider than the window, and of the page if it scrolls."""
+        found: list[str] = self.run(_OUTSIDE)
+        return found
+
+    def offline(self) -> None:
+        """Switches the network off for this tab."""
+        self.call("Network.enable")
+        self.call("Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=0, uploadThroughput=0)
 
     def scheme(self, name: str) -> None:
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": name}])
@@ -187,3 +214,21 @@ def browser(program: str, *options: str) -> Iterator[Browser]:
             if not os.path.exists(folder):
                 break
             time.sleep(0.2)
+
+
+def starts(program: str | None) -> bool:
+    """Returns whether there is a program, and it says its version. Some systems have one that only installs another."""
+    try:
+        return (
+            program is not None
+            and subprocess.run([program, "--version"], capture_output=True, timeout=60).returncode == 0
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+if __name__ == "__main__":
+    name = find()
+    if not starts(name):
+        sys.exit(f"no browser starts here ({name or ', '.join(NAMES)})")
+    print(name)

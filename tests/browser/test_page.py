@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,9 +13,9 @@ import pytest
 from jaxbert.config import DataConfig, PhaseConfig, RunConfig, ScheduleConfig, save_json
 from jaxbert.core.metrics import Metric, to_json
 from jaxbert.report.page import write_report
-from tests.browser.chromium import Browser, Page, browser, find
+from tests.browser.chromium import WIDTHS, Browser, Page
+from tests.report.corpora import write_corpus
 
-WIDTHS = (400, 768, 1280)
 _LONG = "a-very-long-name-of-a-run-without-any-place-to-break-" * 3
 _PHASES = (
     PhaseConfig(name="short", steps=600, batch_size=8, schedule=ScheduleConfig(peak=1e-3, warmup_steps=10)),
@@ -58,19 +57,8 @@ def make_workdir(path: Path, name: str) -> Path:
     for file, lines in (("metrics", metrics), ("telemetry", telemetry), ("predictions", predictions)):
         (path / f"{file}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     (path / "evaluation.json").write_text(json.dumps({"baselines": {"left bigram": 0.194, "two-sided": 0.211}}))
-    (path / "corpus.json").write_text(json.dumps({"lines": ["12 documents, 40,000 words."], "tokens": 53_000}))
+    write_corpus(path, config, rows=9)
     return path
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Browser]:
-    program = find()
-    assert program, (
-        "NOT RUN: no chromium on this machine, so nothing about the page in a browser is known. Install one "
-        "(apt-get install chromium), or name it: JAXBERT_CHROMIUM=/path/to/chromium make test-browser"
-    )
-    with browser(program) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
@@ -93,15 +81,6 @@ def page(running: Browser, one: Path) -> Page:
     return found
 
 
-# Everything whose right edge is outside the window, but for what scrolls inside its box or is hidden from sight.
-_OUTSIDE = """
-[...document.querySelectorAll("body *")].filter(one => {
-  const box = one.getBoundingClientRect();
-  return box.width > 0 && box.right > innerWidth + 1 && !one.closest(".table, .skip, .hidden, .uplot");
-}).map(one => one.outerHTML.slice(0, 120))
-"""
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("which", ["one", "several"])
 def test_nothing_overflows_and_nothing_is_fetched(running, one, several, which, scheme):
@@ -113,8 +92,7 @@ def test_nothing_overflows_and_nothing_is_fetched(running, one, several, which, 
         tab.size(width)
         tab.run("document.querySelectorAll('details').forEach(one => one.open = true)")
         tab.settle()
-        assert tab.run("document.documentElement.scrollWidth <= innerWidth"), width
-        assert tab.run(_OUTSIDE) == [], width
+        assert tab.outside() == [], width
         # Each chart is as wide as its box, and has been drawn.
         assert tab.run("document.querySelectorAll('.plot canvas').length == document.querySelectorAll('figure').length")
         assert tab.run(
