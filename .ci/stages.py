@@ -1,6 +1,7 @@
 """Runs the stages of .ci/run: each within its time limit, two lanes side by side, a table of seconds at the end.
 
     python3 .ci/stages.py --python PYTHON     all stages; PYTHON is the newest Python that the machine has
+    python3 .ci/stages.py --no-browser        without the page in a browser; the table says so
     python3 .ci/stages.py --list              the stages and their limits
 
 The foreground runs the suite, many devices, and the suite under the newest Python. The background makes the other
@@ -34,6 +35,8 @@ from types import FrameType
 ROOT = Path(__file__).resolve().parent.parent
 # Seconds between the request to end and the kill, and seconds in which what a stage started may end after the stage.
 GRACE = 5.0
+# The stage that needs a chromium.
+IN_BROWSER = "make test-browser"
 # The exit code of a stage that exceeds its limit, as that of timeout(1).
 TOO_LONG = 124
 
@@ -74,11 +77,12 @@ class Result:
         return f"FAILED: exit code {self.code}"
 
 
-def lanes(newest: str | None) -> dict[str, list[Stage]]:
+def lanes(newest: str | None, *, browser: bool = True) -> dict[str, list[Stage]]:
     """Returns the stages of each lane in their order.
 
     Args:
       newest: interpreter for `make test-newest`; None leaves that stage out.
+      browser: False leaves out the stage that needs a browser. With it, that stage fails where there is none.
     """
 
     def make(*words: str, limit: float, name: str = "", after: Sequence[str] = ()) -> Stage:
@@ -100,6 +104,7 @@ def lanes(newest: str | None) -> dict[str, list[Stage]]:
         make("docs", limit=300),
         make("test-docs", limit=1500),
         make("test-wheel", limit=900),
+        *([make("test-browser", limit=400)] if browser else []),
         make("test-launch", limit=2400),
         make("test-cloud", limit=1500),
         make("test-tpu", limit=1800),
@@ -343,6 +348,7 @@ def main() -> int:
     """Returns the exit code of the process."""
     parser = argparse.ArgumentParser(description="The stages of .ci/run.")
     parser.add_argument("--python", default="", help="the newest Python, for make test-newest")
+    parser.add_argument("--no-browser", action="store_true", help=f"leave out {IN_BROWSER}: there is no browser")
     parser.add_argument("--list", action="store_true", help="print the stages and their limits")
     parser.add_argument("--hold", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--answer", type=int, help=argparse.SUPPRESS)
@@ -353,21 +359,22 @@ def main() -> int:
         with contextlib.suppress(BrokenPipeError):  # the runner was killed
             os.write(arguments.answer, json.dumps({"code": code, "cpu": cpu}).encode())
         return 0
-    stages = lanes(arguments.python or None)
+    stages = lanes(arguments.python or None, browser=not arguments.no_browser)
     if arguments.list:
         for lane, members in stages.items():
             for stage in members:
                 say(f"{stage.name:28} {lane:10} {stage.limit:6.0f} s  {' '.join(stage.command)}")
         return 0
-    return run(stages, complete=bool(arguments.python))
+    return run(stages, complete=bool(arguments.python), browser=not arguments.no_browser)
 
 
-def run(stages: Mapping[str, Sequence[Stage]], *, complete: bool = True) -> int:
+def run(stages: Mapping[str, Sequence[Stage]], *, complete: bool = True, browser: bool = True) -> int:
     """Runs the stages, prints the table, and returns 0 where all of them passed.
 
     Args:
       stages: by lane.
       complete: False where the machine has no newer Python, which makes the run fail.
+      browser: False where the machine has no browser and cannot install one, which the last lines say.
     """
     began, runner = time.monotonic(), Runner(stages)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -380,7 +387,10 @@ def run(stages: Mapping[str, Sequence[Stage]], *, complete: bool = True) -> int:
     say(f"{'together':28} {'':10} {time.monotonic() - began:8.0f} {cpu:8.0f}")
     if not complete:
         say("=== this machine has no Python 3.12 or later, so the upper versions are untested: pyenv install 3.13")
-    say("=== all passed" if passed and complete else "=== FAILED")
+    if not browser:
+        say(f"=== {IN_BROWSER} is left out, so the page in a browser is untested: apt-get install chromium")
+    left = "" if browser else f", without {IN_BROWSER}"
+    say(f"=== all passed{left}" if passed and complete else "=== FAILED")
     return 0 if passed and complete else 1
 
 

@@ -87,6 +87,24 @@ def test_a_newest_python_that_is_missing_fails_the_run(stages, capfd):
     assert "pyenv install" in capfd.readouterr().out
 
 
+def test_a_browser_that_is_missing_is_said(stages, capfd):
+    assert stages.run({"foreground": of(stages, "true")}, browser=False) == 0
+    out = capfd.readouterr().out
+    assert "apt-get install chromium" in out and out.endswith("=== all passed, without make test-browser\n")
+    names = {
+        asked: {s.name for lane in stages.lanes("", browser=asked).values() for s in lane} for asked in (True, False)
+    }
+    assert names[True] - names[False] == {stages.IN_BROWSER} and names[False] < names[True]
+
+
+def test_a_program_that_is_no_browser_is_not_taken_for_one(monkeypatch):
+    """`.ci/run` asks so whether to install a browser."""
+    for program, answer in (("true", 0), ("false", 1), ("no-such-program", 1)):
+        monkeypatch.setenv("JAXBERT_CHROMIUM", program)
+        asked = [sys.executable, "-S", "-m", "tests.browser.chromium"]
+        assert subprocess.run(asked, cwd=ROOT, capture_output=True, check=False).returncode == answer
+
+
 def test_every_stage_is_a_target_of_the_makefile(stages):
     for stage in [stage for lane in stages.lanes("python3").values() for stage in lane]:
         done = subprocess.run([*stage.command, "-n"], cwd=ROOT, capture_output=True, text=True, check=False)
