@@ -73,6 +73,7 @@ def model_of(family: str) -> Loaded:
 def make_run(workdir: Path, config: EncoderConfig, params: dict[str, Any], tokenizer: Tokenizer) -> Path:
     """A workdir with a checkpoint and a tokenizer."""
     phase = PhaseConfig(length=16, steps=2)
+    workdir.mkdir(exist_ok=True)
     save_json(
         RunConfig(name="tiny", encoder=config, data=DataConfig(source="text:x.txt"), phases=(phase,)),
         workdir / "config.json",
