@@ -88,8 +88,12 @@ def _meaning(parser: argparse.ArgumentParser, name: str) -> str:
 
 
 def _text(parser: argparse.ArgumentParser, text: str) -> str:
-    """Returns a paragraph of a parser. argparse fills in its name, where the text asks for it."""
-    return escaped(" ".join((text % {"prog": parser.prog}).split()))
+    """Returns paragraphs of a parser. argparse fills in its name, where the text asks for it."""
+    # An indented paragraph is an example, and Markdown shows it as code.
+    parts = (text % {"prog": parser.prog}).split("\n\n")
+    return "\n\n".join(
+        f"    {part.strip()}" if part.startswith("  ") else escaped(" ".join(part.split())) for part in parts
+    )
 
 
 def escaped(text: str) -> str:

@@ -1,11 +1,9 @@
-"""Arguments that several commands share, and the parser that names the nearest known word."""
+"""Arguments that several commands share."""
 
 from __future__ import annotations
 
 import argparse
-import difflib
 from pathlib import Path
-from typing import Any, NoReturn
 
 from jaxbert.config import Registry
 from jaxbert.errors import InputError
@@ -14,47 +12,10 @@ MODEL = (
     "MODEL: a run's workdir, WORKDIR/checkpoints/STEP, a Hugging Face directory, one of Google's originals, hf:NAME, "
     "or the gs:// URL of one of these"
 )
-# Names of options share few letters by chance. `--batch-size` is not like `--tokenizer`.
-_NEAR_OPTION = 0.6
-CONFIG = "CONFIG: a bare name (see configs/), a Python file, or a run's config.json"
-
-
-class Parser(argparse.ArgumentParser):
-    """Raises InputError with the nearest known word, where argparse would print its usage and exit."""
-
-    def __init__(self, **kwargs: Any):
-        super().__init__(**{"allow_abbrev": False, **kwargs})
-
-    def error(self, message: str) -> NoReturn:
-        """Raises InputError with the nearest known option."""
-        near = ""
-        if message.startswith("unrecognized arguments: "):
-            word = message.removeprefix("unrecognized arguments: ").split()[0].partition("=")[0]
-            near = self._nearest(word)
-        raise InputError(message, where=self.prog, fix=f"{near}See `{self.prog} --help`.", code="E-ARGUMENT-USAGE")
-
-    def _nearest(self, word: str) -> str:
-        """Returns a question with the option, or the setting of a config, that an unknown word may mean."""
-        if Path(word).exists():
-            return "To give several files, put a pattern in quotes, so that the shell does not replace it. "
-        options = {option.lstrip("-"): option for option in self._option_string_actions}
-        if "--set" in self._option_string_actions and word.startswith("--"):
-            from jaxbert.config import RunConfig
-            from jaxbert.config.overrides import nearby_keys
-
-            found = nearby_keys(RunConfig(name=""), word.lstrip("-").replace("-", "_"))
-            if found:
-                return f"Did you mean {' or '.join(f'--set {key}=VALUE' for key in found)}? "
-        (near, *_) = difflib.get_close_matches(word.lstrip("-"), list(options), n=1, cutoff=_NEAR_OPTION) or [""]
-        return f"Did you mean {options[near]}? " if near else ""
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Does what argparse does, but raises InputError for unknown arguments."""
-        # The command's own parser sees the unknown arguments here, so the error can name its nearest option.
-        found, rest = super().parse_known_args(args, namespace)
-        if rest:
-            self.error(f"unrecognized arguments: {' '.join(rest)}")
-        return found, rest
+# The CONFIG that is chosen for the text, the machine and the time.
+AUTO = "auto"
+# The command that begins everything, as help texts and errors show it.
+EXAMPLE = f'jaxbert pretrain {AUTO} --text "folder/**/*.txt" --minutes 10'
 
 
 class Names:
@@ -71,6 +32,33 @@ def add_named(parser: argparse.ArgumentParser, option: str, registry: Registry, 
     """Adds an option whose value is a name of a registry; `help` may say %(names)s."""
     action = parser.add_argument(option, default=default, help=help)
     vars(action)["names"] = Names(registry)
+
+
+class Configs:
+    """The names of the configs in a help text. They are looked up only when the help is printed."""
+
+    def __str__(self) -> str:
+        from jaxbert.config import config_names
+
+        return ", ".join(config_names())
+
+
+def add_config(parser: argparse.ArgumentParser, *, auto: bool = False) -> None:
+    """Adds CONFIG; `auto` says whether the command takes CONFIG auto."""
+    first = f"{AUTO}, which chooses a recipe for your text, machine and time; or " if auto else ""
+    action = parser.add_argument(
+        "config",
+        metavar="CONFIG",
+        help=f"{first}a config by its name: %(configs)s; or a Python file with get_config, or a run's config.json",
+    )
+    vars(action).update(configs=Configs(), fits=_may_be_config, **({"example": EXAMPLE} if auto else {}))
+
+
+def _may_be_config(word: str) -> bool:
+    """Returns whether a word can be CONFIG."""
+    from jaxbert.config import config_names
+
+    return word == AUTO or word.endswith((".py", ".json")) or word in config_names()
 
 
 class Sources:

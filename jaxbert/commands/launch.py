@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from typing import Any
 
+from jaxbert.commands.arguments import AUTO
 from jaxbert.commands.figures import write_figures
 from jaxbert.commands.own_text import settings_of, source_of
 from jaxbert.commands.pretrain import add_run_arguments, words_of
+from jaxbert.errors import InputError
 
 EPILOG = (
     "Before it sends anything, the command shows what the run needs and costs, and asks you to confirm. "
     "See docs/how-to/launch.md."
 )
+# The options that only `jaxbert pretrain` has, and what to do without each. A user who gives one here learns why.
+_OF_PRETRAIN = {
+    "minutes": f"Leave it out. Only CONFIG {AUTO} is chosen by time, and `jaxbert pretrain` chooses it.",
+    "hours": f"Leave it out. Only CONFIG {AUTO} is chosen by time, and `jaxbert pretrain` chooses it.",
+    "finish": "Leave it out. When the run has ended: jaxbert evaluate WORKDIR --baselines, and jaxbert report WORKDIR.",
+    "no-finish": "Leave it out. A launched run ends with its training.",
+    "profile": "Leave it out. `jaxbert pretrain` can record steps of a run of one process.",
+    "distributed": "Leave it out. The processes of a launched run find each other.",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from jaxbert.launch import TARGETS
     from jaxbert.launch.arguments import add_arguments as add_targets
 
-    add_targets(parser, TARGETS, add_run_arguments)
+    def add_all(one: argparse.ArgumentParser) -> None:
+        add_run_arguments(one)
+        for name in _OF_PRETRAIN:
+            one.add_argument(f"--{name}", nargs="?", const=True, help=argparse.SUPPRESS)
+
+    add_targets(parser, TARGETS, add_all)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -34,6 +51,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     if args.target in CONTROLS:
         return control(args.target, TARGETS, args)
+    _check_launched(args)
     from jaxbert.config import find_config
     from jaxbert.run.inputs import check_named_inputs
     from jaxbert.run.wanted import wanted
@@ -55,3 +73,26 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         write_figures(args.json, {"exit_code": code})
         sys.exit(code)
     return {"exit_code": code}
+
+
+def _check_launched(args: argparse.Namespace) -> None:
+    """Raises InputError where CONFIG or an option is one that only `jaxbert pretrain` has."""
+    if args.config == AUTO:
+        text = shlex.join(["--text", args.text[0]] if args.text else ["--source", args.source or "SOURCE"])
+        place = f"runs/{AUTO}"
+        raise InputError(
+            f"{AUTO} chooses for the machine that it runs on, and measures one process",
+            where=f"CONFIG {AUTO}",
+            fix=f"Choose first: `jaxbert pretrain {AUTO} {text} --workdir {place}`. It writes {place}/{AUTO}.py before "
+            "its first step, and you may then stop it with Ctrl-C. Launch that file: "
+            f"`jaxbert launch {args.target} {place}/{AUTO}.py {text} --workdir ...`.",
+            code="E-LAUNCH-AUTO",
+        )
+    for name, fix in _OF_PRETRAIN.items():
+        if getattr(args, name.replace("-", "_")) is not None:
+            raise InputError(
+                "`jaxbert launch` does not have this option of `jaxbert pretrain`",
+                where=f"--{name}",
+                fix=fix,
+                code="E-LAUNCH-OPTION",
+            )

@@ -35,6 +35,7 @@ from jaxbert.commands import (
     tokenizer,
 )
 from jaxbert.commands.figures import write_figures
+from jaxbert.commands.parsing import Parser
 from jaxbert.config import did_you_mean
 from jaxbert.core.signals import end_at_once, start_again
 from jaxbert.errors import TRACEBACK, CommandError, InputError, Interrupted
@@ -70,15 +71,16 @@ _CONTINUE = "The same command continues."
 
 def parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Namespace], dict[str, Any]]]]:
     """Returns the parser of the whole command line, and the function of each command."""
-    top = arguments.Parser(
+    top = Parser(
         prog="jaxbert",
         description="Pretrains BERT encoders in JAX: raw text in, a trained, resumable, usable BERT out.",
-        epilog="Exit codes: 0 done; 1 a bug; 2 the input is wrong; 3 interrupted: the same command continues; "
+        epilog=f"To train on your own text:\n\n  {arguments.EXAMPLE}\n\n"
+        "Exit codes: 0 done; 1 a bug; 2 the input is wrong; 3 interrupted: the same command continues; "
         "4 stopped on purpose: repeating does not help, and the line says what does. "
         f"{TRACEBACK}=1 shows the traceback of any wrong end.",
     )
     top.add_argument("--version", action="store_true", help="print the version and exit")
-    words = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=arguments.Parser)
+    words = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
     for name, module in COMMANDS.items():
         summary = (module.__doc__ or "").splitlines()[0]
         one = words.add_parser(name, help=summary, description=summary, epilog=module.EPILOG)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import glob
+import itertools
 import math
 import os
 import shlex
+from collections.abc import Sequence
 
+from jaxbert.commands.arguments import AUTO
 from jaxbert.errors import InputError
 
-# The CONFIG that is chosen for the text, the machine and the time.
-AUTO = "auto"
+# So many paths or fewer are linked by a command that an error shows.
+_LINKED = 10
 
 
 def add_text(parser: argparse.ArgumentParser) -> None:
@@ -42,22 +46,45 @@ def source_of(args: argparse.Namespace) -> str | None:
     """Returns the SOURCE of --text or --source; None where neither is given.
 
     Raises:
-      InputError: --text has several paths, which is what a shell makes of a pattern without quotes.
+      InputError: --text has several paths, for example because a shell has replaced a pattern by its files.
     """
     if not args.text:
         return args.source  # type: ignore[no-any-return]
     if len(args.text) > 1:
-        folder = os.path.commonpath([os.path.abspath(path) for path in args.text])
-        folder = folder if os.path.isdir(folder) else os.path.dirname(folder)
         raise InputError(
-            f"--text takes one path, but it got {len(args.text):,}: the shell has replaced a pattern by its files",
-            where=f"--text {args.text[0]} {args.text[1]}",
-            fix=f"Put the pattern in quotes, or give the folder: --text {shlex.quote(os.path.relpath(folder))}",
+            f"--text takes one path, but it got {len(args.text):,}; a pattern without quotes becomes its files",
+            where=f"--text {shlex.join(args.text[:2])}",
+            fix=_in_one(args.text),
             code="E-ARGUMENT-TEXT",
         )
     from jaxbert.data.sources import BARE
 
     return f"{BARE}:{args.text[0]}"
+
+
+def _in_one(paths: Sequence[str]) -> str:
+    """Returns what to type to give several paths as one: a folder or a pattern with the same files, or links."""
+    for path in paths:
+        if not os.path.lexists(path):
+            return f"Give one path. There is no {shlex.quote(path)}."
+    given = {os.path.abspath(path) for path in paths}
+    folder = os.path.commonpath([os.path.dirname(path) for path in given])
+    shown = os.path.relpath(folder)
+    if given == {os.path.join(folder, name) for name in os.listdir(folder) if not name.startswith(".")}:
+        return f"Give the folder that has them: --text {shlex.quote(shown)}"
+    endings = {os.path.splitext(path)[1] for path in given}
+    depths = {os.path.relpath(path, folder).count(os.sep) for path in given}
+    if len(endings) == len(depths) == 1:
+        pattern = os.path.join(*["*"] * depths.pop(), f"*{glob.escape(endings.pop())}")
+        pattern = pattern if shown == os.curdir else os.path.join(glob.escape(shown), pattern)
+        if given == {os.path.abspath(path) for path in glob.iglob(pattern)}:
+            return f"Give the pattern in quotes: --text {shlex.quote(pattern)}"
+    quoted = "If it was a pattern, put it in quotes. " if not all(map(os.path.isdir, given)) else ""
+    if len({os.path.basename(path) for path in given}) < len(given) or len(given) > _LINKED:
+        return f"{quoted}Or copy them into one folder, and give that folder."
+    place = next(name for name in (f"texts{number or ''}" for number in itertools.count()) if not os.path.lexists(name))
+    links = shlex.join(os.path.abspath(path) for path in paths)
+    return f"{quoted}Make a folder of links to them, and give that folder: mkdir {place} && ln -s {links} {place}"
 
 
 def settings_of(args: argparse.Namespace) -> list[str]:

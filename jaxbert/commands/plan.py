@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from jaxbert.commands.arguments import CONFIG, add_set
+from jaxbert.commands.arguments import add_config, add_set
 from jaxbert.commands.figures import write_figures
 from jaxbert.errors import InputError
 
-EPILOG = CONFIG
+EPILOG = ""
 # The lowest and the highest value of each assumption. A data centre uses at least the energy that its chips use, and a
 # price may be in a currency of small units.
 _BOUNDS = {"price": (0.0, 1e9), "watts": (0.0, 1e6), "pue": (1.0, 100.0), "grid": (0.0, 1e5)}
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describes the command line."""
     from jaxbert.plan.topologies import WORLD_GRID
 
-    parser.add_argument("config", metavar="CONFIG")
+    add_config(parser)
     parser.add_argument(
         "--topology", required=True, metavar="CHIP:SLICE", help="for example v5e:4x4, v5p:8x8x16, h200:8"
     )

@@ -10,9 +10,8 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from jaxbert.commands.arguments import CONFIG, add_language, add_overwrite, add_set
+from jaxbert.commands.arguments import AUTO, EXAMPLE, add_config, add_language, add_overwrite, add_set
 from jaxbert.commands.own_text import (
-    AUTO,
     add_text,
     add_time,
     check_auto,
@@ -25,17 +24,18 @@ from jaxbert.stores.storage import is_remote
 
 _log = logging.getLogger(__name__)
 
-EPILOG = CONFIG
+EPILOG = f"To train on your own text:\n\n  {EXAMPLE}"
 
 
-def add_run_arguments(parser: argparse.ArgumentParser, *, workdir: str = "") -> None:
+def add_run_arguments(parser: argparse.ArgumentParser, *, workdir: str = "", auto: bool = False) -> None:
     """Adds the arguments that `jaxbert pretrain` and `jaxbert launch` share.
 
     Args:
       parser: the parser of the command.
       workdir: the directory of the run where --workdir is left out, as the help says it; "" makes --workdir required.
+      auto: whether the command takes CONFIG auto.
     """
-    parser.add_argument("config", metavar="CONFIG")
+    add_config(parser, auto=auto)
     default = f" (default: {workdir})" if workdir else ""
     parser.add_argument("--workdir", required=not workdir, metavar="DIR", help=f"the directory of the run{default}")
     add_text(parser)
@@ -65,7 +65,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, *, workdir: str = "") -> 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describes the command line."""
-    add_run_arguments(parser, workdir="runs/ and the config's name")
+    add_run_arguments(parser, workdir="runs/ and the config's name", auto=True)
     add_time(parser)
     parser.add_argument(
         "--finish",

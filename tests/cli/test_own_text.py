@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shlex
 from pathlib import Path
 
 import pytest
 
 from jaxbert.commands import main as cli
+from jaxbert.commands.parsing import Parser
+from jaxbert.commands.pretrain import add_run_arguments
 from jaxbert.config import find_config, settings_for_rows
 from jaxbert.data.pipeline import Rows
 from jaxbert.errors import InputError
@@ -94,3 +98,107 @@ def test_the_language_of_a_run(tmp_path: Path) -> None:
     args.language = "thai language"
     with pytest.raises(InputError, match="E-RECORDS-LANGUAGE"):
         settings_of(args)
+
+
+def test_an_option_that_takes_the_place_of_an_argument(capsys: pytest.CaptureFixture[str]) -> None:
+    """An option of several values before CONFIG takes CONFIG too. The error has the command in the right order."""
+    for words, right in (
+        (["pretrain", "--text", "my folder", "auto"], "jaxbert pretrain auto --text 'my folder'"),
+        (
+            ["pretrain", "--set", "seed=1", "--data", "rows", "a.py", "--workdir", "w"],
+            "jaxbert pretrain a.py --set seed=1 --data rows --workdir w",
+        ),
+        (["plan", "--topology", "v5e:1", "--set", "seed=1", "bert_tiny"], None),
+        (["launch", "local", "--processes", "2", "--text", "f", "bert_tiny", "--workdir", "w"], None),
+        (["convert", "run", "--to", "hf", "--drop", "head", "out"], "jaxbert convert run out --to hf --drop head"),
+        (["convert", "--to", "hf", "--drop", "head", "run", "out"], "jaxbert convert run out --to hf --drop head"),
+    ):
+        assert cli.main(words) == 2
+        error = capsys.readouterr().err
+        assert "E-ARGUMENT-ORDER" in error and len(error.splitlines()) == 1, error
+        (command,) = re.findall("`(.*)`", error)
+        assert right in (None, command)
+        assert sorted(shlex.split(command)) == sorted(["jaxbert", *words])
+        cli.parser()[0].parse_args(shlex.split(command)[1:])  # It is a whole command.
+    for words in (["pretrain"], ["pretrain", "--text", "auto"], ["pretrain", "--text", "a.txt", "b.txt"]):
+        assert cli.main(words) == 2
+        error = capsys.readouterr().err
+        assert "E-ARGUMENT-USAGE" in error and "required: CONFIG" in error
+        assert 'For example: `jaxbert pretrain auto --text "folder/**/*.txt" --minutes 10`.' in error
+
+
+def test_help_names_auto_and_all_configs(capsys: pytest.CaptureFixture[str]) -> None:
+    example = '\n  jaxbert pretrain auto --text "folder/**/*.txt" --minutes 10\n'
+    for words in (["--help"], ["pretrain", "--help"], ["plan", "--help"], ["launch", "local", "--help"]):
+        with pytest.raises(SystemExit):
+            cli.main(words)
+        shown = capsys.readouterr().out
+        flat = " ".join(shown.split())
+        names = [flat.find(word) for word in ("auto, which", "bert_base,", "quickstart,", "a Python file")]
+        if words == ["--help"]:
+            assert example in shown
+        elif words == ["pretrain", "--help"]:
+            assert example in shown and -1 not in names and names == sorted(names)
+        else:
+            assert names[0] == -1 and -1 not in names[1:], "this command does not take auto"
+
+
+def text_of(words: list[str]) -> str:
+    """Returns the SOURCE of --text of these words."""
+    from jaxbert.commands.own_text import source_of
+
+    parser = Parser(prog="jaxbert pretrain")
+    add_run_arguments(parser, workdir="w")
+    return str(source_of(parser.parse_args(["auto", "--text", *words])))
+
+
+def test_several_paths_of_text_are_told_what_means_exactly_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jaxbert.data.sources import open_source
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("one/a.txt", "two/b.txt", "three/c.txt", "one/d.md", "two/inner/e.txt"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(f"The text of {name}.\n")
+    Path(".hidden").mkdir()
+
+    def advised(*paths: str) -> str:
+        with pytest.raises(InputError, match=rf"one path, but it got {len(paths)}.*E-ARGUMENT-TEXT") as caught:
+            text_of(list(paths))
+        return caught.value.fix
+
+    def names(source: str) -> set[str]:
+        return {os.path.realpath(path) for _, path in open_source(source).files}
+
+    for paths, word in (
+        (["one/a.txt", "two/b.txt", "three/c.txt"], "'*/*.txt'"),  # What a shell makes of */*.txt.
+        (["one/a.txt", "one/d.md"], "one"),
+        (["one", "three", "two"], "."),
+    ):
+        fix = advised(*paths)
+        assert fix.endswith(f"--text {word}")
+        (given,) = shlex.split(word)
+        assert names(text_of([given])) == set().union(*(names(path) for path in paths))
+    # No folder and no pattern is these two: the common parent has a third one.
+    fix = advised("one", "two")
+    assert "--text" not in fix and "mkdir texts && ln -s " in fix
+    assert os.system(fix.partition("folder: ")[2]) == 0
+    assert names(text_of(["texts"])) == names("one") | names("two")
+    assert "mkdir texts1 && " in advised("one", "three")
+    assert "copy them into one folder" in advised("one/a.txt", "texts/one/a.txt").lower()
+    assert "There is no atuo." in advised("one", "atuo")
+
+
+def test_what_only_pretrain_has_is_told_by_launch(capsys: pytest.CaptureFixture[str]) -> None:
+    for target in (["local", "--processes", "2"], ["gke", "--topology", "v5e:4x4", "--image", "i", "--queue", "q"]):
+        launch = ["launch", *target, "--workdir", "w", "--text", "my texts"]
+        assert cli.main([*launch[:2], "auto", *launch[2:], "--minutes", "10"]) == 2
+        error = capsys.readouterr().err
+        assert "E-LAUNCH-AUTO" in error
+        assert "`jaxbert pretrain auto --text 'my texts' --workdir runs/auto`" in error
+        assert f"`jaxbert launch {target[0]} runs/auto/auto.py --text 'my texts' --workdir ...`" in error
+        for words in (["--minutes", "5"], ["--hours=1"], ["--finish"], ["--no-finish"], ["--profile", "1:2"]):
+            assert cli.main([*launch[:2], "bert_tiny", *launch[2:], *words]) == 2
+            error = capsys.readouterr().err
+            assert "E-LAUNCH-OPTION" in error and words[0].partition("=")[0] in error
