@@ -257,6 +257,8 @@ def entry() -> NoReturn:
     command = sys.argv[1] if len(sys.argv) > 1 else None
     if command == "launch" and sys.argv[2:3] != ["local"]:
         end_at_once("`jaxbert launch status` shows what exists.")
+    elif command == "pretrain":
+        end_at_once("What is finished is saved, and the same command continues.")
     else:
         end_at_once()
     _prepare_process(command)

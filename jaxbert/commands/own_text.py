@@ -7,10 +7,10 @@ import glob
 import itertools
 import math
 import os
-import shlex
 from collections.abc import Sequence
 
 from jaxbert.commands.arguments import AUTO
+from jaxbert.core.shell import path_word, word
 from jaxbert.errors import InputError
 
 # So many paths or fewer are linked by a command that an error shows.
@@ -43,7 +43,7 @@ def add_time(parser: argparse.ArgumentParser) -> None:
 
 
 def source_of(args: argparse.Namespace) -> str | None:
-    """Returns the SOURCE of --text or --source; None where neither is given.
+    """Returns the SOURCE of --text or --source; None where neither is given. --text may be a SOURCE too.
 
     Raises:
       InputError: --text has several paths, for example because a shell has replaced a pattern by its files.
@@ -53,37 +53,41 @@ def source_of(args: argparse.Namespace) -> str | None:
     if len(args.text) > 1:
         raise InputError(
             f"--text takes one path, but it got {len(args.text):,}; a pattern without quotes becomes its files",
-            where=f"--text {shlex.join(args.text[:2])}",
+            where=f"--text {' '.join(map(word, args.text[:2]))}",
             fix=_in_one(args.text),
             code="E-ARGUMENT-TEXT",
         )
-    from jaxbert.data.sources import BARE
+    from jaxbert.data.sources import BARE, SOURCES
+    from jaxbert.data.sources.finding import matching
 
-    return f"{BARE}:{args.text[0]}"
+    (text,) = args.text
+    kind, colon, _ = text.partition(":")
+    # Many errors about a text advise a SOURCE, and users type it where they have typed the text.
+    return text if colon and kind in SOURCES and not matching(text) else f"{BARE}:{text}"
 
 
 def _in_one(paths: Sequence[str]) -> str:
     """Returns what to type to give several paths as one: a folder or a pattern with the same files, or links."""
     for path in paths:
         if not os.path.lexists(path):
-            return f"Give one path. There is no {shlex.quote(path)}."
+            return f"Give one path. There is no {word(path)}."
     given = {os.path.abspath(path) for path in paths}
     folder = os.path.commonpath([os.path.dirname(path) for path in given])
     shown = os.path.relpath(folder)
     if given == {os.path.join(folder, name) for name in os.listdir(folder) if not name.startswith(".")}:
-        return f"Give the folder that has them: --text {shlex.quote(shown)}"
+        return f"Give the folder that has them: --text {path_word(shown)}"
     endings = {os.path.splitext(path)[1] for path in given}
     depths = {os.path.relpath(path, folder).count(os.sep) for path in given}
     if len(endings) == len(depths) == 1:
         pattern = os.path.join(*["*"] * depths.pop(), f"*{glob.escape(endings.pop())}")
         pattern = pattern if shown == os.curdir else os.path.join(glob.escape(shown), pattern)
         if given == {os.path.abspath(path) for path in glob.iglob(pattern)}:
-            return f"Give the pattern in quotes: --text {shlex.quote(pattern)}"
+            return f"Give the pattern in quotes: --text {path_word(pattern)}"
     quoted = "If it was a pattern, put it in quotes. " if not all(map(os.path.isdir, given)) else ""
     if len({os.path.basename(path) for path in given}) < len(given) or len(given) > _LINKED:
         return f"{quoted}Or copy them into one folder, and give that folder."
     place = next(name for name in (f"texts{number or ''}" for number in itertools.count()) if not os.path.lexists(name))
-    links = shlex.join(os.path.abspath(path) for path in paths)
+    links = " ".join(word(os.path.abspath(path)) for path in paths)
     return f"{quoted}Make a folder of links to them, and give that folder: mkdir {place} && ln -s {links} {place}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -42,6 +43,8 @@ class Parser(argparse.ArgumentParser):
         if message.startswith("unrecognized arguments: "):
             word = message.removeprefix("unrecognized arguments: ").split()[0].partition("=")[0]
             near = self._nearest(word)
+        elif re.search(r"expected (at least )?one argument$", message):
+            near = "Write a value that begins with - behind =, as in --option=-value. "
         elif message.startswith(_MISSING):
             names = message.removeprefix(_MISSING).split(", ")
             missing = [action for action in self._actions if not action.option_strings and action.metavar in names]

@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import logging
 import os
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +19,8 @@ from jaxbert.commands.own_text import (
     settings_of,
     source_of,
 )
+from jaxbert.core.shell import path_word
+from jaxbert.core.signals import advising
 from jaxbert.stores.storage import is_remote
 
 _log = logging.getLogger(__name__)
@@ -138,12 +139,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from jaxbert.run.pretrain import train
 
     verify_kept_programs()
-    figures = train(asked, workdir, overwrite=args.overwrite, anyway=args.anyway, profiled=profiled)
-    if figures.pop("leader", True):
-        print("\n".join(_ended(figures, workdir)), flush=True)
-        if args.finish or (args.finish is None and source is not None):
-            figures |= _finished(workdir)
-    return figures
+    finishes = args.finish or (args.finish is None and source is not None)
+
+    def ended(figures: dict[str, Any]) -> dict[str, Any]:
+        if figures.pop("leader", True):
+            print("\n".join(_ended(figures, workdir)), flush=True)
+            if finishes:
+                figures |= _finished(workdir)
+        return figures
+
+    return train(asked, workdir, overwrite=args.overwrite, anyway=args.anyway, profiled=profiled, after=ended)
 
 
 def _workdir(args: argparse.Namespace, name: str) -> str:
@@ -156,7 +161,7 @@ def _finished(workdir: str) -> dict[str, Any]:
     import jax
 
     if jax.process_count() > 1 or is_remote(workdir):
-        place = shlex.quote(workdir)
+        place = path_word(workdir)
         _log.info("after a run of several processes or in a bucket, type this yourself:")
         _log.info("  jaxbert evaluate %s --baselines", place)
         _log.info("  jaxbert report %s%s", place, " --out DIR" if is_remote(workdir) else "")
@@ -164,7 +169,8 @@ def _finished(workdir: str) -> dict[str, Any]:
         return {}
     from jaxbert.run.finish import finish
 
-    return {"finished": finish(workdir)}
+    with advising("The training is done and saved. The same command makes what is missing."):
+        return {"finished": finish(workdir)}
 
 
 def _ended(figures: Mapping[str, Any], workdir: str) -> list[str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from pathlib import Path
 from typing import Any
 
 from jaxbert.commands.arguments import add_named, add_overwrite
 from jaxbert.config import Registry
 from jaxbert.core.machine import cores
+from jaxbert.core.shell import path_word
 from jaxbert.errors import InputError
 
 EPILOG = ""
@@ -101,11 +101,11 @@ def _training(rows: Path) -> str:
     manifest = read_manifest(rows, "rows")
     name = _CONFIGS.get(manifest["policy"])
     if name is None:
-        return f"jaxbert pretrain CONFIG --workdir WORKDIR --data {shlex.quote(str(rows))}"
+        return f"jaxbert pretrain CONFIG --workdir WORKDIR --data {path_word(rows)}"
     config = find_config(name)
     words = settings_for_rows(config, [manifest["length"]] * len(config.phases), manifest["vocab_size"])
     settings = f" --set {' '.join(words)}" if words else ""
-    return f"jaxbert pretrain {name} --workdir runs/{name} --data {shlex.quote(str(rows))}{settings}"
+    return f"jaxbert pretrain {name} --workdir runs/{name} --data {path_word(rows)}{settings}"
 
 
 def runner(args: argparse.Namespace) -> Any:

@@ -90,6 +90,17 @@ def handling(handler: Handler) -> Iterator[None]:
             signal.signal(number, old)
 
 
+@contextmanager
+def advising(fix: str) -> Iterator[None]:
+    """Has the line of a signal give this advice during the block."""
+    global _fix
+    before, _fix = _fix, fix
+    try:
+        yield
+    finally:
+        _fix = before
+
+
 def end(number: int) -> None:
     """Prints the line of a signal and ends this process with exit code 3, without any cleaning up."""
     if not _ending.acquire(blocking=False):

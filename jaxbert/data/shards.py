@@ -96,7 +96,7 @@ class ShardInfo:
         """
         check(entry, {**_SHARD, "statistics": Maybe(dict)})
         return ShardInfo(
-            entry["file"], entry["count"], entry["bytes"], entry["sha256"], dict(entry.get("statistics", {}))
+            entry["file"], entry["count"], entry["bytes"], entry["sha256"], dict(entry.get("statistics") or {})
         )
 
 

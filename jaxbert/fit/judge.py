@@ -116,6 +116,11 @@ def judge(config: RunConfig, rows: Sequence[PhaseRows], parameters: int) -> Judg
 # The figures
 
 
+def _source(rows: Rows) -> str:
+    """Returns the SOURCE of rows, or their directory where they do not say it."""
+    return (rows.manifest.get("provenance") or {}).get("source") or str(rows.directory)
+
+
 def _figures(config: RunConfig, rows: Sequence[PhaseRows], parameters: int) -> dict[str, Any]:
     corpora = _corpora(rows)
     text = {split: _sum([_counts(one, split) for one in corpora]) for split in ("train", "validation")}
@@ -131,7 +136,7 @@ def _figures(config: RunConfig, rows: Sequence[PhaseRows], parameters: int) -> d
     )
     tokens = text["train"]["tokens"]
     return {
-        "sources": sorted({str(one.manifest.get("provenance", {}).get("source", one.directory)) for one in corpora}),
+        "sources": sorted({_source(one) for one in corpora}),
         "corpus": {
             "documents": documents,
             **{name: text["train"][name] + text["validation"][name] for name in ("sentences", "tokens")},

@@ -139,7 +139,7 @@ def _data(
     """Returns lines about the data, its licence, and the hashes of the rows for each phase."""
     lines: list[str] = []
     licences: list[str] = []
-    hashes = dict(zip((phase.name for phase in config.phases), meta.get("rows", []), strict=False))
+    hashes = dict(zip((phase.name for phase in config.phases), meta.get("rows") or [], strict=False))
     for phase in config.phases:
         rows = phase_rows(config, phase, workdir)
         for index, (directory, weight) in enumerate(rows):
@@ -160,8 +160,8 @@ def _rows(directory: str | Path, source: str, licences: list[str]) -> str:
         manifest = read_shards_manifest(local(directory), "rows")
     except InputError:
         return f"{without_folders(source) or Path(directory).name} (the rows are no longer where the run read them)"
-    made = manifest.get("provenance", {})
-    licences.append(made.get("licence", ""))
+    made = manifest.get("provenance") or {}
+    licences.append(made.get("licence") or "")
     train = manifest["statistics"]["train"]
     source = without_folders(made.get("source") or source)
     return (

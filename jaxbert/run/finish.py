@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import json
 import logging
-import shlex
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
+from jaxbert.core.shell import path_word, word
 from jaxbert.errors import InputError, Stopped
 from jaxbert.evaluate.baselines import SAME_INPUT
 from jaxbert.evaluate.evaluation import evaluate, lines
@@ -112,7 +112,7 @@ class _Parts:
 
     def ending(self, exported: bool, drawn: bool) -> list[str]:
         """Returns the lines that say where everything is, and what to type next."""
-        place = shlex.quote(str(self.workdir))
+        place = path_word(self.workdir)
         holds = []
         if drawn:
             holds.append((f"{PAGE}, {PNG}", "curves, figures and the model itself: open the page in a browser"))
@@ -125,10 +125,10 @@ class _Parts:
         ]
 
         def beside(name: str) -> str:
-            return shlex.quote(f"{self.workdir}-{name}")
+            return path_word(f"{self.workdir}-{name}")
 
         example = self._example()
-        following = [f"jaxbert fill-mask {place} {shlex.quote(example)}"]
+        following = [f"jaxbert fill-mask {place} {word(example)}"]
         if exported:
             opened = self.workdir / EXPORT
             program = f"from transformers import pipeline; print(pipeline('fill-mask', {str(opened)!r})({example!r}))"
@@ -204,4 +204,4 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _quoted(text: str) -> str:
     """Returns a text as one word of a shell, in double quotes where these change nothing: it has single ones."""
-    return shlex.quote(text) if set(text) & set('"$`\\!') else f'"{text}"'
+    return word(text) if set(text) & set('"$`\\!') else f'"{text}"'

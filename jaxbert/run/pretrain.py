@@ -8,7 +8,7 @@ so that it ends as if nothing had happened.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,11 +99,22 @@ def train(
     overwrite: bool = False,
     anyway: bool = False,
     profiled: Steps | None = None,
+    after: Callable[[dict[str, Any]], dict[str, Any]] = dict,
 ) -> dict[str, Any]:
-    """Does what `pretrain` does, for a run that `jaxbert.run.wanted` has read already."""
+    """Does what `pretrain` does, for a run that `jaxbert.run.wanted` has read already.
+
+    Args:
+      asked: the run.
+      workdir: see `pretrain`.
+      overwrite: see `pretrain`.
+      anyway: see `pretrain`.
+      profiled: see `pretrain`.
+      after: the function that gets the final figures, and returns those to return. It is called while the run still
+        holds the workdir, so that no other run changes what it reads.
+    """
     ask_for_deterministic_kernels(asked.config)
     with together() as watch, Hold(workdir, watch) as hold:
-        return _train(asked, overwrite, hold, watch, anyway, profiled)
+        return after(_train(asked, overwrite, hold, watch, anyway, profiled))
 
 
 def _train(

@@ -10,12 +10,12 @@ import glob
 import logging
 import math
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jaxbert.config import RowsSource, RunConfig, check
 from jaxbert.config.overrides import Setting, apply_settings, parse_settings
+from jaxbert.core.shell import path_word
 from jaxbert.data.shards import MANIFEST
 from jaxbert.errors import InputError
 from jaxbert.stores.storage import is_remote
@@ -186,7 +186,7 @@ def _check_no_text(text: str, path: str) -> None:
         raise InputError(
             "this is text, but --data takes rows that `jaxbert prepare` has made",
             where=f"--data {text}",
-            fix=f"To train on text, give --text {shlex.quote(path)} instead.",
+            fix=f"To train on text, give --text {path_word(path)} instead.",
             code="E-RUN-DATA-IS-TEXT",
         )
 

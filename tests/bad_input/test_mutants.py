@@ -91,10 +91,11 @@ def here(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def mutants(file: str) -> Iterator[tuple[int, bytes]]:
-    """Writes mutants of a file, one after the other, and at last the file as it was."""
+    """Writes mutants of a file, one after the other, and at last the file as it was. Its name decides which."""
     path = Path(file)
     content = path.read_bytes()
-    rng = random.Random(file)
+    # The directory of a test has another path each time.
+    rng = random.Random(path.name if path.is_absolute() else file)
     try:
         for number in range(MUTANTS):
             spoilt = mutant(content, rng)
@@ -149,6 +150,11 @@ def test_the_notes_of_an_unfinished_directory(tmp_path: Path):
     path = directory.path / file
     directory.finish(ShardInfo(file, 1, path.stat().st_size, sha256_file(path), {"tokens": 5}))
     assert directory.finished(file) is not None
+    notes = directory.path / ".progress" / f"{file}.json"
+    content = notes.read_text()
+    notes.write_text(json.dumps({**json.loads(content), "statistics": None}))
+    assert directory.finished(file).statistics == {}
+    notes.write_text(content)
     for _ in mutants(str(directory.path / ".progress" / f"{file}.json")):
         directory.finished(file)
     for _ in mutants(str(directory.path / ".progress" / "arguments.json")):

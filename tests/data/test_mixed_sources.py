@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shlex
 from pathlib import Path
 
 import pyarrow as pa
@@ -150,6 +151,25 @@ def test_a_folder_without_any_text(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"1 \.pdf \(extract the text.*E-SOURCE-NONE"):
         (tmp_path / "empty" / "a.pdf").write_text("x")
         open_source(f"{tmp_path}/empty/a.pdf")
+
+
+def test_the_advice_of_a_folder_without_any_text_can_be_pasted(tmp_path: Path) -> None:
+    folder = tmp_path / "my [x] 'texts'"
+    folder.mkdir()
+    (folder / "a.bin").write_bytes(bytes(range(256)) * 9)
+    with pytest.raises(InputError) as refused:
+        open_source(str(folder))
+    assert refused.value.fix == "Convert the files to text, or give others."
+    (folder / "b.log").write_text("A stone.\n")
+    with pytest.raises(InputError) as refused:
+        open_source(str(folder))
+    (source,) = shlex.split(refused.value.fix.partition("as plain text: ")[2].removesuffix("."))
+    assert texts(source) == ["A stone."]
+    (folder / "c d.csv").write_text("A stone. A hill, and a mill.\nThe river is cold, and deep.\n")
+    with pytest.raises(InputError) as refused:
+        open_source(f"{folder}/c d.csv")
+    (source,) = shlex.split(refused.value.fix.rpartition("give ")[2].removesuffix("."))
+    assert texts(source) == ["A stone. A hill, and a mill.", "The river is cold, and deep."]
 
 
 def test_a_folder_for_one_kind(tmp_path: Path) -> None:

@@ -72,6 +72,21 @@ def test_a_signal_ends_with_3_at_once(doing, name):
     assert errors == f"jaxbert: error: got {name} (signal). The same command continues. [E-SIGNAL-INTERRUPT]\n"
 
 
+def test_the_line_gives_the_advice_of_the_part_that_runs():
+    code = """
+from jaxbert.core.signals import advising, end_at_once, ended_by
+end_at_once("Before.")
+with advising("The training is done."):
+    print("up", flush=True)
+    import time; time.sleep(60)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=-1, stderr=-1, text=True)
+    assert answer(process, "SIGTERM")[1].endswith("(signal). The training is done. [E-SIGNAL-INTERRUPT]\n")
+    with signals.advising("Only inside."):
+        assert signals.ended_by(signal.SIGTERM).fix == "Only inside."
+    assert signals.ended_by(signal.SIGTERM).fix == "The same command continues."
+
+
 @pytest.mark.parametrize("name", SIGNALS)
 def test_every_command_answers_before_it_is_imported(name):
     """`python -m jaxbert` and the `jaxbert` script have the same beginning."""

@@ -16,6 +16,7 @@ import pytest
 
 import jaxbert
 from jaxbert.commands import main as cli
+from jaxbert.run import finish
 from jaxbert.use.embed import embed
 
 FILES = ("evaluation.json", "report.html", "loss.png", "hf/model.safetensors", "hf/receipt.json")
@@ -107,6 +108,22 @@ def test_an_evaluation_that_was_edited_is_not_believed():
         assert _told({"step": 6, "baselines": {"two-sided": 0.5}, **damaged}) is None
 
 
+def test_another_run_waits_for_the_end(trained, tmp_path, monkeypatch, capsys):
+    arguments, finished, _ = trained
+    workdir = shutil.copytree(finished, tmp_path / "run")
+    codes = []
+    for more in ((), ("--set", "seed=5", "--overwrite")):
+        (workdir / "evaluation.json").unlink()
+
+        def evaluates(*given, more=more, **named):
+            codes.append(again(arguments, workdir, *more))
+            return json.loads((finished / "evaluation.json").read_text())
+
+        monkeypatch.setattr(finish, "evaluate", evaluates)
+        assert again(arguments, workdir) == 0
+    assert codes == [2, 2] and capsys.readouterr().err.count("E-LEASE-TAKEN") == 2
+
+
 def test_a_file_of_somebody_in_the_export_stays(trained, tmp_path, capsys):
     arguments, finished, _ = trained
     workdir = shutil.copytree(finished, tmp_path / "run")
@@ -159,4 +176,11 @@ def test_a_pattern_without_quotes(tiny_config, tmp_path, monkeypatch, capsys):
         path.write_text("text")
     assert cli.main(["pretrain", str(tiny_config), "--text", *given]) == 2
     message = capsys.readouterr().err
+    assert cli.main(["pretrain", str(tiny_config), "--text=-books"]) == 2
+    assert "no such file or folder" in capsys.readouterr().err
+    assert cli.main(["pretrain", str(tiny_config), "--text", "-books"]) == 2
+    assert "--option=-value" in capsys.readouterr().err
+    # A SOURCE that an error advises is typed where the text was.
+    assert cli.main(["pretrain", str(tiny_config), "--text", "text:nothing/**/*"]) == 2
+    assert "no file matches (text:nothing/**/*)" in capsys.readouterr().err
     assert "it got 2" in message and "--text books" in message and "E-ARGUMENT-TEXT" in message

@@ -9,6 +9,7 @@ without `KIND:` is `files:REST`.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ class SourceKind:
 
 def _no_directory(rest: str) -> bool:
     """Returns whether REST is the name of a dataset, and not a directory of this machine."""
-    return not Path(split_option(rest)[0]).expanduser().is_dir()
+    return not os.path.isdir(os.path.expanduser(split_option(rest)[0]))
 
 
 BARE = "files"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import abc
 import functools
+import glob
 import hashlib
+import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from jaxbert.core.shell import word
 from jaxbert.data.sources.base import Document, Records, Source
 from jaxbert.data.sources.finding import find_files, printable
 from jaxbert.data.sources.formats import why_not
@@ -122,7 +125,7 @@ class FileSource(Source):
                 f"no file that {'is known as text' if self.mixed else 'ends in ' + ' or '.join(endings)}; "
                 f"{self._left_out()}",
                 where=spec,
-                fix=f"Convert the files, or read them as they are, as plain text: text:{pattern.rstrip('/')}/**/*.",
+                fix=_as_text(pattern, [path for _, path in found.files], found.folder),
                 code="E-SOURCE-NONE",
             )
 
@@ -224,6 +227,22 @@ def digest_of(path: Path) -> dict[str, Any]:
     with reading(path), open_regular(path) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return {"bytes": file.tell(), "sha256": digest}
+
+
+def _as_text(pattern: str, paths: list[Path], folder: bool) -> str:
+    """Returns the advice for files that no reader takes: to read them as plain text, if one of them looks like text."""
+    for path in paths[:_NAMED]:
+        try:
+            check_regular(path)
+            check_head(path)
+        except InputError:
+            continue
+        if folder:
+            # A bracket in the name of a folder is not a pattern.
+            named = glob.escape(pattern) if os.path.isdir(os.path.expanduser(pattern)) else pattern
+            pattern = f"{named.rstrip('/')}/**/*"
+        return f"Convert the files, or read them as they are, as plain text: {word(f'text:{pattern}')}."
+    return "Convert the files to text, or give others."
 
 
 def _brief(error: InputError) -> str:

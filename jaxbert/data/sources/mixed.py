@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from jaxbert.core.shell import word
 from jaxbert.data.sources.files import FileSource, Reader
 from jaxbert.data.sources.finding import split_option
 from jaxbert.data.sources.formats import HOLDERS, is_known, kind_of
@@ -46,7 +47,7 @@ class MixedSource(FileSource):
             raise InputError(
                 f"#{column} names a field of records, and no file has records",
                 where=spec,
-                fix=f"Leave it out, or give text:{pattern}#line or #wrapped for plain text.",
+                fix=f"Leave it out. For one document a line, give {word(f'text:{pattern}#line')}.",
                 code="E-SOURCE-OPTION",
             )
 

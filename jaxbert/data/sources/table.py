@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jaxbert.core.shell import word
 from jaxbert.data.sources.base import is_blank
 from jaxbert.data.sources.finding import split_option
 from jaxbert.data.sources.formats import endings_of
@@ -90,7 +91,8 @@ class CsvReader(RecordReader):
             raise InputError(
                 "the first row holds text, where the names of the columns are needed",
                 where=str(path),
-                fix=f"Put a row of names above it, such as text. For lines without columns: text:{path}#line.",
+                fix="Put a row of names above it, such as text. For lines without columns, give "
+                f"{word(f'text:{path}#line')}.",
                 code="E-SOURCE-FIELD",
             )
 
@@ -108,7 +110,7 @@ class CsvReader(RecordReader):
             raise InputError(
                 "the file holds JSON lines, not a table",
                 where=str(path),
-                fix=f"Give jsonl:{path}, or call the file .jsonl.",
+                fix=f"Give {word(f'jsonl:{path}')}, or call the file .jsonl.",
                 code="E-SOURCE-FIELD",
             )
         readers = [(mark, csv.reader(header, delimiter=mark, strict=False)) for mark in _DELIMITERS]

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jaxbert.config import did_you_mean
+from jaxbert.core.shell import word
 from jaxbert.data.sources.base import MAX_DOCUMENT_BYTES, Document, is_blank
 from jaxbert.data.sources.files import FileSource, Reader
 from jaxbert.data.sources.finding import matching, split_option
@@ -40,7 +41,8 @@ class TextReader(Reader):
             raise InputError(
                 "the file holds records, not plain text",
                 where=str(path),
-                fix=f"Give {kind}:{path}#{HOLDERS[kind]}. To read its lines as they are, give text:{path}#line.",
+                fix=f"Give {word(f'{kind}:{path}#{HOLDERS[kind]}')}. To read its lines as they are, give "
+                f"{word(f'text:{path}#line')}.",
                 code="E-SOURCE-RECORDS",
             )
         super().check(name, path)

@@ -7,8 +7,8 @@ split `train` is train, and `validation` (or else `test`) is validation. Other s
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from jaxbert.config import did_you_mean
@@ -70,8 +70,8 @@ def _builder(name: str, spec: str) -> Any:
     import tensorflow_datasets as tfds
 
     try:
-        if Path(name).expanduser().is_dir():
-            builder = tfds.builder_from_directory(Path(name).expanduser())
+        if os.path.isdir(os.path.expanduser(name)):
+            builder = tfds.builder_from_directory(os.path.expanduser(name))
         else:
             builder = tfds.builder(name, try_gcs=False)
         if not builder.info.splits:
