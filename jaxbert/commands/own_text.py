@@ -60,7 +60,7 @@ def source_of(args: argparse.Namespace) -> str | None:
     from jaxbert.data.sources import BARE, SOURCES
     from jaxbert.data.sources.finding import matching
 
-    (text,) = args.text
+    text = str(args.text[0])
     kind, colon, _ = text.partition(":")
     # Many errors about a text advise a SOURCE, and users type it where they have typed the text.
     return text if colon and kind in SOURCES and not matching(text) else f"{BARE}:{text}"

@@ -118,7 +118,7 @@ def judge(config: RunConfig, rows: Sequence[PhaseRows], parameters: int) -> Judg
 
 def _source(rows: Rows) -> str:
     """Returns the SOURCE of rows, or their directory where they do not say it."""
-    return (rows.manifest.get("provenance") or {}).get("source") or str(rows.directory)
+    return str((rows.manifest.get("provenance") or {}).get("source") or rows.directory)
 
 
 def _figures(config: RunConfig, rows: Sequence[PhaseRows], parameters: int) -> dict[str, Any]:

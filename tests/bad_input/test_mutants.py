@@ -153,7 +153,8 @@ def test_the_notes_of_an_unfinished_directory(tmp_path: Path):
     notes = directory.path / ".progress" / f"{file}.json"
     content = notes.read_text()
     notes.write_text(json.dumps({**json.loads(content), "statistics": None}))
-    assert directory.finished(file).statistics == {}
+    found = directory.finished(file)
+    assert found is not None and found.statistics == {}
     notes.write_text(content)
     for _ in mutants(str(directory.path / ".progress" / f"{file}.json")):
         directory.finished(file)
