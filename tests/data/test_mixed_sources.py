@@ -165,11 +165,12 @@ def test_the_advice_of_a_folder_without_any_text_can_be_pasted(tmp_path: Path) -
         open_source(str(folder))
     (source,) = shlex.split(refused.value.fix.partition("as plain text: ")[2].removesuffix("."))
     assert texts(source) == ["A stone."]
-    (folder / "c d.csv").write_text("A stone lies near the old mill of the town, and a hill.\nThe river is cold, and deep.\n")
+    rows = ["A stone lies near the old mill of the town, and a hill.", "The river is cold, and deep."]
+    (folder / "c d.csv").write_text("\n".join(rows))
     with pytest.raises(InputError) as refused:
         open_source(f"{folder}/c d.csv")
     (source,) = shlex.split(refused.value.fix.rpartition("give ")[2].removesuffix("."))
-    assert texts(source) == ["A stone lies near the old mill of the town, and a hill.", "The river is cold, and deep."]
+    assert texts(source) == rows
 
 
 def test_a_folder_for_one_kind(tmp_path: Path) -> None:
