@@ -258,7 +258,7 @@ def entry() -> NoReturn:
     if command == "launch" and sys.argv[2:3] != ["local"]:
         end_at_once("`jaxbert launch status` shows what exists.")
     elif command == "pretrain":
-        end_at_once("What is finished is saved, and the same command continues.")
+        end_at_once("Everything finished is saved, and the same command continues.")
     else:
         end_at_once()
     _prepare_process(command)

@@ -169,7 +169,7 @@ def test_the_advice_of_a_folder_without_any_text_can_be_pasted(tmp_path: Path) -
     (folder / "c d.csv").write_text("\n".join(rows))
     with pytest.raises(InputError) as refused:
         open_source(f"{folder}/c d.csv")
-    (source,) = shlex.split(refused.value.fix.rpartition("give ")[2].removesuffix("."))
+    (source,) = shlex.split(refused.value.fix.partition("columns, give ")[2].removesuffix("."))
     assert texts(source) == rows
 
 

@@ -101,11 +101,12 @@ class RecordReader(Reader):
             return _USUAL if names else ""
         strings = [name for name in names if _holds(records, name, _has_letter, 1.0)]
         prose = [name for name in strings if _holds(records, name, _is_prose, 0.5)]
-        if len(found := strings if len(strings) == 1 else prose) == 1:
+        found = strings if len(strings) == 1 else prose
+        if found:
             self.check_names(names, path)
+        if len(found) == 1:
             return found[0]
         if found and self.decides:
-            self.check_names(names, path)
             best = max(found, key=lambda name: sum(len(str(record.get(name) or "")) for record in records))
             self._others[path] = [name for name in found if name != best]
             return best
@@ -206,7 +207,15 @@ class RecordFiles(FileSource):
 
 def are_names(names: Sequence[str]) -> bool:
     """Returns whether the cells of a first row may be names of columns, and not a row of text."""
-    return all(len(name) <= _NAME_CHARS and len(name.split()) <= _NAME_WORDS for name in names)
+    return all(
+        len(name) <= _NAME_CHARS and len(words := name.split()) <= _NAME_WORDS and not (words[2:] and _ends(words[-1]))
+        for name in names
+    )
+
+
+def _ends(word: str) -> bool:
+    """Returns whether a word is the last one of a sentence."""
+    return word.endswith(("?", "!", "\u3002")) or (word.endswith(".") and word.removesuffix(".").islower())
 
 
 def _shown(names: Sequence[str]) -> str:
