@@ -21,6 +21,8 @@ from jaxbert.fit.passes import MOST_PASSES, PhaseRows, all_passes, copies_of, pa
 
 # A model learns a text of fewer tokens by heart within seconds, whatever its size.
 LEAST_TOKENS = 5_000
+# From fewer, a model that starts from nothing learns its vocabulary and little else.
+_FEW_TOKENS = 100_000
 # Fewer masked tokens in an evaluation give an accuracy that is right to ten points at best (two standard errors).
 LEAST_MASKED = 100
 # Of validation, the share that also stands in train: from here on it is said, and from there on its figures are those
@@ -342,6 +344,13 @@ def _refusals(config: RunConfig, figures: Mapping[str, Any], *, makes_rows: bool
 
 def _warnings(config: RunConfig, figures: Mapping[str, Any], *, makes_rows: bool) -> Iterator[Finding]:
     held, corpus = figures["held_out"], figures["corpus"]
+    if LEAST_TOKENS <= figures["train_tokens"] < _FEW_TOKENS and _from_nothing(config):
+        yield Finding(
+            f"there are {counted(figures['train_tokens'], 'token')} to train on, fewer than {_FEW_TOKENS:,}, and a "
+            "model that starts from nothing learns little more than frequent words from them",
+            "Adapt a model that knows the language: `jaxbert pretrain adapt --init MODEL --text PATH --workdir DIR`. "
+            "Or give more text.",
+        )
     if not held["masked_tokens"]:
         yield Finding(
             "nothing is held out, so no figure says whether the model learns more than this text", _more_held(config)
@@ -392,6 +401,11 @@ def _warnings(config: RunConfig, figures: Mapping[str, Any], *, makes_rows: bool
                 f"{share:.0%} of the {name} held out{near}, which flatters the validation figures",
                 "Remove the repeats from the text, or prepare it with `jaxbert prepare --remove-repeated-lines`.",
             )
+
+
+def _from_nothing(config: RunConfig) -> bool:
+    """Returns whether a run has no model to learn from, neither an initial one nor a teacher."""
+    return not config.init and config.objectives.distillation is None
 
 
 def _again(*settings: str) -> str:

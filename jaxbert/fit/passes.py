@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from typing import Protocol
 
-from jaxbert.config import RunConfig, total_steps
+from jaxbert.config import PhaseConfig, RunConfig, total_steps
 from jaxbert.config.overrides import Setting, apply_settings
 from jaxbert.config.scaling import with_share_of_steps
 from jaxbert.data.pipeline import Mixture, Rows
@@ -44,23 +44,63 @@ def copies_of(rows: Rows) -> int:
     return int(rows.manifest["arguments"].get("copies", 1))
 
 
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """The text that a phase reads from one source.
+
+    Attributes:
+      weight: of the source in the phase.
+      rows: the number of its train rows.
+      copies: how many of them arrange each piece of text.
+    """
+
+    weight: float
+    rows: int
+    copies: int = 1
+
+
+class Passes:
+    """Counts how often a run has passed over its text: the epochs of its lines, and the passes of its judgement.
+
+    Args:
+      phases: of the run.
+      texts: the sources of each phase.
+    """
+
+    def __init__(self, phases: Sequence[PhaseConfig], texts: Sequence[Sequence[Text]]):
+        self._batch_sizes = [phase.batch_size for phase in phases]
+        self._texts = texts
+        self._mixtures = [Mixture([text.weight for text in of_phase]) for of_phase in texts]
+        self._whole = [max(self.of_sources(index, phase.steps)) for index, phase in enumerate(phases)]
+
+    def of_sources(self, phase: int, steps: int) -> list[float]:
+        """Returns how often `steps` steps of a phase pass over the text of each of its sources."""
+        counts = self._mixtures[phase].counts(steps * self._batch_sizes[phase])
+        return [count * text.copies / max(1, text.rows) for count, text in zip(counts, self._texts[phase], strict=True)]
+
+    def after(self, phase: int, steps: int) -> float:
+        """Returns the passes of the run after `steps` steps of a phase, those of the phases before it included.
+
+        A phase counts with the source that it repeats most.
+        """
+        return sum([*self._whole[:phase], max(self.of_sources(phase, steps))])
+
+
+def counter(config: RunConfig, rows: Sequence[PhaseRows]) -> Passes:
+    """Returns what counts the passes of a run over its rows."""
+    texts = [[Text(weight, len(source), copies_of(source)) for source, weight in of_phase.train] for of_phase in rows]
+    return Passes(config.phases, texts)
+
+
 def passes_of(config: RunConfig, rows: Sequence[PhaseRows]) -> list[list[float]]:
     """Returns, for each phase, how often it passes over the text of each of its sources."""
-    found = []
-    for phase, of_phase in zip(config.phases, rows, strict=True):
-        counts = Mixture([weight for _, weight in of_phase.train]).counts(phase.steps * phase.batch_size)
-        found.append(
-            [
-                count * copies_of(source) / max(1, len(source))
-                for count, (source, _) in zip(counts, of_phase.train, strict=True)
-            ]
-        )
-    return found
+    count = counter(config, rows)
+    return [count.of_sources(index, phase.steps) for index, phase in enumerate(config.phases)]
 
 
 def all_passes(config: RunConfig, rows: Sequence[PhaseRows]) -> float:
-    """Returns how often the run passes over its text. A phase counts with the source that it repeats most."""
-    return sum(max(of_phase) for of_phase in passes_of(config, rows))
+    """Returns how often the run passes over its text, as `Passes.after` counts."""
+    return counter(config, rows).after(len(config.phases) - 1, config.phases[-1].steps)
 
 
 def limited(config: RunConfig, settings: Sequence[Setting], rows: Sequence[PhaseRows]) -> tuple[RunConfig, str]:

@@ -6,10 +6,11 @@ from contextlib import suppress
 from itertools import accumulate
 from typing import Any
 
-from jaxbert.config import phase_rows
+from jaxbert.config import PhaseConfig, phase_rows
 from jaxbert.data.shards import read_manifest
 from jaxbert.data.staging import local
 from jaxbert.errors import InputError
+from jaxbert.fit.passes import Passes, Text
 from jaxbert.report.read import Run, is_number
 from jaxbert.stores.storage import is_remote
 
@@ -22,7 +23,7 @@ Pairs = list[tuple[int, float]]
 def axes_of(run: Run) -> dict[str, Pairs]:
     """Returns the axes of a run by name, each as pairs (step, value) that rise. An axis that is not known is left out.
 
-    "tokens" are real tokens, without padding. "epochs" are passes over the train rows. "hours" are those of the clock
+    "tokens" are real tokens, without padding. "epochs" are passes over the train text. "hours" are those of the clock
     since the run began, with evaluations, checkpoints, and steps that were lost, but without the time between two
     processes.
     """
@@ -51,24 +52,43 @@ def _tokens(run: Run) -> Pairs:
 
 def _epochs(run: Run) -> Pairs:
     """Returns the passes up to each line: counted by the run, or else by the sizes of the rows of each phase."""
-    for name in ("epoch", "epochs"):
-        counted = _of_lines(run.metrics, name)
-        if counted:
-            return [(0, 0.0), *counted]
-    pairs: Pairs = [(0, 0.0)]
-    for phase in run.config.phases:
-        rows = 0
-        for directory, _ in phase_rows(run.config, phase, run.workdir):
-            if is_remote(str(directory)):
-                return []
-            with suppress(InputError, KeyError, TypeError):
-                count: Any = read_manifest(local(directory), "rows")["counts"]["train"]
-                rows += count if isinstance(count, int) else 0
-        if not rows:
-            return []
-        step, passes = pairs[-1]
-        pairs.append((step + phase.steps, passes + phase.steps * phase.batch_size / rows))
+    counted = _counted_epochs(run.metrics)
+    if counted:
+        return [(0, 0.0), *counted]
+    texts = [_texts(run, phase) for phase in run.config.phases]
+    if not all(texts):
+        return []
+    passes, pairs = Passes(run.config.phases, texts), [(0, 0.0)]
+    for index, phase in enumerate(run.config.phases):
+        pairs.append((pairs[-1][0] + phase.steps, passes.after(index, phase.steps)))
     return pairs
+
+
+def _counted_epochs(lines: list[dict[str, Any]]) -> Pairs:
+    """Returns the epochs of lines. Runs of an earlier version count anew in each phase: what was reached is added."""
+    pairs: Pairs = []
+    before, phase = 0.0, None
+    for line in lines:
+        if not is_number(line.get("epoch")):
+            continue
+        reached = pairs[-1][1] if pairs else 0.0
+        if line.get("phase") != phase and before + line["epoch"] < reached:
+            before = reached
+        phase = line.get("phase")
+        pairs.append((line["step"], before + line["epoch"]))
+    return pairs
+
+
+def _texts(run: Run, phase: PhaseConfig) -> list[Text]:
+    """Returns the sources of a phase by the manifests of their rows; none where one of them cannot be read."""
+    texts = []
+    for directory, weight in phase_rows(run.config, phase, run.workdir):
+        if is_remote(str(directory)):
+            return []
+        with suppress(InputError, LookupError, TypeError, ValueError, AttributeError):
+            manifest = read_manifest(local(directory), "rows")
+            texts.append(Text(weight, int(manifest["counts"]["train"]), int(manifest["arguments"].get("copies", 1))))
+    return texts if len(texts) == len(phase.rows or (None,)) and all(text.rows > 0 for text in texts) else []
 
 
 def _hours(run: Run) -> Pairs:

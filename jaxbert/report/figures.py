@@ -35,7 +35,7 @@ def final_figures(run: Run) -> list[tuple[str, str]]:
         ("Rows seen", f"{_rows_seen(run.config, done):,}"),
         ("Training loss", _known(run.last_number("loss"), "{:.4f}".format)),
         ("Validation", "" if best else _not_judged(run)),
-        ("Validation loss, best", _known(best, lambda pair: f"{pair[1]:.4f} (step {pair[0]:,})")),
+        ("Validation loss, best", _known(best, lambda pair: f"{pair[1]:.4f} {_where(run, pair[0])}")),
         ("Validation loss, last", _known(run.last_number("validation_loss"), "{:.4f}".format)),
         *(
             (
@@ -63,8 +63,20 @@ def _known(value: Any, form: Callable[[Any], str]) -> str:
 
 
 def _best(run: Run) -> tuple[int, float] | None:
-    steps, values = run.points("validation_loss")
-    return min(zip(values, steps, strict=True))[::-1] if steps else None
+    """Returns (step, loss) of the evaluation with the lowest loss in the last phase that was evaluated.
+
+    Its checkpoint is the one for which the workdir stands. Losses of different phases are not compared, because each
+    phase has other rows.
+    """
+    found = [line for line in run.metrics if is_number(line.get("validation_loss"))]
+    last = [line for line in found if line.get("phase") == found[-1].get("phase")]
+    best = min(last, key=lambda line: float(line["validation_loss"]), default=None)
+    return None if best is None else (best["step"], float(best["validation_loss"]))
+
+
+def _where(run: Run, step: int) -> str:
+    kept = "" if run.config.checkpoint.keep_best else ", whose checkpoint may not be kept"
+    return f"(step {step:,}{kept})"
 
 
 def _not_judged(run: Run) -> str:

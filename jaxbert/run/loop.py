@@ -29,6 +29,7 @@ from jaxbert.core.signals import end_now, handling
 from jaxbert.data.pipeline import Batches, FixedBatches
 from jaxbert.errors import CommandError, Interrupted, Stopped
 from jaxbert.evaluate.evaluation import constant_answers, measures, sums_of_terms
+from jaxbert.fit.passes import counter
 from jaxbert.observe.energy import energy_meter
 from jaxbert.observe.lines import JsonLines
 from jaxbert.observe.meter import Meter
@@ -104,7 +105,8 @@ class Loop:
         )
         self.window = Window(memory["window"], step=step)
         self.pace = _pace(config, rows)
-        self.epoch = 0.0
+        self.passes = counter(config, rows)
+        self.epoch = 0.0  # passes over the text since the run began, over all phases
         self._evaluated: set[int] = set()  # the phases whose evaluation is compiled
         task = make_task(config, config.phases[0])
         weight = max((info.weight for info in task.terms.values()), default=1.0)
@@ -164,8 +166,7 @@ class Loop:
             # A rate that rises again may undo some of what was learned, before more is learned.
             learned = now.schedule is not None and (phase > 0 or config.init)
             self.guard.start_phase(settling(now.schedule.warmup_steps) if now.schedule and learned else 0)
-        train_rows = sum(len(part) for part, _ in self.rows[phase].train)
-        self.epoch = within * now.batch_size / train_rows
+        self.epoch = self.passes.after(phase, within)
         with Ahead(read, within, now.steps) as ahead:
             for index in range(within, now.steps):
                 first = index == within
@@ -181,7 +182,7 @@ class Loop:
                 found = jax.device_get(metrics)
                 seconds = time.perf_counter() - started
                 self.step += 1
-                self.epoch = (index + 1) * now.batch_size / train_rows
+                self.epoch = self.passes.after(phase, index + 1)
                 self.profile.after_step(self.step)
                 real_tokens, tokens = int(found["real_tokens"]), now.batch_size * now.length
                 self.meter.step_done(seconds, real_tokens, tokens, wait_s=ready - started, first=first)
@@ -479,7 +480,7 @@ def signals() -> Iterator[Callable[[], str | None]]:
 
 
 def _epoch(passes: float) -> str:
-    """Returns passes over the rows as people read them: "0.42", and "0.003" for very few of many rows."""
+    """Returns passes over the text as people read them: "0.42", and "0.003" for very few of many rows."""
     return f"{passes:.2f}" if passes >= 0.01 else f"{passes:.1g}"
 
 

@@ -30,6 +30,7 @@ from jaxbert.observe.lines import JsonLines
 from jaxbert.run.inputs import PhaseRows, tokenizer_of
 from jaxbert.stores.workdir import PREDICTIONS
 from jaxbert.tasks.pretraining import Pretraining
+from jaxbert.text.scripts import letters_of_word
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.training.step import Program
 
@@ -230,8 +231,7 @@ def _masked(
             ends = at + 1 == len(part) or tokenizer.word_start[part[at + 1]]
             if not (tokenizer.word_start[ids[at]] and ends):
                 continue
-            word = shown(tokenizer, ids[at])
-            if word.isalpha() and len(word) >= letters:
+            if letters_of_word(shown(tokenizer, ids[at])) >= letters:
                 masked = [*ids[:at], tokenizer.mask_id, *ids[at + 1 :]]
                 yield Sentence(_read(tokenizer, masked, at), tuple(masked), at, ids[at])
                 break

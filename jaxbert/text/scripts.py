@@ -1,4 +1,7 @@
-"""Scripts that write no spaces between words. A piece of a vocabulary in one of them counts as a word."""
+"""Letters, the marks on them, and scripts that write no spaces between words.
+
+A piece of a vocabulary in such a script counts as a word.
+"""
 
 from __future__ import annotations
 
@@ -44,8 +47,22 @@ def unspaced_letters(text: str) -> int:
 
 def marks(text: str) -> int:
     """Returns the number of characters of a text that stand on a letter: accents, vowel signs, tones."""
-    return 0 if text.isascii() else sum(unicodedata.category(char)[0] == "M" for char in text)
+    return 0 if text.isascii() else sum(map(is_mark, text))
+
+
+def is_mark(char: str) -> bool:
+    """Returns whether a character stands on a letter."""
+    return unicodedata.category(char)[0] == "M"
+
+
+def letters_of_word(text: str) -> int:
+    """Returns the number of letters of a word, without the marks on them; 0 if a text has any other character.
+
+    `str.isalpha` denies words with vowel signs, which most words of Hindi, Tamil and Thai have.
+    """
+    kinds = [unicodedata.category(char)[0] for char in text]
+    return kinds.count("L") if set(kinds) <= {"L", "M"} else 0
 
 
 def _begins(letters: re.Pattern[str], text: str) -> bool:
-    return bool(letters.match(text)) and unicodedata.category(text[0])[0] != "M"
+    return bool(letters.match(text)) and not is_mark(text[0])

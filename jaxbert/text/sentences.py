@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from sentencex import segment
 
 from jaxbert.errors import InputError
+from jaxbert.text.scripts import is_mark
 
 _TAG = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 # The library's time grows with the square of the sentence ends in a line, so it gets long lines in windows.
@@ -81,7 +82,12 @@ def _before_quotation(line: str, start: int, end: int) -> int:
     for mark in _MARKS:
         if line.count(mark, start, end) % 2:
             last = line.rindex(mark, start, end)
-            if _OPENING.match(line, last):
+            # What stands on the letter before, such as a vowel sign, belongs to that letter.
+            letter = last
+            while letter and is_mark(line[letter - 1]):
+                letter -= 1
+            before = line[max(0, letter - 1) : letter]
+            if _OPENING.match(before + line[last : last + 2], len(before)):
                 end = last
     return end
 

@@ -43,7 +43,8 @@ def make_workdir(path: Path, name: str) -> Path:
             "rate": 1e-3 * (1 - step / 1001),
             "grad_norm": 1 + 9 * wave,
         }
-        metrics.append({"step": step, "phase": "short", **figures, "real_tokens": 256, "epoch": step / 150})
+        phase = "short" if step <= _PHASES[0].steps else "long"
+        metrics.append({"step": step, "phase": phase, **figures, "real_tokens": 256, "epoch": step / 150})
         telemetry.append({"step": step, "tokens_per_s": 9000 + 1000 * wave, "elapsed_s": step / 2, "mfu": 0.2 + wave})
         if step == 500:
             telemetry.append({"step": 450, **facts})

@@ -133,6 +133,24 @@ def test_a_warning_names_settings_that_help(
     assert changed != config
 
 
+def test_a_run_from_nothing_on_little_text_is_warned_of(config: RunConfig) -> None:
+    """Between what is refused and what is enough, adapting a model helps, and the warning says how."""
+    known = records()
+
+    def said(tokens: int, *settings: str) -> str:
+        known["splits"]["train"]["tokens"] = tokens
+        return warned(apply_overrides(config, settings), records=known)
+
+    few = said(99_999)
+    assert few.startswith("there are 99,999 tokens to train on, fewer than 100,000") and few == said(5_000).replace(
+        " 5,000 ", " 99,999 "
+    )
+    assert "`jaxbert pretrain adapt --init MODEL --text PATH --workdir DIR`" in few
+    # Enough, or learned from a model: nothing is said.
+    assert said(100_000) == said(5_000, "init=MODEL") == ""
+    assert said(5_000, "objectives.distillation=default", "objectives.distillation.teacher=MODEL") == ""
+
+
 def test_few_documents_and_a_bad_split_are_said(config: RunConfig) -> None:
     plain = apply_overrides(config, ["objectives.next_sentence=none", "data.policy=full_sentences"])
     marked = copy.deepcopy(records(documents=1))

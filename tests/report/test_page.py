@@ -17,12 +17,14 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from jaxbert.commands.main import main
-from jaxbert.config import DataConfig, PhaseConfig, RunConfig, ScheduleConfig, save_json
+from jaxbert.config import DataConfig, PhaseConfig, RowsSource, RunConfig, ScheduleConfig, save_json
 from jaxbert.core.metrics import Metric, to_json
+from jaxbert.data.shards import signature
 from jaxbert.errors import InputError
 from jaxbert.report.figures import beside, final_figures
 from jaxbert.report.page import write_report
 from jaxbert.report.read import read_run
+from jaxbert.stores.steps import best_step, write_manifest
 from tests.report.corpora import write_corpus
 
 _SCHEDULE = ScheduleConfig(peak=1e-3, warmup_steps=10)
@@ -385,6 +387,62 @@ def test_axes_in_tokens_epochs_and_hours(tmp_path):
         "".join(json.dumps({**line, "tokens": 7 * line["step"]}) + "\n" for line in lines)
     )
     assert data_of(write_report([workdir])[0])["runs"][0]["axes"]["tokens"][1] == [0, 70, 140, 210, 280]
+
+
+def test_epochs_are_summed_over_phases(tmp_path):
+    """Runs of an earlier version counted anew in each phase."""
+    workdir = make_workdir(tmp_path / "run", steps=80)
+
+    def axis(*epochs):
+        lines = [
+            {"step": step, "phase": "one" if step <= 60 else "two", "loss": 1.0, "epoch": epoch}
+            for step, epoch in zip((30, 60, 70, 80, 90), epochs, strict=False)
+        ]
+        (workdir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return data_of(write_report([workdir], png=False)[0])["runs"][0]["axes"]["epochs"][1]
+
+    assert axis(0.25, 0.5, 0.75, 1.0) == [0, 0.25, 0.5, 0.75, 1.0]
+    assert axis(0.25, 0.5, 0.25, 0.5, 0.75) == [0, 0.25, 0.5, 0.75, 1.0, 1.25]
+
+
+def test_epochs_of_a_run_without_them_come_from_the_manifests_of_its_rows(tmp_path):
+    """The passes are those of which the judgement speaks: of the source that comes round most, copies counted."""
+    sources = []
+    for name, rows, copies in (("much", 400, 1), ("little", 100, 2)):
+        manifest = {
+            **{"kind": "rows", "policy": "packed", "length": 128, "vocab_size": 30, "pad_id": 0, "origins": 1},
+            **{"counts": {"train": rows}, "arguments": {"copies": copies}, "splits": {}, "statistics": {}},
+            **{"tokenizer_hash": "t", "hash": "h"},
+        }
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").write_text(json.dumps({**manifest, "sha256": signature(manifest)}))
+        sources.append(RowsSource(path=str(tmp_path / name)))
+    phases = (dataclasses.replace(CONFIG.phases[0], rows=tuple(sources)), CONFIG.phases[1])
+    phases = (phases[0], dataclasses.replace(phases[1], rows=(sources[0],), batch_size=8))
+    workdir = make_workdir(tmp_path / "run", dataclasses.replace(CONFIG, phases=phases))
+    axes = data_of(write_report([workdir], png=False)[0])["runs"][0]["axes"]
+    # 60 steps of 4 rows of the little text, of which each piece is in two rows, and 40 steps of 8 of the other.
+    assert axes["epochs"] == [[0, 60, 100], [0, 4.8, pytest.approx(5.6)]]
+    (tmp_path / "little" / "manifest.json").unlink()
+    assert "epochs" not in data_of(write_report([workdir], png=False)[0])["runs"][0]["axes"]
+
+
+def test_the_best_loss_is_one_of_the_last_phase(tmp_path):
+    """Rows of another length have other losses, and the workdir stands for the best step of the last phase."""
+    workdir = make_workdir(tmp_path / "run", steps=90)
+    evaluations = ((50, "one", 2.0), (70, "two", 4.5), (80, "two", 4.0), (90, "two", 4.0))
+    for step, phase, loss in evaluations:
+        at = {"phase": {"one": 0, "two": 1}[phase], "evaluated_phase": {"one": 0, "two": 1}[phase]}
+        with (workdir / "metrics.jsonl").open("a" if step > 50 else "w") as file:
+            file.write(json.dumps({"step": step, "phase": phase, "loss": 1.0, "validation_loss": loss}) + "\n")
+        (workdir / "checkpoints" / str(step)).mkdir(parents=True)
+        write_manifest(workdir, step, {**at, "validation_loss": loss})
+    run = read_run(workdir, "run")
+    assert dict(final_figures(run))["Validation loss, best"] == "4.0000 (step 80)"
+    assert best_step(workdir) == 80
+    kept = dataclasses.replace(CONFIG, checkpoint=dataclasses.replace(CONFIG.checkpoint, keep_best=False))
+    figures = dict(final_figures(dataclasses.replace(run, config=kept)))
+    assert figures["Validation loss, best"] == "4.0000 (step 80, whose checkpoint may not be kept)"
 
 
 def test_interruptions_and_what_they_cost(tmp_path):

@@ -85,6 +85,7 @@ QUOTATIONS = {
     "single": ("en", "He said 'I go. You stay.' and left. "),
     "nested": ("en", "Ann asked: \"Did she say 'I go. You stay.' or not? Yes.\" We left. It was late. "),
     "no spaces": ("zh", '他说"我走。你留。"然后走了。'),
+    "behind a mark on a letter": ("th", 'เขาพูดที่นี้"I go. You stay."แล้ว. '),
     "colon": ("zh", '他说:"我走。你留。"然后走了。'),
     "long": ("en", 'It is late. He said "' + "I go. You stay. " * 300 + 'We too." and left. It was cold. '),
 }

@@ -7,6 +7,7 @@ import pytest
 import tokenizers as rust
 
 from jaxbert.text.tokenizers import Tokenizer, train_tokenizer
+from jaxbert.text.tokenizers.base import stands_apart
 from jaxbert.text.tokenizers.bpe import SPECIALS as BPE_SPECIALS
 from jaxbert.text.tokenizers.bpe import ByteLevelBPE
 from jaxbert.text.tokenizers.wordpiece import SPECIALS, Normalisation, WordPiece
@@ -115,3 +116,9 @@ def test_rows_are_plain_means():
         np.testing.assert_array_equal(rows[new.id("b")], table[old.id("b")])
         np.testing.assert_array_equal(rows[: len(SPECIALS)], table[: len(SPECIALS)])
         np.testing.assert_allclose(rows[new.id("zz")], table.mean(0), rtol=1e-5, atol=1e-7)
+
+
+def test_signs_on_letters_do_not_stand_apart():
+    """WordPiece cuts a word at punctuation, and not at a vowel sign or a tone."""
+    assert all(map(stands_apart, (".", "।", "?!", "字")))
+    assert not any(map(stands_apart, ("ि", "ा", "्", "ு", "้", "e\u0301", "a", "7", "")))

@@ -19,7 +19,9 @@ from jaxbert.report.read import read_run
 from jaxbert.run.pretrain import pretrain
 from jaxbert.run.samples import chosen, named
 from jaxbert.stores.workdir import PREDICTIONS
+from jaxbert.text.scripts import letters_of_word, marks
 from jaxbert.text.tokenizers import Tokenizer
+from jaxbert.text.tokenizers.wordpiece import SPECIALS, Normalisation, WordPiece
 from jaxbert.use.library import load
 from jaxbert.use.predict import fill_mask
 
@@ -84,6 +86,39 @@ def test_no_sentence_begins_inside_a_word(rows, tokenizer):
         assert found and all(len(one.ids) == len(pieces) for one in found)
         assert all(one.at == 0 or one.ids[0] == pieces[0] for one in found)
     assert of(pieces)
+
+
+WORDS = {
+    "hi": ("नदी किताब पानी लड़की दुनिया हिन्दी कहानी बिल्ली सितारे मिट्टी", "।"),
+    "ta": ("மரங்கள் வீடுகள் நதிகள் குழந்தை புத்தகம் பறவைகள் கதைகள் மொழிகள் விளக்கு கோயில்", "."),
+    "th": ("น้ำ บ้าน ต้นไม้ หนังสือ ผู้หญิง เรื่อง เมืองนี้ พี่น้อง ที่ดิน ชื่อนี้", "."),
+}
+
+
+@pytest.mark.parametrize("language", WORDS)
+def test_words_with_vowel_signs_are_words(language):
+    """Signs and tones are marks and no letters, and most words of these languages have them."""
+    short, end = WORDS[language][0].split(), WORDS[language][1]
+    words = [one + other for one, other in zip(short, [*short[1:], short[0]], strict=True)]
+    tokenizer = WordPiece([*SPECIALS, *words, "का", end], Normalisation(lowercase=False, strip_accents=False))
+    ids = {word: tokenizer.id(word) for word in (*words, end)}
+    # Ten rows, of which each has another word in the middle of its sentences.
+    turned = [[*words[at:], *words[:at], end] for at in range(10)]
+    made = np.zeros(10, [("tokens", np.int32, 22), ("group", np.int32, 22)])
+    made["tokens"], made["group"] = [[ids[word] for word in 2 * row] for row in turned], 1
+
+    class Rows:
+        def __len__(self):
+            return len(made)
+
+        def read(self, indices):
+            return made[indices]
+
+    found = chosen(Rows(), tokenizer, 5, 30)
+    assert len({one.truth for one in found}) == 5
+    assert all(marks(tokenizer.decode([one.truth])) for one in found)
+    # The length counts letters, as in other languages.
+    assert [letters_of_word(word) for word in ("บ้าน", "नदी", "house", "x1", "")] == [3, 2, 5, 0, 0]
 
 
 def test_there_are_no_more_sentences_than_the_rows_have(rows, tokenizer):

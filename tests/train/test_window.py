@@ -182,9 +182,11 @@ def test_lines_have_means_epochs_and_tokens(sparse, tiny_config, tmp_path):
         mean = np.mean([one["next_sentence_loss"] for one in here])
         np.testing.assert_allclose(line["next_sentence_loss"], mean, rtol=1e-6)
         assert line["epoch"] == here[-1]["epoch"]
-    assert every[0]["epoch"] * 14 == pytest.approx(every[13]["epoch"]) and every[14]["epoch"] < every[13]["epoch"]
-    # Batches of 16 rows in phase b, of 8 in phase a.
-    assert every[14]["epoch"] == pytest.approx(2 * every[0]["epoch"])
+    assert every[0]["epoch"] * 14 == pytest.approx(every[13]["epoch"])
+    # Phase b goes on where phase a ended, with batches of 16 rows after those of 8.
+    assert every[14]["epoch"] == pytest.approx(every[13]["epoch"] + 2 * every[0]["epoch"])
+    # At the end, these are the passes of which the judgement of the corpus has spoken.
+    assert every[-1]["epoch"] == json.loads((tmp_path / "run" / "corpus.json").read_text())["passes"]
     validation = [line for line in lines(metrics) if "validation_loss" in line]
     assert [line["epoch"] for line in validation] == [every[line["step"] - 1]["epoch"] for line in validation]
 

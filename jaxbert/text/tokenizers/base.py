@@ -21,6 +21,7 @@ from jaxbert.inputs.files import read_bytes
 from jaxbert.inputs.values import parse_json
 from jaxbert.stores.files import cannot_write, full_disk, write_whole
 from jaxbert.stores.workdir import workdir_of
+from jaxbert.text.scripts import is_mark
 from jaxbert.text.tokenizers.learned import Learned
 from jaxbert.text.tokenizers.registry import REGISTRY
 
@@ -555,7 +556,11 @@ def unknown_spans(tokenizer: Any, word: str, unk_id: int) -> int:
 
 
 def stands_apart(text: str) -> bool:
-    """Returns whether WordPiece makes each character of `text` a word: no letters or digits, or only ideographs."""
+    """Returns whether WordPiece makes each character of `text` a word: no letters or digits, or only ideographs.
+
+    The marks on letters, such as vowel signs, do not stand apart: they belong to a word as its letters do.
+    """
     return bool(text) and all(
-        not char.isalnum() or "\u4e00" <= char <= "\u9fff" or "\u3400" <= char <= "\u4dbf" for char in text
+        not (char.isalnum() or is_mark(char)) or "\u4e00" <= char <= "\u9fff" or "\u3400" <= char <= "\u4dbf"
+        for char in text
     )
