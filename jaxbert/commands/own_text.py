@@ -105,12 +105,6 @@ def settings_of(args: argparse.Namespace) -> list[str]:
     return [f"data.language={args.language}", *args.set]
 
 
-def language_of(args: argparse.Namespace) -> str:
-    """Returns the language that --language or --set names, the last of them; "" where neither does."""
-    named = [text.partition("=")[2] for text in settings_of(args) if text.startswith("data.language=")]
-    return named[-1] if named else ""
-
-
 def seconds_of(args: argparse.Namespace) -> float | None:
     """Returns the time that --minutes or --hours gives; None where neither is given.
 

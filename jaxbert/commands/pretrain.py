@@ -14,7 +14,6 @@ from jaxbert.commands.own_text import (
     add_text,
     add_time,
     check_auto,
-    language_of,
     seconds_of,
     settings_of,
     source_of,
@@ -112,20 +111,20 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             source,
             _workdir(args, AUTO),
             seconds=seconds,
-            language=language_of(args),
+            settings=settings_of(args),
             overwrite=args.overwrite,
             anyway=args.anyway,
         )
-        config, files = recipe.config, recipe.files
+        config, files, settings = recipe.config, recipe.files, recipe.settings
     else:
-        config, files = find_config(args.config), {}
+        config, files, settings = find_config(args.config), {}, tuple(settings_of(args))
     asked = wanted(
         config,
         source=source,
         data=args.data,
         init=args.init,
         tokenizer=args.tokenizer,
-        settings=settings_of(args),
+        settings=settings,
     )
     asked = dataclasses.replace(asked, files=files)
     workdir = _workdir(args, asked.config.name)

@@ -4,10 +4,11 @@
 text, the memory and the time. The recipe of a shape follows from these rules, one function each:
 
     preparation   the seconds that are left for training when rows are made and the model is evaluated
-    vocabulary    by the characters of the text, its alphabet and the width of the model
+    vocabulary    by the characters of the text, its alphabet and the width of the model: `jaxbert.fit.vocabulary`
     phases        lengths, batches and steps, by the time of a step on this machine
     rate          by shape and batch
 
+The user's settings are a part of the recipe from the beginning, so that they count in all of it.
 docs/how-to/auto.md has the experiments behind the figures.
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jaxbert.config import (
@@ -31,14 +33,17 @@ from jaxbert.config import (
     PhaseConfig,
     RunConfig,
     ScheduleConfig,
+    check,
 )
+from jaxbert.config.overrides import Setting
 from jaxbert.core.progress import duration
 from jaxbert.errors import InputError, counted
 from jaxbert.fit.corpus import CHINESE, NO_LETTERS, Corpus
 from jaxbert.fit.machine import Machine, Speed, fits, guessed
 from jaxbert.fit.passes import MOST_PASSES
+from jaxbert.fit.settings import Given
+from jaxbert.fit.vocabulary import vocabulary, why_cased, why_kind, with_vocabulary
 from jaxbert.models.families.bert import PRESETS
-from jaxbert.text.languages import suited
 
 # The name of the config on the command line, and of the run.
 NAME = "auto"
@@ -123,11 +128,6 @@ _MOST_RATE = 2.0
 _LONG_LAYERS = 4
 # Runs of more training than this also see rows of 128 tokens on a CPU.
 _LONG_SECONDS = 3600.0
-# Text in which fewer letters are A to Z keeps its accents and its case.
-_PLAIN = 0.99
-# With more letters of scripts whose words nothing separates (Chinese characters are words by themselves), wordpieces
-# would take whole sentences for words.
-_UNSPLIT = 0.2
 # A text of so many characters is refused where its preparation alone takes longer than the time.
 _LARGE_CHARACTERS = 20_000_000
 # Tokens of training after which the model beats two-sided counts, for a text of so many tokens, and the power with
@@ -178,6 +178,7 @@ class _Recipe:
       beside: seconds of the command that are not training.
       corpus_tokens: tokens of one pass.
       stopped: whether the passes over the text end the run before its time does.
+      given: the facts that decided the recipe.
     """
 
     shape: Shape
@@ -186,6 +187,7 @@ class _Recipe:
     beside: float
     corpus_tokens: int
     stopped: bool
+    given: Given
 
     @property
     def tokens(self) -> int:
@@ -200,7 +202,8 @@ class _Recipe:
     @property
     def fills(self) -> bool:
         """Returns whether the tokens of the budget are enough for the weights."""
-        return self.tokens >= TOKENS_A_WEIGHT * self.shape.weights
+        layers, hidden = _sizes(self.config)
+        return self.tokens >= TOKENS_A_WEIGHT * 12 * hidden**2 * layers
 
 
 def choose(
@@ -211,7 +214,7 @@ def choose(
     source: str,
     asked: float | None = None,
     speed: Speed | None = None,
-    language: str = "",
+    settings: Sequence[Setting] = (),
 ) -> Choice:
     """Chooses the recipe of a run.
 
@@ -222,10 +225,11 @@ def choose(
       asked: the time that the user gave, for the lines; None: `seconds`.
       source: SOURCE of the text, for the config.
       speed: the seconds of a step of a phase, measured. It is asked for few recipes. None: they are guessed.
-      language: ISO 639 code of the text, for a vocabulary that suits it; "": the letters of the text decide.
+      settings: what the user sets. The recipe has it, and everything else is chosen to go with it.
 
     Raises:
-      InputError: the preparation of the text takes longer than the time, or no shape fits into the memory.
+      InputError: the preparation of the text takes longer than the time, no shape fits into the memory, or the
+        settings do not fit the run.
     """
     beside = preparation(corpus, machine)
     if beside > seconds and corpus.characters > _LARGE_CHARACTERS:
@@ -236,6 +240,7 @@ def choose(
             fix=f"Give --hours {math.ceil(2 * beside / 360) / 10:g} or more, or a part of the text.",
             code="E-FIT-TIME",
         )
+    given = Given(corpus, machine, source, tuple(settings))
     guess = guessed(machine)
     ratios: dict[tuple[int, int], float] = {}
 
@@ -245,11 +250,10 @@ def choose(
         return guess(config, phase) * ratios.get(_sizes(config), last)
 
     while True:
-        recipe = _largest(corpus, machine, seconds - beside, source, beside, corrected)
+        recipe = _largest(given, seconds - beside, beside, corrected)
         sizes = _sizes(recipe.config)
         if speed is None or sizes in ratios:
-            spoken = dataclasses.replace(recipe, config=_in_language(recipe.config, language))
-            return _chosen(spoken, corpus, machine, asked or seconds)
+            return _chosen(recipe, asked or seconds)
         main = len(recipe.config.phases) - 1
         ratios[sizes] = speed(recipe.config, main) / guess(recipe.config, main)
 
@@ -260,77 +264,85 @@ def preparation(corpus: Corpus, machine: Machine) -> float:
     return _START + _END + 2 * each + _PREPARE * corpus.characters / 1e6 * 2 / min(machine.cores, 32)
 
 
-def vocabulary(corpus: Corpus, hidden: int) -> int:
-    """Returns V: by the length of the text, at least what its alphabet needs, at most what the model's width carries.
-
-    A piece must occur often enough to be learned: a doubling of the pieces for each four times the text, from 8,192
-    pieces for 6 million characters. With more than 64 pieces for each column of the table, the products with the table
-    would take most of the time.
-    """
-    doublings = round(math.log2(max(1, corpus.characters) / 6e6) / 2)
-    pieces = min(8192 * 2.0**doublings, 64 * hidden, 30522)
-    # Each character of the alphabet is a piece, and in wordpieces two: at the beginning of a word, and inside.
-    least = 1024 * math.ceil((2 * corpus.alphabet + 512) / 1024)
-    return int(max(pieces, 1024, least))
+def check_settings(settings: Sequence[Setting], machine: Machine, seconds: float, source: str) -> None:
+    """Raises InputError where settings do not fit the smallest run: before the text is read."""
+    shape = LADDER[-1]
+    given = Given(Corpus(), machine, source, tuple(settings))
+    check(_started(shape, given, _lengths(shape, machine, seconds), shape.batch))
 
 
 def _sizes(config: RunConfig) -> tuple[int, int]:
     return config.encoder.num_layers, config.encoder.hidden_size
 
 
-def _largest(corpus: Corpus, machine: Machine, left: float, source: str, beside: float, speed: Speed) -> _Recipe:
+def _largest(given: Given, left: float, beside: float, speed: Speed) -> _Recipe:
     """Returns the recipe of the largest shape that fits into the memory, and that the tokens of the time can fill.
 
     Raises:
-      InputError: not even the smallest shape fits into the memory.
+      InputError: not even the smallest shape fits into the memory, or the settings do not fit it.
     """
     for shape in LADDER:
-        recipe = _recipe(shape, corpus, machine, left, source, beside, speed)
+        try:
+            recipe = _recipe(shape, given, left, beside, speed)
+        except InputError:
+            if shape is LADDER[-1]:
+                raise
+            continue  # The settings do not fit this shape: its width and its heads, for example.
         if recipe.fills or shape is LADDER[-1]:
-            config = _fitting(recipe.config, machine)
+            config = _fitting(recipe.config, given.machine)
             if config is not None:
                 return dataclasses.replace(recipe, config=config)
     raise InputError(
-        f"the smallest shape does not fit into the memory of {machine.words}",
+        f"the smallest shape does not fit into the memory of {given.machine.words}",
         where="memory",
         fix="Take a machine with more memory.",
         code="E-FIT-MEMORY",
     )
 
 
-def _recipe(
-    shape: Shape, corpus: Corpus, machine: Machine, left: float, source: str, beside: float, speed: Speed
-) -> _Recipe:
+def _recipe(shape: Shape, given: Given, left: float, beside: float, speed: Speed) -> _Recipe:
     """Returns the recipe of a shape in `left` seconds of training, whether it fits into the memory or not."""
-    pieces = vocabulary(corpus, shape.hidden)
-    corpus_tokens = corpus.tokens(pieces)
-    empty = _config(shape, corpus, machine, source, pieces)
+    machine = given.machine
     lengths = _lengths(shape, machine, left)
+    started = _started(shape, given, lengths, shape.batch)
+    check(started)
+    corpus_tokens = given.corpus.tokens(started.encoder.vocab_size)
     most = MOST_PASSES * corpus_tokens
 
-    def tried(batch: int) -> tuple[RunConfig, tuple[float, ...], float]:
-        """Returns (the run with batches of so many tokens, seconds of a step by phase, tokens of the whole run)."""
-        config = dataclasses.replace(empty, phases=_phases(lengths, batch, machine))
-        each = tuple(speed(config, index) for index in range(len(lengths)))
+    def tried(batch: int) -> tuple[RunConfig, float]:
+        """Returns (the run with batches of so many tokens, tokens of the whole run)."""
+        config = _started(shape, given, lengths, batch)
         token = sum(
-            share * time / (phase.batch_size * phase.length)
-            for (_, share), phase, time in zip(lengths, config.phases, each, strict=True)
+            share * speed(config, index) / (phase.batch_size * phase.length)
+            for index, ((_, share), phase) in enumerate(zip(lengths, config.phases, strict=True))
         )
-        return config, each, max(0.0, left * (1 - _BESIDE)) / token
+        return config, max(0.0, left * (1 - _BESIDE)) / token
 
     # Batches are larger where steps would be too many, or where time is short and devices are idle. They are smaller
     # where steps would be few.
     batch, busy = shape.batch, 0 if machine.platform == "cpu" else _DEVICE_TOKENS * machine.devices
-    config, each, affordable = tried(batch)
+    config, affordable = tried(batch)
     while batch < _MOST_BATCH and (min(most, affordable) > _MOST_STEPS * batch or (affordable < most and batch < busy)):
         batch *= 2
-        config, each, affordable = tried(batch)
+        config, affordable = tried(batch)
     while batch > _LEAST_BATCH and min(most, affordable) < _FEW_STEPS * batch:
         batch //= 2
-        config, each, affordable = tried(batch)
+        config, affordable = tried(batch)
     tokens = min(most, max(affordable, _LEAST_STEPS * batch))
-    config = _with_steps(config, lengths, tokens, shape, corpus_tokens, machine.devices)
-    return _Recipe(shape, config, each, beside, corpus_tokens, affordable > most)
+    config = _with_steps(config, lengths, tokens, shape, corpus_tokens, given)
+    each = tuple(speed(config, index) for index in range(len(config.phases)))
+    return _Recipe(shape, config, each, beside, corpus_tokens, affordable > most, given)
+
+
+def _started(shape: Shape, given: Given, lengths: tuple[tuple[int, float], ...], batch: int) -> RunConfig:
+    """Returns the run of a shape in batches of so many tokens, before its steps are known."""
+    config = dataclasses.replace(_config(shape, given), phases=_phases(lengths, batch, given.machine))
+    settled = given.settled(config)
+    # A position that no step sees learns nothing, and a text that is longer would get there.
+    positions = max(phase.length for phase in settled.phases) + settled.encoder.position_offset
+    return given.settled(
+        dataclasses.replace(config, encoder=dataclasses.replace(config.encoder, max_positions=positions))
+    )
 
 
 def _lengths(shape: Shape, machine: Machine, left: float) -> tuple[tuple[int, float], ...]:
@@ -373,42 +385,26 @@ def _fitting(config: RunConfig, machine: Machine) -> RunConfig | None:
     return config
 
 
-def _config(shape: Shape, corpus: Corpus, machine: Machine, source: str, pieces: int) -> RunConfig:
-    """Returns all of the run that its steps do not change."""
-    accelerated = machine.platform != "cpu"
+def _config(shape: Shape, given: Given) -> RunConfig:
+    """Returns all of the run that its phases do not change."""
+    accelerated = given.machine.platform != "cpu"
     encoder = dataclasses.replace(
         PRESETS[shape.preset],
-        vocab_size=pieces,
-        max_positions=512 if accelerated and shape.layers >= _LONG_LAYERS else 128,
         dropout=0.0,
         attention_dropout=0.0,
         attention="fused" if accelerated else "reference",
         initializer_range=shape.initializer,
         position_init="sinusoidal",
     )
-    return RunConfig(
+    config = RunConfig(
         name=NAME,
         encoder=encoder,
         objectives=ObjectivesConfig(masked_lm=MaskedLMConfig(rate=_MASKED), next_sentence=None),
         optimizer=OptimizerConfig(name="adamw", beta2=0.98, weight_decay=0.01, clip_norm=1.0),
-        data=DataConfig(
-            source=source,
-            tokenizer_kind="unigram" if corpus.spaceless - corpus.single > _UNSPLIT else "wordpiece",
-            lowercase=corpus.plain >= _PLAIN,
-            policy="packed",
-            validation_fraction=_held_out(corpus),
-        ),
+        data=DataConfig(source=given.source, policy="packed", validation_fraction=_held_out(given.corpus)),
         mesh=MeshConfig(layout="auto" if accelerated else "replicated"),
     )
-
-
-def _in_language(config: RunConfig, language: str) -> RunConfig:
-    """Returns the run with the vocabulary that suits a language: its letters are not all that counts."""
-    if not language:
-        return config
-    kind, lowercase = suited(language, config.data.tokenizer_kind, lowercase=config.data.lowercase)
-    data = dataclasses.replace(config.data, language=language, tokenizer_kind=kind, lowercase=lowercase)
-    return dataclasses.replace(config, data=data)
+    return with_vocabulary(config, given.corpus, given.language)
 
 
 def _held_out(corpus: Corpus) -> float:
@@ -422,29 +418,33 @@ def _with_steps(
     tokens: float,
     shape: Shape,
     corpus_tokens: int,
-    devices: int,
+    given: Given,
 ) -> RunConfig:
     """Returns the run with its steps, and with everything that depends on their number."""
-    phases = [
+    counted_steps = tuple(
         dataclasses.replace(phase, steps=max(1, round(share * tokens / (phase.batch_size * phase.length))))
         for (_, share), phase in zip(lengths, config.phases, strict=True)
-    ]
+    )
+    # The schedule follows the steps that the user sets.
+    phases = list(given.settled(dataclasses.replace(config, phases=counted_steps)).phases)
     steps = sum(phase.steps for phase in phases)
     batch = phases[0].batch_size * phases[0].length
     name, peak = _rate(shape, batch)
     # The rate falls to 0 over all phases.
     warmup = max(shape.warmup * steps, min(_WARMUP_STEPS, _LONGEST_WARMUP * steps))
     schedule = ScheduleConfig(
-        kind="linear", peak=peak, warmup_steps=min(max(1, round(warmup)), steps - 1), decay_from="warmup"
+        kind="linear", peak=peak, warmup_steps=min(max(1, round(warmup)), max(0, steps - 1)), decay_from="warmup"
     )
     phases[0] = dataclasses.replace(phases[0], schedule=schedule)
+    devices = given.machine.devices
     rows = devices * max(1, 64 // devices)
     encoder = config.encoder
-    assert isinstance(encoder, EncoderConfig)
-    dropout = _DROPOUT if tokens > _DROPOUT_PASSES * corpus_tokens and shape.layers > 2 else 0.0
-    return dataclasses.replace(
+    if isinstance(encoder, EncoderConfig):
+        dropout = _DROPOUT if tokens > _DROPOUT_PASSES * corpus_tokens and encoder.num_layers > 2 else 0.0
+        encoder = dataclasses.replace(encoder, dropout=dropout)
+    complete = dataclasses.replace(
         config,
-        encoder=dataclasses.replace(encoder, dropout=dropout),
+        encoder=encoder,
         optimizer=dataclasses.replace(config.optimizer, name=name),
         phases=tuple(phases),
         checkpoint=CheckpointConfig(every_steps=_interval(steps, 8, 50)),
@@ -453,6 +453,7 @@ def _with_steps(
         ),
         logging=LoggingConfig(every_steps=_interval(steps, 80, 10)),
     )
+    return given.settled(complete, scaled=True)
 
 
 def _rate(shape: Shape, batch: int) -> tuple[OptimizerName, float]:
@@ -474,8 +475,9 @@ def _interval(steps: int, times: int, least: int) -> int:
     return int(max(power * digit for digit in (1, 2, 5) if power * digit <= wanted))
 
 
-def _chosen(recipe: _Recipe, corpus: Corpus, machine: Machine, seconds: float) -> Choice:
+def _chosen(recipe: _Recipe, seconds: float) -> Choice:
     """Returns the choice of a recipe with its five lines."""
+    corpus = recipe.given.corpus
     beats: bool | None = None
     to_beat: float | None = None
     if recipe.corpus_tokens >= _BEAT_LEAST and corpus.script != NO_LETTERS:
@@ -484,7 +486,7 @@ def _chosen(recipe: _Recipe, corpus: Corpus, machine: Machine, seconds: float) -
         to_beat = round(recipe.beside + beating * recipe.training / recipe.tokens, 1)
     return Choice(
         config=recipe.config,
-        lines=_lines(recipe, corpus, machine, seconds, beats, to_beat),
+        lines=_lines(recipe, seconds, beats, to_beat),
         seconds=round(recipe.beside + recipe.training, 1),
         tokens=recipe.tokens,
         passes=round(recipe.tokens / recipe.corpus_tokens, 2),
@@ -505,10 +507,10 @@ def _tokens_to_beat(recipe: _Recipe) -> float:
     return _BEAT_TOKENS * (recipe.corpus_tokens / _BEAT_CORPUS) ** _BEAT_POWER
 
 
-def _lines(
-    recipe: _Recipe, corpus: Corpus, machine: Machine, seconds: float, beats: bool | None, to_beat: float | None
-) -> tuple[str, ...]:
+def _lines(recipe: _Recipe, seconds: float, beats: bool | None, to_beat: float | None) -> tuple[str, ...]:
     """Returns the five lines that say what was chosen, and why."""
+    given = recipe.given
+    corpus, machine = given.corpus, given.machine
     data, optimizer = recipe.config.data, recipe.config.optimizer
     schedule = recipe.config.phases[0].schedule
     assert schedule is not None
@@ -519,14 +521,15 @@ def _lines(
     whole = recipe.beside + recipe.training
     end = f"; more than {MOST_PASSES} passes teach little" if recipe.stopped else ""
     if whole > 1.05 * seconds:
-        end = f", and not {duration(seconds)}, because fewer steps teach nothing"
+        why = "as --set makes it" if given.sets_steps else "because fewer steps teach nothing"
+        end = f", and not {duration(seconds)}, {why}"
     return (
         f"text: {_millions(corpus.characters)} characters in {counted(corpus.documents, 'document')}, "
         f"{_letters(corpus)}: about {_millions(recipe.corpus_tokens)} tokens; {data.validation_fraction:.1%} are "
         "held out",
         f"model: {_model(recipe)}",
-        f"vocabulary: {recipe.config.encoder.vocab_size:,} pieces ({data.tokenizer_kind}), by the length of the text; "
-        f"{'uncased' if data.lowercase else 'cased'}, because {_why_cased(recipe, corpus)}",
+        f"vocabulary: {recipe.config.encoder.vocab_size:,} pieces ({data.tokenizer_kind}{why_kind(given, data)}), "
+        f"{_why_size(recipe)}; {'uncased' if data.lowercase else 'cased'}, {why_cased(given, data)}",
         f"training: {_millions(recipe.tokens)} tokens, {recipe.tokens / recipe.corpus_tokens:.1f} passes, in {phases}; "
         f"{optimizer.name} at {schedule.peak:g}; {speed:,.0f} tokens/s on {machine.words}, "
         f"{duration(whole)} in all{end}",
@@ -534,23 +537,24 @@ def _lines(
     )
 
 
-def _why_cased(recipe: _Recipe, corpus: Corpus) -> str:
-    """Returns why the vocabulary is cased or uncased."""
-    data = recipe.config.data
-    if not data.lowercase and corpus.plain >= _PLAIN:
-        return f"uncased pieces suit the language {data.language!r} badly"
-    return f"{corpus.plain:.1%} of the letters are A to Z"
+def _why_size(recipe: _Recipe) -> str:
+    """Returns why the vocabulary has its size."""
+    if recipe.given.sets("encoder.vocab_size"):
+        return "as --set says"
+    return vocabulary(recipe.given.corpus, recipe.shape.hidden).why
 
 
 def _model(recipe: _Recipe) -> str:
     """Returns the shape, and why it is not another one."""
     shape = recipe.shape
-    words = f"{shape.layers} layers x {shape.hidden} ({shape.preset})"
+    layers, hidden = _sizes(recipe.config)
+    same = (layers, hidden) == (shape.layers, shape.hidden)
+    words = f"{layers} layers x {hidden} ({shape.preset}{'' if same else ', as --set changes it'})"
     if not recipe.fills:
         return f"{words}, the smallest shape: {TOKENS_A_WEIGHT} tokens a weight would be more than there are"
     words += f", the largest shape that gets {TOKENS_A_WEIGHT} tokens a weight"
     place = LADDER.index(shape)
-    if place == 0:
+    if place == 0 or not same:
         return words
     larger = LADDER[place - 1]
     return (

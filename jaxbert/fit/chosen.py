@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 
 from jaxbert.config import RunConfig, from_json
-from jaxbert.data.sources import open_source
+from jaxbert.config.overrides import parse_settings
+from jaxbert.core.progress import Progress
+from jaxbert.data.sources import Document, open_source
 from jaxbert.errors import InputError, counted
-from jaxbert.fit.auto import MINUTES, choose
+from jaxbert.fit.auto import MINUTES, check_settings, choose
 from jaxbert.fit.corpus import read_corpus
 from jaxbert.fit.judge import LEAST_TOKENS
 from jaxbert.fit.machine import machine_here, measured
@@ -32,10 +34,12 @@ class Chosen:
     Attributes:
       config: the run.
       files: the files that keep the recipe in a new workdir, by their names.
+      settings: the texts of `--set` that are not in the recipe yet: those that a repeated command adds.
     """
 
     config: RunConfig
     files: Mapping[str, str]
+    settings: tuple[str, ...] = ()
 
 
 def chosen(
@@ -43,7 +47,7 @@ def chosen(
     workdir: str,
     *,
     seconds: float | None,
-    language: str = "",
+    settings: Sequence[str] = (),
     overwrite: bool = False,
     anyway: bool = False,
 ) -> Chosen:
@@ -55,20 +59,22 @@ def chosen(
       source: SOURCE of the text.
       workdir: the directory or URL of the run. It is not touched.
       seconds: the time of the whole command; None: the time of the recorded recipe, or the platform's default.
-      language: ISO 639 code of the text, if the user gave one.
+      settings: the texts of `--set`, and of what stands for one. The recipe goes with them and has them.
       overwrite: choose anew where the workdir has another recipe, or a run without one.
       anyway: choose for a text that is certainly too short for a run, too.
 
     Raises:
       InputError: the workdir has a run of another text or another time, or one that was not chosen; or nothing can be
-        chosen for this text, time and machine, or the text is too short.
+        chosen for this text, time and machine, the text is too short, or a setting does not fit.
     """
     began = time.monotonic()
-    record = _recorded(workdir, source, seconds, overwrite)
+    parsed = parse_settings(settings)
+    record = _recorded(workdir, source, seconds, settings, overwrite)
     if record is not None:
         config = from_json(RunConfig, record["config"], f"{workdir}/{RECORD}")
         _say(record["lines"], workdir)
-        return Chosen(config, _kept(workdir))
+        new = tuple(text for text in settings if text not in record["settings"])
+        return Chosen(config, _kept(workdir), new)
     if jax.process_count() > 1:
         raise InputError(
             f"auto measures one process, and this run has {jax.process_count()}",
@@ -80,8 +86,9 @@ def chosen(
     if seconds is None:
         seconds = 60 * MINUTES[machine.platform]
         _log.info("no --minutes: the whole command gets %g minutes on this kind of machine", seconds / 60)
+    check_settings(parsed, machine, seconds, source)
     _log.info("reading the text to choose a recipe")
-    corpus = read_corpus(open_source(source).documents())
+    corpus = read_corpus(_shown(open_source(source).documents()))
     # A token has a character at least. The judgement of the run counts the tokens themselves.
     if corpus.characters < LEAST_TOKENS and not anyway:
         raise InputError(
@@ -93,9 +100,19 @@ def chosen(
         )
     _log.info("measuring the time of a step")
     left = seconds - (time.monotonic() - began)
-    choice = choose(corpus, machine, left, asked=seconds, source=source, speed=measured, language=language)
+    choice = choose(corpus, machine, left, asked=seconds, source=source, speed=measured, settings=parsed)
     _say(choice.lines, workdir)
-    return Chosen(choice.config, files(choice, {"source": source, "seconds": seconds}))
+    return Chosen(choice.config, files(choice, {"source": source, "seconds": seconds, "settings": list(settings)}))
+
+
+def _shown(documents: Iterable[Document]) -> Iterator[Document]:
+    """Yields documents, and shows how many there have been."""
+    with Progress(None, label="text", unit="document") as progress:
+        characters = 0
+        for document in documents:
+            yield document
+            characters += len(document.text)
+            progress.advance(f"{characters / 1e6:.1f}M characters")
 
 
 def _say(lines: Any, workdir: str) -> None:
@@ -111,7 +128,9 @@ def _kept(workdir: str) -> dict[str, str]:
     return {name: place.read(name).decode() for name in (RECORD, FILE) if name in there}
 
 
-def _recorded(workdir: str, source: str, seconds: float | None, overwrite: bool) -> dict[str, Any] | None:
+def _recorded(
+    workdir: str, source: str, seconds: float | None, settings: Sequence[str], overwrite: bool
+) -> dict[str, Any] | None:
     """Returns the record of the workdir; None where a recipe has to be chosen.
 
     Raises:
@@ -133,7 +152,10 @@ def _recorded(workdir: str, source: str, seconds: float | None, overwrite: bool)
         asked = record["asked"]
         before, minutes = asked["source"], asked["seconds"] / 60
         found: dict[str, Any] = {"config": record["config"], "lines": [str(line) for line in record["lines"]]}
-    except (ValueError, KeyError, TypeError) as error:
+        found["settings"] = [str(text) for text in asked.get("settings", ())]
+        steps, step = record["config"]["phases"][-1]["steps"], float(record["step_seconds"][-1])
+        last = len(record["config"]["phases"]) - 1
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         if overwrite:
             return None
         raise InputError(
@@ -152,14 +174,21 @@ def _recorded(workdir: str, source: str, seconds: float | None, overwrite: bool)
             fix="Give another --workdir, or replace that run with --overwrite.",
             code="E-FIT-OTHER-RUN",
         )
+    if overwrite and set(settings) != set(found["settings"]):
+        return None
     if seconds is not None and abs(seconds / 60 - minutes) > 1e-9:
         if overwrite:
             return None
+        more = round((seconds - 60 * minutes) / step) if step > 0 else 0
+        longer = (
+            f"To train about as long with the same recipe, give the last phase more steps instead: --set "
+            f"phases.{last}.steps={steps + more}. The learning rate falls to 0 over all steps, so it then rises again."
+        )
         raise InputError(
             f"the run was chosen for {minutes:g} minutes, and --minutes or --hours now gives {seconds / 60:g}",
             where=workdir,
-            fix="Leave the time out to continue the run, choose anew with --overwrite, or give another --workdir. To "
-            "train longer with the same recipe, change the steps: --set phases.1.steps=N.",
+            fix="Leave the time out to continue the run, choose anew with --overwrite, or give another --workdir."
+            + (f" {longer}" if more > 0 else ""),
             code="E-FIT-OTHER-TIME",
         )
     return found

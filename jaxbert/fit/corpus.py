@@ -13,6 +13,8 @@ from jaxbert.text.scripts import unspaced_letters
 
 # Words and letters are counted in the first text of so many characters. The rest of the text is only measured.
 _SAMPLE_CHARS = 8 << 20
+# The share of a text that its usual characters cover, as in the trainers of vocabularies.
+COVERAGE = 0.9995
 # Chinese characters, as Unicode's names of them begin; and what stands for the script of a text without letters.
 CHINESE, NO_LETTERS = "CJK", "UNKNOWN"
 
@@ -25,7 +27,9 @@ class Corpus:
       documents: number of documents. The parts of a very long one count as one document.
       characters: number of characters.
       words: number of words between white space, estimated from a sample where the corpus is large.
-      alphabet: number of different characters in the sample.
+      alphabet: number of different characters that cover `COVERAGE` of the sample. Emoji and foreign letters that
+        hardly occur are not among them.
+      different: number of all different characters in the sample.
       script: the script of most letters, as Unicode's names of letters begin: "LATIN", "CYRILLIC", "CJK", "THAI".
       script_share: share of the letters that have this script.
       spaceless: share of the letters in scripts without spaces between words.
@@ -33,15 +37,16 @@ class Corpus:
       plain: share of the letters that are A to Z. Uncased tokenizers remove accents, which changes other letters.
     """
 
-    documents: int
-    characters: int
-    words: int
-    alphabet: int
-    script: str
-    script_share: float
-    spaceless: float
-    single: float
-    plain: float
+    documents: int = 0
+    characters: int = 0
+    words: int = 0
+    alphabet: int = 0
+    different: int = 0
+    script: str = NO_LETTERS
+    script_share: float = 0.0
+    spaceless: float = 0.0
+    single: float = 0.0
+    plain: float = 0.0
 
     def tokens(self, vocab_size: int) -> int:
         """Returns about how many tokens a vocabulary of this size makes of the text.
@@ -79,10 +84,21 @@ def read_corpus(documents: Iterable[Document]) -> Corpus:
         documents=count,
         characters=characters,
         words=round(words * characters / seen) if seen else 0,
-        alphabet=len(letters),
+        alphabet=_usual(letters),
+        different=len(letters),
         script=script,
         script_share=most / total,
         spaceless=spaceless / total,
         single=scripts[CHINESE] / total,
         plain=plain / total,
     )
+
+
+def _usual(letters: collections.Counter[str]) -> int:
+    """Returns how many characters, commonest first, cover nearly all of a text."""
+    left = COVERAGE * letters.total()
+    for number, (_, times) in enumerate(letters.most_common(), 1):
+        left -= times
+        if left <= 0:
+            return number
+    return len(letters)

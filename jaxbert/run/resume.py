@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from jaxbert.errors import InputError
 from jaxbert.run.inputs import PhaseRows
 from jaxbert.run.teacher import fingerprint
 from jaxbert.use.library import Loaded
+
+_log = logging.getLogger(__name__)
 
 
 def new_memory(rows: list[PhaseRows], teacher: Loaded | None, initial: Loaded | None) -> dict[str, Any]:
@@ -85,3 +88,13 @@ def check_steps(before: RunConfig, now: RunConfig, meta: Mapping[str, Any], work
                 fix=f"Leave it at {old.steps}." if changed else f"Take {done} or more.",
                 code="E-RUN-STEPS",
             )
+    changed_steps = [
+        f"{new.name} has {new.steps:,} instead of {old.steps:,}"
+        for old, new in zip(before.phases, now.phases, strict=True)
+        if old.steps != new.steps
+    ]
+    if changed_steps:
+        _log.info(
+            "other steps than before: phase %s; the learning rate follows the new number, so it may jump here",
+            ", phase ".join(changed_steps),
+        )

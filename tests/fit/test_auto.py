@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import jax
@@ -11,22 +12,26 @@ import pytest
 
 from jaxbert.commands.main import main
 from jaxbert.config import RunConfig, check, find_config, load_json
+from jaxbert.config.overrides import parse_settings
 from jaxbert.data.sources.base import Document
 from jaxbert.errors import InputError
 from jaxbert.fit import auto, chosen
-from jaxbert.fit.auto import LADDER, TOKENS_A_WEIGHT, choose
+from jaxbert.fit.auto import LADDER, TOKENS_A_WEIGHT, Choice, choose
 from jaxbert.fit.corpus import Corpus, read_corpus
 from jaxbert.fit.machine import Machine, fits, guessed, machine_here, measured
 from jaxbert.fit.passes import MOST_PASSES
 from jaxbert.fit.record import FILE, RECORD, files
+from jaxbert.fit.vocabulary import vocabulary
 from jaxbert.plan.topologies import CHIPS, Topology
 from jaxbert.text.languages import advice
+from jaxbert.text.tokenizers import train_tokenizer
 
 ENGLISH = Corpus(
     documents=400,
     characters=6_000_000,
     words=1_000_000,
-    alphabet=120,
+    alphabet=80,
+    different=120,
     script="LATIN",
     script_share=1.0,
     spaceless=0.0,
@@ -167,11 +172,94 @@ def test_a_machine_without_memory_is_refused():
 
 
 def test_vocabulary_grows_with_the_text_and_holds_its_alphabet():
-    sizes = [auto.vocabulary(english(10**power), 768) for power in range(3, 11)]
+    sizes = [vocabulary(english(10**power), 768).pieces for power in range(3, 11)]
     assert sizes == sorted(sizes) and sizes[0] == 1024 and sizes[-1] == 30522
-    assert auto.vocabulary(english(10**9), 128) == 8192
-    chinese = dataclasses.replace(english(100_000), alphabet=5000)
-    assert auto.vocabulary(chinese, 128) >= 2 * 5000
+    assert vocabulary(english(10**9), 128).pieces == 8192
+    chinese = dataclasses.replace(english(100_000), alphabet=5000, different=6000)
+    assert vocabulary(chinese, 128).pieces >= 2 * 5000
+
+
+def test_the_size_of_the_vocabulary_has_the_reason_that_decides():
+    chinese = dataclasses.replace(english(100_000), alphabet=5000, different=6000)
+    many = dataclasses.replace(english(100_000), alphabet=90, different=900)
+    for corpus, hidden, pieces, why in (
+        (ENGLISH, 128, 8192, "by the length of the text"),
+        (english(10**9), 128, 8192, "64 for each of the model's 128 columns"),
+        (english(10**9), 768, 30522, "as many as the original BERT has"),
+        (chinese, 128, 11264, "as many as its 5,000 usual characters need"),
+        (many, 128, 2048, "as many as its 900 different characters need"),
+    ):
+        found = vocabulary(corpus, hidden)
+        assert (found.pieces, found.why) == (pieces, why)
+    choice = choose(chinese, cpu(), 60, source="text:x")
+    assert "11,264 pieces (wordpiece), as many as its 5,000 usual characters need; " in choice.lines[2]
+    thai = dataclasses.replace(english(100_000), spaceless=0.97, script="THAI")
+    assert (
+        "(unigram, because 97% of the letters are of scripts without spaces"
+        in (choose(thai, cpu(), 60, source="text:x").lines[2])
+    )
+
+
+def test_rare_characters_do_not_make_the_vocabulary_larger():
+    """And wordpieces of that size can be learned: they take every character of a text with few different ones."""
+    rare = "".join(chr(0x400 + number) for number in range(700))
+    words = " ".join(f"w{'abcdefghij'[number % 10]}{number % 97}" for number in range(400_000))
+    corpus = read_corpus([Document("x", words + " " + rare)])
+    assert corpus.alphabet < 30 and corpus.different > 700
+    plain = read_corpus([Document("x", words)])
+    assert vocabulary(corpus, 768).pieces == vocabulary(plain, 768).pieces
+    small = read_corpus([Document("x", words[:20_000] + " " + rare)])
+    pieces = vocabulary(small, 768).pieces
+    assert train_tokenizer("wordpiece", [words[:20_000] + " " + rare], vocab_size=pieces, lowercase=False, where="x")
+
+
+def settled(*texts: str, corpus: Corpus = ENGLISH, minutes: float = 10) -> Choice:
+    return choose(corpus, cpu(), 60 * minutes, source="text:x", settings=parse_settings(texts))
+
+
+def test_the_recipe_goes_with_what_the_user_sets(tmp_path: Path):
+    plain = settled()
+    deep = settled("encoder.num_layers=6", "encoder.vocab_size=4096", "data.lowercase=false")
+    assert deep.config.encoder.num_layers == 6 and "6 layers x 128 (tiny, as --set changes it)" in deep.lines[1]
+    assert "4,096 pieces (wordpiece), as --set says; cased, as --set says" in deep.lines[2]
+    assert deep.seconds == pytest.approx(600, rel=0.01) and deep.tokens < 0.7 * plain.tokens
+    # A deeper model sees fewer tokens in this time.
+    assert deep.seconds_to_beat is not None and plain.seconds_to_beat is not None
+    assert deep.seconds_to_beat > 1.5 * plain.seconds_to_beat
+    batch = settled("phases.*.batch_size=64")
+    assert batch.seconds == pytest.approx(600, rel=0.01) and batch.config.phases[0].batch_size == 64
+    steps = settled("phases.*.steps=100")
+    assert [phase.steps for phase in steps.config.phases] == [100, 100] and steps.seconds < 200
+    schedule = steps.config.phases[0].schedule
+    assert schedule is not None and schedule.warmup_steps < 100
+    half = settled("scale.steps=0.5")
+    assert half.tokens == pytest.approx(plain.tokens / 2, rel=0.01)
+    assert "as --set makes it" in settled("scale.steps=2").lines[3]
+    for choice in (deep, batch, steps, half):
+        check(choice.config)
+        kept = files(choice, {"source": "text:x", "seconds": 600, "settings": []})
+        (tmp_path / FILE).write_text(kept[FILE], encoding="utf-8")
+        assert find_config(str(tmp_path / FILE)) == choice.config
+
+
+def test_a_setting_that_does_not_fit_is_refused_before_the_text_is_read(tmp_path: Path):
+    for text, code in (
+        ("encoder.num_leyers=4", "E-CONFIG-KEY"),
+        ("encoder.num_heads=3", "E-CONFIG-"),
+        ("phases.5.steps=4", "E-"),
+        ('phases=[{"name": "a", "length": 32, "batch_size": 4, "steps": 9}]', "E-FIT-PHASES"),
+    ):
+        with pytest.raises(InputError) as error:
+            chosen.chosen("text:no such file", str(tmp_path), seconds=60.0, settings=[text])
+        assert error.value.code.startswith(code) and error.value.code != "E-SOURCE-FILE", text
+
+
+def test_no_position_is_beyond_the_longest_row():
+    for minutes, machine in ((10, "2 cores"), (600, "2 cores"), (60, "h200")):
+        config = choose(english(160_000_000), MACHINES[machine], 60 * minutes, source="text:x").config
+        assert config.encoder.max_positions == max(phase.length for phase in config.phases)
+    assert settled("phases.1.length=96").config.encoder.max_positions == 96
+    assert settled("encoder.max_positions=256").config.encoder.max_positions == 256
 
 
 @pytest.mark.parametrize(
@@ -201,7 +289,7 @@ def test_only_plain_letters_lose_their_case_and_accents(text: str, script: str, 
 def test_a_language_that_the_user_names_has_a_vocabulary_that_suits_it():
     """The text may have few of the letters that tell: Turkish written without its marks, Thai among English."""
     for language, kind, lowercase in (("tr", "wordpiece", False), ("th", "unigram", False), ("en", "wordpiece", True)):
-        choice = choose(ENGLISH, cpu(), 60, source="text:x", language=language)
+        choice = choose(ENGLISH, cpu(), 60, source="text:x", settings=parse_settings([f"data.language={language}"]))
         data = choice.config.data
         assert (data.language, data.tokenizer_kind, data.lowercase) == (language, kind, lowercase)
         assert advice(language, kind, lowercase=lowercase) == []
@@ -249,6 +337,24 @@ def test_a_recorded_recipe_is_taken_and_nothing_is_measured(workdir: Path, monke
         assert found.files == {name: (workdir / name).read_text(encoding="utf-8") for name in (RECORD, FILE)}
 
 
+def test_settings_of_a_recorded_recipe_are_not_applied_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    text, run = tmp_path / "text.txt", tmp_path / "run"
+    text.write_text("abcd " * 2000, encoding="utf-8")
+    monkeypatch.setattr(chosen, "measured", guessed(machine_here()))
+    settings = ["data.language=tr", "scale.steps=0.5"]
+    first = chosen.chosen(f"text:{text}", str(run), seconds=60.0, settings=settings)
+    assert first.settings == () and first.config.data.language == "tr"
+    assert "language='tr'" in first.files[FILE], "the file that a user keeps has the language"
+    run.mkdir()
+    for name, kept in first.files.items():
+        (run / name).write_text(kept, encoding="utf-8")
+    for again, new in ((settings, ()), ([], ()), ([*settings, "seed=3"], ("seed=3",))):
+        found = chosen.chosen(f"text:{text}", str(run), seconds=None, settings=again)
+        assert found.config == first.config and found.settings == new
+    assert chosen._recorded(str(run), f"text:{text}", None, settings, overwrite=True) is not None
+    assert chosen._recorded(str(run), f"text:{text}", None, ["seed=3"], overwrite=True) is None
+
+
 @pytest.mark.parametrize(
     ("source", "seconds", "code"),
     [("text:x", 1200.0, "E-FIT-OTHER-TIME"), ("text:y", None, "E-FIT-OTHER-RUN")],
@@ -257,7 +363,7 @@ def test_another_text_or_time_is_another_run(workdir: Path, source: str, seconds
     with pytest.raises(InputError) as error:
         chosen.chosen(source, str(workdir), seconds=seconds)
     assert error.value.code == code
-    assert chosen._recorded(str(workdir), source, seconds, overwrite=True) is None
+    assert chosen._recorded(str(workdir), source, seconds, (), overwrite=True) is None
 
 
 def test_a_damaged_record_and_another_run_are_refused(workdir: Path):
@@ -270,7 +376,7 @@ def test_a_damaged_record_and_another_run_are_refused(workdir: Path):
     with pytest.raises(InputError) as error:
         chosen.chosen("text:x", str(workdir), seconds=None)
     assert error.value.code == "E-FIT-OTHER-RUN"
-    assert chosen._recorded(str(workdir), "text:x", None, overwrite=True) is None
+    assert chosen._recorded(str(workdir), "text:x", None, (), overwrite=True) is None
 
 
 def test_a_text_of_a_few_lines_is_refused_before_anything_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -340,6 +446,15 @@ def test_from_a_text_to_a_run_and_again(tmp_path: Path, capsys: pytest.CaptureFi
         assert main(again) == 0
         assert (run / "metrics.jsonl").read_bytes() == before
     assert main([*command, "--minutes", "5"]) == 2
-    assert "E-FIT-OTHER-TIME" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "E-FIT-OTHER-TIME" in error and "rises again" in error
+    # What the error says trains longer, with a few steps here.
+    (setting, steps) = re.findall(r"--set (phases\.\d\.steps)=(\d+)\. ", error)[0]
+    done = load_json(run / "config.json").phases[-1].steps
+    assert int(steps) > done
+    more = ["--set", f"{setting}={done + 2}"]
+    assert main([*command, *more]) == 0
+    longer = load_json(run / "config.json")
+    assert longer.phases[-1].steps == done + 2 and "the learning rate follows" in capsys.readouterr().err
     # The kept file is a CONFIG.
-    assert main(["pretrain", str(run / FILE), "--workdir", str(run), "--no-finish"]) == 0
+    assert main(["pretrain", str(run / FILE), "--workdir", str(run), "--no-finish", *more]) == 0

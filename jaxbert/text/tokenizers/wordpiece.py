@@ -52,7 +52,7 @@ _log = logging.getLogger(__name__)
 # Training, as in Hugging Face's trainers: the number of single characters that a vocabulary always gets, and the least
 # count of a merge. A text with more different characters, such as Chinese, gets as many as it takes to cover this share
 # of it (SentencePiece's --character_coverage), up to this share of the vocabulary.
-_ALPHABET = 1000
+ALPHABET = 1000
 _MIN_FREQUENCY = 2
 _COVERAGE = 0.9995
 _MOST_SINGLES = 0.5
@@ -368,9 +368,9 @@ def _alphabet_size(
     by_count: Sequence[str], frequency: Mapping[str, int], inner: Mapping[str, int], vocab_size: int
 ) -> int:
     """Returns the number of characters, commonest first, that become pieces before words are learned."""
-    left = (1 - _COVERAGE) * sum(frequency.values()) - sum(frequency[char] for char in by_count[_ALPHABET:])
-    pieces = sum(1 + (char in inner) for char in by_count[:_ALPHABET])
-    for size, char in enumerate(by_count[_ALPHABET:], _ALPHABET):
+    left = (1 - _COVERAGE) * sum(frequency.values()) - sum(frequency[char] for char in by_count[ALPHABET:])
+    pieces = sum(1 + (char in inner) for char in by_count[:ALPHABET])
+    for size, char in enumerate(by_count[ALPHABET:], ALPHABET):
         pieces += 1 + (char in inner)
         if left >= 0 or pieces > _MOST_SINGLES * vocab_size:
             return size
