@@ -21,7 +21,7 @@ from jaxbert.config import (
     save_json,
 )
 from jaxbert.errors import CommandError, InputError, Interrupted
-from jaxbert.run.outputs import check_others
+from jaxbert.run.outputs import check_others, holds_prepared
 from jaxbert.run.processes import Watch, wait_for_all
 from jaxbert.stores.files import arriving, is_partial, linked, no_links, sync, write_whole
 from jaxbert.stores.lease import Lease
@@ -72,6 +72,7 @@ def check_workdir(config: RunConfig, workdir: Path, overwrite: bool) -> bool:
         REMOVED,
         _LOCK,
         *BEFORE,
+        *(["data"] if _only_prepared(workdir) else []),
     }:
         if is_remote(name) and storage_of(workdir).names(CHECKPOINTS):
             raise InputError(
@@ -116,6 +117,11 @@ def check_workdir(config: RunConfig, workdir: Path, overwrite: bool) -> bool:
     if differences:
         check_others(workdir)
     return not differences
+
+
+def _only_prepared(workdir: Path) -> bool:
+    """Returns whether a workdir has no run, but what was prepared for one whose corpus was refused."""
+    return not (workdir / "config.json").exists() and holds_prepared(workdir)
 
 
 def _check_links(workdir: Path) -> None:
@@ -175,8 +181,9 @@ def begun(
 ) -> Iterator[None]:
     """Prepares a run in the workdir. A new run writes `files` beside its config.
 
-    If the input of a run turns out to be wrong, its workdir becomes what it was before. A run that is replaced is
-    removed only when the new one has begun.
+    If the input of a run turns out to be wrong, its workdir becomes what it was before. Only what was prepared for a
+    run whose corpus is refused stays in `data`, for the next command; but a run that was to be replaced comes back
+    whole, and nothing else stays. It is removed only when the new one has begun.
     """
     if not leader:
         yield
@@ -194,17 +201,22 @@ def begun(
         hold.begun()
         discard(workdir)
         return
+    prepared = _only_prepared(workdir)
     set_aside(workdir)
     try:
         for name, text in files.items():
             write_whole(workdir / name, text)
         write_config(config, workdir)
         yield
-    except InputError:
-        remove_outputs(workdir)
+    except InputError as error:
+        refused = error.code == "E-FIT-CORPUS" and hold.mirror is None and config_of_replaced(workdir) is None
+        kept = (prepared or refused) and holds_prepared(workdir)
+        remove_outputs(workdir, but=["data"] if kept else ())
         bring_back(workdir)
         hold.forget()
-        for path in made:
+        if kept:
+            _log.info(f"what was prepared stays in {workdir / 'data'}, and the next command in this workdir uses it")
+        for path in made if not kept else ():
             path.rmdir()
         raise
     hold.begun()

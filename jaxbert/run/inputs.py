@@ -18,6 +18,7 @@ from jaxbert.core.machine import cores
 from jaxbert.data.pipeline import Rows
 from jaxbert.data.staging import local
 from jaxbert.errors import InputError, Stopped
+from jaxbert.run.prepared import forget_other_settings
 from jaxbert.stores.storage import is_remote
 from jaxbert.stores.workdir import name_of
 from jaxbert.tasks import make_task
@@ -115,7 +116,8 @@ def make_run_rows(
     Args:
       config: the run.
       lengths: of the rows.
-      workdir: of the run. What an earlier call made of another text is made again, unless the run has begun to train.
+      workdir: of the run. What an earlier call made of another text, or with other settings, is made again, unless the
+        run has begun to train.
       tokenizer: for the rows; for None the tokenizer of `DataConfig`.
       begun: whether the run has trained on rows of this text.
 
@@ -138,6 +140,8 @@ def make_run_rows(
                 fix="Restore the text, or give another --workdir.",
                 code="E-RUN-DATA-TEXT",
             )
+    if not begun:
+        forget_other_settings(config, tokenizer, out)
     if tokenizer is not None:
         save_tokenizer(tokenizer, out / "tokenizer")
     try:

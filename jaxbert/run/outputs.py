@@ -13,7 +13,7 @@ from jaxbert.stores.files import is_partial
 from jaxbert.stores.others import files_below, listed
 from jaxbert.stores.replaced import OUTPUTS
 from jaxbert.stores.steps import MANIFEST, read_manifest
-from jaxbert.stores.workdir import CHECKPOINTS, EXPORT
+from jaxbert.stores.workdir import CHECKPOINTS, EXPORT, PREPARED
 
 # The names of what a run writes in a folder of its workdir: paths below the folder.
 _WRITTEN = {
@@ -24,7 +24,7 @@ _WRITTEN = {
     # The files of a step; while Orbax writes it, its folder has a longer name.
     CHECKPOINTS: re.compile(r"\d+(\.[^/]*)?/.+"),
     # Files of `jaxbert.data.corpus.make_rows` are looked at below.
-    "data": re.compile(r"text\.json|(tokenizer|records|rows-[^/]+-\d+)/.+"),
+    "data": re.compile(rf"text\.json|{re.escape(PREPARED)}|(tokenizer|records|rows-[^/]+-\d+)/.+"),
 }
 
 
@@ -42,6 +42,11 @@ def check_others(workdir: Path) -> None:
             fix="Move them out of the folders of the run, or give another --workdir.",
             code="E-WORKDIR-OTHERS",
         )
+
+
+def holds_prepared(workdir: Path) -> bool:
+    """Returns whether the folder `data` of a workdir without a run is what a run has prepared, and nothing else."""
+    return (workdir / "data" / PREPARED).is_file() and next(_others(workdir), None) is None
 
 
 def _others(workdir: Path) -> Iterator[str]:

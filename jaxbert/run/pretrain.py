@@ -83,7 +83,7 @@ def pretrain(
 
     Raises:
       InputError: the config, the rows or the workdir cannot be used, or the corpus is too small for figures that mean
-        anything; nothing has been touched.
+        anything. Nothing has been touched, but what was prepared of a text that is too small stays for the next call.
       Interrupted: a signal, a full disk, a network that failed; the same call continues.
       Stopped: the run has diverged (too many steps in a row are not finite, or have a loss that is not sane), a shard
         is damaged, no good checkpoint is left, or another process has taken the workdir over.

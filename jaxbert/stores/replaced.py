@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from jaxbert.stores.files import remove
@@ -42,8 +42,12 @@ def config_of_replaced(workdir: Path) -> Path | None:
 
 
 def set_aside(workdir: Path) -> None:
-    """Moves the outputs of the run in the workdir to `.replaced`."""
-    _move(workdir, workdir / REPLACED, OUTPUTS)
+    """Moves the outputs of the run in the workdir to `.replaced`.
+
+    Without a config.json there is no run, and what was prepared for one that could not begin stays for the next one.
+    """
+    run = (workdir / _CONFIG).is_file()
+    _move(workdir, workdir / REPLACED, [name for name in OUTPUTS if run or name != "data"])
 
 
 def bring_back(workdir: Path) -> None:
@@ -71,10 +75,11 @@ def discard(workdir: Path) -> None:
             os.replace(workdir / REPLACED, workdir / REMOVED)
 
 
-def remove_outputs(workdir: Path) -> None:
-    """Removes the outputs of a run, its config.json first."""
+def remove_outputs(workdir: Path, *, but: Collection[str] = ()) -> None:
+    """Removes the outputs of a run, its config.json first, but those named."""
     for name in reversed(OUTPUTS):
-        remove(workdir / name)
+        if name not in but:
+            remove(workdir / name)
 
 
 def _move(source: Path, target: Path, names: Iterable[str]) -> None:

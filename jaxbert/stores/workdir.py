@@ -15,6 +15,8 @@ CHECKPOINTS, LAUNCH, LOGS = "checkpoints", "launch", "logs"
 EVALUATION, EXPORT = "evaluation.json", "hf"
 # The judgement of the corpus.
 CORPUS = "corpus.json"
+# In the folder `data`: the settings with which a run has prepared its text.
+PREPARED = "prepared.json"
 # What the model predicted for fixed sentences, at each evaluation.
 PREDICTIONS = "predictions.jsonl"
 # The recipe of a run that `jaxbert pretrain auto` chose: its record, and a config file for people.

@@ -10,12 +10,16 @@ from pathlib import Path
 import pytest
 
 from jaxbert.commands.main import main
-from jaxbert.config import DataConfig, RunConfig, load_json, phase_rows
+from jaxbert.config import DataConfig, RunConfig, load_json, phase_rows, save_json
+from jaxbert.config.overrides import apply_overrides
 from jaxbert.data import corpus, same_text
 from jaxbert.data.same_text import NOTE, note_text
 from jaxbert.data.sources import open_source
+from jaxbert.data.sources.written import written
 from jaxbert.errors import InputError, Interrupted
+from jaxbert.run.hold import check_workdir
 from jaxbert.run.inputs import make_run_rows, rows_are_made
+from jaxbert.run.prepared import forget_other_settings
 from jaxbert.stores.steps import latest_good
 
 # A tiny model on text that the run prepares: three passes of a few rows.
@@ -47,11 +51,21 @@ def test_text_that_is_too_little_is_refused_and_anyway_goes_on(
     (error,) = [line for line in said.splitlines() if line.startswith("jaxbert: error: ")]
     assert "fewer than 5,000, and a model learns them by heart" in error and f"(text:{poem})" in error
     assert error.endswith("repeat the command with --anyway. [E-FIT-CORPUS]")
-    assert "look at: there are" not in said and not workdir.exists()
+    assert "look at: there are" not in said
+    # What was prepared stays, and nothing else.
+    assert f"what was prepared stays in {workdir / 'data'}" in said
+    assert [path.name for path in workdir.iterdir()] == ["data"]
+    made = {path: path.stat().st_ino for path in (workdir / "data").rglob("*.array_record-*")}
+    # A command with another mistake leaves it as well.
+    assert run(poem, workdir, "--set", "data.tokenizer=missing") == 2
+    assert [path.name for path in workdir.iterdir()] == ["data"] and made
+    capsys.readouterr()
 
-    # The same command goes on, with as many steps as the limit allows.
+    # The same command goes on from it, with as many steps as the limit allows.
     assert run(poem, workdir, "--anyway") == 0
     said = capsys.readouterr().err
+    assert "training a wordpiece vocabulary" not in said and "prepared with other settings" not in said
+    assert {path: path.stat().st_ino for path in (workdir / "data").rglob("*.array_record-*")} == made
     assert "look at: there are" in said and " passes over this text, so the run has " in said
     config, judged = load_json(workdir / "config.json"), json.loads((workdir / "corpus.json").read_text())
     steps = config.phases[0].steps
@@ -150,3 +164,53 @@ def test_half_made_records_of_a_text_that_has_changed_are_made_again(
     monkeypatch.undo()
     assert again() == 2
     assert "E-FIT-" in (said := capsys.readouterr().err) and "E-SHARD" not in said
+
+
+def test_what_was_prepared_with_other_settings_is_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Only what the settings decide: rows have settings of their own, and most of a config decides none of it."""
+    out = tmp_path / "data"
+    config = RunConfig(name="x", data=DataConfig(source="files:mine"))
+
+    def left(*settings: str) -> list[str]:
+        for name in ("tokenizer/vocab.txt", "records/manifest.json", "rows-segment_pair-64/manifest.json"):
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            (out / name).write_text("{}")
+        caplog.clear()
+        forget_other_settings(apply_overrides(config, settings), None, out)
+        return sorted(path.name for path in out.iterdir())
+
+    every = ["prepared.json", "records", "rows-segment_pair-64", "tokenizer"]
+    assert left() == every == left("evaluation.batches=0", "logging.every_steps=7", "data.policy=full_sentences")
+    assert not caplog.records
+    assert left("data.copies=2") == left("seed=7") == ["prepared.json", "records", "tokenizer"]
+    assert "different: copies, seed); the rows are made again" in caplog.text
+    for settings in (["data.validation_fraction=0.1"], ["encoder.vocab_size=128"], ["data.tokenizer_kind=bpe"]):
+        assert left(*settings) == ["prepared.json"]
+        (name,) = (setting.partition("=")[0].rpartition(".")[2] for setting in settings)
+        assert name in caplog.text and "the text is prepared again" in caplog.text
+    (out / "prepared.json").write_text("{")
+    assert left() == ["prepared.json"]
+
+
+def test_only_what_a_run_has_prepared_may_be_in_a_workdir_before_it(tmp_path: Path) -> None:
+    config = RunConfig(name="x", data=DataConfig(source="files:mine"))
+    (tmp_path / "data" / "records").mkdir(parents=True)
+    with pytest.raises(InputError, match="E-WORKDIR-FOREIGN"):
+        check_workdir(config, tmp_path, overwrite=True)
+    forget_other_settings(config, None, tmp_path / "data")
+    assert not check_workdir(config, tmp_path, overwrite=False)
+    # A folder of texts around it does not take the notes for texts.
+    assert written({path.name for path in (tmp_path / "data").iterdir()}) == "run"
+    (tmp_path / "data" / "mine.txt").write_text("mine")
+    with pytest.raises(InputError, match="E-WORKDIR-FOREIGN"):
+        check_workdir(config, tmp_path, overwrite=True)
+
+
+def test_a_run_that_would_have_been_replaced_comes_back_whole(poem: Path, tmp_path: Path) -> None:
+    workdir = tmp_path / "run"
+    (workdir / "data" / "tokenizer").mkdir(parents=True)
+    (workdir / "data" / "tokenizer" / "vocab.txt").write_text("of the old run")
+    save_json(RunConfig(name="old", data=DataConfig(source="files:old")), workdir / "config.json")
+    before = {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
+    assert run(poem, workdir, "--overwrite") == 2
+    assert {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()} == before

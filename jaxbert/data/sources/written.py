@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from jaxbert.data.shards import MANIFEST, PROGRESS
-from jaxbert.stores.workdir import CHECKPOINTS
+from jaxbert.stores.workdir import CHECKPOINTS, PREPARED
 
 _CONFIG = "config.json"
 # What a run has beside its config from its first moment on, or after its first checkpoint.
@@ -18,6 +18,9 @@ _OF_A_TOKENIZER = ("tokenizer_config.json", "special_tokens_map.json", "vocab.tx
 def written(names: Collection[str]) -> str:
     """Returns what wrote a folder that has these names: "run", "model", "tokenizer" or "shards"; "" for no such."""
     if _CONFIG in names and any(name in names for name in _OF_A_RUN):
+        return "run"
+    # What a run has prepared, also where the run itself could not begin.
+    if PREPARED in names:
         return "run"
     if _CONFIG in names and any(name in names for name in _OF_A_MODEL):
         return "model"
