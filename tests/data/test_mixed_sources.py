@@ -153,6 +153,12 @@ def test_a_folder_without_any_text(tmp_path: Path) -> None:
         open_source(f"{tmp_path}/empty/a.pdf")
 
 
+@pytest.mark.parametrize("address", ["https://example.com/a.txt", "gs://bucket/*.txt", "s3://bucket/a.txt"])
+def test_an_address_is_no_file(address: str) -> None:
+    with pytest.raises(InputError, match=r"Copy the text to this machine first.*E-SOURCE-FILE"):
+        open_source(f"files:{address}")
+
+
 def test_the_advice_of_a_folder_without_any_text_can_be_pasted(tmp_path: Path) -> None:
     folder = tmp_path / "my [x] 'texts'"
     folder.mkdir()

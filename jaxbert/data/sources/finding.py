@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def find_files(pattern: str, spec: str) -> Found:
         raise InputError(
             "no file matches" if several else "no such file or folder",
             where=spec,
-            fix="Check the path" + ("; quote a pattern in the shell." if several else "."),
+            fix=_advice(pattern),
             code="E-SOURCE-FILE",
         )
     aside = Written()
@@ -108,6 +109,13 @@ def find_files(pattern: str, spec: str) -> Found:
     files = [(printable(path.relative_to(common).as_posix()), path) for path in paths]
     shut = sorted({printable(os.path.relpath(place, common)) for place in locked})
     return Found(files, folder, hidden, written, shut)
+
+
+def _advice(pattern: str) -> str:
+    """Returns what to do about a pattern that matches nothing."""
+    if re.match(r"[a-z][a-z0-9+.-]*://", pattern):
+        return "Copy the text to this machine first, and give its path: a SOURCE of files is on a disk."
+    return "Check the path; quote a pattern in the shell." if _WILDCARDS.intersection(pattern) else "Check the path."
 
 
 def locked_below(pattern: str) -> list[Path]:
