@@ -15,10 +15,10 @@ from jaxbert.data.sources import sample
 from jaxbert.data.sources.sample import AwsDocsSource
 
 # The folders and the file of text that pages name.
-FOLDERS = ("folder", "books", "texts", "corpus")
+FOLDERS = ("folder", "texts", "corpus")
 FILE = "mine.txt"
 _TEXT = 500_000
-_TRAIN, _VALIDATION = 30, 4
+_TRAIN, _VALIDATION = 16, 3
 
 
 def documentation(characters: int) -> list[tuple[str, str]]:

@@ -182,10 +182,12 @@ _FEW = (
     "phases.*.steps=3 phases.0.schedule.warmup_steps=1 logging.every_steps=1 checkpoint.every_steps=3 "
     "evaluation.batches=2 evaluation.every_steps=3"
 )
+# The same command with another folder and workdir: it runs once.
+_SAME_AUTO = {'"books/**/*.txt" --workdir runs/books': '"folder/**/*.txt"'}
 # The sample has a few of its documents (tests/documents/test_commands.py), which fill a smaller vocabulary.
 SMALLER = (
     # The pages give the same workdir to different folders.
-    Smaller(r"^jaxbert pretrain auto .*--minutes", {"--minutes 10": "--minutes 0.2"}),
+    Smaller(r"^jaxbert pretrain auto .*--minutes", {"--minutes 10": "--minutes 0.2", **_SAME_AUTO}),
     Smaller(r"^jaxbert pretrain auto ", {}, "--minutes 0.2 --overwrite"),
     Smaller(r"^jaxbert pretrain bert_tiny .*--data runs/demo/rows", {}, f"--set {_FEW}"),
     Smaller(r"^jaxbert pretrain bert_tiny .*--profile", {"20:24": "2:3"}, f"--set {_FEW} encoder.vocab_size=2048"),
