@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from jaxbert.stores.replaced import OUTPUTS
 from tests.test_style import lines_of_prose
 
 ROOT = Path(__file__).parent.parent
@@ -68,6 +69,11 @@ def test_pages_that_the_code_names_are_there():
         if not (ROOT / name).is_file() and name not in GENERATED
     ]
     assert len(files) > 400 and not wrong, "\n".join(sorted(set(wrong)))
+
+
+def test_every_output_of_a_run_is_in_the_page_about_workdirs():
+    page = (ROOT / "docs/reference/workdir.md").read_text(encoding="utf-8")
+    assert len(OUTPUTS) > 15 and [name for name in OUTPUTS if f"`{name}" not in page] == []
 
 
 def test_there_is_prose():

@@ -20,6 +20,7 @@ from jaxbert.errors import InputError
 from jaxbert.inputs.files import read_bytes
 from jaxbert.observe.lines import JsonLines
 from jaxbert.stores.steps import read_manifest
+from jaxbert.stores.workdir import TELEMETRY
 
 _LICENCE = "Licence of the data:"
 
@@ -84,7 +85,7 @@ def of_run(workdir: Path, step: int) -> Provenance:
     config = load_json(workdir / "config.json")
     run_config = read_bytes(workdir / "config.json")
     meta = _meta(workdir, step)
-    lines = list(JsonLines.read(workdir / "telemetry.jsonl"))
+    lines = list(JsonLines.read(workdir / TELEMETRY))
     started = next((line for line in lines if "versions" in line), {})
     clock: dict[str, Any] = next((line for line in reversed(lines) if "elapsed_s" in line and line["step"] <= step), {})
     data, licence, hashes = _data(config, workdir, meta)

@@ -37,11 +37,9 @@ from jaxbert.report.png import MARK, loss_png
 from jaxbert.report.read import Run, read_run
 from jaxbert.report.svg import chart_svg
 from jaxbert.stores.files import write_whole
-from jaxbert.stores.workdir import name_of
+from jaxbert.stores.workdir import PAGE, PNG, name_of
 
 _log = logging.getLogger(__name__)
-
-PAGE, PNG = "report.html", "loss.png"
 
 
 def write_report(

@@ -22,7 +22,7 @@ from jaxbert.errors import InputError, counted
 from jaxbert.inputs.files import read_text
 from jaxbert.inputs.values import read_json
 from jaxbert.observe.lines import JsonLines
-from jaxbert.stores.workdir import CORPUS, EVALUATION, PREDICTIONS, check_run
+from jaxbert.stores.workdir import CORPUS, EVALUATION, METRICS, PARAMETERS, PREDICTIONS, TELEMETRY, check_run
 
 Points = tuple[list[int], list[float]]
 
@@ -186,11 +186,11 @@ def read_run(workdir: Path, label: str) -> Run:
     check_run(workdir)
     config = load_json(workdir / "config.json")
     damaged: list[str] = []
-    metrics = _lines(workdir / "metrics.jsonl", _has_step, damaged)
+    metrics = _lines(workdir / METRICS, _has_step, damaged)
     if not metrics and damaged:
         raise InputError(
             "no line of the file can be read",
-            where=str(workdir / "metrics.jsonl"),
+            where=str(workdir / METRICS),
             fix="Take it from a copy of the run. Or continue the run, which writes more lines.",
             code="E-REPORT-FILE",
         )
@@ -201,7 +201,7 @@ def read_run(workdir: Path, label: str) -> Run:
             fix="Wait for its first log line.",
             code="E-RUN-NO-STEP",
         )
-    lines = _lines(workdir / "telemetry.jsonl", lambda line: "versions" in line or _has_step(line), damaged)
+    lines = _lines(workdir / TELEMETRY, lambda line: "versions" in line or _has_step(line), damaged)
     by_step = {line["step"]: line for line in lines if "versions" not in line and isinstance(line.get("step"), int)}
     return Run(
         label,
@@ -218,7 +218,7 @@ def read_run(workdir: Path, label: str) -> Run:
             "Repeat the `jaxbert pretrain` of this run, which writes it again. Or remove it.",
             damaged,
         ),
-        parameters=_parameters(workdir / "parameters.txt", damaged),
+        parameters=_parameters(workdir / PARAMETERS, damaged),
         damaged=damaged,
     )
 

@@ -48,7 +48,7 @@ from jaxbert.run.samples import Samples
 from jaxbert.run.window import Window
 from jaxbert.stores.checkpoint import Checkpoints
 from jaxbert.stores.steps import sane_steps
-from jaxbert.stores.workdir import CHECKPOINTS
+from jaxbert.stores.workdir import CHECKPOINTS, METRICS, TELEMETRY
 from jaxbert.tasks import make_task
 from jaxbert.tasks.base import metrics_of
 from jaxbert.training.step import Program, hand_over
@@ -89,8 +89,8 @@ class Loop:
             before_commit=hold.before_commit,
         )
         self.progress = Progress(total_steps(config), start=step, enabled=leader)
-        self.metrics = JsonLines(workdir / "metrics.jsonl") if leader else None
-        self.telemetry = JsonLines(workdir / "telemetry.jsonl") if leader else None
+        self.metrics = JsonLines(workdir / METRICS) if leader else None
+        self.telemetry = JsonLines(workdir / TELEMETRY) if leader else None
         facts = RunFacts(config.name, to_json(config), workdir, step)
         self.sinks = Sinks(all_sinks(logging) if leader else (), facts)
         self.samples = Samples(config, mesh, rows, workdir, leader=leader)
@@ -101,7 +101,7 @@ class Loop:
             energy=energy_meter(jax.default_backend(), logging.watts),
             price_per_hour=logging.price_per_hour,
             currency=logging.currency,
-            carried=Meter.carry(workdir / "telemetry.jsonl", step),
+            carried=Meter.carry(workdir / TELEMETRY, step),
         )
         self.window = Window(memory["window"], step=step)
         self.pace = _pace(config, rows)

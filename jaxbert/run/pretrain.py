@@ -46,7 +46,7 @@ from jaxbert.run.wanted import Wanted, wanted
 from jaxbert.stores.checkpoint import restore
 from jaxbert.stores.files import write_whole
 from jaxbert.stores.steps import latest_good, read_manifest
-from jaxbert.stores.workdir import PREDICTIONS
+from jaxbert.stores.workdir import METRICS, PARAMETERS, PREDICTIONS
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.training.step import build, parameter_table
 
@@ -190,7 +190,7 @@ def _train(
         with jax.set_mesh(mesh):
             program = build(config, mesh, min(phase, len(config.phases) - 1))
             if leader:
-                write_whole(workdir / "parameters.txt", parameter_table(config))
+                write_whole(workdir / PARAMETERS, parameter_table(config))
             frozen = replicated(mesh, program.task.tables(tokenizer, lambda: [part for part, _ in rows[0].train]))
             if teaching is not None:
                 frozen |= {name: frozen_parameters(teaching, program.frozen[name]) for name in program.task.teachers}
@@ -210,7 +210,7 @@ def _train(
                     _log.info(f"continuing after step {step} of {total_steps(config)}")
         if leader:
             save_tokenizer(tokenizer, workdir / "tokenizer")
-            for name in ("metrics.jsonl", PREDICTIONS):
+            for name in (METRICS, PREDICTIONS):
                 JsonLines.cut_back(workdir / name, step)
     # `resolve` has put a layout in the place of `auto`.
     _log.info(

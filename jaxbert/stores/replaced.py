@@ -21,13 +21,25 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from jaxbert.stores.files import remove
-from jaxbert.stores.workdir import CORPUS, PREDICTIONS, RECIPE
+from jaxbert.stores.workdir import (
+    CHECKPOINTS,
+    CORPUS,
+    EVALUATION,
+    EXPORT,
+    METRICS,
+    PAGE,
+    PARAMETERS,
+    PNG,
+    PREDICTIONS,
+    RECIPE,
+    TELEMETRY,
+)
 
 # The names that a run writes in its workdir. --overwrite removes these and nothing else.
 OUTPUTS = (
-    *(CORPUS, "parameters.txt", "checkpoints", "tokenizer", "data"),
-    *("metrics.jsonl", "telemetry.jsonl", PREDICTIONS, "tensorboard", "sinks", "profile"),
-    *("report.html", "loss.png", "evaluation.json", "hf", *RECIPE, "config.json"),
+    *(CORPUS, PARAMETERS, CHECKPOINTS, "tokenizer", "data"),
+    *(METRICS, TELEMETRY, PREDICTIONS, "tensorboard", "sinks", "profile"),
+    *(PAGE, PNG, EVALUATION, EXPORT, *RECIPE, "config.json"),
 )
 REPLACED = ".replaced"
 # A replaced run that is being removed.

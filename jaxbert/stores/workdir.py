@@ -11,8 +11,12 @@ from jaxbert.stores.lease import DIRECTORY as LEASE
 from jaxbert.stores.storage import Storage, is_remote, storage
 
 CHECKPOINTS, LAUNCH, LOGS = "checkpoints", "launch", "logs"
+# What a run computes and what it measures, line by line; and the table of its parameters.
+METRICS, TELEMETRY, PARAMETERS = "metrics.jsonl", "telemetry.jsonl", "parameters.txt"
 # What follows the training of a run: the figures of `jaxbert evaluate`, and the model for transformers.
 EVALUATION, EXPORT = "evaluation.json", "hf"
+# The page about the run, and the picture of its loss.
+PAGE, PNG = "report.html", "loss.png"
 # The judgement of the corpus.
 CORPUS = "corpus.json"
 # In the folder `data`: the settings with which a run has prepared its text.

@@ -6,11 +6,11 @@ from collections.abc import Collection
 from pathlib import Path
 
 from jaxbert.data.shards import MANIFEST, PROGRESS
-from jaxbert.stores.workdir import CHECKPOINTS, PREPARED
+from jaxbert.stores.workdir import CHECKPOINTS, METRICS, PREPARED
 
 _CONFIG = "config.json"
 # What a run has beside its config from its first moment on, or after its first checkpoint.
-_OF_A_RUN = (".lock", CHECKPOINTS, "metrics.jsonl")
+_OF_A_RUN = (".lock", CHECKPOINTS, METRICS)
 _OF_A_MODEL = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "flax_model.msgpack")
 _OF_A_TOKENIZER = ("tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json")
 

@@ -17,7 +17,7 @@ from jaxbert.report.browser.reasons import LeftOut
 from jaxbert.report.markup import embedded, prose
 from jaxbert.stores.arrays import read_params
 from jaxbert.stores.steps import default_step
-from jaxbert.stores.workdir import CHECKPOINTS, PREDICTIONS
+from jaxbert.stores.workdir import CHECKPOINTS, METRICS, PREDICTIONS
 from jaxbert.text.tokenizers import Tokenizer
 
 # The most bytes of a model in a page, as text.
@@ -101,7 +101,7 @@ def _block(model: Path | str) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     run = Path(model)
-    if any((run / name).exists() for name in (CHECKPOINTS, "metrics.jsonl")):
+    if any((run / name).exists() for name in (CHECKPOINTS, METRICS)):
         name, config, params, tokenizer = _of_run(run)
     else:
         name, config, params, tokenizer = _of_model(model)
