@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxbert.config import to_json
-from jaxbert.fit.auto import Choice
+from jaxbert.fit.choice import Choice
 from jaxbert.stores.workdir import RECIPE
 
 RECORD, FILE = RECIPE

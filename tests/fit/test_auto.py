@@ -16,11 +16,13 @@ from jaxbert.config.overrides import parse_settings
 from jaxbert.data.sources.base import Document
 from jaxbert.errors import InputError
 from jaxbert.fit import auto, chosen
-from jaxbert.fit.auto import LADDER, TOKENS_A_WEIGHT, Choice, choose
+from jaxbert.fit.auto import choose
+from jaxbert.fit.choice import Choice
 from jaxbert.fit.corpus import Corpus, read_corpus
 from jaxbert.fit.machine import Machine, fits, guessed, machine_here, measured
 from jaxbert.fit.passes import MOST_PASSES
 from jaxbert.fit.record import FILE, RECORD, files
+from jaxbert.fit.shapes import LADDER, TOKENS_A_WEIGHT
 from jaxbert.fit.vocabulary import vocabulary
 from jaxbert.plan.topologies import CHIPS, Topology
 from jaxbert.text.languages import advice
