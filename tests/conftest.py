@@ -71,7 +71,7 @@ def the_log_as_after_a_command() -> None:
 def small_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Rows of pairs, 32 tokens long, of a vocabulary of 120 pieces; two splits."""
     from jaxbert.config import DataConfig
-    from jaxbert.data.corpus import make_rows
+    from jaxbert.data.from_source import make_rows
 
     out = tmp_path_factory.mktemp("rows")
     sentences = [f"sentence number {n} of the text says {n * 7 % 13} words ." for n in range(900)]

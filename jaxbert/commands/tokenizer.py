@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         )
     if args.kind not in KINDS.names:
         raise KINDS.unknown(args.kind, "--kind")
-    from jaxbert.data.corpus import learn_vocabulary
+    from jaxbert.data.from_source import learn_vocabulary
     from jaxbert.data.sources import open_source
     from jaxbert.text.languages import advice
     from jaxbert.text.sentences import check_language

@@ -124,7 +124,7 @@ def make_run_rows(
     Raises:
       InputError: as `make_rows`, or rows are missing that cannot be made as before: the text has changed.
     """
-    from jaxbert.data.corpus import make_rows
+    from jaxbert.data.from_source import make_rows
     from jaxbert.data.same_text import forget_other_text, other_text
     from jaxbert.data.sources import open_source
 

@@ -23,7 +23,7 @@ _WRITTEN = {
     "profile": re.compile(r"(process-\d+/)?plugins/profile/[^/]+/[^/]+"),
     # The files of a step; while Orbax writes it, its folder has a longer name.
     CHECKPOINTS: re.compile(r"\d+(\.[^/]*)?/.+"),
-    # Files of `jaxbert.data.corpus.make_rows` are looked at below.
+    # Files of `jaxbert.data.from_source.make_rows` are looked at below.
     "data": re.compile(rf"text\.json|{re.escape(PREPARED)}|(tokenizer|records|rows-[^/]+-\d+)/.+"),
 }
 

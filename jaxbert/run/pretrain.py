@@ -21,7 +21,6 @@ from jaxbert.models.families import check_padding
 from jaxbert.models.model import count_parameters
 from jaxbert.observe.lines import JsonLines
 from jaxbert.observe.sinks import check_installed
-from jaxbert.run.corpus import fitted, mended
 from jaxbert.run.deterministic import ask_for_deterministic_kernels
 from jaxbert.run.hold import Hold, begun, check_inputs_lie_elsewhere, check_workdir, settle
 from jaxbert.run.initial import check_named_tokenizer, check_tokenizer, load_initial, start_from, tokenizer_for_rows
@@ -34,6 +33,7 @@ from jaxbert.run.inputs import (
     save_tokenizer,
     tokenizer_of,
 )
+from jaxbert.run.judging import fitted, mended
 from jaxbert.run.loop import Loop, signals
 from jaxbert.run.memory import check_memory
 from jaxbert.run.processes import Watch, together, wait_for_all

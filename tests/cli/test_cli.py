@@ -473,16 +473,16 @@ class TestTokenizer:
     @pytest.fixture
     def trained_on(self, place, monkeypatch):
         """Texts that the tokenizer was trained on."""
-        from jaxbert.data import corpus
+        from jaxbert.data import from_source
 
         texts = []
-        original = corpus.train_tokenizer
+        original = from_source.train_tokenizer
 
         def train_tokenizer(kind, given, **options):
             texts.extend(given)
             return original(kind, iter(texts), **options)
 
-        monkeypatch.setattr(corpus, "train_tokenizer", train_tokenizer)
+        monkeypatch.setattr(from_source, "train_tokenizer", train_tokenizer)
         lines = [json.dumps({"text": paragraph}) + "\n" for paragraph in self.TEXT.split("\n\n")]
         (place / "documents.jsonl").write_text("".join(lines))
         return texts

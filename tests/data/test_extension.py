@@ -11,7 +11,7 @@ import pytest
 
 from jaxbert.commands.main import main
 from jaxbert.config import DataConfig
-from jaxbert.data.corpus import make_rows
+from jaxbert.data.from_source import make_rows
 from jaxbert.data.pipeline import Rows
 from jaxbert.data.policies import POLICIES
 from jaxbert.data.shards import read_manifest

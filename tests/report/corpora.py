@@ -7,7 +7,7 @@ from typing import Any
 
 from jaxbert.config import RunConfig
 from jaxbert.fit.judge import Judgement, judge
-from jaxbert.run.corpus import write_judgement
+from jaxbert.run.judging import write_judgement
 from tests.fit.manifests import phase_rows
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jaxbert.config import DataConfig
-from jaxbert.data.corpus import make_rows
+from jaxbert.data.from_source import make_rows
 from jaxbert.evaluate import evaluation
 from jaxbert.run import pretrain
 from jaxbert.training.step import build

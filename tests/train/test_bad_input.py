@@ -14,7 +14,7 @@ from jaxbert.commands import main as cli
 from jaxbert.config import DataConfig, find_config, save_json
 from jaxbert.config.overrides import apply_overrides
 from jaxbert.convert.hf import write_hf
-from jaxbert.data.corpus import make_rows
+from jaxbert.data.from_source import make_rows
 from jaxbert.models.model import Model
 from jaxbert.text.tokenizers import Tokenizer, train_tokenizer
 

@@ -12,7 +12,7 @@ import pytest
 from jaxbert.commands.main import main
 from jaxbert.config import DataConfig, RunConfig, load_json, phase_rows, save_json
 from jaxbert.config.overrides import apply_overrides
-from jaxbert.data import corpus, same_text
+from jaxbert.data import from_source, same_text
 from jaxbert.data.same_text import NOTE, note_text
 from jaxbert.data.sources import open_source
 from jaxbert.data.sources.written import written
@@ -139,7 +139,7 @@ def test_half_made_records_of_a_text_that_has_changed_are_made_again(
     def cut(*arguments: object, **options: object) -> None:
         raise Interrupted("cut", where="here", fix="Repeat.", code="E-TEST")
 
-    monkeypatch.setattr(corpus, "build_rows", cut)
+    monkeypatch.setattr(from_source, "build_rows", cut)
     assert again() == 3 and again() == 3
     assert "made again" not in capsys.readouterr().err
     (tmp_path / "b.txt").write_text("The zebra is new here.\n", encoding="utf-8")

@@ -21,7 +21,7 @@ from jaxbert.config import (
     find_config,
 )
 from jaxbert.convert.hf import write_hf
-from jaxbert.data.corpus import make_rows
+from jaxbert.data.from_source import make_rows
 from jaxbert.data.pipeline import Rows
 from jaxbert.data.policies import POLICIES
 from jaxbert.models.model import Model

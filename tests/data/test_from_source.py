@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jaxbert.config import DataConfig
-from jaxbert.data import corpus
+from jaxbert.data import from_source
 from jaxbert.data.sources import open_source
 from jaxbert.data.split import drawn
 from jaxbert.errors import InputError
@@ -24,7 +24,7 @@ def config(tmp_path: Path) -> DataConfig:
 
 
 def make(config: DataConfig, out: Path, length: int = 32) -> None:
-    corpus.make_rows(
+    from_source.make_rows(
         config,
         vocab_size=200,
         lengths=[length],
