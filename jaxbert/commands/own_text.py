@@ -72,9 +72,14 @@ def _in_one(paths: Sequence[str]) -> str:
         if not os.path.lexists(path):
             return f"Give one path. There is no {word(path)}."
     given = {os.path.abspath(path) for path in paths}
+    # A path below another one that was given would count twice.
+    given = {path for path in given if not any(path.startswith(os.path.join(other, "")) for other in given)}
     folder = os.path.commonpath([os.path.dirname(path) for path in given])
     shown = os.path.relpath(folder)
-    if given == {os.path.join(folder, name) for name in os.listdir(folder) if not name.startswith(".")}:
+    if len(given) == 1:
+        return f"Give one path: --text {path_word(os.path.relpath(*given))}"
+    names = os.listdir(folder) if os.access(folder, os.R_OK) else []
+    if given == {os.path.join(folder, name) for name in names if not name.startswith(".")}:
         return f"Give the folder that has them: --text {path_word(shown)}"
     endings = {os.path.splitext(path)[1] for path in given}
     depths = {os.path.relpath(path, folder).count(os.sep) for path in given}
@@ -87,7 +92,7 @@ def _in_one(paths: Sequence[str]) -> str:
     if len({os.path.basename(path) for path in given}) < len(given) or len(given) > _LINKED:
         return f"{quoted}Or copy them into one folder, and give that folder."
     place = next(name for name in (f"texts{number or ''}" for number in itertools.count()) if not os.path.lexists(name))
-    links = " ".join(word(os.path.abspath(path)) for path in paths)
+    links = " ".join(map(word, sorted(given)))
     return f"{quoted}Make a folder of links to them, and give that folder: mkdir {place} && ln -s {links} {place}"
 
 

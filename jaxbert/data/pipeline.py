@@ -14,7 +14,6 @@ same behind a new thread pool per call, at two thirds of the speed, and its erro
 from __future__ import annotations
 
 import os
-import shlex
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -26,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxbert.core.shell import path_word
 from jaxbert.data import shards
 from jaxbert.data.draws import permutation
 from jaxbert.data.row_format import row_dtype
@@ -141,10 +141,15 @@ class Rows:
         for path in map(place.joinpath, sorted(os.listdir(place)) if wanted and os.access(place, os.R_OK) else ()):
             if _are_records(path, wanted):
                 short = Path(os.path.relpath(path)) if not self.directory.is_absolute() else path
-                policy = f" --policy {self.manifest['policy']}"
-                out = shlex.quote(f"{self.directory}-{length}")
-                return f": jaxbert rows {shlex.quote(str(short))} --out {out} --length {length}{policy}."
+                out = path_word(f"{self.directory}-{length}")
+                return f": jaxbert rows {path_word(short)} --out {out} --length {length}{self._options()}."
         return f" of the same records, with `jaxbert rows --length {length}`."
+
+    def _options(self) -> str:
+        """Returns the options of `jaxbert rows` with which these rows were made, but for their length."""
+        made = self.manifest["arguments"]
+        names = {"policy": "--policy", "short_rows": "--short-rows", "copies": "--copies", "seed": "--seed"}
+        return "".join(f" {option} {made[name]}" for name, option in names.items() if made.get(name))
 
     def read(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
         """Returns rows `indices` (any order, repeats allowed) as a structured array [n] of `dtype`.

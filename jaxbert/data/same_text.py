@@ -7,7 +7,9 @@ or what else the source says of itself. So no half-made vocabulary is ever used 
 from __future__ import annotations
 
 import logging
+import os
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,11 +34,12 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Changes:
-    """The files of a text that are others than before, by their names."""
+    """The files of a text that are others than before, by their names. It is true if the text itself has changed."""
 
     differ: tuple[str, ...] = ()
     new: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
+    renamed: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.differ or self.new or self.gone)
@@ -46,6 +49,7 @@ class Changes:
             (self.differ, "file differs", "files differ"),
             (self.new, "file is new", "files are new"),
             (self.gone, "file is gone", "files are gone"),
+            (self.renamed, "file has another name now", "files have other names now"),
         )
         words = [f"{counted(len(names), one, many)} ({_some(names)})" for names, one, many in parts if names]
         return "; ".join(words) or "it is read in another way"
@@ -60,7 +64,10 @@ def note_text(source: Source, out: Path) -> None:
     """Writes which text `source` has into `out`, unless it is noted there."""
     if _noted(out) is None:
         out.mkdir(parents=True, exist_ok=True)
+        began = time.time()
         write_json(out / NOTE, {"source": source.describe(), "source_hash": source.hash})
+        # A file that is changed after it was read here counts as touched since the note.
+        os.utime(out / NOTE, (began, began))
 
 
 def other_text(source: Source, out: Path) -> str:
@@ -151,5 +158,5 @@ def _changes(before: Mapping[str, Any], source: Source, *, since: float) -> Chan
     ):
         moved = sorted(digest_of(now[name])["sha256"] for name in new)
         if moved == sorted(old[name]["sha256"] for name in gone):
-            new = gone = ()
+            return Changes(differ, renamed=new)
     return Changes(differ, new, gone)

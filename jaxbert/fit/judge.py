@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jaxbert.config import RunConfig, total_steps
+from jaxbert.core.shell import word
 from jaxbert.data.languages import OTHERS, UNCLEAR
 from jaxbert.data.pipeline import Rows
 from jaxbert.errors import InputError, counted
@@ -410,7 +410,12 @@ def _from_nothing(config: RunConfig) -> bool:
 
 def _again(*settings: str) -> str:
     """Returns the arguments that begin the run again with other settings."""
-    return f"--overwrite --set {shlex.join(settings)}"
+    return f"--overwrite --set {' '.join(map(word, settings))}"
+
+
+def _text_of(figures: Mapping[str, Any]) -> str:
+    """Returns the text of a run as a word of a shell."""
+    return " ".join(map(word, figures["sources"][:1]))
 
 
 def _most_frequent(figures: Mapping[str, Any]) -> float:
@@ -422,10 +427,7 @@ def _most_frequent(figures: Mapping[str, Any]) -> float:
 def _known_tokens(config: RunConfig, figures: Mapping[str, Any], *, makes_rows: bool) -> str:
     """Returns what gives a text fewer unknown tokens."""
     if not makes_rows:
-        return (
-            "Make the rows with a vocabulary of this text: "
-            f"`jaxbert tokenizer {shlex.join(figures['sources'][:1])} --out DIR`."
-        )
+        return f"Make the rows with a vocabulary of this text: `jaxbert tokenizer {_text_of(figures)} --out DIR`."
     if config.data.tokenizer:
         return "The tokenizer is one of other text: leave it out (--tokenizer, data.tokenizer), and the run learns one."
     if config.init:
@@ -467,7 +469,7 @@ def _vocabulary(config: RunConfig, figures: Mapping[str, Any], *, makes_rows: bo
     fix = (
         f"Take a smaller vocabulary: {_again(f'encoder.vocab_size={size}')}."
         if makes_rows
-        else f"Train a smaller vocabulary: `jaxbert tokenizer {shlex.join(figures['sources'][:1])} --vocab-size {size} "
+        else f"Train a smaller vocabulary: `jaxbert tokenizer {_text_of(figures)} --vocab-size {size} "
         "--out DIR`, and make the rows with it."
     )
     yield Finding(

@@ -68,9 +68,10 @@ def write_report(
         )
     labels = _labels(workdirs)
     runs = [read_run(workdir, label) for workdir, label in zip(workdirs, labels, strict=True)]
-    for run in runs if warn else ():
-        for said in run.damaged:
-            _log.warning("%s: %s", run.workdir, said)
+    if warn:
+        for run in runs:
+            for said in run.damaged:
+                _log.warning("%s: %s", run.workdir, said)
     targets = [(out or workdirs[0]) / PAGE]
     targets += [
         run.workdir / PNG if out is None else out / f"loss-{re.sub(r'[^A-Za-z0-9._-]+', '-', run.label)}.png"

@@ -8,7 +8,6 @@ so every value is checked before it is used. The page leaves out damaged lines a
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -18,6 +17,7 @@ from typing import Any
 
 from jaxbert.config import RunConfig, load_json, total_steps
 from jaxbert.core.metrics import Metric, from_json
+from jaxbert.core.shell import path_word
 from jaxbert.errors import InputError, counted
 from jaxbert.inputs.files import read_text
 from jaxbert.inputs.values import read_json
@@ -240,8 +240,8 @@ def _has_step(line: dict[str, Any]) -> bool:
 
 def _evaluating(workdir: Path) -> str:
     """Returns the command that writes the evaluation of a run."""
-    place = shlex.quote(str(workdir))
-    return f"jaxbert evaluate {place} --baselines --json {shlex.quote(str(workdir / EVALUATION))}"
+    place = path_word(workdir)
+    return f"jaxbert evaluate {place} --baselines --json {path_word(workdir / EVALUATION)}"
 
 
 def _object(path: Path, fix: str, damaged: list[str]) -> dict[str, Any]:

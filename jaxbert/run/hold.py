@@ -194,7 +194,10 @@ def begun(
     if resuming:
         try:
             yield
-        except InputError:
+        except InputError as error:
+            # A run that was killed before its corpus was judged.
+            if _refused(error, hold) and not any((workdir / CHECKPOINTS).glob("*")):
+                _keep_prepared(workdir)
             hold.give_back()
             raise
         write_config(config, workdir)
@@ -209,18 +212,31 @@ def begun(
         write_config(config, workdir)
         yield
     except InputError as error:
-        refused = error.code == "E-FIT-CORPUS" and hold.mirror is None and config_of_replaced(workdir) is None
-        kept = (prepared or refused) and holds_prepared(workdir)
-        remove_outputs(workdir, but=["data"] if kept else ())
+        kept = (prepared or _refused(error, hold)) and _keep_prepared(workdir)
+        if not kept:
+            remove_outputs(workdir)
         bring_back(workdir)
         hold.forget()
-        if kept:
-            _log.info(f"what was prepared stays in {workdir / 'data'}, and the next command in this workdir uses it")
-        for path in made if not kept else ():
-            path.rmdir()
+        if not kept:
+            for path in made:
+                path.rmdir()
         raise
     hold.begun()
     discard(workdir)
+
+
+def _refused(error: InputError, hold: Hold) -> bool:
+    """Returns whether a corpus was refused in a directory where no run waits to come back."""
+    return error.code == "E-FIT-CORPUS" and hold.mirror is None and config_of_replaced(hold.path) is None
+
+
+def _keep_prepared(workdir: Path) -> bool:
+    """Removes a run that has not begun, but for what was prepared for it. Returns whether there was anything."""
+    if not holds_prepared(workdir):
+        return False
+    remove_outputs(workdir, but=["data"])
+    _log.info(f"what was prepared stays in {workdir / 'data'}, and the next command in this workdir uses it")
+    return True
 
 
 def write_config(config: RunConfig, workdir: Path) -> None:

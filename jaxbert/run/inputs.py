@@ -137,7 +137,7 @@ def make_run_rows(
             raise InputError(
                 f"some rows of this run are missing, and its text has changed since it began: {changes}",
                 where=config.data.source,
-                fix="Restore the text, or give another --workdir.",
+                fix="Restore the files and their names, or give another --workdir.",
                 code="E-RUN-DATA-TEXT",
             )
     if not begun:

@@ -88,8 +88,12 @@ def discard(workdir: Path) -> None:
 
 
 def remove_outputs(workdir: Path, *, but: Collection[str] = ()) -> None:
-    """Removes the outputs of a run, its config.json first, but those named."""
-    for name in reversed(OUTPUTS):
+    """Removes the outputs of a run, but those named.
+
+    Its config.json goes last, so that a call that is cut leaves a run, which the next command continues. It goes first
+    where another run waits to come back.
+    """
+    for name in reversed(OUTPUTS) if config_of_replaced(workdir) is not None else OUTPUTS:
         if name not in but:
             remove(workdir / name)
 

@@ -180,6 +180,9 @@ def test_several_paths_of_text_are_told_what_means_exactly_them(
         assert fix.endswith(f"--text {word}")
         (given,) = shlex.split(word)
         assert names(text_of([given])) == set().union(*(names(path) for path in paths))
+    # What is given twice, or lies below another one, counts once.
+    assert advised("one/a.txt", "one/a.txt") == "Give one path: --text one/a.txt"
+    assert advised("one", "one/a.txt") == "Give one path: --text one"
     # No folder and no pattern is these two: the common parent has a third one.
     fix = advised("one", "two")
     assert "--text" not in fix and "mkdir texts && ln -s " in fix

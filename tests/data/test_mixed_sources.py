@@ -322,6 +322,11 @@ def test_each_file_of_a_folder_has_its_own_field(tmp_path: Path) -> None:
         f"the text of 1 jsonl file is field 'story', which holds more than headline (#FIELD {take}: b.jsonl",
         f"the text of 1 parquet file is column 'content', the only one that holds text (#COLUMN {take}: c.parquet",
     ]
+    # Files with the same field and other ones beside it have lines of their own.
+    (tmp_path / "e.csv").write_text("body,note\nThe sea is wide and cold.,It is so.\n")
+    said = open_source(str(tmp_path)).findings()
+    assert f"the text of 1 csv file is column 'body', which holds more than note (#COLUMN {take}: e.csv" in said
+    (tmp_path / "e.csv").unlink()
     # A field that the user names is the one of all files. Those without it are left out, and named.
     source = open_source(f"{tmp_path}#story")
     assert [found.text for found in source.documents()] == ["The river is cold and deep.", "The mill is old and dry."]
@@ -467,12 +472,19 @@ def test_a_folder_that_one_may_not_read() -> None:
         (directory / "secret").mkdir()
         (directory / "a.txt").write_text("text\n")
         (directory / "secret").chmod(0)
+        (directory / "open").mkdir()
+        (directory / "a.txt").rename(directory / "open" / "a.txt")
+        source = open_source(f"{directory}/*/*.txt")
+        assert [name for name, _ in source.files] == ["a.txt"]
+        assert source.findings() == ["1 folder that this user may not read, left out: ../secret"]
+        (directory / "open" / "a.txt").rename(directory / "a.txt")
+        (directory / "open").rmdir()
         for spec in (str(directory), f"{directory}/**/*.txt", f"text:{directory}/**/*.txt"):
             source = open_source(spec)
             assert [name for name, _ in source.files] == ["a.txt"], spec
             assert source.findings() == ["1 folder that this user may not read, left out: secret"], spec
         (directory / "a.txt").unlink()
-        for spec in (str(directory), f"{directory}/**/*.txt", str(directory / "secret")):
+        for spec in (str(directory), f"{directory}/**/*.txt", f"{directory}/secret/*.txt", str(directory / "secret")):
             with pytest.raises(InputError, match=r"secret.*E-SOURCE-PERMISSION"):
                 open_source(spec)
         (directory / "secret").chmod(0o700)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -13,13 +14,15 @@ from jaxbert.commands.main import main
 from jaxbert.config import DataConfig, RunConfig, load_json, phase_rows, save_json
 from jaxbert.config.overrides import apply_overrides
 from jaxbert.data import from_source, same_text
-from jaxbert.data.same_text import NOTE, note_text
+from jaxbert.data.same_text import NOTE, note_text, other_text
 from jaxbert.data.sources import open_source
 from jaxbert.data.sources.written import written
 from jaxbert.errors import InputError, Interrupted
 from jaxbert.run.hold import check_workdir
 from jaxbert.run.inputs import make_run_rows, rows_are_made
 from jaxbert.run.prepared import forget_other_settings
+from jaxbert.stores import replaced
+from jaxbert.stores.replaced import remove_outputs
 from jaxbert.stores.steps import latest_good
 
 # A tiny model on text that the run prepares: three passes of a few rows.
@@ -107,6 +110,7 @@ def test_a_text_that_has_changed_is_said_and_the_run_goes_on(
     os.utime(text / "a.txt")
     (text / "inner" / "b.txt").rename(text / "inner" / "c.txt")
     assert made() and made(begun=False) and not caplog.records
+    assert other_text(open_source(spec), out) == "1 file has another name now (inner/c.txt)"
     # The sizes of a large text decide, and the bytes of those files that somebody has touched.
     monkeypatch.setattr(same_text, "_ALWAYS_READ", 0)
     (text / "inner" / "c.txt").rename(text / "inner" / "b.txt")
@@ -164,6 +168,35 @@ def test_half_made_records_of_a_text_that_has_changed_are_made_again(
     monkeypatch.undo()
     assert again() == 2
     assert "E-FIT-" in (said := capsys.readouterr().err) and "E-SHARD" not in said
+    # This run was there before its corpus was judged. Now only what was prepared stays, also for other settings.
+    assert {path.name for path in workdir.iterdir()} - {".lock"} == {"data"} and "what was prepared stays" in said
+    assert not check_workdir(RunConfig(name="x", data=DataConfig(source="files:mine")), workdir, overwrite=False)
+
+
+def test_a_kill_while_a_refused_run_is_removed_leaves_no_dead_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = RunConfig(name="x", data=DataConfig(source="files:mine"))
+    for cut in range(5):
+        workdir = tmp_path / str(cut)
+        forget_other_settings(config, None, workdir / "data")
+        save_json(config, workdir / "config.json")
+        for name in ("corpus.json", "parameters.txt", "auto.json"):
+            (workdir / name).write_text("{}")
+        removed: list[Path] = []
+
+        def remove(path: Path, removed: list[Path] = removed, cut: int = cut) -> None:
+            if path.exists():
+                if len(removed) == cut:
+                    raise KeyboardInterrupt
+                removed.append(path)
+                path.unlink()
+
+        monkeypatch.setattr(replaced, "remove", remove)
+        with contextlib.suppress(KeyboardInterrupt):
+            remove_outputs(workdir, but=["data"])
+        assert len(removed) == min(cut, 4) and (workdir / "config.json").exists() == (cut < 4)
+        check_workdir(config, workdir, overwrite=False)
 
 
 def test_what_was_prepared_with_other_settings_is_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -114,8 +114,8 @@ def open_source(spec: str) -> Source:
     if not colon or kind not in SOURCES:
         path = split_option(spec)[0]
         if not matching(path):
-            for place in locked_below(path):
-                raise not_permitted(place)
+            if locked := locked_below(path):
+                raise not_permitted(locked[0])
             raise _no_such(spec)
     kind, _, rest = with_kind(spec).partition(":")
     return SOURCES[kind].open(rest)

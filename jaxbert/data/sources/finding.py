@@ -69,8 +69,8 @@ def find_files(pattern: str, spec: str) -> Found:
     paths = matching(pattern)
     if not paths:
         several = _WILDCARDS.intersection(pattern)
-        for place in locked_below(pattern):
-            raise not_permitted(place)
+        if locked := locked_below(pattern):
+            raise not_permitted(locked[0])
         raise InputError(
             "no file matches" if several else "no such file or folder",
             where=spec,
@@ -119,16 +119,23 @@ def _advice(pattern: str) -> str:
 
 
 def locked_below(pattern: str) -> list[Path]:
-    """Returns the folders that a pattern with `**` would search, and that may not be read: `glob` says nothing."""
+    """Returns the folders that a pattern would search, and that may not be read: `glob` says nothing of them."""
     pattern = os.path.expanduser(pattern)
     parts = Path(pattern).parts
-    if "**" not in parts or os.path.lexists(pattern):
+    wild = [number for number, part in enumerate(parts) if _WILDCARDS.intersection(part)]
+    if not wild or os.path.lexists(pattern):
         return []
-    fixed = next(number for number, part in enumerate(parts) if _WILDCARDS.intersection(part))
-    try:
-        return _walk(Path(*parts[:fixed]), set(), Written())[2]
-    except CommandError:  # A folder that has just gone, for example. What matches is read in any case.
-        return []
+    if "**" in parts:
+        try:
+            return _walk(Path(*parts[: wild[0]]), set(), Written())[2]
+        except CommandError:  # A folder that has just gone, for example. What matches is read in any case.
+            return []
+    searched = (place for number in wild for place in glob.glob(str(Path(*parts[:number])) if number else os.curdir))
+    return sorted(Path(place) for place in set(searched) if os.path.isdir(place) and not _may_read(place))
+
+
+def _may_read(place: str) -> bool:
+    return os.access(place, os.R_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _chosen(pattern: str, paths: list[Path], aside: Written) -> list[Path]:

@@ -150,15 +150,14 @@ class RecordReader(Reader):
 
     def findings(self) -> list[str]:
         """See `Reader`."""
-        by_column: dict[str, list[Path]] = {}
+        alike: dict[tuple[str, tuple[str, ...]], list[Path]] = {}
         for path, column in self._chosen.items():
             if column not in ("", _USUAL):
-                by_column.setdefault(column, []).append(path)
-        return [self._said(column, paths) for column, paths in by_column.items()]
+                alike.setdefault((column, tuple(self._others.get(path, ()))), []).append(path)
+        return [self._said(column, others, paths) for (column, others), paths in alike.items()]
 
-    def _said(self, column: str, paths: Sequence[Path]) -> str:
-        """Returns a line about the field that was taken of some files."""
-        others = list(dict.fromkeys(name for path in paths for name in self._others.get(path, ())))
+    def _said(self, column: str, others: Sequence[str], paths: Sequence[Path]) -> str:
+        """Returns a line about the field that was taken of some files, in place of the same others."""
         why = f"which holds more than {_shown(others)}" if others else "the only one that holds text"
         names = [printable(path.name) for path in paths]
         more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
