@@ -15,7 +15,7 @@ MODEL = (
 # The CONFIG that is chosen for the text, the machine and the time.
 AUTO = "auto"
 # The command that begins everything, as help texts and errors show it.
-EXAMPLE = f'jaxbert pretrain {AUTO} --text "folder/**/*.txt" --minutes 10'
+EXAMPLE = f"jaxbert pretrain {AUTO} --text folder --minutes 10"
 
 
 class Names:

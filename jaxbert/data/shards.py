@@ -10,6 +10,7 @@ that of rows covers everything but the provenance, that of records the shards an
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jaxbert.core.shell import path_word
 from jaxbert.errors import InputError, Stopped
 from jaxbert.inputs.files import disk_failed, open_regular
 from jaxbert.inputs.values import Each, Matching, Maybe, OneOf, Whole, check, read_json, short
@@ -27,6 +29,8 @@ MANIFEST = "manifest.json"
 # Directories inside one that is not finished: notes of the finished shards, and what the new directory replaces.
 PROGRESS = ".progress"
 PREVIOUS = ".previous"
+# The number of other directories that a message names.
+_SHOWN = 3
 # The keys of a manifest of records without a sha256 of itself.
 _RECORDS_BEFORE = frozenset(
     {"kind", "arguments", "splits", "source_hash", "tokenizer_hash", "vocab_size", "language", "licence", "counts"}
@@ -176,6 +180,16 @@ def verify_shard(directory: Path, info: ShardInfo, *, full: bool = True) -> None
         )
 
 
+def _beside(directory: Path, kind: str) -> list[str]:
+    """Returns the finished directories of a kind, three at most, in the folder where one of them is missing."""
+    found: list[str] = []
+    for path in sorted(directory.parent.glob("*/" + MANIFEST)):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            if len(found) < _SHOWN and json.loads(path.read_bytes()).get("kind") == kind:
+                found.append(path_word(path.parent))
+    return found
+
+
 def read_manifest(directory: Path, kind: str) -> dict[str, Any]:
     """Returns manifest.json of a finished directory of `kind` ("records" or "rows").
 
@@ -186,7 +200,9 @@ def read_manifest(directory: Path, kind: str) -> dict[str, Any]:
     path = directory / MANIFEST
     if not directory.is_dir():
         what = "this is a file, but a directory is needed" if directory.exists() else f"no such directory of {kind}"
-        raise InputError(what, where=str(directory), fix=f"Give the --out of `{made_by}`.", code="E-SHARD-MISSING")
+        there = _beside(directory, kind)
+        fix = f"Give the --out of `{made_by}`" + (f", or what is there: {', '.join(there)}." if there else ".")
+        raise InputError(what, where=str(directory), fix=fix, code="E-SHARD-MISSING")
     if (directory / PROGRESS).is_dir() or (directory / PREVIOUS).is_dir():
         raise InputError(
             f"the {kind} are unfinished",

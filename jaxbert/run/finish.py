@@ -188,8 +188,8 @@ def _below_counts(found: Mapping[str, Any]) -> list[str]:
         return []
     return [
         "look at: the model guesses fewer masked tokens than counting with the same input does. More steps help first: "
-        "train again in another --workdir, with a larger --minutes (CONFIG auto) or --set scale.steps=4 (any other). "
-        "Then more text helps."
+        "train again in another --workdir, with more --minutes where CONFIG is auto, else with four times the steps: "
+        "--set scale.steps=4. Then more text helps."
     ]
 
 

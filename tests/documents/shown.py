@@ -183,7 +183,7 @@ _FEW = (
     "evaluation.batches=2 evaluation.every_steps=3"
 )
 # The same command with another folder and workdir: it runs once.
-_SAME_AUTO = {'"books/**/*.txt" --workdir runs/books': '"folder/**/*.txt"'}
+_SAME_AUTO = {"--text books --workdir runs/books": "--text folder"}
 # The sample has a few of its documents (tests/documents/test_commands.py), which fill a smaller vocabulary.
 SMALLER = (
     # The pages give the same workdir to different folders.
