@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert.core.shell import path_word
-from jaxbert.errors import InputError, Stopped
-from jaxbert.inputs.files import disk_failed, open_regular
-from jaxbert.inputs.values import Each, Matching, Maybe, OneOf, Whole, check, read_json, short
+from jaxbert.errors import CommandError, InputError, Stopped
+from jaxbert.inputs.files import disk_failed, open_regular, read_bytes
+from jaxbert.inputs.values import Each, Matching, Maybe, OneOf, Whole, check, checked, read_json, short
 from jaxbert.stores.files import arriving, disk_full, disk_is_full, partial_name, sync, write_whole
 
 MANIFEST = "manifest.json"
@@ -184,8 +184,8 @@ def _beside(directory: Path, kind: str) -> list[str]:
     """Returns the finished directories of a kind, three at most, in the folder where one of them is missing."""
     found: list[str] = []
     for path in sorted(directory.parent.glob("*/" + MANIFEST)):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            if len(found) < _SHOWN and json.loads(path.read_bytes()).get("kind") == kind:
+        with contextlib.suppress(CommandError, OSError, ValueError):
+            if len(found) < _SHOWN and checked(read_bytes(path), {"kind": str})["kind"] == kind:
                 found.append(path_word(path.parent))
     return found
 

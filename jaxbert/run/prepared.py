@@ -16,7 +16,7 @@ from typing import Any
 from jaxbert.config import RunConfig
 from jaxbert.data.shards import write_json
 from jaxbert.inputs.files import read_bytes
-from jaxbert.inputs.values import checked
+from jaxbert.inputs.values import checked, parse
 from jaxbert.stores.files import remove
 from jaxbert.stores.workdir import PREPARED
 from jaxbert.tasks import make_task
@@ -65,7 +65,7 @@ def _settings(config: RunConfig, tokenizer: Tokenizer | None) -> dict[str, dict[
     given = tokenizer or (Tokenizer.load(config.data.tokenizer) if config.data.tokenizer else None)
     sentences = make_task(config, config.phases[0]).pairs
     data |= {"vocab_size": config.encoder.vocab_size, "sentences": sentences, "tokenizer": given and given.hash}
-    found: dict[str, dict[str, Any]] = json.loads(json.dumps({"records": data, "rows": rows}))
+    found: dict[str, dict[str, Any]] = parse(json.dumps({"records": data, "rows": rows}))
     return found
 
 
