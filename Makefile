@@ -72,6 +72,7 @@ test: $(VENV)/.installed-test
 # - runs on packed or staged rows, runs that adapt a model, and all runs with a teacher but one: one run of each other
 #   kind has the same programs;
 # - what each class of a flax file computes: the goldens compile the same encoders, other tests read the same files;
+# - the model of the page (tests/report_browser), which Node runs, and what a run says of its corpus (train/test_corpus.py);
 # - words through shells (tests/launch/test_injection.py, test_document.py): shells do not change with Python;
 # - what runs do about signals, damaged files, full disks and refusals: none of it depends on a library. One kill stays,
 #   because a continued run needs all of them.
@@ -79,6 +80,7 @@ NEWEST_OUT := $(addprefix --ignore=tests/,objectives/test_masking_rates.py objec
   data/test_against_original.py data/test_against_plain.py \
   convert/test_foreign_loop.py convert/test_names.py convert/test_models_table.py \
   kills/test_points.py train/test_packed_rows.py train/test_initial.py train/test_release.py train/test_bad_input.py \
+  report_browser/test_model_js.py train/test_corpus.py \
   launch/test_injection.py launch/test_document.py test_extension.py tasks/test_tasks.py) \
   $(addprefix --deselect=tests/,train/test_pretrain.py::test_an_interrupt train/test_pretrain.py::test_damaged \
   train/test_pretrain.py::test_all_ train/test_pretrain.py::test_uncommitted train/test_pretrain.py::test_full \
