@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from typing import Any
 
@@ -11,6 +10,7 @@ from jaxbert.commands.arguments import AUTO
 from jaxbert.commands.figures import write_figures
 from jaxbert.commands.own_text import settings_of, source_of
 from jaxbert.commands.pretrain import add_run_arguments, words_of
+from jaxbert.core.shell import path_word, word
 from jaxbert.errors import InputError
 
 EPILOG = (
@@ -26,6 +26,8 @@ _OF_PRETRAIN = {
     "profile": "Leave it out. `jaxbert pretrain` can record steps of a run of one process.",
     "distributed": "Leave it out. The processes of a launched run find each other.",
 }
+# Those of them that take no value.
+_FLAGS = ("finish", "no-finish", "distributed")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     def add_all(one: argparse.ArgumentParser) -> None:
         add_run_arguments(one)
         for name in _OF_PRETRAIN:
-            one.add_argument(f"--{name}", nargs="?", const=True, help=argparse.SUPPRESS)
+            if name in _FLAGS:
+                one.add_argument(f"--{name}", action="store_true", default=None, help=argparse.SUPPRESS)
+            else:
+                one.add_argument(f"--{name}", help=argparse.SUPPRESS)
 
     add_targets(parser, TARGETS, add_all)
 
@@ -78,13 +83,24 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _check_launched(args: argparse.Namespace) -> None:
     """Raises InputError where CONFIG or an option is one that only `jaxbert pretrain` has."""
     if args.config == AUTO:
-        text = shlex.join(["--text", args.text[0]] if args.text else ["--source", args.source or "SOURCE"])
+        source_of(args)  # Several paths of --text are refused, because the advice would not work with them.
+        text = f"--text {path_word(args.text[0])}" if args.text else f"--source {word(args.source or 'SOURCE')}"
+        if args.anyway:
+            text += " --anyway"
+        choice = "".join(
+            f" --{name} {word(value)}"
+            for name in ("minutes", "hours", "language")
+            if (value := getattr(args, name)) is not None
+        )
+        if args.set:
+            choice += f" --set {' '.join(map(word, args.set))}"
         place = f"runs/{AUTO}"
         raise InputError(
             f"{AUTO} chooses for the machine that it runs on, and measures one process",
             where=f"CONFIG {AUTO}",
-            fix=f"Choose first: `jaxbert pretrain {AUTO} {text} --workdir {place}`. It writes {place}/{AUTO}.py before "
-            "its first step, and you may then stop it with Ctrl-C. Launch that file: "
+            fix=f"Choose first: `jaxbert pretrain {AUTO} {text}{choice} --workdir {place}`. It writes "
+            f"{place}/{AUTO}.py before its first step, and you may then stop it with Ctrl-C. "
+            "Launch that file, which has your settings: "
             f"`jaxbert launch {args.target} {place}/{AUTO}.py {text} --workdir ...`.",
             code="E-LAUNCH-AUTO",
         )

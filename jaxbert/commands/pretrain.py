@@ -88,6 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Trains, prints the final figures and returns them."""
     from jaxbert.config import RunConfig, find_config
+    from jaxbert.config.overrides import parse_settings, value_of
     from jaxbert.observe.console import show_log
     from jaxbert.run import processes
     from jaxbert.run.deterministic import ask_for_deterministic_kernels
@@ -99,6 +100,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     profiled = parse_steps(args.profile) if args.profile is not None else None
     source = source_of(args)
     seconds = seconds_of(args)
+    workdir = ""
     if args.config == AUTO:
         check_auto(args, source)
         assert source is not None
@@ -107,11 +109,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         processes.initialise(args.distributed)
         from jaxbert.fit.chosen import chosen
 
+        # The name decides where the recipe is looked for, and where the run is.
+        given = settings_of(args)
+        workdir = _workdir(args, value_of(parse_settings(given), "name") or AUTO)
         recipe = chosen(
             source,
-            _workdir(args, AUTO),
+            workdir,
             seconds=seconds,
-            settings=settings_of(args),
+            settings=given,
             overwrite=args.overwrite,
             anyway=args.anyway,
         )
@@ -127,7 +132,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         settings=settings,
     )
     asked = dataclasses.replace(asked, files=files)
-    workdir = _workdir(args, asked.config.name)
+    workdir = workdir or _workdir(args, asked.config.name)
     if args.config != AUTO:
         # The flag counts only before jax is imported.
         ask_for_deterministic_kernels(asked.config)

@@ -10,7 +10,7 @@ import logging
 import re
 import types
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 from jaxbert.config import scaling
@@ -64,6 +64,11 @@ def parse_settings(texts: Iterable[str]) -> tuple[Setting, ...]:
             )
         found.append(Setting(key, value))
     return tuple(found)
+
+
+def value_of(settings: Sequence[Setting], key: str) -> str | None:
+    """Returns the text that the last setting of a key gives; None where there is none."""
+    return next((one.value for one in reversed(settings) if one.key == key), None)
 
 
 def apply_settings(config: RunConfig, settings: Iterable[Setting]) -> tuple[RunConfig, list[str]]:

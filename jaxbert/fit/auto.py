@@ -34,6 +34,7 @@ from jaxbert.config import (
     ScheduleConfig,
     check,
 )
+from jaxbert.config.derived import horizon
 from jaxbert.config.overrides import Setting
 from jaxbert.core.progress import duration
 from jaxbert.errors import InputError
@@ -63,6 +64,8 @@ _START, _PREPARE, _COMPILE, _END = 10.0, 2.0, 8.0, 30.0
 _COMPILE_ACCELERATOR = 45.0
 # Below so many steps no model learns anything. A shorter time is exceeded instead, but never the passes over the text.
 _LEAST_STEPS = 60
+# A phase has so many steps until they are chosen, so that each warm-up and decay of the user fits.
+_PROVISIONAL_STEPS = 100_000_000
 # Steps of one run: more tokens than these steps take come in larger batches.
 _MOST_STEPS = 100_000
 # Fewer steps than these come in smaller batches.
@@ -82,6 +85,8 @@ _LONG_SECONDS = 3600.0
 _LARGE_CHARACTERS = 20_000_000
 # The rate rises over this many steps at least, but over no more than this share of a short run.
 _WARMUP_STEPS, _LONGEST_WARMUP = 800, 0.4
+# The share of the steps in which the rate falls, where the user sets the schedule `wsd` and no decay.
+_DECAY = 0.2
 # Rows of an evaluation on the way.
 _EVALUATED_ROWS = 1280
 
@@ -133,6 +138,7 @@ def choose(
         recipe = _largest(given, seconds - beside, beside, corrected)
         sizes = sizes_of(recipe.config)
         if speed is None or sizes in ratios:
+            _check_schedule(recipe)
             return told(recipe, asked or seconds)
         main = len(recipe.config.phases) - 1
         ratios[sizes] = speed(recipe.config, main) / guess(recipe.config, main)
@@ -151,6 +157,23 @@ def check_settings(settings: Sequence[Setting], machine: Machine, seconds: float
     check(_started(shape, given, _lengths(shape, machine, seconds), shape.batch))
 
 
+def _check_schedule(recipe: Recipe) -> None:
+    """Raises InputError where the user's warm-up or decay does not fit the steps, which are known now."""
+    try:
+        check(recipe.config)
+    except InputError as error:
+        if error.code != "E-CONFIG-SCHEDULE" or recipe.given.sets_steps:
+            raise
+        more = "" if recipe.stopped else " More time makes more steps: give a larger --minutes or --hours."
+        raise InputError(
+            f"{error.what}; auto chooses {sum(phase.steps for phase in recipe.config.phases):,} steps for this text "
+            "and time",
+            where=error.where,
+            fix=f"{error.fix}{more}",
+            code="E-CONFIG-SCHEDULE",
+        ) from None
+
+
 def _largest(given: Given, left: float, beside: float, speed: Speed) -> Recipe:
     """Returns the recipe of the largest shape that fits into the memory, and that the tokens of the time can fill.
 
@@ -158,12 +181,15 @@ def _largest(given: Given, left: float, beside: float, speed: Speed) -> Recipe:
       InputError: not even the smallest shape fits into the memory, or the settings do not fit it.
     """
     for shape in LADDER:
+        lengths = _lengths(shape, given.machine, left)
+        started = _started(shape, given, lengths, shape.batch)
         try:
-            recipe = _recipe(shape, given, left, beside, speed)
+            check(started)
         except InputError:
             if shape is LADDER[-1]:
                 raise
             continue  # The settings do not fit this shape: its width and its heads, for example.
+        recipe = _recipe(shape, given, lengths, left, beside, speed)
         if recipe.fills or shape is LADDER[-1]:
             config = _fitting(recipe.config, given.machine)
             if config is not None:
@@ -176,13 +202,12 @@ def _largest(given: Given, left: float, beside: float, speed: Speed) -> Recipe:
     )
 
 
-def _recipe(shape: Shape, given: Given, left: float, beside: float, speed: Speed) -> Recipe:
+def _recipe(
+    shape: Shape, given: Given, lengths: tuple[tuple[int, float], ...], left: float, beside: float, speed: Speed
+) -> Recipe:
     """Returns the recipe of a shape in `left` seconds of training, whether it fits into the memory or not."""
     machine = given.machine
-    lengths = _lengths(shape, machine, left)
-    started = _started(shape, given, lengths, shape.batch)
-    check(started)
-    corpus_tokens = given.corpus.tokens(started.encoder.vocab_size)
+    corpus_tokens = given.corpus.tokens(_started(shape, given, lengths, shape.batch).encoder.vocab_size)
     most = MOST_PASSES * corpus_tokens
 
     def tried(batch: int) -> tuple[RunConfig, float]:
@@ -217,7 +242,11 @@ def _started(shape: Shape, given: Given, lengths: tuple[tuple[int, float], ...],
     # A position that no step sees learns nothing, and a text that is longer would get there.
     positions = max(phase.length for phase in settled.phases) + settled.encoder.position_offset
     return given.settled(
-        dataclasses.replace(config, encoder=dataclasses.replace(config.encoder, max_positions=positions))
+        dataclasses.replace(
+            config,
+            encoder=dataclasses.replace(config.encoder, max_positions=positions),
+            phases=(dataclasses.replace(config.phases[0], schedule=_schedule(settled, 1)), *config.phases[1:]),
+        )
     )
 
 
@@ -239,8 +268,8 @@ def _phases(lengths: tuple[tuple[int, float], ...], batch: int, machine: Machine
             name=f"seq{length}",
             length=length,
             batch_size=machine.devices * max(1, round(batch / length / machine.devices)),
-            steps=1,
-            schedule=ScheduleConfig(warmup_steps=0) if index == 0 else None,
+            steps=_PROVISIONAL_STEPS,
+            schedule=ScheduleConfig() if index == 0 else None,
         )
         for index, (length, _) in enumerate(lengths)
     )
@@ -302,16 +331,15 @@ def _with_steps(
         for (_, share), phase in zip(lengths, config.phases, strict=True)
     )
     # The schedule follows the steps that the user sets.
-    phases = list(given.settled(dataclasses.replace(config, phases=counted_steps)).phases)
+    counted = given.settled(dataclasses.replace(config, phases=counted_steps))
+    phases = list(counted.phases)
     steps = sum(phase.steps for phase in phases)
     batch = phases[0].batch_size * phases[0].length
     name, peak = _rate(shape, batch)
     # The rate falls to 0 over all phases.
     warmup = max(shape.warmup * steps, min(_WARMUP_STEPS, _LONGEST_WARMUP * steps))
-    schedule = ScheduleConfig(
-        kind="linear", peak=peak, warmup_steps=min(max(1, round(warmup)), max(0, steps - 1)), decay_from="warmup"
-    )
-    phases[0] = dataclasses.replace(phases[0], schedule=schedule)
+    schedule = _schedule(counted, min(max(1, round(warmup)), max(0, steps - 1)))
+    phases[0] = dataclasses.replace(phases[0], schedule=dataclasses.replace(schedule, peak=peak))
     devices = given.machine.devices
     rows = devices * max(1, 64 // devices)
     encoder = config.encoder
@@ -330,6 +358,14 @@ def _with_steps(
         logging=LoggingConfig(every_steps=_interval(steps, 80, 10)),
     )
     return given.settled(complete, scaled=True)
+
+
+def _schedule(config: RunConfig, warmup: int) -> ScheduleConfig:
+    """Returns the schedule that goes with a run, before the settings change it; a `wsd` of the user gets a decay."""
+    set_now = config.phases[0].schedule
+    decays = set_now is not None and set_now.kind == "wsd"
+    decay = max(1, round(_DECAY * horizon(config, 0))) if decays else 0
+    return ScheduleConfig(kind="linear", warmup_steps=warmup, decay_steps=decay, decay_from="warmup")
 
 
 def _rate(shape: Shape, batch: int) -> tuple[OptimizerName, float]:

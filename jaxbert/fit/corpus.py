@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 from jaxbert.data.sources.base import Document
 from jaxbert.text.scripts import unspaced_letters
+from jaxbert.text.tokenizers.wordpiece import COVERAGE
 
 # Words and letters are counted in the first text of so many characters. The rest of the text is only measured.
 _SAMPLE_CHARS = 8 << 20
-# The share of a text that its usual characters cover, as in the trainers of vocabularies.
-COVERAGE = 0.9995
 # Chinese characters, as Unicode's names of them begin; and what stands for the script of a text without letters.
 CHINESE, NO_LETTERS = "CJK", "UNKNOWN"
 
@@ -27,8 +26,8 @@ class Corpus:
       documents: number of documents. The parts of a very long one count as one document.
       characters: number of characters.
       words: number of words between white space, estimated from a sample where the corpus is large.
-      alphabet: number of different characters that cover `COVERAGE` of the sample. Emoji and foreign letters that
-        hardly occur are not among them.
+      alphabet: number of different characters that cover as much of the sample as those of wordpieces do. Emoji and
+        foreign letters that hardly occur are not among them.
       different: number of all different characters in the sample.
       script: the script of most letters, as Unicode's names of letters begin: "LATIN", "CYRILLIC", "CJK", "THAI".
       script_share: share of the letters that have this script.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from jaxbert.config import RunConfig
-from jaxbert.config.overrides import Setting, apply_settings
+from jaxbert.config.overrides import Setting, apply_settings, value_of
 from jaxbert.config.scaling import PREFIX
 from jaxbert.errors import InputError
 from jaxbert.fit.corpus import Corpus
@@ -31,7 +31,7 @@ class Given:
     @property
     def language(self) -> str:
         """Returns the language that the settings name; "" where they name none."""
-        return next((one.value for one in reversed(self.settings) if one.key == "data.language"), "")
+        return value_of(self.settings, "data.language") or ""
 
     @property
     def sets_steps(self) -> bool:

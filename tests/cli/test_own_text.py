@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shlex
@@ -199,9 +200,49 @@ def test_what_only_pretrain_has_is_told_by_launch(capsys: pytest.CaptureFixture[
         assert cli.main([*launch[:2], "auto", *launch[2:], "--minutes", "10"]) == 2
         error = capsys.readouterr().err
         assert "E-LAUNCH-AUTO" in error
-        assert "`jaxbert pretrain auto --text 'my texts' --workdir runs/auto`" in error
+        assert "`jaxbert pretrain auto --text 'my texts' --minutes 10 --workdir runs/auto`" in error
         assert f"`jaxbert launch {target[0]} runs/auto/auto.py --text 'my texts' --workdir ...`" in error
         for words in (["--minutes", "5"], ["--hours=1"], ["--finish"], ["--no-finish"], ["--profile", "1:2"]):
-            assert cli.main([*launch[:2], "bert_tiny", *launch[2:], *words]) == 2
-            error = capsys.readouterr().err
-            assert "E-LAUNCH-OPTION" in error and words[0].partition("=")[0] in error
+            for order in (["bert_tiny", *launch[2:], *words], [*launch[2:], *words, "bert_tiny"]):
+                assert cli.main([*launch[:2], *order]) == 2
+                error = capsys.readouterr().err
+                assert "E-LAUNCH-OPTION" in error and words[0].partition("=")[0] in error
+
+
+def test_what_launch_advises_for_auto_has_all_that_was_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    typed = ["--language", "tr", "--set", "name=a b", "phases.*.batch_size=8", "--anyway", "--hours", "2"]
+    assert (
+        cli.main(["launch", "local", "auto", "--processes", "2", "--workdir", "w", "--text", "-a *.txt", *typed]) == 2
+    )
+    error = capsys.readouterr().err
+    choose, launch = (shlex.split(command)[1:] for command in re.findall("`(jaxbert .*?)`", error)[:2])
+    args = cli.parser()[0].parse_args(choose)
+    assert (args.config, args.text, args.workdir, args.anyway) == ("auto", ["./-a *.txt"], "runs/auto", True)
+    assert (args.language, args.set, args.hours) == ("tr", ["name=a b", "phases.*.batch_size=8"], 2.0)
+    assert launch[:3] == ["launch", "local", "runs/auto/auto.py"] and launch[3:6] == [
+        "--text",
+        "./-a *.txt",
+        "--anyway",
+    ]
+
+
+def test_the_name_decides_where_auto_looks_for_its_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from jaxbert.fit import chosen
+    from jaxbert.run import pretrain
+
+    monkeypatch.chdir(tmp_path)
+    looked, trained = [], []
+
+    def recipe(source: str, workdir: str, **_: object) -> chosen.Chosen:
+        looked.append(workdir)
+        return chosen.Chosen(dataclasses.replace(find_config("bert_tiny"), name="other"), {})
+
+    def train(asked: object, workdir: str, **_: object) -> dict[str, object]:
+        trained.append(workdir)
+        return {}
+
+    monkeypatch.setattr(chosen, "chosen", recipe)
+    monkeypatch.setattr(pretrain, "train", train)
+    for words in ([], ["--set", "seed=1", "name=a", "name=foo"], ["--workdir", "w", "--set", "name=foo"]):
+        assert cli.main(["pretrain", "auto", "--text", "x.txt", *words]) == 0
+    assert looked == trained == ["runs/auto", "runs/foo", "w"]

@@ -256,6 +256,56 @@ def test_a_setting_that_does_not_fit_is_refused_before_the_text_is_read(tmp_path
         assert error.value.code.startswith(code) and error.value.code != "E-SOURCE-FILE", text
 
 
+def test_a_schedule_that_the_user_sets_goes_with_the_steps_that_are_chosen():
+    """It is checked by the steps of the run, and not by those of a phase before they are chosen."""
+    for texts in (
+        ["phases.0.schedule.warmup_steps=100"],
+        ["phases.0.schedule.kind=wsd", "phases.0.schedule.decay_steps=90", "phases.0.schedule.warmup_steps=100"],
+        ["phases.0.schedule.kind=wsd"],
+        ["phases.0.schedule.kind=inverse_sqrt"],
+        ["phases.0.schedule.kind=wsd", "phases.0.schedule.total_steps=900"],
+    ):
+        auto.check_settings(parse_settings(texts), cpu(), 60, "text:x")
+        choice = settled(*texts, minutes=2)
+        check(choice.config)
+        schedule = choice.config.phases[0].schedule
+        assert schedule is not None and (len(texts) == 1 or schedule.kind == "wsd")
+        assert schedule.warmup_steps == 100 or "warmup" not in "".join(texts)
+        assert schedule.decay_steps > 0 or schedule.kind != "wsd"
+    # One that does not fit is refused, and what the error advises works.
+    for text in (
+        "phases.0.schedule.warmup_steps=900000",
+        "phases.0.schedule.kind=wsd phases.0.schedule.decay_steps=90000",
+    ):
+        auto.check_settings(parse_settings(text.split()), cpu(), 60, "text:x")
+        with pytest.raises(InputError, match=r"auto chooses .* for this text and time") as error:
+            settled(*text.split(), minutes=2)
+        assert error.value.code == "E-CONFIG-SCHEDULE" and "larger --minutes" in error.value.fix
+        if "--set " in error.value.fix:
+            advised = re.findall(r"phases\.\S+=\d+", error.value.fix)
+        else:
+            (most,) = re.findall(r"between 1 and (\d+)", error.value.fix)
+            advised = [f"phases.0.schedule.decay_steps={most}"]
+        check(settled(*text.split(), *advised, minutes=2).config)
+    # Steps that the user sets are known before the text is read.
+    with pytest.raises(InputError, match="warm-up of 100 steps is not shorter than the schedule of 20 steps"):
+        few = parse_settings(["phases.*.steps=10", "phases.0.schedule.warmup_steps=100"])
+        auto.check_settings(few, cpu(), 60, "text:x")
+
+
+def test_only_settings_that_do_not_fit_a_shape_make_the_model_smaller():
+    hours = 10 * 3600
+
+    def broken(config: RunConfig, phase: int) -> float:
+        raise InputError("the step cannot be built", where="step", fix="Mend it.", code="E-CONFIG-MESH")
+
+    with pytest.raises(InputError, match="cannot be built"):
+        auto._largest(auto.Given(english(160_000_000), cpu(), "text:x"), hours, 0.0, broken)
+    # No shape can have 5 heads of one width.
+    with pytest.raises(InputError, match="E-CONFIG-ENCODER"):
+        choose(english(160_000_000), cpu(), hours, source="text:x", settings=parse_settings(["encoder.num_heads=5"]))
+
+
 def test_no_position_is_beyond_the_longest_row():
     for minutes, machine in ((10, "2 cores"), (600, "2 cores"), (60, "h200")):
         config = choose(english(160_000_000), MACHINES[machine], 60 * minutes, source="text:x").config
@@ -339,7 +389,9 @@ def test_a_recorded_recipe_is_taken_and_nothing_is_measured(workdir: Path, monke
         assert found.files == {name: (workdir / name).read_text(encoding="utf-8") for name in (RECORD, FILE)}
 
 
-def test_settings_of_a_recorded_recipe_are_not_applied_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_settings_of_a_recorded_recipe_are_kept_and_not_applied_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
     text, run = tmp_path / "text.txt", tmp_path / "run"
     text.write_text("abcd " * 2000, encoding="utf-8")
     monkeypatch.setattr(chosen, "measured", guessed(machine_here()))
@@ -353,8 +405,21 @@ def test_settings_of_a_recorded_recipe_are_not_applied_twice(tmp_path: Path, mon
     for again, new in ((settings, ()), ([], ()), ([*settings, "seed=3"], ("seed=3",))):
         found = chosen.chosen(f"text:{text}", str(run), seconds=None, settings=again)
         assert found.config == first.config and found.settings == new
-    assert chosen._recorded(str(run), f"text:{text}", None, settings, overwrite=True) is not None
-    assert chosen._recorded(str(run), f"text:{text}", None, ["seed=3"], overwrite=True) is None
+    # --overwrite chooses anew where something is new, with the time and the settings that nothing replaces.
+    same = chosen.chosen(f"text:{text}", str(run), seconds=None, settings=settings, overwrite=True)
+    assert same.files == first.files
+    with caplog.at_level("INFO"):
+        new = chosen.chosen(f"text:{text}", str(run), seconds=None, settings=["scale.steps=0.25"], overwrite=True)
+    assert "chooses anew, for 1 minutes, and --set data.language=tr scale.steps=0.25" in caplog.text
+    assert json.loads(new.files[RECORD])["asked"] == {
+        "source": f"text:{text}",
+        "seconds": 60.0,
+        "settings": ["data.language=tr", "scale.steps=0.25"],
+    }
+    assert new.config.data.language == "tr" and new.settings == ()
+    longer = chosen.chosen(f"text:{text}", str(run), seconds=120.0, overwrite=True)
+    asked = json.loads(longer.files[RECORD])["asked"]
+    assert (asked["seconds"], asked["settings"]) == (120.0, settings)
 
 
 @pytest.mark.parametrize(
@@ -365,7 +430,8 @@ def test_another_text_or_time_is_another_run(workdir: Path, source: str, seconds
     with pytest.raises(InputError) as error:
         chosen.chosen(source, str(workdir), seconds=seconds)
     assert error.value.code == code
-    assert chosen._recorded(str(workdir), source, seconds, (), overwrite=True) is None
+    record = chosen._recorded(str(workdir), source, seconds, overwrite=True)
+    assert record is None if source == "text:y" else record is not None and not record.has(seconds, ())
 
 
 def test_a_damaged_record_and_another_run_are_refused(workdir: Path):
@@ -378,7 +444,7 @@ def test_a_damaged_record_and_another_run_are_refused(workdir: Path):
     with pytest.raises(InputError) as error:
         chosen.chosen("text:x", str(workdir), seconds=None)
     assert error.value.code == "E-FIT-OTHER-RUN"
-    assert chosen._recorded(str(workdir), "text:x", None, (), overwrite=True) is None
+    assert chosen._recorded(str(workdir), "text:x", None, overwrite=True) is None
 
 
 def test_a_text_of_a_few_lines_is_refused_before_anything_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -54,7 +54,7 @@ _log = logging.getLogger(__name__)
 # of it (SentencePiece's --character_coverage), up to this share of the vocabulary.
 ALPHABET = 1000
 _MIN_FREQUENCY = 2
-_COVERAGE = 0.9995
+COVERAGE = 0.9995
 _MOST_SINGLES = 0.5
 
 
@@ -368,7 +368,7 @@ def _alphabet_size(
     by_count: Sequence[str], frequency: Mapping[str, int], inner: Mapping[str, int], vocab_size: int
 ) -> int:
     """Returns the number of characters, commonest first, that become pieces before words are learned."""
-    left = (1 - _COVERAGE) * sum(frequency.values()) - sum(frequency[char] for char in by_count[ALPHABET:])
+    left = (1 - COVERAGE) * sum(frequency.values()) - sum(frequency[char] for char in by_count[ALPHABET:])
     pieces = sum(1 + (char in inner) for char in by_count[:ALPHABET])
     for size, char in enumerate(by_count[ALPHABET:], ALPHABET):
         pieces += 1 + (char in inner)
