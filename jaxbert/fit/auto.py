@@ -141,7 +141,10 @@ def choose(
             _check_schedule(recipe)
             return told(recipe, asked or seconds)
         main = len(recipe.config.phases) - 1
-        ratios[sizes] = speed(recipe.config, main) / guess(recipe.config, main)
+        # The steps are not settled before the measurement, so a schedule that does not fit them yet is no error.
+        phases = tuple(dataclasses.replace(phase, steps=_PROVISIONAL_STEPS) for phase in recipe.config.phases)
+        now = dataclasses.replace(recipe.config, phases=phases)
+        ratios[sizes] = speed(now, main) / guess(now, main)
 
 
 def preparation(corpus: Corpus, machine: Machine) -> float:

@@ -287,6 +287,16 @@ def test_a_schedule_that_the_user_sets_goes_with_the_steps_that_are_chosen():
             (most,) = re.findall(r"between 1 and (\d+)", error.value.fix)
             advised = [f"phases.0.schedule.decay_steps={most}"]
         check(settled(*text.split(), *advised, minutes=2).config)
+
+    # The measurement decides the steps, so it comes before the schedule is checked.
+    def fast(config: RunConfig, phase: int) -> float:
+        check(config)
+        return guessed(cpu())(config, phase) / 20
+
+    long = parse_settings(["phases.0.schedule.warmup_steps=3000"])
+    with pytest.raises(InputError, match="E-CONFIG-SCHEDULE"):
+        choose(ENGLISH, cpu(), 90, source="text:x", settings=long)
+    check(choose(ENGLISH, cpu(), 90, source="text:x", settings=long, speed=fast).config)
     # Steps that the user sets are known before the text is read.
     with pytest.raises(InputError, match="warm-up of 100 steps is not shorter than the schedule of 20 steps"):
         few = parse_settings(["phases.*.steps=10", "phases.0.schedule.warmup_steps=100"])
