@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
-import psutil
 import pytest
+
+from tests import processes
 
 ROOT = Path(__file__).parent.parent
 
@@ -54,7 +55,7 @@ def test_a_stage_that_exceeds_its_limit_fails_and_leaves_no_process(stages, capf
     out = capfd.readouterr().out
     assert "exceeded its limit of 2 s" in out and "sleep 600" in out
     for name in ("orphan", "own"):
-        assert not psutil.pid_exists(int((tmp_path / name).read_text()))
+        assert processes.ended(int((tmp_path / name).read_text()))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -72,7 +73,7 @@ sys.exit(stages.run({{"foreground": [sleep("one")], "background": [sleep("two")]
     runner.send_signal(number)
     runner.communicate(timeout=60)
     assert runner.returncode == (1 if number == signal.SIGTERM else -signal.SIGKILL)
-    until(lambda: not any(psutil.pid_exists(int(file.read_text())) for file in files))
+    until(lambda: all(processes.ended(int(file.read_text())) for file in files))
 
 
 def until(done: Callable[[], bool], seconds: float = 60) -> None:

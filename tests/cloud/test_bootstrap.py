@@ -20,6 +20,7 @@ import pytest
 
 from jaxbert.commands.main import main
 from jaxbert.stores.storage import Bucket
+from tests import processes
 
 GCLOUD = """#!{python}
 import os, sys, urllib.parse, urllib.request
@@ -124,13 +125,6 @@ def machine(bucket: str, rows: Path, tmp_path_factory: pytest.TempPathFactory) -
     yield Machine(root, script)
 
 
-def children(of: int) -> list[int]:
-    """The training processes below a process."""
-    import psutil
-
-    return [child.pid for child in psutil.Process(of).children(recursive=True) if "pretrain" in child.cmdline()]
-
-
 def test_a_bare_machine_trains_is_killed_goes_on_and_ends_the_bill(machine: Machine, bucket: str):
     kept = Bucket(f"{bucket}/boot")
     assert any(name.startswith("launch/jaxbert-") for name in kept.files()) and "launch/job.json" in kept.files()
@@ -140,8 +134,9 @@ def test_a_bare_machine_trains_is_killed_goes_on_and_ends_the_bill(machine: Mach
         while not any(name.endswith("manifest.json") for name in kept.files("checkpoints")):
             assert time.monotonic() < end and running.poll() is None, machine.log
             time.sleep(0.2)
-        for pid in children(running.pid):
-            os.kill(pid, signal.SIGKILL)
+        for process in processes.below(running.pid):
+            if "pretrain" in processes.words(process):
+                processes.kill(process)
         assert running.wait(timeout=300) == 0, machine.log
     finally:
         if running.poll() is None:

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from jaxbert.commands.main import main
+from tests import processes
 from tests.engines.conftest import STEPS
 
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
@@ -148,10 +149,10 @@ def test_stopped_signalled_killed_it_ends_with_the_same_bits(runs: Runs, whole: 
     runs.again(number, 1)
     before = steps(workdir)
     eventually(lambda: steps(workdir) >= before + 3, workdir)
-    for process in psutil.process_iter(["cmdline"]):
-        words = process.info["cmdline"] or []
+    for process in psutil.process_iter():
+        words = processes.words(process)
         if str(workdir) in words and "pretrain" in words:
-            process.kill()
+            processes.kill(process)
             break
     found = runs.end(number)
     assert (found["JobState"], found["Restarts"]) == ("COMPLETED", "2"), logs(workdir)

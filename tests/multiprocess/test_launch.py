@@ -12,6 +12,8 @@ import numpy as np
 import psutil
 import pytest
 
+from tests import processes
+
 
 def finished(started: subprocess.Popen[str], timeout: float = 500) -> tuple[int, str]:
     out, err = started.communicate(timeout=timeout)
@@ -63,7 +65,7 @@ def test_four_processes_are_one(launch, whole: Path, tmp_path: Path):
 def process_of(started: subprocess.Popen[str], number: int) -> psutil.Process:
     """The run's process `number`, once there is a checkpoint to continue from."""
     for child in psutil.Process(started.pid).children():
-        if child.environ().get("JAXBERT_PROCESS_ID") == str(number):
+        if processes.environment(child).get("JAXBERT_PROCESS_ID") == str(number):
             return child
     raise AssertionError("no such process")
 
@@ -80,14 +82,6 @@ def wait_for(started: subprocess.Popen[str], path: Path) -> None:
         time.sleep(0.05)
 
 
-def ended(process: psutil.Process) -> bool:
-    """Whether a process has ended. It stays a zombie where nobody collects orphans."""
-    try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
 def test_two_processes_are_one_through_a_signal_and_two_kills(launch, whole: Path, tmp_path: Path):
     """The same command, until the run is done: a signal, the launcher's kill, and a process's kill."""
     workdir = tmp_path / "run"
@@ -102,14 +96,14 @@ def test_two_processes_are_one_through_a_signal_and_two_kills(launch, whole: Pat
     # Without the launcher nothing is left writing. It would restart the run five times, but not after its own end.
     started = launch(workdir, 2, "--restarts", "5", devices=2, JAXBERT_HEARTBEAT_S="5")
     wait_for(started, workdir / "checkpoints" / str(due(last)) / "manifest.json")
-    left = psutil.Process(started.pid).children(recursive=True)
+    left = processes.below(started.pid)
     started.kill()
     _, said = started.communicate()
     assert f"continuing after step {last}" in said
     end = time.monotonic() + 60
-    while not all(map(ended, left)) and time.monotonic() < end:
+    while not all(map(processes.ended, left)) and time.monotonic() < end:
         time.sleep(0.1)
-    assert all(map(ended, left)) and not (workdir / ".lease").exists()
+    assert all(map(processes.ended, left)) and not (workdir / ".lease").exists()
     last = steps(workdir)
     assert last < steps(whole)
 
