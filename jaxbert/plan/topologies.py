@@ -10,7 +10,7 @@ Sources:
     share of the published bidirectional bandwidth of a chip, half of it each way. Vector operations: lanes x arithmetic
     units x clock, derived from the published peak and jax-ml.github.io/scaling-book; nobody publishes the figure.
   GPU: NVIDIA's data sheets of H100 SXM and H200 SXM (HBM, NVLink); 400 Gbit/s of network per GPU
-    as in NVIDIA's HGX reference design. A program can use 92% of the published HBM; driver and allocator take the rest.
+    as in NVIDIA's HGX reference design. A program can use `GPU_POOL_FRACTION` of the published HBM.
 """
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ from jaxbert.errors import InputError
 from jaxbert.observe.peaks import peak_flops
 
 GIB = 2**30
+
+# The share of a GPU's memory that a run takes for its arrays: the value of XLA_CLIENT_MEM_FRACTION. jax itself takes
+# 0.75 (docs.jax.dev/en/latest/201/gpu-memory.html, read in November 2026). The rest is for what lives outside jax's
+# pool: the CUDA context, the code of kernels, NCCL's buffers and cuDNN's workspaces. They need 1 to 2 GB, and 8% of a
+# card of 24 GB is 1.9 GB. jax refuses to start where XLA_PYTHON_CLIENT_MEM_FRACTION, the old name, is set too.
+GPU_POOL_FRACTION = 0.92
 
 
 @dataclass(frozen=True)
@@ -182,7 +188,7 @@ CHIPS: Mapping[str, Chip] = {
         kind="gpu",
         **_peaks(("H100",)),
         vector=67e12,
-        hbm=0.92 * 80e9,
+        hbm=GPU_POOL_FRACTION * 80e9,
         hbm_bandwidth=3350e9,
         links=18,
         link_bandwidth=25e9,
@@ -197,7 +203,7 @@ CHIPS: Mapping[str, Chip] = {
         kind="gpu",
         **_peaks(("H200",)),
         vector=67e12,
-        hbm=0.92 * 141e9,
+        hbm=GPU_POOL_FRACTION * 141e9,
         hbm_bandwidth=4800e9,
         links=18,
         link_bandwidth=25e9,
