@@ -75,18 +75,29 @@ showing=$!
 
 told=
 child=
-again=0
 python=
 code=$home/code-$sha256
+# Starts are counted on the machine's disk, which a reboot keeps. So a machine that reboots does not begin a new count.
+count=$home/starts-$name
 while :; do
+  start=$(($(sed -n 's/^\([1-9][0-9]\{0,8\}\)$/\1/p;1q' "$count" 2>/dev/null || echo 0) + 1))
+  if [ "$start" -gt "$((restarts + 1))" ]; then
+    say "the run was interrupted again after $restarts restarts; the same launch command continues it"
+    status=3
+    break
+  fi
+  { echo "$start" >"$count.new" && mv -f "$count.new" "$count"; } || {
+    say "error: this start cannot be counted, so nothing would limit the restarts: $count"
+    status=4
+    break
+  }
   unpack && environment && secrets && train
   status=$?
   # A process that a signal has killed was interrupted.
   [ "$status" -gt 128 ] && status=3
-  if [ "$status" -ne 3 ] || [ -n "$told" ] || [ "$again" -ge "$restarts" ]; then break; fi
-  again=$((again + 1))
-  say "the run was interrupted; restarting it ($again of $restarts)"
-  sleep "$((again < 10 ? again * ${JAXBERT_PATIENCE_S:-15} : 150))"
+  if [ "$status" -ne 3 ] || [ -n "$told" ] || [ "$start" -gt "$restarts" ]; then break; fi
+  say "the run was interrupted; restarting it ($start of $restarts)"
+  sleep "$((start < 10 ? start * ${JAXBERT_PATIENCE_S:-15} : 150))"
 done
 say "ended with $status"
 kill "$showing" 2>/dev/null

@@ -133,8 +133,9 @@ class GceTpu(Target):
                 f"{request.workdir}/launch/{archive.path.name}: the code",
             ),
             where=f"project {options.project}, zone {options.zone}",
-            resumes=f"exit 3: restarted on the same machines, {request.restarts} times at most; preemption: "
-            "`jaxbert launch stop`, then repeat the same command; exit 1, 2 and 4 end the run",
+            resumes=f"exit 3 or a reboot: restarted on the same machines, {request.restarts} times at most, counted on "
+            "the disk of each machine; preemption: `jaxbert launch stop`, then repeat the same command; exit 1, 2 and "
+            "4 end the run",
             ends="the first machine removes the group when the run ends, even if it fails; the template and the policy "
             "cost nothing and stay",
             files=(archive, startup),

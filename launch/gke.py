@@ -86,8 +86,8 @@ class Gke(Target):
                 f"ConfigMap {_code_name(request)}: the code",
             ),
             where=f"{queued}, context {options.context or '(the current one)'}",
-            resumes=f"exit 3, preemption or a lost node: all pods restart, {request.restarts} times at most; "
-            "exit 1, 2 and 4 end the run",
+            resumes=f"exit 3, preemption or a lost node: all pods restart, {request.restarts} times at most, "
+            "counted by the cluster in the JobSet; exit 1, 2 and 4 end the run",
             ends="the pods end with the run, and their nodes go back to the pool; the JobSet can be read for a day",
             files=(
                 File(code, documents(self._code(request))),

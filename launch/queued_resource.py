@@ -80,8 +80,8 @@ class QueuedResource(Target):
                 f"{request.workdir}/launch/{archive.path.name}: the code",
             ),
             where=f"project {options.project}, zone {options.zone}",
-            resumes=f"exit 3: restarted on the same machines, {request.restarts} times at most; preemption: repeat the "
-            "same command; exit 1, 2 and 4 end the run",
+            resumes=f"exit 3 or a reboot: restarted on the same machines, {request.restarts} times at most, counted on "
+            "the disk of each machine; preemption: repeat the same command; exit 1, 2 and 4 end the run",
             ends="the first machine removes the queued resource when the run ends, even if it fails",
             files=(archive, startup),
             commands=(

@@ -9,4 +9,23 @@ if [ "$explicit" = 1 ] && [ "$SKYPILOT_NUM_NODES" -gt 1 ]; then
 fi
 cd "$HOME/.jaxbert" || exit 2
 if [ -n "$config" ]; then arguments[0]=$PYTHONPATH/$config; fi
-exec "$HOME/.jaxbert/environment/bin/python" -P -m jaxbert pretrain "${arguments[@]}"
+python=$HOME/.jaxbert/environment/bin/python
+
+# SkyPilot restarts a job after exit 3 without a limit. So the workdir keeps the number of starts, also when the job moves
+# to other machines, and after the last restart 3 becomes 4. SKYPILOT_TASK_ID stays the same when the job moves.
+start=$("$python" -P -m jaxbert.stores.starts "$workdir" "$SKYPILOT_TASK_ID" "$SKYPILOT_NODE_RANK" "$restarts") || exit
+echo "jaxbert: restart $((start - 1)) of $restarts"
+told=
+child=
+trap 'told=1; [ -z "$child" ] || kill -TERM "$child" 2>/dev/null' TERM INT
+"$python" -P -m jaxbert pretrain "${arguments[@]}" &
+child=$!
+[ -z "$told" ] || kill -TERM "$child" 2>/dev/null
+while kill -0 "$child" 2>/dev/null; do wait "$child"; done
+wait "$child"
+code=$?
+if [ "$code" -eq 3 ] && [ "$start" -gt "$restarts" ]; then
+  echo "jaxbert: the run was interrupted again after $restarts restarts; the same launch command continues it"
+  exit 4
+fi
+exit "$code"

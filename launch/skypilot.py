@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxbert.errors import InputError
+from jaxbert.stores.starts import DIRECTORY
 
 from . import google, machines
 from .job import Command, Control, File, Request, Submission, Target
@@ -68,8 +69,8 @@ class SkyPilot(Target):
             creates=(f"managed job {request.name}: {what}{' (spot)' if request.spot else ''}, and its controller",),
             where=f"{request.options.infra or 'the cheapest cloud that has the chips'}, "
             "with this machine's SkyPilot settings",
-            resumes="exit 3, preemption or a lost node: SkyPilot moves the job to machines that have room, without a "
-            "limit on restarts; exit 1, 2 and 4 end the run",
+            resumes="exit 3, preemption or a lost node: SkyPilot moves the job to machines that have room, "
+            f"{request.restarts} times at most, counted in {request.workdir}/{DIRECTORY}; exit 1, 2 and 4 end the run",
             ends="SkyPilot removes the machines when the run ends; its controller stops by itself",
             files=(archive, task),
             commands=(
@@ -97,6 +98,7 @@ class SkyPilot(Target):
             "disk_size": options.disk_size,
             "job_recovery": {
                 "strategy": "EAGER_NEXT_REGION",
+                # SkyPilot does not count restarts after these codes. The script counts them.
                 "max_restarts_on_errors": 0,
                 "recover_on_exit_codes": [3],
             },
@@ -112,6 +114,8 @@ class SkyPilot(Target):
                 "sha256": archive.sha256,
                 "config": archive.config,
                 "explicit": "" if tpu else "1",
+                "workdir": request.workdir,
+                "restarts": request.restarts,
                 "arguments": [
                     archive.config or request.arguments[0],
                     *request.arguments[1:],

@@ -164,8 +164,8 @@ class Slurm(Target):
                 f"files in {folder}",
             ),
             where=f"partition {options.partition or '(default)'} of the cluster that sbatch reaches",
-            resumes=f"exit 3, preemption, the time limit or a lost node: requeued, {request.restarts} times at most; "
-            "exit 1, 2 and 4 end the run",
+            resumes=f"exit 3, preemption, the time limit or a lost node: requeued, {request.restarts} times at most, "
+            "counted by Slurm with the job; exit 1, 2 and 4 end the run",
             ends="the job ends with the run",
             files=(
                 File(folder / request.archive.name, request.archive.content),

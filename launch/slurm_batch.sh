@@ -7,8 +7,13 @@ logs=$workdir/logs
 state=$folder/exits-$SLURM_JOB_ID
 mkdir -p "$logs" "$state" || exit 2
 exec >>"$logs/slurm-$SLURM_JOB_ID.log" 2>&1
+# Slurm keeps this count with the job. It also counts what it requeues by itself: preemptions and lost nodes.
 again=${SLURM_RESTART_COUNT:-0}
 echo "job $SLURM_JOB_ID on ${SLURM_JOB_NODELIST:-?}, restart $again of $restarts"
+if [ "$again" -gt "$restarts" ]; then
+  echo "job $SLURM_JOB_ID was interrupted again after $restarts restarts; the same command continues the run"
+  exit 3
+fi
 
 # The job runs the code that was submitted.
 code=$folder/code-$sha256
