@@ -58,6 +58,7 @@ class Gke(Target):
     def submission(self, request: Request) -> Submission:
         """See `Target`."""
         options, place = request.options, request.place
+        machines.check_slices(place)
         if len(request.archive.content) * 4 / 3 > _MOST_BYTES:
             raise InputError(
                 f"the packed code has {len(request.archive.content):,} bytes, and a ConfigMap takes 750,000",

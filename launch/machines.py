@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from jaxbert.errors import InputError
 from jaxbert.plan.topologies import Topology
 
 
@@ -37,14 +38,21 @@ class Tpu:
 TPUS: Mapping[str, Tpu] = {
     "v5e": Tpu(
         "tpu-v5-lite-podslice",
-        {1: "ct5lp-hightpu-1t", 4: "ct5lp-hightpu-4t"},
+        {1: "ct5lp-hightpu-1t", 4: "ct5lp-hightpu-4t", 8: "ct5lp-hightpu-8t"},
         "v5litepod",
         1,
         "v2-alpha-tpuv5-lite",
         False,
     ),
     "v5p": Tpu("tpu-v5p-slice", {4: "ct5p-hightpu-4t"}, "v5p", 2, "v2-alpha-tpuv5", True),
-    "v6e": Tpu("tpu-v6e-slice", {1: "ct6e-standard-1t", 4: "ct6e-standard-4t"}, "v6e", 1, "v2-alpha-tpuv6e", True),
+    "v6e": Tpu(
+        "tpu-v6e-slice",
+        {1: "ct6e-standard-1t", 4: "ct6e-standard-4t", 8: "ct6e-standard-8t"},
+        "v6e",
+        1,
+        "v2-alpha-tpuv6e",
+        True,
+    ),
 }
 # GPU -> the value of GKE's node label cloud.google.com/gke-accelerator.
 GPUS: Mapping[str, str] = {"h100": "nvidia-h100-80gb", "h200": "nvidia-h200-141gb"}
@@ -74,3 +82,22 @@ def accelerator_type(place: Topology) -> str:
 def machine_type(place: Topology) -> str:
     """Returns the machine type of each host of a slice in Compute Engine."""
     return TPUS[place.chip.name].machine[chips_per_host(place)]
+
+
+def check_slices(place: Topology, fix: str = "") -> None:
+    """Raises InputError for several TPU slices of one host each.
+
+    Google joins slices of several hosts only (cloud.google.com/kubernetes-engine/docs/how-to/tpu-multislice, read in
+    November 2026).
+
+    Args:
+      place: the slices.
+      fix: another way out that the engine has.
+    """
+    if place.chip.kind == "tpu" and place.slices > 1 and hosts(place) == 1:
+        raise InputError(
+            f"Google joins slices of several hosts only, and a slice of {place.name} has one host",
+            where=f"--slices {place.slices}",
+            fix=f"Take a larger slice in place of {place.slices} small ones.{fix}",
+            code="E-LAUNCH-SLICES",
+        )

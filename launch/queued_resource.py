@@ -41,6 +41,7 @@ class QueuedResource(Target):
     def submission(self, request: Request) -> Submission:
         """See `Target`."""
         place, options, name = request.place, request.options, request.name
+        machines.check_slices(place)
         if request.spot and options.reserved:
             raise InputError(
                 "these options exclude each other",
@@ -76,7 +77,8 @@ class QueuedResource(Target):
         )
         return Submission(
             creates=(
-                f"queued resource {name}: {place.slices} x {kind} ({tier}), {place.hosts} machines in all",
+                f"queued resource {name}: {place.slices} x {kind} ({tier}), {place.hosts} "
+                f"machine{'s' if place.hosts > 1 else ''} in all",
                 f"{request.workdir}/launch/{archive.path.name}: the code",
             ),
             where=f"project {options.project}, zone {options.zone}",

@@ -109,8 +109,9 @@ def devices(topology: Topology) -> list[Any]:
     options: dict[str, Any] = {}
     if topology.slices > 1:
         options["num_slices"] = topology.slices
-    if topology.slice_chips == 1:
-        options["chips_per_host_bounds"] = (1,) * max(3, len(topology.shape))
+    if topology.hosts == topology.slices:
+        # libtpu puts at most four chips into a host unless it is told. The bounds have three sides at least.
+        options["chips_per_host_bounds"] = (*topology.shape, *(1,) * (3 - len(topology.shape)))
     return list(topologies.get_topology_desc(platform="tpu", topology_name=topology.name, **options).devices)
 
 

@@ -85,6 +85,7 @@ class Chip:
       hop: latency of a message over a link, seconds.
       network: bytes/s between slices or machines (DCN, InfiniBand), one way.
       chips_per_host: chips in a machine of a slice. For TPUs the figure is from libtpu's descriptions.
+      large_host: chips of the larger machine that holds a slice of just so many chips; 0: there is no such machine.
       price, power: its price and its power.
       float32: peak of float32 matrix products relative to `flops`.
       gather: bytes/s of table look-ups and their scattered gradients; 0: as fast as other memory.
@@ -111,6 +112,7 @@ class Chip:
     ring: int = 0
     cubes: bool = False
     most_chips: int = 0
+    large_host: int = 0
     device_kinds: tuple[str, ...] = ()
 
 
@@ -145,6 +147,7 @@ CHIPS: Mapping[str, Chip] = {
         hop=1e-6,
         network=25e9 / 8,
         chips_per_host=4,
+        large_host=8,  # 2x4 is one host in the tables of cloud.google.com/tpu/docs/v5e and v6e, November 2026.
         price=Price(1.20, _GOOGLE),
         power=Power(250, 170, 350, _NO_TPU_WATTS, 1.10, _GOOGLE_PUE),
         ring=16,
@@ -179,6 +182,7 @@ CHIPS: Mapping[str, Chip] = {
         hop=1e-6,
         network=100e9 / 8,
         chips_per_host=4,
+        large_host=8,
         price=Price(2.70, _GOOGLE),
         power=Power(350, 250, 500, _NO_TPU_WATTS, 1.10, _GOOGLE_PUE),
         ring=16,
@@ -261,6 +265,8 @@ class Topology:
     @property
     def hosts(self) -> int:
         """Returns the number of machines in all slices."""
+        if self.slice_chips == self.chip.large_host:
+            return self.slices
         return max(1, self.slice_chips // self.chip.chips_per_host) * self.slices
 
     def rings(self, size: int) -> tuple[int, bool]:

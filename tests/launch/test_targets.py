@@ -154,6 +154,9 @@ def test_a_program_that_is_not_there_is_named(launch, monkeypatch, tmp_path: Pat
         ("gce-tpu", ["--slices", "2"], r"--slices.*E-LAUNCH-SLICES"),
         ("queued-resource", ["--topology", "h100:8"], r"kind tpu.*--topology h100:8.*E-LAUNCH-TOPOLOGY"),
         ("queued-resource", ["--spot", "--reserved"], r"--spot --reserved.*E-LAUNCH-OPTIONS"),
+        ("gke", ["--topology", "v5e:2x2", "--slices", "2"], r"v5e:2x2 has one host.*--slices 2.*E-LAUNCH-SLICES"),
+        ("gke", ["--topology", "v5p:2x2x1", "--slices", "4"], r"v5p:2x2x1 has one host.*E-LAUNCH-SLICES"),
+        ("queued-resource", ["--topology", "v5e:2x4", "--slices", "2"], r"v5e:2x4 has one host.*E-LAUNCH-SLICES"),
         ("skypilot", ["--topology", "v5e:4x4", "--slices", "2"], r"--slices.*E-LAUNCH-SLICES"),
         ("slurm", ["--spot"], r"--spot.*E-LAUNCH-OPTIONS"),
         ("slurm", ["--workdir", BUCKET], r"--workdir.*E-LAUNCH-WORKDIR"),
@@ -313,6 +316,25 @@ def test_several_slices_are_one_queued_resource(launch, programs):
     create = next(call for call in programs() if "create" in call)
     assert "--node-count=4" in create and "--spot" in create and "--accelerator-type=v5litepod-16" in create
     assert not any(word.startswith("--node-id") for word in create)
+
+
+@pytest.mark.parametrize(
+    ("topology", "kind", "machine", "chips"),
+    [
+        ("v5e:2x4", "v5litepod-8", "ct5lp-hightpu-8t", 8),
+        ("v6e:2x4", "v6e-8", "ct6e-standard-8t", 8),
+        ("v6e:2x2", "v6e-4", "ct6e-standard-4t", 4),
+    ],
+)
+def test_eight_chips_are_one_machine(topology: str, kind: str, machine: str, chips: int, launch, programs, tmp_path):
+    """As in Google's tables of v5e and v6e. The Cloud TPU API and GKE then give one VM of eight chips."""
+    code, said = launch("queued-resource", "--topology", topology, "--dry-run")
+    assert code == 0 and f"1 x {kind} (on demand), 1 machine in all" in said, said
+    (container,) = pod(sent(launch, "gke", tmp_path, "--topology", topology))["containers"]
+    assert container["resources"]["limits"] == {"google.com/tpu": chips}
+    if topology.startswith("v6e"):
+        code, said = launch("gce-tpu", "--topology", topology, "--dry-run")
+        assert code == 0 and f"1 x {machine}" in said and "workload-policy" not in said, said
 
 
 def test_slurm_has_a_task_a_node_or_a_gpu(launch, programs, tmp_path: Path):

@@ -12,7 +12,11 @@ from jaxbert.plan.topologies import CHIPS, GIB, SLICES, sides_of, topology, with
 
 @pytest.mark.parametrize(
     ("text", "chips", "hosts"),
-    [("v5e:4x4", 16, 4), ("v5p:8x8x16", 1024, 256), ("v6e:16x16", 256, 64), ("h200:8", 8, 1), ("v5e:1x1", 1, 1)],
+    [
+        *[("v5e:4x4", 16, 4), ("v5p:8x8x16", 1024, 256), ("v6e:16x16", 256, 64), ("h200:8", 8, 1), ("v5e:1x1", 1, 1)],
+        # A slice of eight chips is one larger machine.
+        *[("v5e:2x4", 8, 1), ("v6e:2x4", 8, 1), ("v5p:2x2x2", 8, 2)],
+    ],
 )
 def test_sold_slices(text: str, chips: int, hosts: int):
     found = topology(text)
