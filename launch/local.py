@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import socket
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jaxbert.errors import InputError, Interrupted
@@ -38,6 +39,42 @@ def launch_locally(args: Namespace, arguments: Sequence[str]) -> int:
     Raises:
       InputError: an argument is wrong. Nothing has been started.
     """
+    _check(args)
+    check_place(args.workdir, writes=True)
+    again = 0
+    while True:
+        # Each start takes a new port, because the old one may not be free yet.
+        job = local(args.processes, arguments, args.workdir, devices=args.devices)
+        if args.dry_run:
+            print("\n".join(job.lines()))
+            return 0
+        code, signalled = run(job, grace_s=args.grace)
+        # A signal to this process was meant for the whole run, so the run is not restarted.
+        if code != Interrupted.exit_code or signalled or again == args.restarts:
+            return code
+        again += 1
+        _log.info("jaxbert: the run was interrupted; restarting it (%d of %d)", again, args.restarts)
+
+
+def devices_of(args: Namespace, environment: Mapping[str, str] = os.environ) -> int | None:
+    """Returns the number of devices of all processes; None if only the processes can find out.
+
+    Args:
+      args: the parsed arguments of `jaxbert launch local`.
+      environment: the environment that the processes inherit.
+
+    Raises:
+      InputError: an argument is wrong.
+    """
+    _check(args)
+    if args.devices is not None:
+        return int(args.processes * args.devices)
+    # On CPUs jax makes one device, unless one of these settings says otherwise.
+    more = environment.get("JAX_NUM_CPU_DEVICES") or "host_platform_device_count" in environment.get("XLA_FLAGS", "")
+    return int(args.processes) if environment.get("JAX_PLATFORMS") == "cpu" and not more else None
+
+
+def _check(args: Namespace) -> None:
     if args.topology is not None:
         raise InputError(
             "local runs on this machine's own devices and takes no topology",
@@ -53,20 +90,13 @@ def launch_locally(args: Namespace, arguments: Sequence[str]) -> int:
         raise InputError(
             f"the value is {args.restarts}", where="--restarts", fix="Give 0 or more.", code="E-LAUNCH-NUMBER"
         )
-    check_place(args.workdir, writes=True)
-    again = 0
-    while True:
-        # Each start takes a new port, because the old one may not be free yet.
-        job = local(args.processes, arguments, args.workdir, devices=args.devices)
-        if args.dry_run:
-            print("\n".join(job.lines()))
-            return 0
-        code, signalled = run(job, grace_s=args.grace)
-        # A signal to this process was meant for the whole run, so the run is not restarted.
-        if code != Interrupted.exit_code or signalled or again == args.restarts:
-            return code
-        again += 1
-        _log.info("jaxbert: the run was interrupted; restarting it (%d of %d)", again, args.restarts)
+    _check_numbers(args.processes, args.devices)
+
+
+def _check_numbers(processes: int, devices: int | None) -> None:
+    for name, value in (("--processes", processes), ("--devices", 1 if devices is None else devices)):
+        if not 1 <= value <= _MOST:
+            raise InputError(f"the value is {value}", where=name, fix=f"Give 1 to {_MOST:,}.", code="E-LAUNCH-NUMBER")
 
 
 def local(
@@ -85,9 +115,7 @@ def local(
     Raises:
       InputError: a number is less than 1.
     """
-    for name, value in (("--processes", processes), ("--devices", 1 if devices is None else devices)):
-        if not 1 <= value <= _MOST:
-            raise InputError(f"the value is {value}", where=name, fix=f"Give 1 to {_MOST:,}.", code="E-LAUNCH-NUMBER")
+    _check_numbers(processes, devices)
     port = free_port() if port is None else port
     logs = (Mirror(workdir).path.parent if is_remote(workdir) else Path(workdir)) / "logs"
     common = {COORDINATOR: f"localhost:{port}", PROCESSES: str(processes), SUPERVISED: "1"}

@@ -51,14 +51,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from jaxbert.launch import TARGETS
     from jaxbert.launch.arguments import CONTROLS
     from jaxbert.launch.control import control
-    from jaxbert.launch.local import launch_locally
+    from jaxbert.launch.local import devices_of, launch_locally
     from jaxbert.launch.submit import submit
 
     if args.target in CONTROLS:
         return control(args.target, TARGETS, args)
     _check_launched(args)
     from jaxbert.config import find_config
-    from jaxbert.run.inputs import check_named_inputs
+    from jaxbert.run.before import check_before
     from jaxbert.run.wanted import wanted
 
     # A mistake is found here once, and not by each process.
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     )
     if args.target != "local":
         return submit(TARGETS[args.target], args, asked.config, words_of(args, workdir=False))
-    check_named_inputs(asked.config)
+    check_before(asked, devices=devices_of(args))
     code = launch_locally(args, words_of(args))
     if code:
         write_figures(args.json, {"exit_code": code})

@@ -2,6 +2,7 @@
 
 from jaxbert.config.checks import (
     check,
+    check_devices,
     check_slices,
     divides,
 )
@@ -121,6 +122,7 @@ __all__ = [
     "TokenizerKind",
     "all_sinks",
     "check",
+    "check_devices",
     "check_slices",
     "config_names",
     "did_you_mean",

@@ -379,8 +379,16 @@ def _check_mesh(config: RunConfig, devices: int | None) -> None:
             fix=f"Set {' and '.join(f'mesh.{axis}' for axis in axes)} so that the product divides {size}.",
             code="E-CONFIG-MESH",
         )
-    if devices is None:
-        return
+    if devices is not None:
+        check_devices(config, devices)
+
+
+def check_devices(config: RunConfig, devices: int) -> None:
+    """Raises InputError unless the mesh has this number of devices, and the batches divide over it.
+
+    The rules need no size of the encoder. So they also hold for a config that inherits its encoder.
+    """
+    mesh = config.mesh
     inner = mesh.fsdp * mesh.tensor
     _require(
         devices % inner == 0 if mesh.data == -1 else mesh.data * inner == devices,
@@ -413,13 +421,18 @@ def _meshes(config: RunConfig, devices: int) -> str:
     mesh, encoder = config.mesh, config.encoder
     found = [
         (abs(fsdp - mesh.fsdp) + abs(tensor - mesh.tensor), fsdp, tensor)
-        for fsdp in range(1, devices + 1)
-        for tensor in range(1, devices // fsdp + 1)
-        if devices % (fsdp * tensor) == 0 and divides(encoder, fsdp, tensor)
+        for fsdp in _divisors(devices)
+        for tensor in _divisors(devices // fsdp)
+        if divides(encoder, fsdp, tensor)
     ]
     return ", ".join(
         f"data {devices // (fsdp * tensor)} x fsdp {fsdp} x tensor {tensor}" for _, fsdp, tensor in sorted(found)[:3]
     )
+
+
+def _divisors(number: int) -> list[int]:
+    low = [one for one in range(1, math.isqrt(number) + 1) if number % one == 0]
+    return sorted({*low, *(number // one for one in low)})
 
 
 def divides(encoder: EncoderBase, fsdp: int, tensor: int) -> bool:

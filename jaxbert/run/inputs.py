@@ -21,7 +21,7 @@ from jaxbert.errors import InputError, Stopped
 from jaxbert.run.prepared import forget_other_settings
 from jaxbert.stores.storage import is_remote
 from jaxbert.stores.workdir import name_of
-from jaxbert.tasks import make_task
+from jaxbert.tasks import Task, make_task
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.text.tokenizers.base import all_file_names
 from jaxbert.use.model_place import HUB, find_model
@@ -49,9 +49,7 @@ def open_rows(config: RunConfig, phase: PhaseConfig, workdir: Path) -> PhaseRows
         for split in ("train", "validation"):
             with nullcontext() if phase.rows else _made_by_the_run(workdir):
                 rows = Rows(directory, split, verify=True)
-            fix = _settings_for(config, workdir) if phase.rows else ""
-            rows.require(length=phase.length, vocab_size=config.encoder.vocab_size, fix=fix)
-            task.check_rows(rows.manifest, str(directory))
+            _check_suits(config, phase, task, rows)
             if split == "train":
                 train.append((rows, weight))
             elif len(rows):
@@ -59,28 +57,41 @@ def open_rows(config: RunConfig, phase: PhaseConfig, workdir: Path) -> PhaseRows
     return PhaseRows(train, validation)
 
 
-def _settings_for(config: RunConfig, workdir: Path) -> str:
+def _check_suits(config: RunConfig, phase: PhaseConfig, task: Task, rows: Rows) -> None:
+    fix = _settings_for(config) if phase.rows else ""
+    rows.require(length=phase.length, vocab_size=config.encoder.vocab_size, fix=fix)
+    task.check_rows(rows.manifest, str(rows.directory))
+
+
+def _settings_for(config: RunConfig) -> str:
     """Returns the --set with which a run can train on the rows that it names, all settings at once."""
     manifests = []
     for phase in config.phases:
-        (place, _), *_ = phase_rows(config, phase, workdir)
-        manifests.append(Rows(local(place), "train").manifest if phase.rows else {})
+        manifests.append(Rows(local(phase.rows[0].path), "train").manifest if phase.rows else {})
     sizes = [manifest["vocab_size"] for manifest in manifests if manifest]
     lengths = [manifest.get("length") for manifest in manifests]
     words = settings_for_rows(config, lengths, sizes[0])
     return f"To train on these rows, add --set {' '.join(words)}." if words else ""
 
 
-def check_named_inputs(config: RunConfig) -> None:
+def check_named_inputs(config: RunConfig, *, complete: bool) -> None:
     """Checks that the rows and the initial model that a config names on this machine are there, and opens no model.
+
+    Args:
+      config: the run.
+      complete: whether the config has all its sizes. Then the rows must suit it, as in `open_rows`.
 
     Raises:
       InputError: they are not there, or hold something else.
       Stopped: a shard is missing or has another size than the manifest says.
     """
-    for source in (source for phase in config.phases for source in phase.rows):
-        if not is_remote(source.path):
-            Rows(source.path, "train")
+    here = all(not is_remote(source.path) for phase in config.phases for source in phase.rows)
+    for phase in config.phases:
+        for source in phase.rows:
+            if not is_remote(source.path):
+                rows = Rows(source.path, "train")
+                if complete and here:
+                    _check_suits(config, phase, make_task(config, phase), rows)
     if config.init and not is_remote(config.init) and not config.init.startswith(HUB):
         find_model(config.init)
 

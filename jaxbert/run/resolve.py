@@ -16,6 +16,7 @@ from jaxbert.fit.passes import as_begun
 from jaxbert.models.model import Model
 from jaxbert.plan.layouts import chosen_here
 from jaxbert.run import teacher as teachers
+from jaxbert.run.before import check_tasks
 from jaxbert.run.inherit import inherit
 from jaxbert.run.teacher import Teacher
 from jaxbert.run.wanted import Wanted
@@ -57,17 +58,8 @@ def resolve(wanted: Wanted, workdir: Path, *, overwrite: bool = False) -> Resolv
     config, teacher = teachers.resolve(config, workdir)
     config = chosen_here(config, jax.devices())
     check(config, jax.device_count())
-    for phase in config.phases:
-        task = make_task(config, phase)
-        if task.teachers and teacher is None:
-            raise InputError(
-                f"the task {config.task.name} learns from a teacher, and the config names none",
-                where="objectives.distillation.teacher",
-                fix="Set objectives.distillation.teacher=MODEL.",
-                code="E-TASK-TEACHER",
-            )
-        if not phase.rows:
-            task.check_rows({"policy": config.data.policy, "length": phase.length}, "data.policy")
+    check_tasks(config, taught=teacher is not None)
+    task = make_task(config, config.phases[-1])
     if isinstance(task.parts, Model) and (why := why_not_written(config.encoder, task.parts.heads)):
         _log.warning(f"this run trains, but `jaxbert convert` will not write its model as it is: {why}")
     return Resolved(config, initial, teacher)

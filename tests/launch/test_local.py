@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
 from jaxbert.commands.main import main
+from jaxbert.errors import InputError, line_of
 
 
 def test_a_dry_run_prints_and_starts_nothing(tmp_path: Path, capsys):
-    arguments = ["launch", "local", "smoke", "--workdir", str(tmp_path / "run"), "--processes", "3", "--dry-run"]
+    arguments = ["launch", "local", "smoke", "--workdir", str(tmp_path / "run"), "--processes", "4", "--dry-run"]
     assert main([*arguments, "--set", "seed=5"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 3 and not (tmp_path / "run").exists()
+    assert len(lines) == 4 and not (tmp_path / "run").exists()
     for number, line in enumerate(lines):
-        assert f"JAXBERT_PROCESS_ID={number} " in line and "JAXBERT_PROCESSES=3 " in line
+        assert f"JAXBERT_PROCESS_ID={number} " in line and "JAXBERT_PROCESSES=4 " in line
         assert "-m jaxbert pretrain" in line and "--set seed=5" in line and f"process-{number}.log" in line
     assert len({line.partition("JAXBERT_PROCESSES")[0] for line in lines}) == 1
 
@@ -69,3 +74,79 @@ def test_only_exit_3_is_restarted(ends, restarts: int, code: int, starts: int, m
         assert main([*arguments, "--restarts", str(restarts)]) == 0
     assert len(jobs) == starts
     assert capsys.readouterr().err.count("restarting it") == starts - 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "code"),
+    [
+        (["phases.0.batch_size=12"], "E-CONFIG-BATCH"),
+        (["phases.0.batch_size=32", "phases.0.accumulation=8"], "E-CONFIG-BATCH"),
+        (["evaluation.batch_size=12"], "E-CONFIG-BATCH"),
+        (["mesh.data=3"], "E-CONFIG-MESH"),
+        (["mesh.fsdp=16", "encoder.hidden_size=64"], "E-CONFIG-MESH"),
+        (["data.policy=single_document", "phases.0.length=32"], "E-OBJECTIVE-ROWS"),
+        (['logging.sinks=["trackio"]'], "E-SINK-PACKAGE"),
+    ],
+)
+def test_what_pretrain_refuses_is_refused_before_anything_starts(
+    settings: list[str], code: str, monkeypatch, tmp_path: Path, capsys
+):
+    import jax
+
+    from jaxbert.config import all_sinks, find_config
+    from jaxbert.observe.sinks import check_installed
+    from jaxbert.run.resolve import resolve
+    from jaxbert.run.wanted import wanted
+
+    workdir = tmp_path / "run"
+    words = ["launch", "local", "smoke", "--workdir", str(workdir), "--processes", "4", "--devices", "2"]
+    assert main([*words, "--set", *settings]) == 2
+    said = capsys.readouterr().err
+    # These are the words of `jaxbert pretrain` in a process of eight devices.
+    monkeypatch.setattr(jax, "device_count", lambda: 8)
+    with pytest.raises(InputError) as end:
+        check_installed(all_sinks(resolve(wanted(find_config("smoke"), settings=settings), workdir).config.logging))
+    assert line_of(end.value) in said and f"[{code}]" in said and list(tmp_path.iterdir()) == []
+
+
+def test_rows_of_another_length_are_refused_before_anything_starts(small_rows: Path, tmp_path: Path, capsys):
+    words = ["launch", "local", "smoke", "--workdir", str(tmp_path / "run"), "--processes", "2", "--data"]
+    assert main([*words, str(small_rows), "--set", "encoder.vocab_size=120", "phases.0.length=48"]) == 2
+    said = capsys.readouterr().err
+    assert "--set phases.0.length=32" in said and "E-ROWS-LENGTH" in said and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("processes", "devices", "environment", "found"),
+    [
+        (3, 2, {}, 6),
+        (3, None, {}, None),
+        (3, None, {"JAX_PLATFORMS": "cpu"}, 3),
+        (3, None, {"JAX_PLATFORMS": "cuda"}, None),
+        (3, None, {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}, None),
+        (3, None, {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "2"}, None),
+    ],
+)
+def test_devices_are_counted_where_they_are_known(processes: int, devices: int | None, environment, found: int | None):
+    from jaxbert.launch.local import devices_of
+
+    args = Namespace(processes=processes, devices=devices, topology=None, grace=1.0, restarts=0)
+    assert devices_of(args, environment) == found
+
+
+def test_many_devices_are_refused_at_once(tmp_path: Path, capsys):
+    words = ["launch", "local", "smoke", "--workdir", str(tmp_path / "run"), "--processes", "4096", "--devices", "4096"]
+    assert main([*words, "--set", "mesh.data=3"]) == 2
+    assert "there are 16777216 devices" in capsys.readouterr().err
+
+
+def test_the_launcher_takes_no_device(tmp_path: Path):
+    """A launcher that holds the GPU's memory would leave none to the processes."""
+    code = (
+        "import jax._src.xla_bridge as bridge\n"
+        "from jaxbert.commands.main import main\n"
+        f"words = ['launch', 'local', 'smoke', '--workdir', {str(tmp_path / 'run')!r}, '--processes', '2']\n"
+        "assert main([*words, '--dry-run']) == 0\n"
+        "assert not bridge.backends_are_initialized()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ, timeout=300)
