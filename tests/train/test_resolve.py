@@ -116,7 +116,7 @@ def test_an_initial_model_of_another_vocabulary():
 
 def test_a_task_that_needs_a_teacher(tiny_rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     task = types.SimpleNamespace(teachers=("masked_lm",))
-    monkeypatch.setattr("jaxbert.run.resolve.make_task", lambda *_: task)
+    monkeypatch.setattr("jaxbert.run.before.make_task", lambda *_: task)
     asked = wanted(CONFIG, data=[str(tiny_rows)], tokenizer=str(tiny_rows / "tokenizer"))
     with pytest.raises(InputError, match="E-TASK-TEACHER"):
         resolve(asked, tmp_path)
