@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from jaxbert.config import RunConfig, find_config
     from jaxbert.config.overrides import parse_settings, value_of
     from jaxbert.observe.console import show_log
-    from jaxbert.run import processes
+    from jaxbert.run import devices, processes
     from jaxbert.run.deterministic import ask_for_deterministic_kernels
     from jaxbert.run.profile import parse_steps
     from jaxbert.run.wanted import wanted
@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         assert source is not None
         # Devices are needed to choose, and the flag counts only before jax is imported.
         ask_for_deterministic_kernels(RunConfig(name=AUTO))
-        processes.initialise(args.distributed)
+        devices.begin(args.distributed)
         from jaxbert.fit.chosen import chosen
 
         # The name decides where the recipe is looked for, and where the run is.
@@ -136,7 +136,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.config != AUTO:
         # The flag counts only before jax is imported.
         ask_for_deterministic_kernels(asked.config)
-        processes.initialise(args.distributed)
+        devices.begin(args.distributed)
     if args.distributed and not processes.is_first():
         show_log(logging.WARNING)
     from jaxbert.core.compiled import verify_kept_programs

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
-import os
 import platform
 import shutil
 import subprocess
@@ -18,6 +17,7 @@ from typing import Literal
 
 from jaxbert.core.machine import cores
 from jaxbert.inputs.values import parse
+from jaxbert.observe.accelerators import Accelerators, accelerators
 
 State = Literal["works", "absent", "broken"]
 
@@ -198,6 +198,7 @@ def _devices() -> Iterable[Finding]:
         if "no answer" in problem or "in use" in problem.lower():
             advice = "Another process may be using the device: end it. " + advice
         yield Finding("devices", "broken", problem, advice)
+        yield from _accelerators("", jax_version or "", accelerators())
         return
     found = parse(answer)
     limit = f", {found['limit'] / 2**30:.1f} GiB each" if found["limit"] else ""
@@ -206,28 +207,22 @@ def _devices() -> Iterable[Finding]:
         yield Finding("devices", "broken", f"{says}: a product of ones is wrong", "Repair the device or its driver.")
         return
     yield Finding("devices", "works", says)
-    yield from _accelerators(found["backend"], jax_version or "")
+    yield from _accelerators(found["backend"], jax_version or "", accelerators())
 
 
-def _accelerators(backend: str, jax_version: str) -> Iterable[Finding]:
+def _accelerators(backend: str, jax_version: str, here: Accelerators) -> Iterable[Finding]:
     """Finds accelerators on this machine that jax does not use, and says how to change that."""
-    nvidia = Path("/proc/driver/nvidia/version").exists()
-    tpu = any(Path("/dev").glob("accel*")) or os.environ.get("TPU_NAME") or os.environ.get("TPU_WORKER_ID")
-    libtpu = _version("libtpu")
-    if tpu or libtpu:
+    libtpu = here.plugins.get("libtpu")
+    if here.tpu or libtpu:
         fits = "" if backend == "tpu" else f"Run: pip install 'jax[tpu]=={jax_version}' (libtpu must match jax)."
-        says = f"libtpu {libtpu or 'not installed'}" + ("" if tpu else ", no TPU here")
-        yield Finding("tpu", "works" if backend == "tpu" else "absent", says, fits if tpu else "")
+        says = f"libtpu {libtpu or 'not installed'}" + ("" if here.tpu else ", no TPU here")
+        yield Finding("tpu", "works" if backend == "tpu" else "absent", says, fits if here.tpu else "")
     else:
         advice = f"To plan with the TPU's compiler (jaxbert plan): pip install 'jax[tpu]=={jax_version}'"
         yield Finding("tpu", "absent", "no TPU here, and libtpu is not installed", advice)
-    if nvidia:
-        advice = (
-            ""
-            if backend == "gpu"
-            else f"Run: pip install 'jax[cuda13]=={jax_version}' (or cuda12, for an older driver)."
-        )
-        yield Finding("gpu", "works" if backend == "gpu" else "absent", "an NVIDIA driver is loaded", advice)
+    if here.driver or here.windows or here.cuda_plugins:
+        advice = "" if backend == "gpu" else here.advice(jax_version)
+        yield Finding("gpu", "works" if backend == "gpu" else "absent", f"NVIDIA: {here.facts()}", advice)
     else:
         yield Finding("gpu", "absent", "no NVIDIA driver here")
 

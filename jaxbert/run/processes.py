@@ -2,7 +2,8 @@
 
 A run has several processes where `JAXBERT_COORDINATOR` (host:port of process 0), `JAXBERT_PROCESSES` and
 `JAXBERT_PROCESS_ID` are set, or where `jaxbert pretrain --distributed` lets jax ask its surroundings (TPU slices,
-Slurm, MPI). `JAXBERT_DEVICES` is the number of devices of this process, where it is not all of the machine's.
+Slurm, MPI). `JAXBERT_DEVICES` is the number of devices of this process, where it is not all of the machine's, and
+`JAXBERT_PLATFORM` their platform: `jaxbert.run.devices` compares both with the devices that jax finds.
 
 Each failure and the exit codes that it gives:
   one process's input is wrong, or it stops on purpose   every process ends with that exit code and line
@@ -36,6 +37,7 @@ from jaxbert.observe.console import show_error
 
 COORDINATOR, PROCESSES, PROCESS_ID = "JAXBERT_COORDINATOR", "JAXBERT_PROCESSES", "JAXBERT_PROCESS_ID"
 DEVICES, HEARTBEAT, SUPERVISED = "JAXBERT_DEVICES", "JAXBERT_HEARTBEAT_S", "JAXBERT_SUPERVISED"
+PLATFORM = "JAXBERT_PLATFORM"
 
 # Set by srun in every task.
 SLURM = "SLURM_LOCALID"
@@ -44,6 +46,8 @@ _CONTINUE = "Repeat the same command to continue."
 _FAILED = "jaxbert/failed"
 _SEEN = "jaxbert/seen"
 _POLL_S = 0.5
+# Milliseconds that a process waits for the others to find their devices.
+_BARRIER_MS = 600_000
 # Seconds that a failed process waits for the others to read its error.
 _LINGER_S = 10.0
 # The first step of a phase includes its compilation, so it may take this much longer.
@@ -92,7 +96,7 @@ def initialise(distributed: bool, environment: Mapping[str, str] | None = None) 
       Interrupted: the other processes did not connect.
     """
     environment = os.environ if environment is None else environment
-    devices = _number(environment, DEVICES, 1) if DEVICES in environment else None
+    devices = devices_asked(environment)
     if devices is not None and devices > 1:
         os.environ.setdefault(THREADS, str(threads_of_devices(devices)))
     if not wanted(environment, distributed):
@@ -148,8 +152,17 @@ def initialise(distributed: bool, environment: Mapping[str, str] | None = None) 
         ) from None
 
 
+def devices_asked(environment: Mapping[str, str]) -> int | None:
+    """Returns the number of devices that this process should have; None where the environment does not say.
+
+    Raises:
+      InputError: the value is not a positive number.
+    """
+    return _number(environment, DEVICES, 1) if DEVICES in environment else None
+
+
 def _on_cpu(environment: Mapping[str, str]) -> bool:
-    return environment.get("JAX_PLATFORMS", "") == "cpu"
+    return environment.get("JAX_PLATFORMS", "") == "cpu" or environment.get(PLATFORM) == "cpu"
 
 
 def _number(environment: Mapping[str, str], name: str, least: int) -> int:
@@ -272,11 +285,14 @@ class Watch:
         value = json.dumps({"process": self._process, "code": code, "text": text, "traceback": trace})
         with suppress(Exception):
             self._client.key_value_set(f"{_FAILED}/{self._process}", value)
-            end = self._clock() + _LINGER_S
-            while self._clock() < end and len(self._client.key_value_dir_get(_SEEN)) < self._count - 1:
-                time.sleep(_POLL_S / 5)
+            self._wait_until_all_have_seen()
             # The last of them needs time to leave. If this process ends first, that kills them.
             time.sleep(_POLL_S / 2)
+
+    def _wait_until_all_have_seen(self) -> None:
+        end = self._clock() + _LINGER_S
+        while self._clock() < end and len(self._client.key_value_dir_get(_SEEN)) < self._count - 1:
+            time.sleep(_POLL_S / 5)
 
     def _read(self, directory: str) -> str:
         """Returns the first value that another process has put there. jax reports failures of the store itself."""
@@ -289,6 +305,10 @@ class Watch:
     def _follow(self, failed: Mapping[str, Any]) -> None:
         with suppress(Exception):
             self._client.key_value_set(f"{_SEEN}/{self._process}", "1", allow_overwrite=True)
+            if self._process == 0:
+                # This process has the store. If it ends first, that kills the others, and they end with another code.
+                self._wait_until_all_have_seen()
+                time.sleep(2 * _POLL_S)
         if traceback_is_wanted() and failed.get("traceback"):
             print(failed["traceback"], file=sys.stderr)
         print(f"jaxbert: error: process {failed['process']}: {failed['text']}", file=sys.stderr, flush=True)
@@ -313,7 +333,28 @@ def together() -> Iterator[Watch]:
     """
     import jax
 
-    count, process = jax.process_count(), jax.process_index()
+    with _watched(jax.process_index(), jax.process_count()) as watch:
+        yield watch
+
+
+@contextmanager
+def before_devices() -> Iterator[Watch]:
+    """Does what `together` does, before jax knows its devices: `together` asks jax for them, and that may hang.
+
+    All processes that joined wait for each other at the end, so that none goes on where another one has failed.
+    """
+    from jax._src import distributed
+
+    joined = distributed.global_state
+    client = _client()
+    with _watched(joined.process_id, 1 if client is None else joined.num_processes) as watch:
+        yield watch
+        if client is not None:
+            client.wait_at_barrier("jaxbert/devices", timeout_in_ms=_BARRIER_MS)
+
+
+@contextmanager
+def _watched(process: int, count: int) -> Iterator[Watch]:
     watch = Watch(process, count, _client() if count > 1 else None)
     watch.start()
     try:
