@@ -127,8 +127,8 @@ test-tpu: $(TPU)/.installed
 	@JAXBERT_TPU_SET=$(SET) $(TPU)/bin/python -m pytest -q -n 2 tests/tpu
 
 # Apache Beam, and a bucket that an emulator keeps.
-$(CLOUD)/.installed: requirements.txt requirements-beam.txt requirements-gcs.txt requirements-cloud.txt pyproject.toml
-	@echo "installing Apache Beam and a storage emulator into $(CLOUD) ..."
+$(CLOUD)/.installed: requirements.txt requirements-beam.txt requirements-gcs.txt requirements-s3.txt requirements-cloud.txt pyproject.toml
+	@echo "installing Apache Beam and two storage emulators into $(CLOUD) ..."
 	@test -x $(CLOUD)/bin/python || $(PYTHON) -m venv $(CLOUD) || { rm -rf $(CLOUD); exit 2; }
 	@$(call install,$(CLOUD),-r requirements.txt -r requirements-cloud.txt)
 	@$(call install,$(CLOUD),--no-deps -e .)
@@ -198,7 +198,7 @@ test-peers: $(PEERS)/.installed
 machines = .venv-lock/bin/python -m pip install -qq uv && jax=$$(sed -n 's/^jax==//p' requirements-lock-3.13.txt) && \
   echo "jax[$(2)]==$$jax" | .venv-lock/bin/uv pip compile -q --no-header --no-annotate --python-version 3.13 \
   --python-platform x86_64-manylinux_$(3) --constraint requirements-lock-3.13.txt \
-  --output-file requirements-lock-3.13-$(1).txt requirements.txt requirements-gcs.txt - && \
+  --output-file requirements-lock-3.13-$(1).txt requirements.txt requirements-gcs.txt requirements-s3.txt - && \
   echo "wrote requirements-lock-3.13-$(1).txt"
 
 # The exact set of a tested run, per Python: make lock PYTHON=python3.13

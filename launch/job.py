@@ -156,6 +156,7 @@ class Target(ABC):
       shares_disk: whether its machines see this machine's disk. If so, the workdir must be a directory, and the job
         takes its inputs and its Python environment from the disk. If not, the workdir and the inputs must be in a
         bucket, and the environment comes from a lock file.
+      buckets: the schemes of the URLs that its machines can read, where they share no disk.
       programs: program -> how to install it.
       names: option -> the kind of name (`names.KINDS`) that its value, or each of its values, must be.
       remembered: option -> type; the options that `control` needs. A record of the launch keeps them.
@@ -166,6 +167,7 @@ class Target(ABC):
     kinds: tuple[str | None, ...]
     example: str
     shares_disk: bool = False
+    buckets: tuple[str, ...] = ("gs",)
     programs: Mapping[str, str] = {}
     names: Mapping[str, str] = {}
     remembered: Mapping[str, type | UnionType] = {}

@@ -38,7 +38,10 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "secret": (r"[A-Za-z0-9][-A-Za-z0-9_./]{0,252}", "hub/token"),
     "label": (r"[a-z][-a-z0-9_]{0,62}=[-a-z0-9_]{0,63}", "team=language"),
     "cloud": (r"[a-z][a-z0-9-]{1,30}(/[a-z0-9-]{1,60}){0,2}", "gcp/us-east5"),
-    "url": (r"gs://[a-z0-9][-a-z0-9_.]{1,220}[a-z0-9](/[^\x00-\x1f\x7f#?*\[\]/]+)*", "gs://my-bucket/runs/base"),
+    "url": (
+        r"(gs|s3)://[a-z0-9][-a-z0-9_.]{1,220}[a-z0-9](/[^\x00-\x1f\x7f#?*\[\]/]+)*",
+        "gs://my-bucket/runs/base or s3://my-bucket/runs/base",
+    ),
 }
 # What a name of each kind is the name of, for messages.
 WORDS: Mapping[str, str] = {

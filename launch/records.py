@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import subprocess
 from argparse import Namespace
@@ -21,11 +22,12 @@ from pathlib import Path
 from types import UnionType
 from typing import Any
 
-from jaxbert.errors import InputError
+from jaxbert.errors import InputError, Interrupted
 from jaxbert.inputs.files import open_regular
 from jaxbert.inputs.values import checked, short
 from jaxbert.stores.files import write_whole
-from jaxbert.stores.storage import is_remote
+from jaxbert.stores.schemes import scheme_of
+from jaxbert.stores.storage import Bucket, is_remote
 
 _NAME = "job.json"
 # The most bytes of a record. It has some hundred.
@@ -100,8 +102,39 @@ def write(workdir: str, target: str, name: str, options: Mapping[str, Any]) -> N
 
 
 def sent(workdir: str) -> tuple[str, ...]:
-    """Returns the command that copies this machine's record into a workdir in a bucket."""
+    """Returns the command that copies this machine's record into a workdir at gs://."""
     return ("gcloud", "storage", "cp", str(folder(workdir) / _NAME), f"{workdir}/launch/{_NAME}")
+
+
+def send(workdir: str) -> None:
+    """Copies this machine's record into a workdir in a bucket.
+
+    gcloud does it for gs://, because it is on every machine that launches there and is logged in. The filesystem of
+    fsspec does it for other buckets.
+
+    Raises:
+      InputError: the program or the package is missing, or there is no permission.
+      Interrupted: the copy failed.
+    """
+    if scheme_of(workdir) != "gs":
+        Bucket(workdir).write(f"launch/{_NAME}", (folder(workdir) / _NAME).read_bytes())
+        return
+    if shutil.which("gcloud") is None:
+        raise InputError(
+            "gcloud is not on PATH",
+            where=workdir,
+            fix="Install the Google Cloud CLI.",
+            code="E-LAUNCH-PROGRAM",
+        )
+    done = subprocess.run(sent(workdir), stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if done.returncode:
+        why = done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}"
+        raise Interrupted(
+            f"gcloud did not copy the record: {why}",
+            where=workdir,
+            fix=f"Run it yourself: {shlex.join(sent(workdir))}",
+            code="E-LAUNCH-RECORD-COPY",
+        )
 
 
 def read(workdir: str) -> Record:
@@ -137,6 +170,16 @@ def _content(path: Path) -> bytes | None:
 
 def _from_bucket(workdir: str) -> bytes:
     url = f"{workdir}/launch/{_NAME}"
+    if scheme_of(workdir) != "gs":
+        try:
+            return Bucket(workdir).read(f"launch/{_NAME}")[:_LONGEST]
+        except FileNotFoundError:
+            raise InputError(
+                "no launch of this workdir is known: the bucket has no record",
+                where=url,
+                fix="Give the --workdir of a launch.",
+                code="E-LAUNCH-UNKNOWN",
+            ) from None
     if shutil.which("gcloud") is None:
         raise InputError(
             "this machine has no record of the launch, and gcloud, which reads the bucket, is not on PATH",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxbert.errors import InputError
+from jaxbert.stores.schemes import WRITABLE
 from jaxbert.stores.starts import DIRECTORY
 
 from . import google, machines
@@ -24,6 +25,7 @@ class SkyPilot(Target):
     example = "--topology h100:8"
     programs: Mapping[str, str] = {"sky": "Install SkyPilot in a separate environment: pipx install skypilot."}
     names: Mapping[str, str] = {"infra": "cloud"}
+    buckets = WRITABLE
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """See `Target`."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
-import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
@@ -13,10 +11,11 @@ from typing import Any
 
 from jaxbert.config import TRAINED_FIRST, RunConfig
 from jaxbert.data.sources import reached_anywhere
-from jaxbert.errors import InputError
+from jaxbert.errors import CommandError, InputError
 from jaxbert.inputs.files import read_bytes
 from jaxbert.plan.topologies import Topology, topology
 from jaxbert.stores.files import write_whole
+from jaxbert.stores.schemes import examples, known, scheme_of
 from jaxbert.stores.storage import is_remote
 from jaxbert.stores.workdir import check_place
 
@@ -78,7 +77,7 @@ def _request(target: Target, args: Namespace, config: RunConfig, arguments: Sequ
     args.workdir = names.workdir(args.workdir)
     _check_workdir(target, args.workdir)
     if not target.shares_disk:
-        _check_inputs_can_be_reached(args, config)
+        _check_inputs_can_be_reached(target, args, config)
     if args.restarts < 0:
         raise InputError(
             f"the value is {args.restarts}", where="--restarts", fix="Give 0 or more.", code="E-LAUNCH-NUMBER"
@@ -120,9 +119,11 @@ def _check_workdir(target: Target, workdir: str) -> None:
             if target.shares_disk
             else "the machines share no disk, so the workdir must be in a bucket",
             where=f"--workdir {workdir}",
-            fix="Give a directory." if target.shares_disk else "Give gs://BUCKET/PATH.",
+            fix="Give a directory." if target.shares_disk else f"Give {examples(target.buckets)}.",
             code="E-LAUNCH-WORKDIR",
         )
+    if not target.shares_disk:
+        _check_bucket(target, workdir, f"--workdir {workdir}")
     check_place(workdir, writes=True)
     if target.shares_disk:
         there = next(path for path in (Path(workdir), *Path(workdir).absolute().parents) if path.exists())
@@ -135,7 +136,18 @@ def _check_workdir(target: Target, workdir: str) -> None:
             )
 
 
-def _check_inputs_can_be_reached(args: Namespace, config: RunConfig) -> None:
+def _check_bucket(target: Target, url: str, where: str) -> None:
+    """Raises InputError for a URL that the target's machines cannot read."""
+    if scheme_of(url) not in target.buckets:
+        raise InputError(
+            f"the machines of {target.name} do not read {scheme_of(url)}://",
+            where=where,
+            fix=f"Give {examples(target.buckets)}, or choose another TARGET.",
+            code="E-LAUNCH-BUCKET",
+        )
+
+
+def _check_inputs_can_be_reached(target: Target, args: Namespace, config: RunConfig) -> None:
     """Raises InputError for an input that is a file of this machine, which the job's machines cannot read."""
     distillation = config.objectives.distillation
     for where, value in (
@@ -147,7 +159,7 @@ def _check_inputs_can_be_reached(args: Namespace, config: RunConfig) -> None:
             raise InputError(
                 "the teacher would be trained first, beside the workdir, which needs a disk that the machines share",
                 where=f"{where} {value}",
-                fix="Train the teacher first, and give its gs:// URL or hf:NAME.",
+                fix="Train the teacher first, and give the URL of its workdir in a bucket, or hf:NAME.",
                 code="E-LAUNCH-LOCAL-INPUT",
             )
         # A tokenizer is read from a directory; a model may also come from a bucket.
@@ -157,23 +169,30 @@ def _check_inputs_can_be_reached(args: Namespace, config: RunConfig) -> None:
                 if not is_remote(value)
                 else "a tokenizer cannot be read from a bucket",
                 where=f"{where} {value}",
-                fix="Give hf:NAME (a model may be gs://BUCKET/MODEL too), or choose a TARGET that shares this disk.",
+                fix="Give hf:NAME (a model may be in a bucket too), or choose a TARGET that shares this disk.",
                 code="E-LAUNCH-LOCAL-INPUT",
             )
+        if is_remote(value):
+            _check_bucket(target, value, f"{where} {value}")
+    bucket = f"{target.buckets[0]}://BUCKET/ROWS"
+    copy = known(bucket)
+    assert copy is not None, target.buckets
+    fix = f"Copy them ({copy.copy} ROWS {bucket}) and give --data {bucket}."
     for phase in config.phases:
         for source in phase.rows:
             if not is_remote(source.path):
                 raise InputError(
                     "these rows are on this machine, and the job runs on another one",
                     where=f"phase {phase.name}: {source.path}",
-                    fix="Copy them (gcloud storage cp -r ROWS gs://BUCKET/...) and give --data gs://BUCKET/...",
+                    fix=fix,
                     code="E-LAUNCH-LOCAL-INPUT",
                 )
+            _check_bucket(target, source.path, f"phase {phase.name}: {source.path}")
         if not phase.rows and config.data.source and not reached_anywhere(config.data.source):
             raise InputError(
                 "this text is on this machine, and the job runs on another one",
                 where=f"data.source={config.data.source}",
-                fix="Make rows from it (jaxbert prepare), copy them to a bucket, and give --data gs://BUCKET/...",
+                fix=f"Make rows from it (jaxbert prepare). {fix}",
                 code="E-LAUNCH-LOCAL-INPUT",
             )
 
@@ -244,14 +263,11 @@ def _send(submission: Submission, request: Request, target: Target) -> None:
 
 def _copy_record(workdir: str) -> None:
     """Copies the record into the bucket for other machines; warns if that fails, because the job itself was sent."""
-    why = "gcloud is not on PATH"
-    if shutil.which("gcloud"):
-        done = subprocess.run(records.sent(workdir), stdin=subprocess.DEVNULL, capture_output=True, check=False)
-        if not done.returncode:
-            return
-        why = done.stderr.decode(errors="replace").strip() or f"gcloud failed with exit code {done.returncode}"
-    _log.warning(
-        "The record of this launch was not copied to %s, so only this machine can show and stop the job: %s",
-        workdir,
-        why,
-    )
+    try:
+        records.send(workdir)
+    except CommandError as error:
+        _log.warning(
+            "The record of this launch was not copied to %s, so only this machine can show and stop the job: %s",
+            workdir,
+            error.what,
+        )

@@ -16,10 +16,11 @@ from jaxbert.errors import InputError, Interrupted
 from jaxbert.run.hold import check_workdir
 from jaxbert.stores import mirror as mirrors
 from jaxbert.stores import steps
+from jaxbert.stores import workdir as workdirs
 from jaxbert.stores.files import cannot_write
 from jaxbert.stores.mirror import Mirror
 from jaxbert.stores.storage import Bucket, open_url, translated
-from jaxbert.stores.workdir import REMOTE
+from jaxbert.stores.workdir import REMOTE, check_place
 
 URL = "memory://bucket"
 
@@ -131,8 +132,27 @@ def test_a_bucket_that_cannot_be_read_leaves_no_directory(tmp_path: Path, monkey
     assert not (tmp_path / "cache").exists()
 
 
-def test_checkpoints_without_their_config(tmp_path: Path):
+def test_a_workdir_is_only_where_one_run_can_hold_it(tmp_path: Path):
+    for url in (f"{URL}/run", "az://bucket/run", "http://host/run"):
+        with pytest.raises(InputError, match="E-WORKDIR-SCHEME"):
+            check_place(url, writes=True)
+        check_place(url, writes=False)
+    for place in ("gs://bucket/run", "s3://bucket/run", tmp_path / "run"):
+        check_place(place, writes=True)
+
+
+def test_only_the_bucket_can_be_missing_where_an_object_is_written():
+    with pytest.raises(InputError, match="E-STORE-BUCKET"), translated(URL, writes=True):
+        raise FileNotFoundError("bucket/name")
+    with pytest.raises(FileNotFoundError), translated(URL):
+        raise FileNotFoundError("bucket/name")
+    with pytest.raises(FileNotFoundError), translated(URL, writes=True):
+        raise FileNotFoundError(errno.ENOENT, "no such file", "/here/file")
+
+
+def test_checkpoints_without_their_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A bucket that lost config.json is not taken for an empty one."""
+    monkeypatch.setattr(workdirs, "WRITABLE", ("memory",))
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / REMOTE).write_text(f"{URL}/lost")
     files = fsspec.filesystem("memory")

@@ -5,7 +5,7 @@ below `JAXBERT_CACHE` (else `XDG_CACHE_HOME`/jaxbert, else ~/.cache/jaxbert) in 
 rows: the same rows are found again wherever they came from. Several processes on one machine take turns. A killed copy
 continues where it was.
 
-URLs are those of fsspec: gs:// needs the extra `gcs`; other filesystems need their packages.
+URLs are those of fsspec: gs:// needs the extra `gcs`, s3:// the extra `s3`; other filesystems need their packages.
 """
 
 from __future__ import annotations

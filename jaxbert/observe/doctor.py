@@ -296,6 +296,7 @@ def _extras() -> Iterable[Finding]:
         ("extra hf", "datasets", "the source hf:NAME#column"),
         ("extra hf, models", "huggingface_hub", "models by name, hf:NAME"),
         ("extra gcs", "gcsfs", "rows and workdirs in a bucket, gs://BUCKET/..."),
+        ("extra s3", "boto3", "rows and workdirs in a bucket, s3://BUCKET/..."),
         *((f"extra {name}", name, f"the sink {name} of logging.sinks") for name in ("wandb", "mlflow", "trackio")),
         ("extra beam", "apache_beam", "prepare and rows on many machines, --beam; in a separate environment"),
     ):

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxbert.stores.s3 import kvstore
+from jaxbert.stores.schemes import scheme_of
 from jaxbert.stores.steps import check_whole, checkpoints_place
 from jaxbert.stores.storage import is_remote
 
@@ -30,8 +32,8 @@ def read_params(workdir: Path, step: int) -> dict[str, Any]:
 
     check_whole(workdir, step)
     place = checkpoints_place(workdir)
-    base = place if is_remote(place) else f"file://{os.path.realpath(place)}"
-    store = {"driver": "ocdbt", "base": f"{base}/{step}/params/"}
+    params = f"{place if is_remote(place) else f'file://{os.path.realpath(place)}'}/{step}/params/"
+    store = {"driver": "ocdbt", "base": kvstore(params) if scheme_of(params) == "s3" else params}
     names = [name.decode() for name in tensorstore.KvStore.open(store).result().list().result()]
     opened = {
         name.removesuffix(ending): tensorstore.open(
@@ -42,11 +44,11 @@ def read_params(workdir: Path, step: int) -> dict[str, Any]:
         if name.endswith(ending)
     }
     reading = {name: array.result().read() for name, array in opened.items()}
-    params: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for name, read in reading.items():
         *inner, last = name.split(".")
-        there = params
+        there = found
         for key in inner:
             there = there.setdefault(key, {})
         there[last] = np.asarray(read.result())
-    return params
+    return found

@@ -24,6 +24,8 @@ from jaxbert.core.shapes import shapes_of
 from jaxbert.errors import CommandError, InputError, Interrupted, Stopped
 from jaxbert.inputs.files import disk_failed, disk_fails
 from jaxbert.stores.files import causes, disk_full, disk_is_full
+from jaxbert.stores.s3 import teach_orbax
+from jaxbert.stores.schemes import scheme_of
 from jaxbert.stores.steps import (
     MANIFEST,
     check_whole,
@@ -54,6 +56,8 @@ def checkpoints_of(workdir: Path) -> Any:
     if is_remote(place):
         from etils import epath
 
+        if scheme_of(place) == "s3":
+            teach_orbax()
         return epath.Path(place)
     # TensorStore takes `..` away without a look at links.
     return Path(os.path.realpath(place))

@@ -1,4 +1,4 @@
-"""The copy on this machine of a workdir at gs://. Imports no jax.
+"""The copy on this machine of a workdir in a bucket. Imports no jax.
 
 Logs are appended to and cut back, and rows are read one by one: a bucket can do neither well. So each process of a run
 has a directory below `JAXBERT_CACHE` (else ~/.cache/jaxbert) with everything but the checkpoints, which every process

@@ -1,16 +1,19 @@
 """The same few operations on a directory of a disk and on a URL in a bucket. Imports no jax.
 
 A workdir means the same in both places: a file is written whole or not at all, and of several processes that `create`
-a file exactly one succeeds. Names are relative and use slashes. URLs are those of fsspec: gs:// needs the extra `gcs`.
-Listings are never cached, because Orbax writes checkpoints without fsspec, and other machines write too.
+a file exactly one succeeds. Names are relative and use slashes. URLs are those of fsspec, and `jaxbert.stores.schemes`
+names the extra that each kind of bucket needs. Listings are never cached, because Orbax writes checkpoints without
+fsspec, and other machines write too.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import os
 import posixpath
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,7 +22,9 @@ from typing import Any, Protocol
 
 from jaxbert.errors import InputError, Interrupted, Stopped
 from jaxbert.inputs.files import open_regular, read_bytes
+from jaxbert.stores import s3
 from jaxbert.stores.files import arriving, disk_is_full, remove, write_whole
+from jaxbert.stores.schemes import examples, known, log_in, scheme_of
 
 _BLOCK = 1 << 22
 
@@ -148,6 +153,8 @@ class Bucket:
     def __init__(self, url: str):
         self.place = url.rstrip("/")
         self._files, self._root = open_url(self.place)
+        # Google's buckets honour the condition of `create`. S3 is also a protocol of other stores: see `create`.
+        self._excludes = scheme_of(self.place) != "s3"
 
     def names(self, directory: str = "") -> list[str]:
         """See `Storage`."""
@@ -172,17 +179,29 @@ class Bucket:
 
     def write(self, name: str, content: bytes) -> None:
         """See `Storage`."""
-        with translated(self.place):
+        with translated(self.place, writes=True):
             self._files.pipe_file(self._at(name), content)
 
     def create(self, name: str, content: bytes) -> bool:
-        """See `Storage`. The bucket decides who succeeds (ifGenerationMatch=0)."""
-        with translated(self.place):
-            try:
-                self._files.pipe_file(self._at(name), content, mode="create")
-            except FileExistsError:
-                return False
-            return True
+        """See `Storage`. The bucket decides who succeeds (ifGenerationMatch=0 of gs://, If-None-Match of s3://).
+
+        Raises:
+          InputError: the store makes the same file twice, so it cannot keep two processes apart.
+        """
+        if not self._create(name, content):
+            return False
+        if not self._excludes:
+            # A store that does not know the condition ignores it, and answers as if it had held.
+            if self._create(name, content):
+                self.remove(name)
+                raise InputError(
+                    "this store ignores conditional writes (If-None-Match), so two runs could write to one workdir",
+                    where=self.place,
+                    fix="Use a store or a version that has them, or a --workdir on a disk.",
+                    code="E-STORE-CONDITION",
+                )
+            self._excludes = True
+        return True
 
     def renew(self, name: str, content: bytes) -> None:
         """See `Storage`."""
@@ -213,14 +232,29 @@ class Bucket:
 
     def send(self, name: str, place: Path) -> None:
         """Copies a file to an object."""
-        with translated(self.place):
+        with translated(self.place, writes=True):
             self._files.put_file(str(place), self._at(name))
 
     def md5(self, name: str) -> str | None:
-        """Returns the md5 that the bucket has stored for the object, in base64, or None if it stores none."""
+        """Returns the md5 that the bucket has stored for the object, in base64, or None if it stores none.
+
+        The ETag of S3 is the md5 of an object that was sent in one part and is not encrypted with a key of KMS. Other
+        objects have another ETag, which no md5 equals.
+        """
         with translated(self.place):
-            found = self._files.info(self._at(name)).get("md5Hash")
-            return str(found) if found else None
+            found = self._files.info(self._at(name))
+        if stored := found.get("md5Hash"):
+            return str(stored)
+        tag = str(found.get("ETag", "")).strip('"')
+        return base64.b64encode(bytes.fromhex(tag)).decode() if re.fullmatch("[0-9a-f]{32}", tag) else None
+
+    def _create(self, name: str, content: bytes) -> bool:
+        with translated(self.place, writes=True):
+            try:
+                self._files.pipe_file(self._at(name), content, mode="create")
+            except FileExistsError:
+                return False
+            return True
 
     def _at(self, name: str) -> str:
         return f"{self._root}/{name}" if name else self._root
@@ -240,14 +274,16 @@ def open_url(url: str) -> tuple[Any, str]:
     import fsspec
 
     try:
+        if scheme_of(url) == "s3":
+            s3.files()
         files, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
     except ImportError:
-        extra = {"gs": "gcs", "gcs": "gcs"}.get(url.partition("://")[0])
-        fix = f'pip install "jaxbert[{extra}]".' if extra else "Install the fsspec filesystem of such URLs."
+        scheme = known(url)
+        fix = f'pip install "jaxbert[{scheme.extra}]".' if scheme else "Install the fsspec filesystem of such URLs."
         raise InputError("no installed package reads such URLs", where=url, fix=fix, code="E-STORE-SCHEME") from None
     except ValueError as error:
         raise InputError(
-            f"unknown kind of URL: {error}", where=url, fix="Give gs://BUCKET/PATH.", code="E-STORE-SCHEME"
+            f"unknown kind of URL: {error}", where=url, fix=f"Give {examples()}.", code="E-STORE-SCHEME"
         ) from None
     except client_errors() as error:
         raise failure(url, error) from error
@@ -255,20 +291,31 @@ def open_url(url: str) -> tuple[Any, str]:
 
 
 @contextmanager
-def translated(url: str) -> Iterator[None]:
-    """Turns the errors of a bucket's client into errors that a user can act on; FileNotFoundError stays as it is.
+def translated(url: str, *, writes: bool = False) -> Iterator[None]:
+    """Turns the errors of a bucket's client into errors that a user can act on.
 
-    Any other error is a bug and passes: a launcher must not repeat it.
+    FileNotFoundError stays as it is, unless it says that there is no such bucket. Any other error is a bug and passes,
+    because a launcher must not repeat it.
+
+    Args:
+      url: the URL, for messages.
+      writes: whether an object is written. Only the bucket itself can be missing then.
     """
     try:
         yield
-    except (InputError, Interrupted, Stopped, FileNotFoundError, FileExistsError):
+    except (InputError, Interrupted, Stopped, FileExistsError):
         raise
+    except FileNotFoundError as error:
+        if error.filename or not (writes or "bucket does not exist" in str(error)):
+            raise
+        raise InputError(
+            "there is no such bucket", where=url, fix="Make it first, or give another URL.", code="E-STORE-BUCKET"
+        ) from None
     except PermissionError as error:
         if error.filename:  # The local disk's: the caller knows more about it.
             raise
         raise InputError(
-            f"no permission: {_brief(error)}", where=url, fix="Log in: gcloud auth login.", code="E-STORE-PERMISSION"
+            f"no permission: {_brief(error)}", where=url, fix=log_in(url), code="E-STORE-PERMISSION"
         ) from None
     except client_errors() as error:
         raise failure(url, error) from error
@@ -283,12 +330,10 @@ def client_errors() -> tuple[type[Exception], ...]:
 def failure(url: str, error: Exception) -> Exception:
     """Returns the error to raise for an `error` of a bucket's client."""
     if "credential" in str(error).lower():
-        fix = "Log in: gcloud auth application-default login."
-        return InputError(f"no credentials: {_brief(error)}", where=url, fix=fix, code="E-STORE-CREDENTIALS")
+        return InputError(f"no credentials: {_brief(error)}", where=url, fix=log_in(url), code="E-STORE-CREDENTIALS")
     # gcsfs gives the answer 403 without a number.
     if str(error).startswith("Forbidden"):
-        fix = "Log in with an account that may use this bucket: gcloud auth login."
-        return InputError(f"no permission: {_brief(error)}", where=url, fix=fix, code="E-STORE-PERMISSION")
+        return InputError(f"no permission: {_brief(error)}", where=url, fix=log_in(url), code="E-STORE-PERMISSION")
     # An error of the local disk: the caller knows more about it. An unsupported operation is a bug.
     if isinstance(error, OSError) and (error.filename or disk_is_full(error)):
         return error

@@ -1,4 +1,4 @@
-"""The parts of a workdir, and where they are: on a disk, or at gs://. Imports no jax."""
+"""The parts of a workdir, and where they are: on a disk, or in a bucket. Imports no jax."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from jaxbert.errors import InputError
 from jaxbert.inputs.files import read_text
 from jaxbert.stores.lease import DIRECTORY as LEASE
+from jaxbert.stores.schemes import WRITABLE, examples, scheme_of
 from jaxbert.stores.storage import Storage, is_remote, storage
 
 CHECKPOINTS, LAUNCH, LOGS = "checkpoints", "launch", "logs"
@@ -51,7 +52,7 @@ def check_run(workdir: Path) -> None:
 
 
 def check_place(place: Path | str, *, writes: bool) -> None:
-    """Checks that Orbax can find checkpoints that are at a path or URL, or below it.
+    """Checks that a run can be kept at a path or URL, and that Orbax can find its checkpoints there.
 
     Orbax looks for the files of a checkpoint by patterns that begin with its path, so it does not find what it wrote
     where the path has `[`, or it finds the files of another run. TensorStore takes a backslash for a slash, and it
@@ -62,9 +63,17 @@ def check_place(place: Path | str, *, writes: bool) -> None:
       writes: whether checkpoints are written. Reading uses no patterns.
 
     Raises:
-      InputError: a character of the path, or of the path that a link leads to, has another meaning there.
+      InputError: a character of the path, or of the path that a link leads to, has another meaning there; or nothing is
+        known of the kind of bucket, so that two runs could write to one workdir.
     """
     name = str(place) if is_remote(place) else os.path.realpath(place)
+    if is_remote(place) and writes and scheme_of(name) not in WRITABLE:
+        raise InputError(
+            f"a workdir cannot be at {scheme_of(name)}://, because it is not known that only one run could write there",
+            where=name,
+            fix=f"Give a directory, {examples()}.",
+            code="E-WORKDIR-SCHEME",
+        )
     try:
         name.encode()
     except UnicodeEncodeError:

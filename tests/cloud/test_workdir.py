@@ -26,11 +26,11 @@ SMALL = (
 )
 
 
-def arguments(workdir: str, rows: Path, *settings: str) -> list[str]:
+def arguments(workdir: str, rows: Path | str, *settings: str) -> list[str]:
     return ["pretrain", "smoke", "--workdir", workdir, "--data", str(rows), "--set", *SMALL, *settings]
 
 
-def start(workdir: str, rows: Path, *settings: str, **environment: str) -> subprocess.Popen[str]:
+def start(workdir: str, rows: Path | str, *settings: str, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "jaxbert", *arguments(workdir, rows, *settings)],
         env={**os.environ, "JAX_PLATFORMS": "cpu", "JAXBERT_LEASE_S": "3", **environment},

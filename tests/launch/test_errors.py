@@ -109,6 +109,8 @@ def test_a_record_that_does_not_reach_the_bucket_is_a_warning(launch, programs, 
     answer("job.json", 1)
     code, said = launch("queued-resource", "--yes")
     assert code == 0 and "sent." in said and "not copied" in said, said
+    with pytest.raises(Interrupted, match="E-LAUNCH-RECORD-COPY"):
+        records.send(BUCKET)
     assert records.read(BUCKET).target == "queued-resource"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from jaxbert.launch import TARGETS, machines
+from jaxbert.launch import TARGETS, machines, records
 
 from jaxbert.data.sources import SOURCES, SourceKind, without_folders
 from jaxbert.plan.topologies import CHIPS
@@ -84,6 +84,40 @@ def test_the_second_machine_that_asks_reads_the_record_in_the_bucket(
     code, said = launch("", base=["launch", "stop", "--workdir", BUCKET])
     assert code == 0, said
     assert programs()[-1][:5] == ["gcloud", "compute", "tpus", "queued-resources", "delete"]
+
+
+def test_skypilot_reads_s3_and_googles_targets_do_not(launch, programs, monkeypatch, tmp_path: Path):
+    objects: dict[str, bytes] = {}
+
+    class Kept:
+        def __init__(self, url: str):
+            self.url = url
+
+        def write(self, name: str, content: bytes) -> None:
+            objects[f"{self.url}/{name}"] = content
+
+        def read(self, name: str) -> bytes:
+            if f"{self.url}/{name}" not in objects:
+                raise FileNotFoundError(name)
+            return objects[f"{self.url}/{name}"]
+
+    monkeypatch.setattr(records, "Bucket", Kept)
+    rows = ["seq128:s3://my-bucket/rows-128", "seq512:s3://my-bucket/rows-512"]
+    run = ["bert_base", "--workdir", "s3://my-bucket/run", "--data", *rows, "--yes"]
+    code, said = launch("", base=["launch", "skypilot", *run, "--topology", "h100:8"])
+    assert code == 0 and "not copied" not in said and list(objects) == ["s3://my-bucket/run/launch/job.json"], said
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another"))
+    programs()
+    code, said = launch("", base=["launch", "stop", "--workdir", "s3://my-bucket/run"])
+    assert code == 0 and programs()[-1][:3] == ["sky", "jobs", "cancel"], said
+    code, said = launch("", base=["launch", "stop", "--workdir", "s3://my-bucket/other"])
+    assert code == 2 and "E-LAUNCH-UNKNOWN" in said
+    example = TARGETS["queued-resource"].example.split()
+    code, said = launch("", base=["launch", "queued-resource", *run, *example])
+    assert code == 2 and "do not read s3://" in said and "E-LAUNCH-BUCKET" in said and not programs()
+    run[2] = BUCKET
+    code, said = launch("", base=["launch", "queued-resource", *run, *example])
+    assert code == 2 and "rows-128" in said and "E-LAUNCH-BUCKET" in said and not programs()
 
 
 def test_a_record_cannot_say_what_runs(launch, programs, answer):
