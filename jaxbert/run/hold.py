@@ -254,10 +254,15 @@ class Hold:
       name: the directory or URL, as the user wrote it.
       path: the directory on this machine.
       mirror: copies a workdir in a bucket; None for a directory.
+
+    Raises:
+      InputError: a workdir cannot be at this URL.
     """
 
     def __init__(self, workdir: Path | str, watch: Watch):
         self.name = str(workdir)
+        if is_remote(self.name):
+            check_place(self.name, writes=True)
         self.mirror = Mirror(self.name, jax.process_index()) if is_remote(self.name) else None
         self.path = Path(workdir) if self.mirror is None else self.mirror.path
         self._file: Any = None
