@@ -149,7 +149,7 @@ def grown(chip: str, shape: str, count: int, layout: str, kind: str) -> Iterator
         "best_s": time_.best,
         "communication_share": time_.communication_share,
         "hbm_bytes": work.memory.total,
-        "mfu": work.model_flops / (time_.expected * place.chips * place.chip.flops),
+        "mfu": work.model_flops / (time_.expected * place.devices * place.chip.flops),
     }
 
 
@@ -225,7 +225,7 @@ def measured_chip() -> Any:
     import jax
     import jax.numpy as jnp
 
-    from jaxbert.plan.topologies import Chip, Power, Price
+    from jaxbert.core.chips import Chip, Power, Price
 
     product = jax.jit(jnp.dot)
     flops = 0.0

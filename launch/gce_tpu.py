@@ -22,6 +22,7 @@ class GceTpu(Target):
     name = "gce-tpu"
     summary = "TPUs as a managed instance group of Compute Engine (v5p, v6e)"
     kinds = ("tpu",)
+    provider = "google"
     example = "--topology v6e:4x4 --project my-project --zone us-east5-a"
     programs = google.GCLOUD
     names: Mapping[str, str] = {**google.NAMES, "reservation": "network"}
@@ -31,6 +32,10 @@ class GceTpu(Target):
         """See `Target`."""
         google.add_arguments(parser)
         parser.add_argument("--reservation", metavar="NAME", help="take the machines from this reservation")
+
+    def chips(self) -> Mapping[str, str]:
+        """See `Target`."""
+        return machines.tpus()
 
     def submission(self, request: Request) -> Submission:
         """See `Target`."""

@@ -30,6 +30,7 @@ class Gke(Target):
     name = "gke"
     summary = "a JobSet on a cluster of Google Kubernetes Engine, queued by Kueue"
     kinds = ("tpu", "gpu")
+    provider = "google"
     example = "--topology v5e:4x4 --queue tpu --image us-docker.pkg.dev/my-project/jaxbert/tpu:1"
     programs: Mapping[str, str] = {"kubectl": "Install kubectl."}
     names: Mapping[str, str] = {
@@ -54,6 +55,10 @@ class Gke(Target):
             "--service-account", metavar="NAME", help="a service account of Kubernetes with access to the bucket"
         )
         parser.add_argument("--priority-class", metavar="NAME", help="a WorkloadPriorityClass of Kueue")
+
+    def chips(self) -> Mapping[str, str]:
+        """See `Target`."""
+        return {**machines.tpus(), **machines.GPUS}
 
     def submission(self, request: Request) -> Submission:
         """See `Target`."""

@@ -157,6 +157,8 @@ class Target(ABC):
         takes its inputs and its Python environment from the disk. If not, the workdir and the inputs must be in a
         bucket, and the environment comes from a lock file.
       buckets: the schemes of the URLs that its machines can read, where they share no disk.
+      provider: the seller of its machines, whose prices a launch shows: a name of `jaxbert.core.chips.PROVIDERS`; "" if
+        the target does not say where it runs.
       programs: program -> how to install it.
       names: option -> the kind of name (`names.KINDS`) that its value, or each of its values, must be.
       remembered: option -> type; the options that `control` needs. A record of the launch keeps them.
@@ -168,12 +170,21 @@ class Target(ABC):
     example: str
     shares_disk: bool = False
     buckets: tuple[str, ...] = ("gs",)
+    provider: str = ""
     programs: Mapping[str, str] = {}
     names: Mapping[str, str] = {}
     remembered: Mapping[str, type | UnionType] = {}
 
     def add_arguments(self, parser: ArgumentParser) -> None:  # noqa: B027 (a target may have no options)
         """Adds the target's own options to its parser."""
+
+    def chips(self) -> Mapping[str, str] | None:
+        """Returns the engine's names of the chips that it can be asked for; None if it takes any chip."""
+        return None
+
+    def seller(self, options: Namespace) -> str:
+        """Returns `provider`, or the one that the options choose."""
+        return self.provider
 
     def check(self, options: Namespace) -> None:
         """Raises InputError for an option with a value that the engine would refuse or misread.

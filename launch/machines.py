@@ -55,7 +55,35 @@ TPUS: Mapping[str, Tpu] = {
     ),
 }
 # GPU -> the value of GKE's node label cloud.google.com/gke-accelerator.
-GPUS: Mapping[str, str] = {"h100": "nvidia-h100-80gb", "h200": "nvidia-h200-141gb"}
+GPUS: Mapping[str, str] = {
+    "v100-16gb": "nvidia-tesla-v100",
+    "a100-40gb": "nvidia-tesla-a100",
+    "a100-80gb": "nvidia-a100-80gb",
+    "l4": "nvidia-l4",
+    "h100": "nvidia-h100-80gb",
+    "h200": "nvidia-h200-141gb",
+    "b200": "nvidia-b200",
+    "gb200": "nvidia-gb200",
+}
+# GPU -> SkyPilot's name, as `sky gpus list --all` prints it.
+SKYPILOT: Mapping[str, str] = {
+    "v100-16gb": "V100",
+    "v100-32gb": "V100-32GB",
+    "a100-40gb": "A100",
+    "a100-80gb": "A100-80GB",
+    "l4": "L4",
+    "l40s": "L40S",
+    "rtx4090": "RTX4090",
+    "h100": "H100",
+    "h200": "H200",
+    "gh200": "GH200",
+    "b200": "B200",
+}
+
+
+def tpus() -> Mapping[str, str]:
+    """Returns the names of the TPUs in GKE."""
+    return {name: tpu.gke for name, tpu in TPUS.items()}
 
 
 def shape(place: Topology) -> str:

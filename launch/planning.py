@@ -21,7 +21,7 @@ from typing import Any
 from jaxbert.config import RunConfig, to_json
 from jaxbert.errors import InputError, Interrupted
 from jaxbert.inputs.files import read_bytes, read_text
-from jaxbert.inputs.values import Each, Whole, checked, parse
+from jaxbert.inputs.values import Each, Maybe, Whole, checked, parse
 from jaxbert.plan.topologies import Topology
 from jaxbert.stores.files import write_whole
 from jaxbert.stores.storage import cache_directory
@@ -33,8 +33,8 @@ _log = logging.getLogger(__name__)
 
 # The figures of a plan that a launch shows.
 _FIGURES = {
-    "bill": {"hours": float, "chip_hours": float, "money": float, "currency": str},
-    "price": {"per_hour": float, "currency": str, "source": str},
+    "bill": {"hours": float, "chip_hours": float, "money": Maybe(float), "currency": str},
+    "price": Maybe({"per_hour": float, "currency": str, "source": str}),
     "chips": Whole(1),
     "hbm_bytes": float,
     "judged_by": str,
@@ -43,7 +43,13 @@ _FIGURES = {
 
 
 def plan(
-    config: RunConfig, arguments: Sequence[str], place: Topology, *, analytic: bool, price: float | None = None
+    config: RunConfig,
+    arguments: Sequence[str],
+    place: Topology,
+    *,
+    analytic: bool,
+    price: float | None = None,
+    provider: str = "",
 ) -> tuple[Mapping[str, Any], bool]:
     """Returns the figures of `jaxbert plan --json`, and whether they were remembered.
 
@@ -53,12 +59,13 @@ def plan(
       place: the topology.
       analytic: whether to plan with the model alone, without the chip's compiler.
       price: the price of a chip-hour; None for the list price.
+      provider: the seller whose list price counts, a name of `jaxbert.core.chips.PROVIDERS`; "" for no list price.
 
     Raises:
       InputError: the run does not fit there, or it cannot be planned. The message is that of `jaxbert plan`.
       Interrupted: the plan was stopped.
     """
-    kept = _kept(config, place, analytic, price)
+    kept = _kept(config, place, analytic, price, provider)
     try:
         return checked(read_bytes(kept), _FIGURES), True
     except FileNotFoundError:
@@ -72,7 +79,7 @@ def plan(
         made = Path(directory) / "plan.json"
         command = [sys.executable, "-m", "jaxbert", "plan", *arguments, f"--topology={place.name}"]
         command += [f"--slices={place.slices}", f"--json={made}", *(["--analytic"] if analytic else [])]
-        command += [f"--price={price}"] if price is not None else []
+        command += [f"--price={price}"] if price is not None else [f"--provider={provider or 'none'}"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise _error(done.returncode, done.stderr, place)
@@ -81,13 +88,13 @@ def plan(
     return parse(text), False
 
 
-def _kept(config: RunConfig, place: Topology, analytic: bool, price: float | None) -> Path:
+def _kept(config: RunConfig, place: Topology, analytic: bool, price: float | None, provider: str = "") -> Path:
     """Returns the file of the remembered figures."""
     known = {
         "config": to_json(config),
         "topology": [place.name, place.slices],
         "analytic": analytic,
-        "price": price,
+        "price": [price, provider],
         "code": code_hash(),
         "versions": {name: _version(name) for name in ("jax", "libtpu")},
     }

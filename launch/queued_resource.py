@@ -17,6 +17,7 @@ class QueuedResource(Target):
     name = "queued-resource"
     summary = "TPU VMs that the Cloud TPU API grants when it has some (v5e, v5p, v6e)"
     kinds = ("tpu",)
+    provider = "google"
     example = "--topology v5e:4x4 --project my-project --zone us-east5-a"
     programs = google.GCLOUD
     names: Mapping[str, str] = {**google.NAMES, "valid_until_duration": "duration", "runtime_version": "word"}
@@ -37,6 +38,10 @@ class QueuedResource(Target):
             action="store_true",
             help="give the machines no public address; the network then needs Cloud NAT",
         )
+
+    def chips(self) -> Mapping[str, str]:
+        """See `Target`."""
+        return machines.tpus()
 
     def submission(self, request: Request) -> Submission:
         """See `Target`."""

@@ -7,6 +7,8 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from jaxbert.core.chips import PROVIDERS
+
 from .archive import jaxbert_version
 from .job import Request, Submission, Target
 
@@ -39,7 +41,7 @@ def lines(
         ("code", f"jaxbert {jaxbert_version()}, {archive.files} files, sha256 {archive.sha256[:16]}{lock}"),
     ]
     if figures is not None:
-        rows += _plan(figures, spot=request.spot)
+        rows += _plan(figures, target.seller(request.options), spot=request.spot)
         if remembered:
             rows.append(("", "(planned before for the same config, topology and code)"))
     else:
@@ -59,15 +61,21 @@ def lines(
     return found
 
 
-def _plan(figures: Mapping[str, Any], *, spot: bool) -> list[tuple[str, str]]:
-    """Returns the rows (word, text) of a plan."""
+def _plan(figures: Mapping[str, Any], provider: str, *, spot: bool) -> list[tuple[str, str]]:
+    """Returns the rows (word, text) of a plan. `provider` is the seller of the machines; "" if it is not known."""
     bill, price, chips = figures["bill"], figures["price"], figures["chips"]
     used = max((sum(phase["memory_bytes"].values()) for phase in figures["phases"]), default=0)
     cheaper = "; spot costs less" if spot else ""
-    an_hour = f"{price['per_hour'] * chips:,.2f} {price['currency']} an hour"
-    return [
+    rows = [
         ("fits", f"{used / 2**30:.1f} GiB of {figures['hbm_bytes'] / 2**30:.1f} GiB a chip, by {figures['judged_by']}"),
         ("takes", f"{_time(bill['hours'])} without interruptions, {bill['chip_hours']:,.0f} chip-hours"),
+    ]
+    if price is None:
+        whose = f"no price of {PROVIDERS[provider]} is known" if provider else "who sells these machines is not known"
+        return [*rows, ("costs", f"not known: {whose}. Give --price, the price of a chip-hour")]
+    an_hour = f"{price['per_hour'] * chips:,.2f} {price['currency']} an hour"
+    return [
+        *rows,
         ("costs", f"{an_hour}, {bill['money']:,.0f} {bill['currency']} in all, at {price['per_hour']:.2f} a chip-hour"),
         ("", f"({price['source']}{cheaper})"),
     ]

@@ -15,6 +15,9 @@ from .job import Command, Control, File, Request, Submission, Target
 from .manifest import documents
 from .scripts import script
 
+# The clouds of --infra -> the names of their prices.
+_SELLERS: Mapping[str, str] = {"gcp": "google", **{name: name for name in ("aws", "azure", "lambda", "runpod")}}
+
 
 class SkyPilot(Target):
     """See `jaxbert.launch.job.Target`."""
@@ -44,6 +47,15 @@ class SkyPilot(Target):
                 fix="Give 100 GB or more.",
                 code="E-LAUNCH-NUMBER",
             )
+
+    def chips(self) -> Mapping[str, str]:
+        """See `Target`."""
+        return {**machines.tpus(), **machines.SKYPILOT}
+
+    def seller(self, options: Namespace) -> str:
+        """See `Target`. SkyPilot chooses the cloud where --infra does not."""
+        cloud = (options.infra or "").partition("/")[0].lower()
+        return _SELLERS.get(cloud, "")
 
     def submission(self, request: Request) -> Submission:
         """See `Target`."""
@@ -93,7 +105,7 @@ class SkyPilot(Target):
                 "accelerator_args": {"runtime_version": machines.TPUS[place.chip.name].runtime},
             }
         else:
-            resources = {"accelerators": f"{place.chip.name.upper()}:{place.slice_chips}"}
+            resources = {"accelerators": f"{machines.SKYPILOT[place.chip.name]}:{place.slice_chips}"}
         resources |= {
             **({"infra": options.infra} if options.infra else {}),
             "use_spot": request.spot,

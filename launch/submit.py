@@ -51,7 +51,14 @@ def submit(target: Target, args: Namespace, config: RunConfig, arguments: Sequen
     remembered = False
     if request.topology is not None:
         wanted = [args.config, *(["--set", *args.set] if args.set else [])]
-        figures, remembered = planning.plan(config, wanted, request.topology, analytic=args.analytic, price=args.price)
+        figures, remembered = planning.plan(
+            config,
+            wanted,
+            request.topology,
+            analytic=args.analytic,
+            price=args.price,
+            provider=target.seller(args),
+        )
     for line in screen.lines(request, submission, target, figures, remembered):
         print(line)
     if args.dry_run:
@@ -107,6 +114,14 @@ def _place(target: Target, args: Namespace) -> Topology | None:
             f"{target.name} offers chips of kind {kinds}, and {place.chip.name} is a {place.chip.kind}",
             where=f"--topology {args.topology}",
             fix="Choose another TARGET or topology.",
+            code="E-LAUNCH-TOPOLOGY",
+        )
+    offered = target.chips()
+    if offered is not None and place.chip.name not in offered:
+        raise InputError(
+            f"jaxbert does not know {target.name}'s name of the chip {place.chip.name}",
+            where=f"--topology {args.topology}",
+            fix=f"Choose another TARGET, or one of {', '.join(sorted(offered))}.",
             code="E-LAUNCH-TOPOLOGY",
         )
     return place

@@ -10,13 +10,14 @@ import math
 import pytest
 
 from jaxbert.config import DistillationConfig, EncoderConfig
+from jaxbert.core.chips import peak_flops
 from jaxbert.core.progress import Progress, duration
 from jaxbert.observe.energy import Estimated, Joined, Rapl
 from jaxbert.observe.flops import step_flops
 from jaxbert.observe.lines import JsonLines
 from jaxbert.observe.meter import Meter, percentile
 from jaxbert.observe.pace import Pace, Work
-from jaxbert.observe.peaks import Peak, measured_matmul, peak_flops
+from jaxbert.observe.peaks import Peak, measured_matmul
 
 
 class Clock:
@@ -119,6 +120,16 @@ def test_flops_of_the_other_families_parts():
         ("NVIDIA H200", "float32", 494.7e12),
         ("NVIDIA L40", "bfloat16", None),
         ("NVIDIA A10G", "bfloat16", None),
+        ("TPU v2", "bfloat16", 22.5e12),
+        ("TPU7x", "bfloat16", 1153.5e12),
+        ("NVIDIA A100-PCIE-40GB", "float32", 156e12),
+        ("NVIDIA H100 NVL", "bfloat16", 835e12),
+        ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", "bfloat16", None),
+        ("NVIDIA GeForce RTX 4090", "bfloat16", 165.2e12),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", "bfloat16", None),
+        # It has no bfloat16: XLA multiplies in float32.
+        ("Tesla V100-SXM2-16GB", "bfloat16", 15.7e12),
+        ("AMD Instinct MI300X", "bfloat16", 1307.4e12),
     ],
 )
 def test_peaks_by_device_kind(kind, dtype, peak):

@@ -17,7 +17,7 @@ _BOUNDS = {"price": (0.0, 1e9), "watts": (0.0, 1e6), "pue": (1.0, 100.0), "grid"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describes the command line."""
-    from jaxbert.plan.topologies import WORLD_GRID
+    from jaxbert.core.chips import PROVIDERS, WORLD_GRID
 
     add_config(parser)
     parser.add_argument(
@@ -31,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--analytic", action="store_true", help="use the model alone: seconds instead of a minute a phase"
     )
     parser.add_argument("--price", type=float, metavar="X", help="price of a chip-hour, in place of the table's")
+    parser.add_argument(
+        "--provider", choices=(*PROVIDERS, "none"), help="show the list price of this provider only (default: all)"
+    )
     parser.add_argument("--watts", type=float, metavar="X", help="power of a chip with its share of the host")
     parser.add_argument("--pue", type=float, metavar="X", help="power usage effectiveness of the data centre")
     parser.add_argument("--grid", type=float, default=WORLD_GRID, metavar="X", help="grams of CO2e a kWh (%(default)g)")
@@ -56,7 +59,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                 fix=f"Give a number from {least:g} to {most:,.0f}.",
                 code="E-ARGUMENT-RANGE",
             )
-    place = with_price(topology(args.topology, args.slices), args.price, args.watts, args.pue)
+    place = with_price(topology(args.topology, args.slices), args.price, args.watts, args.pue, args.provider)
     config = wanted(find_config(args.config), settings=args.set, whole=False).config
     from jaxbert.plan.compile import prepare
 

@@ -13,12 +13,13 @@ import jax
 import numpy as np
 
 from jaxbert.config import MeshConfig, RunConfig, slots
+from jaxbert.core.chips import CHIPS
 from jaxbert.core.machine import cores, memory_bytes
 from jaxbert.core.sharding import global_batch, make_mesh
 from jaxbert.errors import counted
 from jaxbert.models.flops import step_flops
 from jaxbert.plan.layouts import chosen_here, judge, topology_of
-from jaxbert.plan.topologies import CHIPS, Topology
+from jaxbert.plan.topologies import Topology
 from jaxbert.training.step import build
 
 # FLOP/s of a CPU core in a small model's step, all overheads included: 18,000 tokens a second of the quickstart on two

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jaxbert.config import RunConfig
+from jaxbert.core.chips import CHIPS, GIB, SLICES
 from jaxbert.errors import InputError
 from jaxbert.plan.compile import available
 from jaxbert.plan.layouts import Candidate, anything_fits, search
 from jaxbert.plan.planner import SEARCHED, Plan, all_layouts, plan, prepared, what_would_fit
 from jaxbert.plan.report import TABLE_HEAD, layout_lines, lines, search_lines, table_row, to_json
-from jaxbert.plan.topologies import CHIPS, GIB, SLICES, Topology, topology
+from jaxbert.plan.topologies import Topology, topology
 
 # The number of candidates of a search that are printed.
 _LISTED = 10

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxbert.config import RunConfig
+from jaxbert.core.chips import GIB
 from jaxbert.errors import InputError
-from jaxbert.plan.topologies import GIB, Topology
+from jaxbert.plan.topologies import Topology
 
 INSTALL = "pip install \"jax[tpu]==$(python -c 'import jax; print(jax.__version__)')\""
 
@@ -112,6 +113,8 @@ def devices(topology: Topology) -> list[Any]:
     if topology.hosts == topology.slices:
         # libtpu puts at most four chips into a host unless it is told. The bounds have three sides at least.
         options["chips_per_host_bounds"] = (*topology.shape, *(1,) * (3 - len(topology.shape)))
+    if topology.chip.libtpu:
+        options["chip_config_name"] = topology.chip.libtpu
     return list(topologies.get_topology_desc(platform="tpu", topology_name=topology.name, **options).devices)
 
 

@@ -180,14 +180,14 @@ class Bill:
     Attributes:
       hours: hours on the whole topology, training and evaluation.
       chip_hours: hours times the number of chips.
-      money: money in `currency`.
+      money: money in `currency`; None if no price is known.
       kwh, kwh_low, kwh_high: kWh of electricity, the data centre's overhead included.
       kg_co2e: kilograms of CO2 equivalent at the grid's average.
     """
 
     hours: float
     chip_hours: float
-    money: float
+    money: float | None
     currency: str
     kwh: float
     kwh_low: float
@@ -204,8 +204,8 @@ def bill(seconds: float, topology: Topology, grid: float) -> Bill:
     return Bill(
         hours=hours,
         chip_hours=chip_hours,
-        money=chip_hours * chip.price.per_hour,
-        currency=chip.price.currency,
+        money=None if chip.price is None else chip_hours * chip.price.per_hour,
+        currency="" if chip.price is None else chip.price.currency,
         kwh=kwh["watts"],
         kwh_low=kwh["low"],
         kwh_high=kwh["high"],

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxbert.config import LayoutName, MeshConfig, Remat, RunConfig, check, divides, mesh_shape
+from jaxbert.core.chips import SLICES, Chip, chip_of
 from jaxbert.core.sharding import AXES, LAYOUTS, compute_dtype
 from jaxbert.errors import InputError
 from jaxbert.plan.cost import StepTime, step_time
-from jaxbert.plan.topologies import CHIPS, SLICES, Chip, Topology, sides_of
+from jaxbert.plan.topologies import Topology, sides_of
 from jaxbert.plan.work import Work, check_planned, work
 
 # If the analytic model puts a program above this share of HBM, the program counts as too large: the model is within 15%
@@ -78,12 +79,13 @@ def judge(config: RunConfig, topology: Topology) -> Candidate:
 
 def sizes_of(config: RunConfig, topology: Topology) -> dict[str, int]:
     """Returns the sizes of the mesh's axes."""
-    return dict(zip(AXES, mesh_shape(config.mesh, topology.chips), strict=True))
+    return dict(zip(AXES, mesh_shape(config.mesh, topology.devices), strict=True))
 
 
 def matmul_share(config: RunConfig, chip: Chip) -> float:
-    """Returns the peak of products in the run's dtype, relative to that of bfloat16."""
-    return 1.0 if compute_dtype(config.numerics.dtype, chip.kind).itemsize == 2 else chip.float32
+    """Returns the peak of products in the run's dtype, relative to the chip's peak of 16 bits."""
+    halves = compute_dtype(config.numerics.dtype, chip.kind).itemsize == 2 and chip.bfloat16
+    return 1.0 if halves else chip.float32
 
 
 def meshes(config: RunConfig, topology: Topology) -> Iterator[MeshConfig]:
@@ -92,8 +94,8 @@ def meshes(config: RunConfig, topology: Topology) -> Iterator[MeshConfig]:
     for name, layout in LAYOUTS.items():
         by_axes.setdefault(layout.axes, []).append(name)
     for axes, names in by_axes.items():
-        for tensor in _powers(min(8, topology.slice_chips))[1:] if "tensor" in axes else [1]:
-            for fsdp in _powers(topology.slice_chips // tensor) if "fsdp" in axes else [1]:
+        for tensor in _powers(min(8, topology.slice_devices))[1:] if "tensor" in axes else [1]:
+            for fsdp in _powers(topology.slice_devices // tensor) if "fsdp" in axes else [1]:
                 if axes == {"fsdp"} and fsdp == 1:
                     continue
                 if divides(config.encoder, fsdp, tensor):
@@ -128,8 +130,8 @@ def _legal(config: RunConfig, topology: Topology, wanted: Iterator[MeshConfig]) 
     for mesh in wanted:
         changed = dataclasses.replace(config, mesh=mesh)
         try:
-            check(changed, topology.chips)
-            if topology.slices > 1 and mesh_shape(mesh, topology.chips)[0] % topology.slices:
+            check(changed, topology.devices)
+            if topology.slices > 1 and mesh_shape(mesh, topology.devices)[0] % topology.slices:
                 continue
         except InputError:
             continue
@@ -152,7 +154,7 @@ def resolved(config: RunConfig, topology: Topology) -> RunConfig:
     )
     found = _legal(config, topology, wanted)
     if not found:
-        check(dataclasses.replace(config, mesh=dataclasses.replace(given, layout="fsdp_tensor")), topology.chips)
+        check(dataclasses.replace(config, mesh=dataclasses.replace(given, layout="fsdp_tensor")), topology.devices)
         raise InputError(
             f"no layout divides the batches and sizes of {config.name}",
             where=topology.name,
@@ -204,7 +206,7 @@ def _changed(config: RunConfig, remat: Remat, accumulations: Sequence[int]) -> R
 def _accumulations(config: RunConfig, topology: Topology) -> Iterator[tuple[int, ...]]:
     """Yields numbers of micro-batches, one per phase. No phase has more tokens in a micro-batch than the first one."""
     first = config.phases[0]
-    for count in _powers(max(1, first.batch_size // topology.chips)):
+    for count in _powers(max(1, first.batch_size // topology.devices)):
         tokens = first.batch_size * first.length / count
         counts = []
         for phase in config.phases:
@@ -219,17 +221,19 @@ def _accumulations(config: RunConfig, topology: Topology) -> Iterator[tuple[int,
 
 def topology_of(devices: Sequence[Any]) -> Topology | None:
     """Returns the topology of this run's devices, as far as jax tells; None if the table does not have the chip."""
-    kind = devices[0].device_kind
-    kinds = {theirs: name for name, chip in CHIPS.items() for theirs in chip.device_kinds}
-    name = next((ours for theirs, ours in sorted(kinds.items(), reverse=True) if theirs in kind), None)
-    if name is None:
+    chip = chip_of(devices[0].device_kind)
+    if chip is None:
         return None
     slices = len({getattr(device, "slice_index", None) for device in devices})
-    if CHIPS[name].kind == "gpu":
+    if chip.kind == "gpu":
         slices = len({device.process_index for device in devices})
     each = len(devices) // slices
-    shape = next((sides for sides in map(sides_of, SLICES[name]) if math.prod(sides) == each), (each,))
-    return Topology(CHIPS[name], shape, slices)
+    if each % chip.devices:
+        # A process that uses a part of a chip.
+        chip = dataclasses.replace(chip, devices=1)
+    each //= chip.devices
+    shape = next((sides for sides in map(sides_of, SLICES[chip.name]) if math.prod(sides) == each), (each,))
+    return Topology(chip, shape, slices)
 
 
 def chosen_here(config: RunConfig, devices: Sequence[Any]) -> RunConfig:

@@ -88,7 +88,7 @@ class Plan:
         """Returns the MFU of the whole run. `seconds` chooses the step times: "best", "expected" or "worst"."""
         flops = sum(one.phase.steps * one.work.model_flops for one in self.phases)
         time = sum(one.phase.steps * float(getattr(one.time, seconds)) for one in self.phases)
-        return flops / (time * self.topology.chips * self.topology.chip.flops)
+        return flops / (time * self.topology.devices * self.topology.chip.flops)
 
 
 def prepared(config: RunConfig, topology: Topology) -> tuple[RunConfig, tuple[str, ...]]:
@@ -111,8 +111,8 @@ def prepared(config: RunConfig, topology: Topology) -> tuple[RunConfig, tuple[st
         config = resolved(config, topology)
         mesh = config.mesh
         remarks.append(f"layout auto: {mesh.layout}, fsdp {mesh.fsdp}, tensor {mesh.tensor}")
-    check(config, topology.chips)
-    check_slices(mesh_shape(config.mesh, topology.chips)[0], topology.slices)
+    check(config, topology.devices)
+    check_slices(mesh_shape(config.mesh, topology.devices)[0], topology.slices)
     return config, tuple(remarks)
 
 

@@ -7,11 +7,11 @@ from dataclasses import asdict
 from typing import Any
 
 from jaxbert.config import RunConfig
+from jaxbert.core.chips import GIB, GRID_SOURCE, Price
 from jaxbert.core.progress import duration
 from jaxbert.plan.compile import Collective
 from jaxbert.plan.layouts import Candidate, sizes_of
 from jaxbert.plan.planner import PhasePlan, Plan
-from jaxbert.plan.topologies import GIB, GRID_SOURCE
 from jaxbert.plan.work import Transfer
 
 _TERMS = {
@@ -43,7 +43,7 @@ def lines(plan: Plan) -> list[str]:
 
 def _phase_lines(plan: Plan, one: PhasePlan) -> list[str]:
     phase, work, time, chip = one.phase, one.work, one.time, plan.topology.chip
-    rows = phase.batch_size // (plan.topology.chips // sizes_of(plan.config, plan.topology)["tensor"])
+    rows = phase.batch_size // (plan.topology.devices // sizes_of(plan.config, plan.topology)["tensor"])
     micro = f" in {phase.accumulation} micro-batches" if phase.accumulation > 1 else ""
     found = [
         f"phase {phase.name}: {phase.steps:,} steps of {phase.batch_size:,} rows x {phase.length} "
@@ -61,10 +61,10 @@ def _phase_lines(plan: Plan, one: PhasePlan) -> list[str]:
         binds = "   <- binds" if name == time.terms.binds else ""
         found.append(f"         {_TERMS[name]:<30}{_ms(seconds):>12}{binds}")
     found.append(
-        f"  work   {work.model_flops / 1e12:,.1f} TFLOP a step ({work.flops * plan.topology.chips / 1e12:,.1f} with "
+        f"  work   {work.model_flops / 1e12:,.1f} TFLOP a step ({work.flops * plan.topology.devices / 1e12:,.1f} with "
         f"recomputation and padding); {work.bytes / 1e9:,.1f} GB through each chip's HBM"
     )
-    peak = plan.topology.chips * chip.flops
+    peak = plan.topology.devices * chip.flops
     low, high = (work.model_flops / (seconds * peak) for seconds in (time.worst, time.best))
     found.append(f"  MFU    {work.model_flops / (time.expected * peak):.0%} expected, {low:.0%} to {high:.0%}")
     sent = sum(transfer.bytes for transfer in work.transfers)
@@ -110,18 +110,29 @@ def memory_by_kind(one: PhasePlan) -> dict[str, float]:
 
 def _bill_lines(plan: Plan) -> list[str]:
     chip, bill = plan.topology.chip, plan.bill
-    power, price = chip.power, chip.price
+    power = chip.power
     steps = sum(one.phase.steps for one in plan.phases)
     return [
         f"the whole recipe, {steps:,} steps: {duration(bill.hours * 3600)} "
         f"({duration(plan.evaluation_seconds)} of it evaluation), {bill.chip_hours:,.0f} chip-hours, "
         f"MFU {plan.mfu('expected'):.0%} ({plan.mfu('worst'):.0%} to {plan.mfu('best'):.0%})",
-        f"  money  {bill.money:,.0f} {bill.currency} at {price.per_hour:.2f} a chip-hour ({price.source})",
+        *_money_lines(chip.prices, bill.chip_hours),
         f"  energy {bill.kwh:,.0f} kWh ({bill.kwh_low:,.0f} to {bill.kwh_high:,.0f}): {power.watts:.0f} W a chip "
         f"({power.source}), PUE {power.pue:.2f} ({power.pue_source})",
         f"  carbon {bill.kg_co2e:,.0f} kg CO2e at {plan.grid:.0f} g/kWh"
         + (f" ({GRID_SOURCE})" if "--grid" in GRID_SOURCE and plan.grid == 475.0 else ""),
         "  estimates: waiting for data, checkpoints, restarts and compilation are not in them",
+    ]
+
+
+def _money_lines(prices: Sequence[Price], chip_hours: float) -> list[str]:
+    """Returns a line for each price that is known."""
+    if not prices:
+        return ["  money  no price is known: give --price, the price of a chip-hour"]
+    return [
+        f"  {'money' if number == 0 else 'or':<6} {price.per_hour * chip_hours:,.0f} {price.currency} at "
+        f"{price.per_hour:.2f} a chip-hour ({price.source})"
+        for number, price in enumerate(prices)
     ]
 
 
@@ -137,7 +148,7 @@ def layout_lines(plans: Sequence[Plan]) -> list[str]:
         memory = largest.memory if plan.fits else plan.topology.chip.hbm + plan.over
         found.append(
             f"{plan.config.mesh.layout:<12}{sizes:>14}{_gib(memory):>12}{fits:>8}{_ms(step):>12}{share:>8.1%}"
-            f"{plan.bill.hours:>10,.1f}{plan.bill.money:>12,.0f}"
+            f"{plan.bill.hours:>10,.1f}{_money(plan):>12}"
         )
     return found
 
@@ -166,6 +177,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "topology": plan.topology.name,
         "slices": plan.topology.slices,
         "chips": plan.topology.chips,
+        "devices": plan.topology.devices,
         "hosts": plan.topology.hosts,
         "mesh": {"layout": plan.config.mesh.layout, **sizes_of(plan.config, plan.topology)},
         "judged_by": plan.judged_by,
@@ -177,7 +189,8 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "phases": [_phase_json(plan, one) for one in plan.phases],
         "evaluation_s": plan.evaluation_seconds,
         "bill": asdict(plan.bill),
-        "price": asdict(chip.price),
+        "price": None if chip.price is None else asdict(chip.price),
+        "prices": [asdict(price) for price in chip.prices],
         "power": asdict(chip.power),
         "grid_g_per_kwh": plan.grid,
     }
@@ -185,7 +198,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
 
 def _phase_json(plan: Plan, one: PhasePlan) -> dict[str, Any]:
     work, time = one.work, one.time
-    peak = plan.topology.chips * plan.topology.chip.flops
+    peak = plan.topology.devices * plan.topology.chip.flops
     found: dict[str, Any] = {
         "name": one.phase.name,
         "steps": one.phase.steps,
@@ -253,7 +266,7 @@ def table_row(plan: Plan, settings: str = "") -> str:
     return (
         f"| `{plan.config.name}` | {slices}{plan.topology.name} | {f'`{settings}`' if settings else ''} | {verdict} | "
         f"{plan.mfu('expected'):.0%} ({plan.mfu('worst'):.0%} to {plan.mfu('best'):.0%}) | "
-        f"{_tokens(plan)} | {duration(plan.bill.hours * 3600)} | {plan.bill.money:,.0f} | {plan.bill.kwh:,.0f} | "
+        f"{_tokens(plan)} | {duration(plan.bill.hours * 3600)} | {_money(plan)} | {plan.bill.kwh:,.0f} | "
         f"{plan.bill.kg_co2e:,.0f} |"
     )
 
@@ -267,6 +280,10 @@ TABLE_HEAD = (
 def _tokens(plan: Plan) -> str:
     tokens = sum(one.phase.steps * one.work.tokens for one in plan.phases)
     return f"{tokens / plan.seconds / 1e6:,.1f} M"
+
+
+def _money(plan: Plan) -> str:
+    return "-" if plan.bill.money is None else f"{plan.bill.money:,.0f}"
 
 
 def _gib(size: float) -> str:

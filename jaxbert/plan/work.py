@@ -217,7 +217,7 @@ class _Step:
     def __init__(self, config: RunConfig, topology: Topology, phase: PhaseConfig):
         check_planned(config)
         self.config, self.encoder, self.phase = config, config.encoder, phase
-        self.data, self.fsdp, self.tensor = mesh_shape(config.mesh, topology.chips)
+        self.data, self.fsdp, self.tensor = mesh_shape(config.mesh, topology.devices)
         self.layout = config.mesh.layout
         self.split = self.tensor if "tensor" in LAYOUTS[self.layout].axes else 1
         self.sizes = {"data": self.data, "fsdp": self.fsdp, "tensor": self.tensor}

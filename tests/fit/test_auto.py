@@ -13,6 +13,7 @@ import pytest
 from jaxbert.commands.main import main
 from jaxbert.config import RunConfig, check, find_config, load_json
 from jaxbert.config.overrides import parse_settings
+from jaxbert.core.chips import CHIPS
 from jaxbert.data.sources.base import Document
 from jaxbert.errors import InputError
 from jaxbert.fit import auto, chosen
@@ -24,7 +25,7 @@ from jaxbert.fit.passes import MOST_PASSES
 from jaxbert.fit.record import FILE, RECORD, files
 from jaxbert.fit.shapes import LADDER, TOKENS_A_WEIGHT
 from jaxbert.fit.vocabulary import vocabulary
-from jaxbert.plan.topologies import CHIPS, Topology
+from jaxbert.plan.topologies import Topology
 from jaxbert.text.languages import advice
 from jaxbert.text.tokenizers import train_tokenizer
 

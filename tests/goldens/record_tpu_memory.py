@@ -32,7 +32,7 @@ def record(case: Any) -> tuple[str, dict[str, Any]]:
 
 def figures_of(case: Any) -> dict[str, Any]:
     """The figures of one compilation."""
-    from jaxbert.plan.topologies import GIB
+    from jaxbert.core.chips import GIB
 
     work, compiled = case.compile()
     return {

@@ -55,11 +55,9 @@ def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def planned(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
-    """Replaces the plan and the packing of the code by ready ones. Returns a list of what was planned."""
-    from jaxbert.launch import planning, submit
-
-    figures = {
+def figures() -> dict[str, Any]:
+    """Returns the figures of the ready plan, which a test may change."""
+    return {
         "chips": 16,
         "hbm_bytes": 16e9,
         "judged_by": "the analytic model, because of --analytic",
@@ -67,11 +65,25 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
         "bill": {"hours": 9.5, "chip_hours": 153.0, "money": 183.0, "currency": "USD"},
         "price": {"per_hour": 1.2, "currency": "USD", "source": "a list"},
     }
+
+
+@pytest.fixture
+def planned_for() -> list[str]:
+    """Returns a list that gets the provider whose prices each plan shows."""
+    return []
+
+
+@pytest.fixture
+def planned(monkeypatch: pytest.MonkeyPatch, figures: dict[str, Any], planned_for: list[str]) -> list[tuple]:
+    """Replaces the plan and the packing of the code by ready ones. Returns a list of what was planned."""
+    from jaxbert.launch import planning, submit
+
     asked: list[tuple] = []
     monkeypatch.setattr(submit, "archive", _archive)
 
     def plan(config, arguments, place, **more):
         asked.append((config.name, place.name, place.slices))
+        planned_for.append(more["provider"])
         return figures, len(asked) > 1
 
     monkeypatch.setattr(planning, "plan", plan)

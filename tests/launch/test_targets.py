@@ -11,8 +11,8 @@ import pytest
 import yaml
 from jaxbert.launch import TARGETS, machines, records
 
+from jaxbert.core.chips import CHIPS
 from jaxbert.data.sources import SOURCES, SourceKind, without_folders
-from jaxbert.plan.topologies import CHIPS
 from tests.launch.conftest import BUCKET, GOOGLE, ROWS, arguments, task_of
 
 EACH = sorted(TARGETS)
@@ -463,7 +463,36 @@ def test_the_recorder_records(programs):
     assert programs() == [["gcloud", "a b", "c"]]
 
 
-def test_every_chip_has_its_engines_names():
-    """Whoever adds a chip to `jaxbert.plan.topologies` adds its names to `launch/machines.py` too."""
-    for kind, names in (("tpu", machines.TPUS), ("gpu", machines.GPUS)):
-        assert {chip.name for chip in CHIPS.values() if chip.kind == kind} == set(names)
+def test_the_engines_names_are_of_chips_that_the_plan_knows():
+    known = {kind: {chip.name for chip in CHIPS.values() if chip.kind == kind} for kind in ("tpu", "gpu")}
+    assert set(machines.TPUS) <= known["tpu"]
+    assert set(machines.GPUS) <= known["gpu"] and set(machines.SKYPILOT) <= known["gpu"]
+
+
+@pytest.mark.parametrize(("target", "place"), [("gke", "rtx4090:1"), ("skypilot", "mi300x:8"), ("gce-tpu", "v3:2x2")])
+def test_a_chip_that_the_engine_has_no_name_for_is_refused(target: str, place: str, launch, programs):
+    code, said = launch(target, "--topology", place, "--dry-run")
+    assert code == 2 and "E-LAUNCH-TOPOLOGY" in said and place.partition(":")[0] in said, said
+
+
+@pytest.mark.parametrize(
+    ("infra", "seller"),
+    [([], ""), (["--infra", "gcp"], "google"), (["--infra", "aws/us-east-1"], "aws"), (["--infra", "k8s"], "")],
+)
+def test_a_price_is_that_of_the_cloud_that_was_chosen(infra, seller: str, launch, programs, planned_for):
+    assert launch("skypilot", *infra, "--dry-run")[0] == 0 and planned_for == [seller]
+
+
+def test_google_s_targets_show_google_s_prices_and_a_cluster_shows_none(launch, programs, planned_for):
+    for target in ("gke", "queued-resource", "gce-tpu", "slurm"):
+        assert launch(target, "--dry-run")[0] == 0
+    assert planned_for == ["google", "google", "google", ""]
+
+
+@pytest.mark.parametrize(
+    ("target", "said"), [("gke", "no price of Google Cloud is known"), ("slurm", "who sells these machines is not")]
+)
+def test_a_price_that_is_not_known_is_asked_for(target: str, said: str, launch, programs, figures):
+    figures["price"], figures["bill"]["money"] = None, None
+    code, shown = launch(target, "--dry-run")
+    assert code == 0 and said in shown and "Give --price" in shown and "USD" not in shown

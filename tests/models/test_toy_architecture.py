@@ -28,6 +28,7 @@ from jaxbert.config import (
 from jaxbert.config.overrides import apply_overrides
 from jaxbert.convert.hf import write_hf
 from jaxbert.convert.names import check_heads
+from jaxbert.core.chips import CHIPS, SLICES
 from jaxbert.core.sharding import LAYOUTS, Layout, single_device_mesh
 from jaxbert.errors import InputError
 from jaxbert.models.cost import Product
@@ -37,7 +38,7 @@ from jaxbert.models.heads import HEADS, Classifier, Pooler
 from jaxbert.models.model import Model, encoder_of, head_sizes
 from jaxbert.observe.flops import step_flops
 from jaxbert.plan.planner import all_layouts, plan
-from jaxbert.plan.topologies import CHIPS, SLICES, topology
+from jaxbert.plan.topologies import topology
 from tests.models.odd import random_params
 from tests.models.toy_rotary import FAMILY, Rotary, RotaryConfig
 

@@ -135,7 +135,8 @@ def test_what_fits_nowhere_is_said_after_few_tries(plan, monkeypatch):
     [
         (["bert_base", "--topology", "v5e:3x3"], "3x3", "v5e:2x4", "E-PLAN-SLICE"),
         (["bert_base", "--topology", "v5e"], "the slice is missing after v5e", "v5e:", "E-PLAN-SLICE"),
-        (["bert_base", "--topology", "v7:2"], "'v7'", "Known: v5e", "E-PLAN-CHIP"),
+        (["bert_base", "--topology", "v9:2"], "'v9'", "Known: v3", "E-PLAN-CHIP"),
+        (["bert_base", "--topology", "8xA100"], "a100-40gb:8 or a100-80gb:8", "that you mean", "E-PLAN-AMBIGUOUS"),
         (
             ["bert_base", *PLACE, "--set", "mesh.data=5"],
             "16 devices, but the mesh is data 5",

@@ -137,11 +137,17 @@ class Device:
         ([Device("TPU v6 lite", slice_index=number // 16) for number in range(32)], "v6e:4x4", 2),
         ([Device("NVIDIA H200", process=number // 8) for number in range(16)], "h200:8", 2),
         ([Device("NVIDIA H100 80GB HBM3")], "h100:1", 1),
+        ([Device("NVIDIA H100 PCIe")] * 2, "h100-pcie:2", 1),
+        ([Device("TPU v4")] * 4, "v4:2x2x1", 1),
+        ([Device("TPU v3")] * 32, "v3:4x4", 1),
+        ([Device("TPU7x")] * 8, "tpu7x:2x2x1", 1),
+        # One of the two devices of a chip.
+        ([Device("TPU v3")], "v3:1", 1),
     ],
 )
 def test_devices_that_are_here_have_a_topology(devices, name: str, slices: int):
     found = topology_of(devices)
-    assert (found.name, found.slices, found.chips) == (name, slices, len(devices))
+    assert (found.name, found.slices, found.devices) == (name, slices, len(devices))
 
 
 def test_batches_that_no_mesh_divides_say_what_would():

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from jaxbert.core.chips import GIB
 from jaxbert.errors import InputError
 from jaxbert.plan.compile import _refused
-from jaxbert.plan.topologies import GIB, topology
+from jaxbert.plan.topologies import topology
 
 PLACE = topology("v5e:1x1")
 

@@ -20,10 +20,11 @@ from packaging.requirements import Requirement
 
 from jaxbert.commands.main import main
 from jaxbert.config import find_config
+from jaxbert.core.chips import GIB
 from jaxbert.plan.compile import Compiled, available, devices
 from jaxbert.plan.layouts import judge
 from jaxbert.plan.report import traffic
-from jaxbert.plan.topologies import GIB, topology
+from jaxbert.plan.topologies import topology
 from jaxbert.plan.work import Work
 
 sys.path.append(str(Path(__file__).parent))

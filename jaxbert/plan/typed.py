@@ -1,0 +1,118 @@
+"""Chips and slices as people type them: "v5e-16", "8xA100", "H100:8", "4090", "trillium". Imports no jax.
+
+Google names a slice of v5e and v6e by its chips and a slice of v3, v4, v5p and TPU7x by its cores, of which a chip has
+two (docs.cloud.google.com/tpu/docs/v5e, v6e, v4 and v5p, read in November 2026): "v5litepod-16" has 16 chips, "v4-16"
+has eight.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from jaxbert.core.chips import CHIPS, SLICES
+
+# Names without makers, forms and memory -> the chips that they may mean.
+_ALIASES: Mapping[str, tuple[str, ...]] = {
+    **{name: (name,) for name in ("v3", "v4", "v5e", "v5p", "v6e", "l4", "l40s", "h200", "gh200", "b200", "gb200")},
+    **{name: ("v5e",) for name in ("v5litepod", "v5lite", "v5-lite", "v5-litepod", "v5-lite-podslice")},
+    "v5": ("v5e", "v5p"),
+    **{name: ("v6e",) for name in ("v6", "v6-lite", "v6lite", "trillium")},
+    **{name: ("tpu7x",) for name in ("tpu7", "tpu-7x", "v7", "v7x", "ironwood")},
+    "v100": ("v100-16gb", "v100-32gb"),
+    "a100": ("a100-40gb", "a100-80gb"),
+    **{name: ("rtx4090",) for name in ("4090", "rtx4090", "rtx-4090")},
+    "h100": ("h100",),
+    "h100-pcie": ("h100-pcie",),
+    "h100-nvl": ("h100-nvl",),
+    "h200-nvl": ("h200-nvl",),
+    "gb200-nvl72": ("gb200",),
+    **{name: ("mi300x",) for name in ("mi300x", "mi300")},
+}
+# Words that say nothing about which chip it is.
+_NOISE = re.compile(r"nvidia|tesla|geforce|amd|instinct|google|cloud|gpus?|tpu|sxm\d?|hbm\d?e?|slice|podslice|pod")
+# Gigabytes in the names of chips that are sold with one memory.
+_GIGABYTES = {"l4": 24, "l40s": 48, "rtx4090": 24, "h100": 80, "h100-pcie": 80, "h100-nvl": 94, "h200": 141}
+_GIGABYTES |= {"h200-nvl": 141, "gh200": 96, "b200": 180, "gb200": 186, "mi300x": 192}
+# Chips whose slices Google names by cores, and the cores of a chip.
+_CORES = {"v3": 2, "v4": 2, "v5p": 2, "tpu7x": 2}
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """The chips and topologies that a typed name may mean.
+
+    Attributes:
+      chips: names of the chips that it may mean; empty if it means none.
+      topologies: names that `--topology` takes. Where there is exactly one, the typed name means it.
+      count: the number of chips that was typed; None if there was none.
+    """
+
+    chips: tuple[str, ...]
+    topologies: tuple[str, ...]
+    count: int | None
+
+
+def meaning(text: str) -> Meaning:
+    """Returns what a name that is not in the form CHIP:SLICE of the table may mean."""
+    text = re.sub(r"[\s_]+", "-", text.strip().lower())
+    found = re.fullmatch(r"(\d{1,6})-?[x*]-?(.+)", text)
+    if found and (chips := _chips(found[2])):
+        return _counted(chips, int(found[1]))
+    head, colon, tail = text.partition(":")
+    if colon:
+        chips = _chips(head)
+        if re.fullmatch(r"\d{1,6}", tail):
+            one = _counted(chips, int(tail))
+            if not _CORES.keys() & set(chips):
+                return one
+            # The number may be of chips, or of cores for somebody who knows Google's names: never guess.
+            cores = [name for chip in chips for name in _counted((chip,), int(tail) // _CORES.get(chip, 1)).topologies]
+            names = tuple(dict.fromkeys((*one.topologies, *cores)))
+            return Meaning(chips, names if len(names) > 1 else (), int(tail))
+        return Meaning(chips, tuple(f"{chip}:{tail}" for chip in chips if tail in SLICES[chip]), None)
+    if chips := _chips(text):
+        return Meaning(chips, (), None)
+    if found := re.fullmatch(r"(.+?)(?:-x?|x)(\d{1,6})", text):
+        chips, number = _chips(found[1]), int(found[2])
+        each = [_counted((chip,), number // _CORES.get(chip, 1)) for chip in chips if not number % _CORES.get(chip, 1)]
+        return Meaning(chips, tuple(name for one in each for name in one.topologies), number)
+    return Meaning((), (), None)
+
+
+def _counted(chips: tuple[str, ...], count: int) -> Meaning:
+    names = [f"{chip}:{shape}" for chip in chips for shape in SLICES[chip] if math.prod(_sides(shape)) == count]
+    return Meaning(chips, tuple(names), count)
+
+
+def _sides(shape: str) -> list[int]:
+    return [int(side) for side in shape.split("x")]
+
+
+def _chips(text: str) -> tuple[str, ...]:
+    """Returns the chips that a name without a number of chips may mean."""
+    if text in CHIPS:
+        return (text,)
+    if text in _ALIASES:
+        return _ALIASES[text]
+    text = re.sub(r"^tpu-?(?=v\d)", "", text)
+    if text in CHIPS:
+        return (text,)
+    words = [word for word in text.split("-") if word and not _NOISE.fullmatch(word)]
+    memory = None
+    if len(words) > 1 and (found := re.fullmatch(r"(\d{2,3})(?:gb?)?", words[-1])):
+        memory, words = int(found[1]), words[:-1]
+    elif len(words) > 1 and (found := re.fullmatch(r"(\d{2,3})gb?", words[1])):
+        memory, words = int(found[1]), [words[0], *words[2:]]
+    if words and words[0] == "a100":
+        # Those of PCIe have the same chip.
+        words = [word for word in words if word != "pcie"]
+    chips = _ALIASES.get("-".join(words), ())
+    return chips if memory is None else tuple(chip for chip in chips if _gigabytes(chip) == memory)
+
+
+def _gigabytes(chip: str) -> int | None:
+    found = re.search(r"-(\d+)gb$", chip)
+    return int(found[1]) if found else _GIGABYTES.get(chip)
