@@ -209,7 +209,8 @@ lock:
 	@version=$$(.venv-lock/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 	  .venv-lock/bin/python -m pip freeze --exclude-editable > requirements-lock-$$version.txt && \
 	  echo "wrote requirements-lock-$$version.txt"; \
-	  if [ $$version = 3.13 ]; then $(call machines,tpu,tpu,2_31) && $(call machines,cuda,cuda13,2_28); fi
+	  if [ $$version = 3.13 ]; then $(call machines,tpu,tpu,2_31) && $(call machines,cuda,cuda13,2_28) && \
+	    $(call machines,cuda12,cuda12,2_28); fi
 	@rm -rf .venv-lock
 
 # Bit-identical losses here and at another revision, of the smoke run and of each family's tiny config:

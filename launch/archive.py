@@ -11,7 +11,7 @@ import gzip
 import hashlib
 import io
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,10 +21,10 @@ from jaxbert.inputs.files import read_bytes
 
 _HERE = Path(__file__).resolve().parent
 LOCK = "requirements.lock"
+# The lock file for machines whose NVIDIA driver is too old for LOCK.
+OLDER = "requirements-older-driver.lock"
 # 1 January 1980, the earliest time that all archive tools accept, in seconds since 1970.
 _TIME = 315_532_800
-# Kind of chip -> the end of the name of its lock file.
-ENVIRONMENTS: Mapping[str, str] = {"tpu": "-tpu", "gpu": "-cuda"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Archive:
       sha256: the hash of the bytes, in hexadecimal.
       files: the number of files inside.
       lock: the name of the lock file in the checkout; "" if there is none inside.
+      older: the name of the lock file for older NVIDIA drivers; "" if there is none inside.
       config: the path of the config inside, which `jaxbert pretrain` gets as CONFIG; "" if CONFIG is a name.
     """
 
@@ -44,6 +45,7 @@ class Archive:
     files: int
     lock: str
     config: str = ""
+    older: str = ""
 
     @property
     def name(self) -> str:
@@ -51,11 +53,12 @@ class Archive:
         return f"jaxbert-{self.sha256}.tar.gz"
 
 
-def archive(*, lock: str = "", config: Path | None = None) -> Archive:
+def archive(*, lock: str = "", older: str = "", config: Path | None = None) -> Archive:
     """Returns the archive of the code that is running.
 
     Args:
       lock: the name of a lock file of the checkout, such as "requirements-lock-3.13-tpu.txt"; "" for none.
+      older: the name of the lock file for machines whose NVIDIA driver is too old for `lock`; "" for none.
       config: a config file to add.
 
     Raises:
@@ -63,8 +66,10 @@ def archive(*, lock: str = "", config: Path | None = None) -> Archive:
     """
     files = dict(_package())
     name = ""
-    if lock:
-        path = checkout() / lock
+    for inside, from_checkout in ((LOCK, lock), (OLDER, older)):
+        if not from_checkout:
+            continue
+        path = checkout() / from_checkout
         if not path.is_file():
             raise InputError(
                 "the lock file, which fixes the environment of the job, does not exist",
@@ -72,7 +77,7 @@ def archive(*, lock: str = "", config: Path | None = None) -> Archive:
                 fix="Install jaxbert from its repository (pip install -e .) and launch from there.",
                 code="E-LAUNCH-LOCK-FILE",
             )
-        files[LOCK] = read_bytes(path)
+        files[inside] = read_bytes(path)
     if config is not None:
         # The file gets a fixed name, because its own name may contain any characters.
         name = f"config{config.suffix if config.suffix in ('.py', '.json') else '.py'}"
@@ -84,7 +89,7 @@ def archive(*, lock: str = "", config: Path | None = None) -> Archive:
             member.size, member.mtime, member.mode = len(content), _TIME, 0o644
             tar.addfile(member, io.BytesIO(content))
     content = gzip.compress(packed.getvalue(), compresslevel=9, mtime=0)
-    return Archive(content, hashlib.sha256(content).hexdigest(), len(files), lock, name)
+    return Archive(content, hashlib.sha256(content).hexdigest(), len(files), lock, name, older)
 
 
 def checkout() -> Path:

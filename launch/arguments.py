@@ -5,6 +5,8 @@ from __future__ import annotations
 from argparse import SUPPRESS, ArgumentParser
 from collections.abc import Callable, Mapping
 
+from jaxbert.observe.accelerators import CUDA_DRIVERS
+
 from .job import Target
 
 CONTROLS = {
@@ -30,6 +32,8 @@ def add_arguments(
         one = added(name, target.summary, example)
         pretrain_arguments(one)
         _common(one, needed=None not in target.kinds)
+        if "gpu" in target.kinds and not target.shares_disk:
+            _cuda(one)
         target.add_arguments(one)
     for name, summary in CONTROLS.items():
         one = added(name, summary)
@@ -91,6 +95,16 @@ def _common(one: ArgumentParser, needed: bool) -> None:
     one.add_argument("--yes", action="store_true", help="submit without asking")
     one.add_argument("--dry-run", action="store_true", help="print every command and file, and send nothing")
     _json(one)
+
+
+def _cuda(one: ArgumentParser) -> None:
+    one.add_argument(
+        "--cuda",
+        type=int,
+        choices=sorted(CUDA_DRIVERS),
+        help="the lock file of NVIDIA GPUs: CUDA 13 needs a driver of 580 or later, CUDA 12 one of 525.60.13 or later "
+        "(default: the one that the driver of the machines, or the image, decides)",
+    )
 
 
 def _json(one: ArgumentParser) -> None:

@@ -57,6 +57,8 @@ secrets() {
 
 train() {
   export PYTHONPATH=$code JAXBERT_JOB=$name PYTHONUNBUFFERED=1
+  # pretrain ends with 2 where jax finds other devices.
+  export JAXBERT_PLATFORM=tpu JAXBERT_DEVICES=$devices
   cd "$home" || return 2
   "$python" -P -m jaxbert pretrain "${arguments[@]}" &
   child=$!

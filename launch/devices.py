@@ -5,11 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from jaxbert.plan.topologies import GPU_POOL_FRACTION
+from jaxbert.plan.topologies import GPU_POOL_FRACTION, Topology
 from jaxbert.run.processes import DEVICES, PLATFORM
+
+from . import machines
 
 # The share of a GPU that jax takes, and the setting's old name. jax refuses to start where both are set.
 POOL, OLD_POOL = "XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"
+
+
+def of_host(place: Topology) -> int:
+    """Returns the number of devices that jax makes of the chips of one machine."""
+    return machines.chips_per_host(place) * int(getattr(place.chip, "devices", 1))
 
 
 def variables(platform: str, devices: int | None, environment: Mapping[str, str] | None = None) -> dict[str, str]:

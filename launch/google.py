@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from jaxbert.errors import InputError
 
+from .devices import of_host
 from .job import Command, File, Request
 from .scripts import script
 
@@ -94,6 +95,7 @@ def startup(request: Request, remove: Sequence[str]) -> File:
             "python_version": PYTHON,
             "uv_version": UV,
             "restarts": request.restarts,
+            "devices": of_host(request.place),
             "arguments": [*arguments, f"--workdir={request.workdir}", "--distributed"],
             "secrets": [f"{name}={reference}" for name, reference in request.secrets.items()],
             "remove": remove,

@@ -11,12 +11,15 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from jaxbert.errors import InputError, Interrupted
+from jaxbert.errors import InputError, Interrupted, counted
+from jaxbert.observe.accelerators import Accelerators, accelerators
+from jaxbert.run.devices import JAX_PLATFORMS, asked, warn_of_cpu
 from jaxbert.run.processes import COORDINATOR, DEVICES, PROCESS_ID, PROCESSES, SUPERVISED
 from jaxbert.stores.mirror import Mirror
 from jaxbert.stores.storage import is_remote
 from jaxbert.stores.workdir import check_place
 
+from .devices import variables
 from .job import Command, Job
 from .running import run
 
@@ -41,6 +44,11 @@ def launch_locally(args: Namespace, arguments: Sequence[str]) -> int:
     """
     _check(args)
     check_place(args.workdir, writes=True)
+    if (
+        not os.environ.get(JAX_PLATFORMS)
+        and _found(args.processes, args.devices, os.environ, accelerators())[0] == "cpu"
+    ):
+        warn_of_cpu(accelerators())
     again = 0
     while True:
         # Each start takes a new port, because the old one may not be free yet.
@@ -67,11 +75,8 @@ def devices_of(args: Namespace, environment: Mapping[str, str] = os.environ) -> 
       InputError: an argument is wrong.
     """
     _check(args)
-    if args.devices is not None:
-        return int(args.processes * args.devices)
-    # On CPUs jax makes one device, unless one of these settings says otherwise.
-    more = environment.get("JAX_NUM_CPU_DEVICES") or "host_platform_device_count" in environment.get("XLA_FLAGS", "")
-    return int(args.processes) if environment.get("JAX_PLATFORMS") == "cpu" and not more else None
+    _, devices = _found(args.processes, args.devices, environment, accelerators(environment))
+    return None if devices is None else int(args.processes * devices)
 
 
 def _check(args: Namespace) -> None:
@@ -99,6 +104,45 @@ def _check_numbers(processes: int, devices: int | None) -> None:
             raise InputError(f"the value is {value}", where=name, fix=f"Give 1 to {_MOST:,}.", code="E-LAUNCH-NUMBER")
 
 
+def _found(
+    processes: int, devices: int | None, environment: Mapping[str, str], here: Accelerators
+) -> tuple[str | None, int | None]:
+    """Returns the platform of this machine's devices, and the number of devices of each process.
+
+    Args:
+      processes: the number of processes.
+      devices: the number that the user asks for; None for an equal share of the machine's devices.
+      environment: the environment that the processes inherit.
+      here: the accelerators of this machine.
+
+    Returns:
+      The platform; None where a setting of jax names one that jaxbert does not know. The number of devices; None where
+      only the processes can find out.
+
+    Raises:
+      InputError: the machine has fewer GPUs than the processes need.
+    """
+    platform = asked(environment, here)
+    if platform is None and not environment.get(JAX_PLATFORMS):
+        platform = "tpu" if here.tpu and "libtpu" in here.plugins else "gpu" if here.rocm else "cpu"
+    if platform == "cpu" and devices is None:
+        # jax makes one device of a CPU, unless one of these settings says otherwise.
+        more = environment.get("JAX_NUM_CPU_DEVICES") or "device_count" in environment.get("XLA_FLAGS", "")
+        return platform, None if more else 1
+    if platform == "gpu" and here.visible:
+        share, left = divmod(here.visible, processes)
+        if (devices or 1) * processes > here.visible or (devices is None and left):
+            raise InputError(
+                f"this machine has {counted(here.visible, 'GPU')} for {counted(processes, 'process', 'processes')}"
+                + (f" of {counted(devices, 'GPU')}" if devices is not None else ""),
+                where=f"--processes {processes}" + (f" --devices {devices}" if devices is not None else ""),
+                fix="Give numbers that the GPUs are enough for, with the same number of GPUs for each process.",
+                code="E-LAUNCH-DEVICES",
+            )
+        return platform, devices or share
+    return platform, devices
+
+
 def local(
     processes: int, arguments: Sequence[str], workdir: str, *, devices: int | None = None, port: int | None = None
 ) -> Job:
@@ -113,14 +157,17 @@ def local(
       port: the port of process 0's coordinator; None for one that is free.
 
     Raises:
-      InputError: a number is less than 1.
+      InputError: a number is less than 1, or larger than this machine's number of GPUs.
     """
     _check_numbers(processes, devices)
     port = free_port() if port is None else port
     logs = (Mirror(workdir).path.parent if is_remote(workdir) else Path(workdir)) / "logs"
     common = {COORDINATOR: f"localhost:{port}", PROCESSES: str(processes), SUPERVISED: "1"}
-    if devices is not None:
-        common[DEVICES] = str(devices)
+    platform, each = _found(processes, devices, os.environ, accelerators())
+    if platform is not None:
+        common |= variables(platform, each)
+    elif each is not None:
+        common[DEVICES] = str(each)
     return Job(
         tuple(
             Command(

@@ -33,7 +33,8 @@ def lines(
     many = f", {place.slices} slices" if place is not None and place.slices > 1 else ""
     workdir = shlex.quote(request.workdir)
     archive = request.archive
-    lock = f"; environment: {archive.lock}" if archive.lock else "; environment: this machine's"
+    older = f" (older drivers: {archive.older})" if archive.older else ""
+    lock = f"; environment: {archive.lock}{older}" if archive.lock else "; environment: this machine's"
     rows: list[tuple[str, str]] = [
         *(("creates" if index == 0 else "", line) for index, line in enumerate(submission.creates)),
         ("where", submission.where),

@@ -7,6 +7,11 @@ if [ "$explicit" = 1 ] && [ "$SKYPILOT_NUM_NODES" -gt 1 ]; then
   first=$(printf '%s\n' "$SKYPILOT_NODE_IPS" | head -n 1)
   export JAXBERT_COORDINATOR=$first:8476 JAXBERT_PROCESSES=$SKYPILOT_NUM_NODES JAXBERT_PROCESS_ID=$SKYPILOT_NODE_RANK
 fi
+# pretrain ends with 2 where jax finds other devices.
+export JAXBERT_PLATFORM=$platform JAXBERT_DEVICES=$devices
+if [ "$platform" = gpu ] && [ -z "${XLA_CLIENT_MEM_FRACTION:-}${XLA_PYTHON_CLIENT_MEM_FRACTION:-}" ]; then
+  export XLA_CLIENT_MEM_FRACTION=$pool
+fi
 cd "$HOME/.jaxbert" || exit 2
 if [ -n "$config" ]; then arguments[0]=$PYTHONPATH/$config; fi
 python=$HOME/.jaxbert/environment/bin/python

@@ -8,9 +8,12 @@ from typing import Any
 
 from jaxbert.errors import InputError
 from jaxbert.stores.schemes import WRITABLE
+from jaxbert.observe.accelerators import CUDA_DRIVERS, NEWEST_CUDA
+from jaxbert.plan.topologies import GPU_POOL_FRACTION
 from jaxbert.stores.starts import DIRECTORY
 
 from . import google, machines
+from .devices import of_host
 from .job import Command, Control, File, Request, Submission, Target
 from .manifest import documents
 from .scripts import script
@@ -118,7 +121,14 @@ class SkyPilot(Target):
             },
         }
         setup = script(
-            "sky_setup.sh", {"sha256": archive.sha256, "python_version": google.PYTHON, "uv_version": google.UV}
+            "sky_setup.sh",
+            {
+                "sha256": archive.sha256,
+                "python_version": google.PYTHON,
+                "uv_version": google.UV,
+                # A node with an older driver takes the lock file for it, if the archive has one.
+                "newest_driver": CUDA_DRIVERS[NEWEST_CUDA][0],
+            },
         )
         # On a TPU slice, jax learns the other hosts from the TPU.
         more = ["--distributed"] if tpu else []
@@ -128,6 +138,9 @@ class SkyPilot(Target):
                 "sha256": archive.sha256,
                 "config": archive.config,
                 "explicit": "" if tpu else "1",
+                "platform": place.chip.kind,
+                "devices": of_host(place),
+                "pool": str(GPU_POOL_FRACTION),
                 "workdir": request.workdir,
                 "restarts": request.restarts,
                 "arguments": [

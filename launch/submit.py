@@ -20,9 +20,9 @@ from jaxbert.stores.storage import is_remote
 from jaxbert.stores.workdir import check_place
 
 from . import names, planning, records, screen
-from .archive import ENVIRONMENTS, Archive, archive
+from .archive import Archive, archive
+from .environments import locks
 from .execute import execute, need
-from .google import PYTHON
 from .job import Request, Submission, Target
 
 _log = logging.getLogger(__name__)
@@ -217,7 +217,8 @@ def _archive(target: Target, place: Topology | None, args: Namespace) -> Archive
     config = Path(args.config) if Path(args.config).suffix in (".py", ".json") else None
     if target.shares_disk or place is None:
         return archive(config=config)
-    return archive(lock=f"requirements-lock-{PYTHON}{ENVIRONMENTS[place.chip.kind]}.txt", config=config)
+    lock, older = locks(place.chip, getattr(args, "cuda", None))
+    return archive(lock=lock, older=older, config=config)
 
 
 def _secrets(given: Sequence[str]) -> dict[str, str]:

@@ -46,6 +46,7 @@ class Accelerators:
       plugins: name -> version of the packages that let jax use an accelerator, also libtpu.
       library: the path of NVIDIA's libcuda.so.1; "" where the dynamic linker does not find it.
       library_path: the value of LD_LIBRARY_PATH.
+      visible: the number of those GPUs that CUDA_VISIBLE_DEVICES lets this process use.
       hidden: a setting such as "CUDA_VISIBLE_DEVICES=" by which this process sees no GPU; "" where there is none.
     """
 
@@ -56,6 +57,7 @@ class Accelerators:
     plugins: Mapping[str, str] = field(default_factory=dict)
     library: str = ""
     library_path: str = ""
+    visible: int = 0
     hidden: str = ""
 
     @property
@@ -153,15 +155,17 @@ def accelerators(environment: Mapping[str, str] | None = None) -> Accelerators:
       environment: the environment of this process.
     """
     environment = os.environ if environment is None else environment
-    hidden = environment.get(_HIDES)
+    hidden, cards = environment.get(_HIDES), _count("nvidia[0-9]*")
+    visible = cards if hidden is None else 0 if hidden in _ALL else min(cards, len(hidden.split(",")))
     return Accelerators(
         driver=driver(),
-        cards=_count("nvidia[0-9]*"),
+        cards=cards,
         windows=(_DEV / "dxg").exists(),
         tpu=_count("accel[0-9]*") > 0 or bool(environment.get("TPU_NAME") or environment.get("TPU_WORKER_ID")),
         plugins=_plugins(),
         library=_library(),
         library_path=environment.get("LD_LIBRARY_PATH", ""),
+        visible=visible,
         hidden=f"{_HIDES}={hidden}" if hidden in _ALL else "",
     )
 

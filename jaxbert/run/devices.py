@@ -136,7 +136,7 @@ def check(platform: str | None, environment: Mapping[str, str], here: Accelerato
             code="E-DEVICE-COUNT",
         )
     if platform is None and found == "cpu":
-        _warn(here)
+        warn_of_cpu(here)
 
 
 def _wrong(
@@ -198,8 +198,12 @@ def _other_number(platform: str, found: int, count: int, here: Accelerators) -> 
     return f"Choose a machine with {counted(count, 'device')}, or ask for {found}."
 
 
-def _warn(here: Accelerators) -> None:
-    """Warns where a run on the CPU is probably not what the user wants."""
+def warn_of_cpu(here: Accelerators) -> None:
+    """Warns where a run on the CPU is probably not what the user wants: the machine has more.
+
+    Args:
+      here: the accelerators of this machine.
+    """
     if here.hidden:
         return
     if here.cards and not here.cuda_plugins:

@@ -81,7 +81,7 @@ def test_lock_files_hold_versions_only():
         assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", line) for line in lines), lock.name
         locked = {MODULES.get(name, name.replace("-", "_")) for name in (line.split("==")[0].lower() for line in lines)}
         # Machines elsewhere run, and test nothing.
-        elsewhere = lock.stem.endswith(("-tpu", "-cuda"))
+        elsewhere = lock.stem.endswith(("-tpu", "-cuda", "-cuda12"))
         assert requirements("requirements.txt") <= locked
         assert (requirements("requirements-test.txt") <= locked) != elsewhere
 

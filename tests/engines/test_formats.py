@@ -233,7 +233,11 @@ def test_shellcheck_finds_nothing(tool: Callable[[str], str], rendered: Callable
 def test_the_image_is_made_from_files_that_exist():
     """The test builds no image. It checks the files that the recipe copies and the names that scripts expect."""
     text = (LAUNCH / "Containerfile").read_text()
-    for lock in ("requirements-lock-3.13-tpu.txt", "requirements-lock-3.13-cuda.txt"):
+    for lock in (
+        "requirements-lock-3.13-tpu.txt",
+        "requirements-lock-3.13-cuda.txt",
+        "requirements-lock-3.13-cuda12.txt",
+    ):
         assert lock in text and (LAUNCH.parent / lock).is_file()
     assert (
         "/opt/jaxbert/requirements.lock" in text

@@ -51,6 +51,9 @@ def output(command: str) -> str:
         # The page must not depend on settings of jax in this shell.
         own = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         settings = {**own, "XDG_STATE_HOME": f"{place}/state", "JAXBERT_CACHE": f"{place}/cache", "LANG": "C.UTF-8"}
+        if command.startswith("launch local"):
+            # Nor on the devices of this machine.
+            settings["JAX_PLATFORMS"] = "cpu"
         with (
             mock.patch.dict(os.environ, settings, clear=True),
             contextlib.redirect_stdout(said),

@@ -79,7 +79,9 @@ def test_it_fits_into_a_config_map():
     assert len(archive(lock="requirements-lock-3.13-tpu.txt").content) < 700_000
 
 
-@pytest.mark.parametrize(("kind", "package"), [("tpu", "libtpu"), ("cuda", "jax-cuda13-plugin")])
+@pytest.mark.parametrize(
+    ("kind", "package"), [("tpu", "libtpu"), ("cuda", "jax-cuda13-plugin"), ("cuda12", "jax-cuda12-plugin")]
+)
 def test_the_lock_files_of_machines_agree_with_the_tested_one(kind: str, package: str):
     root = Path(__file__).parents[2]
 

@@ -27,8 +27,8 @@ from tests.launch.conftest import task_of
 from tests.launch.test_targets import sent
 
 MOST = 3
-# Each program of a job writes a line to $STARTS and ends with $CODE.
-RUN = '#!/bin/bash\necho start >>"$STARTS"\nexit "$CODE"\n'
+# Each program of a job writes a line to $STARTS and its environment to $STARTS.environment, and ends with $CODE.
+RUN = '#!/bin/bash\necho start >>"$STARTS"\nenv >"$STARTS.environment"\nexit "$CODE"\n'
 
 
 def program(path: Path, text: str) -> Path:

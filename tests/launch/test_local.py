@@ -10,9 +10,11 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
+from jaxbert.launch import local as module
 
 from jaxbert.commands.main import main
 from jaxbert.errors import InputError, line_of
+from jaxbert.observe.accelerators import Accelerators
 
 
 def test_a_dry_run_prints_and_starts_nothing(tmp_path: Path, capsys):
@@ -120,16 +122,19 @@ def test_rows_of_another_length_are_refused_before_anything_starts(small_rows: P
     ("processes", "devices", "environment", "found"),
     [
         (3, 2, {}, 6),
-        (3, None, {}, None),
+        (3, None, {}, 3),
         (3, None, {"JAX_PLATFORMS": "cpu"}, 3),
         (3, None, {"JAX_PLATFORMS": "cuda"}, None),
         (3, None, {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}, None),
         (3, None, {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "2"}, None),
     ],
 )
-def test_devices_are_counted_where_they_are_known(processes: int, devices: int | None, environment, found: int | None):
+def test_devices_are_counted_where_they_are_known(
+    processes: int, devices: int | None, environment, found: int | None, monkeypatch
+):
     from jaxbert.launch.local import devices_of
 
+    monkeypatch.setattr(module, "accelerators", lambda environment: Accelerators())
     args = Namespace(processes=processes, devices=devices, topology=None, grace=1.0, restarts=0)
     assert devices_of(args, environment) == found
 
@@ -150,3 +155,76 @@ def test_the_launcher_takes_no_device(tmp_path: Path):
         "assert not bridge.backends_are_initialized()\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ, timeout=300)
+
+
+GPUS = Accelerators(driver="580.65.06", cards=8, visible=8, plugins={"jax-cuda13-pjrt": "0.12.0"})
+
+
+@pytest.mark.parametrize(
+    ("here", "environment", "more", "platform", "devices"),
+    [
+        (Accelerators(), {}, [], "cpu", "1"),
+        (Accelerators(), {}, ["--devices", "4"], "cpu", "4"),
+        # Settings of jax that give the CPU another number of devices.
+        (Accelerators(), {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}, [], "cpu", None),
+        (Accelerators(), {"JAX_NUM_CPU_DEVICES": "8"}, [], "cpu", None),
+        (GPUS, {"JAX_PLATFORMS": "cpu"}, [], "cpu", "1"),
+        (GPUS, {}, [], "gpu", "4"),
+        (GPUS, {}, ["--devices", "2"], "gpu", "2"),
+        (GPUS, {"JAX_PLATFORMS": "cuda"}, [], "gpu", "4"),
+        (Accelerators(plugins={"jax-rocm7-pjrt": "1"}), {}, [], "gpu", None),
+        # A laptop: a card without the plugin, or the plugin without a card.
+        (Accelerators(driver="580.65.06", cards=1, visible=1), {}, [], "cpu", "1"),
+        (Accelerators(plugins={"jax-cuda13-pjrt": "0.12.0"}), {}, [], "cpu", "1"),
+        (Accelerators(tpu=True, plugins={"libtpu": "1"}), {}, [], "tpu", None),
+        (Accelerators(), {"JAX_PLATFORMS": "METAL"}, ["--devices", "2"], None, "2"),
+    ],
+)
+def test_every_process_learns_its_devices(
+    here: Accelerators,
+    environment: dict[str, str],
+    more: list[str],
+    platform: str | None,
+    devices: str | None,
+    monkeypatch,
+):
+    monkeypatch.setattr(module, "accelerators", lambda: here)
+    for name in ("JAX_PLATFORMS", "XLA_FLAGS", "JAX_NUM_CPU_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    each = int(more[1]) if more else None
+    for command in module.local(2, ["smoke"], "run", devices=each, port=1).commands:
+        assert command.environment.get("JAXBERT_PLATFORM") == platform
+        assert command.environment.get("JAXBERT_DEVICES") == devices
+        assert command.environment.get("XLA_CLIENT_MEM_FRACTION") == ("0.92" if platform == "gpu" else None)
+
+
+@pytest.mark.parametrize("name", ["XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"])
+def test_a_share_of_the_gpu_that_the_user_sets_stays(name: str, monkeypatch):
+    monkeypatch.setattr(module, "accelerators", lambda: GPUS)
+    monkeypatch.delenv("JAX_PLATFORMS")
+    monkeypatch.setenv(name, "0.5")
+    (command,) = module.local(1, ["smoke"], "run", port=1).commands
+    assert not any("MEM_FRACTION" in variable for variable in command.environment)
+
+
+@pytest.mark.parametrize("more", [["--processes", "3"], ["--processes", "2", "--devices", "5"], ["--processes", "9"]])
+def test_more_gpus_than_there_are(more: list[str], tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.setattr(module, "accelerators", lambda environment=None: GPUS)
+    monkeypatch.delenv("JAX_PLATFORMS")
+    assert main(["launch", "local", "smoke", "--workdir", str(tmp_path / "run"), *more]) == 2
+    assert "8 GPUs" in (err := capsys.readouterr().err) and "E-LAUNCH-DEVICES" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_on_the_cpu_of_a_machine_with_a_gpu_warns(tmp_path: Path, capsys, monkeypatch):
+    here = Accelerators(driver="550.54.14", cards=1, visible=1)
+    monkeypatch.setattr(module, "accelerators", lambda environment=None: here)
+    arguments = ["launch", "local", "smoke", "--workdir", str(tmp_path / "run"), "--processes", "2", "--dry-run"]
+    monkeypatch.delenv("JAX_PLATFORMS")
+    assert main(arguments) == 0
+    assert "jax[cuda12]" in capsys.readouterr().err
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert main(arguments) == 0
+    assert "jax[cuda12]" not in capsys.readouterr().err

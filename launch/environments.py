@@ -1,0 +1,66 @@
+"""Chooses the lock file of a job's environment by its chip, and for NVIDIA GPUs by the CUDA that their driver runs.
+
+CUDA 13 does not support GPUs older than Turing, such as Volta's V100: NVIDIA's release notes, section of deprecated
+architectures (docs.nvidia.com/cuda/cuda-toolkit-release-notes/index.html#deprecated-architectures, read in November
+2026), say that CUDA 12 is the last with Maxwell, Pascal and Volta.
+"""
+
+from __future__ import annotations
+
+from jaxbert.errors import InputError
+from jaxbert.observe.accelerators import CUDA_DRIVERS, NEWEST_CUDA
+from jaxbert.plan.topologies import Chip
+
+from .google import PYTHON
+
+# CUDA -> the end of the name of its lock file.
+_ENDS = {13: "-cuda", 12: "-cuda12"}
+# GPUs that CUDA 13 has no code for, and GPUs that are not NVIDIA's.
+_OLD, _AMD = ("v100",), ("mi300x",)
+
+
+def locks(chip: Chip, cuda: int | None) -> tuple[str, str]:
+    """Returns the names of two lock files: that of the job, and that for machines with older drivers.
+
+    Args:
+      chip: the chip of the job.
+      cuda: the version of CUDA that the user asks for; None lets the driver of the machines decide.
+
+    Returns:
+      The second is "" where there is no choice.
+
+    Raises:
+      InputError: no lock file fits the chip, or the chip does not fit the version.
+    """
+    if chip.kind != "gpu":
+        if cuda is not None:
+            raise InputError(
+                f"{chip.name} is a {chip.kind}, and only NVIDIA GPUs use CUDA",
+                where=f"--cuda {cuda}",
+                fix="Remove it.",
+                code="E-LAUNCH-CUDA",
+            )
+        return _name(f"-{chip.kind}"), ""
+    if chip.name in _AMD:
+        raise InputError(
+            "the lock files have environments for TPUs and for NVIDIA GPUs only",
+            where=f"--topology {chip.name}",
+            fix="Use the target slurm, with an environment in which jax has AMD's plugin (jax[rocm7-local]).",
+            code="E-LAUNCH-ENVIRONMENT",
+        )
+    if chip.name in _OLD:
+        if cuda == NEWEST_CUDA:
+            raise InputError(
+                f"CUDA {cuda} does not support {chip.name}",
+                where=f"--cuda {cuda}",
+                fix=f"Give --cuda {min(CUDA_DRIVERS)}, or leave it out.",
+                code="E-LAUNCH-CUDA",
+            )
+        return _name(_ENDS[min(CUDA_DRIVERS)]), ""
+    if cuda is not None:
+        return _name(_ENDS[cuda]), ""
+    return _name(_ENDS[NEWEST_CUDA]), _name(_ENDS[min(CUDA_DRIVERS)])
+
+
+def _name(end: str) -> str:
+    return f"requirements-lock-{PYTHON}{end}.txt"
