@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxbert.errors import InputError
-from jaxbert.stores.schemes import WRITABLE
 from jaxbert.observe.accelerators import CUDA_DRIVERS, NEWEST_CUDA
 from jaxbert.plan.topologies import GPU_POOL_FRACTION
+from jaxbert.stores.schemes import WRITABLE
 from jaxbert.stores.starts import DIRECTORY
 
 from . import google, machines
