@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from jaxbert.plan.topologies import GPU_POOL_FRACTION, Topology
+from jaxbert.core.chips import GPU_POOL_FRACTION
+from jaxbert.plan.topologies import Topology
 from jaxbert.run.processes import DEVICES, PLATFORM
 
 from . import machines
@@ -16,7 +17,7 @@ POOL, OLD_POOL = "XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"
 
 def of_host(place: Topology) -> int:
     """Returns the number of devices that jax makes of the chips of one machine."""
-    return machines.chips_per_host(place) * int(getattr(place.chip, "devices", 1))
+    return machines.chips_per_host(place) * place.chip.devices
 
 
 def variables(platform: str, devices: int | None, environment: Mapping[str, str] | None = None) -> dict[str, str]:

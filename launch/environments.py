@@ -7,16 +7,16 @@ architectures (docs.nvidia.com/cuda/cuda-toolkit-release-notes/index.html#deprec
 
 from __future__ import annotations
 
+from jaxbert.core.chips import Chip
 from jaxbert.errors import InputError
 from jaxbert.observe.accelerators import CUDA_DRIVERS, NEWEST_CUDA
-from jaxbert.plan.topologies import Chip
 
 from .google import PYTHON
 
 # CUDA -> the end of the name of its lock file.
 _ENDS = {13: "-cuda", 12: "-cuda12"}
-# GPUs that CUDA 13 has no code for, and GPUs that are not NVIDIA's.
-_OLD, _AMD = ("v100",), ("mi300x",)
+# How the names of GPUs begin that CUDA 13 has no code for, and of GPUs that are not NVIDIA's.
+_OLD, _AMD = "v100", "mi"
 
 
 def locks(chip: Chip, cuda: int | None) -> tuple[str, str]:
@@ -41,14 +41,14 @@ def locks(chip: Chip, cuda: int | None) -> tuple[str, str]:
                 code="E-LAUNCH-CUDA",
             )
         return _name(f"-{chip.kind}"), ""
-    if chip.name in _AMD:
+    if chip.name.startswith(_AMD):
         raise InputError(
             "the lock files have environments for TPUs and for NVIDIA GPUs only",
             where=f"--topology {chip.name}",
             fix="Use the target slurm, with an environment in which jax has AMD's plugin (jax[rocm7-local]).",
             code="E-LAUNCH-ENVIRONMENT",
         )
-    if chip.name in _OLD:
+    if chip.name.startswith(_OLD):
         if cuda == NEWEST_CUDA:
             raise InputError(
                 f"CUDA {cuda} does not support {chip.name}",

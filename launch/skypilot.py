@@ -6,9 +6,9 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from typing import Any
 
+from jaxbert.core.chips import GPU_POOL_FRACTION
 from jaxbert.errors import InputError
 from jaxbert.observe.accelerators import CUDA_DRIVERS, NEWEST_CUDA
-from jaxbert.plan.topologies import GPU_POOL_FRACTION
 from jaxbert.stores.schemes import WRITABLE
 from jaxbert.stores.starts import DIRECTORY
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxbert.plan.topologies import GPU_POOL_FRACTION
+from jaxbert.core.chips import GPU_POOL_FRACTION
 from tests.launch.test_bounds import Here, google, skypilot
 from tests.launch.test_targets import sent
 

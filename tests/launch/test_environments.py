@@ -6,7 +6,6 @@ import io
 import os
 import subprocess
 import tarfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,12 +13,12 @@ from jaxbert.launch.archive import archive
 from jaxbert.launch.environments import locks
 from jaxbert.launch.scripts import script
 
+from jaxbert.core.chips import CHIPS
 from jaxbert.errors import InputError
 from jaxbert.observe import accelerators
-from jaxbert.plan.topologies import CHIPS
 
 CUDA13, CUDA12 = "requirements-lock-3.13-cuda.txt", "requirements-lock-3.13-cuda12.txt"
-V100, MI300X = replace(CHIPS["h100"], name="v100"), replace(CHIPS["h100"], name="mi300x")
+V100, MI300X = CHIPS["v100-16gb"], CHIPS["mi300x"]
 
 
 def test_the_lock_files_of_a_chip():
@@ -29,6 +28,9 @@ def test_the_lock_files_of_a_chip():
     assert locks(CHIPS["h100"], 12) == (CUDA12, "")
     # CUDA 13 has no code for Volta.
     assert locks(V100, None) == locks(V100, 12) == (CUDA12, "")
+    for chip in CHIPS.values():
+        if chip.kind == "gpu" and chip not in (V100, CHIPS["v100-32gb"], MI300X):
+            assert locks(chip, None) == (CUDA13, CUDA12), chip.name
 
 
 @pytest.mark.parametrize(
