@@ -7,12 +7,11 @@ from collections.abc import Mapping
 
 from jaxbert.core.chips import GPU_POOL_FRACTION
 from jaxbert.plan.topologies import Topology
+from jaxbert.run.pool import OLD_POOL as OLD_POOL
+from jaxbert.run.pool import POOL as POOL
 from jaxbert.run.processes import DEVICES, PLATFORM
 
 from . import machines
-
-# The share of a GPU that jax takes, and the setting's old name. jax refuses to start where both are set.
-POOL, OLD_POOL = "XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"
 
 
 def of_host(place: Topology) -> int:

@@ -92,11 +92,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from jaxbert.observe.console import show_log
     from jaxbert.run import devices, processes
     from jaxbert.run.deterministic import ask_for_deterministic_kernels
+    from jaxbert.run.pool import ask_for_gpu_memory
     from jaxbert.run.profile import parse_steps
     from jaxbert.run.wanted import wanted
 
     if not processes.first(os.environ):
         show_log(logging.WARNING)
+    ask_for_gpu_memory()
     profiled = parse_steps(args.profile) if args.profile is not None else None
     source = source_of(args)
     seconds = seconds_of(args)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from jaxbert.config import PhaseConfig, RunConfig, check, check_slices, find_config, mesh_shape
+from jaxbert.core.chips import GPU_POOL_FRACTION, Chip
 from jaxbert.core.sharding import LAYOUTS
 from jaxbert.errors import InputError
 from jaxbert.plan import compile as compiler
@@ -153,6 +155,7 @@ def plan(
       InputError: the topology cannot run the config. A lack of memory is not an error here; see `Plan.fits`.
     """
     config, remarks = prepared(config, topology)
+    remarks = (*remarks, *_of_the_chip(topology.chip))
     candidate = judge(config, topology)
     judged_by = _judge_of(topology, compiled)
     words: list[Compiled | None] = [None] * len(config.phases)
@@ -166,6 +169,17 @@ def plan(
     return Plan(
         config, topology, candidate, phases, evaluating, bill(seconds, topology, grid), grid, judged_by, remarks
     )
+
+
+def _of_the_chip(chip: Chip) -> Iterator[str]:
+    """Yields the assumptions about the chip that a user should know."""
+    if chip.kind == "gpu":
+        yield (
+            f"memory: {GPU_POOL_FRACTION:.0%} of the card. `jaxbert pretrain` asks jax for so much. In your own program, "
+            f"set XLA_CLIENT_MEM_FRACTION={GPU_POOL_FRACTION}: jax by itself takes 75%"
+        )
+    if not chip.bfloat16:
+        yield f"{chip.name} has no units for bfloat16, so matrix products are planned in float32"
 
 
 def _judge_of(topology: Topology, compiled: bool) -> str:

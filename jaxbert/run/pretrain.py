@@ -36,6 +36,7 @@ from jaxbert.run.inputs import (
 from jaxbert.run.judging import fitted, mended
 from jaxbert.run.loop import Loop, signals
 from jaxbert.run.memory import check_memory
+from jaxbert.run.pool import ask_for_gpu_memory
 from jaxbert.run.processes import Watch, together, wait_for_all
 from jaxbert.run.profile import Profile, Steps
 from jaxbert.run.resolve import resolve
@@ -113,6 +114,7 @@ def train(
         holds the workdir, so that no other run changes what it reads.
     """
     ask_for_deterministic_kernels(asked.config)
+    ask_for_gpu_memory()
     with together() as watch, Hold(workdir, watch) as hold:
         return after(_train(asked, overwrite, hold, watch, anyway, profiled))
 

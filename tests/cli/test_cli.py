@@ -18,6 +18,7 @@ from jaxbert.commands.pretrain import words_of
 from jaxbert.config import NumericsConfig, PhaseConfig, RunConfig, ScheduleConfig, find_config
 from jaxbert.errors import InputError, Interrupted, Stopped
 from jaxbert.run.deterministic import ask_for_deterministic_kernels
+from jaxbert.run.pool import ask_for_gpu_memory
 from jaxbert.run.wanted import with_rows
 
 COMMANDS = sorted(cli.parser()[1])
@@ -366,6 +367,39 @@ def test_deterministic_kernels_are_asked_for_once_and_never_over_the_user(monkey
         ask_for_deterministic_kernels(CONFIG)
         assert os.environ["XLA_FLAGS"].startswith(own)
         assert os.environ["XLA_FLAGS"].endswith("=false" if "ops" in own else " --xla_gpu_deterministic_ops=true")
+
+
+@pytest.mark.parametrize(
+    ("own", "set_to"),
+    [
+        ({}, "0.92"),
+        ({"XLA_CLIENT_MEM_FRACTION": ""}, "0.92"),
+        ({"XLA_CLIENT_MEM_FRACTION": "0.5"}, "0.5"),
+        # jax refuses both names together.
+        ({"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.5"}, None),
+    ],
+)
+def test_a_run_asks_for_the_memory_that_the_plan_counts_and_never_over_the_user(monkeypatch, own, set_to):
+    monkeypatch.setattr("jaxbert.run.pool.backend", lambda: None)
+    environment = dict(own)
+    ask_for_gpu_memory(environment)
+    assert environment.get("XLA_CLIENT_MEM_FRACTION") == set_to
+    monkeypatch.setattr("jaxbert.run.pool.backend", lambda: "gpu")
+    environment = dict(own)
+    ask_for_gpu_memory(environment)
+    assert environment == own
+
+
+def test_pretrain_asks_for_memory_before_jax_makes_its_backend():
+    program = (
+        "import os, sys; from jaxbert.run import processes\n"
+        "def stop(*_): print(os.environ['XLA_CLIENT_MEM_FRACTION'], flush=True); os._exit(0)\n"
+        "processes.initialise = stop\n"
+        "from jaxbert.commands.main import main; main(['pretrain', 'smoke', '--workdir', 'none'])"
+    )
+    clean = {name: value for name, value in os.environ.items() if "MEM_FRACTION" not in name}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=clean)
+    assert done.stdout == "0.92\n", done.stderr
 
 
 @pytest.mark.parametrize("backend", [None, "cpu", "tpu", "gpu"])

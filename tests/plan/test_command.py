@@ -63,6 +63,38 @@ def test_gpus_say_that_the_figures_are_the_model_s(plan):
     assert figures["phases"][0]["transfers"] and "compiled" not in figures["phases"][0]
 
 
+def test_a_gpu_has_the_memory_that_a_run_asks_jax_for(plan):
+    rows = ("--set", "phases.*.batch_size=1024", "mesh.layout=replicated")
+    code, out, _, figures = plan("bert_base", "--topology", "h100:8", *rows)
+    used = max(phase["memory_model_bytes"]["total"] for phase in figures["phases"])
+    # More than jax takes of 79.1 GiB by itself.
+    assert 0.75 * 79.1 * 2**30 < used < figures["hbm_bytes"] == pytest.approx(0.92 * 79.1 * 2**30)
+    assert code == 0 and figures["fits"] and "XLA_CLIENT_MEM_FRACTION=0.92" in out
+
+
+def test_half_a_chip_is_a_device(plan):
+    code, out, _, figures = plan("bert_base", "--topology", "v3-32", "--analytic")
+    assert code == 0 and (figures["topology"], figures["chips"], figures["devices"]) == ("v3:4x4", 16, 32)
+    assert figures["mesh"]["data"] * figures["mesh"]["fsdp"] * figures["mesh"]["tensor"] == 32
+    assert figures["bill"]["chip_hours"] == pytest.approx(16 * figures["bill"]["hours"])
+    assert figures["price"] is None and figures["bill"]["money"] is None and "give --price" in out
+
+
+def test_each_price_is_shown_with_its_seller(plan):
+    _, out, _, figures = plan("bert_base", "--topology", "h100:8")
+    assert all(seller in out for seller in ("AWS", "Google Cloud", "Azure", "Lambda")) and len(figures["prices"]) > 3
+    _, out, _, figures = plan("bert_base", "--topology", "h100:8", "--provider", "google")
+    assert "AWS" not in out and figures["price"]["provider"] == "google"
+    assert figures["bill"]["money"] == pytest.approx(figures["price"]["per_hour"] * figures["bill"]["chip_hours"])
+
+
+def test_a_chip_without_bfloat16_is_planned_in_float32(plan):
+    _, out, _, one = plan("bert_base", "--topology", "v100-16gb:8")
+    _, _, _, other = plan("bert_base", "--topology", "v100-16gb:8", "--set", "numerics.dtype=float32")
+    assert "no units for bfloat16" in out
+    assert one["phases"][0]["terms_s"]["compute"] == pytest.approx(other["phases"][0]["terms_s"]["compute"], rel=1e-6)
+
+
 def test_several_slices_pay_for_the_network_between_them(plan):
     *_, one = plan("bert_base", "--topology", "v5e:4x8", "--analytic")
     code, out, _, two = plan("bert_base", "--topology", "v5e:4x4", "--slices", "2", "--analytic")
