@@ -18,13 +18,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from common import ENVIRONMENT, RESULTS, write
 
 from jaxbert.stores.files import write_whole
@@ -207,75 +205,17 @@ CALIBRATES = ("quickstart 32x32", "bert_mini 32x128", "bert_base 4x128")
 SHARES = ("products", "other arithmetic", "memory")
 
 
-def best(function: Callable[[], Any], seconds: float = 2.0) -> float:
-    """Returns the seconds of the fastest call, which no other work disturbed."""
-    import jax
-
-    jax.block_until_ready(function())
-    times, end = [], time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        began = time.perf_counter()
-        jax.block_until_ready(function())
-        times.append(time.perf_counter() - began)
-    return min(times)
-
-
-def measured_chip() -> Any:
-    """Measures the rates of this machine, each by a small program."""
-    import jax
-    import jax.numpy as jnp
-
-    from jaxbert.core.chips import Chip, Power, Price
-
-    product = jax.jit(jnp.dot)
-    flops = 0.0
-    for m, k, n in ((1024, 1024, 1024), (512, 768, 3072), (4096, 768, 3072)):
-        a, b = jnp.ones((m, k)), jnp.ones((k, n))
-        flops = max(flops, 2 * m * k * n / best(partial(product, a, b)))
-    big = jnp.ones(1 << 26)
-    copied = jax.jit(lambda x: x + 1)
-    bandwidth = 2 * big.nbytes / best(lambda: copied(big))
-    small, rounds = jnp.ones(1 << 15), 200
-
-    def chain(x: Any) -> Any:
-        for _ in range(rounds):
-            x = x * 1.0001 + 0.5
-        return x
-
-    chained = jax.jit(chain)
-    vector = 2 * rounds * small.size / best(lambda: chained(small))
-    table = jnp.ones((30592, 768))
-    ids = jnp.asarray(np.random.default_rng(0).integers(0, 30592, 4096))
-    looked = jax.jit(lambda table, ids: table[ids])
-    gather = 2 * 4096 * 768 * 4 / best(lambda: looked(table, ids))
-    return Chip(
-        name="cpu",
-        kind="cpu",
-        flops=flops,
-        vector=vector,
-        hbm=16 * 2**30,
-        hbm_bandwidth=bandwidth,
-        links=0,
-        link_bandwidth=1.0,
-        hop=0.0,
-        network=1.0,
-        chips_per_host=1,
-        price=Price(0.0, ""),
-        power=Power(0, 0, 0, "", 1.0, ""),
-        gather=gather,
-    )
-
-
 def cpu(writing: bool, rounds: int) -> None:
     """Compares measured steps with the prediction by the rates, before and after some of the cases calibrated them."""
     from train_step import Case, our_step, run_config
 
     from jaxbert.plan.cost import Efficiency, step_time
+    from jaxbert.plan.here import measured_cpu
     from jaxbert.plan.layouts import sizes_of
     from jaxbert.plan.topologies import Topology
     from jaxbert.plan.work import work
 
-    place = Topology(measured_chip(), (1,))
+    place = Topology(measured_cpu(seconds=2.0), (1,))
     chip = place.chip
     rates = {key: getattr(chip, key) for key in ("flops", "vector", "hbm_bandwidth", "gather")}
     print(

@@ -91,6 +91,7 @@ def _common(one: ArgumentParser, needed: bool) -> None:
         help="pass an environment variable to the run by reference; its value is not written into any file",
     )
     one.add_argument("--analytic", action="store_true", help="plan with the model, without the chip's compiler")
+    one.add_argument("--chip", metavar="FILE", help="a JSON file with the figures of a chip that the table lacks")
     one.add_argument("--price", type=float, metavar="X", help="price of a chip-hour (default: the list price)")
     one.add_argument("--yes", action="store_true", help="submit without asking")
     one.add_argument("--dry-run", action="store_true", help="print every command and file, and send nothing")

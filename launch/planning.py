@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ def plan(
     analytic: bool,
     price: float | None = None,
     provider: str = "",
+    chip: str | None = None,
 ) -> tuple[Mapping[str, Any], bool]:
     """Returns the figures of `jaxbert plan --json`, and whether they were remembered.
 
@@ -60,6 +62,7 @@ def plan(
       analytic: whether to plan with the model alone, without the chip's compiler.
       price: the price of a chip-hour; None for the list price.
       provider: the seller whose list price counts, a name of `jaxbert.core.chips.PROVIDERS`; "" for no list price.
+      chip: the file of --chip; None for a chip of the table.
 
     Raises:
       InputError: the run does not fit there, or it cannot be planned. The message is that of `jaxbert plan`.
@@ -80,6 +83,7 @@ def plan(
         command = [sys.executable, "-m", "jaxbert", "plan", *arguments, f"--topology={place.name}"]
         command += [f"--slices={place.slices}", f"--json={made}", *(["--analytic"] if analytic else [])]
         command += [f"--price={price}"] if price is not None else [f"--provider={provider or 'none'}"]
+        command += [f"--chip={chip}"] if chip is not None else []
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise _error(done.returncode, done.stderr, place)
@@ -92,7 +96,7 @@ def _kept(config: RunConfig, place: Topology, analytic: bool, price: float | Non
     """Returns the file of the remembered figures."""
     known = {
         "config": to_json(config),
-        "topology": [place.name, place.slices],
+        "topology": [place.name, place.slices, asdict(place.chip)],
         "analytic": analytic,
         "price": [price, provider],
         "code": code_hash(),

@@ -13,6 +13,7 @@ from jaxbert.config import TRAINED_FIRST, RunConfig
 from jaxbert.data.sources import reached_anywhere
 from jaxbert.errors import CommandError, InputError
 from jaxbert.inputs.files import read_bytes
+from jaxbert.plan.own import own_chip
 from jaxbert.plan.topologies import Topology, topology
 from jaxbert.stores.files import write_whole
 from jaxbert.stores.schemes import examples, known, scheme_of
@@ -58,6 +59,7 @@ def submit(target: Target, args: Namespace, config: RunConfig, arguments: Sequen
             analytic=args.analytic,
             price=args.price,
             provider=target.seller(args),
+            chip=args.chip,
         )
     for line in screen.lines(request, submission, target, figures, remembered):
         print(line)
@@ -107,7 +109,7 @@ def _request(target: Target, args: Namespace, config: RunConfig, arguments: Sequ
 def _place(target: Target, args: Namespace) -> Topology | None:
     if args.topology is None:
         return None
-    place = topology(args.topology, args.slices)
+    place = topology(args.topology, args.slices, None if args.chip is None else own_chip(args.chip))
     if place.chip.kind not in target.kinds:
         kinds = " and ".join(kind for kind in target.kinds if kind)
         raise InputError(

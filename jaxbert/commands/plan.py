@@ -21,8 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     add_config(parser)
     parser.add_argument(
-        "--topology", required=True, metavar="CHIP:SLICE", help="for example v5e:4x4, v5p:8x8x16, h200:8"
+        "--topology",
+        required=True,
+        metavar="CHIP:SLICE",
+        help="for example v5e:4x4, v5p:8x8x16, h200:8; cpu for this machine's CPU, which is measured",
     )
+    parser.add_argument("--chip", metavar="FILE", help="a JSON file with the figures of a chip that the table lacks")
     parser.add_argument("--slices", type=int, default=1, metavar="N", help="this many slices, joined by the network")
     add_set(parser)
     parser.add_argument("--layouts", choices=("all",), help="print a line for each layout")
@@ -47,6 +51,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
       InputError: an argument is wrong, or the run does not fit the topology.
     """
     from jaxbert.config import find_config
+    from jaxbert.plan.compile import prepare
+    from jaxbert.plan.here import this_machine
+    from jaxbert.plan.own import own_chip
     from jaxbert.plan.topologies import topology, with_price
     from jaxbert.run.wanted import wanted
 
@@ -59,10 +66,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                 fix=f"Give a number from {least:g} to {most:,.0f}.",
                 code="E-ARGUMENT-RANGE",
             )
-    place = with_price(topology(args.topology, args.slices), args.price, args.watts, args.pue, args.provider)
+    if args.topology.lower() == "cpu":
+        prepare()
+        place = this_machine()
+    else:
+        place = topology(args.topology, args.slices, None if args.chip is None else own_chip(args.chip))
+    place = with_price(place, args.price, args.watts, args.pue, args.provider)
     config = wanted(find_config(args.config), settings=args.set, whole=False).config
-    from jaxbert.plan.compile import prepare
-
     prepare()
     from jaxbert.plan.command import run as plan
 

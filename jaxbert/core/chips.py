@@ -119,7 +119,8 @@ class Chip:
       devices: devices of jax in one chip.
       bfloat16: whether it multiplies matrices of bfloat16. Where it does not, XLA computes them in float32.
       libtpu: name of the configuration of the chip that libtpu compiles for; "" for its default.
-      measured: whether the rates were measured on this machine. Then they are attained, and no peaks.
+      measured: whether the rates were measured on this machine.
+      own: whether the user gave the figures.
     """
 
     name: str
@@ -146,6 +147,7 @@ class Chip:
     bfloat16: bool = True
     libtpu: str = ""
     measured: bool = False
+    own: bool = False
 
     @property
     def float32(self) -> float:

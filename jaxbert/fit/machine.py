@@ -18,6 +18,7 @@ from jaxbert.core.machine import cores, memory_bytes
 from jaxbert.core.sharding import global_batch, make_mesh
 from jaxbert.errors import counted
 from jaxbert.models.flops import step_flops
+from jaxbert.plan.here import CPU_MEMORY
 from jaxbert.plan.layouts import chosen_here, judge, topology_of
 from jaxbert.plan.topologies import Topology
 from jaxbert.training.step import build
@@ -25,8 +26,6 @@ from jaxbert.training.step import build
 # FLOP/s of a CPU core in a small model's step, all overheads included: 18,000 tokens a second of the quickstart on two
 # cores (docs/explanations/results.md). It only decides what is measured first.
 _CORE_FLOPS = 38e9
-# The share of a CPU's memory that a run may plan with. Other programs and the operating system have the rest.
-_CPU_MEMORY = 0.5
 # An accelerator that the plan's table does not have is planned as the slowest and smallest one that it has.
 _UNKNOWN = {"tpu": "v5e", "gpu": "h100", "cpu": "h100"}
 _UNKNOWN_MEMORY = 8 * 2**30
@@ -75,7 +74,7 @@ def machine_here(devices: Sequence[Any] | None = None) -> Machine:
     if topology is not None:
         return Machine(platform, devices[0].device_kind, len(devices), cores(), topology, True)
     if platform == "cpu":
-        memory = (memory_bytes() or _UNKNOWN_MEMORY) * _CPU_MEMORY / len(devices)
+        memory = (memory_bytes() or _UNKNOWN_MEMORY) * CPU_MEMORY / len(devices)
     else:
         memory = (devices[0].memory_stats() or {}).get("bytes_limit", _UNKNOWN_MEMORY)
     chip = dataclasses.replace(CHIPS[_UNKNOWN[platform]], kind=platform, hbm=memory)

@@ -125,7 +125,7 @@ def _too_large(config: RunConfig, made: Plan) -> InputError:
 def _larger(config: RunConfig, place: Topology) -> str:
     """Returns the smallest topology on which something fits: larger slices of the chip, then other chips."""
     for name in (place.chip.name, *(chip for chip in CHIPS if CHIPS[chip].kind == place.chip.kind)):
-        for shape in SLICES[name]:
+        for shape in SLICES.get(name, ()):
             other = topology(f"{name}:{shape}")
             if other.chips < place.chips:
                 continue

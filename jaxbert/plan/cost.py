@@ -41,6 +41,10 @@ class Efficiency:
 # (jax-ml.github.io/scaling-book), copies 80-90% of HBM, collectives 80-90% of the links.
 ATTAINED = Efficiency(matmul=0.75, vector=0.6, memory=0.8, network=0.8, hidden=0.5)
 POOR = Efficiency(matmul=0.5, vector=0.35, memory=0.6, network=0.5, hidden=0.0)
+# Shares of the rates that small programs measure on a CPU (`jaxbert.plan.here`), as the cases of
+# docs/explanations/results.md fitted them.
+ATTAINED_CPU = Efficiency(matmul=1.0, vector=0.15, memory=0.3, network=0.8, hidden=0.0)
+POOR_CPU = Efficiency(matmul=0.7, vector=0.1, memory=0.2, network=0.5, hidden=0.0)
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ def step_time(
     sizes: dict[str, int],
     *,
     matmul_share: float = 1.0,
-    attained: Efficiency = ATTAINED,
+    attained: Efficiency | None = None,
 ) -> StepTime:
     """Returns the time of a step.
 
@@ -98,7 +102,7 @@ def step_time(
       topology: the topology on which it runs.
       sizes: sizes of the mesh's axes.
       matmul_share: peak of products in the run's dtype, relative to that of bfloat16.
-      attained: shares of the peaks for `expected`; all 1 if the peaks are measured.
+      attained: shares of the peaks for `expected`; None for `ATTAINED`, or `ATTAINED_CPU` for measured rates.
     """
     ici, dcn = _sent(work, topology, sizes, 1.0)
     chip = topology.chip
@@ -111,7 +115,8 @@ def step_time(
     )
     times = {}
     communication = 0.0
-    for name, efficiency in (("expected", attained), ("worst", POOR)):
+    usual, poor = (ATTAINED_CPU, POOR_CPU) if chip.measured else (ATTAINED, POOR)
+    for name, efficiency in (("expected", usual if attained is None else attained), ("worst", poor)):
         busy = sum(op_seconds(op, topology, efficiency, matmul_share) for op in work.ops)
         sent = sum(_sent(work, topology, sizes, efficiency.network))
         times[name] = busy + max(sent - busy, sent * (1 - efficiency.hidden))

@@ -175,16 +175,25 @@ def _of_the_chip(chip: Chip) -> Iterator[str]:
     """Yields the assumptions about the chip that a user should know."""
     if chip.kind == "gpu":
         yield (
-            f"memory: {GPU_POOL_FRACTION:.0%} of the card. `jaxbert pretrain` asks jax for so much. In your own program, "
-            f"set XLA_CLIENT_MEM_FRACTION={GPU_POOL_FRACTION}: jax by itself takes 75%"
+            f"memory: {GPU_POOL_FRACTION:.0%} of the card. `jaxbert pretrain` asks jax for so much. In your own "
+            f"program, set XLA_CLIENT_MEM_FRACTION={GPU_POOL_FRACTION}: jax by itself takes 75%"
+        )
+    if chip.measured:
+        yield (
+            f"measured: matrix products {chip.flops / 1e9:,.0f} GFLOP/s, other arithmetic {chip.vector / 1e9:,.0f} "
+            f"Gop/s, memory {chip.hbm_bandwidth / 1e9:,.1f} GB/s. Other work on this machine makes them lower"
         )
     if not chip.bfloat16:
         yield f"{chip.name} has no units for bfloat16, so matrix products are planned in float32"
 
 
 def _judge_of(topology: Topology, compiled: bool) -> str:
+    if topology.chip.kind == "cpu":
+        return "the analytic model, with rates that were measured here"
     if topology.chip.kind != "tpu":
         return "the analytic model, because compiling for a GPU needs a GPU"
+    if topology.chip.own:
+        return "the analytic model, because libtpu does not know a chip of --chip"
     if not compiled:
         return "the analytic model, because of --analytic"
     version = compiler.available()

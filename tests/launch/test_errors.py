@@ -69,6 +69,19 @@ def test_a_damaged_plan_is_made_again(monkeypatch, caplog):
         assert str(kept) in caplog.text and plan() == (FIGURES, True)
 
 
+def test_the_plan_gets_the_provider_or_the_price_and_the_chip_of_the_user(monkeypatch):
+    commands: list[list[str]] = []
+    answering(monkeypatch, 0, "")
+    run = planning.subprocess.run
+    monkeypatch.setattr(planning.subprocess, "run", lambda command, **more: commands.append(command) or run(command))
+    google, own = {"provider": "google"}, {"provider": "aws", "chip": "my chip.json"}
+    for more in (google, {}, {**google, "price": 2.0}, own):
+        planning.plan(find_config("smoke"), ["smoke"], PLACE, analytic=True, **more)
+    assert [command[-1] for command in commands] == [
+        *("--provider=google", "--provider=none", "--price=2.0", "--chip=my chip.json")
+    ]
+
+
 def job(log: Path) -> Job:
     return Job((Command(("true",), log=log),))
 

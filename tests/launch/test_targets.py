@@ -496,3 +496,22 @@ def test_a_price_that_is_not_known_is_asked_for(target: str, said: str, launch, 
     figures["price"], figures["bill"]["money"] = None, None
     code, shown = launch(target, "--dry-run")
     assert code == 0 and said in shown and "Give --price" in shown and "USD" not in shown
+
+
+def test_a_chip_of_the_user_goes_along_to_the_plan(launch, programs, tmp_path: Path, monkeypatch):
+    from jaxbert.launch import planning
+
+    asked: list[str | None] = []
+    ready = planning.plan
+    monkeypatch.setattr(planning, "plan", lambda *given, **more: asked.append(more["chip"]) or ready(*given, **more))
+    file = tmp_path / "chip.json"
+    file.write_text('{"name": "a6000", "tflops": 154.8, "memory_gib": 47.5, "memory_gb_per_s": 768}')
+    own = ("--chip", str(file), "--topology", "a6000:4")
+    code, said = launch("slurm", *own, "--dry-run")
+    assert code == 0 and "a6000:4" in said and asked == [str(file)], said
+    # An engine that names chips has no name for it.
+    code, said = launch("gke", *own, "--dry-run")
+    assert code == 2 and "E-LAUNCH-TOPOLOGY" in said
+    file.write_text("{}")
+    code, said = launch("slurm", *own, "--dry-run")
+    assert code == 2 and "E-PLAN-CHIP-FILE" in said
