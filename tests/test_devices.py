@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +76,8 @@ def test_the_driver_of_a_machine(text: str | None, driver: str, tmp_path: Path, 
         (Accelerators(), "Install the NVIDIA driver"),
         (Accelerators(driver="470.57", cards=1), "Install a newer NVIDIA driver, 525.60.13"),
         (Accelerators(driver="580.65.06"), "docker run --gpus all"),
-        (Accelerators(driver="580.65.06", cards=1), r"pip install 'jax\[cuda13\]==1.2.3'"),
-        (Accelerators(driver="550.54.14", cards=1), r"pip install 'jax\[cuda12\]==1.2.3'"),
+        (Accelerators(driver="580.65.06", cards=1), r"pip install 'jax\[cuda13\]==0.12.0'"),
+        (Accelerators(driver="550.54.14", cards=1), r"pip install 'jax\[cuda12\]==0.12.0'"),
         (
             Accelerators(driver="550.54.14", cards=1, plugins=CUDA13),
             r"is too old for jax-cuda13-pjrt.*cuda12\]",
@@ -84,18 +85,19 @@ def test_the_driver_of_a_machine(text: str | None, driver: str, tmp_path: Path, 
         # The plugin of CUDA 12 runs with a newer driver.
         (Accelerators(driver="580.65.06", cards=1, plugins=CUDA12), "LD_LIBRARY_PATH"),
         (Accelerators(windows=True, plugins=CUDA13), "LD_LIBRARY_PATH"),
+        (replace(WHOLE, plugins={"jax-cuda13-pjrt": "0.10.2"}), "0.10.2, but jax is version 0.12.0.*pip install"),
         (WHOLE, "nvidia-smi"),
     ],
 )
 def test_the_advice_is_about_the_first_thing_that_is_missing(here: Accelerators, says: str):
-    assert re.search(says, here.advice("1.2.3"))
+    assert re.search(says, here.advice("0.12.0"))
 
 
 def test_the_directory_that_gke_mounts_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "libcuda.so.1").touch()
     monkeypatch.setattr(module, "_MOUNTED", tmp_path)
     here = Accelerators(driver="580.65.06", cards=1, plugins=CUDA13)
-    assert f"LD_LIBRARY_PATH={tmp_path}" in here.advice("1.2.3")
+    assert f"LD_LIBRARY_PATH={tmp_path}" in here.advice("0.12.0")
 
 
 @pytest.mark.parametrize(
@@ -230,6 +232,8 @@ def test_a_run_with_fewer_devices_than_asked_makes_nothing(tmp_path: Path, chips
     out, err = run.communicate()
     assert run.returncode == 2 and code in err, err
     assert "jax found 2" in err or "the fake library does not load" in err
+    # jax's own advice would lead to the CPU.
+    assert "JAX_PLATFORMS=''" not in err
     assert not (tmp_path / "run").exists() and not out
 
 

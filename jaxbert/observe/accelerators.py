@@ -120,6 +120,12 @@ class Accelerators:
             # A plugin for an older CUDA runs with a newer driver.
             if not older or self.cuda < min(int(n) for name in plugins for n in re.findall(r"cuda(\d+)", name)):
                 return f"{why}Run: {install(jax_version, self.cuda)}"
+        other = [name for name, version in plugins.items() if version != jax_version]
+        if other:
+            return (
+                f"{other[0]} is version {plugins[other[0]]}, but jax is version {jax_version}, and they must be equal. "
+                f"Run: {install(jax_version, self.cuda)}"
+            )
         if not self.library:
             if (_MOUNTED / _LIBRARY).exists():
                 return f"Set LD_LIBRARY_PATH={_MOUNTED}: the driver's libraries are in it."

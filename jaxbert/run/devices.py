@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -122,7 +123,11 @@ def check(platform: str | None, environment: Mapping[str, str], here: Accelerato
         cause = error.__context__
         if is_loss(error) or (cause is not None and is_loss(cause)):
             raise cause if cause is not None and is_loss(cause) else error from None
-        said = " ".join(str(error).split())[:300] or type(error).__name__
+        # jax adds the advice to let it choose, which would be the CPU.
+        said = (
+            re.sub(r" \(set JAX_PLATFORMS=.*", "", " ".join(str(error).split()))[:300].rstrip(".")
+            or type(error).__name__
+        )
         raise _wrong(f"jax cannot use the devices: {said}", platform, count, environment, here) from None
     found = _MEANS.get(backend, backend)
     has = f"jax found {counted(len(devices), f'{found} device')} ({devices[0].device_kind})"
@@ -173,7 +178,7 @@ def _fix(platform: str | None, environment: Mapping[str, str], here: Accelerator
         return f"Unset {JAX_PLATFORMS}, or ask for another platform."
     by_hand = PLATFORM not in environment
     if platform == "gpu":
-        return here.advice(version("jax")) + (f" {_CPU}" if by_hand else "")
+        return here.advice(version("jax")).rstrip(".") + (f". {_CPU}" if by_hand else ".")
     if platform == "tpu":
         advice = (
             f"Run: pip install 'jax[tpu]=={version('jax')}' (libtpu must match jax)."
