@@ -8,7 +8,7 @@ from typing import Any
 
 from jaxbert.errors import InputError
 
-from . import names, records
+from . import launcher, names, records
 from .execute import execute
 from .job import Target
 
@@ -22,7 +22,7 @@ def control(word: str, targets: Mapping[str, Target], args: Namespace) -> dict[s
       args: `workdir`, `dry_run`, and `follow` for logs.
 
     Returns:
-      The target, the job's name and the commands.
+      The target, the job's name and the commands; also see `launcher.answer`.
 
     Raises:
       InputError: there is no record of a launch, or it is damaged.
@@ -30,6 +30,11 @@ def control(word: str, targets: Mapping[str, Target], args: Namespace) -> dict[s
     """
     workdir = names.workdir(args.workdir)
     record = records.read(workdir)
+    if record.target == launcher.LOCAL:
+        record = launcher.newest(record)
+    if record.target == launcher.LOCAL:
+        names.checked(record.name, "job", workdir)
+        return launcher.answer(word, record, args)
     target = targets.get(record.target)
     if target is None:
         raise InputError(

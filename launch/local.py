@@ -9,19 +9,17 @@ import socket
 import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from jaxbert.errors import InputError, Interrupted, counted
 from jaxbert.observe.accelerators import Accelerators, accelerators
 from jaxbert.run.devices import JAX_PLATFORMS, asked, warn_of_cpu
 from jaxbert.run.processes import COORDINATOR, DEVICES, PROCESS_ID, PROCESSES, SUPERVISED
-from jaxbert.stores.mirror import Mirror
-from jaxbert.stores.storage import is_remote
 from jaxbert.stores.workdir import check_place
 
 from .devices import variables
 from .job import Command, Job
-from .running import run
+from .launcher import Book, Launcher, check_alone, log
+from .running import check_logs, run
 
 # More processes, or devices of a process, than any machine can run.
 _MOST = 4096
@@ -49,16 +47,21 @@ def launch_locally(args: Namespace, arguments: Sequence[str]) -> int:
         and _found(args.processes, args.devices, os.environ, accelerators())[0] == "cpu"
     ):
         warn_of_cpu(accelerators())
+    if args.dry_run:
+        print("\n".join(local(args.processes, arguments, args.workdir, devices=args.devices).lines()))
+        return 0
+    check_alone(args.workdir)
+    book = Book(args.workdir, Launcher.here(args.processes, args.restarts))
     again = 0
     while True:
         # Each start takes a new port, because the old one may not be free yet.
         job = local(args.processes, arguments, args.workdir, devices=args.devices)
-        if args.dry_run:
-            print("\n".join(job.lines()))
-            return 0
-        code, signalled = run(job, grace_s=args.grace)
+        check_logs(job)
+        with book.kept(again=again):
+            code, signalled = run(job, grace_s=args.grace)
         # A signal to this process was meant for the whole run, so the run is not restarted.
         if code != Interrupted.exit_code or signalled or again == args.restarts:
+            book.end(code)
             return code
         again += 1
         _log.info("jaxbert: the run was interrupted; restarting it (%d of %d)", again, args.restarts)
@@ -161,7 +164,6 @@ def local(
     """
     _check_numbers(processes, devices)
     port = free_port() if port is None else port
-    logs = (Mirror(workdir).path.parent if is_remote(workdir) else Path(workdir)) / "logs"
     common = {COORDINATOR: f"localhost:{port}", PROCESSES: str(processes), SUPERVISED: "1"}
     platform, each = _found(processes, devices, os.environ, accelerators())
     if platform is not None:
@@ -173,7 +175,7 @@ def local(
             Command(
                 (sys.executable, "-m", "jaxbert", "pretrain", *arguments),
                 {**common, PROCESS_ID: str(number)},
-                logs / f"process-{number}.log",
+                log(workdir, number),
             )
             for number in range(processes)
         )

@@ -43,12 +43,14 @@ class Record:
       target: the name of the target.
       name: the name of the job.
       options: the target's options, as the record has them: not checked.
+      own: whether the record is this user's on this machine. A record from the workdir may be somebody else's.
     """
 
     workdir: str
     target: str
     name: str
     options: Mapping[str, Any]
+    own: bool = True
 
     def checked_options(self, remembered: Mapping[str, type | UnionType]) -> Namespace:
         """Returns the remembered options and the workdir.
@@ -60,7 +62,7 @@ class Record:
         for option, kind in remembered.items():
             value = self.options.get(option)
             if not isinstance(value, kind):
-                raise _damaged(self.workdir, f"its option {option} is {short(value)}")
+                raise damaged(self.workdir, f"its option {option} is {short(value)}")
             found[option] = value
         return Namespace(**found, workdir=self.workdir)
 
@@ -93,12 +95,21 @@ def folder(workdir: str) -> Path:
 
 def write(workdir: str, target: str, name: str, options: Mapping[str, Any]) -> None:
     """Writes the record of a launch on this machine, and also into a workdir that is on a disk."""
+    for place in places(workdir):
+        write_to(place, workdir, target, name, options)
+
+
+def places(workdir: str) -> list[Path]:
+    """Returns the directories of the records of a workdir: this user's on this machine, and the one in the workdir."""
+    return [folder(workdir)] if is_remote(workdir) else [folder(workdir), Path(workdir) / "launch"]
+
+
+def write_to(place: Path, workdir: str, target: str, name: str, options: Mapping[str, Any]) -> None:
+    """Writes the record of a launch into one of `places`."""
     content = json.dumps({"workdir": workdir, "target": target, "name": name, "options": options}, indent=1) + "\n"
-    places = [folder(workdir)] if is_remote(workdir) else [folder(workdir), Path(workdir) / "launch"]
-    for place in places:
-        with permitted(place / _NAME):
-            place.mkdir(parents=True, exist_ok=True)
-            write_whole(place / _NAME, content)
+    with permitted(place / _NAME):
+        place.mkdir(parents=True, exist_ok=True)
+        write_whole(place / _NAME, content)
 
 
 def sent(workdir: str) -> tuple[str, ...]:
@@ -143,21 +154,37 @@ def read(workdir: str) -> Record:
     Raises:
       InputError: there is no record, or it is damaged.
     """
-    content = _content(folder(workdir) / _NAME)
+    for find in (own, in_workdir):
+        record = find(workdir)
+        if record is not None:
+            return record
+    raise InputError(
+        "no launch of this workdir is known",
+        where=f"--workdir {workdir}",
+        fix="Give the --workdir of a launch.",
+        code="E-LAUNCH-UNKNOWN",
+    )
+
+
+def own(workdir: str) -> Record | None:
+    """Returns this user's record on this machine, if there is one. Raises InputError if it is damaged."""
+    return _record(workdir, _content(folder(workdir) / _NAME), own=True)
+
+
+def in_workdir(workdir: str) -> Record | None:
+    """Returns the record in the workdir, if there is one. Raises InputError if it is damaged."""
+    content = _from_bucket(workdir) if is_remote(workdir) else _content(Path(workdir) / "launch" / _NAME)
+    return _record(workdir, content, own=False)
+
+
+def _record(workdir: str, content: bytes | None, *, own: bool) -> Record | None:
     if content is None:
-        content = _from_bucket(workdir) if is_remote(workdir) else _content(Path(workdir) / "launch" / _NAME)
-    if content is None:
-        raise InputError(
-            "no launch of this workdir is known",
-            where=f"--workdir {workdir}",
-            fix="Give the --workdir of a launch.",
-            code="E-LAUNCH-UNKNOWN",
-        )
+        return None
     try:
         found = checked(content, {"target": str, "name": str, "options": dict})
     except ValueError as error:
-        raise _damaged(workdir, str(error)) from None
-    return Record(workdir, found["target"], found["name"], found["options"])
+        raise damaged(workdir, str(error)) from None
+    return Record(workdir, found["target"], found["name"], found["options"], own)
 
 
 def _content(path: Path) -> bytes | None:
@@ -201,7 +228,8 @@ def _from_bucket(workdir: str) -> bytes:
     return done.stdout
 
 
-def _damaged(workdir: str, why: str) -> InputError:
+def damaged(workdir: str, why: str) -> InputError:
+    """Returns the error for a record that cannot be used."""
     return InputError(
         f"the record of this launch cannot be used: {why}",
         where=workdir,

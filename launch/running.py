@@ -32,6 +32,12 @@ _POLL_S = 0.1
 _TAIL = 15
 
 
+def check_logs(job: Job) -> None:
+    """Makes the logs. Raises InputError if one cannot be written."""
+    for command in job.commands:
+        _open(_path(command)).close()
+
+
 def run(job: Job, *, grace_s: float = GRACE_S) -> tuple[int, bool]:
     """Runs a job to its end. Passes SIGTERM, SIGINT and SIGHUP on to every process.
 

@@ -150,7 +150,7 @@ def test_on_this_machine_its_file_lock_tells(tmp_path: Path, lives: bool | None,
 def test_a_machine_that_was_started_anew_is_not_the_same(monkeypatch: pytest.MonkeyPatch):
     here = Owner.here()
     assert here.is_here
-    monkeypatch.setattr(leases, "_boot", lambda: "another")
+    monkeypatch.setattr(leases, "boot", lambda: "another")
     assert not here.is_here
 
 

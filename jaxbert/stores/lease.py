@@ -22,8 +22,8 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from jaxbert.core.machine import boot
 from jaxbert.errors import CommandError, InputError, Interrupted, Stopped
 from jaxbert.inputs.values import Whole, checked, whole_number
 from jaxbert.stores.storage import Storage
@@ -64,12 +64,12 @@ class Owner:
     def here() -> Owner:
         """Returns the description of this process."""
         job = next((f"{name}={os.environ[name]}" for name in _JOBS if os.environ.get(name)), "")
-        return Owner(platform.node(), _boot(), os.getpid(), job[:200], secrets.token_hex(16), time.time())
+        return Owner(platform.node(), boot(), os.getpid(), job[:200], secrets.token_hex(16), time.time())
 
     @property
     def is_here(self) -> bool:
         """Returns whether the owner runs or ran on this machine, since the machine was last started."""
-        return (self.host, self.boot) == (platform.node(), _boot())
+        return (self.host, self.boot) == (platform.node(), boot())
 
     def __str__(self) -> str:
         where = f"process {self.process} on {self.host}"
@@ -288,10 +288,3 @@ def _taken(owner: Owner | None, place: str) -> InputError:
         fix="Wait for it, or stop it first.",
         code="E-LEASE-TAKEN",
     )
-
-
-def _boot() -> str:
-    """Returns an identifier that changes whenever this machine is started."""
-    with suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return ""

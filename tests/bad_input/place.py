@@ -209,6 +209,9 @@ def _runs() -> None:
 def _launches() -> None:
     """Workdirs whose record of a launch is spoilt."""
     good = {"workdir": "w", "target": "gke", "name": "run", "options": {}}
+    launcher = {"host": "node7", "boot": "", "space": "", "process": 7, "start": "ticks 1", "since": 1}
+    launcher |= {"processes": 2, "restarts": 0, "again": 0, "code": None, "ended": None}
+    local = {"workdir": "w", "target": "local", "name": "local", "options": launcher}
     records = {
         "deep": DEEP,
         "list": "[]",
@@ -217,6 +220,8 @@ def _launches() -> None:
         "target": json.dumps({**good, "target": "no"}),
         "options": json.dumps(good),
         "mistyped": json.dumps({**good, "options": []}),
+        "elsewhere": json.dumps(local),
+        "process": json.dumps({**local, "options": {**launcher, "process": 0}}),
     }
     for name, content in records.items():
         place = Path(f"launched-{name}") / "launch"

@@ -35,6 +35,7 @@ COMMANDS = {
     "tokenizer/made_from.json": "tokenizer text:corpus.txt --vocab-size 120 --out tokenizer",
     "model/config.json": "fill-mask model w0",
     "launched-options/launch/job.json": "launch status --workdir launched-options --dry-run",
+    "launched-elsewhere/launch/job.json": "launch status --workdir launched-elsewhere",
     "lines.jsonl": "prepare jsonl:lines.jsonl --tokenizer tokenizer --out corpus.txt",
 }
 

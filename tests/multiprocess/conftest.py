@@ -103,7 +103,7 @@ def launch(config: Path) -> Callable[..., subprocess.Popen[str]]:
         command = [sys.executable, "-m", "jaxbert", "launch", "local", str(file), "--workdir", str(workdir)]
         return subprocess.Popen(
             [*command, "--processes", str(processes), "--devices", str(devices), *more],
-            env=os.environ | {"JAX_PLATFORMS": "cpu"} | environment,
+            env=os.environ | {"JAX_PLATFORMS": "cpu", "XDG_STATE_HOME": str(workdir.with_name("state"))} | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -149,4 +149,5 @@ def test_what_the_leader_finds_wrong_ends_all_with_2(launch, tmp_path: Path):
     assert code == 2, said
     assert said.count("jaxbert: error:") == 1 and "nothing" in said
     assert "process 0:" in (workdir / "logs" / "process-1.log").read_text()
-    assert [path.name for path in workdir.iterdir()] == ["logs"]
+    # The launcher's record, and the logs.
+    assert sorted(path.name for path in workdir.iterdir()) == ["launch", "logs"]

@@ -1,0 +1,358 @@
+"""`jaxbert launch status`, `logs` and `stop` after `launch local`: records of processes that run, ended, or never were.
+
+The launchers are real. Each runs a small program in place of `jaxbert pretrain`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jaxbert.launch import launcher, records
+from jaxbert.launch.launcher import Launcher
+
+from jaxbert.commands.main import main
+from jaxbert.core.machine import boot, started
+from jaxbert.errors import Interrupted
+
+# Runs until SIGTERM, and then ends with 3, like a run that has written its checkpoint. With $ENDS it ends by itself.
+TRAINING = """#!/bin/bash
+trap 'echo saved; exit 3' TERM
+lines='{"step": 7, "loss": NaN}\\n{"step": 12, "lo'
+if [ "$JAXBERT_PROCESS_ID" = 0 ]; then printf "$lines" >>"$WORKDIR/metrics.jsonl"; fi
+echo training
+[ -z "$ENDS" ] || exit "$ENDS"
+while :; do sleep 0.05; done
+"""
+LAUNCHER = """
+import sys
+from jaxbert.commands.main import main
+sys.executable = sys.argv[1]
+sys.exit(main(["launch", "local", "smoke", "--workdir", *sys.argv[2:]]))
+"""
+Answer = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def workdir(tmp_path: Path) -> Path:
+    return tmp_path / "a run's"
+
+
+@pytest.fixture
+def start(tmp_path: Path, workdir: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts `launch local`, and returns it as soon as the run goes on, or has ended."""
+    program = tmp_path / "training"
+    program.write_text(TRAINING)
+    program.chmod(0o755)
+    begun: list[subprocess.Popen[str]] = []
+
+    def launch(*more: str, ends: str = "", where: Path = workdir) -> subprocess.Popen[str]:
+        words = [sys.executable, "-c", LAUNCHER, str(program), str(where), "--processes", "2", *more]
+        log = where / "logs/process-0.log"
+        before = log.stat().st_size if log.exists() else 0
+        one = subprocess.Popen(
+            words, env={**os.environ, "ENDS": ends, "WORKDIR": str(where)}, stderr=subprocess.PIPE, text=True
+        )
+        begun.append(one)
+        end = time.monotonic() + 120
+        while one.poll() is None and (not log.exists() or log.stat().st_size == before):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        return one
+
+    yield launch
+    for one in begun:
+        if one.poll() is None:
+            one.kill()
+        one.communicate()
+
+
+@pytest.fixture
+def ask(workdir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Answer:
+    """Runs `jaxbert launch WORD`. Returns the exit code, what it prints, and the figures."""
+
+    def run(word: str, *more: str) -> tuple[int, str, dict[str, Any]]:
+        capfd.readouterr()
+        figures = tmp_path / "figures.json"
+        figures.unlink(missing_ok=True)
+        code = main(["launch", word, "--workdir", str(workdir), "--json", str(figures), *more])
+        said = capfd.readouterr()
+        return code, said.out + said.err, json.loads(figures.read_text()) if figures.exists() else {}
+
+    return run
+
+
+def own(workdir: Path) -> Path:
+    return records.folder(str(workdir)) / "job.json"
+
+
+def change(workdir: Path, path: Path | None = None, **options: object) -> None:
+    """Changes options of a record."""
+    path = path or own(workdir)
+    value = json.loads(path.read_text())
+    value["options"] |= options
+    path.write_text(json.dumps(value))
+
+
+def test_a_run_is_shown_and_stopped(start, ask: Answer, workdir: Path):
+    one = start("--restarts", "5")
+    code, said, figures = ask("status")
+    assert code == 0 and "running since 20" in said and f"process {one.pid} of this machine" in said
+    assert "processes  2, after 0 restarts of 5" in said and "step       7 is" in said
+    assert (figures["state"], figures["process"], figures["step"], figures["code"]) == ("running", one.pid, 7, None)
+    assert ask("logs")[:1] == (0,) and "training" in ask("logs")[1]
+
+    # Another launch of the same run is refused, and leaves the record as it is.
+    before = own(workdir).read_bytes()
+    second = start()
+    assert second.wait(60) == 2 and "E-LAUNCH-RUNNING" in second.stderr.read()
+    assert own(workdir).read_bytes() == before == (workdir / "launch/job.json").read_bytes()
+
+    code, said, figures = ask("stop", "--dry-run")
+    assert (code, said.strip()) == (0, f"kill -TERM {one.pid}") and one.poll() is None
+    code, said, figures = ask("stop")
+    assert code == 0 and "was told to end" in said and "ended with exit code 3" in said, said
+    assert (figures["state"], figures["code"]) == ("ended", 3)
+    # A signal to the launcher was meant for the whole run: it was not restarted.
+    assert one.wait(60) == 3 and (workdir / "logs/process-1.log").read_text() == "training\nsaved\n"
+    # Once more: nothing is left to stop.
+    code, said, figures = ask("stop")
+    assert code == 0 and "was told" not in said and figures["commands"] == []
+
+
+@pytest.mark.parametrize("ends", ["0", "1", "2", "3", "4"])
+def test_the_end_is_remembered(ends: str, start, ask: Answer, workdir: Path):
+    assert start("--restarts", "1", ends=ends).wait(60) == int(ends)
+    code, said, figures = ask("status")
+    assert code == 0 and f"ended with exit code {ends} at 20" in said and launcher._MEANING[int(ends)] in said
+    again = 1 if ends == "3" else 0
+    assert figures["again"] == again and f"after {again} restart" in said
+
+
+def test_the_second_of_two_launches_is_shown(start, ask: Answer, workdir: Path):
+    assert start(ends="4").wait(60) == 4
+    two = start()
+    assert ask("status")[2]["process"] == two.pid and ask("status")[2]["state"] == "running"
+    two.send_signal(signal.SIGTERM)
+    assert two.wait(60) == 3 and ask("status")[2]["code"] == 3
+
+
+def test_a_launcher_that_was_killed_is_told_from_one_that_runs(start, ask: Answer, workdir: Path):
+    one = start()
+    one.kill()
+    one.wait()
+    code, said, figures = ask("status")
+    assert code == 0 and figures["state"] == "lost" and "noted no exit code" in said and "continues the run" in said
+    code, said, figures = ask("stop")
+    assert code == 0 and figures["commands"] == [] and "was told" not in said
+    # The same command continues, and has a new record.
+    two = start(ends="0")
+    assert two.wait(60) == 0 and ask("status")[2]["code"] == 0
+
+
+@pytest.fixture
+def bystander() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that has nothing to do with the run, and must live on."""
+    one = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    yield one
+    assert one.poll() is None, "a signal reached a process that is not the launcher"
+    one.kill()
+    one.wait()
+
+
+def written(workdir: Path, process: int, **more: object) -> Launcher:
+    """Writes the record of a launcher with this number, which started when that process did."""
+    one = dataclasses.replace(Launcher.here(2, 0), process=process, start=started(process) or "ticks 1", **more)
+    records.write(str(workdir), launcher.LOCAL, launcher.LOCAL, vars(one))
+    return one
+
+
+@pytest.mark.parametrize("other", [{"start": "ticks 1"}, {"start": ""}, {"boot": "another"}])
+def test_a_number_that_another_process_has_now_gets_no_signal(other, bystander, ask: Answer, workdir: Path):
+    written(workdir, bystander.pid)
+    change(workdir, **other)
+    change(workdir, workdir / "launch/job.json", **other)
+    assert ask("status")[2]["state"] == "lost"
+    assert ask("stop")[0] == 0
+    one = dataclasses.replace(Launcher.here(2, 0), process=bystander.pid, **other)
+    assert not one.tell(signal.SIGTERM)
+
+
+def test_a_process_gets_the_signal_only_if_it_is_the_launcher():
+    one = subprocess.Popen(["sleep", "600"])
+    try:
+        there = dataclasses.replace(Launcher.here(1, 0), process=one.pid, start=started(one.pid))
+        assert there.runs and there.tell(signal.SIGTERM)
+        # A zombie does not run.
+        end = time.monotonic() + 60
+        while there.runs:
+            assert time.monotonic() < end
+        assert not there.tell(signal.SIGTERM) and one.wait() == -signal.SIGTERM
+        assert started(one.pid) is None
+    finally:
+        one.kill()
+
+
+def test_a_system_without_handles_of_processes(monkeypatch):
+    monkeypatch.delattr(os, "pidfd_open")
+    one = subprocess.Popen(["sleep", "600"])
+    there = dataclasses.replace(Launcher.here(1, 0), process=one.pid, start=started(one.pid))
+    assert there.tell(signal.SIGTERM) and one.wait() == -signal.SIGTERM and not there.tell(signal.SIGTERM)
+
+
+def test_a_record_in_the_workdir_never_leads_to_a_signal(bystander, ask: Answer, workdir: Path):
+    """Everybody who may write to the workdir may have written it, with numbers that /proc shows to all."""
+    written(workdir, bystander.pid)
+    own(workdir).unlink()
+    assert ask("status")[2]["state"] == "running"
+    code, said, _ = ask("stop")
+    assert code == 2 and "E-LAUNCH-ELSEWHERE" in said and "not yours" in said
+
+
+@pytest.mark.parametrize("other", [{"host": "node7"}, {"space": "pid:[7]"}])
+def test_another_machine_is_named(other, bystander, ask: Answer, workdir: Path):
+    written(workdir, bystander.pid, host="node7", **{name: value for name, value in other.items() if name != "host"})
+    for path in (own(workdir), None):
+        if path is None:
+            own(workdir).unlink()
+        code, said, figures = ask("status")
+        assert code == 0 and "only node7 can say" in said and figures["state"] == "elsewhere"
+        code, said, _ = ask("stop")
+        assert code == 2 and "Repeat the command on node7" in said and "E-LAUNCH-ELSEWHERE" in said
+    # What it noted of its end is known everywhere.
+    change(workdir, workdir / "launch/job.json", code=0, ended=5)
+    code, said, figures = ask("status")
+    assert "ended on node7 with exit code 0" in said and figures["state"] == "ended" and ask("stop")[0] == 0
+
+
+def test_a_later_launch_on_another_machine_is_the_one_that_is_shown(start, ask: Answer, workdir: Path):
+    assert start(ends="3").wait(60) == 3
+    change(workdir, workdir / "launch/job.json", host="node7", process=99, code=None, ended=None)
+    assert ask("status")[2]["host"] == "node7"
+    # Not while the own one runs.
+    one = start()
+    change(workdir, workdir / "launch/job.json", host="node7", process=99)
+    assert ask("status")[2]["process"] == one.pid
+    (workdir / "launch/job.json").write_text("damaged")
+    assert ask("stop")[2]["code"] == 3 and one.wait(60) == 3
+    # The own record is good, so a damaged one in the workdir does not matter.
+    (workdir / "launch/job.json").write_text("damaged")
+    assert ask("status")[2]["code"] == 3
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"process": 0},
+        {"process": -1},
+        {"process": True},
+        {"process": "1; kill -9 -1"},
+        {"process": 2**31},
+        {"process": 1.5},
+        {"process": None},
+        {"host": "\x1b[2J"},
+        {"host": "a" * 300},
+        {"start": ["ticks"]},
+        {"since": 1e300},
+        {"since": -1},
+        {"ended": 2**60},
+        {"code": 256},
+        {"code": "0"},
+        {"processes": 0},
+        {"again": None},
+    ],
+)
+def test_a_hostile_record_is_refused(options, bystander, ask: Answer, workdir: Path):
+    written(workdir, bystander.pid)
+    change(workdir, **options)
+    for word in ("status", "stop"):
+        code, said, _ = ask(word)
+        assert code == 2 and "E-LAUNCH-RECORD" in said and "\x1b" not in said, (word, said)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"target": "local"}', '{"target": "local", "name": "--all", "options": {}}']
+)
+def test_a_damaged_record_is_named_and_does_not_stop_a_launch(text: str, start, ask: Answer, workdir: Path):
+    own(workdir).parent.mkdir(parents=True)
+    own(workdir).write_text(text)
+    code, said, _ = ask("status")
+    assert code == 2 and ("E-LAUNCH-RECORD" in said or "E-LAUNCH-NAME" in said)
+    assert start(ends="0").wait(60) == 0 and ask("status")[2]["code"] == 0
+
+
+def test_a_run_that_does_not_end_is_said_to_go_on(bystander, ask: Answer, workdir: Path, monkeypatch):
+    written(workdir, bystander.pid)
+    monkeypatch.setattr(Launcher, "tell", lambda self, number: True)
+    monkeypatch.setattr(launcher, "PATIENCE_S", 0.2)
+    code, said, _ = ask("stop")
+    assert code == Interrupted.exit_code and "E-LAUNCH-STILL" in said and "told twice" in said
+
+
+def test_another_users_process_is_not_ours_to_end(bystander, ask: Answer, workdir: Path, monkeypatch):
+    written(workdir, bystander.pid)
+
+    def refused(self: Launcher, number: int) -> bool:
+        raise PermissionError
+
+    monkeypatch.setattr(Launcher, "tell", refused)
+    code, said, _ = ask("stop")
+    assert code == 2 and "E-LAUNCH-ELSEWHERE" in said and "another user" in said
+
+
+def test_without_a_log_it_says_so(ask: Answer, workdir: Path):
+    written(workdir, os.getpid())
+    code, said, _ = ask("logs")
+    assert code == 2 and "E-LAUNCH-NO-LOG" in said
+    (workdir / "logs").mkdir()
+    os.mkfifo(workdir / "logs/process-0.log")
+    code, said, _ = ask("logs")
+    assert code == 2 and "E-FILE-KIND" in said
+    code, said, _ = ask("logs", "--follow", "--dry-run")
+    assert code == 2
+    (workdir / "logs/process-0.log").unlink()
+    (workdir / "logs/process-0.log").write_text("x\n")
+    code, said, _ = ask("logs", "--follow", "--dry-run")
+    assert code == 0 and said.startswith("tail -n +1 -F ")
+
+
+def test_a_record_that_cannot_be_written_stops_no_run(start, workdir: Path, tmp_path: Path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    workdir.mkdir()
+    (workdir / "launch").symlink_to(outside)
+    (tmp_path / "state").write_text("a file")
+    one = start(ends="0")
+    assert one.wait(60) == 0 and "will not know this run" in one.stderr.read()
+    assert list(outside.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "step"),
+    [
+        (None, None),
+        (b"", None),
+        (b'{"step": 3', None),
+        (b'{"step": 3}\n{"step": 4}\n', 4),
+        (b'{"step": 3}\nnull\n{"step": "x"}\n\xff\n', 3),
+        (b'{"step": 3}\n' + b"x" * (1 << 17) + b"\n", None),
+    ],
+)
+def test_the_last_step_is_read_from_whole_lines(content: bytes | None, step: int | None, tmp_path: Path):
+    if content is not None:
+        (tmp_path / "metrics.jsonl").write_bytes(content)
+    assert launcher.last_step(tmp_path) == step
+
+
+def test_the_start_of_a_process_does_not_change():
+    assert started(os.getpid()) == started(os.getpid()) != started(1)
+    assert started(2**31 - 1) is None and boot() == boot()
