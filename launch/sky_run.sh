@@ -6,6 +6,8 @@ export PYTHONPATH=$HOME/.jaxbert/code-$sha256 PYTHONUNBUFFERED=1
 if [ "$explicit" = 1 ] && [ "$SKYPILOT_NUM_NODES" -gt 1 ]; then
   first=$(printf '%s\n' "$SKYPILOT_NODE_IPS" | head -n 1)
   export JAXBERT_COORDINATOR=$first:8476 JAXBERT_PROCESSES=$SKYPILOT_NUM_NODES JAXBERT_PROCESS_ID=$SKYPILOT_NODE_RANK
+  # It is the only process of its machine, so its GPUs are the first ones.
+  export JAXBERT_LOCAL_ID=0
 fi
 # pretrain ends with 2 where jax finds other devices.
 export JAXBERT_PLATFORM=$platform JAXBERT_DEVICES=$devices

@@ -25,6 +25,8 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         # Launched here, two processes of four GPUs each of this machine.
         ({**HERE, "JAXBERT_DEVICES": "4"}, False, [4, 5, 6, 7]),
+        # A machine of its own each, with four GPUs.
+        ({**HERE, "JAXBERT_DEVICES": "4", "JAXBERT_LOCAL_ID": "0"}, False, [0, 1, 2, 3]),
         # Started on a machine of their own each: all that it has.
         (HERE, False, None),
         # Under Slurm: a task a node with all its GPUs; a task a GPU.
@@ -46,6 +48,16 @@ def test_devices(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], d
     assert told.get("jax_num_cpu_devices") == (
         int(environment["JAXBERT_DEVICES"]) if "JAXBERT_DEVICES" in environment else None
     )
+
+
+@pytest.mark.parametrize("several", [{}, HERE])
+def test_the_cpu_stays_one_device_beside_chips(several: dict[str, str], monkeypatch: pytest.MonkeyPatch):
+    told: dict[str, Any] = {}
+    monkeypatch.delenv("NPROC")
+    monkeypatch.setattr(jax.distributed, "initialize", lambda **settings: None)
+    monkeypatch.setattr(jax.config, "update", lambda name, value: told.update({name: value}))
+    initialise(False, several | {"JAXBERT_DEVICES": "8", "JAXBERT_PLATFORM": "tpu"})
+    assert "jax_num_cpu_devices" not in told and "NPROC" not in os.environ
 
 
 def test_several_devices_of_a_cpu_have_threads_enough(monkeypatch: pytest.MonkeyPatch):

@@ -38,6 +38,8 @@ from jaxbert.observe.console import show_error
 COORDINATOR, PROCESSES, PROCESS_ID = "JAXBERT_COORDINATOR", "JAXBERT_PROCESSES", "JAXBERT_PROCESS_ID"
 DEVICES, HEARTBEAT, SUPERVISED = "JAXBERT_DEVICES", "JAXBERT_HEARTBEAT_S", "JAXBERT_SUPERVISED"
 PLATFORM = "JAXBERT_PLATFORM"
+# The number of this process among those of its machine.
+LOCAL_ID = "JAXBERT_LOCAL_ID"
 
 # Set by srun in every task.
 SLURM = "SLURM_LOCALID"
@@ -97,10 +99,12 @@ def initialise(distributed: bool, environment: Mapping[str, str] | None = None) 
     """
     environment = os.environ if environment is None else environment
     devices = devices_asked(environment)
-    if devices is not None and devices > 1:
+    # Only then jax may take the CPU for its devices.
+    cpu = environment.get(PLATFORM, "cpu") == "cpu"
+    if devices is not None and devices > 1 and cpu:
         os.environ.setdefault(THREADS, str(threads_of_devices(devices)))
     if not wanted(environment, distributed):
-        if devices is not None:
+        if devices is not None and cpu:
             import jax
 
             jax.config.update("jax_num_cpu_devices", devices)
@@ -121,11 +125,18 @@ def initialise(distributed: bool, environment: Mapping[str, str] | None = None) 
     # jax would take SIGTERM over, until the loop of the run takes it back.
     jax.config.update("jax_enable_preemption_service", False)
     if devices is not None:
-        jax.config.update("jax_num_cpu_devices", devices)
+        if cpu:
+            jax.config.update("jax_num_cpu_devices", devices)
         if not _on_cpu(environment):
             # jax numbers the devices that all processes of this machine see. Launched here, every process is on this
-            # machine. Under Slurm it has a number on its node, by which jax would give it one device.
-            number = own if settings else _number(environment, SLURM, 0) if SLURM in environment else None
+            # machine. Under Slurm it has a number on its node, by which jax would give it one device. A pod has the
+            # GPUs of one process.
+            if LOCAL_ID in environment:
+                number: int | None = _number(environment, LOCAL_ID, 0)
+            elif settings:
+                number = own
+            else:
+                number = _number(environment, SLURM, 0) if SLURM in environment else None
             if number is not None:
                 settings["local_device_ids"] = range(number * devices, (number + 1) * devices)
     try:

@@ -7,10 +7,13 @@ see test_local.py.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import jax
 import pytest
 
 from jaxbert.core.chips import GPU_POOL_FRACTION
+from jaxbert.run.processes import initialise
 from tests.launch.test_bounds import Here, google, skypilot
 from tests.launch.test_targets import sent
 
@@ -50,3 +53,17 @@ def test_a_share_of_the_gpu_that_the_node_sets_stays(name: str, launch, programs
     monkeypatch.setattr(Here, "run", lambda here, *command, **more: run(here, *command, **more, **{name: "0.5"}))
     found = environment("skypilot", launch, tmp_path, "--topology", "h100:8")
     assert {key: value for key, value in found.items() if "MEM_FRACTION" in key} == {name: "0.5"}
+
+
+def test_a_node_of_several_takes_its_own_gpus(launch, programs, tmp_path: Path, monkeypatch):
+    run = Here.run
+    nodes = {"SKYPILOT_NODE_IPS": "10.0.0.1\n10.0.0.2", "SKYPILOT_NUM_NODES": "2", "SKYPILOT_NODE_RANK": "1"}
+    monkeypatch.setattr(Here, "run", lambda here, *command, **more: run(here, *command, **(more | nodes)))
+    found = environment("skypilot", launch, tmp_path, "--topology", "h100:8", "--slices", "2")
+    told: dict[str, Any] = {}
+    monkeypatch.setattr(jax.distributed, "initialize", lambda **settings: told.update(settings))
+    monkeypatch.setattr(jax.config, "update", lambda name, value: None)
+    initialise(False, found)
+    assert (told["num_processes"], told["process_id"]) == (2, 1)
+    # jax numbers the GPUs of a machine from 0.
+    assert list(told["local_device_ids"]) == list(range(8))
