@@ -1,6 +1,7 @@
 """Runs `jaxbert plan` for a table of docs/how-to/plan.md, for 8 to 4,096 chips, and for a CPU, where it compares times.
 
 python benchmarks/plan.py table [--analytic]     that table, between its marks; an hour with libtpu
+python benchmarks/plan.py table --keep-memory    the same with the settings and the memory that it has; a minute
 python benchmarks/plan.py scaling                8 to 4,096 chips: results/plan_scaling.json and .png
 python benchmarks/plan.py cpu [--write]          predicted beside measured steps on this machine
 """
@@ -8,11 +9,14 @@ python benchmarks/plan.py cpu [--write]          predicted beside measured steps
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import itertools
 import json
 import math
 import os
 import re
+import shlex
 import statistics
 import subprocess
 import sys
@@ -38,40 +42,86 @@ FAMILIES = ("bert_base", "roberta_base", "albert_base", "spanbert_base", "distil
 PLACES = ("v5e:8x8", "v5p:4x4x4", "v6e:8x8", "h200:8")
 
 
-def row(config: str, place: str, analytic: bool) -> tuple[list[str], dict[str, Any]]:
-    """Returns (head and row in Markdown, the plan) for the config, or for the change of it that `plan` says fits."""
+def row(config: str, place: str, compiled: bool) -> tuple[list[str], dict[str, Any]]:
+    """Returns (head and row in Markdown, the plan) for the config, or for the change of it that `plan` says fits.
+
+    The row has the model's times, which need no compiler. The memory is the compiler's where it is asked.
+    """
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "plan.json"
         settings: list[str] = []
         # First by the model, which takes a second, and then by the compiler.
-        for by_model in (True, True, analytic, analytic):
+        for by_model in (True, True, False, False) if compiled else (True, True):
             command = [sys.executable, "-m", "jaxbert", "plan", config, "--topology", place, "--table", *settings]
-            command += ["--analytic"] * by_model + ["--json", str(file)]
-            done = subprocess.run(command, capture_output=True, text=True, env=os.environ | ENVIRONMENT)
-            if done.returncode == 0:
-                if by_model == analytic:
-                    return done.stdout.splitlines(), json.loads(file.read_text(encoding="utf-8"))
+            ran = subprocess.run(
+                [*command, *["--analytic"] * by_model, "--json", str(file)],
+                capture_output=True,
+                text=True,
+                env=os.environ | ENVIRONMENT,
+            )
+            if ran.returncode == 0:
+                if by_model != compiled:
+                    made = json.loads(file.read_text(encoding="utf-8"))
+                    if by_model:
+                        return ran.stdout.splitlines(), made
+                    times = subprocess.run(
+                        [*command, "--analytic"], capture_output=True, text=True, env=os.environ | ENVIRONMENT
+                    )
+                    return with_memory_of(times.stdout.splitlines(), ran.stdout.splitlines()[2]), made
                 continue
-            fix = re.search(r"would fit: (--set .*?)\. --search", done.stderr)
-            if done.returncode != 2 or fix is None:
-                raise RuntimeError(f"{' '.join(command)}: {done.stderr}")
-            settings = fix[1].split()
-        raise RuntimeError(f"{config} on {place}: what would fit does not: {done.stderr}")
+            fix = re.search(r"would fit: (--set .*?)\. --search", ran.stderr)
+            if ran.returncode != 2 or fix is None:
+                raise RuntimeError(f"{' '.join(command)}: {ran.stderr}")
+            settings = shlex.split(fix[1])
+        raise RuntimeError(f"{config} on {place}: what would fit does not: {ran.stderr}")
 
 
-def table(analytic: bool) -> None:
-    wanted = [(config, place) for config in FAMILIES for place in PLACES]
-    with ThreadPoolExecutor(1 if analytic else 2) as pool:
-        made = list(pool.map(lambda pair: row(*pair, analytic), wanted))
-    head = made[0][0][:2]
-    lines = [*head, *(lines[2] for lines, _ in made)]
-    judged = sorted({plan["judged_by"] for _, plan in made})
-    print("\n".join(lines))
+def planned_again(line: str) -> list[str]:
+    """Returns head and row for the config, the topology and the settings of a row, by the model."""
+    from jaxbert.commands.main import main as jaxbert
+
+    config, place, settings = (cell.strip("`| ") for cell in line.split(" | ")[:3])
+    command = ["plan", config, "--topology", place, "--table", "--analytic"]
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        if jaxbert([*command, "--set", *settings.split()] if settings else command):
+            raise RuntimeError(f"{shlex.join(command)} failed")
+    return said.getvalue().splitlines()
+
+
+def with_memory_of(lines: list[str], other: str) -> list[str]:
+    """Returns head and row with the memory that another row of the same run has."""
+    cells, others = lines[2].split(" | "), other.split(" | ")
+    column = lines[0].split(" | ").index("HBM a chip")
+    if cells[:column] != others[:column]:
+        raise RuntimeError(f"these are not the same run: {lines[2]} and {other}")
+    cells[column] = others[column]
+    return [*lines[:2], " | ".join(cells)]
+
+
+def table(compiled: bool, keep_memory: bool) -> None:
+    """Writes the table.
+
+    Args:
+      compiled: whether to take the memory from the compiler.
+      keep_memory: whether to take settings and memory from the table as it is.
+    """
     text = PAGE.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    write_whole(PAGE, before + BEGIN + "\n".join(lines) + "\n" + END + after)
-    print(f"wrote it into {PAGE.name}; memory: {'; '.join(judged)}", file=sys.stderr)
+    old, _, after = rest.partition(END)
+    if keep_memory:
+        lines = [with_memory_of(planned_again(line), line) for line in old.splitlines()[2:]]
+        judged = {"the table as it was"}
+    else:
+        wanted = [(config, place) for config in FAMILIES for place in PLACES]
+        with ThreadPoolExecutor(2 if compiled else 1) as pool:
+            made = list(pool.map(lambda pair: row(*pair, compiled), wanted))
+        lines = [one for one, _ in made]
+        judged = {plan["judged_by"] for _, plan in made}
+    listed = [*lines[0][:2], *(one[2] for one in lines)]
+    print("\n".join(listed))
+    write_whole(PAGE, before + BEGIN + "\n".join(listed) + "\n" + END + after)
+    print(f"wrote it into {PAGE.name}; memory: {'; '.join(sorted(judged))}", file=sys.stderr)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -276,7 +326,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("table")
-    one.add_argument("--analytic", action="store_true")
+    one.add_argument("--analytic", action="store_true", help="take the memory from the model")
+    one.add_argument("--keep-memory", action="store_true", help="take settings and memory from the table as it is")
     commands.add_parser("scaling")
     one = commands.add_parser("cpu")
     one.add_argument("--write", action="store_true")
@@ -284,7 +335,7 @@ def main() -> None:
     args = parser.parse_args()
     match args.command:
         case "table":
-            table(args.analytic)
+            table(not args.analytic and not args.keep_memory, args.keep_memory)
         case "scaling":
             scaling()
         case _:

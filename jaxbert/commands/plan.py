@@ -41,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--watts", type=float, metavar="X", help="power of a chip with its share of the host")
     parser.add_argument("--pue", type=float, metavar="X", help="power usage effectiveness of the data centre")
     parser.add_argument("--grid", type=float, default=WORLD_GRID, metavar="X", help="grams of CO2e a kWh (%(default)g)")
+    parser.add_argument(
+        "--real", type=float, default=1.0, metavar="X", help="share of the tokens that are not padding (%(default)g)"
+    )
     parser.add_argument("--table", action="store_true", help="print one row in Markdown instead of everything")
 
 
@@ -66,6 +69,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                 fix=f"Give a number from {least:g} to {most:,.0f}.",
                 code="E-ARGUMENT-RANGE",
             )
+    if not 0 < args.real <= 1:  # nor is NaN
+        raise InputError(
+            f"the value is {args.real}",
+            where="--real",
+            fix="Give a number above 0 and up to 1.",
+            code="E-ARGUMENT-RANGE",
+        )
     if args.topology.lower() == "cpu":
         prepare()
         place = this_machine()
@@ -85,6 +95,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         searching=args.search,
         table=args.table,
         settings=" ".join(args.set),
+        real=args.real,
     )
     if error is not None:
         write_figures(args.json, figures)

@@ -21,6 +21,37 @@ SOFTMAX, NORM, GELU = 10.0, 12.0, 15.0
 DRAW = (20 * 5 + 5 * 3) / 4
 
 
+class _OnTPU:
+    """Rates of compiled programs on TPUs, fitted to libtpu's estimates of cycles and to the bytes of its programs.
+
+    XLA keeps most intermediate arrays of a layer in the core's memory, so they cost no bytes. But each pass over an
+    array costs cycles wherever it is, about 18 of one core for 1,024 elements, which is far more than its arithmetic.
+    docs/explanations/results.md has the remaining error.
+
+    Attributes, in cycles of one core for 1,024 elements:
+      DRAW: a 16-bit draw for dropout, with its comparison and its mask.
+      NORM, NORM_BACK: an element of a norm with its residual sum; forward, and backward.
+      SOFTMAX, SOFTMAX_BACK: a score, with the loads and stores of its products.
+      GELU, GELU_BACK: an element of the feed-forward layer's inner activation.
+      SAVE: a byte that the forward pass saves in the stack of layers, and that the backward pass takes from it.
+
+    Others:
+      SAVED: bytes of HBM for each saved byte: one write, and the reads.
+      PASSES: bytes of HBM for each byte of a layer's input.
+    """
+
+    DRAW = 25.0
+    NORM, NORM_BACK = 44.0, 58.0
+    SOFTMAX, SOFTMAX_BACK = 36.0, 62.0
+    GELU, GELU_BACK = 10.0, 17.0
+    SAVE = 6.7
+    SAVED, PASSES = 3.5, 8.0
+
+
+# The name of the operation that a fused attention kernel does.
+FUSED = "fused attention"
+
+
 @dataclass(frozen=True)
 class Op:
     """A piece of the step's work that runs by itself.
@@ -29,6 +60,7 @@ class Op:
       name: name of its kind.
       flops: FLOPs of its matrix products.
       vector: number of all other operations.
+      cycles: cycles of a TPU's core in place of `vector`, by libtpu's estimates.
       bytes: bytes that it reads and writes in HBM.
       count: number of times that it runs in a step.
       gathers: whether it reads its bytes by index.
@@ -37,6 +69,7 @@ class Op:
     name: str
     flops: float = 0.0
     vector: float = 0.0
+    cycles: float = 0.0
     bytes: float = 0.0
     count: float = 1.0
     gathers: bool = False
@@ -205,9 +238,14 @@ class PostLNCost:
         for product in self._products():
             into = product.into / split if product.split == "into" else product.into
             out = product.out / split if product.split == "out" else product.out
-            moved = into * out * width + tokens * (into + out) * width
+            moved = into * out * width
+            if batch.platform != "tpu":
+                moved += tokens * (into + out) * width
             yield Op(product.name, 2 * tokens * into * out * runs, bytes=moved * runs, count=product.copies)
 
+        if batch.platform == "tpu":
+            yield from self._on_tpu(batch, train=train)
+            return
         scores = tokens * length * (config.num_heads / split)
         pair = 2 * tokens * length * size / split
         moved = 4 * tokens * size / split * width
@@ -217,7 +255,7 @@ class PostLNCost:
         if self._fused(batch):
             # The backward pass computes scores again. Splash makes dq in one pass and dk, dv in another; each does so.
             times = (2 + 7 + 2 * attended_again) if train else 2
-            yield Op("attention", flops=pair * times, vector=vector, bytes=moved * 3)
+            yield Op(FUSED, flops=pair * times, vector=vector, bytes=moved * 3)
         else:
             times = (2 * 3 + 2 * attended_again) if train else 2
             # HBM holds scores and probabilities (float32 and rounded), and a mask if some are dropped.
@@ -230,6 +268,42 @@ class PostLNCost:
         yield Op("norms", vector=elements * (NORM * passes + draws * (1 + again)), bytes=elements * width * 5 * passes)
         hidden = tokens * inner / split
         yield Op("gelu", vector=hidden * GELU * (passes + train), bytes=hidden * width * 3 * passes)
+
+    def _on_tpu(self, batch: MicroBatch, *, train: bool) -> Iterator[Op]:
+        """Yields the work of one layer outside its dense products, as XLA compiles it for a TPU."""
+        config, split, rates = self.config, batch.split, _OnTPU
+        tokens, length, width = batch.tokens, batch.length, batch.width
+        size, inner = config.hidden_size, config.intermediate_size
+        scores = tokens * length * (config.num_heads / split)
+        # Forward passes: the first one, and the recomputation. Backward passes.
+        forward = 1 + (train and config.remat == "full")
+        attended = 1 + (train and config.remat != "none")
+        backward = int(train)
+        dropped = train and config.attention_dropout > 0
+        pair = 2 * tokens * length * size / split
+        draws = scores / 1024 * rates.DRAW * dropped * attended
+        if self._fused(batch):
+            # The backward pass computes scores again. Splash makes dq in one pass and dk, dv in another; each does so.
+            times = (2 + 7 + 2 * (attended - 1)) if train else 2
+            vector = scores * SOFTMAX * (attended + backward)
+            moved = 4 * tokens * size / split * width
+            yield Op(FUSED, flops=pair * times, vector=vector, cycles=draws, bytes=moved * 3)
+        else:
+            cycles = scores / 1024 * (rates.SOFTMAX * attended + rates.SOFTMAX_BACK * backward) + draws
+            yield Op("attention products", flops=pair * (2 * attended + 4 * backward))
+            yield Op("softmax", cycles=cycles)
+        elements = 2 * tokens * size
+        cycles = (
+            rates.NORM * attended + rates.NORM_BACK * backward + rates.DRAW * (config.dropout > 0) * train * forward
+        )
+        moved = tokens * size * width * (rates.PASSES if train else 2)
+        yield Op("norms", cycles=elements / 1024 * cycles, bytes=moved)
+        hidden = tokens * inner / split
+        # Remat keeps no results of GELU, and without remat the backward pass computes it again too.
+        yield Op("gelu", cycles=hidden / 1024 * (rates.GELU * (1 + backward) + rates.GELU_BACK * backward))
+        if train:
+            saved = self.saved(batch, config.remat)
+            yield Op("saved for the backward pass", cycles=saved / 1024 * rates.SAVE, bytes=saved * rates.SAVED)
 
     def embeddings(self, batch: MicroBatch) -> Iterator[Op]:
         """See `Cost`."""

@@ -3,7 +3,8 @@
     topologies   chips, the slices that are sold, prices, watts      (no jax)
     work         the work of a step, computed only from the config
     cost         from work to seconds, hours, money, energy
-    compile      the real step through libtpu: memory, collectives
+    compile      the real step through libtpu: memory, collectives, cycles
+    hlo          reads what it compiled
     layouts      other ways to run the config, ranked; `auto`
     planner      one plan made of these; touches no file, changes nothing
     report       lines, JSON, the table of docs/how-to/plan.md

@@ -28,6 +28,7 @@ def run(
     searching: bool = False,
     table: bool = False,
     settings: str = "",
+    real: float = 1.0,
     say: Callable[[str], None] = print,
 ) -> tuple[dict[str, Any], InputError | None]:
     """Plans and prints.
@@ -41,13 +42,14 @@ def run(
       searching: whether to also rank layouts, micro-batches and remat, and compile the best.
       table: whether to print only a row of the table of docs/how-to/plan.md.
       settings: the settings of `--set`, for that row.
+      real: share of the rows' tokens that are not padding.
       say: prints a line of the result.
 
     Returns:
       (the figures, the error where the config does not fit).
     """
     if layouts:
-        plans, refused = all_layouts(config, place, grid=grid, compiled=compiled)
+        plans, refused = all_layouts(config, place, grid=grid, compiled=compiled, real=real)
         for line in [
             *layout_lines(plans),
             *(f"{name:<12}{error.what}: {error.fix}" for name, error in refused.items()),
@@ -56,7 +58,7 @@ def run(
         figures: dict[str, Any] = {"layouts": [to_json(one) for one in plans]}
         fitting = [one for one in plans if one.fits]
         return figures, None if fitting else _too_large(config, plans[-1])
-    made = plan(config, place, grid=grid, compiled=compiled)
+    made = plan(config, place, grid=grid, compiled=compiled, real=real)
     for line in [*TABLE_HEAD, table_row(made, settings)] if table else lines(made):
         say(line)
     figures = to_json(made)

@@ -1,8 +1,9 @@
-"""The real step, compiled by libtpu for a chip that the machine does not have. It gives memory and collectives.
+"""The real step, compiled by libtpu for a chip that this machine does not have: memory, collectives, cycles, bytes.
 
 libtpu comes with `jax[tpu]` and compiles on a machine that has only a CPU. Its version must be the one that belongs to
-this jax. `prepare` sets the environment for it before jax is imported. XLA counts the body of a scan once and Pallas
-kernels not at all, so nothing takes FLOPs from here.
+this jax. `prepare` sets the environment for it before jax is imported. libtpu writes its estimate of the cycles of an
+instruction into the compiled program, and `jaxbert.plan.hlo` adds them up. It has no estimate for Pallas kernels and
+collectives. FLOPs are not taken from here.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from jaxbert.config import RunConfig
 from jaxbert.core.chips import GIB
 from jaxbert.errors import InputError
+from jaxbert.plan.hlo import Collective, Module
 from jaxbert.plan.topologies import Topology
 
 INSTALL = "pip install \"jax[tpu]==$(python -c 'import jax; print(jax.__version__)')\""
@@ -35,23 +36,6 @@ _ENVIRONMENT = {
 
 
 @dataclass(frozen=True)
-class Collective:
-    """One collective of the compiled program.
-
-    Attributes:
-      op: its name in HLO: all-gather, all-reduce, reduce-scatter, all-to-all, collective-permute.
-      axes: mesh axes over which its groups run.
-      bytes: bytes of its input or of its output on one device, whichever is larger, for one run.
-      count: number of runs in a step, from the trip counts of the loops around it.
-    """
-
-    op: str
-    axes: tuple[str, ...]
-    bytes: float
-    count: int
-
-
-@dataclass(frozen=True)
 class Compiled:
     """The compiler's answer for a step.
 
@@ -65,6 +49,9 @@ class Compiled:
       limit: bytes that a program may have.
       over: bytes by which the program is too large.
       collectives: collectives of the program.
+      cycles: cycles of a step by libtpu's estimates, without collectives and kernels; 0 if it gave no program.
+      hbm_bytes: bytes that a step reads and writes in HBM.
+      kernels: number of runs of Pallas kernels in a step, of which `cycles` has nothing.
     """
 
     fits: bool
@@ -76,6 +63,9 @@ class Compiled:
     limit: float = 0.0
     over: float = 0.0
     collectives: tuple[Collective, ...] = ()
+    cycles: float = 0.0
+    hbm_bytes: float = 0.0
+    kernels: int = 0
 
     @property
     def total(self) -> float:
@@ -144,6 +134,7 @@ def compile_step(config: RunConfig, topology: Topology, phase: int) -> Compiled:
             return refused
     memory = compiled.memory_analysis()
     sizes = dict(zip(mesh.axis_names, mesh.devices.shape, strict=True))
+    module = Module(compiled.as_text())
     return Compiled(
         fits=True,
         seconds=time.perf_counter() - began,
@@ -152,7 +143,10 @@ def compile_step(config: RunConfig, topology: Topology, phase: int) -> Compiled:
         code=memory.generated_code_size_in_bytes,
         outputs=max(0, memory.output_size_in_bytes - memory.alias_size_in_bytes),
         limit=topology.chip.hbm,
-        collectives=tuple(collectives(compiled.as_text(), sizes)),
+        collectives=tuple(module.collectives(sizes)),
+        cycles=module.cycles(),
+        hbm_bytes=module.bytes(),
+        kernels=module.kernels(),
     )
 
 
@@ -197,144 +191,3 @@ def _refused(message: str, seconds: float, topology: Topology, arguments: float)
 def _sizes(found: re.Match[str]) -> tuple[float, float]:
     one, its, other, others = found.groups()
     return float(one) * _UNIT[its], float(other) * _UNIT[others]
-
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Collectives in HLO text
-
-_KINDS = "all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute|ragged-all-to-all"
-_COLLECTIVE = re.compile(rf"= (.+?) ({_KINDS})(?:-start)?\((.*)")
-_COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\) -> .* \{")
-_CALLED = re.compile(r"(?:body|to_apply|calls|condition|called_computations)=\{?%?([\w.\-]+)")
-_CONDITION = re.compile(r" while\(.*condition=%?([\w.\-]+)")
-_CONSTANT = re.compile(r"= [su]\d+\[\][^ ]* constant\((\d+)\)")
-_SHAPE = re.compile(r"\b(pred|[suf]\d+|bf16|f8\w*|c64)\[([\d,]*)\]")
-_WIDTH = {"pred": 1, "bf16": 2, "c64": 8}
-_CHANNEL = re.compile(r"channel_id=(\d+)")
-
-
-def collectives(text: str, sizes: Mapping[str, int]) -> Iterator[Collective]:
-    """Yields the collectives of a compiled HLO module, each channel once.
-
-    Args:
-      text: text of `Compiled.as_text()`.
-      sizes: sizes of the mesh's axes, outermost first. Device numbers follow this order.
-    """
-    computations = _computations(text)
-    times = _run_counts(computations)
-    seen: set[str] = set()
-    for name, lines in computations.items():
-        for line in lines:
-            found = _COLLECTIVE.search(line)
-            if found is None or times.get(name, 0) == 0:
-                continue
-            channel = _CHANNEL.search(line)
-            key = channel.group(1) if channel else f"{name}:{line[:60]}"
-            if key in seen:
-                continue
-            seen.add(key)
-            shapes, kind, rest = found.groups()
-            axes = _axes(rest, sizes, kind)
-            if not axes:
-                continue
-            size = _bytes(shapes)
-            if kind == "reduce-scatter":
-                size *= math.prod(sizes[axis] for axis in axes)
-            elif kind == "all-gather" and "-start(" in line:
-                # (shapes of the input, shapes of the output)
-                size = max(_bytes(shape) for shape in re.split(r"(?<=\}), ", shapes))
-            yield Collective(kind, axes, size, times[name])
-
-
-def _computations(text: str) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    current: list[str] | None = None
-    for line in text.splitlines():
-        begun = _COMPUTATION.match(line)
-        if begun:
-            current = found.setdefault(begun.group(1), [])
-            if line.startswith("ENTRY"):
-                found["ENTRY"] = current
-        elif line == "}":
-            current = None
-        elif current is not None:
-            current.append(line)
-    return {name: lines for name, lines in found.items() if name == "ENTRY" or lines is not found.get("ENTRY")}
-
-
-def _run_counts(computations: Mapping[str, list[str]]) -> dict[str, int]:
-    """Returns the number of runs of each computation in a step."""
-    times: dict[str, int] = {}
-
-    def visit(name: str, count: int) -> None:
-        if name not in computations or times.get(name, 0) >= count:
-            return
-        times[name] = count
-        for line in computations[name]:
-            condition = _CONDITION.search(line)
-            inner = count * _trips(computations.get(condition.group(1), [])) if condition else count
-            for called in _CALLED.findall(line):
-                visit(called, inner)
-
-    visit("ENTRY", 1)
-    return times
-
-
-def _trips(condition: list[str]) -> int:
-    """Returns the number of runs of a scan: the constant with which its condition compares the counter."""
-    return max((int(found.group(1)) for line in condition if (found := _CONSTANT.search(line))), default=1)
-
-
-def _bytes(shapes: str) -> float:
-    total = 0
-    for kind, sides in _SHAPE.findall(shapes):
-        width = _WIDTH.get(kind) or int(re.sub(r"\D", "", kind.split("e")[0]) or 8) // 8
-        total += width * math.prod(int(side) for side in sides.split(",") if side)
-    return float(total)
-
-
-def _axes(rest: str, sizes: Mapping[str, int], kind: str) -> tuple[str, ...]:
-    """Returns the mesh axes along which the devices of a group differ."""
-    group = _first_group(rest, kind)
-    if group is None:
-        return tuple(axis for axis, size in sizes.items() if size > 1)
-    places = [_place(device, sizes) for device in group]
-    return tuple(axis for axis in sizes if len({place[axis] for place in places}) > 1)
-
-
-def _place(device: int, sizes: Mapping[str, int]) -> dict[str, int]:
-    found = {}
-    for axis in reversed(list(sizes)):
-        device, found[axis] = divmod(device, sizes[axis])
-    return found
-
-
-def _first_group(rest: str, kind: str) -> list[int] | None:
-    """Returns the devices of the first group, in any of HLO's four notations. None means all devices."""
-    if kind == "collective-permute":
-        pairs = re.search(r"source_target_pairs=\{\{(\d+),(\d+)\}", rest)
-        return [int(pairs.group(1)), int(pairs.group(2))] if pairs else None
-    meshed = re.search(r"replica_groups=mesh\[(.*?)\] ?\{(.*?)\}", rest)
-    if meshed:
-        sides = [int(side) for side in re.findall(r"=(\d+)", meshed.group(1))]
-        names = re.findall(r"'(\w+)'=", meshed.group(1))
-        taken = set(re.findall(r"'(\w+)'", meshed.group(2)))
-        group = [0]
-        stride = 1
-        for name, side in reversed(list(zip(names, sides, strict=True))):
-            if name in taken:
-                group = [base + step * stride for base in group for step in range(side)]
-            stride *= side
-        return group
-    iota = re.search(r"replica_groups=\[(\d+),(\d+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", rest)
-    if iota:
-        import numpy as np
-
-        count, size = int(iota.group(1)), int(iota.group(2))
-        sides = [int(side) for side in iota.group(3).split(",")]
-        numbers = np.arange(math.prod(sides)).reshape(sides)
-        if iota.group(4):
-            numbers = numbers.transpose([int(axis) for axis in iota.group(4).split(",")])
-        return [int(number) for number in numbers.reshape(count, size)[0]]
-    listed = re.search(r"replica_groups=\{\{([\d,]+)\}", rest)
-    return [int(device) for device in listed.group(1).split(",")] if listed else None

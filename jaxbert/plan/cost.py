@@ -1,19 +1,22 @@
 """A roofline: from the work of a step to its time, and from that to hours, money, energy and carbon.
 
 It gives three step times.
-  best      Every term runs at its published peak, and all run at once, so the largest counts. No step is faster.
+  best      The bound of the task, for any program: the model's FLOPs on real tokens at the chips' peak, or one read and
+            one write of parameters and moments, whichever takes longer.
   expected  Operations run one after the other at `ATTAINED` of the peaks, each as slow as its slowest need. A part
-            of the collectives hides behind the computation of the layer, and the step waits for the rest.
-  worst     The terms run one after the other at `POOR` of the peaks.
-The MFU of `best` and `worst` is the range. The calibration is in docs/explanations/results.md.
+            of the collectives hides behind the computation of the layer, and the step waits for the rest. Where libtpu
+            compiled the step, its own estimates of cycles take the place of the operations (`by_cycles`).
+  worst     The operations run one after the other at `POOR` of the peaks, and no collective hides.
+The calibration is in docs/explanations/results.md.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from jaxbert.models.cost import Op
+from jaxbert.core.chips import Chip
+from jaxbert.models.cost import FUSED, Op
 from jaxbert.plan.topologies import Topology
 from jaxbert.plan.work import Transfer, Work
 
@@ -35,6 +38,16 @@ class Efficiency:
     memory: float
     network: float
     hidden: float
+
+
+# Cycles a second of the clock in which libtpu estimates. v3, v4: Jouppi et al., TPU v4 (ISCA 2023), table 4. v5e and
+# v5p: the published peak divided by the multiply-adds of their matrix units, 4 of 128 x 128 a core (jax's own table,
+# jax/_src/pallas/mosaic/tpu_info.py). v6e: so that libtpu's estimate of a copy reaches the same share of the published
+# bandwidth as on v5e, 0.8.
+CLOCKS = {"v3": 0.94e9, "v4": 1.05e9, "v5e": 1.5e9, "v5p": 1.75e9, "v6e": 1.75e9}
+# Cycles of one core a second and device. v4 and v5p have two cores a device. On v6e libtpu's estimates of the same
+# passes take 0.55 of the cycles.
+_PASS_RATES = CLOCKS | {"v4": 2 * CLOCKS["v4"], "v5p": 2 * CLOCKS["v5p"], "v6e": CLOCKS["v6e"] / 0.55}
 
 
 # Programs of this kind reach less than a data sheet says: large bfloat16 products 75-85% of a TPU's peak
@@ -73,13 +86,26 @@ class Terms:
 
 @dataclass(frozen=True)
 class StepTime:
-    """The seconds of a step: the roofline's terms and three estimates; see the module."""
+    """The seconds of a step: the roofline's terms and three estimates; see the module.
+
+    Attributes:
+      terms: seconds by resource.
+      best, expected, worst: the three estimates.
+      communication: seconds of the collectives of `expected`, if none hides.
+      cycles: seconds of libtpu's estimates, without collectives; 0 where `expected` is the model's.
+    """
 
     terms: Terms
     best: float
     expected: float
     worst: float
     communication: float
+    cycles: float = 0.0
+
+    @property
+    def judged_by(self) -> str:
+        """Returns what gave `expected`."""
+        return "libtpu's estimates of cycles" if self.cycles else "the model"
 
     @property
     def communication_share(self) -> float:
@@ -108,7 +134,7 @@ def step_time(
     chip = topology.chip
     terms = Terms(
         compute=work.flops / (chip.flops * matmul_share),
-        vector=work.vector / chip.vector,
+        vector=work.vector / chip.vector + work.cycles / pass_rate(chip),
         hbm=work.bytes / chip.hbm_bandwidth,
         ici=ici,
         dcn=dcn,
@@ -119,11 +145,69 @@ def step_time(
     for name, efficiency in (("expected", usual if attained is None else attained), ("worst", poor)):
         busy = sum(op_seconds(op, topology, efficiency, matmul_share) for op in work.ops)
         sent = sum(_sent(work, topology, sizes, efficiency.network))
-        times[name] = busy + max(sent - busy, sent * (1 - efficiency.hidden))
+        times[name] = _together(busy, sent, efficiency)
         if name == "expected":
             communication = sent
-    best = max(vars(terms).values())
-    return StepTime(terms, best, times["expected"], times["worst"], communication)
+    return StepTime(terms, bound(work, topology), times["expected"], times["worst"], communication)
+
+
+def _together(busy: float, sent: float, efficiency: Efficiency) -> float:
+    """Returns the seconds of `busy` seconds of work and `sent` seconds of collectives, a part of which hides."""
+    return busy + max(sent - busy, sent * (1 - efficiency.hidden))
+
+
+# The bytes of a parameter and two moments in float32, read once and written once.
+_LEAST_BYTES = 4.0 * 3 * 2
+
+
+def bound(work: Work, topology: Topology) -> float:
+    """Returns the seconds that the step of a task takes at least, for any program in bfloat16.
+
+    The chips do the model's FLOPs on real tokens at their peak, without recomputation and padding. Or they read and
+    write parameters and moments once, each its share of them.
+    """
+    chip, devices = topology.chip, topology.devices
+    products = work.task_flops / (devices * chip.flops)
+    return max(products, work.parameters * _LEAST_BYTES / (devices * chip.hbm_bandwidth))
+
+
+def pass_rate(chip: Chip) -> float:
+    """Returns the cycles a second that a device has for passes over arrays (`Op.cycles`)."""
+    return _PASS_RATES.get(chip.name, chip.vector / 4096)
+
+
+def by_cycles(
+    time: StepTime,
+    work: Work,
+    topology: Topology,
+    *,
+    cycles: float,
+    kernels: int,
+    matmul_share: float = 1.0,
+) -> StepTime:
+    """Returns the time of a step that libtpu compiled: `expected` from its estimates of cycles.
+
+    libtpu has no estimate for Pallas kernels and for collectives, so the model's seconds of these are added. `worst`
+    grows with `expected`.
+
+    Args:
+      time: time of the step by the model.
+      work: work of the step.
+      topology: the topology on which it runs.
+      cycles: sum of the estimates over a step; 0 if there is none.
+      kernels: number of runs of Pallas kernels in a step.
+      matmul_share: peak of products in the run's dtype, relative to that of bfloat16.
+    """
+    clock = CLOCKS.get(topology.chip.name)
+    if not cycles or clock is None:
+        return time
+    busy = cycles / clock
+    if kernels:
+        fused = (op for op in work.ops if op.name == FUSED)
+        busy += sum(op_seconds(op, topology, ATTAINED, matmul_share) for op in fused)
+    expected = _together(busy, time.communication, ATTAINED)
+    worst = time.worst * max(1.0, expected / time.expected)
+    return replace(time, expected=expected, worst=worst, cycles=busy)
 
 
 def op_seconds(op: Op, topology: Topology, efficiency: Efficiency, matmul_share: float = 1.0) -> float:
@@ -132,7 +216,8 @@ def op_seconds(op: Op, topology: Topology, efficiency: Efficiency, matmul_share:
     bandwidth = chip.gather if op.gathers and chip.gather else chip.hbm_bandwidth
     return op.count * max(
         op.flops / (chip.flops * matmul_share * efficiency.matmul),
-        op.vector / (chip.vector * efficiency.vector),
+        op.vector / (chip.vector * efficiency.vector)
+        + op.cycles / (pass_rate(chip) * efficiency.vector / ATTAINED.vector),
         op.bytes / (bandwidth * efficiency.memory),
     )
 

@@ -66,10 +66,10 @@ class Candidate:
         return f"--set {shlex.join(words)}" if words else ""
 
 
-def judge(config: RunConfig, topology: Topology) -> Candidate:
-    """Returns the analytic model's figures for a run."""
+def judge(config: RunConfig, topology: Topology, real: float = 1.0) -> Candidate:
+    """Returns the analytic model's figures for a run. `real` is the share of its tokens that are not padding."""
     sizes = sizes_of(config, topology)
-    works = tuple(work(config, topology, phase) for phase in config.phases)
+    works = tuple(work(config, topology, phase, real=real) for phase in config.phases)
     share = matmul_share(config, topology.chip)
     times = tuple(step_time(one, topology, sizes, matmul_share=share) for one in works)
     seconds = sum(phase.steps * time.expected for phase, time in zip(config.phases, times, strict=True))

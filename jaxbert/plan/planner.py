@@ -13,8 +13,8 @@ from jaxbert.core.sharding import LAYOUTS
 from jaxbert.errors import InputError
 from jaxbert.plan import compile as compiler
 from jaxbert.plan.compile import Compiled
-from jaxbert.plan.cost import Bill, StepTime, bill
-from jaxbert.plan.layouts import Candidate, anything_fits, judge, natural, resolved, search
+from jaxbert.plan.cost import Bill, StepTime, bill, by_cycles
+from jaxbert.plan.layouts import Candidate, anything_fits, judge, matmul_share, natural, resolved, search
 from jaxbert.plan.topologies import Topology
 from jaxbert.plan.work import Work, check_planned
 
@@ -142,6 +142,7 @@ def plan(
     *,
     grid: float,
     compiled: bool = True,
+    real: float = 1.0,
 ) -> Plan:
     """Plans `config` on `topology`.
 
@@ -150,22 +151,24 @@ def plan(
       topology: the topology.
       grid: grams of CO2 equivalent per kWh.
       compiled: whether to ask the chip's compiler, if it is installed.
+      real: share of the rows' tokens that are not padding; only the bound of the task depends on it.
 
     Raises:
       InputError: the topology cannot run the config. A lack of memory is not an error here; see `Plan.fits`.
     """
     config, remarks = prepared(config, topology)
     remarks = (*remarks, *_of_the_chip(topology.chip))
-    candidate = judge(config, topology)
+    candidate = judge(config, topology, real)
     judged_by = _judge_of(topology, compiled)
     words: list[Compiled | None] = [None] * len(config.phases)
     if judged_by.startswith("libtpu "):
-        for index, phase in enumerate(config.phases):
-            _log.info(f"compiling the step of phase {phase.name} for {topology.chips} x {topology.chip.name} ...")
-            words[index] = compiler.compile_step(config, topology, index)
-    phases = tuple(map(PhasePlan, config.phases, candidate.works, candidate.times, words))
+        words = list(_compiled(config, topology))
+    phases = tuple(
+        PhasePlan(phase, work, _timed(config, topology, work, time, word), word)
+        for phase, work, time, word in zip(config.phases, candidate.works, candidate.times, words, strict=True)
+    )
     evaluating = sum(_evaluation_seconds(config, one) for one in phases)
-    seconds = candidate.seconds + evaluating
+    seconds = sum(one.phase.steps * one.time.expected for one in phases) + evaluating
     return Plan(
         config, topology, candidate, phases, evaluating, bill(seconds, topology, grid), grid, judged_by, remarks
     )
@@ -185,6 +188,26 @@ def _of_the_chip(chip: Chip) -> Iterator[str]:
         )
     if not chip.bfloat16:
         yield f"{chip.name} has no units for bfloat16, so matrix products are planned in float32"
+
+
+def _compiled(config: RunConfig, topology: Topology) -> Iterator[Compiled]:
+    """Yields the compiler's answer for each phase. Phases with the same batches have the same step, compiled once."""
+    known: dict[PhaseConfig, Compiled] = {}
+    for index, phase in enumerate(config.phases):
+        # The program of a step does not depend on these, but for the numbers in its schedule.
+        same = dataclasses.replace(phase, name="", rows=(), steps=1, schedule=None, moments="keep")
+        if same not in known:
+            _log.info(f"compiling the step of phase {phase.name} for {topology.chips} x {topology.chip.name} ...")
+            known[same] = compiler.compile_step(config, topology, index)
+        yield known[same]
+
+
+def _timed(config: RunConfig, topology: Topology, work: Work, time: StepTime, compiled: Compiled | None) -> StepTime:
+    """Returns the time of a step, with the compiler's estimates of cycles where it has some."""
+    if compiled is None:
+        return time
+    share = matmul_share(config, topology.chip)
+    return by_cycles(time, work, topology, cycles=compiled.cycles, kernels=compiled.kernels, matmul_share=share)
 
 
 def _judge_of(topology: Topology, compiled: bool) -> str:
@@ -209,7 +232,7 @@ def _evaluation_seconds(config: RunConfig, one: PhasePlan) -> float:
 
 
 def all_layouts(
-    config: RunConfig, topology: Topology, *, grid: float, compiled: bool
+    config: RunConfig, topology: Topology, *, grid: float, compiled: bool, real: float = 1.0
 ) -> tuple[list[Plan], dict[str, InputError]]:
     """Returns a plan for each layout, and the error of each layout that has no plan.
 
@@ -228,7 +251,7 @@ def all_layouts(
             if not suits:
                 given = dataclasses.replace(changed, mesh=dataclasses.replace(mesh, layout="replicated"))
                 changed = dataclasses.replace(changed, mesh=natural(prepared(given, topology)[0], topology, name))
-            plans.append(plan(changed, topology, grid=grid, compiled=compiled))
+            plans.append(plan(changed, topology, grid=grid, compiled=compiled, real=real))
         except InputError as error:
             refused[name] = error
     if not plans:

@@ -9,7 +9,7 @@ from typing import Any
 from jaxbert.config import RunConfig
 from jaxbert.core.chips import GIB, GRID_SOURCE, Price
 from jaxbert.core.progress import duration
-from jaxbert.plan.compile import Collective
+from jaxbert.plan.hlo import Collective
 from jaxbert.plan.layouts import Candidate, sizes_of
 from jaxbert.plan.planner import PhasePlan, Plan
 from jaxbert.plan.work import Transfer
@@ -33,12 +33,17 @@ def lines(plan: Plan) -> list[str]:
         f"host{'s' if topology.hosts > 1 else ''}; layout {config.mesh.layout}, "
         f"data x fsdp x tensor = {' x '.join(str(size) for size in sizes.values())}",
         *(f"  {remark}" for remark in plan.remarks),
-        f"  {plan.phases[0].work.parameters:,} parameters; memory by {plan.judged_by}",
+        f"  {plan.phases[0].work.parameters:,} parameters; memory by {plan.judged_by}; time by {_time_judges(plan)}",
     ]
     for one in plan.phases:
         found += ["", *_phase_lines(plan, one)]
     found += ["", *_bill_lines(plan)]
     return found
+
+
+def _time_judges(plan: Plan) -> str:
+    """Returns what gave the expected times, one or both."""
+    return " and ".join(dict.fromkeys(one.time.judged_by for one in plan.phases))
 
 
 def _phase_lines(plan: Plan, one: PhasePlan) -> list[str]:
@@ -54,9 +59,11 @@ def _phase_lines(plan: Plan, one: PhasePlan) -> list[str]:
     found.append(f"  HBM    {_gib(one.memory if not over else chip.hbm + over)} of {_gib(chip.hbm)}: {verdict}")
     found += [f"         {name:<30}{_gib(size):>12}" for name, size in memory_by_kind(one).items()]
     found.append(
-        f"  step   {_ms(time.expected)} expected ({_ms(time.best)} at best, {_ms(time.worst)} at worst); "
-        f"{work.tokens / time.expected:,.0f} tokens/s"
+        f"  step   {_ms(time.expected)} expected, {_ms(time.worst)} at worst; no program takes less than "
+        f"{_ms(time.best)}; {work.tokens / time.expected:,.0f} tokens/s"
     )
+    if time.cycles:
+        found.append(f"         {'cycles of the program, by libtpu':<33}{_ms(time.cycles):>9}")
     for name, seconds in vars(time.terms).items():
         binds = "   <- binds" if name == time.terms.binds else ""
         found.append(f"         {_TERMS[name]:<30}{_ms(seconds):>12}{binds}")
@@ -65,8 +72,8 @@ def _phase_lines(plan: Plan, one: PhasePlan) -> list[str]:
         f"recomputation and padding); {work.bytes / 1e9:,.1f} GB through each chip's HBM"
     )
     peak = plan.topology.devices * chip.flops
-    low, high = (work.model_flops / (seconds * peak) for seconds in (time.worst, time.best))
-    found.append(f"  MFU    {work.model_flops / (time.expected * peak):.0%} expected, {low:.0%} to {high:.0%}")
+    expected, low = (work.model_flops / (seconds * peak) for seconds in (time.expected, time.worst))
+    found.append(f"  MFU    {expected:.0%} expected, {low:.0%} at worst")
     sent = sum(transfer.bytes for transfer in work.transfers)
     found.append(
         f"  sent   {sent / 1e9:,.2f} GB a device in collectives, {time.communication_share:.1%} of the step if none "
@@ -115,7 +122,7 @@ def _bill_lines(plan: Plan) -> list[str]:
     return [
         f"the whole recipe, {steps:,} steps: {duration(bill.hours * 3600)} "
         f"({duration(plan.evaluation_seconds)} of it evaluation), {bill.chip_hours:,.0f} chip-hours, "
-        f"MFU {plan.mfu('expected'):.0%} ({plan.mfu('worst'):.0%} to {plan.mfu('best'):.0%})",
+        f"MFU {plan.mfu('expected'):.0%} ({plan.mfu('worst'):.0%} at worst)",
         *_money_lines(chip.prices, bill.chip_hours),
         f"  energy {bill.kwh:,.0f} kWh ({bill.kwh_low:,.0f} to {bill.kwh_high:,.0f}): {power.watts:.0f} W a chip "
         f"({power.source}), PUE {power.pue:.2f} ({power.pue_source})",
@@ -214,7 +221,10 @@ def _phase_json(plan: Plan, one: PhasePlan) -> dict[str, Any]:
         "device_hbm_bytes": work.bytes,
         "tokens": work.tokens,
         "tokens_per_s": work.tokens / time.expected,
+        "task_flops": work.task_flops,
         "step_s": {"best": time.best, "expected": time.expected, "worst": time.worst},
+        "step_judged_by": time.judged_by,
+        "cycles_s": time.cycles,
         "terms_s": vars(time.terms),
         "binds": time.terms.binds,
         "communication_s": time.communication,
@@ -265,14 +275,14 @@ def table_row(plan: Plan, settings: str = "") -> str:
     slices = f"{plan.topology.slices} x " if plan.topology.slices > 1 else ""
     return (
         f"| `{plan.config.name}` | {slices}{plan.topology.name} | {f'`{settings}`' if settings else ''} | {verdict} | "
-        f"{plan.mfu('expected'):.0%} ({plan.mfu('worst'):.0%} to {plan.mfu('best'):.0%}) | "
+        f"{plan.mfu('expected'):.0%} ({plan.mfu('worst'):.0%}) | "
         f"{_tokens(plan)} | {duration(plan.bill.hours * 3600)} | {_money(plan)} | {plan.bill.kwh:,.0f} | "
         f"{plan.bill.kg_co2e:,.0f} |"
     )
 
 
 TABLE_HEAD = (
-    "| config | on | with `--set` | HBM a chip | MFU expected (range) | tokens/s | time | USD | kWh | kg CO2e |",
+    "| config | on | with `--set` | HBM a chip | MFU expected (at worst) | tokens/s | time | USD | kWh | kg CO2e |",
     "|---|---|---|---|---|---|---|---|---|---|",
 )
 

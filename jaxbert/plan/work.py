@@ -45,6 +45,9 @@ from jaxbert.training.step import specs
 # three. The norm of the gradient reads it again. The choice between old and new, for a step that is not finite, reads
 # both.
 _ADAM_BYTES, _TRUST_BYTES = 4.0 * (4 + 3 + 1 + 3), 4.0 * 3
+# On a TPU each instruction of the program takes at least 1,800 cycles by libtpu's estimates. A step has so
+# many instructions, a micro-batch and a layer of it more: counted in programs that libtpu compiled.
+_START, _STARTS_A_STEP, _STARTS_A_MICRO_BATCH, _STARTS_A_LAYER = 1800.0, 320, 93, 80
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ class Work:
 
     Attributes:
       model_flops: FLOPs of the whole mesh by `Task.flops_per_row`, from which MFU is computed.
+      task_flops: the same for rows without their padding: what the task needs at least.
       ops: the operations of a device.
       transfers: the collectives of a device.
       memory: the memory of a device, by the analytic model.
@@ -117,6 +121,7 @@ class Work:
     """
 
     model_flops: float
+    task_flops: float
     ops: tuple[Op, ...]
     transfers: tuple[Transfer, ...]
     memory: Memory
@@ -132,6 +137,11 @@ class Work:
     def vector(self) -> float:
         """Returns the number of operations outside matrix products."""
         return sum(op.vector * op.count for op in self.ops)
+
+    @property
+    def cycles(self) -> float:
+        """Returns the cycles of a TPU's core that take the place of such operations."""
+        return sum(op.cycles * op.count for op in self.ops)
 
     @property
     def bytes(self) -> float:
@@ -206,9 +216,16 @@ def _axes(spec: Any) -> tuple[str, ...]:
     return tuple(axis for axis in spec if axis is not None)
 
 
-def work(config: RunConfig, topology: Topology, phase: PhaseConfig) -> Work:
-    """Returns the work of a step of `phase` on `topology`. The layout must be a name of `LAYOUTS`, and not `auto`."""
-    return _Step(config, topology, phase).work()
+def work(config: RunConfig, topology: Topology, phase: PhaseConfig, *, real: float = 1.0) -> Work:
+    """Returns the work of a step of `phase` on `topology`.
+
+    Args:
+      config: the run; its layout is a name of `LAYOUTS`, and not `auto`.
+      topology: the topology on which it runs.
+      phase: the phase.
+      real: share of the rows' tokens that are not padding.
+    """
+    return _Step(config, topology, phase).work(real)
 
 
 class _Step:
@@ -223,9 +240,10 @@ class _Step:
         self.sizes = {"data": self.data, "fsdp": self.fsdp, "tensor": self.tensor}
         self.width = compute_dtype(config.numerics.dtype, topology.chip.kind).itemsize
         self.accumulation = phase.accumulation
+        self.platform = topology.chip.kind
         rows = phase.batch_size / (self.data * self.fsdp * phase.accumulation)
         self.batch = MicroBatch(
-            rows, phase.length, slots(config, phase), self.width, self.split, platform=topology.chip.kind
+            rows, phase.length, slots(config, phase), self.width, self.split, platform=self.platform
         )
         self.rows, self.tokens, self.slots = rows, self.batch.tokens, self.batch.slots
         self.parameters = parameters_of(config, phase)
@@ -256,12 +274,13 @@ class _Step:
     def uses(self, p: Parameter) -> int:
         """Returns the number of separately summed gradients of the parameter in a micro-batch.
 
-        The embeddings and each decoder use the word table. Every layer of a group uses the group's shared weights.
+        The embeddings and each decoder use the word table. The layers of a group add up the gradients of their shared
+        weights on each device, before the one sum over devices.
         """
         if p.path == "encoder/embeddings/word/table":
             distilled = self.config.objectives.distillation is not None
             return 1 + self.decoders + int(distilled)
-        return self.encoder.num_layers // self.encoder.distinct_layers if p.stacked else 1
+        return 1
 
     def teachers_parameters(self) -> tuple[Parameter, ...]:
         """Returns the teacher's parameters, in the run's layout."""
@@ -326,7 +345,8 @@ class _Step:
         if self.split == 1:
             return
         encoder, axes = self.encoder, ("tensor",)
-        again = 1 + (encoder.remat != "none")
+        # Remat "dots" keeps the results of products after their sum, so only "full" sums them again.
+        again = 1 + (encoder.remat == "full")
         layers = encoder.num_layers * self.accumulation
         hidden = self.tokens * encoder.hidden_size * self.width
         forward, backward = self.cost.sums
@@ -371,6 +391,9 @@ class _Step:
         cast = sum(self.in_use(p)[0] for p in self.parameters if p.kind == "weight")
         if self.width < 4:
             yield Op("casts of weights", bytes=cast * (4 + self.width), count=self.accumulation)
+        if self.platform == "tpu":
+            each = _STARTS_A_MICRO_BATCH + _STARTS_A_LAYER * encoder.num_layers
+            yield Op("starts of instructions", cycles=_START * (_STARTS_A_STEP + each * self.accumulation))
         if self.accumulation > 1:
             yield Op("sum of micro-batches", bytes=12 * self.resting(), count=self.accumulation)
 
@@ -445,11 +468,23 @@ class _Step:
             other=other,
         )
 
-    def work(self) -> Work:
-        """Returns all figures of the step."""
+    def _task_flops(self, real: float) -> float:
+        """Returns the FLOPs of the whole mesh for rows of their real tokens, all of the mean length.
+
+        Scores of other lengths with the same mean take more, so this is a bound.
+        """
+        if real == 1.0:
+            return self.task.flops_per_row * self.phase.batch_size
+        length, count = (max(1, math.floor(real * n)) for n in (self.phase.length, slots(self.config, self.phase)))
+        phase = dataclasses.replace(self.phase, length=length, slots=count)
+        return _task(*_plain(self.config, phase)).flops_per_row * self.phase.batch_size
+
+    def work(self, real: float) -> Work:
+        """Returns all figures of the step. `real` is the share of the tokens that are not padding."""
         phase = self.phase
         return Work(
             model_flops=self.task.flops_per_row * phase.batch_size,
+            task_flops=self._task_flops(real),
             ops=tuple(self.ops()),
             transfers=tuple(self.transfers()),
             memory=self.memory(),

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from jaxbert.commands.main import main
-from jaxbert.config import find_config
-from jaxbert.plan import layouts
-from jaxbert.plan.topologies import topology
+from jaxbert.config import RunConfig, find_config
+from jaxbert.plan import layouts, planner
+from jaxbert.plan.compile import Compiled
+from jaxbert.plan.topologies import Topology, topology
 
 PLACE = ("--topology", "v5e:4x4", "--analytic")
 
@@ -40,7 +41,7 @@ def test_a_plan_says_everything(plan):
     assert figures["judged_by"].startswith("the analytic model, because of --analytic")
     assert [phase["steps"] for phase in figures["phases"]] == [900_000, 100_000]
     for phase in figures["phases"]:
-        assert phase["mfu"]["worst"] < phase["mfu"]["expected"] < phase["mfu"]["best"] <= 1
+        assert phase["mfu"]["worst"] < phase["mfu"]["expected"] < phase["mfu"]["best"] <= 1.000001
         assert phase["tokens_per_s"] == pytest.approx(phase["tokens"] / phase["step_s"]["expected"])
         assert phase["terms_s"][phase["binds"]] == max(phase["terms_s"].values())
     trained = sum(phase["steps"] * phase["step_s"]["expected"] for phase in figures["phases"])
@@ -178,6 +179,8 @@ def test_what_fits_nowhere_is_said_after_few_tries(plan, monkeypatch):
         (["bert_base", "--topology", "v5p:8x8x16"], "data 1024", "a multiple of 1024", "E-CONFIG-BATCH"),
         (["bert_base", *PLACE, "--slices", "0"], "slices is 0", "Give 1 to 4,096", "E-PLAN-SLICES"),
         (["bert_base", *PLACE, "--grid", "-1"], "-1.0", "from 0 to 100,000", "E-ARGUMENT-RANGE"),
+        (["bert_base", *PLACE, "--real", "0"], "0.0", "above 0 and up to 1", "E-ARGUMENT-RANGE"),
+        (["bert_base", *PLACE, "--real", "nan"], "nan", "above 0 and up to 1", "E-ARGUMENT-RANGE"),
         (["bert_bass", *PLACE], "bert_bass", "bert_base", "E-CONFIG-MISSING"),
         (
             ["distilbert_base", *PLACE, "--set", "objectives.distillation.teacher=my/model"],
@@ -202,3 +205,35 @@ def test_the_command_line_names_chips_without_jax():
     program = "import sys; from jaxbert.commands.main import parser; parser(); print('jax' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_phases_with_the_same_batches_are_compiled_once(plan, monkeypatch, capsys):
+    """Only names, steps, schedules and moments differ, and the program's memory and cycles do not depend on them."""
+    asked: list[int] = []
+
+    def compile_step(config: RunConfig, place: Topology, phase: int) -> Compiled:
+        asked.append(phase)
+        return Compiled(True, 1.0, arguments=float(2**30), limit=place.chip.hbm, cycles=3e9)
+
+    monkeypatch.setattr(planner.compiler, "available", lambda: "1.2")
+    monkeypatch.setattr(planner.compiler, "compile_step", compile_step)
+    settings = ["phases.1.length=128", "phases.1.slots=0", "phases.0.slots=0"]
+    code, out, err, figures = plan("bert_base", "--topology", "v5e:4x4", "--set", *settings)
+    assert code == 0 and asked == [0] and err.count("compiling the step") == 1
+    assert "memory by libtpu 1.2; time by libtpu's estimates of cycles" in out
+    for phase in figures["phases"]:
+        assert phase["step_judged_by"] == "libtpu's estimates of cycles"
+        assert phase["cycles_s"] == pytest.approx(2.0) and phase["step_s"]["expected"] > 2.0
+    trained = sum(phase["steps"] * phase["step_s"]["expected"] for phase in figures["phases"])
+    assert figures["bill"]["hours"] * 3600 == pytest.approx(trained + figures["evaluation_s"])
+    asked.clear()
+    assert plan("bert_base", "--topology", "v5e:4x4")[0] == 0 and asked == [0, 1]
+
+
+def test_padding_lowers_only_the_bound(plan):
+    *_, full = plan("bert_base", *PLACE)
+    *_, half = plan("bert_base", *PLACE, "--real", "0.5")
+    for one, other in zip(full["phases"], half["phases"], strict=True):
+        assert other["step_s"]["best"] < 0.51 * one["step_s"]["best"]
+        assert other["step_s"]["expected"] == one["step_s"]["expected"]
+        assert one["mfu"]["best"] == pytest.approx(1.0)

@@ -1,4 +1,4 @@
-"""Collectives out of compiled HLO: loops, groups in each of their spellings, channels that stand there twice."""
+"""Collectives, cycles and bytes out of compiled HLO: loops, groups in each of their spellings, channels twice."""
 
 # ruff: noqa: E501 (lines of HLO)
 
@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from jaxbert.plan.compile import Collective, collectives
+from jaxbert.plan.hlo import Collective, Module
 
 SIZES = {"data": 2, "fsdp": 4, "tensor": 1}
 MODULE = """HloModule jit_step
@@ -50,7 +50,7 @@ SPELLINGS = {
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_every_collective_is_found_once_with_its_axes_and_count(spelling: str):
-    found = list(collectives(MODULE.format(**SPELLINGS[spelling]), SIZES))
+    found = list(Module(MODULE.format(**SPELLINGS[spelling])).collectives(SIZES))
     assert sorted(found, key=lambda one: (one.op, one.bytes)) == [
         Collective("all-gather", ("fsdp",), 32 * 4 * 2.0, 12),
         Collective("all-reduce", ("data",), 8 * 4.0, 1),
@@ -69,4 +69,60 @@ def test_loops_in_loops_multiply():
         "%again (arg: f32[]) -> f32[] {\n"
         "  %permute = f32[8]{0} collective-permute(%p), channel_id=9, source_target_pairs={{0,1},{1,0}}\n}\n\nENTRY",
     )
-    assert Collective("collective-permute", ("fsdp",), 32.0, 144) in list(collectives(text, SIZES))
+    assert Collective("collective-permute", ("fsdp",), 32.0, 144) in list(Module(text).collectives(SIZES))
+
+
+def test_two_kinds_of_collectives_may_have_one_channel():
+    text = MODULE.format(**SPELLINGS["iota"]).replace("channel_id=3", "channel_id=1")
+    assert Collective("all-reduce", ("data",), 8 * 4.0, 1) in list(Module(text).collectives(SIZES))
+    assert Collective("all-gather", ("fsdp",), 32 * 4 * 2.0, 12) in list(Module(text).collectives(SIZES))
+
+
+WORKING = """HloModule jit_step
+
+%fused (param_0.1: f32[12,32,4], param_1.1: s32[]) -> f32[32,4] {
+  %param_0.1 = f32[12,32,4]{2,1,0} parameter(0)
+  %param_1.1 = s32[] parameter(1)
+  %slice = f32[1,32,4]{2,1,0} dynamic-slice(%param_0.1, %param_1.1), dynamic_slice_sizes={1,32,4}
+  ROOT %cast = f32[32,4]{1,0} bitcast(%slice)
+}
+
+%placed (param_0.2: f32[12,32,4], param_1.2: f32[1,32,4]) -> f32[12,32,4] {
+  %param_0.2 = f32[12,32,4]{2,1,0} parameter(0)
+  %param_1.2 = f32[1,32,4]{2,1,0} parameter(1)
+  ROOT %update = f32[12,32,4]{2,1,0} dynamic-update-slice(%param_0.2, %param_1.2, %i)
+}
+
+%cond (arg: (s32[])) -> pred[] {
+  %constant.1 = s32[]{:T(128)S(6)} constant(12)
+  ROOT %lt = pred[]{:T(512)S(6)} compare(%i, %constant.1), direction=LT
+}
+
+%body (arg: (s32[])) -> (s32[]) {
+  %stack = f32[12,32,4]{2,1,0} get-tuple-element(%arg), index=0
+  %i = s32[]{:T(128)S(6)} get-tuple-element(%arg), index=1
+  %read = f32[32,4]{1,0:T(8,128)S(1)} fusion(%stack, %i), kind=kLoop, calls=%fused, backend_config={"window_config":{"estimated_cycles":"100"}}
+  %near = f32[32,4]{1,0:T(8,128)S(1)} add(%read, %read), backend_config={"window_config":{"estimated_cycles":"10"}}
+  %row = f32[1,32,4]{2,1,0:T(8,128)S(1)} bitcast(%near)
+  %write = f32[12,32,4]{2,1,0} fusion(%stack, %row), kind=kLoop, calls=%placed
+  %kernel = f32[32,4]{1,0} custom-call(%near), custom_call_target="tpu_custom_call"
+}
+
+ENTRY %main (p0: f32[8,8]) -> f32[8,8] {
+  %p0 = f32[8,8]{1,0} parameter(0)
+  %while.1 = (s32[]) while(%t), condition=%cond, body=%body
+  ROOT %out = f32[8,8]{1,0} negate(%p0), backend_config={"window_config":{"estimated_cycles":"7"}}
+}
+"""
+
+
+def test_cycles_and_kernels_are_counted_as_often_as_their_loop_runs():
+    module = Module(WORKING)
+    assert module.cycles() == 12 * 110 + 7
+    assert module.kernels() == 12
+
+
+def test_bytes_are_those_of_hbm_and_of_slices_only_what_moves():
+    """A slice that is read, an update in its place, the kernel's result; and what the entry reads and writes."""
+    layer = 32 * 4 * 4
+    assert Module(WORKING).bytes() == 12 * (layer + layer + layer) + 2 * 8 * 8 * 4

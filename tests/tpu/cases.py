@@ -100,3 +100,29 @@ SIZES = [
 ]
 # Too large on purpose, and small enough to be compiled in seconds.
 TOO_LARGE = Case("bert_tiny", "v5e:1x1", settings=("phases.*.batch_size=32768", "evaluation.batch_size=8"))
+
+# Programs whose cycles, bytes and traffic are recorded in goldens/tpu_work.json, to which the model is held. They cover
+# remat, layouts, shared layers, both lengths and three chips, at published sizes and at tiny ones.
+FSDP = ("mesh.layout=fsdp", "mesh.fsdp=4")
+TENSOR = ("mesh.tensor=2", "mesh.layout=fsdp_tensor", "encoder.vocab_multiple=256")
+WORKS = [
+    Case("albert_tiny", "v5e:2x2"),
+    Case("albert_tiny", "v5e:2x2", settings=FSDP),
+    Case("albert_tiny", "v5e:2x2", settings=(*FSDP, "phases.*.accumulation=2")),
+    Case("bert_tiny", "v5e:2x2", settings=(*FSDP, "phases.*.accumulation=2")),
+    Case("bert_tiny", "v5e:2x2", settings=(*TENSOR, "encoder.remat=dots")),
+    Case("bert_tiny", "v5e:2x2", settings=(*TENSOR, "encoder.remat=full")),
+    Case("bert_mini", "v5e:2x2", full=True),
+    Case("bert_mini", "v6e:2x2", full=True),
+    Case("bert_small", "v5p:2x2x1", full=True),
+    Case("bert_base", "v5e:4x4", 0, full=True),
+    Case("bert_base", "v5e:4x4", 1, full=True),
+    Case("albert_base", "v5e:2x2", settings=("phases.*.batch_size=64",), full=True),
+    Case("albert_base", "v5e:2x2", settings=("phases.*.batch_size=64", *FSDP, "phases.*.accumulation=2"), full=True),
+    Case(
+        "bert_large",
+        "v5e:4x4",
+        settings=("mesh.tensor=4", "mesh.layout=fsdp_tensor", "encoder.vocab_multiple=512", "encoder.remat=full"),
+        full=True,
+    ),
+]

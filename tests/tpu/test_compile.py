@@ -29,10 +29,11 @@ from jaxbert.plan.work import Work
 
 sys.path.append(str(Path(__file__).parent))
 
-from cases import FAMILIES, SIZES, TOO_LARGE, Case, little_effort
+from cases import FAMILIES, SIZES, TOO_LARGE, WORKS, Case, little_effort
 
 FULL = os.environ.get("JAXBERT_TPU_SET", "quick") == "full"
 GOLDEN = json.loads((Path(__file__).parents[1] / "goldens" / "tpu_memory.json").read_text(encoding="utf-8"))
+WORK = json.loads((Path(__file__).parents[1] / "goldens" / "tpu_work.json").read_text(encoding="utf-8"))
 # Of a recorded figure. Other versions of the compiler place buffers otherwise.
 TOLERANCE = 0.05
 
@@ -93,6 +94,18 @@ def test_published_sizes_fit_as_recorded(case: Case):
         assert compiled.over / GIB == pytest.approx(golden["over_gib"], rel=TOLERANCE)
     # What the model says beforehand, and `--search` goes by.
     assert work.memory.total == pytest.approx(compiled.total, rel=0.25)
+
+
+@pytest.mark.parametrize("case", [case for case in WORKS if FULL or not case.full], ids=str)
+def test_programs_are_those_that_the_model_is_held_to(case: Case):
+    """tests/plan/test_tpu_work.py compares the recorded figures with the model."""
+    _, compiled = case.compile()
+    golden = WORK[str(case)]
+    assert compiled.kernels == golden["kernels"]
+    assert compiled.cycles == pytest.approx(golden["cycles"], rel=TOLERANCE)
+    assert compiled.hbm_bytes == pytest.approx(golden["hbm_bytes"], rel=2 * TOLERANCE)
+    sent = {"+".join(axes): size for axes, size in traffic(compiled.collectives).items()}
+    assert sent == pytest.approx(golden["sent"], rel=0.03)
 
 
 def test_what_is_too_large_is_caught_with_its_shortfall(capsys: Any, tmp_path: Path):
