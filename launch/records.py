@@ -23,7 +23,7 @@ from types import UnionType
 from typing import Any
 
 from jaxbert.errors import InputError, Interrupted
-from jaxbert.inputs.files import open_regular
+from jaxbert.inputs.files import open_regular, read_bytes
 from jaxbert.inputs.values import checked, short
 from jaxbert.stores.files import write_whole
 from jaxbert.stores.schemes import scheme_of
@@ -128,7 +128,7 @@ def send(workdir: str) -> None:
       Interrupted: the copy failed.
     """
     if scheme_of(workdir) != "gs":
-        Bucket(workdir).write(f"launch/{_NAME}", (folder(workdir) / _NAME).read_bytes())
+        Bucket(workdir).write(f"launch/{_NAME}", read_bytes(folder(workdir) / _NAME))
         return
     if shutil.which("gcloud") is None:
         raise InputError(

@@ -20,6 +20,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 
+from jaxbert.inputs.files import open_regular
+
 _NO_OBJECT = ("NoSuchKey", "404", "NotFound")
 _EXISTS = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
 _FORBIDDEN = ("AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken")
@@ -110,7 +112,7 @@ class S3Files(AbstractFileSystem):  # type: ignore[misc]
     def put_file(self, lpath: str, rpath: str, *_: Any, **__: Any) -> None:
         """Copies a file to an object, a large one in parts."""
         bucket, key = self._parts(rpath)
-        with _translated(f"{bucket}/{key}"), open(lpath, "rb") as file:
+        with _translated(f"{bucket}/{key}"), open_regular(lpath) as file:
             self.client.upload_fileobj(file, bucket, key)
 
     def get_file(self, rpath: str, lpath: str, *_: Any, **__: Any) -> None:
