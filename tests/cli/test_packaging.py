@@ -50,7 +50,7 @@ def test_no_module_of_ours_is_installed_at_the_top():
 
 
 def test_what_is_imported_is_required():
-    names = ("hf", "gcs", "beam", "wandb", "mlflow", "trackio")
+    names = ("hf", "gcs", "s3", "beam", "wandb", "mlflow", "trackio")
     extras = set().union(*(requirements(f"requirements-{extra}.txt") for extra in names))
     extras |= {"apache_beam"}  # of the distribution apache-beam
     known = {name.lower() for name in sys.stdlib_module_names} | {"jaxbert", "__future__"}
