@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
+from typing import Any
 
 from jaxbert.plan.topologies import Topology
 
@@ -125,6 +126,8 @@ class Submission:
       ends: the resources that remain after the run, and whether they still cost money.
       files: the files to write first.
       commands: the commands to run then, in this order.
+      environment: whose packages the job uses, unless a lock file gives them.
+      runs: for a job of several runs, workdir of each run -> its options that `control` needs. Each run gets a record.
     """
 
     creates: tuple[str, ...]
@@ -133,6 +136,8 @@ class Submission:
     ends: str
     files: tuple[File, ...]
     commands: tuple[Command, ...]
+    environment: str = "this machine's"
+    runs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

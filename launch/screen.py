@@ -34,7 +34,7 @@ def lines(
     workdir = shlex.quote(request.workdir)
     archive = request.archive
     older = f" (older drivers: {archive.older})" if archive.older else ""
-    lock = f"; environment: {archive.lock}{older}" if archive.lock else "; environment: this machine's"
+    lock = f"; environment: {archive.lock}{older}" if archive.lock else f"; environment: {submission.environment}"
     rows: list[tuple[str, str]] = [
         *(("creates" if index == 0 else "", line) for index, line in enumerate(submission.creates)),
         ("where", submission.where),
@@ -43,6 +43,8 @@ def lines(
     ]
     if figures is not None:
         rows += _plan(figures, target.seller(request.options), spot=request.spot)
+        if submission.runs:
+            rows.append(("", f"These are the figures of one of the {len(submission.runs)} runs."))
         if remembered:
             rows.append(("", "(planned before for the same config, topology and code)"))
     else:

@@ -1,4 +1,4 @@
-"""One batch job of Slurm with a task for each node or GPU. It requeues itself after an interruption."""
+"""One batch job of Slurm with a task for each node or GPU, or an array of such jobs. A job requeues itself."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from pathlib import Path
+from types import UnionType
 
 from jaxbert.errors import InputError
+from jaxbert.run.processes import devices_asked
 
-from . import machines
+from . import slurm_container, slurm_seeds
+from .devices import variables
 from .job import Command, Control, File, Request, Submission, Target
 from .scripts import Value, script
+from .slurm_shares import Shares, shares
 
 # Option -> (kind of name, the option of sbatch that gets its value).
 _PASSED = {
@@ -30,13 +34,16 @@ _PASSED = {
 
 
 # The variables that the job gets from this shell: places of programs and libraries, settings of jax, NCCL and jaxbert.
-_NAMES = ("PATH", "HOME", "USER", "LANG", "LD_LIBRARY_PATH", "CUDA_HOME", "XDG_CACHE_HOME")
+_NAMES = ("PATH", "HOME", "USER", "LANG", "XDG_CACHE_HOME")
+_LIBRARIES = ("LD_LIBRARY_PATH", "CUDA_HOME")
 _PREFIXES = ("JAX_", "JAXBERT_", "XLA_", "NCCL_", "CUDA_VISIBLE_")
 
 
-def _exported() -> list[str]:
+def _exported(*, container: bool) -> list[str]:
     named = [name for name in os.environ if name.startswith(_PREFIXES) and name.replace("_", "").isalnum()]
-    return [*(name for name in _NAMES if name in os.environ), *sorted(named)]
+    # A container has its own libraries.
+    own = _NAMES if container else (*_NAMES, *_LIBRARIES)
+    return [*(name for name in own if name in os.environ), *sorted(named)]
 
 
 class Slurm(Target):
@@ -48,7 +55,14 @@ class Slurm(Target):
     example = "--topology h100:8"
     shares_disk = True
     programs: Mapping[str, str] = dict.fromkeys(("sbatch", "squeue", "scancel"), "Use a machine of the cluster.")
-    names: Mapping[str, str] = {option: kind for option, (kind, _) in _PASSED.items()}
+    names: Mapping[str, str] = {
+        **{option: kind for option, (kind, _) in _PASSED.items()},
+        **slurm_container.NAMES,
+        "gpus_per_node": "gpus",
+        "seeds": "seeds",
+    }
+    # What --seeds named. In the record of one run of an array, it is the seed of that run.
+    remembered: Mapping[str, type | UnionType] = {"seeds": str | None}
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """See `Target`."""
@@ -58,12 +72,25 @@ class Slurm(Target):
         parser.add_argument(
             "--tasks-per-node", type=int, metavar="N", help="tasks of each node, without --topology (default: 1)"
         )
-        parser.add_argument("--cpus-per-task", type=int, metavar="N", help="cores of each task")
+        parser.add_argument(
+            "--gpus-per-node",
+            metavar="[TYPE:]N",
+            help="GPUs of each node, without --topology; also read from --gres gpu:N (default: none, train on the CPU)",
+        )
         parser.add_argument(
             "--task-per",
             choices=["node", "gpu"],
             default="node",
-            help="with --topology: one task for each node or each GPU (default: node)",
+            help="one task for each node or each GPU (default: node)",
+        )
+        parser.add_argument(
+            "--cpus-per-task", type=int, metavar="N", help="cores of each task (default: the screen says it)"
+        )
+        parser.add_argument("--exclusive", action="store_true", help="take whole nodes, with all of their cores")
+        parser.add_argument(
+            "--seeds",
+            metavar="LIST",
+            help="a job array: one run for each seed, for example 0-4 or 1,3,7-9; %%2 at the end: two at a time",
         )
         parser.add_argument(
             "--grace",
@@ -74,6 +101,7 @@ class Slurm(Target):
         )
         for option, (_, passed) in _PASSED.items():
             parser.add_argument(f"--{option}", metavar="X", help=f"the value of sbatch's {passed}")
+        slurm_container.add_arguments(parser)
 
     def check(self, options: Namespace) -> None:
         """See `Target`."""
@@ -90,7 +118,7 @@ class Slurm(Target):
 
     def submission(self, request: Request) -> Submission:
         """See `Target`."""
-        options, place = request.options, request.topology
+        options = request.options
         if ":" in request.workdir:
             # The workdir becomes a part of PYTHONPATH, where a colon separates directories.
             raise InputError(
@@ -113,54 +141,64 @@ class Slurm(Target):
                 fix="Write --secret NAME.",
                 code="E-LAUNCH-SECRET",
             )
+        slurm_container.check(options, request.workdir)
+        seeds = slurm_seeds.seeds(options)
+        share = shares(options, request.topology)
         folder = Path(request.workdir) / "launch"
-        tasks, devices, gpus = self._tasks(request)
-        nodes = place.slices if place else options.nodes
-        config = request.archive.config
+        code = f"{folder}/code-{request.archive.sha256}"
         arguments = list(request.arguments)
-        if config:
-            arguments[0] = f"{folder}/code-{request.archive.sha256}/{config}"
+        if request.archive.config:
+            arguments[0] = f"{code}/{request.archive.config}"
+        python = options.container_python if options.container_image else sys.executable
         task = script(
             "slurm_task.sh",
             {
-                "python": sys.executable,
+                "python": python,
                 "workdir": request.workdir,
-                "arguments": [*arguments, "--workdir", request.workdir],
+                "code": code,
+                "settings": [f"{name}={value}" for name, value in self._settings(share).items()],
+                "container": slurm_container.of_task(options, request.workdir, code, gpu=share.gpus > 0),
+                # In a job array, the task itself knows its seed and its workdir.
+                "arguments": arguments if seeds else [*arguments, "--workdir", request.workdir],
             },
         )
-        if devices:
-            task = task.replace("\nset -u\n", f"\nset -u\nexport JAXBERT_DEVICES={devices}\n")
         # The file's name holds its hash, so that a later launch does not change the file of a waiting or requeued job.
         task_file = folder / f"task-{hashlib.sha256(task.encode()).hexdigest()[:12]}.sh"
         batch = folder / "batch.sh"
         values: dict[str, Value] = {
             "workdir": request.workdir,
             "folder": str(folder),
+            "code": code,
             "task": str(task_file),
             "sha256": request.archive.sha256,
             "archive": request.archive.name,
             "restarts": request.restarts,
+            "tasks": share.tasks,
+            "image": options.container_image or "",
+            "container": slurm_container.of_srun(options, request.workdir),
         }
         passed = [
             f"{passed}={getattr(options, option)}"
             for option, (_, passed) in _PASSED.items()
             if getattr(options, option) is not None
         ]
+        exported = [*_exported(container=options.container_image is not None), *request.secrets]
         sbatch = (
-            *("sbatch", "--parsable", f"--job-name={request.name}", f"--nodes={nodes}", f"--ntasks-per-node={tasks}"),
-            *([f"--gpus-per-node={gpus}"] if gpus else []),
-            *([f"--cpus-per-task={options.cpus_per_task}"] if options.cpus_per_task else []),
-            *passed,
-            # --dependency=singleton: a second job of this name waits for the first, and then continues its run.
+            *("sbatch", "--parsable", f"--job-name={request.name}", *share.asked, *passed),
+            *([f"--array={options.seeds}"] if seeds else []),
+            # --dependency=singleton: a second job of this name waits for the first, and then continues its run. The
+            # jobs of one array do not wait for each other.
             *("--requeue", "--open-mode=append", f"--signal=TERM@{options.grace}", "--dependency=singleton"),
             # --output: Slurm would read the name of an output file as a pattern. The batch script writes the log.
-            *(f"--export={','.join([*_exported(), *request.secrets])}", "--output=/dev/null", str(batch)),
+            *(f"--export={','.join(exported)}", "--output=/dev/null", str(batch)),
         )
-        each = f" ({gpus} GPUs of each node)" if gpus else ""
+        array = (f"an array of {len(seeds)} such jobs, for the seeds {options.seeds}: seed K in the workdir's seed-K",)
+        image = (f"the tasks run in {options.container_image}, by {options.container_runtime}",)
         return Submission(
             creates=(
-                f"job {request.name}: {nodes} node{'s' if nodes > 1 else ''}, {tasks * nodes} "
-                f"task{'s' if tasks * nodes > 1 else ''}{each}",
+                *share.lines(request.name),
+                *(array if seeds else ()),
+                *(image if options.container_image else ()),
                 f"files in {folder}",
             ),
             where=f"partition {options.partition or '(default)'} of the cluster that sbatch reaches",
@@ -173,30 +211,27 @@ class Slurm(Target):
                 File(batch, script("slurm_batch.sh", values).encode(), executable=True),
             ),
             commands=(Command(sbatch, does="submit the job"),),
+            environment="the image's" if options.container_image else "this machine's",
+            runs={slurm_seeds.workdir_of(request.workdir, seed): {"seeds": str(seed)} for seed in seeds},
         )
 
-    def _tasks(self, request: Request) -> tuple[int, int, int]:
-        """Returns the tasks of a node, the devices of a task (0 for all of them), and the GPUs of a node."""
-        place, options = request.topology, request.options
-        if place is None:
-            return options.tasks_per_node or 1, 0, 0
-        if options.nodes != 1 or options.tasks_per_node:
-            raise InputError(
-                "--topology and --slices already give the number of nodes and tasks",
-                where="--nodes, --tasks-per-node",
-                fix="Remove these options, or --topology.",
-                code="E-LAUNCH-OPTIONS",
-            )
-        gpus = machines.chips_per_host(place)
-        return (gpus, 1, gpus) if options.task_per == "gpu" else (1, gpus, gpus)
+    def _settings(self, share: Shares) -> dict[str, str]:
+        """Returns the variables that each task gets."""
+        if share.gpus:
+            return variables("gpu", share.devices)
+        # A task on the CPU may stand for several devices. It must not find the GPUs of its node.
+        found = variables("cpu", devices_asked(os.environ) or share.devices)
+        return found if os.environ.get("JAX_PLATFORMS") else {**found, "JAX_PLATFORMS": "cpu"}
 
     def control(self, name: str, options: Namespace, *, follow: bool = False) -> Control:
         """See `Target`."""
-        mine = f"--user={getpass.getuser()}"
+        user, more = getpass.getuser(), ("-F",) if follow else ()
+        if options.seeds is not None:
+            return slurm_seeds.control(user, name, options.seeds, options.workdir, more)
+        mine = f"--user={user}"
         log = Path(options.workdir) / "logs" / "process-0.log"
-        tail = ("tail", "-n", "+1", *(["-F"] if follow else []), os.fspath(log))
         return Control(
-            status=(Command(("squeue", mine, f"--name={name}", "--format=%i %j %T %r %M %l %D %R")),),
-            logs=(Command(tail),),
+            status=(Command(("squeue", mine, f"--name={name}", f"--format={slurm_seeds.STATE}")),),
+            logs=(Command(("tail", "-n", "+1", *more, os.fspath(log))),),
             stop=(Command(("scancel", mine, f"--name={name}")),),
         )

@@ -270,6 +270,8 @@ def _send(submission: Submission, request: Request, target: Target) -> None:
     # The record is written before the first command, so that `launch stop` can remove what a failed command leaves.
     remembered = {name: getattr(request.options, name) for name in target.remembered}
     records.write(request.workdir, target.name, request.name, remembered)
+    for workdir, options in submission.runs.items():
+        records.write(workdir, target.name, request.name, {**remembered, **options})
     done: list[str] = []
     for command in submission.commands:
         execute(command, target.programs, done)

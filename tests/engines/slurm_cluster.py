@@ -67,7 +67,7 @@ AccountingStorageType=accounting_storage/none
 JobCompType=jobcomp/none
 JobAcctGatherType=jobacct_gather/none
 ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
+TaskPlugin=task/affinity
 SwitchType=switch/none
 MpiDefault=none
 PropagateResourceLimits=NONE
@@ -81,8 +81,11 @@ JobRequeue=1
 
 SchedulerType=sched/backfill
 SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
-# A job has its nodes alone, so that two jobs of two nodes compete for them.
-SelectType=select/linear
+# Nodes are shared: a job gets the cores and GPUs that it asks for, and its tasks are bound to them. So a job that asks
+# for too little is seen here, and not on a cluster first.
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+GresTypes=gpu
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 
@@ -95,7 +98,7 @@ PartitionName=high Nodes=ALL MaxTime=60 PriorityTier=10 PreemptMode=OFF
 
 @contextlib.contextmanager
 def cluster(
-    root: Path, *, grace_time: int = 30, kill_wait: int = 30, requeue_delay: int = 5, cpus: int = 2
+    root: Path, *, grace_time: int = 30, kill_wait: int = 30, requeue_delay: int = 5, cpus: int = 2, gpus: int = 8
 ) -> Iterator[dict[str, str]]:
     """Runs a Slurm cluster of two nodes below `root`; yields the environment for sbatch, srun, scontrol and the others.
 
@@ -107,13 +110,14 @@ def cluster(
         grace_time: Seconds between the SIGTERM that announces a preemption and the next one, which may be 30 s late.
         kill_wait: Seconds between a job's last SIGTERM and its SIGKILL.
         requeue_delay: Seconds until a requeued job may start again; 5 is the least that Slurm takes.
-        cpus: CPUs that each node claims to have, whatever the machine has.
+        cpus: CPUs that each node claims to have. Tasks are bound to them, so the machine must have as many.
+        gpus: GPUs that each node claims to have. They are links to /dev/null: Slurm hands them out by number.
     """
     _require_programs()
     root = root.resolve()
     if len(os.fsencode(root)) > _LONGEST_ROOT:
         raise ValueError(f"Slurm's sockets need a directory whose path has at most {_LONGEST_ROOT} bytes, not {root}")
-    _write_configuration(root, grace_time, kill_wait, requeue_delay, cpus)
+    _write_configuration(root, grace_time, kill_wait, requeue_delay, cpus, gpus)
     env = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
     env |= {"SLURM_CONF": str(root / "slurm.conf"), "PATH": _PATH}
     with contextlib.ExitStack() as stack:
@@ -142,8 +146,8 @@ def _require_programs() -> None:
         pytest.fail(f"{', '.join(missing)}: not found; install Slurm: apt-get install slurm-wlm", pytrace=False)
 
 
-def _write_configuration(root: Path, grace_time: int, kill_wait: int, requeue_delay: int, cpus: int) -> None:
-    """Writes munge's key and slurm.conf, and makes the directories that slurm.conf names."""
+def _write_configuration(root: Path, grace_time: int, kill_wait: int, requeue_delay: int, cpus: int, gpus: int) -> None:
+    """Writes munge's key, slurm.conf and gres.conf, and makes the directories and devices that they name."""
     key = root / "munge.key"
     key.touch(mode=0o600)
     key.write_bytes(secrets.token_bytes(128))
@@ -153,7 +157,7 @@ def _write_configuration(root: Path, grace_time: int, kill_wait: int, requeue_de
     host = socket.gethostname().partition(".")[0]
     controller_port, *node_ports = _free_ports(1 + len(NODES))
     nodes = [
-        f"NodeName={node} NodeHostname={host} NodeAddr={node} Port={port} CPUs={cpus} State=UNKNOWN"
+        f"NodeName={node} NodeHostname={host} NodeAddr={node} Port={port} CPUs={cpus} Gres=gpu:fake:{gpus}"
         for node, port in zip(NODES, node_ports, strict=True)
     ]
     text = _SLURM_CONF.format(
@@ -167,6 +171,12 @@ def _write_configuration(root: Path, grace_time: int, kill_wait: int, requeue_de
         requeue_delay=requeue_delay,
     )
     (root / "slurm.conf").write_text(text)
+    devices = root / "devices"
+    devices.mkdir()
+    for number in range(gpus):
+        # slurmd wants a character device. Slurm numbers the GPUs by the ends of their names.
+        (devices / f"gpu{number}").symlink_to(os.devnull)
+    (root / "gres.conf").write_text(f"Name=gpu Type=fake File={devices}/gpu[0-{gpus - 1}]\n")
 
 
 def _free_ports(count: int) -> list[int]:

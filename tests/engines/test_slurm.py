@@ -4,20 +4,62 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import psutil
 import pytest
 
 from jaxbert.commands.main import main
+from jaxbert.plan.topologies import GPU_POOL_FRACTION
 from tests import processes
 from tests.engines.conftest import STEPS
 
+# A config that notes what its task was given, and then ends the task with exit 2. It says nothing where it is launched.
+NOTES = """
+import json, os, pathlib
+from jaxbert.config import find_config
+from jaxbert.errors import InputError
+
+def get_config():
+    if "SLURM_PROCID" in os.environ:
+        names = ("JAXBERT_PLATFORM", "JAXBERT_DEVICES", "CUDA_VISIBLE_DEVICES", "XLA_CLIENT_MEM_FRACTION", "PYTHONPATH")
+        given = dict((name, os.environ.get(name)) for name in names)
+        given["cores"] = sorted(os.sched_getaffinity(0))
+        place = pathlib.Path({notes!r}) / (os.environ["SLURM_JOB_ID"] + "-" + os.environ["SLURM_PROCID"])
+        place.write_text(json.dumps(given))
+        raise InputError("noted", where="the config", fix="", code="E-CONFIG-RANGE")
+    return find_config({config!r})
+"""
+# Apptainer as far as jaxbert uses it: its options, an image that must exist, and an image that has its own PYTHONPATH.
+APPTAINER = """#!/bin/bash
+[ "$1" = exec ] || exit 255
+export PYTHONPATH=/image
+while shift && [[ $1 == --* ]]; do
+  case $1 in
+    --nv | --bind=/*:/*) echo "$1" >>{said} ;;
+    --env=*) export "${{1#--env=}}" ;;
+    *) exit 255 ;;
+  esac
+done
+[ -f "$1" ] || exit 255
+exec "${{@:2}}"
+"""
+# srun with the options of pyxis, which is a plugin of srun.
+PYXIS = """#!/bin/bash
+[ "$1" = --help ] && {{ {srun} --help; echo "      --container-image=IMAGE  [pyxis]"; exit; }}
+words=()
+for word; do
+  case $word in --container-*) echo "$word" >>{said} ;; *) words+=("$word") ;; esac
+done
+exec {srun} "${{words[@]}}"
+"""
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
 
 
@@ -27,6 +69,18 @@ class Runs:
     def __init__(self, slurm: dict[str, str], config: Path, state: Path):
         self.slurm, self.config = slurm, config
         self.environment = {**slurm, "JAX_PLATFORMS": "cpu", "XDG_STATE_HOME": str(state), "JAXBERT_HEARTBEAT_S": "10"}
+
+    def given(self, place: Path, *jobs: tuple[str, ...]) -> list[list[dict[str, Any]]]:
+        """Submits jobs with these options, whose tasks only note what they were given. Returns the notes of each."""
+        notes, config = place / "notes", place / "notes.py"
+        notes.mkdir(exist_ok=True)
+        config.write_text(NOTES.format(notes=str(notes), config=str(self.config)))
+        workdirs = [place / f"run-{len(list(notes.iterdir()))}-{number}" for number in range(len(jobs))]
+        numbers = [self.submit(one, *more, config=config) for one, more in zip(workdirs, jobs, strict=True)]
+        for number, workdir in zip(numbers, workdirs, strict=True):
+            found = self.end(number)
+            assert (found["JobState"], found["Restarts"], found["ExitCode"]) == ("FAILED", "0", "2:0"), logs(workdir)
+        return [[json.loads(path.read_text()) for path in sorted(notes.glob(f"{one}-*"))] for one in numbers]
 
     def launch(self, *words: str) -> str:
         done = subprocess.run(
@@ -39,12 +93,12 @@ class Runs:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def submit(self, workdir: Path, *more: str) -> str:
+    def submit(self, workdir: Path, *more: str, config: Path | None = None) -> str:
         """The number of the job, the newest in the queue. This process has imported all that the command needs."""
         with mock.patch.dict(os.environ, self.environment, clear=True):
-            words = ["slurm", str(self.config), "--workdir", str(workdir), "--nodes", "2", "--yes", *more]
+            words = ["slurm", str(config or self.config), "--workdir", str(workdir), "--nodes", "2", "--yes", *more]
             assert main(["launch", *words]) == 0
-        return max(self.ask("squeue", "--noheader", "--format=%i").split(), key=int)
+        return max(self.ask("squeue", "--noheader", "--format=%F").split(), key=int)
 
     def stop(self, workdir: Path) -> None:
         """Stops the run, from this process. It has imported all that the command needs, so the run does not get far."""
@@ -166,3 +220,101 @@ def test_what_repeating_does_not_help_is_not_repeated(runs: Runs, whole: Path):
     found = runs.end(number)
     assert (found["JobState"], found["Restarts"], found["ExitCode"]) == ("FAILED", "0", "2:0"), logs(whole)
     assert "holds another run" in logs(whole)
+
+
+def test_tasks_get_the_gpus_and_cores_of_their_nodes(runs: Runs, tmp_path: Path):
+    """Each node of this cluster has 2 cores and 8 GPUs. Nobody asks for a topology."""
+    one = ("--nodes", "1")
+    cpu, whole, part, two = runs.given(
+        tmp_path,
+        (),
+        ("--gpus-per-node", "8", "--exclusive"),
+        (*one, "--gres", "gpu:fake:4", "--cpus-per-task", "2"),
+        (*one, "--gpus-per-node", "fake:4", "--tasks-per-node", "2", "--exclusive"),
+    )
+
+    def told(found: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+        return [(each["JAXBERT_PLATFORM"], each["JAXBERT_DEVICES"], each["CUDA_VISIBLE_DEVICES"]) for each in found]
+
+    # A job without GPUs takes its nodes with all of their cores. Slurm itself would give each task one core.
+    assert told(cpu) == [("cpu", "1", None)] * 2
+    # One task of each node has all of its GPUs. jax itself would take one for each task.
+    assert told(whole) == [("gpu", "8", "0,1,2,3,4,5,6,7")] * 2
+    # srun does not take over --cpus-per-task from sbatch.
+    assert told(part) == [("gpu", "4", "0,1,2,3")]
+    assert all(each["cores"] == [0, 1] for each in (*cpu, *whole, *part))
+    # Two tasks of a node see the same GPUs, of which each takes a half, and have a core each.
+    assert told(two) == [("gpu", "2", "0,1,2,3")] * 2
+    assert sorted(core for each in two for core in each["cores"]) == [0, 1]
+    assert all(each["XLA_CLIENT_MEM_FRACTION"] == str(GPU_POOL_FRACTION) for each in (*whole, *part, *two))
+
+
+def test_an_array_trains_a_run_for_each_seed(runs: Runs, tmp_path: Path):
+    """Each has its own workdir, is requeued and stopped without the others, and continues."""
+    workdir, third, fifth = tmp_path / "runs", tmp_path / "runs/seed-3", tmp_path / "runs/seed-5"
+    array = runs.submit(workdir, "--nodes", "1", "--seeds", "3,5")
+    eventually(lambda: steps(third) >= 3 and steps(fifth) >= 3, third)
+    lines = [line.split()[0] for line in runs.launch("status", "--workdir", str(workdir)).splitlines()]
+    assert sorted(lines)[:2] == [f"{array}_3", f"{array}_5"], lines
+    lines = [line.split()[0] for line in runs.launch("status", "--workdir", str(fifth)).splitlines()]
+    assert lines == ["JOBID", f"{array}_5"]
+    # The number of one job of an array is that of the array. Only the job itself is requeued.
+    runs.ask("scancel", "--signal=TERM", f"{array}_5")
+    runs.stop(third)
+    assert runs.end(f"{array}_3")["JobState"] == "CANCELLED"
+    assert steps(third) < STEPS - 1
+    # One run of the array can be continued by itself.
+    again = runs.submit(third, "--nodes", "1", "--set", "seed=3")
+    found = runs.end(f"{array}_5")
+    assert (found["JobState"], found["Restarts"]) == ("COMPLETED", "1"), logs(fifth)
+    assert runs.end(again)["JobState"] == "COMPLETED", logs(third)
+    assert f"done after step {STEPS}" in logs(third) and not runs.ask("squeue", "--noheader").split()
+    said = runs.launch("logs", "--workdir", str(workdir))
+    assert str(third) in said and f"done after step {STEPS}" in said
+    assert f"done after step {STEPS}" in runs.launch("logs", "--workdir", str(fifth))
+    losses = [(each / "metrics.jsonl").read_text().splitlines()[0] for each in (third, fifth)]
+    assert losses[0] != losses[1]
+
+
+def test_tasks_run_in_a_container(runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Neither program can run here, so programs stand for them that take the same options. Slurm is real."""
+    place, said, image = tmp_path / "programs", tmp_path / "said", tmp_path / "image"
+    place.mkdir()
+    image.touch()
+    srun = shutil.which("srun", path=runs.slurm["PATH"])
+    for name, text in (("apptainer", APPTAINER), ("srun", PYXIS)):
+        (place / name).write_text(text.format(said=said, srun=srun))
+        (place / name).chmod(0o755)
+    words = ("--nodes", "1", "--cpus-per-task", "1", "--container-mounts", "/usr", "/tmp:/data:ro")
+    words += ("--container-python", sys.executable, "--container-image")
+    # A cluster without pyxis says so, once.
+    runs.given(tmp_path, (*words, str(image)), (*words, str(tmp_path / "none.sqsh")))
+    assert "this cluster has no pyxis" in logs(tmp_path / "run-0-0")
+    assert "none.sqsh, the image of the container, is not on" in logs(tmp_path / "run-0-1")
+    monkeypatch.setitem(runs.environment, "PATH", f"{place}{os.pathsep}{runs.environment['PATH']}")
+    by_apptainer = ("--container-runtime", "apptainer", "--gpus-per-node", "1")
+    # Apptainer that finds no image ends with 255, and would again.
+    (found,), none, (other,) = runs.given(
+        tmp_path,
+        (*words, str(image), *by_apptainer),
+        (*words, "docker://team/image:1", *by_apptainer),
+        (*words, "registry#team/image:1"),
+    )
+    assert none == []
+    # The code is the one that was submitted, and not the one of the image.
+    run, another = (Path(each["PYTHONPATH"]).parent.parent for each in (found, other))
+    used = set(said.read_text().split())
+    assert {"--nv", f"--bind={run}:{run}", "--bind=/usr:/usr", "--bind=/tmp:/data:ro"} <= used
+    assert {
+        "--container-image=registry#team/image:1",
+        f"--container-mounts={another}:{another},/usr:/usr,/tmp:/data:ro",
+        f"--container-workdir={another}",
+    } <= used
+
+
+def test_a_job_that_finds_no_gpu_does_not_train_on_the_cpu(runs: Runs, tmp_path: Path):
+    """The GPUs of this Slurm are none, so jax finds the CPU. The GPUs would be billed at each repetition."""
+    workdir = tmp_path / "run"
+    found = runs.end(runs.submit(workdir, "--nodes", "1", "--gpus-per-node", "2", "--exclusive"))
+    assert (found["JobState"], found["Restarts"], found["ExitCode"]) == ("FAILED", "0", "2:0"), logs(workdir)
+    assert "E-DEVICE-PLATFORM" in logs(workdir) and not (workdir / "metrics.jsonl").exists(), logs(workdir)

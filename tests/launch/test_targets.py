@@ -192,6 +192,17 @@ def test_a_program_that_is_not_there_is_named(launch, monkeypatch, tmp_path: Pat
         ("gke", ["--topology", "v5p:2x2x1", "--slices", "4"], r"v5p:2x2x1 has one host.*E-LAUNCH-SLICES"),
         ("queued-resource", ["--topology", "v5e:2x4", "--slices", "2"], r"v5e:2x4 has one host.*E-LAUNCH-SLICES"),
         ("skypilot", ["--topology", "v5e:4x4", "--slices", "2"], r"--slices.*E-LAUNCH-SLICES"),
+        ("slurm", ["--gres", "gpu:4"], r"for 8 GPUs.*for 4.*--gres gpu:4.*E-LAUNCH-OPTIONS"),
+        ("slurm", ["--gpus-per-node", "8"], r"--gpus-per-node.*E-LAUNCH-OPTIONS"),
+        ("slurm", ["--gpus-per-node", "none"], r"--gpus-per-node.*E-LAUNCH-NAME"),
+        ("slurm", ["--seeds", "5"], r"only the seed 5.*--seeds 5.*E-LAUNCH-SEEDS"),
+        ("slurm", ["--seeds", "9-7"], r"9-7.*E-LAUNCH-SEEDS"),
+        ("slurm", ["--seeds", "0-5000"], r"0-5000.*E-LAUNCH-SEEDS"),
+        ("slurm", ["--seeds", "0-700,1000-1700"], r"1,402 seeds.*E-LAUNCH-SEEDS"),
+        ("slurm", ["--seeds", "0-4", "--set", "seed=1"], r"--set seed.*E-LAUNCH-OPTIONS"),
+        ("slurm", ["--container-mounts", "/data"], r"--container-mounts.*E-LAUNCH-OPTIONS"),
+        ("slurm", ["--container-image", "/a/x.sif"], r"x\.sif.*--container-runtime apptainer.*E-LAUNCH-OPTIONS"),
+        ("slurm", ["--container-image", "x", "--workdir", "/a b"], r"/a b.*E-LAUNCH-PATH"),
         ("slurm", ["--spot"], r"--spot.*E-LAUNCH-OPTIONS"),
         ("slurm", ["--workdir", BUCKET], r"--workdir.*E-LAUNCH-WORKDIR"),
         ("gke", ["--workdir", "runs/base"], r"--workdir.*E-LAUNCH-WORKDIR"),
@@ -375,10 +386,78 @@ def test_slurm_has_a_task_a_node_or_a_gpu(launch, programs, tmp_path: Path):
     files = sent(launch, "slurm", tmp_path, "--topology", "h100:8", "--slices", "2", "--time", "1-00:00:00")
     call = next(call for call in programs() if call[0] == "sbatch")
     assert {"--nodes=2", "--ntasks-per-node=1", "--gpus-per-node=8", "--time=1-00:00:00", "--requeue"} <= set(call)
-    assert "JAXBERT_DEVICES=8" in task_of(files).decode()
-    sent(launch, "slurm", tmp_path, "--topology", "h100:8", "--slices", "2", "--task-per", "gpu")
+    # A whole machine comes with all of its cores.
+    assert "--exclusive" in call and not any(word.startswith("--cpus-per-task") for word in call)
+    assert "settings=(JAXBERT_PLATFORM=gpu JAXBERT_DEVICES=8 XLA_CLIENT_MEM_FRACTION=0.92)" in task_of(files).decode()
+    files = sent(launch, "slurm", tmp_path, "--topology", "h100:8", "--slices", "2", "--task-per", "gpu")
     call = next(call for call in programs() if call[0] == "sbatch")
     assert {"--nodes=2", "--ntasks-per-node=8"} <= set(call)
+    assert "JAXBERT_DEVICES=1 " in task_of(files).decode()
+
+
+@pytest.mark.parametrize(
+    ("more", "words", "platform", "devices", "said"),
+    [
+        ("", "--exclusive --ntasks-per-node=1", "cpu", 1, "trains on the CPU, with all cores of its node"),
+        ("--tasks-per-node 2", "--exclusive --ntasks-per-node=2", "cpu", 1, "an equal share of the cores"),
+        ("--cpus-per-task 6", "--cpus-per-task=6", "cpu", 1, "with 6 cores"),
+        ("--gpus-per-node 4", "--gpus-per-node=4 --cpus-per-task=16", "gpu", 4, "4 GPUs, with 16 cores"),
+        ("--gpus-per-node a100:4", "--gpus-per-node=a100:4 --cpus-per-task=16", "gpu", 4, "4 GPUs, with 16 cores"),
+        ("--gpus-per-node 4 --exclusive", "--gpus-per-node=4 --exclusive", "gpu", 4, "4 GPUs, with all cores"),
+        ("--gres gpu:v100:8,lustre:1", "--gres=gpu:v100:8,lustre:1 --cpus-per-task=32", "gpu", 8, "8 GPUs"),
+        ("--gres gpu", "--gres=gpu --cpus-per-task=4", "gpu", 1, "1 GPU, with 4 cores"),
+        ("--gres gpu:8 --task-per gpu", "--ntasks-per-node=8 --cpus-per-task=4", "gpu", 1, "8 tasks"),
+        ("--gres gpu:8 --gpus-per-node 8 --tasks-per-node 2", "--ntasks-per-node=2 --gres=gpu:8", "gpu", 4, "4 GPUs"),
+        ("--gres lustre:4", "--gres=lustre:4 --exclusive", "cpu", 1, "trains on the CPU"),
+        ("--topology h100:4 --gres gpu:h100:4", "--gres=gpu:h100:4 --cpus-per-task=16", "gpu", 4, "4 GPUs"),
+    ],
+)
+def test_slurm_is_asked_for_gpus_and_cores(
+    more, words, platform, devices, said, launch, programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    base = ["launch", "slurm", "bert_base", "--workdir", str(tmp_path / "run"), *ROWS, *more.split()]
+    code, screen = launch("", "--yes", base=base)
+    assert code == 0 and said in " ".join(screen.split()), screen
+    call = next(call for call in programs() if call[0] == "sbatch")
+    assert set(words.split()) <= set(call), call
+    # The GPUs are asked for once, and the cores either by number or all of them.
+    assert sum(word.startswith(("--gpus-per-node", "--gres=gpu")) for word in call) == (platform == "gpu")
+    assert sum(word.startswith(("--exclusive", "--cpus-per-task")) for word in call) == 1
+    task = next((tmp_path / "run/launch").glob("task-*.sh")).read_text()
+    last = "XLA_CLIENT_MEM_FRACTION=0.92" if platform == "gpu" else "JAX_PLATFORMS=cpu"
+    assert f"settings=(JAXBERT_PLATFORM={platform} JAXBERT_DEVICES={devices} {last})" in task
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "--gpus-per-node 8 --tasks-per-node 3",
+        "--task-per gpu",
+        "--gpus-per-node 4 --gres gpu:8",
+        "--gpus-per-node 4 --task-per gpu --tasks-per-node 2",
+    ],
+)
+def test_gpus_that_tasks_cannot_share_are_refused(more: str, launch, programs, tmp_path: Path):
+    base = ["launch", "slurm", "bert_base", "--workdir", str(tmp_path / "run"), *ROWS, *more.split()]
+    code, said = launch("", "--yes", base=base)
+    assert code == 2 and "E-LAUNCH-OPTIONS" in said and programs() == []
+
+
+def test_an_array_of_seeds_has_a_record_for_each_run(launch, programs, tmp_path: Path):
+    code, said = launch("slurm", "--seeds", "7-9,3%2", "--yes")
+    assert code == 0 and "an array of 4 such jobs" in said and "These are the figures of one of the 4 runs." in said
+    (call,) = (call for call in programs() if call[0] == "sbatch")
+    assert "--array=7-9,3%2" in call
+    run = str(tmp_path / "run")
+    for workdir, given in ((run, "7-9,3%2"), *((f"{run}/seed-{seed}", str(seed)) for seed in (3, 7, 8, 9))):
+        assert json.loads(Path(workdir, "launch/job.json").read_text())["options"] == {"seeds": given}
+    assert launch("", base=["launch", "stop", "--workdir", run])[0] == 0
+    name = json.loads(Path(run, "launch/job.json").read_text())["name"]
+    assert [call[0] for call in programs()] == ["scancel"]
+    assert not Path(run, "seed-1").exists()
+    code, said = launch("", "--dry-run", base=["launch", "logs", "--workdir", f"{run}/seed-8"])
+    assert code == 0 and f"{run}/seed-8/logs/process-0.log" in said and name not in said
 
 
 def test_a_later_launch_leaves_the_files_of_a_waiting_job_alone(launch, programs, tmp_path: Path):

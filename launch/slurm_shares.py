@@ -1,0 +1,147 @@
+"""Decides what a job of Slurm asks of its nodes, GPUs, tasks and cores, and what each task is told about them."""
+
+from __future__ import annotations
+
+import re
+from argparse import Namespace
+from dataclasses import dataclass
+
+from jaxbert.errors import InputError
+from jaxbert.plan.topologies import Topology
+
+from . import machines
+
+# A job that takes a part of a node's GPUs asks for so many cores with each. Slurm cannot be asked for a fair share of
+# the node, and a job that asks for more cores than a node has waits for ever. So the number is small: one core drives
+# the GPU, the others read rows, write checkpoints and compile.
+CORES_PER_GPU = 4
+
+
+@dataclass(frozen=True)
+class Shares:
+    """The nodes, GPUs, tasks and cores that a job asks for.
+
+    Attributes:
+      nodes: the number of nodes.
+      tasks: the tasks of each node.
+      gpus: the GPUs of each node; 0 for a job that trains on the CPU.
+      asked: the options of sbatch that ask for all of it.
+      cores: the cores of a task, in words.
+    """
+
+    nodes: int
+    tasks: int
+    gpus: int
+    asked: tuple[str, ...]
+    cores: str
+
+    @property
+    def devices(self) -> int:
+        """Returns the number of devices of a task."""
+        return self.gpus // self.tasks if self.gpus else 1
+
+    def lines(self, name: str) -> tuple[str, ...]:
+        """Returns the lines of the screen about the job `name`."""
+        tasks = self.tasks * self.nodes
+        has = f"{self.devices} GPU{'s' if self.devices > 1 else ''}" if self.gpus else "the CPU"
+        return (
+            f"job {name}: {self.nodes} node{'s' if self.nodes > 1 else ''}, {tasks} task{'s' if tasks > 1 else ''}",
+            f"each task trains on {has}, with {self.cores}",
+        )
+
+
+def shares(options: Namespace, place: Topology | None) -> Shares:
+    """Returns what the options of the command ask.
+
+    Args:
+      options: the options of `jaxbert launch slurm`.
+      place: the machines with GPUs that --topology and --slices name; None without --topology.
+
+    Raises:
+      InputError: two options contradict each other.
+    """
+    nodes, gpus = _nodes(options, place), _gpus(options, place)
+    tasks = _tasks(options, place, gpus)
+    asked = [f"--nodes={nodes}", f"--ntasks-per-node={tasks}"]
+    if gpus and not gpus_of(options.gres):
+        asked.append(f"--gpus-per-node={options.gpus_per_node or gpus}")
+    # The GPUs of a whole machine come with all of its cores, and so does a job that trains on the CPU of its nodes.
+    whole = not gpus or (place is not None and gpus == place.chip.chips_per_host)
+    cores = options.cpus_per_task or (0 if options.exclusive or whole else CORES_PER_GPU * (gpus // tasks))
+    if options.exclusive or not cores:
+        asked.append("--exclusive")
+    if cores:
+        asked.append(f"--cpus-per-task={cores}")
+        words = f"{cores} core{'s' if cores > 1 else ''}"
+        if not options.cpus_per_task:
+            words += " (--cpus-per-task asks for another number, --exclusive for whole nodes)"
+    else:
+        words = f"{'all cores' if tasks == 1 else 'an equal share of the cores'} of its node, which no other job shares"
+    return Shares(nodes, tasks, gpus, tuple(asked), words)
+
+
+def gpus_of(gres: str | None) -> int:
+    """Returns the number of GPUs in a value of sbatch's --gres.
+
+    It is a list of NAME[[:TYPE]:COUNT], and a missing count means 1 (slurm.schedmd.com/sbatch.html, read in November
+    2026).
+    """
+    found = 0
+    for entry in (gres or "").split(","):
+        name, *more = entry.removeprefix("gres/").split(":")
+        if name == "gpu":
+            found += int(more[-1]) if more and re.fullmatch(r"[0-9]{1,4}", more[-1]) else 1
+    return found
+
+
+def _nodes(options: Namespace, place: Topology | None) -> int:
+    if place is None:
+        return int(options.nodes)
+    if options.nodes != 1 or options.tasks_per_node or options.gpus_per_node:
+        raise InputError(
+            "--topology and --slices already give the number of nodes, tasks and GPUs",
+            where="--nodes, --tasks-per-node, --gpus-per-node",
+            fix="Remove these options, or --topology.",
+            code="E-LAUNCH-OPTIONS",
+        )
+    return place.slices
+
+
+def _gpus(options: Namespace, place: Topology | None) -> int:
+    by_gres = gpus_of(options.gres)
+    if place is not None:
+        other, where = machines.chips_per_host(place), f"--topology {place.name}"
+    elif options.gpus_per_node:
+        other, where = int(options.gpus_per_node.rpartition(":")[2]), f"--gpus-per-node {options.gpus_per_node}"
+    else:
+        return by_gres
+    if by_gres not in (0, other):
+        raise InputError(
+            f"one option asks for {other} GPUs of each node, the other for {by_gres}",
+            where=f"{where}, --gres {options.gres}",
+            fix="Give the same number in both, or remove one of them.",
+            code="E-LAUNCH-OPTIONS",
+        )
+    return other
+
+
+def _tasks(options: Namespace, place: Topology | None, gpus: int) -> int:
+    if options.task_per == "gpu":
+        if not gpus or (options.tasks_per_node or gpus) != gpus:
+            raise InputError(
+                f"a task for each GPU was asked for, and there are {gpus} GPUs of each node"
+                + (f" and {options.tasks_per_node} tasks" if options.tasks_per_node else ""),
+                where="--task-per gpu",
+                fix="Give --gpus-per-node N and no --tasks-per-node.",
+                code="E-LAUNCH-OPTIONS",
+            )
+        return gpus
+    tasks = 1 if place is not None else options.tasks_per_node or 1
+    if gpus % tasks:
+        raise InputError(
+            f"{gpus} GPUs of each node cannot be divided among {tasks} tasks",
+            where=f"--tasks-per-node {tasks}",
+            fix=f"Give a number that divides {gpus}.",
+            code="E-LAUNCH-OPTIONS",
+        )
+    return int(tasks)
