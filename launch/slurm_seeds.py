@@ -14,11 +14,11 @@ _MOST = 1000
 # The state of the jobs. %i is JOB_SEED in an array, of which squeue shows each job with --array.
 STATE = "%i %j %T %r %M %l %D %R"
 _STATUS = (
-    'squeue --array "--user=$1" "--name=$2" "--format=$4" | '
+    'set -o pipefail; squeue --array "--user=$1" "--name=$2" "--format=$4" | '
     'while read -r id rest; do case $id in JOBID | *_"$3") echo "$id $rest" ;; esac; done'
 )
 _STOP = (
-    'squeue --noheader --array "--user=$1" "--name=$2" --format=%i | '
+    'set -o pipefail; squeue --noheader --array "--user=$1" "--name=$2" --format=%i | '
     'while read -r id; do case $id in *_"$3") scancel "$id" ;; esac; done'
 )
 
