@@ -7,7 +7,9 @@ before you spend money: options of `jaxbert plan` replace both.
 A figure of compute, memory or links is of one device, as jax counts devices. A chip of TPU v3 and of TPU7x is two
 devices, so its figures are halved. A price and a power are of a whole chip.
 
-Sources, read in November 2026 where no year is given:
+Sources. These documents give the figures. In November 2026 most figures were compared with pages and repositories that
+quote the documents, and not with the documents themselves. The links and the clock of v3, the links of v4, the cards
+L4, L40S, H100 PCIe, H100 NVL, H200 NVL and GH200, and TF32 of B200 were not compared with anything.
   TPU peaks, HBM bandwidth, links, slices: docs.cloud.google.com/tpu/docs/v3, v4, v5e, v5p, v6e and tpu7x. A link has
     its share of the published bidirectional bandwidth of a chip, half of it each way. The links of v3 (656 Gbit/s) are
     from Jouppi et al., "A domain-specific supercomputer for training deep neural networks" (2020), and those of v4 (50
@@ -162,11 +164,11 @@ class Chip:
 
 _GOOGLE = "Google Cloud, on demand, US regions, list price as last seen 2025"
 _AWS_BLOCKS = "AWS EC2 Capacity Blocks, US East (Ohio), list price of late 2024, instance of 8"
-_AWS = "AWS, on demand, us-east-1, price list of November 2026, instance of 8"
-_AZURE = "Azure, on demand, list price of November 2026, instance of 8"
-_GOOGLE_GPU = "Google Cloud, on demand, us-central1, billing catalogue of September 2026, a3-highgpu"
-_LAMBDA = "Lambda, on demand, lambda.ai/instances of September 2026, instance of 8"
-_RUNPOD = "RunPod, Secure Cloud, runpod.io/pricing of November 2026"
+_AWS = "AWS, on demand, us-east-1, instance of 8, list price that others quoted in November 2026"
+_AZURE = "Azure, on demand, instance of 8, list price that others quoted in November 2026"
+_GOOGLE_GPU = "Google Cloud, on demand, us-central1, a3-highgpu, list price that others quoted in September 2026"
+_LAMBDA = "Lambda, on demand, instance of 8, list price that others quoted in September 2026"
+_RUNPOD = "RunPod, Secure Cloud, list price that others quoted in November 2026"
 _NO_TPU_WATTS = "assumed: Google publishes none; TPU v4 drew 170 W on average (Jouppi et al. 2023), host's share added"
 _TPU_WATTS = "Google's page: {} W on average; host's share added"
 _GOOGLE_PUE = "Google's fleet, Environmental Report 2024"
@@ -261,7 +263,7 @@ _ALL: tuple[Chip, ...] = (
         network=25e9 / 8,
         chips_per_host=4,
         power=Power(230, 130, 280, _TPU_WATTS.format(170), 1.10, _GOOGLE_PUE),
-        prices=(Price(3.22, "Google Cloud, on demand, us-central2, list price as last seen 2022", "google"),),
+        prices=(Price(3.22, "Google Cloud, on demand, us-central2, list price of 2022 that others quote", "google"),),
         ring=4,
         cubes=True,
         device_kinds=("TPU v4",),
