@@ -6,6 +6,7 @@ documentation says about repetition, and counts how often the run starts.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -54,7 +55,14 @@ class Here:
             "CODE": str(self.code),
             **more,
         }
-        return subprocess.run(command, env=environment, check=False, timeout=60).returncode
+        # A script that is killed leaves what it started. A machine that reboots would end it; so does this.
+        process = subprocess.Popen(command, env=environment, start_new_session=True)
+        try:
+            return process.wait(timeout=60)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
     @property
     def starts(self) -> int:
