@@ -258,8 +258,10 @@ def transfer_seconds(
         )
     if slices > 1:
         part = transfer.bytes / inside
-        # A message takes 50 microseconds: the round trip in a data centre through several switches.
-        dcn = 2 * part * (slices - 1) / slices / (chip.network * efficiency) + transfer.count * slices * 50e-6
+        # A message takes 50 microseconds: the round trip in a data centre through several switches. A ring passes it on
+        # once for each slice. A tree goes up and down.
+        hops = min(slices, 2 * math.ceil(math.log2(slices)))
+        dcn = 2 * part * (slices - 1) / slices / (chip.network * efficiency) + transfer.count * hops * 50e-6
     return ici, dcn
 
 

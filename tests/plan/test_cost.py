@@ -39,6 +39,18 @@ def test_between_slices_each_device_sums_its_part():
     assert between == pytest.approx(2 * V / 16 * (1 / 2) / (25e9 / 8))
 
 
+def test_between_many_slices_messages_go_by_a_tree():
+    """Two slices pass a message on twice; 64 slices send it 6 levels up and 6 down."""
+
+    def waited(slices: int) -> float:
+        sizes = {"data": 8 * slices, "fsdp": 1, "tensor": 1}
+        place = topology("h100:8", slices)
+        return transfer_seconds(Transfer("", "all-reduce", ("data",), 0.0, 10), place, sizes)[1]
+
+    assert waited(2) == pytest.approx(10 * 2 * 50e-6)
+    assert waited(64) == pytest.approx(10 * 12 * 50e-6)
+
+
 def test_what_stays_in_a_slice_crosses_nothing():
     sizes = {"data": 2, "fsdp": 16, "tensor": 1}
     assert sent("all-gather", topology("v5e:4x4", 2), sizes, ("fsdp",))[1] == 0.0
