@@ -29,6 +29,8 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> None:
         ({**HERE, "JAXBERT_DEVICES": "4", "JAXBERT_LOCAL_ID": "0"}, False, [0, 1, 2, 3]),
         # Started on a machine of their own each: all that it has.
         (HERE, False, None),
+        # The only process of its machine, with eight GPUs.
+        ({**HERE, "JAXBERT_DEVICES": "8", "JAXBERT_LOCAL_ID": "0"}, False, list(range(8))),
         # Under Slurm: a task a node with all its GPUs; a task a GPU.
         ({"SLURM_LOCALID": "0", "SLURM_PROCID": "3", "JAXBERT_DEVICES": "8"}, True, list(range(8))),
         ({"SLURM_LOCALID": "2", "SLURM_PROCID": "6", "JAXBERT_DEVICES": "1"}, True, [2]),
