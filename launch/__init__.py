@@ -15,12 +15,13 @@ from __future__ import annotations
 from .gce_tpu import GceTpu
 from .gke import Gke
 from .job import Target
+from .kubernetes import Kubernetes
 from .queued_resource import QueuedResource
 from .skypilot import SkyPilot
 from .slurm import Slurm
 
 TARGETS: dict[str, Target] = {
-    target.name: target for target in (Slurm(), Gke(), QueuedResource(), GceTpu(), SkyPilot())
+    target.name: target for target in (Slurm(), Gke(), Kubernetes(), QueuedResource(), GceTpu(), SkyPilot())
 }
 
 __all__ = ["TARGETS"]

@@ -8,19 +8,20 @@ from collections.abc import Mapping
 
 from jaxbert.errors import InputError
 
-from . import google, machines
+from . import capacity, google, machines
 from .job import Command, Control, Request, Submission, Target
 
-# The image with TPU drivers (cloud.google.com/compute/docs/tpus). Its default disk of 10 GB is too small for the
+# The images with TPU drivers (cloud.google.com/compute/docs/tpus). Their default disk of 10 GB is too small for the
 # environment.
 _FAMILY, _PROJECT, _DISK = "ubuntu-accel-2204-amd64-tpu-v5e-v5p-v6e", "ubuntu-os-accelerator-images", "200GB"
+_FAMILIES: Mapping[str, str] = {"tpu7x": "ubuntu-accel-2404-amd64-tpu-tpu7x"}
 
 
 class GceTpu(Target):
     """See `jaxbert.launch.job.Target`."""
 
     name = "gce-tpu"
-    summary = "TPUs as a managed instance group of Compute Engine (v5p, v6e)"
+    summary = "TPUs as a managed instance group of Compute Engine (v5p, v6e, tpu7x)"
     kinds = ("tpu",)
     provider = "google"
     example = "--topology v6e:4x4 --project my-project --zone us-east5-a"
@@ -54,13 +55,7 @@ class GceTpu(Target):
                 fix="Use the target gke.",
                 code="E-LAUNCH-SLICES",
             )
-        if request.spot and options.reservation:
-            raise InputError(
-                "these options exclude each other",
-                where="--spot --reservation",
-                fix="Remove one.",
-                code="E-LAUNCH-OPTIONS",
-            )
+        capacity.check(options, spot=request.spot)
         hosts, kind = machines.hosts(place), machines.machine_type(place)
         control = self.control(name, options)
         archive, upload = google.upload(request)
@@ -90,7 +85,11 @@ class GceTpu(Target):
                 (
                     *(*compute, "instance-templates", "create", template, project),
                     f"--machine-type={kind}",
-                    *(f"--image-family={_FAMILY}", f"--image-project={_PROJECT}", f"--boot-disk-size={_DISK}"),
+                    *(
+                        f"--image-family={_FAMILIES.get(place.chip.name, _FAMILY)}",
+                        f"--image-project={_PROJECT}",
+                        f"--boot-disk-size={_DISK}",
+                    ),
                     "--maintenance-policy=TERMINATE",
                     *(
                         ("--provisioning-model=SPOT", "--instance-termination-action=DELETE")

@@ -191,6 +191,10 @@ class Target(ABC):
         """Returns `provider`, or the one that the options choose."""
         return self.provider
 
+    def mounts(self, options: Namespace) -> tuple[str, ...]:
+        """Returns the directories that the job's machines have on volumes, and that this machine need not have."""
+        return ()
+
     def check(self, options: Namespace) -> None:
         """Raises InputError for an option with a value that the engine would refuse or misread.
 

@@ -21,7 +21,7 @@ class Tpu:
     Attributes:
       gke: the value of the node label cloud.google.com/gke-tpu-accelerator.
       machine: number of chips of a host -> its machine type in Compute Engine.
-      accelerator: the start of the accelerator type in the Cloud TPU API.
+      accelerator: the start of the accelerator type in the Cloud TPU API; "" if the API does not have the TPU.
       cores: number of cores that the API counts for a chip.
       runtime: the version of a TPU VM's software in that API.
       compute_engine: whether Compute Engine offers it as a machine.
@@ -53,6 +53,38 @@ TPUS: Mapping[str, Tpu] = {
         "v2-alpha-tpuv6e",
         True,
     ),
+    # The Cloud TPU API does not have it (cloud.google.com/tpu/docs/queued-resources, read in November 2026). Its names
+    # are those of xpk (github.com/AI-Hypercomputer/xpk, src/xpk/core/system_characteristics.py, commit 367c838).
+    "tpu7x": Tpu("tpu7x", {1: "tpu7x-standard-1t", 4: "tpu7x-standard-4t"}, "", 2, "", True),
+}
+# Chips of a TPU machine that slices of several hosts are made of.
+_USUAL = 4
+
+
+@dataclass(frozen=True)
+class GpuMachine:
+    """A machine of Google Cloud whose GPUs reach those of other machines past the kernel.
+
+    Attributes:
+      chip: the GPU.
+      gke: the value of the node label cloud.google.com/gke-accelerator.
+      gpus: number of GPUs.
+      fabric: the network, a name of `fabric.NAMES`.
+    """
+
+    chip: str
+    gke: str
+    gpus: int
+    fabric: str
+
+
+# Machine type -> its GPUs and their network, as in xpk's table of systems (github.com/AI-Hypercomputer/xpk,
+# src/xpk/core/system_characteristics.py, commit 367c838, read in November 2026).
+GPU_MACHINES: Mapping[str, GpuMachine] = {
+    "a3-highgpu-8g": GpuMachine("h100", "nvidia-h100-80gb", 8, "tcpx"),
+    "a3-megagpu-8g": GpuMachine("h100", "nvidia-h100-mega-80gb", 8, "tcpxo"),
+    "a3-ultragpu-8g": GpuMachine("h200", "nvidia-h200-141gb", 8, "rdma"),
+    "a4-highgpu-8g": GpuMachine("b200", "nvidia-b200", 8, "rdma"),
 }
 # GPU -> the value of GKE's node label cloud.google.com/gke-accelerator.
 GPUS: Mapping[str, str] = {
@@ -86,6 +118,11 @@ def tpus() -> Mapping[str, str]:
     return {name: tpu.gke for name, tpu in TPUS.items()}
 
 
+def api_tpus() -> Mapping[str, str]:
+    """Returns the names of the TPUs in the Cloud TPU API, which SkyPilot uses too."""
+    return {name: tpu.accelerator for name, tpu in TPUS.items() if tpu.accelerator}
+
+
 def shape(place: Topology) -> str:
     """Returns the number of chips along each side of a slice, for example "4x4"."""
     return "x".join(map(str, place.shape))
@@ -96,9 +133,60 @@ def hosts(place: Topology) -> int:
     return place.hosts // place.slices
 
 
-def chips_per_host(place: Topology) -> int:
-    """Returns the number of chips of one machine."""
-    return place.slice_chips // hosts(place)
+def chips_per_host(place: Topology, machine: str | None = None) -> int:
+    """Returns the number of chips of one machine.
+
+    Args:
+      place: the slices of TPUs.
+      machine: a machine type that the user chooses; None for the usual one.
+
+    Raises:
+      InputError: the slice has no machines of this type.
+    """
+    usual = place.slice_chips // hosts(place)
+    if machine is None:
+        return usual
+    types = TPUS[place.chip.name].machine
+    # A slice that fits one larger machine is also made of smaller ones.
+    fitting = {types[count]: count for count in types if count == usual or place.slice_chips > count == _USUAL}
+    if machine not in fitting:
+        raise InputError(
+            f"a slice of {place.name} has no machines of this type",
+            where=f"--machine-type {machine}",
+            fix=f"Give {' or '.join(fitting)}, or leave the option out.",
+            code="E-LAUNCH-TOPOLOGY",
+        )
+    return fitting[machine]
+
+
+def gpu(place: Topology, machine: str | None = None) -> tuple[str, str]:
+    """Returns (value of GKE's label of the accelerator, GPUDirect network of the machines or "").
+
+    Args:
+      place: the machines with GPUs.
+      machine: their machine type; None for the usual one.
+
+    Raises:
+      InputError: the machine has other GPUs, or fewer.
+    """
+    usual = GPUS[place.chip.name]
+    if machine is None:
+        found = next((one for one in GPU_MACHINES.values() if one.gke == usual), None)
+    elif machine in GPU_MACHINES:
+        found = GPU_MACHINES[machine]
+        if found.chip != place.chip.name:
+            raise InputError(
+                f"this machine has {found.chip}, and --topology names {place.name}",
+                where=f"--machine-type {machine}",
+                fix="Change one of the two, or leave --machine-type out.",
+                code="E-LAUNCH-TOPOLOGY",
+            )
+    else:
+        found = None
+    if found is None:
+        return usual, ""
+    # A pod with a part of a machine's GPUs cannot have its network cards.
+    return found.gke, found.fabric if place.slice_chips == found.gpus else ""
 
 
 def accelerator_type(place: Topology) -> str:

@@ -17,6 +17,8 @@ from jaxbert.stores.storage import is_remote
 # kind: (pattern of the whole name, an example). Sources: Kubernetes' RFC 1123 labels; Google Cloud's naming pages of
 # projects, zones, networks, service accounts, labels and buckets; Slurm's names are letters, digits and a few signs.
 _DNS = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+_KEY = r"([a-z0-9]([-a-z0-9.]{0,200}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+_VALUE = r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?"
 KINDS: Mapping[str, tuple[str, str]] = {
     # Engines append to it, and the result must be shorter than 63 characters.
     "job": (r"[a-z]([-a-z0-9]{0,37}[a-z0-9])?", "bert-base-1"),
@@ -43,6 +45,13 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "variable": (r"[A-Za-z_][A-Za-z0-9_]{0,127}", "HF_TOKEN"),
     "secret": (r"[A-Za-z0-9][-A-Za-z0-9_./]{0,252}", "hub/token"),
     "label": (r"[a-z][-a-z0-9_]{0,62}=[-a-z0-9_]{0,63}", "team=language"),
+    # Kubernetes: environment variables, labels of nodes, taints, quantities of resources, claims of volumes.
+    "setting": (r"[A-Za-z_][A-Za-z0-9_]{0,127}=[^\x00-\x1f\x7f]{0,1000}", "NCCL_DEBUG=INFO"),
+    "node_label": (f"{_KEY}={_VALUE}", "gpu-type=h100"),
+    "toleration": (f"{_KEY}(={_VALUE})?(:(NoSchedule|PreferNoSchedule|NoExecute))?", "dedicated=training:NoSchedule"),
+    "quantity": (f"{_KEY}=[1-9][0-9]{{0,9}}(Ki|Mi|Gi|Ti)?", "rdma/ib=8"),
+    "resource": (_KEY, "nvidia.com/gpu"),
+    "volume": (f"{_DNS}:(/[A-Za-z0-9_][-A-Za-z0-9_.]{{0,99}}){{1,9}}", "rows-claim:/data"),
     "cloud": (r"[a-z][a-z0-9-]{1,30}(/[a-z0-9-]{1,60}){0,2}", "gcp/us-east5"),
     "url": (
         r"(gs|s3)://[a-z0-9][-a-z0-9_.]{1,220}[a-z0-9](/[^\x00-\x1f\x7f#?*\[\]/]+)*",
@@ -71,6 +80,12 @@ WORDS: Mapping[str, str] = {
     "variable": "the name of an environment variable",
     "secret": "the name of a secret",
     "label": "a label",
+    "setting": "an environment variable: take NAME=VALUE without signs that do not print",
+    "node_label": "a label of nodes: take KEY=VALUE",
+    "toleration": "a taint: take KEY[=VALUE][:EFFECT] with the effect NoSchedule, PreferNoSchedule or NoExecute",
+    "quantity": "a quantity of a resource: take NAME=NUMBER",
+    "resource": "a resource of a cluster's nodes",
+    "volume": "a volume: take CLAIM:/PATH, the name of a PersistentVolumeClaim and a directory",
     "cloud": "the name of a cloud",
     "url": "the URL of a directory in a bucket",
 }

@@ -7,8 +7,12 @@ from collections.abc import Mapping
 
 from jaxbert.errors import InputError
 
-from . import google, machines
+from . import capacity, google, machines
 from .job import Command, Control, Request, Submission, Target
+
+# The TPUs that flex-start gives out through this API (cloud.google.com/tpu/docs/request-using-flex-start, read in
+# November 2026).
+_FLEX_START = ("v5e", "v6e")
 
 
 class QueuedResource(Target):
@@ -20,16 +24,23 @@ class QueuedResource(Target):
     provider = "google"
     example = "--topology v5e:4x4 --project my-project --zone us-east5-a"
     programs = google.GCLOUD
-    names: Mapping[str, str] = {**google.NAMES, "valid_until_duration": "duration", "runtime_version": "word"}
+    names: Mapping[str, str] = {
+        **google.NAMES,
+        "valid_until_duration": "duration",
+        "runtime_version": "word",
+        "max_run_duration": "duration",
+        "reservation": "network",
+    }
     remembered: Mapping[str, type] = {"project": str, "zone": str, "slices": int}
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """See `Target`."""
         google.add_arguments(parser)
+        capacity.add_arguments(parser)
         parser.add_argument(
             "--valid-until-duration", metavar="T", help="give up the request after this time, for example 6h"
         )
-        parser.add_argument("--reserved", action="store_true", help="take the machines from a reservation")
+        parser.add_argument("--reserved", action="store_true", help="take the machines from any reservation")
         parser.add_argument(
             "--runtime-version", metavar="V", help="software of the machines (default: the usual one of the chip)"
         )
@@ -41,18 +52,19 @@ class QueuedResource(Target):
 
     def chips(self) -> Mapping[str, str]:
         """See `Target`."""
-        return machines.tpus()
+        return machines.api_tpus()
 
     def submission(self, request: Request) -> Submission:
         """See `Target`."""
         place, options, name = request.place, request.options, request.name
         machines.check_slices(place)
-        if request.spot and options.reserved:
+        capacity.check(options, spot=request.spot)
+        if options.flex_start and place.chip.name not in _FLEX_START:
             raise InputError(
-                "these options exclude each other",
-                where="--spot --reserved",
-                fix="Remove one.",
-                code="E-LAUNCH-OPTIONS",
+                f"the Cloud TPU API has no {place.chip.name} by flex-start",
+                where="--flex-start",
+                fix=f"Take {' or '.join(_FLEX_START)}, or the target gke.",
+                code="E-LAUNCH-TOPOLOGY",
             )
         control = self.control(name, Namespace(**{**vars(options), "slices": place.slices}))
         (remove,) = control.stop
@@ -60,15 +72,27 @@ class QueuedResource(Target):
         startup = google.startup(request, remove.arguments)
         kind = machines.accelerator_type(place)
         several = place.slices > 1
-        tier = "spot" if request.spot else "reserved" if options.reserved else "on demand"
+        if request.spot:
+            tier, asked = "spot", ["--spot"]
+        elif options.flex_start:
+            # gcloud takes the duration with its unit.
+            tier = f"flex-start, {options.max_run_duration or '7d'} at most"
+            asked = ["--provisioning-model=flex-start", f"--max-run-duration={capacity.run_seconds(options)}s"]
+        elif options.reservation:
+            tier, asked = f"reservation {options.reservation}", ["--reserved", f"--reservation={options.reservation}"]
+        else:
+            tier, asked = ("reserved", ["--reserved"]) if options.reserved else ("on demand", [])
         base = ("gcloud", "compute", "tpus", "queued-resources")
+        # Only gcloud alpha takes these options.
+        alpha = options.flex_start or options.reservation
+        creating = ("gcloud", *(["alpha"] if alpha else []), *base[1:])
         create = Command(
             (
-                *(*base, "create", name, *google.here(options)),
+                *(*creating, "create", name, *google.here(options)),
                 f"--accelerator-type={kind}",
                 f"--runtime-version={options.runtime_version or machines.TPUS[place.chip.name].runtime}",
                 *((f"--node-count={place.slices}", f"--node-prefix={name}") if several else (f"--node-id={name}",)),
-                *(["--spot"] if request.spot else ["--reserved"] if options.reserved else []),
+                *asked,
                 *([f"--service-account={options.service_account}"] if options.service_account else []),
                 *google.network(options, "--subnetwork"),
                 *(["--internal-ips"] if options.internal_ips else []),

@@ -93,9 +93,17 @@ def folder(workdir: str) -> Path:
     return state_directory() / "launches" / hashlib.sha256(workdir.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def write(workdir: str, target: str, name: str, options: Mapping[str, Any]) -> None:
-    """Writes the record of a launch on this machine, and also into a workdir that is on a disk."""
-    for place in places(workdir):
+def write(workdir: str, target: str, name: str, options: Mapping[str, Any], *, reached: bool = True) -> None:
+    """Writes the record of a launch on this machine, and also into a workdir that is on a disk.
+
+    Args:
+      workdir: the run's workdir.
+      target: the name of the target.
+      name: the name of the job.
+      options: the options that `Target.control` needs.
+      reached: whether this machine has the disk. If not, other machines cannot find the record.
+    """
+    for place in places(workdir) if reached else [folder(workdir)]:
         write_to(place, workdir, target, name, options)
 
 

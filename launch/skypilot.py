@@ -53,7 +53,7 @@ class SkyPilot(Target):
 
     def chips(self) -> Mapping[str, str]:
         """See `Target`."""
-        return {**machines.tpus(), **machines.SKYPILOT}
+        return {**machines.api_tpus(), **machines.SKYPILOT}
 
     def seller(self, options: Namespace) -> str:
         """See `Target`. SkyPilot chooses the cloud where --infra does not."""

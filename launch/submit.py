@@ -84,9 +84,10 @@ def _request(target: Target, args: Namespace, config: RunConfig, arguments: Sequ
     """Returns the request, with every value checked."""
     place = _place(target, args)
     args.workdir = names.workdir(args.workdir)
-    _check_workdir(target, args.workdir)
+    mounts = target.mounts(args)
+    _check_workdir(target, args.workdir, mounts)
     if not target.shares_disk:
-        _check_inputs_can_be_reached(target, args, config)
+        _check_inputs_can_be_reached(target, args, config, mounts)
     if args.restarts < 0:
         raise InputError(
             f"the value is {args.restarts}", where="--restarts", fix="Give 0 or more.", code="E-LAUNCH-NUMBER"
@@ -129,14 +130,24 @@ def _place(target: Target, args: Namespace) -> Topology | None:
     return place
 
 
-def _check_workdir(target: Target, workdir: str) -> None:
+def _mounted(path: str, mounts: Sequence[str]) -> bool:
+    """Returns whether `path` is on a volume that the job's machines have at one of `mounts`."""
+    return any(Path(path).is_relative_to(place) for place in mounts) and ".." not in Path(path).parts
+
+
+def _check_workdir(target: Target, workdir: str, mounts: Sequence[str]) -> None:
+    if _mounted(workdir, mounts):
+        # This machine need not have the directory.
+        return
     if target.shares_disk == is_remote(workdir):
+        volume = f", or a directory of a volume: {' or '.join(mounts)}" if mounts else ""
         raise InputError(
             "the workdir must be on the disk that the machines share"
             if target.shares_disk
-            else "the machines share no disk, so the workdir must be in a bucket",
+            else "the machines share no disk with this one, so the workdir must be in a bucket"
+            + (" or on a volume" if mounts else ""),
             where=f"--workdir {workdir}",
-            fix="Give a directory." if target.shares_disk else f"Give {examples(target.buckets)}.",
+            fix="Give a directory." if target.shares_disk else f"Give {examples(target.buckets)}{volume}.",
             code="E-LAUNCH-WORKDIR",
         )
     if not target.shares_disk:
@@ -164,8 +175,9 @@ def _check_bucket(target: Target, url: str, where: str) -> None:
         )
 
 
-def _check_inputs_can_be_reached(target: Target, args: Namespace, config: RunConfig) -> None:
+def _check_inputs_can_be_reached(target: Target, args: Namespace, config: RunConfig, mounts: Sequence[str]) -> None:
     """Raises InputError for an input that is a file of this machine, which the job's machines cannot read."""
+    volume = " Or put it on a volume (--volume)." if mounts else ""
     distillation = config.objectives.distillation
     for where, value in (
         ("--init", args.init or config.init),
@@ -180,13 +192,15 @@ def _check_inputs_can_be_reached(target: Target, args: Namespace, config: RunCon
                 code="E-LAUNCH-LOCAL-INPUT",
             )
         # A tokenizer is read from a directory; a model may also come from a bucket.
-        if value and not value.startswith("hf:") and (where == "--tokenizer" or not is_remote(value)):
+        if not value or value.startswith("hf:") or _mounted(value, mounts):
+            continue
+        if where == "--tokenizer" or not is_remote(value):
             raise InputError(
                 "the path is on this machine, and the job runs on another one"
                 if not is_remote(value)
                 else "a tokenizer cannot be read from a bucket",
                 where=f"{where} {value}",
-                fix="Give hf:NAME (a model may be in a bucket too), or choose a TARGET that shares this disk.",
+                fix="Give hf:NAME (a model may be in a bucket too), or choose a TARGET that shares this disk." + volume,
                 code="E-LAUNCH-LOCAL-INPUT",
             )
         if is_remote(value):
@@ -197,14 +211,15 @@ def _check_inputs_can_be_reached(target: Target, args: Namespace, config: RunCon
     fix = f"Copy them ({copy.copy} ROWS {bucket}) and give --data {bucket}."
     for phase in config.phases:
         for source in phase.rows:
-            if not is_remote(source.path):
+            if not is_remote(source.path) and not _mounted(source.path, mounts):
                 raise InputError(
                     "these rows are on this machine, and the job runs on another one",
                     where=f"phase {phase.name}: {source.path}",
-                    fix=fix,
+                    fix=fix + volume,
                     code="E-LAUNCH-LOCAL-INPUT",
                 )
-            _check_bucket(target, source.path, f"phase {phase.name}: {source.path}")
+            if is_remote(source.path):
+                _check_bucket(target, source.path, f"phase {phase.name}: {source.path}")
         if not phase.rows and config.data.source and not reached_anywhere(config.data.source):
             raise InputError(
                 "this text is on this machine, and the job runs on another one",
@@ -269,9 +284,9 @@ def _send(submission: Submission, request: Request, target: Target) -> None:
                 file.path.chmod(0o755)
     # The record is written before the first command, so that `launch stop` can remove what a failed command leaves.
     remembered = {name: getattr(request.options, name) for name in target.remembered}
-    records.write(request.workdir, target.name, request.name, remembered)
+    records.write(request.workdir, target.name, request.name, remembered, reached=target.shares_disk)
     for workdir, options in submission.runs.items():
-        records.write(workdir, target.name, request.name, {**remembered, **options})
+        records.write(workdir, target.name, request.name, {**remembered, **options}, reached=target.shares_disk)
     done: list[str] = []
     for command in submission.commands:
         execute(command, target.programs, done)

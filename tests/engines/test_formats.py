@@ -37,6 +37,9 @@ GOOGLE = {
             "a=b",
             "c=d",
         ],
+        ["--flex-start", "--max-run-duration", "2d", "--internal-ips", "--network", "n", "--slices", "2"],
+        ["--flex-start", "--topology", "v6e:2x4", *SMALL],
+        ["--reservation", "r", "--topology", "v5p:2x2x2"],
     ],
     "gce-tpu": [
         [],
@@ -105,16 +108,42 @@ GKE = [
     [],
     ["--topology", "v5p:4x4x4", "--slices", "2", "--spot", "--service-account", "trainer", "--priority-class", "high"],
     ["--topology", "h200:8", "--slices", "4", "--secret", "HF_TOKEN=hub/token", "--namespace", "team"],
+    ["--topology", "h100:8", "--slices", "2", "--reservation", "r", "--env", "NCCL_DEBUG=$(a) b"],
+    ["--topology", "h100:8", "--slices", "2", "--machine-type", "a3-megagpu-8g", "--flex-start"],
+    ["--topology", "v5e:2x4", "--slices", "2", "--machine-type", "ct5lp-hightpu-4t", "--privileged"],
     ["--topology", "v6e:1x1", *SMALL, "name=a\"b'c: $(d) # e\n- f", "--restarts", "0"],
 ]
 
 
-@pytest.mark.parametrize("more", GKE)
+KUBERNETES = [
+    ["--slices", "2", "--volume", "runs:/data", "rows:/rows", "--node-selector", "gpu=h100", "--host-network"],
+    [
+        *(
+            "--topology",
+            "h200:8",
+            "--slices",
+            "4",
+            "--queue",
+            "q",
+            "--priority-class",
+            "high",
+            "--env",
+            "NCCL_DEBUG=INFO",
+        ),
+        *("--toleration", "dedicated=training:NoSchedule", "spot", "--resource", "vpc.amazonaws.com/efa=32"),
+        *("hugepages-2Mi=5120Mi", "--secret", "AWS_SECRET_ACCESS_KEY=s3/key"),
+    ],
+]
+
+
+@pytest.mark.parametrize(
+    ("target", "more"), [*(("gke", more) for more in GKE), *(("kubernetes", more) for more in KUBERNETES)]
+)
 def test_kubectl_and_the_published_schema_take_the_manifests(
-    more: list[str], tool: Callable[[str], str], engines: Path, rendered: Callable[..., dict[str, Any]]
+    target: str, more: list[str], tool: Callable[[str], str], engines: Path, rendered: Callable[..., dict[str, Any]]
 ):
     tool("kubectl")
-    files = [Path(file) for file in rendered("gke", *more)["files"]]
+    files = [Path(file) for file in rendered(target, *more)["files"]]
     (code,) = kubectl_check.parse(files[0].read_text())
     assert code["kind"] == "ConfigMap" and code["immutable"] is True
     (jobset,) = kubectl_check.parse(files[1].read_text())
@@ -240,8 +269,7 @@ def test_the_image_is_made_from_files_that_exist():
     ):
         assert lock in text and (LAUNCH.parent / lock).is_file()
     assert (
-        "/opt/jaxbert/requirements.lock" in text
-        and "/opt/jaxbert/requirements.lock" in (LAUNCH / "gke_pod.sh").read_text()
+        "/opt/jaxbert/requirements.lock" in text and "/opt/jaxbert/requirements.lock" in (LAUNCH / "pod.sh").read_text()
     )
     from jaxbert.launch.google import PYTHON, UV
 

@@ -23,8 +23,10 @@ from jaxbert.commands.main import main
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "launch.md"
 _GS = "--workdir gs://my-bucket/base --data seq128:gs://my-bucket/rows-128 seq512:gs://my-bucket/rows-512"
 _DISK = "--workdir /shared/base --data seq128:/shared/rows-128 seq512:/shared/rows-512"
+_VOLUME = "--workdir /data/base --data seq128:/data/rows-128 seq512:/data/rows-512"
 # Options that the page shows in addition to a target's own example.
 _MORE = {
+    "kubernetes": "--slices 2 --volume runs-claim:/data --resource rdma/ib=8",
     "slurm": "--slices 2 --partition gpu --time 1-00:00:00",
     "gke": "--spot",
     "queued-resource": "--spot",
@@ -39,7 +41,7 @@ def command(target: str) -> str:
     """Returns the command whose dry run the page shows for `target`."""
     if target == "local":
         return "launch local bert_tiny --workdir /shared/tiny --processes 2 --dry-run"
-    where = _DISK if TARGETS[target].shares_disk else _GS
+    where = _VOLUME if target == "kubernetes" else _DISK if TARGETS[target].shares_disk else _GS
     words = ["launch", target, "bert_base", where, TARGETS[target].example, _MORE.get(target, "")]
     return " ".join([*filter(None, words), "--analytic", "--dry-run"])
 
@@ -112,7 +114,7 @@ def _without_bodies(text: str) -> str:
 def block(target: str) -> str:
     """Returns the command and its output as the page shows them."""
     shown = re.sub(
-        r" (?=--(?:data|topology|project|queue|image|spot|processes|partition)\b)",
+        r" (?=--(?:data|topology|project|queue|image|spot|processes|partition|volume)\b)",
         " \\\n      ",
         f"jaxbert {command(target)}",
     )

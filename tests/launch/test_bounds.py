@@ -177,6 +177,7 @@ def skypilot(files: dict[str, bytes], here: Here, *, another: Callable[[int], st
 ENGINES: dict[str, Engine] = {
     "slurm": slurm,
     "gke": gke,
+    "kubernetes": gke,
     "queued-resource": google,
     "gce-tpu": google,
     "skypilot": skypilot,

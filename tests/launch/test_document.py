@@ -21,3 +21,10 @@ def test_a_new_target_gets_a_section(monkeypatch: pytest.MonkeyPatch):
     page = written(before)
     assert f"## Toy\n\nA queue of this machine.\n\n<!-- dry run: toy -->\n\n{block('toy')}\n\n" in page
     assert page.index("## Toy") < page.index("## What was tested")
+
+
+@pytest.mark.parametrize("target", ["local", *TARGETS])
+def test_the_page_says_of_every_target_what_was_tested(target: str):
+    page = PAGE.read_text(encoding="utf-8")
+    head, _, tested = page.partition("## What was tested")
+    assert f"| [`{target}`](#{target}) |" in head and f"\n| `{target}` |" in tested

@@ -122,7 +122,7 @@ def test_what_stays_text_arrives_as_it_was(launch, programs, tmp_path: Path):
             code, said = launch("", "--yes", "--json", str(tmp_path / "out.json"), "--set", setting, base=base)
             assert code == 0, (target, word, said)
             files = {Path(file).name: Path(file) for file in json.loads((tmp_path / "out.json").read_text())["files"]}
-            if target == "gke":
+            if target in ("gke", "kubernetes"):
                 spec = yaml.safe_load(files["jobset.yaml"].read_text())["spec"]
                 template = spec["replicatedJobs"][0]["template"]["spec"]["template"]
                 found = [expanded(word) for word in template["spec"]["containers"][0]["args"]]
@@ -163,7 +163,7 @@ def test_kubernetes_leaves_the_pods_script_alone(launch, programs, tmp_path: Pat
         "spec"
     ]
     body = spec["containers"][0]["command"][2]
-    assert expanded(body) == (Path(__file__).parents[2] / "launch/gke_pod.sh").read_text()
+    assert expanded(body) == (Path(__file__).parents[2] / "launch/pod.sh").read_text()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from jaxbert.launch.archive import archive
 
-POD = Path(__file__).parents[2] / "launch" / "gke_pod.sh"
+POD = Path(__file__).parents[2] / "launch" / "pod.sh"
 PYTHON = """#!/bin/bash
 trap 'echo told >>"$SAID"; exit 3' TERM
 printf '%s\\0' "$PWD" "$PYTHONPATH" "${JAXBERT_PROCESS_ID-none}" "$$" "$@" >"$SAID.part"
@@ -100,3 +100,27 @@ def test_other_code_or_another_image_does_not_run(pod, tmp_path: Path):
     (tmp_path / "opt/requirements.lock").write_text("jax==0.1\n")
     process, said = pod("bert_base")
     assert process.wait(60) == 2 and b"Build it again" in process.stderr.read() and not said.exists()
+
+
+def test_the_image_may_have_the_environment_of_older_drivers(pod, tmp_path: Path):
+    root = Path(__file__).parents[2]
+    locks = [f"requirements-lock-3.13-{cuda}.txt" for cuda in ("cuda", "cuda12")]
+    made = archive(lock=locks[0], older=locks[1])
+    (tmp_path / "jaxbert/code.tar.gz").write_bytes(made.content)
+    for lock, code in ((locks[0], 0), (locks[1], 0), ("requirements-lock-3.13-tpu.txt", 2)):
+        (tmp_path / "opt/requirements.lock").write_bytes((root / lock).read_bytes())
+        process, _ = pod("bert_base", JAXBERT_CODE_SHA256=made.sha256)
+        assert process.wait(60) == code, lock
+
+
+def test_a_profile_of_the_node_sets_variables_and_python_is_the_process_that_the_kubelet_knows(pod, tmp_path: Path):
+    """The profile is bash, and its last command may fail."""
+    profile = tmp_path / "profile.sh"
+    profile.write_text("array=(a b)\nexport NCCL_NET=${array[1]} PYTHONPATH=$PYTHONPATH:$UNKNOWN\nfalse\n")
+    (tmp_path / "bin/python3").write_text(PYTHON.replace('"$PWD"', '"$NCCL_NET"'))
+    process, said = pod("bert_base", "--set", "name=a b'c", JAXBERT_PROFILE=str(profile))
+    assert process.wait(60) == 0, process.stderr.read()
+    network, _, _, number, *rest = words(said)
+    assert (network, number) == ("b", str(process.pid)) and rest[-1] == "name=a b'c"
+    process, said = pod("bert_base", JAXBERT_PROFILE=str(tmp_path / "none.sh"))
+    assert process.wait(60) == 2 and b"none.sh does not exist" in process.stderr.read() and not said.exists()

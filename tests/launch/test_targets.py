@@ -219,6 +219,9 @@ def test_a_program_that_is_not_there_is_named(launch, monkeypatch, tmp_path: Pat
         ("gke", ["--init", "runs/other"], r"--init runs/other.*E-LAUNCH-LOCAL-INPUT"),
         ("gke", ["--set", "data.tokenizer=runs/other"], r"--tokenizer runs/other.*E-LAUNCH-LOCAL-INPUT"),
         ("gke", ["--data", "seq128:rows"], r"phase seq128: rows.*E-LAUNCH-LOCAL-INPUT"),
+        ("kubernetes", ["--spot"], r"labels and taints.*--spot.*E-LAUNCH-OPTIONS"),
+        ("kubernetes", ["--topology", "v5e:4x4"], r"kind gpu.*--topology v5e:4x4.*E-LAUNCH-TOPOLOGY"),
+        ("kubernetes", ["--resource", "nvidia.com/gpu=4"], r"--resource nvidia.com/gpu.*E-LAUNCH-OPTIONS"),
         ("gke", ["--secret", "HF_TOKEN"], r"--secret.*E-LAUNCH-SECRET"),
         ("skypilot", ["--secret", "HF_TOKEN=a"], r"--secret.*E-LAUNCH-SECRET"),
         ("queued-resource", ["--secret", "HF_TOKEN"], r"--secret.*E-LAUNCH-SECRET"),
@@ -238,7 +241,7 @@ def test_a_path_that_gcloud_would_split_is_refused(target: str, launch, programs
 
 
 def test_code_that_a_config_map_cannot_hold_is_refused(launch, programs, monkeypatch):
-    monkeypatch.setattr("jaxbert.launch.gke._MOST_BYTES", 100)
+    monkeypatch.setattr("jaxbert.launch.jobset._MOST_BYTES", 100)
     code, said = launch("gke", "--yes")
     assert code == 2 and "E-LAUNCH-CODE-SIZE" in said and programs() == []
 
@@ -476,6 +479,7 @@ def test_secrets_go_by_reference(launch, programs, tmp_path: Path, monkeypatch):
     for target, reference in (
         ("slurm", "HF_TOKEN"),
         ("gke", "HF_TOKEN=hub/token"),
+        ("kubernetes", "HF_TOKEN=hub/token"),
         ("queued-resource", "HF_TOKEN=hub-token"),
         ("gce-tpu", "HF_TOKEN=hub-token"),
         ("skypilot", "HF_TOKEN"),
@@ -498,7 +502,7 @@ def test_a_config_file_goes_along(launch, programs, tmp_path: Path):
         code, said = launch("", "--yes", "--json", str(tmp_path / "out.json"), base=base)
         assert code == 0, said
         files = [Path(file) for file in json.loads((tmp_path / "out.json").read_text())["files"]]
-        if target == "gke":
+        if target in ("gke", "kubernetes"):
             packed = yaml.safe_load(next(file for file in files if file.name == "code.yaml").read_bytes())
             import base64
 

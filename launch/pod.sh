@@ -22,6 +22,18 @@ if [ -n "${JAXBERT_COORDINATOR:-}" ]; then
   export JAXBERT_PROCESS_ID
 fi
 export PYTHONPATH="$code"
+# Drivers of chips and of network cards lock memory. Where the pod may not raise the limit, it has what the node gives.
+# shellcheck disable=SC3045
+ulimit -l unlimited 2>/dev/null || true
 cd /tmp
 # With exec, the kubelet's SIGTERM reaches Python, which saves a checkpoint and ends with 3.
+if [ -n "${JAXBERT_PROFILE:-}" ]; then
+  [ -r "$JAXBERT_PROFILE" ] || {
+    echo "jaxbert: error: $JAXBERT_PROFILE does not exist. Install the node's NCCL plugin, or give --host-network." >&2
+    exit 2
+  }
+  # The profile of the node's NCCL plugin is written for bash, and reads variables that may be missing.
+  # shellcheck disable=SC2016
+  exec bash -c '. "$JAXBERT_PROFILE"; exec python3 -P -m jaxbert pretrain "$@"' jaxbert "$@"
+fi
 exec python3 -P -m jaxbert pretrain "$@"
