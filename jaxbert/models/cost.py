@@ -38,6 +38,8 @@ class _OnTPU:
     Others:
       SAVED: bytes of HBM for each saved byte: one write, and the reads.
       PASSES: bytes of HBM for each byte of a layer's input.
+      SPILLED: bytes of HBM for each score that remat computes again, where a layer's scores are more than `CORE` bytes
+        and the core's memory does not hold them.
     """
 
     DRAW = 25.0
@@ -46,6 +48,7 @@ class _OnTPU:
     GELU, GELU_BACK = 10.0, 17.0
     SAVE = 6.7
     SAVED, PASSES = 3.5, 8.0
+    SPILLED, CORE = 38.0, 32e6
 
 
 # The name of the operation that a fused attention kernel does.
@@ -291,7 +294,8 @@ class PostLNCost:
         else:
             cycles = scores / 1024 * (rates.SOFTMAX * attended + rates.SOFTMAX_BACK * backward) + draws
             yield Op("attention products", flops=pair * (2 * attended + 4 * backward))
-            yield Op("softmax", cycles=cycles)
+            spilled = attended > 1 and scores * width > rates.CORE
+            yield Op("softmax", cycles=cycles, bytes=scores * rates.SPILLED * spilled)
         elements = 2 * tokens * size
         cycles = (
             rates.NORM * attended + rates.NORM_BACK * backward + rates.DRAW * (config.dropout > 0) * train * forward

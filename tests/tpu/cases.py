@@ -125,4 +125,11 @@ WORKS = [
         settings=("mesh.tensor=4", "mesh.layout=fsdp_tensor", "encoder.vocab_multiple=512", "encoder.remat=full"),
         full=True,
     ),
+    Case("albert_base", "v5e:2x2", settings=("phases.*.batch_size=64", *TENSOR, "encoder.remat=full"), full=True),
+    Case(
+        "albert_xxlarge",
+        "v5e:4x4",
+        settings=("mesh.layout=fsdp", "mesh.fsdp=16", "phases.*.accumulation=16"),
+        full=True,
+    ),
 ]
