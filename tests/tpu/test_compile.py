@@ -141,7 +141,7 @@ def test_both_phases_of_the_recipe_send_the_same():
 def test_a_search_compiles_the_best_three(capsys: Any, tmp_path: Path):
     """What does not fit by the compiler is said beside what the model ranked. The plan itself is not compiled again."""
     file = tmp_path / "plan.json"
-    best = ["--set", "mesh.tensor=2"]
+    best = ["--set", "mesh.layout=zero1", "mesh.fsdp=4", "encoder.remat=full"]
     assert main(["plan", "bert_tiny", "--topology", "v5e:2x2", *best, "--search", "--json", str(file)]) == 0
     found = json.loads(file.read_text(encoding="utf-8"))
     judged = [one["compiled"] for one in found["search"]]
