@@ -222,7 +222,7 @@ OPENS = {
     ("jaxbert/core/machine.py", "started"): "a file of the kernel",
     ("jaxbert/stores/storage.py", "sha256"): "it opens a URL",
     ("launch/archive.py", "_package"): "a file of the package",
-    ("launch/gke.py", "_pod"): "a file of the package",
+    ("launch/jobset.py", "_pod"): "a file of the package",
     ("launch/scripts.py", "script"): "a file of the package",
 }
 # Functions of ours that are called `open`, and calls of the opener itself.
