@@ -24,14 +24,15 @@ from jaxbert.commands.main import main
 from jaxbert.core.machine import boot, started
 from jaxbert.errors import Interrupted
 
-# Runs until SIGTERM, and then ends with 3, like a run that has written its checkpoint. With $ENDS it ends by itself.
+# Runs until SIGTERM, and then ends with 3, like a run that has written its checkpoint. With $ENDS it ends by itself. It
+# ends when its launcher does, as a run does.
 TRAINING = """#!/bin/bash
 trap 'echo saved; exit 3' TERM
 lines='{"step": 7, "loss": NaN}\\n{"step": 12, "lo'
 if [ "$JAXBERT_PROCESS_ID" = 0 ]; then printf "$lines" >>"$WORKDIR/metrics.jsonl"; fi
 echo training
 [ -z "$ENDS" ] || exit "$ENDS"
-while :; do sleep 0.05; done
+while kill -0 "$PPID" 2>/dev/null; do sleep 0.05; done
 """
 LAUNCHER = """
 import sys
