@@ -1,10 +1,11 @@
 """The lease on a workdir: it ensures that one process writes, on a disk that several machines share or in a bucket.
 
 The file WORKDIR/.lease/N names the N-th owner. A process takes the workdir over when it makes the file N+1, and only
-one process can make it (O_EXCL on a disk, ifGenerationMatch=0 in a bucket). The owner renews its file every few
-seconds. A process that sees the file unchanged for `period` seconds may take over. An owner that has lost the lease, or
-that could not renew it for a period, stops before it writes again. The clocks of two machines are never compared: a
-waiting process only watches whether the file changes. An owner on this machine holds the file lock until it ends.
+one process can make it (O_EXCL on a disk; ifGenerationMatch=0 or If-None-Match in a bucket). The owner renews its file
+every few seconds. A process that sees the file unchanged for `period` seconds may take over. An owner that has lost the
+lease, or that could not renew it for a period, stops before it writes again. The clocks of two machines are never
+compared: a waiting process only watches whether the file changes. An owner on this machine holds the file lock until it
+ends.
 
 One case is not excluded: an owner asks whether it still holds the lease, is suspended for longer than a period, and
 then writes. It writes one checkpoint directory, and the manifest of the checkpoint shows whether it is whole.

@@ -1,7 +1,7 @@
 """The filesystem of s3:// for fsspec, by boto3. Imports no jax.
 
-s3fs cannot be installed here: it needs an older botocore than the one whose documents are the corpus `sample:aws-docs`.
-boto3 finds credentials, region and address as every tool of AWS does: environment, profile, the role of the machine.
+s3fs needs an older botocore than requirements.txt has, whose documents are the corpus `sample:aws-docs`. boto3 finds
+credentials, region and address as every tool of AWS does: environment, profile, the role of the machine.
 This module only gives boto3's calls the names and the errors of fsspec.
 
 Facts: docs.aws.amazon.com/AmazonS3/latest/API (ListObjectsV2, PutObject with If-None-Match, error codes), read in
@@ -16,15 +16,39 @@ from contextlib import contextmanager
 from typing import Any
 
 import boto3
+import s3transfer.exceptions as transfers
+from botocore import exceptions as answers
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 
+from jaxbert.errors import InputError
 from jaxbert.inputs.files import open_regular
+from jaxbert.stores.schemes import SCHEMES
+
+# An attempt waits for so many seconds, and there are three. Together they are less than the period of a lease (60 s),
+# so that a store that hangs once does not cost a run its lease.
+_CLIENT = Config(connect_timeout=5, read_timeout=15, retries={"mode": "standard", "max_attempts": 3})
 
 _NO_OBJECT = ("NoSuchKey", "404", "NotFound")
 _EXISTS = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
-_FORBIDDEN = ("AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken")
+_FORBIDDEN = (
+    *("AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"),
+    *("InvalidToken", "TokenRefreshRequired", "RequestTimeTooSkewed"),
+)
+# Answers that another attempt may not get.
+_BUSY = ("SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "Throttling", "ThrottlingException")
+# Answers of a store that does not have conditional writes.
+_UNKNOWN = ("NotImplemented", "InvalidArgument", "InvalidRequest")
+_NETWORK = (
+    *(answers.HTTPClientError, answers.ConnectionError, answers.ChecksumError, answers.IncompleteReadError),
+    *(transfers.RetriesExceededError, transfers.S3DownloadFailedError, transfers.S3UploadFailedError),
+)
+_CREDENTIALS = (
+    *(answers.NoCredentialsError, answers.PartialCredentialsError, answers.CredentialRetrievalError),
+    *(answers.TokenRetrievalError, answers.NoAuthTokenError, answers.UnauthorizedSSOTokenError),
+    *(answers.SSOError, answers.ProfileNotFound),
+)
 
 
 class S3Files(AbstractFileSystem):  # type: ignore[misc]
@@ -33,15 +57,24 @@ class S3Files(AbstractFileSystem):  # type: ignore[misc]
     Raises:
       FileNotFoundError: there is no such object, or no such bucket. It says which.
       PermissionError: the credentials may not do this.
-      botocore.exceptions.BotoCoreError: there are no credentials, or the store does not answer.
+      ConnectionError: the store does not answer, or it is too busy. The same call may succeed later.
+      InputError: there are no credentials, or the store refuses what is asked.
     """
 
     protocol = ("s3", "s3a")
 
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)
-        # As many attempts as the client makes by itself (5 in all), with its waiting times.
-        self.client = boto3.client("s3", config=Config(retries={"mode": "standard", "max_attempts": 5}))
+        try:
+            with _translated(""):
+                self.client = boto3.client("s3", config=_CLIENT)
+        except ValueError as error:
+            raise InputError(
+                f"the address of the store cannot be used: {error}",
+                where="AWS_ENDPOINT_URL, or endpoint_url of the profile",
+                fix="Write it with its scheme, for example https://s3.example.com.",
+                code="E-STORE-ENDPOINT",
+            ) from None
 
     @property
     def place(self) -> tuple[str, str]:
@@ -103,11 +136,20 @@ class S3Files(AbstractFileSystem):  # type: ignore[misc]
             return bytes(self.client.get_object(Bucket=bucket, Key=key, **given)["Body"].read())
 
     def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **_: Any) -> None:
-        """Writes an object. With the mode "create" the store refuses, if the object exists (FileExistsError)."""
+        """Writes an object. With the mode "create" the store refuses, if the object exists (FileExistsError).
+
+        Raises:
+          NotImplementedError: the mode is "create", and the store has no such condition.
+        """
         bucket, key = self._parts(path)
         condition = {"IfNoneMatch": "*"} if mode == "create" else {}
         with _translated(f"{bucket}/{key}"):
-            self.client.put_object(Bucket=bucket, Key=key, Body=bytes(value), **condition)
+            try:
+                self.client.put_object(Bucket=bucket, Key=key, Body=bytes(value), **condition)
+            except ClientError as error:
+                if condition and _code(error) in _UNKNOWN:
+                    raise NotImplementedError(_said(error)) from None
+                raise
 
     def put_file(self, lpath: str, rpath: str, *_: Any, **__: Any) -> None:
         """Copies a file to an object, a large one in parts."""
@@ -156,7 +198,8 @@ class S3Files(AbstractFileSystem):  # type: ignore[misc]
                 for one in page.get("CommonPrefixes", []):
                     yield {"name": f"{bucket}/{one['Prefix'].rstrip('/')}", "size": 0, "type": "directory"}
                 for one in page.get("Contents", []):
-                    if one["Key"] != prefix:
+                    # Some programs write an empty object for a directory, whose name ends with a slash.
+                    if not one["Key"].endswith("/"):
                         yield _entry(f"{bucket}/{one['Key']}", one, "Size")
 
 
@@ -190,12 +233,39 @@ def _translated(name: str) -> Iterator[None]:
         if code in _EXISTS:
             raise FileExistsError(name) from None
         if code in _FORBIDDEN:
-            raise PermissionError(f"{code}: {error.response['Error'].get('Message', '')}") from None
-        raise
+            raise PermissionError(_said(error)) from None
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        if code in _BUSY or status in (429, 500, 502, 503, 504):
+            raise ConnectionError(_said(error)) from None
+        raise _refused(name, _said(error)) from None
+    except _NETWORK as error:
+        raise ConnectionError(f"{type(error).__name__}: {error}") from None
+    except _CREDENTIALS as error:
+        raise InputError(
+            f"no credentials: {error}",
+            where=f"s3://{name}",
+            fix=f"Log in: {SCHEMES['s3'].log_in}.",
+            code="E-STORE-CREDENTIALS",
+        ) from None
+    except BotoCoreError as error:
+        raise _refused(name, f"{type(error).__name__}: {error}") from None
+
+
+def _refused(name: str, why: str) -> InputError:
+    return InputError(
+        f"the request to the store cannot succeed: {' '.join(why.split())[:200]}",
+        where=f"s3://{name}",
+        fix="Correct what the message names: the URL, the region, or the profile.",
+        code="E-STORE-REFUSED",
+    )
 
 
 def _code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _said(error: ClientError) -> str:
+    return f"{_code(error)}: {error.response.get('Error', {}).get('Message', '')}"
 
 
 def _entry(name: str, about: dict[str, Any], size: str) -> dict[str, Any]:

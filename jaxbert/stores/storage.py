@@ -34,8 +34,6 @@ _CLIENT_ERRORS = (
     ("gcsfs.retry", "ChecksumError"),
     ("aiohttp", "ClientError"),
     ("google.auth.exceptions", "GoogleAuthError"),
-    ("botocore.exceptions", "BotoCoreError"),
-    ("botocore.exceptions", "ClientError"),
 )
 
 
@@ -191,15 +189,10 @@ class Bucket:
         if not self._create(name, content):
             return False
         if not self._excludes:
-            # A store that does not know the condition ignores it, and answers as if it had held.
+            # A store that does not know the condition may ignore it, and answer as if it had held.
             if self._create(name, content):
                 self.remove(name)
-                raise InputError(
-                    "this store ignores conditional writes (If-None-Match), so two runs could write to one workdir",
-                    where=self.place,
-                    fix="Use a store or a version that has them, or a --workdir on a disk.",
-                    code="E-STORE-CONDITION",
-                )
+                raise self._no_conditions()
             self._excludes = True
         return True
 
@@ -254,7 +247,17 @@ class Bucket:
                 self._files.pipe_file(self._at(name), content, mode="create")
             except FileExistsError:
                 return False
+            except NotImplementedError:
+                raise self._no_conditions() from None
             return True
+
+    def _no_conditions(self) -> InputError:
+        return InputError(
+            "this store has no conditional writes (If-None-Match), so two runs could write to one workdir",
+            where=self.place,
+            fix="Use a store or a version that has them, or a --workdir on a disk.",
+            code="E-STORE-CONDITION",
+        )
 
     def _at(self, name: str) -> str:
         return f"{self._root}/{name}" if name else self._root

@@ -74,7 +74,7 @@ def rows(small_rows: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of an empty bucket of S3, for s3fs and for TensorStore."""
+    """The URL of an empty bucket of S3, for boto3 and for TensorStore."""
     import boto3
     from moto.server import ThreadedMotoServer
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+from botocore import exceptions as answers
+from botocore.exceptions import ClientError
+from s3transfer.exceptions import RetriesExceededError
 
 from jaxbert.commands.main import main
 from jaxbert.data import staging
-from jaxbert.errors import InputError, Stopped
+from jaxbert.errors import InputError, Interrupted, Stopped
 from jaxbert.stores import s3 as adapter
 from jaxbert.stores.lease import Lease
 from jaxbert.stores.storage import Bucket
@@ -22,6 +27,7 @@ from tests.cloud.test_workdir import arguments, eventually, start, uninterrupted
 from tests.multiprocess.conftest import write_python_config
 
 __all__ = ["uninterrupted"]
+KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
 @pytest.fixture(scope="module")
@@ -161,3 +167,104 @@ def test_another_orbax_is_said(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delattr(gcs_utils, "get_kvstore_for_gcs")
     with pytest.raises(InputError, match=r"get_kvstore_for_gcs.*E-STORE-ORBAX"):
         adapter.teach_orbax()
+
+
+def answer(code: str, status: int = 400) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": "why"}, "ResponseMetadata": {"HTTPStatusCode": status}}, "X")
+
+
+@pytest.mark.parametrize(
+    ("error", "seen", "code"),
+    [
+        (answer("SlowDown", 503), Interrupted, "E-STORE-NETWORK"),
+        (answer("RequestTimeout"), Interrupted, "E-STORE-NETWORK"),
+        (answer("Odd", 502), Interrupted, "E-STORE-NETWORK"),
+        (RetriesExceededError(OSError("cut")), Interrupted, "E-STORE-NETWORK"),
+        (answers.ReadTimeoutError(endpoint_url="http://x"), Interrupted, "E-STORE-NETWORK"),
+        (answers.EndpointConnectionError(endpoint_url="http://x"), Interrupted, "E-STORE-NETWORK"),
+        (answer("AccessDenied", 403), InputError, "E-STORE-PERMISSION"),
+        (answer("ExpiredToken"), InputError, "E-STORE-PERMISSION"),
+        (answers.NoCredentialsError(), InputError, "E-STORE-CREDENTIALS"),
+        (answers.ProfileNotFound(profile="x"), InputError, "E-STORE-CREDENTIALS"),
+        (answers.UnauthorizedSSOTokenError(), InputError, "E-STORE-CREDENTIALS"),
+        (answer("InvalidBucketName"), InputError, "E-STORE-REFUSED"),
+        (answers.ParamValidationError(report="x"), InputError, "E-STORE-REFUSED"),
+        (answer("NoSuchBucket", 404), InputError, "E-STORE-BUCKET"),
+        (answer("NoSuchKey", 404), FileNotFoundError, "file"),
+    ],
+)
+def test_what_a_later_attempt_may_change_interrupts_and_nothing_else(
+    error: Exception, seen: type[Exception], code: str, s3: str, monkeypatch: pytest.MonkeyPatch
+):
+    """An engine repeats what is interrupted, on rented machines."""
+    bucket = Bucket(f"{s3}/answers")
+
+    def fails(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(bucket._files.client, "get_object", fails)
+    with pytest.raises(seen, match=code):
+        bucket.read("file")
+
+
+@pytest.mark.parametrize("code", ["NotImplemented", "InvalidArgument"])
+def test_a_store_that_refuses_conditions_holds_no_workdir(code: str, s3: str, monkeypatch: pytest.MonkeyPatch):
+    bucket = Bucket(f"{s3}/refuses")
+
+    def fails(**given: object) -> None:
+        assert given["IfNoneMatch"] == "*"
+        raise answer(code, 501)
+
+    monkeypatch.setattr(bucket._files.client, "put_object", fails)
+    with pytest.raises(InputError, match="E-STORE-CONDITION"):
+        bucket.create(".lease/000001", b"mine")
+
+
+def test_a_download_that_is_cut_interrupts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """A server that ends the connection in the middle of each object."""
+
+    class Cuts(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.send_header("ETag", '"x"')
+            self.send_header("Last-Modified", "Sun, 29 Nov 2026 12:00:00 GMT")
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            self.do_HEAD()
+            self.wfile.write(b"cut")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Cuts)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    code = f"""
+from pathlib import Path
+from jaxbert.stores.storage import Bucket
+Bucket("s3://bucket").fetch("file", Path({str(tmp_path)!r}, "file"))
+"""
+    environment = {**os.environ, **KEYS, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}"}
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    server.shutdown()
+    assert "E-STORE-NETWORK" in ended.stderr, ended.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_address_without_its_scheme_is_said():
+    code = "from jaxbert.stores.storage import Bucket; Bucket('s3://bucket/run')"
+    environment = {**os.environ, **KEYS, "AWS_ENDPOINT_URL": "my-store:9000"}
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert "E-STORE-ENDPOINT" in ended.stderr, ended.stderr
+
+
+def test_the_marks_of_directories_are_no_files(s3: str):
+    bucket = Bucket(f"{s3}/marks")
+    bucket.write("below/file", b"1")
+    bucket._files.client.put_object(Bucket="bucket", Key="marks/below/", Body=b"")
+    assert bucket.files() == {"below/file": 1} and bucket.names() == ["below"]
