@@ -92,7 +92,7 @@ def planned_again(line: str) -> list[str]:
 def with_memory_of(lines: list[str], other: str) -> list[str]:
     """Returns head and row with the memory that another row of the same run has."""
     cells, others = lines[2].split(" | "), other.split(" | ")
-    column = lines[0].split(" | ").index("HBM a chip")
+    column = lines[0].split(" | ").index("HBM a device")
     if cells[:column] != others[:column]:
         raise RuntimeError(f"these are not the same run: {lines[2]} and {other}")
     cells[column] = others[column]
@@ -167,7 +167,7 @@ def grown(chip: str, shape: str, count: int, layout: str, kind: str) -> Iterator
     from jaxbert.config import find_config
     from jaxbert.config.overrides import apply_overrides
     from jaxbert.errors import InputError
-    from jaxbert.plan.layouts import judge
+    from jaxbert.plan.layouts import judge, matmul_share
     from jaxbert.plan.planner import prepared
     from jaxbert.plan.topologies import topology
 
@@ -186,6 +186,7 @@ def grown(chip: str, shape: str, count: int, layout: str, kind: str) -> Iterator
         return
     candidate = judge(config, place)
     time_, work = candidate.times[PHASE], candidate.works[PHASE]
+    peak = place.chip.flops * matmul_share(config, place.chip)
     yield {
         "chip": chip,
         "chips": place.chips,
@@ -197,7 +198,7 @@ def grown(chip: str, shape: str, count: int, layout: str, kind: str) -> Iterator
         "best_s": time_.best,
         "communication_share": time_.communication_share,
         "hbm_bytes": work.memory.total,
-        "mfu": work.model_flops / (time_.expected * place.devices * place.chip.flops),
+        "mfu": work.model_flops / (time_.expected * place.devices * peak),
     }
 
 

@@ -1,8 +1,9 @@
 """The engines' names for the machines that `jaxbert plan` names by chip and slice.
 
-Sources, read in November 2026: Google's pages of TPU configurations (cloud.google.com/tpu/docs/v5e, v5p, v6e), of TPUs
-in GKE (cloud.google.com/kubernetes-engine/docs/concepts/tpus) and of runtime versions, and GKE's page of GPUs for the
-GPU labels. If an engine does not know a machine, check these names first.
+Sources: Google's pages of TPU configurations (cloud.google.com/tpu/docs/v5e, v5p, v6e), of TPUs in GKE
+(cloud.google.com/kubernetes-engine/docs/concepts/tpus) and of runtime versions, and GKE's page of GPUs for the GPU
+labels. In November 2026 the names were compared with stored copies and quotations of these pages, and not with the
+pages themselves. If an engine does not know a machine, check these names first.
 """
 
 from __future__ import annotations

@@ -37,6 +37,7 @@ _FIGURES = {
     "bill": {"hours": float, "chip_hours": float, "money": Maybe(float), "currency": str},
     "price": Maybe({"per_hour": float, "currency": str, "source": str}),
     "chips": Whole(1),
+    "devices": Whole(1),
     "hbm_bytes": float,
     "judged_by": str,
     "phases": [{"memory_bytes": Each(float)}],

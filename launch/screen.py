@@ -42,7 +42,7 @@ def lines(
         ("code", f"jaxbert {jaxbert_version()}, {archive.files} files, sha256 {archive.sha256[:16]}{lock}"),
     ]
     if figures is not None:
-        rows += _plan(figures, target.seller(request.options), spot=request.spot)
+        rows += _plan(figures, target.seller(request.options), _other_price(request))
         if submission.runs:
             rows.append(("", f"These are the figures of one of the {len(submission.runs)} runs."))
         if remembered:
@@ -64,17 +64,37 @@ def lines(
     return found
 
 
-def _plan(figures: Mapping[str, Any], provider: str, *, spot: bool) -> list[tuple[str, str]]:
-    """Returns the rows (word, text) of a plan. `provider` is the seller of the machines; "" if it is not known."""
+def _other_price(request: Request) -> str:
+    """Returns why the job's machines cost another price than the on-demand one; "" if they do not."""
+    if request.spot:
+        return "spot costs less"
+    if getattr(request.options, "flex_start", False):
+        return "flex-start costs less"
+    if getattr(request.options, "reserved", False) or getattr(request.options, "reservation", None):
+        return "a reservation has its own price"
+    return ""
+
+
+def _plan(figures: Mapping[str, Any], provider: str, other: str) -> list[tuple[str, str]]:
+    """Returns the rows (word, text) of a plan.
+
+    Args:
+      figures: the figures of `jaxbert plan --json`.
+      provider: the seller of the machines; "" if it is not known.
+      other: why the machines cost another price; "" if they do not.
+    """
     bill, price, chips = figures["bill"], figures["price"], figures["chips"]
     used = max((sum(phase["memory_bytes"].values()) for phase in figures["phases"]), default=0)
-    cheaper = "; spot costs less" if spot else ""
+    cheaper = f"; {other}" if other else ""
+    has = f"{figures['hbm_bytes'] / 2**30:.1f} GiB a {'chip' if figures['devices'] == chips else 'device'}"
     rows = [
-        ("fits", f"{used / 2**30:.1f} GiB of {figures['hbm_bytes'] / 2**30:.1f} GiB a chip, by {figures['judged_by']}"),
+        ("fits", f"{used / 2**30:.1f} GiB of {has}, by {figures['judged_by']}"),
         ("takes", f"{_time(bill['hours'])} without interruptions, {bill['chip_hours']:,.0f} chip-hours"),
     ]
     if price is None:
-        whose = f"no price of {PROVIDERS[provider]} is known" if provider else "who sells these machines is not known"
+        whose = "who sells these machines is not known"
+        if provider:
+            whose = f"no on-demand price of {PROVIDERS[provider]} is known"
         return [*rows, ("costs", f"not known: {whose}. Give --price, the price of a chip-hour")]
     an_hour = f"{price['per_hour'] * chips:,.2f} {price['currency']} an hour"
     return [

@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--price", type=float, metavar="X", help="price of a chip-hour, in place of the table's")
     parser.add_argument(
-        "--provider", choices=(*PROVIDERS, "none"), help="show the list price of this provider only (default: all)"
+        "--provider",
+        choices=(*PROVIDERS, "none"),
+        help="show the on-demand price of this provider only (default: all prices)",
     )
     parser.add_argument("--watts", type=float, metavar="X", help="power of a chip with its share of the host")
     parser.add_argument("--pue", type=float, metavar="X", help="power usage effectiveness of the data centre")
@@ -77,6 +79,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             code="E-ARGUMENT-RANGE",
         )
     if args.topology.lower() == "cpu":
+        for name, given in (("--slices", args.slices != 1), ("--chip", args.chip is not None)):
+            if given:
+                raise InputError(
+                    "the CPU of this machine is one device with measured figures",
+                    where=f"--topology cpu {name}",
+                    fix=f"Leave {name} away, or name another chip in --topology.",
+                    code="E-PLAN-CPU",
+                )
         prepare()
         place = this_machine()
     else:

@@ -64,12 +64,15 @@ class Price:
       source: the seller, the product and the date of the price.
       provider: a name of `PROVIDERS`; "" for a price that the user gives.
       currency: the currency.
+      on_demand: whether machines that start at any time cost this. AWS sells Capacity Blocks for a time that one
+        reserves ahead, and a launch starts no machines of these.
     """
 
     per_hour: float
     source: str
     provider: str = ""
     currency: str = "USD"
+    on_demand: bool = True
 
 
 @dataclass(frozen=True)
@@ -421,7 +424,7 @@ _ALL: tuple[Chip, ...] = (
         memory=79.10,
         bandwidth=3350,
         prices=(
-            Price(4.92, _AWS_BLOCKS, "aws"),
+            Price(4.92, _AWS_BLOCKS, "aws", on_demand=False),
             Price(10.98, _GOOGLE_GPU, "google"),
             Price(12.29, _AZURE, "azure"),
             Price(3.99, _LAMBDA, "lambda"),
@@ -463,7 +466,7 @@ _ALL: tuple[Chip, ...] = (
         ("H200",),
         memory=139.72,
         bandwidth=4800,
-        prices=(Price(5.41, _AWS_BLOCKS, "aws"),),
+        prices=(Price(5.41, _AWS_BLOCKS, "aws", on_demand=False),),
         **_HOPPER,  # type: ignore[arg-type]
     ),
     _gpu(

@@ -115,9 +115,10 @@ def _too_large(config: RunConfig, made: Plan) -> InputError:
         larger = _larger(config, made.topology)
         more = f"{larger} would fit." if larger else "Take a smaller model or batch."
         fix = f"No layout, accumulation or remat fits here. {more}"
+    chip = made.topology.chip
+    one = f"one {chip.name}" if chip.devices == 1 else f"one of the {chip.devices} devices of a {chip.name}"
     return InputError(
-        f"phase {worst.phase.name} needs {made.over / GIB:.2f} GiB more than one {made.topology.chip.name} has, "
-        f"{made.topology.chip.hbm / GIB:.2f} GiB",
+        f"phase {worst.phase.name} needs {made.over / GIB:.2f} GiB more than {one} has, {chip.hbm / GIB:.2f} GiB",
         where=f"{config.name} on {made.topology.name}",
         fix=fix,
         code="E-PLAN-MEMORY",

@@ -60,6 +60,12 @@ ATTAINED_CPU = Efficiency(matmul=1.0, vector=0.15, memory=0.3, network=0.8, hidd
 POOR_CPU = Efficiency(matmul=0.7, vector=0.1, memory=0.2, network=0.5, hidden=0.0)
 
 
+# Seconds of a message from one slice or machine to another. Both are assumed, and no source has them: the first is for
+# a data centre's network, the second for GPUs whose share of the network is so fast (bytes/s) that it is InfiniBand.
+SLOW_MESSAGE, FAST_MESSAGE = 50e-6, 10e-6
+INFINIBAND = 50e9 / 8
+
+
 @dataclass(frozen=True)
 class Terms:
     """The seconds of a step by resource, as if the step used only that resource, at its published peak.
@@ -161,7 +167,7 @@ _LEAST_BYTES = 4.0 * 3 * 2
 
 
 def bound(work: Work, topology: Topology) -> float:
-    """Returns the seconds that the step of a task takes at least, for any program in bfloat16.
+    """Returns the seconds that the step of a task takes at least, for any program of 16-bit products.
 
     The chips do the model's FLOPs on real tokens at their peak, without recomputation and padding. Or they read and
     write parameters and moments once, each its share of them.
@@ -238,7 +244,8 @@ def transfer_seconds(
 
     Over n devices and V bytes, an all-gather or a reduce-scatter moves V (n-1)/n past every device. An all-reduce is
     one of each. If k sides of a torus close to rings, a device has 2 k links to send on; on lines it has half as many.
-    Between slices, each device sums the part that it holds.
+    Between slices, each device sums the part that it holds. A message between slices takes `SLOW_MESSAGE` or
+    `FAST_MESSAGE`, which are assumed.
     """
     chip = topology.chip
     group = math.prod(sizes[axis] for axis in transfer.axes)
@@ -258,10 +265,10 @@ def transfer_seconds(
         )
     if slices > 1:
         part = transfer.bytes / inside
-        # A message takes 50 microseconds: the round trip in a data centre through several switches. A ring passes it on
-        # once for each slice. A tree goes up and down.
+        # A ring passes a message on once for each slice. A tree goes up and down.
         hops = min(slices, 2 * math.ceil(math.log2(slices)))
-        dcn = 2 * part * (slices - 1) / slices / (chip.network * efficiency) + transfer.count * hops * 50e-6
+        message = FAST_MESSAGE if chip.kind == "gpu" and chip.network >= INFINIBAND else SLOW_MESSAGE
+        dcn = 2 * part * (slices - 1) / slices / (chip.network * efficiency) + transfer.count * hops * message
     return ici, dcn
 
 

@@ -71,7 +71,6 @@ _WIDTH = {"pred": 1, "bf16": 2, "c64": 8}
 _CHANNEL = re.compile(r"channel_id=(\d+)")
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 _CALLS = re.compile(r"\bcalls=%?([\w.\-]+)")
-_SCOPE = re.compile(r'op_name="([^"]*)"')
 # Instructions that move no bytes of HBM, or whose bytes another instruction has.
 _STILL = frozenset(
     (
@@ -271,12 +270,6 @@ def cycles_of(one: Instruction) -> int:
     """Returns libtpu's estimate of the cycles of one run of an instruction; 0 if it has none."""
     found = _CYCLES.search(one.line)
     return int(found.group(1)) if found else 0
-
-
-def scope_of(one: Instruction) -> str:
-    """Returns the name of the operation in the traced program that an instruction came from."""
-    found = _SCOPE.search(one.line)
-    return found.group(1) if found else ""
 
 
 def _called(one: Instruction) -> Iterator[str]:

@@ -170,7 +170,7 @@ def search(config: RunConfig, topology: Topology) -> list[Candidate]:
     remats: tuple[Remat, ...] = ("none", "dots", "full")
     found: list[Candidate] = []
     for remat in remats:
-        for accumulations in _accumulations(config, topology):
+        for accumulations in _accumulations(config, topology, single=True):
             changed = _changed(config, remat, accumulations)
             found += _legal(changed, topology, meshes(changed, topology))
     return sorted(found, key=lambda one: (not one.fits, one.seconds if one.fits else one.memory))
@@ -203,19 +203,27 @@ def _changed(config: RunConfig, remat: Remat, accumulations: Sequence[int]) -> R
     )
 
 
-def _accumulations(config: RunConfig, topology: Topology) -> Iterator[tuple[int, ...]]:
-    """Yields numbers of micro-batches, one per phase. No phase has more tokens in a micro-batch than the first one."""
+def _accumulations(config: RunConfig, topology: Topology, *, single: bool = False) -> Iterator[tuple[int, ...]]:
+    """Yields numbers of micro-batches, one per phase, that the devices divide.
+
+    No phase has more tokens in a micro-batch than the first one, or as few more as the devices allow. With `single` it
+    also yields, for each number of the first phase, one micro-batch for all later phases. These need no sum of
+    gradients then.
+    """
     first = config.phases[0]
     for count in _powers(max(1, first.batch_size // topology.devices)):
         tokens = first.batch_size * first.length / count
         counts = []
         for phase in config.phases:
             own = count
-            while phase.batch_size * phase.length / own > tokens * 1.01 and phase.batch_size % (2 * own) == 0:
+            rows = topology.devices * 2
+            while phase.batch_size * phase.length / own > tokens * 1.01 and phase.batch_size % (rows * own) == 0:
                 own *= 2
             while own > 1 and phase.batch_size * phase.length / (own // 2) <= tokens * 1.01:
                 own //= 2
             counts.append(own)
+        if single and any(own > 1 for own in counts[1:]):
+            yield (count, *(1 for _ in counts[1:]))
         yield tuple(counts)
 
 

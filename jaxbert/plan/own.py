@@ -42,7 +42,8 @@ def own_chip(path: str) -> Chip:
     The file must say `name`, `tflops` (the peak of products of 16 bits), `memory_gib` (all of the card) and
     `memory_gb_per_s`. It may say `kind`, `float32_tflops` (default: half of `tflops`), `vector_tflops` (the peak of
     float32 outside matrix units; default: a sixteenth, as on A100 and H100), `bfloat16` (false for a GPU that has
-    float16 only), `link_gb_per_s` (of one chip, one way), `network_gbit_per_s` (of one chip), `chips_per_host`,
+    float16 only; then the file must say `float32_tflops`, because such a GPU computes in float32), `link_gb_per_s` (of
+    one chip, one way), `network_gbit_per_s` (of one chip), `chips_per_host`,
     `price` and `currency` (of a chip-hour) and `watts` (of the data sheet).
 
     Args:
@@ -69,6 +70,13 @@ def own_chip(path: str) -> Chip:
     for key, (least, most, _) in _NUMBERS.items():
         if key in given and not least <= numbers[key] <= most:
             raise _wrong(f"{key} is {given[key]}", path, f"Give a number from {least:g} to {most:,.0f}.")
+    if given.get("bfloat16") is False and "float32_tflops" not in given:
+        raise _wrong(
+            "bfloat16 is false and float32_tflops is missing: matrix products run in float32 there, at a peak that "
+            "does not follow from tflops",
+            path,
+            "Add float32_tflops, the peak of float32 on the data sheet.",
+        )
     return _chip(given, numbers)
 
 

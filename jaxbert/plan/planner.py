@@ -86,11 +86,25 @@ class Plan:
         """Returns the seconds of training, without evaluation."""
         return sum(one.phase.steps * one.time.expected for one in self.phases)
 
+    def peak(self, seconds: str) -> float:
+        """Returns the peak FLOP/s of all devices that MFU is a share of.
+
+        A run's meter divides by the peak of the products that the chip really computes in (`core.chips.peak_flops`),
+        and so do "expected" and "worst". "best" is the bound of any program of 16-bit products, so its peak is that of
+        16 bits.
+
+        Args:
+          seconds: "best", "expected" or "worst".
+        """
+        chip = self.topology.chip
+        share = 1.0 if seconds == "best" else matmul_share(self.config, chip)
+        return self.topology.devices * chip.flops * share
+
     def mfu(self, seconds: str) -> float:
         """Returns the MFU of the whole run. `seconds` chooses the step times: "best", "expected" or "worst"."""
         flops = sum(one.phase.steps * one.work.model_flops for one in self.phases)
         time = sum(one.phase.steps * float(getattr(one.time, seconds)) for one in self.phases)
-        return flops / (time * self.topology.devices * self.topology.chip.flops)
+        return flops / (time * self.peak(seconds))
 
 
 def prepared(config: RunConfig, topology: Topology) -> tuple[RunConfig, tuple[str, ...]]:
@@ -212,7 +226,7 @@ def _timed(config: RunConfig, topology: Topology, work: Work, time: StepTime, co
 
 def _judge_of(topology: Topology, compiled: bool) -> str:
     if topology.chip.kind == "cpu":
-        return "the analytic model, with rates that were measured here"
+        return "the analytic model, with rates that were measured on this machine"
     if topology.chip.kind != "tpu":
         return "the analytic model, because compiling for a GPU needs a GPU"
     if topology.chip.own:

@@ -49,6 +49,7 @@ def _time_judges(plan: Plan) -> str:
 def _phase_lines(plan: Plan, one: PhasePlan) -> list[str]:
     phase, work, time, chip = one.phase, one.work, one.time, plan.topology.chip
     rows = phase.batch_size // (plan.topology.devices // sizes_of(plan.config, plan.topology)["tensor"])
+    each = "chip" if chip.devices == 1 else "device"
     micro = f" in {phase.accumulation} micro-batches" if phase.accumulation > 1 else ""
     found = [
         f"phase {phase.name}: {phase.steps:,} steps of {phase.batch_size:,} rows x {phase.length} "
@@ -59,8 +60,8 @@ def _phase_lines(plan: Plan, one: PhasePlan) -> list[str]:
     found.append(f"  HBM    {_gib(one.memory if not over else chip.hbm + over)} of {_gib(chip.hbm)}: {verdict}")
     found += [f"         {name:<30}{_gib(size):>12}" for name, size in memory_by_kind(one).items()]
     found.append(
-        f"  step   {_ms(time.expected)} expected, {_ms(time.worst)} at worst; no program takes less than "
-        f"{_ms(time.best)}; {work.tokens / time.expected:,.0f} tokens/s"
+        f"  step   {_ms(time.expected)} expected, {_ms(time.worst)} at worst; no program of 16-bit products "
+        f"takes less than {_ms(time.best)}; {work.tokens / time.expected:,.0f} tokens/s"
     )
     if time.cycles:
         found.append(f"         {'cycles of the program, by libtpu':<33}{_ms(time.cycles):>9}")
@@ -69,10 +70,9 @@ def _phase_lines(plan: Plan, one: PhasePlan) -> list[str]:
         found.append(f"         {_TERMS[name]:<30}{_ms(seconds):>12}{binds}")
     found.append(
         f"  work   {work.model_flops / 1e12:,.1f} TFLOP a step ({work.flops * plan.topology.devices / 1e12:,.1f} with "
-        f"recomputation and padding); {work.bytes / 1e9:,.1f} GB through each chip's HBM"
+        f"recomputation and padding); {work.bytes / 1e9:,.1f} GB through each {each}'s HBM"
     )
-    peak = plan.topology.devices * chip.flops
-    expected, low = (work.model_flops / (seconds * peak) for seconds in (time.expected, time.worst))
+    expected, low = (work.model_flops / (getattr(time, name) * plan.peak(name)) for name in ("expected", "worst"))
     found.append(f"  MFU    {expected:.0%} expected, {low:.0%} at worst")
     sent = sum(transfer.bytes for transfer in work.transfers)
     found.append(
@@ -205,7 +205,6 @@ def to_json(plan: Plan) -> dict[str, Any]:
 
 def _phase_json(plan: Plan, one: PhasePlan) -> dict[str, Any]:
     work, time = one.work, one.time
-    peak = plan.topology.devices * plan.topology.chip.flops
     found: dict[str, Any] = {
         "name": one.phase.name,
         "steps": one.phase.steps,
@@ -229,7 +228,9 @@ def _phase_json(plan: Plan, one: PhasePlan) -> dict[str, Any]:
         "binds": time.terms.binds,
         "communication_s": time.communication,
         "communication_share": time.communication_share,
-        "mfu": {name: work.model_flops / (getattr(time, name) * peak) for name in ("worst", "expected", "best")},
+        "mfu": {
+            name: work.model_flops / (getattr(time, name) * plan.peak(name)) for name in ("worst", "expected", "best")
+        },
         "transfers": [asdict(transfer) for transfer in work.transfers],
     }
     if one.compiled is not None:
@@ -282,7 +283,7 @@ def table_row(plan: Plan, settings: str = "") -> str:
 
 
 TABLE_HEAD = (
-    "| config | on | with `--set` | HBM a chip | MFU expected (at worst) | tokens/s | time | USD | kWh | kg CO2e |",
+    "| config | on | with `--set` | HBM a device | MFU expected (at worst) | tokens/s | time | USD | kWh | kg CO2e |",
     "|---|---|---|---|---|---|---|---|---|---|",
 )
 

@@ -232,12 +232,13 @@ def with_price(
       price_per_hour: the price of a chip-hour; None for those of the table.
       watts: the watts of a chip; None for those of the table.
       pue: the PUE of the data centre; None for that of the table.
-      provider: keep the table's price of this provider only, a name of `PROVIDERS`, and no price for any other name;
+      provider: keep the on-demand price of this provider only, a name of `PROVIDERS`, and no price for any other name;
         None to keep all.
     """
     chip = made.chip
     if provider is not None:
-        chip = replace(chip, prices=tuple(price for price in chip.prices if price.provider in (provider, "")))
+        kept = (price for price in chip.prices if price.provider in (provider, "") and price.on_demand)
+        chip = replace(chip, prices=tuple(kept))
     if price_per_hour is not None:
         chip = replace(chip, prices=(Price(price_per_hour, "given"),))
     power = chip.power

@@ -1,8 +1,8 @@
 """Chips and slices as people type them: "v5e-16", "8xA100", "H100:8", "4090", "trillium". Imports no jax.
 
 Google names a slice of v5e and v6e by its chips and a slice of v3, v4, v5p and TPU7x by its cores, of which a chip has
-two (docs.cloud.google.com/tpu/docs/v5e, v6e, v4 and v5p, read in November 2026): "v5litepod-16" has 16 chips, "v4-16"
-has eight.
+two: "v5litepod-16" has 16 chips, "v4-16" has eight. The source is docs.cloud.google.com/tpu/docs/v5e, v6e, v4 and v5p.
+In November 2026 this was compared with stored copies and quotations of these pages, and not with the pages themselves.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from tests.launch.conftest import BUCKET
 
 PLACE = topology("v5e:4x4", 1)
 FIGURES = {
-    **{"chips": 16, "hbm_bytes": 1.0, "judged_by": "model", "phases": [{"memory_bytes": {"params": 1}}]},
+    **{"chips": 16, "devices": 16, "hbm_bytes": 1.0, "judged_by": "model", "phases": [{"memory_bytes": {"params": 1}}]},
     "bill": {"hours": 1.0, "chip_hours": 16, "money": 5, "currency": "USD"},
     "price": {"per_hour": 1, "currency": "USD", "source": "a list"},
 }

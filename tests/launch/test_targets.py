@@ -573,12 +573,33 @@ def test_google_s_targets_show_google_s_prices_and_a_cluster_shows_none(launch, 
 
 
 @pytest.mark.parametrize(
-    ("target", "said"), [("gke", "no price of Google Cloud is known"), ("slurm", "who sells these machines is not")]
+    ("target", "said"),
+    [("gke", "no on-demand price of Google Cloud is known"), ("slurm", "who sells these machines is not")],
 )
 def test_a_price_that_is_not_known_is_asked_for(target: str, said: str, launch, programs, figures):
     figures["price"], figures["bill"]["money"] = None, None
     code, shown = launch(target, "--dry-run")
     assert code == 0 and said in shown and "Give --price" in shown and "USD" not in shown
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ([], ""),
+        (["--spot"], "spot costs less"),
+        (["--flex-start"], "flex-start costs less"),
+        (["--reservation", "mine"], "a reservation has its own price"),
+    ],
+)
+def test_a_price_of_other_machines_is_marked(option: list[str], said: str, launch, programs):
+    code, shown = launch("gke", *option, "--dry-run")
+    words = " ".join(shown.split())
+    assert code == 0 and f"(a list{'; ' if said else ''}{said})" in words, shown
+
+
+def test_the_memory_of_half_a_chip_is_a_device_s(launch, programs, figures):
+    figures["devices"] = 2 * figures["chips"]
+    assert "GiB a device, by" in launch("gke", "--dry-run")[1]
 
 
 def test_a_chip_of_the_user_goes_along_to_the_plan(launch, programs, tmp_path: Path, monkeypatch):

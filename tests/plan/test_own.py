@@ -79,12 +79,26 @@ def test_the_figures_of_a_known_chip_give_its_plan(file, tmp_path: Path, capsys)
         ({"chips_per_host": 0}, "chips_per_host"),
         ({"price": -1}, "price is -1"),
         ({"watts": True}, "watts"),
+        ({"bfloat16": False}, "float32_tflops is missing"),
     ],
 )
 def test_a_wrong_figure_is_named(change: dict[str, Any], said: str, file):
     with pytest.raises(InputError, match="E-PLAN-CHIP-FILE") as caught:
         own_chip(file({**LEAST, **change}))
     assert said in str(caught.value)
+
+
+def test_a_gpu_of_float16_is_planned_at_the_peak_of_float32(file, tmp_path: Path, capsys):
+    """The file of a V100 gives the plan of the table's V100, MFU included."""
+    known = CHIPS["v100-32gb"]
+    figures = {**LEAST, "name": "mine", "tflops": known.flops / 1e12, "bfloat16": False}
+    figures |= {"float32_tflops": 15.7, "vector_tflops": 15.7, "memory_gib": known.hbm / 0.92 / GIB}
+    figures |= {"memory_gb_per_s": 900, "link_gb_per_s": 150}
+    plans = []
+    for place in (["--topology", "v100-32gb:8"], ["--topology", "mine:8", "--chip", file(figures)]):
+        assert main(["plan", "bert_base", *place, "--json", str(tmp_path / "plan.json")]) == 0
+        plans.append(json.loads((tmp_path / "plan.json").read_text()))
+    assert plans[0]["mfu"] == pytest.approx(plans[1]["mfu"])
 
 
 def test_a_missing_key_is_named(file):
@@ -134,6 +148,13 @@ def test_this_machine_is_measured(capsys, monkeypatch):
     assert "cpu:1" in out and "Other work on this machine" in out and "no price is known" in out
     # A step that a CPU needs longest for is slower than an expected one.
     assert all(getattr(POOR_CPU, name) <= getattr(ATTAINED_CPU, name) for name in vars(POOR_CPU))
+
+
+@pytest.mark.parametrize("more", [["--slices", "2"], ["--chip", "a6000.json"]])
+def test_this_machine_has_no_slices_and_no_figures_of_a_file(more: list[str], capsys):
+    assert main(["plan", "smoke", "--topology", "cpu", *more]) == 2
+    said = capsys.readouterr().err
+    assert f"--topology cpu {more[0]}" in said and "E-PLAN-CPU" in said
 
 
 def test_what_a_cpu_cannot_hold_is_not_answered_with_a_larger_one(capsys, monkeypatch):

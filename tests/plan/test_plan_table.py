@@ -14,7 +14,7 @@ from jaxbert.plan.report import TABLE_HEAD
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "plan.md").read_text(encoding="utf-8")
 LINES = PAGE.partition("<!-- plan: begin -->\n")[2].partition("<!-- plan: end -->")[0].splitlines()
 ROWS = LINES[len(TABLE_HEAD) :]
-MEMORY = TABLE_HEAD[0].split(" | ").index("HBM a chip")
+MEMORY = TABLE_HEAD[0].split(" | ").index("HBM a device")
 
 
 def cells(line: str) -> list[str]:
