@@ -161,7 +161,9 @@ class Module:
                     continue
                 size = size_of(one.shapes)
                 if kind == "reduce-scatter":
-                    size *= math.prod(sizes[axis] for axis in axes)
+                    # The whole array of the group. Of several slices, a group may be the part of an axis in one slice.
+                    group = _first_group(one.line, kind)
+                    size *= math.prod(sizes[axis] for axis in axes) if group is None else len(group)
                 elif kind == "all-gather" and start:
                     # (shapes of the input, shapes of the output)
                     size = max(size_of(shape) for shape in re.split(r"(?<=\}), ", one.shapes))

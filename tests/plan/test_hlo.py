@@ -59,6 +59,14 @@ def test_every_collective_is_found_once_with_its_axes_and_count(spelling: str):
     ]
 
 
+def test_a_group_may_be_the_part_of_an_axis_in_one_slice():
+    """An array of 4 x 2 floats is summed by four devices of an axis of eight."""
+    text = MODULE.format(**SPELLINGS["listed"])
+    found = list(Module(text).collectives({"data": 8}))
+    (scattered,) = (one for one in found if one.op == "reduce-scatter")
+    assert scattered == Collective("reduce-scatter", ("data",), 4 * 2 * 4.0, 1)
+
+
 def test_loops_in_loops_multiply():
     text = MODULE.format(**SPELLINGS["iota"]).replace(
         "%fusion.1 = bf16[32,4] fusion(%x), kind=kCustom, calls=%async_wrapper",
