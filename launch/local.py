@@ -119,15 +119,18 @@ def _found(
       here: the accelerators of this machine.
 
     Returns:
-      The platform; None where a setting of jax names one that jaxbert does not know. The number of devices; None where
-      only the processes can find out.
+      The platform; None where only jax can find out. The number of devices; None where only the processes can find
+      out.
 
     Raises:
       InputError: the machine has fewer GPUs than the processes need.
     """
     platform = asked(environment, here)
     if platform is None and not environment.get(JAX_PLATFORMS):
-        platform = "tpu" if here.tpu and "libtpu" in here.plugins else "gpu" if here.rocm else "cpu"
+        libtpu = "libtpu" in here.plugins
+        # With one of these, jax itself must look: it may find a device that this command does not know.
+        unknown = libtpu or (here.cuda_plugins and here.sought and not here.hidden)
+        platform = "tpu" if here.tpu and libtpu else "gpu" if here.rocm else None if unknown else "cpu"
     if platform == "cpu" and devices is None:
         # jax makes one device of a CPU, unless one of these settings says otherwise.
         more = environment.get("JAX_NUM_CPU_DEVICES") or "device_count" in environment.get("XLA_FLAGS", "")

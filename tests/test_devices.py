@@ -66,7 +66,52 @@ def test_the_driver_of_a_machine(text: str | None, driver: str, tmp_path: Path, 
     for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"):
         (tmp_path / name).touch()
     here = accelerators({})
-    assert here.driver == driver and here.cards == 2 and here.gpu == bool(text) and not here.tpu
+    # A sandbox such as gVisor may hide the file of the driver.
+    assert here.driver == driver and here.cards == 2 and here.gpu and here.sought and not here.tpu
+
+
+@pytest.mark.parametrize(
+    ("files", "vendor", "device", "tpu"),
+    [
+        (["accel0"], "", "", True),
+        # Newer machines with TPUs have no /dev/accel*, and other machines have /dev/vfio too.
+        (["vfio/0"], "0x1ae0", "0x006f", True),
+        (["vfio/0"], "0x1ae0", "0x0042", False),
+        (["vfio/0"], "0x10de", "0x0062", False),
+        ([], "", "", False),
+    ],
+)
+def test_a_tpu_is_found_by_its_driver_or_on_the_pci_bus(
+    files: list[str], vendor: str, device: str, tpu: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name in files:
+        (tmp_path / "dev" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "dev" / name).touch()
+    if vendor:
+        for number, (one, other) in enumerate((("0x8086", "0x0062"), (vendor, device))):
+            place = tmp_path / "pci" / f"0000:00:0{number}.0"
+            place.mkdir(parents=True)
+            (place / "vendor").write_text(f"{one}\n")
+            (place / "device").write_text(f"{other}\n")
+        # The bus may have an entry without these files.
+        (tmp_path / "pci" / "0000:00:09.0").mkdir()
+    monkeypatch.setattr(module, "_PCI", tmp_path / "pci")
+    monkeypatch.setattr(module, "_DEV", tmp_path / "dev")
+    assert accelerators({}).tpu == tpu
+
+
+@pytest.mark.parametrize(("file", "sought"), [("nvidia0", True), ("nvidiactl", True), ("dxg", True), ("nvidia1", False)])
+def test_jax_looks_for_gpus_where_jax_itself_says(
+    file: str, sought: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from jax._src import hardware_utils
+
+    (tmp_path / file).touch()
+    monkeypatch.setattr(module, "_DEV", tmp_path)
+    assert accelerators({}).sought == sought
+    assert [f"/dev/{name}" for name in module.SOUGHT] == hardware_utils._NVIDIA_GPU_DEVICES
+    assert set(module._TPUS) == set(hardware_utils._TPU_PCI_DEVICE_IDS)
+    assert hardware_utils._GOOGLE_PCI_VENDOR_ID == module._GOOGLE
 
 
 @pytest.mark.parametrize(
@@ -112,6 +157,8 @@ def test_the_directory_that_gke_mounts_is_named(tmp_path: Path, monkeypatch: pyt
         # A laptop that has the plugin without a GPU, or a GPU without the plugin.
         ({}, Accelerators(plugins=CUDA13), None),
         ({}, Accelerators(driver="580.65.06", cards=1), None),
+        # A sandbox that hides the file of the driver.
+        ({}, Accelerators(cards=1, plugins=CUDA13), "gpu"),
         # A container without the GPUs of its host; a user, or Slurm, who hides them.
         ({}, Accelerators(driver="580.65.06", plugins=CUDA13), None),
         ({}, Accelerators(driver="580.65.06", cards=1, plugins=CUDA13, hidden="CUDA_VISIBLE_DEVICES=-1"), None),
@@ -141,8 +188,10 @@ class Device:
         ({"JAXBERT_PLATFORM": "tpu"}, Accelerators(tpu=True), ("cpu", 1), r"jax\[tpu\]==.*E-DEVICE-PLATFORM"),
         ({"JAXBERT_PLATFORM": "gpu"}, WHOLE, ("cpu", 1), "driver 580.*jax-cuda13-pjrt.*libcuda.*E-DEVICE-PLATFORM"),
         ({"JAXBERT_PLATFORM": "cpu"}, WHOLE, ("gpu", 1), "the run asks for cpu.*E-DEVICE-PLATFORM"),
-        # jax would pass over its plugin where there is no device file.
-        ({"JAXBERT_PLATFORM": "gpu"}, Accelerators(plugins=CUDA13), None, "no GPU that jax can use.*E-DEVICE-PLATFORM"),
+        ({"JAXBERT_PLATFORM": "gpu"}, Accelerators(plugins=CUDA13), ("cpu", 1), "jax found 1 cpu.*E-DEVICE-PLATFORM"),
+        # The files of the machine do not overrule jax: a sandbox may hide the driver's, and the GPU may be nvidia3.
+        ({"JAXBERT_PLATFORM": "gpu"}, Accelerators(plugins=CUDA13), ("gpu", 1), ""),
+        ({"JAXBERT_PLATFORM": "gpu"}, Accelerators(plugins=CUDA13, cards=1), ("gpu", 1), ""),
         ({"JAXBERT_PLATFORM": "gpu", "JAX_PLATFORMS": "cpu"}, WHOLE, None, "Unset JAX_PLATFORMS.*E-DEVICE-PLATFORM"),
         # An AMD GPU has another plugin.
         ({"JAXBERT_PLATFORM": "gpu"}, Accelerators(plugins={"jax-rocm7-pjrt": "1"}), ("rocm", 1), ""),
@@ -167,6 +216,23 @@ def test_what_jax_found_against_what_is_asked(
     with pytest.raises(InputError, match=said) as raised:
         check(asked(environment, here), environment, here)
     assert socket.gethostname() in str(raised.value)
+
+
+@pytest.mark.parametrize(("sought", "said"), [(False, "looks for no GPU.*/dev/nvidiactl.*E-DEVICE-PLATFORM"), (True, "")])
+def test_one_of_several_processes_does_not_wait_where_jax_passes_over_the_plugin(
+    sought: bool, said: str, monkeypatch: pytest.MonkeyPatch
+):
+    asked_jax = []
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(jax, "default_backend", lambda: asked_jax.append(1) or "gpu")
+    monkeypatch.setattr(jax, "local_devices", lambda: [Device()])
+    here = Accelerators(plugins=CUDA13, sought=sought)
+    if said:
+        with pytest.raises(InputError, match=said):
+            check("gpu", {"JAXBERT_PLATFORM": "gpu"}, here)
+    else:
+        check("gpu", {"JAXBERT_PLATFORM": "gpu"}, here)
+    assert bool(asked_jax) == sought
 
 
 def test_a_process_that_is_lost_meanwhile_is_not_a_mistake(monkeypatch: pytest.MonkeyPatch):

@@ -32,6 +32,13 @@ _MOUNTED = Path("/usr/local/nvidia/lib64")
 _DRIVER = Path("/proc/driver/nvidia/version")
 _DEV = Path("/dev")
 _LIBRARY = "libcuda.so.1"
+# jax passes over its CUDA plugin where none of these files of /dev exists, and finds TPUs by their identifiers on the
+# PCI bus: jax/_src/hardware_utils.py of jax 0.10.2.
+SOUGHT = ("nvidia0", "nvidiactl", "dxg")
+_PCI = Path("/sys/bus/pci/devices")
+_GOOGLE = "0x1ae0"
+# The identifiers of TPU v2 and v3, of one without a public name, and of v4, v5p, v5e, v6e and tpu7x.
+_TPUS = ("0x0027", "0x0056", "0x005e", "0x0062", "0x0063", "0x006f", "0x0076")
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,7 @@ class Accelerators:
       cards: the number of NVIDIA GPUs that this process may open, by their device files.
       windows: whether Windows gives its GPU to this Linux (WSL2). It has neither of the above.
       tpu: whether there is a TPU.
+      sought: whether there is a device file by which jax looks for an NVIDIA GPU.
       plugins: name -> version of the packages that let jax use an accelerator, also libtpu.
       library: the path of NVIDIA's libcuda.so.1; "" where the dynamic linker does not find it.
       library_path: the value of LD_LIBRARY_PATH.
@@ -59,11 +67,15 @@ class Accelerators:
     library_path: str = ""
     visible: int = 0
     hidden: str = ""
+    sought: bool = False
 
     @property
     def gpu(self) -> bool:
-        """Returns whether this process could open an NVIDIA GPU."""
-        return (bool(self.driver) and self.cards > 0) or self.windows
+        """Returns whether this process may open an NVIDIA GPU, as far as the device files say.
+
+        A driver need not be seen. A container may hide the file that has its version.
+        """
+        return self.cards > 0 or self.windows
 
     @property
     def cuda(self) -> int:
@@ -167,12 +179,13 @@ def accelerators(environment: Mapping[str, str] | None = None) -> Accelerators:
         driver=driver(),
         cards=cards,
         windows=(_DEV / "dxg").exists(),
-        tpu=_count("accel[0-9]*") > 0 or bool(environment.get("TPU_NAME") or environment.get("TPU_WORKER_ID")),
+        tpu=_tpu() or bool(environment.get("TPU_NAME") or environment.get("TPU_WORKER_ID")),
         plugins=_plugins(),
         library=_library(),
         library_path=environment.get("LD_LIBRARY_PATH", ""),
         visible=visible,
         hidden=f"{_HIDES}={hidden}" if hidden in _ALL else "",
+        sought=any((_DEV / name).exists() for name in SOUGHT),
     )
 
 
@@ -191,6 +204,21 @@ def _count(pattern: str) -> int:
         return sum(1 for _ in _DEV.glob(pattern))
     except OSError:
         return 0
+
+
+def _tpu() -> bool:
+    """Returns whether a TPU is attached to this machine: by its driver's files, or on the PCI bus (/dev/vfio)."""
+    if _count("accel[0-9]*"):
+        return True
+    for place in _PCI.glob("*") if _PCI.is_dir() else ():
+        with suppress(OSError):
+            if _word(place / "vendor") == _GOOGLE and _word(place / "device") in _TPUS:
+                return True
+    return False
+
+
+def _word(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace").strip()
 
 
 def _plugins() -> dict[str, str]:

@@ -6,9 +6,9 @@ is paid time which is lost. So a run that asks for a platform never trains on an
 What a run asks for, by the first rule that applies:
   JAXBERT_PLATFORM (`tpu`, `gpu`, `cpu`), which every target of `jaxbert launch` sets
   JAX_PLATFORMS, the setting of jax: its first platform
-  nothing is set, and the machine has an NVIDIA GPU and jax's CUDA plugin: `gpu`, because somebody installed the plugin
-  to use the GPU. A machine that has only one of the two gets a warning and trains on the CPU: a laptop may have the
-  plugin without a GPU, or a GPU that nobody wants to train on.
+  nothing is set, and the machine has a device file of an NVIDIA GPU and jax's CUDA plugin: `gpu`, because somebody
+  installed the plugin to use the GPU. A machine that has only one of the two gets a warning and trains on the CPU: a
+  laptop may have the plugin without a GPU, or a GPU that nobody wants to train on.
 JAXBERT_DEVICES is the number of devices of this process.
 """
 
@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 
 from jaxbert.errors import InputError, counted
-from jaxbert.observe.accelerators import Accelerators, accelerators, install
+from jaxbert.observe.accelerators import SOUGHT, Accelerators, accelerators, install
 from jaxbert.run.processes import DEVICES, PLATFORM, before_devices, devices_asked, initialise, is_loss
 
 _log = logging.getLogger(__name__)
@@ -113,9 +113,11 @@ def check(platform: str | None, environment: Mapping[str, str], here: Accelerato
     if platform is not None and first is not None and _MEANS.get(first, platform) != platform:
         raise _wrong(f"jax may use only {environment[JAX_PLATFORMS]}", platform, count, environment, here)
     amd = here.rocm and not here.cuda_plugins
-    if platform == "gpu" and _MEANS.get(first or platform) == platform and not here.gpu and not amd:
+    several = jax.distributed.is_initialized()
+    if several and platform == "gpu" and _MEANS.get(first or platform) == platform and not here.sought and not amd:
         # jax would pass over its CUDA plugin without a word, and then wait for other processes that have GPUs.
-        raise _wrong("this machine has no GPU that jax can use", platform, count, environment, here)
+        files = ", ".join(f"/dev/{name}" for name in SOUGHT)
+        raise _wrong(f"jax looks for no GPU here, because none of {files} exists", platform, count, environment, here)
     try:
         backend, devices = jax.default_backend(), jax.local_devices()
     except (RuntimeError, AssertionError) as error:
@@ -168,7 +170,7 @@ def _facts(platform: str | None, here: Accelerators) -> str:
         return f". NVIDIA: {here.facts()}"
     if platform == "tpu":
         libtpu = here.plugins.get("libtpu", "not installed")
-        return f". TPU: {'found' if here.tpu else 'no /dev/accel* and no TPU_NAME'}; libtpu: {libtpu}"
+        return f". TPU: {'found' if here.tpu else 'none on the PCI bus, no /dev/accel*, no TPU_NAME'}; libtpu: {libtpu}"
     return ""
 
 

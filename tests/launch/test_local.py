@@ -14,6 +14,7 @@ from jaxbert.launch import local as module
 
 from jaxbert.commands.main import main
 from jaxbert.errors import InputError, line_of
+from jaxbert.observe import accelerators as machine
 from jaxbert.observe.accelerators import Accelerators
 
 
@@ -177,6 +178,13 @@ GPUS = Accelerators(driver="580.65.06", cards=8, visible=8, plugins={"jax-cuda13
         (Accelerators(driver="580.65.06", cards=1, visible=1), {}, [], "cpu", "1"),
         (Accelerators(plugins={"jax-cuda13-pjrt": "0.12.0"}), {}, [], "cpu", "1"),
         (Accelerators(tpu=True, plugins={"libtpu": "1"}), {}, [], "tpu", None),
+        (Accelerators(tpu=True), {}, [], "cpu", "1"),
+        # jax may find what this command does not: it must not be told to use the CPU.
+        (Accelerators(plugins={"libtpu": "1"}), {}, [], None, None),
+        (Accelerators(plugins={"libtpu": "1"}), {}, ["--devices", "4"], None, "4"),
+        (Accelerators(plugins={"libtpu": "1"}), {"JAX_PLATFORMS": "cpu"}, [], "cpu", "1"),
+        (Accelerators(plugins={"jax-cuda13-pjrt": "0.12.0"}, sought=True), {}, [], None, None),
+        (Accelerators(plugins={"jax-cuda13-pjrt": "0.12.0"}, sought=True, hidden="X="), {}, [], "cpu", "1"),
         (Accelerators(), {"JAX_PLATFORMS": "METAL"}, ["--devices", "2"], None, "2"),
     ],
 )
@@ -198,6 +206,23 @@ def test_every_process_learns_its_devices(
         assert command.environment.get("JAXBERT_PLATFORM") == platform
         assert command.environment.get("JAXBERT_DEVICES") == devices
         assert command.environment.get("XLA_CLIENT_MEM_FRACTION") == ("0.92" if platform == "gpu" else None)
+
+
+def test_a_tpu_behind_vfio_is_not_given_up_for_the_cpu(tmp_path: Path, monkeypatch):
+    """v5p, v6e and tpu7x have /dev/vfio/N and no /dev/accel*. Their machines say on the PCI bus what they have."""
+    place = tmp_path / "pci" / "0000:00:04.0"
+    place.mkdir(parents=True)
+    (place / "vendor").write_text("0x1ae0\n")
+    (place / "device").write_text("0x0062\n")
+    (tmp_path / "dev" / "vfio").mkdir(parents=True)
+    (tmp_path / "dev" / "vfio" / "0").touch()
+    monkeypatch.setattr(machine, "_PCI", tmp_path / "pci")
+    monkeypatch.setattr(machine, "_DEV", tmp_path / "dev")
+    monkeypatch.setattr(machine, "_plugins", lambda: {"libtpu": "0.0.1"})
+    for name in ("JAX_PLATFORMS", "TPU_NAME", "TPU_WORKER_ID"):
+        monkeypatch.delenv(name, raising=False)
+    (command,) = module.local(1, ["smoke"], "run", port=1).commands
+    assert command.environment["JAXBERT_PLATFORM"] == "tpu"
 
 
 @pytest.mark.parametrize("name", ["XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"])
