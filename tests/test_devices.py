@@ -110,7 +110,8 @@ def test_jax_looks_for_gpus_where_jax_itself_says(
     monkeypatch.setattr(module, "_DEV", tmp_path)
     assert accelerators({}).sought == sought
     assert [f"/dev/{name}" for name in module.SOUGHT] == hardware_utils._NVIDIA_GPU_DEVICES
-    assert set(module._TPUS) == set(hardware_utils._TPU_PCI_DEVICE_IDS)
+    # Older releases of jax do not know all of them.
+    assert set(module._TPUS) >= set(hardware_utils._TPU_PCI_DEVICE_IDS)
     assert hardware_utils._GOOGLE_PCI_VENDOR_ID == module._GOOGLE
 
 

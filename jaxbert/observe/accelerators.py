@@ -33,12 +33,12 @@ _DRIVER = Path("/proc/driver/nvidia/version")
 _DEV = Path("/dev")
 _LIBRARY = "libcuda.so.1"
 # jax passes over its CUDA plugin where none of these files of /dev exists, and finds TPUs by their identifiers on the
-# PCI bus: jax/_src/hardware_utils.py of jax 0.10.2.
+# PCI bus: jax/_src/hardware_utils.py of jax 0.10.2 and 0.12.0.1.
 SOUGHT = ("nvidia0", "nvidiactl", "dxg")
 _PCI = Path("/sys/bus/pci/devices")
 _GOOGLE = "0x1ae0"
-# The identifiers of TPU v2 and v3, of one without a public name, and of v4, v5p, v5e, v6e and tpu7x.
-_TPUS = ("0x0027", "0x0056", "0x005e", "0x0062", "0x0063", "0x006f", "0x0076")
+# The identifiers of TPU v2 and v3, of one without a public name, and of v4, v5p, v5e, v6e, tpu7x, tpu8i and tpu8t.
+_TPUS = ("0x0027", "0x0056", "0x005e", "0x0062", "0x0063", "0x006f", "0x0076", "0x0083", "0x007c")
 
 
 @dataclass(frozen=True)
