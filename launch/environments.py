@@ -7,10 +7,14 @@ architectures (docs.nvidia.com/cuda/cuda-toolkit-release-notes/index.html#deprec
 
 from __future__ import annotations
 
+import re
+
 from jaxbert.core.chips import Chip
 from jaxbert.errors import InputError
+from jaxbert.inputs.files import read_bytes
 from jaxbert.observe.accelerators import CUDA_DRIVERS, NEWEST_CUDA
 
+from .archive import checkout
 from .google import PYTHON
 
 # CUDA -> the end of the name of its lock file.
@@ -60,6 +64,18 @@ def locks(chip: Chip, cuda: int | None) -> tuple[str, str]:
     if cuda is not None:
         return _name(_ENDS[cuda]), ""
     return _name(_ENDS[NEWEST_CUDA]), _name(_ENDS[min(CUDA_DRIVERS)])
+
+
+def nccl(lock: str) -> str:
+    """Returns the release of NCCL in a lock file of the checkout; "" if it has none.
+
+    Args:
+      lock: the name of the file, as `locks` returns it; "" for none.
+    """
+    path = checkout() / lock
+    text = read_bytes(path).decode("utf-8") if lock and path.is_file() else ""
+    found = re.search(r"^nvidia-nccl-cu\d+==(\S+)", text, re.MULTILINE)
+    return found[1] if found else ""
 
 
 def _name(end: str) -> str:

@@ -7,12 +7,17 @@ release: this file names the helper, and the installer of that release is in doc
 
 The pods use the names of interfaces and networks of those test pods. A cluster with other names of networks needs
 --gpu-networks.
+
+Google qualifies a plugin with one release of NCCL, and the lock files have a newer one. jax's plugin loads that of the
+lock file: its shared library has an RPATH to the directory of the wheel, which goes before LD_LIBRARY_PATH (readelf -d
+of xla_cuda_plugin.so in jax-cuda12-pjrt 0.10.2 and jax-cuda13-pjrt 0.12.0.1).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from .jobset import Network
@@ -164,6 +169,12 @@ _FABRICS: Mapping[str, tuple[Callable[[Sequence[str]], Network], tuple[str, ...]
     "rdma": (_rdma, tuple(f"rdma-{number}" for number in range(8))),
 }
 NAMES = tuple(_FABRICS)
+# Fabric -> the release of NCCL that Google qualifies, as the release notes of the versions above say: of 22 June 2026
+# for TCPX, of 9 January 2026 for TCPXO. Those of RDMA name none.
+QUALIFIED: Mapping[str, str] = {"tcpx": "2.19.4", "tcpxo": "2.28.7"}
+# A job gets these only if --gpudirect names them. Machines with TCPX did not connect with NCCL 2.21.5
+# (github.com/GoogleCloudPlatform/container-engine-accelerators/issues/414, open in November 2026).
+BY_NAME = ("tcpx",)
 
 
 def usual_networks(name: str) -> tuple[str, ...]:
@@ -171,11 +182,21 @@ def usual_networks(name: str) -> tuple[str, ...]:
     return _FABRICS[name][1]
 
 
-def fabric(name: str, networks: Sequence[str]) -> Network:
+def fabric(name: str, networks: Sequence[str], nccl: str) -> Network:
     """Returns the network of the fabric `name`.
 
     Args:
       name: one of `NAMES`.
       networks: the names of the cluster's Network objects, as many as `usual_networks(name)` has.
+      nccl: the release of NCCL in the job's lock file; "" if there is none.
     """
-    return _FABRICS[name][0](networks)
+    found = _FABRICS[name][0](networks)
+    return replace(found, words=f"{found.words}{compared(name, nccl)}")
+
+
+def compared(name: str, nccl: str) -> str:
+    """Returns the release of NCCL that Google qualifies for a fabric and that of the lock file, for the screen."""
+    qualified = QUALIFIED.get(name, "")
+    if not qualified or not nccl or nccl == qualified:
+        return ""
+    return f" (Google qualifies it with NCCL {qualified}, and the lock file has NCCL {nccl})"

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from jaxbert.errors import InputError
 
-from . import capacity, fabric, machines
+from . import capacity, environments, fabric, machines
 from .job import Request
 from .jobset import JobSet, Network, Nodes
 
@@ -41,10 +41,16 @@ class Gke(JobSet):
         parser.add_argument(
             "--machine-type", metavar="M", help="machine type of the nodes, if the chip has several: a3-megagpu-8g"
         )
-        parser.add_argument(
+        networks = parser.add_mutually_exclusive_group()
+        networks.add_argument(
             "--host-network",
             action="store_true",
             help="join machines with GPUs by the network of their nodes, not by GPUDirect",
+        )
+        networks.add_argument(
+            "--gpudirect",
+            choices=fabric.NAMES,
+            help="join machines with GPUs by this network (default: that of the machine type, but not tcpx)",
         )
         parser.add_argument(
             "--gpu-networks",
@@ -128,8 +134,25 @@ class Gke(JobSet):
         if nodes.pods * place.slices == 1:
             return Network(variables=driver)
         _, name = machines.gpu(place, options.machine_type)
-        if options.host_network or not name:
-            return Network(host=True, words="the network of their nodes", variables=driver)
+        if options.gpudirect not in (None, name):
+            raise InputError(
+                f"machines of {place.name} are joined by {name}" if name else "these machines have no GPUDirect",
+                where=f"--gpudirect {options.gpudirect}",
+                fix="Leave it out, or give the --machine-type of other machines.",
+                code="E-LAUNCH-OPTIONS",
+            )
+        nccl = environments.nccl(request.archive.lock)
+        if options.host_network or not name or (name in fabric.BY_NAME and options.gpudirect is None):
+            if options.gpu_networks:
+                raise InputError(
+                    "the job uses the network of its nodes, and not these networks",
+                    where="--gpu-networks",
+                    fix=f"Add --gpudirect {name}, or remove it." if name else "Remove it.",
+                    code="E-LAUNCH-OPTIONS",
+                )
+            other = "" if options.host_network or not name else f"; for {name}, add --gpudirect {name}"
+            more = f"{other}{fabric.compared(name, nccl)}" if other else ""
+            return Network(host=True, words=f"the network of their nodes{more}", variables=driver)
         usual = fabric.usual_networks(name)
         networks = options.gpu_networks or usual
         if len(networks) != len(usual):
@@ -139,7 +162,7 @@ class Gke(JobSet):
                 fix=f"Give {len(usual)} names, for example {' '.join(usual)}.",
                 code="E-LAUNCH-OPTIONS",
             )
-        found = fabric.fabric(name, networks)
+        found = fabric.fabric(name, networks, nccl)
         return replace(found, variables={**driver, **found.variables})
 
     def privileged(self, options: Namespace) -> bool:

@@ -87,7 +87,7 @@ def test_variables_that_are_taken_are_refused(more, word: str, launch, programs)
 @pytest.mark.parametrize(
     ("more", "label", "name", "cards", "helper"),
     [
-        (["--topology", "h100:8"], "nvidia-h100-80gb", "tcpx", 4, "tcpx-daemon"),
+        (["--topology", "h100:8", "--gpudirect", "tcpx"], "nvidia-h100-80gb", "tcpx", 4, "tcpx-daemon"),
         (
             ["--topology", "h100:8", "--machine-type", "a3-megagpu-8g"],
             "nvidia-h100-mega-80gb",
@@ -127,7 +127,9 @@ def test_machines_with_gpus_are_joined_by_gpudirect(more, label, name, cards, he
 @pytest.mark.parametrize(
     ("more", "host"),
     [
-        (["--slices", "2", "--host-network"], True),
+        (["--slices", "2", "--host-network", "--machine-type", "a3-megagpu-8g"], True),
+        # Google qualifies TCPX with a much older NCCL than that of the lock file.
+        (["--slices", "2"], True),
         # A part of a machine cannot have its network cards.
         (["--topology", "h100:4", "--slices", "2"], True),
         (["--slices", "2", "--machine-type", "a3-highgpu-4g"], True),
@@ -141,8 +143,34 @@ def test_other_machines_use_the_network_of_their_nodes(more, host: bool, launch,
     assert variables(made["spec"])["LD_LIBRARY_PATH"] == fabric.LIBRARIES
 
 
+def test_the_screen_says_which_nccl_google_qualifies(launch, programs):
+    lock = (Path(__file__).parents[2] / "requirements-lock-3.13-cuda.txt").read_text()
+    (has,) = re.findall(r"^nvidia-nccl-cu13==(\S+)", lock, re.MULTILINE)
+    for more, words in (
+        ([], f"the network of their nodes; for tcpx, add --gpudirect tcpx (Google qualifies it with NCCL 2.19.4, {has}"),
+        (["--gpudirect", "tcpx"], f"GPUDirect-TCPX (Google qualifies it with NCCL 2.19.4, {has}"),
+        (["--machine-type", "a3-megagpu-8g"], f"GPUDirect-TCPXO (Google qualifies it with NCCL 2.28.7, {has}"),
+    ):
+        code, said = launch("gke", "--topology", "h100:8", "--slices", "2", *more, "--dry-run")
+        words = words.replace(has, f"and the lock file has NCCL {has})")
+        assert code == 0 and words in re.sub(r"\s+", " ", said), said
+
+
+@pytest.mark.parametrize(
+    ("more", "word"),
+    [
+        (["--topology", "h100:8", "--gpudirect", "tcpxo"], r"joined by tcpx.*--gpudirect tcpxo.*E-LAUNCH-OPTIONS"),
+        (["--topology", "h100:4", "--gpudirect", "tcpx"], r"no GPUDirect.*--gpudirect tcpx.*E-LAUNCH-OPTIONS"),
+        (["--topology", "h100:8", "--gpu-networks", "a"], r"--gpu-networks.*Add --gpudirect tcpx.*E-LAUNCH-OPTIONS"),
+    ],
+)
+def test_a_network_that_the_machines_do_not_have_is_refused(more, word: str, launch, programs):
+    code, said = launch("gke", *more, "--slices", "2", "--yes")
+    assert code == 2 and re.search(word, said) and programs() == [], said
+
+
 def test_a_cluster_may_name_its_networks_otherwise(launch, programs, tmp_path: Path):
-    base = ("--topology", "h100:8", "--slices", "2", "--gpu-networks")
+    base = ("--topology", "h100:8", "--slices", "2", "--gpudirect", "tcpx", "--gpu-networks")
     made = template(sent(launch, "gke", tmp_path, *base, "a", "b", "c", "d"))
     assert '"network": "d"' in made["metadata"]["annotations"]["networking.gke.io/interfaces"]
     code, said = launch("gke", *base, "a", "b", "--yes")
