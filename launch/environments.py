@@ -19,16 +19,19 @@ from .google import PYTHON
 
 # CUDA -> the end of the name of its lock file.
 _ENDS = {13: "-cuda", 12: "-cuda12"}
-# How the names of GPUs begin that CUDA 13 has no code for, and of GPUs that are not NVIDIA's.
+# Prefixes of the table's GPUs that CUDA 13 does not support, and of AMD's GPUs.
 _OLD, _AMD = "v100", "mi"
+# The prefix of the resource by which a cluster counts AMD's GPUs.
+_AMD_RESOURCE = "amd.com/"
 
 
-def locks(chip: Chip, cuda: int | None) -> tuple[str, str]:
+def locks(chip: Chip, cuda: int | None, resource: str = "") -> tuple[str, str]:
     """Returns the names of two lock files: that of the job, and that for machines with older drivers.
 
     Args:
       chip: the chip of the job.
       cuda: the version of CUDA that the user asks for; None lets the driver of the machines decide.
+      resource: the resource by which a cluster counts its GPUs; "" for NVIDIA's.
 
     Returns:
       The second is "" where there is no choice.
@@ -45,14 +48,16 @@ def locks(chip: Chip, cuda: int | None) -> tuple[str, str]:
                 code="E-LAUNCH-CUDA",
             )
         return _name(f"-{chip.kind}"), ""
-    if chip.name.startswith(_AMD):
+    # The name of a chip that the user describes says nothing.
+    name = "" if chip.own else chip.name
+    if name.startswith(_AMD) or resource.startswith(_AMD_RESOURCE):
         raise InputError(
             "the lock files have environments for TPUs and for NVIDIA GPUs only",
-            where=f"--topology {chip.name}",
+            where=f"--gpu-resource {resource}" if resource.startswith(_AMD_RESOURCE) else f"--topology {chip.name}",
             fix="Use the target slurm, with an environment in which jax has AMD's plugin (jax[rocm7-local]).",
             code="E-LAUNCH-ENVIRONMENT",
         )
-    if chip.name.startswith(_OLD):
+    if name.startswith(_OLD):
         if cuda == NEWEST_CUDA:
             raise InputError(
                 f"CUDA {cuda} does not support {chip.name}",

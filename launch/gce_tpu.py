@@ -11,8 +11,8 @@ from jaxbert.errors import InputError
 from . import capacity, google, machines
 from .job import Command, Control, Request, Submission, Target
 
-# The images with TPU drivers (cloud.google.com/compute/docs/tpus). Their default disk of 10 GB is too small for the
-# environment.
+# The images with TPU drivers (cloud.google.com/compute/docs/tpus; nobody noted when it was read). Their default disk of
+# 10 GB is too small for the environment.
 _FAMILY, _PROJECT, _DISK = "ubuntu-accel-2204-amd64-tpu-v5e-v5p-v6e", "ubuntu-os-accelerator-images", "200GB"
 _FAMILIES: Mapping[str, str] = {"tpu7x": "ubuntu-accel-2404-amd64-tpu-tpu7x"}
 

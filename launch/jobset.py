@@ -22,6 +22,8 @@ from .manifest import documents
 # A ConfigMap may hold 1 MiB (kubernetes.io/docs/concepts/configuration/configmap).
 _MOST_BYTES = 1_000_000
 _POD = Path(__file__).with_name("pod.sh")
+# The variables that this script sets.
+_OF_POD = ("JAXBERT_PROCESS_ID", "PYTHONPATH")
 _PORT = 8476
 # Seconds between SIGTERM and SIGKILL. On spot nodes GKE gives 15 to 25 seconds only.
 _GRACE_S = 120
@@ -202,7 +204,7 @@ class JobSet(Target):
             ),
         )
 
-    # What becomes of the nodes when the pods have ended, for the screen.
+    # The text of the screen about the nodes after the run.
     nodes_after: str = "the cluster decides what becomes of their nodes"
 
     def _code(self, request: Request) -> dict[str, Any]:
@@ -333,7 +335,7 @@ class JobSet(Target):
         return pod
 
     def _environment(self, request: Request, nodes: Nodes, network: Network) -> list[dict[str, Any]]:
-        """Returns the variables of the run: the user's, unless the target needs the name itself, and then its own."""
+        """Returns the variables of the run. The target's own values win over the user's."""
         place = request.place
         index = {"fieldRef": {"fieldPath": "metadata.labels['jobset.sigs.k8s.io/job-index']"}}
         first = f"{request.name}-run-0-0.{request.name}"
@@ -366,17 +368,20 @@ class JobSet(Target):
             }
         if network.profile:
             own["JAXBERT_PROFILE"] = network.profile
-        for name, reference in request.secrets.items():
-            secret, _, key = reference.partition("/")
-            own[name] = {"secretKeyRef": {"name": secret, "key": key}}
         for name in given:
-            if name in own:
+            if name in own or name in _OF_POD or name in request.secrets:
                 raise InputError(
                     "a secret has the same name" if name in request.secrets else "the launcher sets this variable",
                     where=f"--env {name}",
                     fix="Remove it.",
                     code="E-LAUNCH-OPTIONS",
                 )
+        # `launch` refuses secrets with the launcher's own names.
+        for name, reference in request.secrets.items():
+            secret, _, key = reference.partition("/")
+            own[name] = {"secretKeyRef": {"name": secret, "key": key}}
+            # The value of the secret takes the place of the usual one.
+            usual.pop(name, None)
         values = {**usual, **given}
         return [
             *({"name": name, "value": value} for name, value in own.items() if isinstance(value, str)),
@@ -398,7 +403,8 @@ class JobSet(Target):
             ),
             logs=(Command((*kubectl, "logs", f"--selector={first}", *shown)),),
             stop=(
-                Command((*kubectl, "delete", "jobset", name)),
+                # The cluster removes a JobSet a day after its end, but not the ConfigMap.
+                Command((*kubectl, "delete", "jobset", name, "--ignore-not-found")),
                 Command((*kubectl, "delete", "configmap", f"--selector=jaxbert-job={name}", "--ignore-not-found")),
             ),
         )

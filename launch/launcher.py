@@ -135,7 +135,7 @@ class Launcher:
         except ProcessLookupError:
             return False
         try:
-            # The handle is of one process for ever. If the launcher runs now, it is the launcher's.
+            # The handle always means the same process. If the launcher runs now, that process is the launcher.
             if not self.runs:
                 return False
             signal.pidfd_send_signal(handle, number)
@@ -287,7 +287,11 @@ def _launcher(record: records.Record) -> Launcher:
 
 
 def _state(launcher: Launcher) -> str:
-    """Returns running, ended (by itself), lost (it runs no more, and noted no end), or elsewhere."""
+    """Returns the state of the launcher.
+
+    It is "running", "ended" (the launcher noted its exit code), "lost" (the launcher ended and noted nothing), or
+    "elsewhere" (another machine has it).
+    """
     if launcher.code is not None:
         return "ended"
     if not launcher.is_here:

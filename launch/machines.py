@@ -3,7 +3,8 @@
 Sources: Google's pages of TPU configurations (cloud.google.com/tpu/docs/v5e, v5p, v6e), of TPUs in GKE
 (cloud.google.com/kubernetes-engine/docs/concepts/tpus) and of runtime versions, and GKE's page of GPUs for the GPU
 labels. In November 2026 the names were compared with stored copies and quotations of these pages, and not with the
-pages themselves. If an engine does not know a machine, check these names first.
+pages themselves. The names of tpu7x and of machines with GPUs come from xpk, as their comments say. If an engine does
+not know a machine, check these names first.
 """
 
 from __future__ import annotations

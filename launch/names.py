@@ -15,7 +15,8 @@ from jaxbert.errors import InputError
 from jaxbert.stores.storage import is_remote
 
 # kind: (pattern of the whole name, an example). Sources: Kubernetes' RFC 1123 labels; Google Cloud's naming pages of
-# projects, zones, networks, service accounts, labels and buckets; Slurm's names are letters, digits and a few signs.
+# projects, zones, networks, service accounts, labels and buckets; Slurm's names are letters, digits and a few other
+# characters.
 _DNS = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 _KEY = r"([a-z0-9]([-a-z0-9.]{0,200}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 _VALUE = r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?"
@@ -80,7 +81,7 @@ WORDS: Mapping[str, str] = {
     "variable": "the name of an environment variable",
     "secret": "the name of a secret",
     "label": "a label",
-    "setting": "an environment variable: take NAME=VALUE without signs that do not print",
+    "setting": "an environment variable: take NAME=VALUE without characters that do not print",
     "node_label": "a label of nodes: take KEY=VALUE",
     "toleration": "a taint: take KEY[=VALUE][:EFFECT] with the effect NoSchedule, PreferNoSchedule or NoExecute",
     "quantity": "a quantity of a resource: take NAME=NUMBER",

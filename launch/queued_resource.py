@@ -79,6 +79,9 @@ class QueuedResource(Target):
             tier = f"flex-start, {options.max_run_duration or '7d'} at most"
             asked = ["--provisioning-model=flex-start", f"--max-run-duration={capacity.run_seconds(options)}s"]
         elif options.reservation:
+            # This cannot give a reservation of another project, nor one of calendar mode, for which Google asks for
+            # --provisioning-model=reservation-bound (docs.cloud.google.com/tpu/docs/consume-reservation, read in November
+            # 2026).
             tier, asked = f"reservation {options.reservation}", ["--reserved", f"--reservation={options.reservation}"]
         else:
             tier, asked = ("reserved", ["--reserved"]) if options.reserved else ("on demand", [])

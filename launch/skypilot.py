@@ -47,7 +47,7 @@ class SkyPilot(Target):
             raise InputError(
                 f"the value is {options.disk_size}",
                 where="--disk-size",
-                fix="Give 100 GB or more.",
+                fix="Give the number of GB, for example 256.",
                 code="E-LAUNCH-NUMBER",
             )
 

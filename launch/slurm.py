@@ -12,6 +12,7 @@ from pathlib import Path
 from types import UnionType
 
 from jaxbert.errors import InputError
+from jaxbert.run.devices import JAX_PLATFORMS, contradicts
 from jaxbert.run.processes import devices_asked
 
 from . import slurm_container, slurm_seeds
@@ -33,8 +34,10 @@ _PASSED = {
 }
 
 
-# The variables that the job gets from this shell: places of programs and libraries, settings of jax, NCCL and jaxbert.
+# The variables that the job gets from this shell: places of programs and libraries, and of buckets, settings of jax,
+# NCCL and jaxbert. None is a secret: keys of a bucket come from the files of the home directory, or by --secret.
 _NAMES = ("PATH", "HOME", "USER", "LANG", "XDG_CACHE_HOME")
+_BUCKETS = ("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL")
 _LIBRARIES = ("LD_LIBRARY_PATH", "CUDA_HOME")
 _PREFIXES = ("JAX_", "JAXBERT_", "XLA_", "NCCL_", "CUDA_VISIBLE_")
 
@@ -42,7 +45,7 @@ _PREFIXES = ("JAX_", "JAXBERT_", "XLA_", "NCCL_", "CUDA_VISIBLE_")
 def _exported(*, container: bool) -> list[str]:
     named = [name for name in os.environ if name.startswith(_PREFIXES) and name.replace("_", "").isalnum()]
     # A container has its own libraries.
-    own = _NAMES if container else (*_NAMES, *_LIBRARIES)
+    own = (*_NAMES, *_BUCKETS) if container else (*_NAMES, *_LIBRARIES, *_BUCKETS)
     return [*(name for name in own if name in os.environ), *sorted(named)]
 
 
@@ -61,7 +64,7 @@ class Slurm(Target):
         "gpus_per_node": "gpus",
         "seeds": "seeds",
     }
-    # What --seeds named. In the record of one run of an array, it is the seed of that run.
+    # The value of --seeds. In the record of one run of an array, it is the seed of that run.
     remembered: Mapping[str, type | UnionType] = {"seeds": str | None}
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -144,6 +147,14 @@ class Slurm(Target):
         slurm_container.check(options, request.workdir)
         seeds = slurm_seeds.seeds(options)
         share = shares(options, request.topology)
+        platform = "gpu" if share.gpus else "cpu"
+        if contradicts(platform, os.environ):
+            raise InputError(
+                f"the job gets this setting from this shell, and its tasks train on the {platform.upper()}",
+                where=f"{JAX_PLATFORMS}={os.environ[JAX_PLATFORMS]}",
+                fix=f"Unset {JAX_PLATFORMS}, or ask for {'no' if share.gpus else 'a number of'} GPUs.",
+                code="E-LAUNCH-DEVICES",
+            )
         folder = Path(request.workdir) / "launch"
         code = f"{folder}/code-{request.archive.sha256}"
         arguments = list(request.arguments)
@@ -182,7 +193,8 @@ class Slurm(Target):
             for option, (_, passed) in _PASSED.items()
             if getattr(options, option) is not None
         ]
-        exported = [*_exported(container=options.container_image is not None), *request.secrets]
+        # A secret may have the name of a variable that the job gets anyway.
+        exported = list(dict.fromkeys([*_exported(container=options.container_image is not None), *request.secrets]))
         sbatch = (
             *("sbatch", "--parsable", f"--job-name={request.name}", *share.asked, *passed),
             *([f"--array={options.seeds}"] if seeds else []),
@@ -221,7 +233,7 @@ class Slurm(Target):
             return variables("gpu", share.devices)
         # A task on the CPU may stand for several devices. It must not find the GPUs of its node.
         found = variables("cpu", devices_asked(os.environ) or share.devices)
-        return found if os.environ.get("JAX_PLATFORMS") else {**found, "JAX_PLATFORMS": "cpu"}
+        return found if os.environ.get(JAX_PLATFORMS) else {**found, JAX_PLATFORMS: "cpu"}
 
     def control(self, name: str, options: Namespace, *, follow: bool = False) -> Control:
         """See `Target`."""

@@ -3,6 +3,23 @@
 # shellcheck disable=SC2154
 set -uo pipefail
 
+# Restarts the job after an interruption, as often as it may, or says why not. Argument: the interruption.
+interrupted() {
+  if [ -n "$told" ]; then
+    echo "job $job was told to end; the same command continues the run"
+  elif [ "$again" -ge "$restarts" ]; then
+    echo "job $job was interrupted again after $again restarts; the same command continues the run"
+  else
+    echo "job $job was interrupted ($1); restarting it"
+    # To requeue the job, Slurm ends this shell. A shell that ends earlier by itself would count as a failed job.
+    trap - TERM
+    scontrol requeue "$job" && sleep 300
+    echo "job $job could not be requeued; the same command continues the run"
+  fi
+  exit 3
+}
+
+told=
 # In a job array, each job trains with one seed, in its own workdir.
 run=$workdir
 job=$SLURM_JOB_ID
@@ -29,9 +46,11 @@ if [ ! -d "$code" ]; then
     echo "jaxbert: error: $folder/$archive is not what was submitted (sha256)"
     exit 4
   }
-  mkdir -p "$code.$SLURM_JOB_ID" && tar -xzf "$folder/$archive" -C "$code.$SLURM_JOB_ID" || exit 3
+  { mkdir -p "$code.$SLURM_JOB_ID" && tar -xzf "$folder/$archive" -C "$code.$SLURM_JOB_ID"; } ||
+    interrupted "the code could not be unpacked in $folder"
   # Another job of the array may have been faster.
-  mv -T "$code.$SLURM_JOB_ID" "$code" 2>/dev/null || { [ -d "$code" ] && rm -rf "$code.$SLURM_JOB_ID"; } || exit 3
+  mv -T "$code.$SLURM_JOB_ID" "$code" 2>/dev/null || { [ -d "$code" ] && rm -rf "$code.$SLURM_JOB_ID"; } ||
+    interrupted "the code could not be moved to $code"
 fi
 
 # srun of release 22.05 and later does not take over --cpus-per-task, and gives a task one core. So each task is given
@@ -45,18 +64,17 @@ fi
 [ "$cores" -ge 1 ] || cores=1
 echo "each of the $tasks tasks of a node has $cores cores"
 
-# Repeating brings neither an image that is missing nor pyxis.
+# A restart does not help if the image or pyxis is missing.
 if [[ $image == /* && ! -e $image ]]; then
   echo "jaxbert: error: $image, the image of the container, is not on ${SLURMD_NODENAME:-this node}"
   exit 2
 fi
-if [ "${#container[@]}" -gt 0 ] && ! srun --help | grep -q -e --container-image; then
+if [ "${#container[@]}" -gt 0 ] && [[ $(srun --help 2>&1) != *--container-image* ]]; then
   echo "jaxbert: error: srun has no --container-image, so this cluster has no pyxis; give --container-runtime apptainer"
   exit 2
 fi
 
 # Slurm sends SIGTERM to this shell when somebody cancels or requeues the job. Then this script must not requeue it.
-told=
 trap 'told=1' TERM
 rm -f "$state"/*
 srun --export=ALL --kill-on-bad-exit=0 "--cpus-per-task=$cores" ${container[@]+"${container[@]}"} bash "$task" "$state"
@@ -74,15 +92,4 @@ if [ "$ended" -eq 0 ] || [ -n "$worst" ]; then
   echo "job $job ended with ${worst:-0}"
   exit "${worst:-0}"
 fi
-if [ -n "$told" ]; then
-  echo "job $job was told to end; the same command continues the run"
-elif [ "$again" -ge "$restarts" ]; then
-  echo "job $job was interrupted again after $again restarts; the same command continues the run"
-else
-  echo "job $job was interrupted (srun: $ended); restarting it"
-  # To requeue the job, Slurm ends this shell. A shell that ends earlier by itself would count as a failed job.
-  trap - TERM
-  scontrol requeue "$job" && sleep 300
-  echo "job $job could not be requeued; the same command continues the run"
-fi
-exit 3
+interrupted "srun: $ended"

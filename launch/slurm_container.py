@@ -68,7 +68,7 @@ def check(options: Namespace, workdir: str) -> None:
         )
     if not _PATH.fullmatch(workdir):
         raise InputError(
-            "a container cannot see this path, because it has other signs than letters, digits and - _ . / + = @",
+            "a container cannot see this path, because it has other characters than letters, digits and - _ . / + = @",
             where=f"--workdir {workdir}",
             fix="Give another directory.",
             code="E-LAUNCH-PATH",

@@ -8,9 +8,9 @@ from jaxbert.errors import InputError
 
 from .job import Command, Control
 
-# Slurm's own limit of an array is MaxArraySize, 1001 unless the cluster changes it (slurm.schedmd.com/slurm.conf.html,
-# read in November 2026).
-_MOST = 1000
+# Slurm numbers the jobs of an array by their seeds. The highest number is one less than MaxArraySize, which is 1001
+# unless the cluster changes it (slurm.schedmd.com/slurm.conf.html, read in November 2026).
+_HIGHEST = 1000
 # The state of the jobs. %i is JOB_SEED in an array, of which squeue shows each job with --array.
 STATE = "%i %j %T %r %M %l %D %R"
 _STATUS = (
@@ -27,7 +27,7 @@ def seeds(options: Namespace) -> tuple[int, ...]:
     """Returns the seeds that --seeds names, in ascending order; () without it.
 
     Raises:
-      InputError: it names one seed or too many, a range is upside down, or --set gives a seed too.
+      InputError: it names only one seed, a seed is too large, a range ends before it begins, or --set gives a seed too.
     """
     given = options.seeds
     if given is None:
@@ -36,11 +36,13 @@ def seeds(options: Namespace) -> tuple[int, ...]:
     for part in given.partition("%")[0].split(","):
         first, _, last = part.partition("-")
         low, high = int(first), int(last or first)
-        if not 0 <= high - low < _MOST:
-            raise _wrong(given, f"{part} is not a range of 1 to {_MOST:,} seeds")
+        if high < low:
+            raise _wrong(given, f"{part} ends before it begins")
+        if high > _HIGHEST:
+            raise _wrong(
+                given, f"a seed is the number of a job in the array, and Slurm takes 0 to {_HIGHEST}, but not {high}"
+            )
         found.update(range(low, high + 1))
-    if len(found) > _MOST:
-        raise _wrong(given, f"it names {len(found):,} seeds, but a job array has at most {_MOST:,}")
     if len(found) == 1:
         (one,) = found
         raise InputError(

@@ -26,6 +26,10 @@ from .environments import locks
 from .execute import execute, need
 from .job import Request, Submission, Target
 
+# The variables that the launcher, its scripts and the engines set. A secret must not replace them.
+_OWN_PREFIXES = ("JAXBERT_", "MEGASCALE_", "SKYPILOT_", "SLURM_")
+_OWN = ("PYTHONPATH",)
+
 _log = logging.getLogger(__name__)
 
 
@@ -234,7 +238,7 @@ def _archive(target: Target, place: Topology | None, args: Namespace) -> Archive
     config = Path(args.config) if Path(args.config).suffix in (".py", ".json") else None
     if target.shares_disk or place is None:
         return archive(config=config)
-    lock, older = locks(place.chip, getattr(args, "cuda", None))
+    lock, older = locks(place.chip, getattr(args, "cuda", None), getattr(args, "gpu_resource", ""))
     return archive(lock=lock, older=older, config=config)
 
 
@@ -244,6 +248,21 @@ def _secrets(given: Sequence[str]) -> dict[str, str]:
     for text in given:
         name, _, where = text.partition("=")
         names.checked(name, "variable", "--secret")
+        if name.startswith(_OWN_PREFIXES) or name in _OWN:
+            raise InputError(
+                "the launcher or the engine sets this variable",
+                where=f"--secret {name}",
+                fix="Give the secret another name.",
+                code="E-LAUNCH-SECRET",
+            )
+        if not name.isupper():
+            # The scripts of the job have variables in small letters.
+            raise InputError(
+                "the name of a secret has capital letters, digits and underscores",
+                where=f"--secret {name}",
+                fix=f"Write for example {name.upper()}.",
+                code="E-LAUNCH-SECRET",
+            )
         found[name] = names.checked(where, "secret", f"--secret {name}") if where else ""
     return found
 

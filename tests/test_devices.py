@@ -100,7 +100,9 @@ def test_a_tpu_is_found_by_its_driver_or_on_the_pci_bus(
     assert accelerators({}).tpu == tpu
 
 
-@pytest.mark.parametrize(("file", "sought"), [("nvidia0", True), ("nvidiactl", True), ("dxg", True), ("nvidia1", False)])
+@pytest.mark.parametrize(
+    ("file", "sought"), [("nvidia0", True), ("nvidiactl", True), ("dxg", True), ("nvidia1", False)]
+)
 def test_jax_looks_for_gpus_where_jax_itself_says(
     file: str, sought: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -219,7 +221,9 @@ def test_what_jax_found_against_what_is_asked(
     assert socket.gethostname() in str(raised.value)
 
 
-@pytest.mark.parametrize(("sought", "said"), [(False, "looks for no GPU.*/dev/nvidiactl.*E-DEVICE-PLATFORM"), (True, "")])
+@pytest.mark.parametrize(
+    ("sought", "said"), [(False, "looks for no GPU.*/dev/nvidiactl.*E-DEVICE-PLATFORM"), (True, "")]
+)
 def test_one_of_several_processes_does_not_wait_where_jax_passes_over_the_plugin(
     sought: bool, said: str, monkeypatch: pytest.MonkeyPatch
 ):

@@ -80,6 +80,17 @@ def asked(environment: Mapping[str, str], here: Accelerators) -> str | None:
     return "gpu" if here.gpu and here.cuda_plugins and not here.hidden else None
 
 
+def contradicts(platform: str | None, environment: Mapping[str, str]) -> bool:
+    """Returns whether the user's setting of jax asks for another platform.
+
+    Args:
+      platform: the platform that a run asks for; None if nothing says.
+      environment: environment with the setting.
+    """
+    first = _first(environment)
+    return platform is not None and first is not None and _MEANS.get(first, platform) != platform
+
+
 def _first(environment: Mapping[str, str]) -> str | None:
     """Returns the first platform of the user's setting of jax; None without one."""
     return environment.get(JAX_PLATFORMS, "").split(",")[0].strip() or None
@@ -110,7 +121,7 @@ def check(platform: str | None, environment: Mapping[str, str], here: Accelerato
 
     count = devices_asked(environment)
     first = _first(environment)
-    if platform is not None and first is not None and _MEANS.get(first, platform) != platform:
+    if contradicts(platform, environment):
         raise _wrong(f"jax may use only {environment[JAX_PLATFORMS]}", platform, count, environment, here)
     amd = here.rocm and not here.cuda_plugins
     several = jax.distributed.is_initialized()
@@ -175,8 +186,7 @@ def _facts(platform: str | None, here: Accelerators) -> str:
 
 
 def _fix(platform: str | None, environment: Mapping[str, str], here: Accelerators) -> str:
-    first = _first(environment)
-    if platform is not None and first is not None and _MEANS.get(first, platform) != platform:
+    if contradicts(platform, environment):
         return f"Unset {JAX_PLATFORMS}, or ask for another platform."
     by_hand = PLATFORM not in environment
     if platform == "gpu":

@@ -53,7 +53,7 @@ exec "${{@:2}}"
 """
 # srun with the options of pyxis, which is a plugin of srun.
 PYXIS = """#!/bin/bash
-[ "$1" = --help ] && {{ {srun} --help; echo "      --container-image=IMAGE  [pyxis]"; exit; }}
+[ "$1" = --help ] && {{ {srun} --help; echo "      --container-image=IMAGE  [pyxis]"; {more}; exit; }}
 words=()
 for word; do
   case $word in --container-*) echo "$word" >>{said} ;; *) words+=("$word") ;; esac
@@ -222,8 +222,9 @@ def test_what_repeating_does_not_help_is_not_repeated(runs: Runs, whole: Path):
     assert "holds another run" in logs(whole)
 
 
-def test_tasks_get_the_gpus_and_cores_of_their_nodes(runs: Runs, tmp_path: Path):
+def test_tasks_get_the_gpus_and_cores_of_their_nodes(runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Each node of this cluster has 2 cores and 8 GPUs. Nobody asks for a topology."""
+    monkeypatch.delitem(runs.environment, "JAX_PLATFORMS")
     one = ("--nodes", "1")
     cpu, whole, part, two = runs.given(
         tmp_path,
@@ -278,12 +279,15 @@ def test_an_array_trains_a_run_for_each_seed(runs: Runs, tmp_path: Path):
 
 def test_tasks_run_in_a_container(runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Neither program can run here, so programs stand for them that take the same options. Slurm is real."""
+    monkeypatch.delitem(runs.environment, "JAX_PLATFORMS")
     place, said, image = tmp_path / "programs", tmp_path / "said", tmp_path / "image"
     place.mkdir()
     image.touch()
     srun = shutil.which("srun", path=runs.slurm["PATH"])
     for name, text in (("apptainer", APPTAINER), ("srun", PYXIS)):
-        (place / name).write_text(text.format(said=said, srun=srun))
+        # Other plugins have options too: more text than the buffer of a reader that ends early.
+        more = "for i in {1..100}; do printf '%80s\\n' option; done"
+        (place / name).write_text(text.format(said=said, srun=srun, more=more))
         (place / name).chmod(0o755)
     words = ("--nodes", "1", "--cpus-per-task", "1", "--container-mounts", "/usr", "/tmp:/data:ro")
     words += ("--container-python", sys.executable, "--container-image")
@@ -312,8 +316,9 @@ def test_tasks_run_in_a_container(runs: Runs, tmp_path: Path, monkeypatch: pytes
     } <= used
 
 
-def test_a_job_that_finds_no_gpu_does_not_train_on_the_cpu(runs: Runs, tmp_path: Path):
+def test_a_job_that_finds_no_gpu_does_not_train_on_the_cpu(runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The GPUs of this Slurm are none, so jax finds the CPU. The GPUs would be billed at each repetition."""
+    monkeypatch.delitem(runs.environment, "JAX_PLATFORMS")
     workdir = tmp_path / "run"
     found = runs.end(runs.submit(workdir, "--nodes", "1", "--gpus-per-node", "2", "--exclusive"))
     assert (found["JobState"], found["Restarts"], found["ExitCode"]) == ("FAILED", "0", "2:0"), logs(workdir)

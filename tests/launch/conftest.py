@@ -131,8 +131,12 @@ def answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Non
 
 
 @pytest.fixture
-def launch(tmp_path: Path, planned: list[tuple], capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+def launch(
+    tmp_path: Path, planned: list[tuple], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, str]]:
     """Runs `jaxbert launch` for bert_base on a target. Returns the exit code and the output."""
+    # The tests themselves run with JAX_PLATFORMS=cpu, which a job with GPUs must not inherit.
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
 
     def run(target: str, *more: str, base: Sequence[str] | None = None) -> tuple[int, str]:
         capsys.readouterr()

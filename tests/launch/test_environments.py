@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,15 @@ def test_the_lock_files_of_a_chip():
 def test_what_no_lock_file_fits(chip, cuda: int | None, code: str):
     with pytest.raises(InputError, match=code):
         locks(chip, cuda)
+
+
+def test_the_name_of_the_users_own_chip_says_nothing():
+    for name in ("mini", "v1000"):
+        assert locks(replace(CHIPS["h100"], name=name, own=True), None) == (CUDA13, CUDA12)
+    own = replace(MI300X, name="accelerator", own=True)
+    with pytest.raises(InputError, match=r"--gpu-resource amd.com/gpu.*E-LAUNCH-ENVIRONMENT"):
+        locks(own, None, "amd.com/gpu")
+    assert locks(CHIPS["h100"], None, "nvidia.com/gpu.shared") == (CUDA13, CUDA12)
 
 
 def test_the_archive_has_both():

@@ -74,11 +74,20 @@ def test_the_users_variables_take_the_place_of_the_usual_ones(launch, programs, 
         (["--env", "JAXBERT_PLATFORM=cpu"], r"--env JAXBERT_PLATFORM.*E-LAUNCH-OPTIONS"),
         (["--env", "A=1", "--secret", "A=hub/token"], r"secret.*--env A.*E-LAUNCH-OPTIONS"),
         (["--env", "A"], r"'A'.*--env.*E-LAUNCH-NAME"),
+        (["--env", "PYTHONPATH=/a"], r"launcher sets.*--env PYTHONPATH.*E-LAUNCH-OPTIONS"),
+        (["--secret", "JAXBERT_PLATFORM=s/k"], r"engine sets.*--secret JAXBERT_PLATFORM.*E-LAUNCH-SECRET"),
+        (["--topology", "v5e:4x4", "--slices", "2", "--secret", "MEGASCALE_SLICE_ID=s/k"], r"E-LAUNCH-SECRET"),
     ],
 )
 def test_variables_that_are_taken_are_refused(more, word: str, launch, programs):
     code, said = launch("gke", *more, "--yes")
     assert code == 2 and re.search(word, said) and programs() == [], said
+
+
+def test_a_secret_takes_the_place_of_a_usual_variable(launch, programs, tmp_path: Path):
+    more = ("--topology", "h100:8", "--secret", "LD_LIBRARY_PATH=s/k", "XLA_CLIENT_MEM_FRACTION=s/share")
+    listed = [found["name"] for found in pod(sent(launch, "gke", tmp_path, *more))["containers"][0]["env"]]
+    assert len(listed) == len(set(listed)) and {"LD_LIBRARY_PATH", "XLA_CLIENT_MEM_FRACTION"} <= set(listed)
 
 
 # --- Networks between machines ----------------------------------------------------------------------------------------
@@ -146,13 +155,13 @@ def test_other_machines_use_the_network_of_their_nodes(more, host: bool, launch,
 def test_the_screen_says_which_nccl_google_qualifies(launch, programs):
     lock = (Path(__file__).parents[2] / "requirements-lock-3.13-cuda.txt").read_text()
     (has,) = re.findall(r"^nvidia-nccl-cu13==(\S+)", lock, re.MULTILINE)
-    for more, words in (
-        ([], f"the network of their nodes; for tcpx, add --gpudirect tcpx (Google qualifies it with NCCL 2.19.4, {has}"),
-        (["--gpudirect", "tcpx"], f"GPUDirect-TCPX (Google qualifies it with NCCL 2.19.4, {has}"),
-        (["--machine-type", "a3-megagpu-8g"], f"GPUDirect-TCPXO (Google qualifies it with NCCL 2.28.7, {has}"),
+    for more, words, qualified in (
+        ([], "the network of their nodes; for tcpx, add --gpudirect tcpx", "2.19.4"),
+        (["--gpudirect", "tcpx"], "GPUDirect-TCPX", "2.19.4"),
+        (["--machine-type", "a3-megagpu-8g"], "GPUDirect-TCPXO", "2.28.7"),
     ):
         code, said = launch("gke", "--topology", "h100:8", "--slices", "2", *more, "--dry-run")
-        words = words.replace(has, f"and the lock file has NCCL {has})")
+        words += f" (Google qualifies it with NCCL {qualified}, and the lock file has NCCL {has})"
         assert code == 0 and words in re.sub(r"\s+", " ", said), said
 
 

@@ -196,9 +196,11 @@ def test_a_program_that_is_not_there_is_named(launch, monkeypatch, tmp_path: Pat
         ("slurm", ["--gpus-per-node", "8"], r"--gpus-per-node.*E-LAUNCH-OPTIONS"),
         ("slurm", ["--gpus-per-node", "none"], r"--gpus-per-node.*E-LAUNCH-NAME"),
         ("slurm", ["--seeds", "5"], r"only the seed 5.*--seeds 5.*E-LAUNCH-SEEDS"),
-        ("slurm", ["--seeds", "9-7"], r"9-7.*E-LAUNCH-SEEDS"),
-        ("slurm", ["--seeds", "0-5000"], r"0-5000.*E-LAUNCH-SEEDS"),
-        ("slurm", ["--seeds", "0-700,1000-1700"], r"1,402 seeds.*E-LAUNCH-SEEDS"),
+        ("slurm", ["--seeds", "9-7"], r"9-7 ends before it begins.*E-LAUNCH-SEEDS"),
+        ("slurm", ["--seeds", "0-5000"], r"not 5000.*--seeds 0-5000.*E-LAUNCH-SEEDS"),
+        # MaxArraySize is a bound on the numbers, not on how many there are.
+        ("slurm", ["--seeds", "1234-1238"], r"0 to 1000, but not 1238.*E-LAUNCH-SEEDS"),
+        ("slurm", ["--seeds", "1000,1001"], r"not 1001.*E-LAUNCH-SEEDS"),
         ("slurm", ["--seeds", "0-4", "--set", "seed=1"], r"--set seed.*E-LAUNCH-OPTIONS"),
         ("slurm", ["--container-mounts", "/data"], r"--container-mounts.*E-LAUNCH-OPTIONS"),
         ("slurm", ["--container-image", "/a/x.sif"], r"x\.sif.*--container-runtime apptainer.*E-LAUNCH-OPTIONS"),
@@ -445,6 +447,43 @@ def test_gpus_that_tasks_cannot_share_are_refused(more: str, launch, programs, t
     base = ["launch", "slurm", "bert_base", "--workdir", str(tmp_path / "run"), *ROWS, *more.split()]
     code, said = launch("", "--yes", base=base)
     assert code == 2 and "E-LAUNCH-OPTIONS" in said and programs() == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "more", "fits"),
+    [
+        ("cpu", "--gpus-per-node 8", False),
+        ("cuda", "--nodes 2", False),
+        ("cuda,cpu", "--gpus-per-node 8", True),
+        ("cpu", "--nodes 2", True),
+    ],
+)
+def test_a_setting_of_the_login_node_does_not_wait_in_the_queue_for_its_error(
+    setting: str, more: str, fits: bool, launch, programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("JAX_PLATFORMS", setting)
+    base = ["launch", "slurm", "bert_base", "--workdir", str(tmp_path / "run"), *ROWS, *more.split()]
+    code, said = launch("", "--yes", base=base)
+    if fits:
+        assert code == 0 and any("JAX_PLATFORMS" in word for call in programs() for word in call)
+    else:
+        assert code == 2 and re.search(rf"JAX_PLATFORMS={setting}.*Unset.*E-LAUNCH-DEVICES", said), said
+        assert programs() == [] and not (tmp_path / "run").exists()
+
+
+def test_a_job_of_slurm_reaches_the_bucket_that_this_shell_reaches(
+    launch, programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    given = ("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL")
+    for name in (*given, "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    for more, keys in (([], set()), (["--secret", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"], {"AWS_SECRET_ACCESS_KEY"})):
+        assert launch("slurm", *more, "--yes")[0] == 0
+        call = next(call for call in programs() if call[0] == "sbatch")
+        (export,) = (word for word in call if word.startswith("--export="))
+        names = export.partition("=")[2].split(",")
+        assert {name for name in names if name.startswith("AWS_")} == {*given, *keys}
+        assert len(names) == len(set(names))
 
 
 def test_an_array_of_seeds_has_a_record_for_each_run(launch, programs, tmp_path: Path):
