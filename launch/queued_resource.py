@@ -80,8 +80,8 @@ class QueuedResource(Target):
             asked = ["--provisioning-model=flex-start", f"--max-run-duration={capacity.run_seconds(options)}s"]
         elif options.reservation:
             # This cannot give a reservation of another project, nor one of calendar mode, for which Google asks for
-            # --provisioning-model=reservation-bound (docs.cloud.google.com/tpu/docs/consume-reservation, read in November
-            # 2026).
+            # --provisioning-model=reservation-bound (docs.cloud.google.com/tpu/docs/consume-reservation, read in
+            # November 2026).
             tier, asked = f"reservation {options.reservation}", ["--reserved", f"--reservation={options.reservation}"]
         else:
             tier, asked = ("reserved", ["--reserved"]) if options.reserved else ("on demand", [])

@@ -216,6 +216,29 @@ def test_slurm_counts_what_it_requeues_by_itself(launch, programs, tmp_path: Pat
     assert here.starts == MOST + 1
 
 
+def test_slurm_requeues_a_job_whose_code_could_not_be_unpacked(launch, programs, tmp_path: Path):
+    """The disk may be full. The screen says that such an end is repeated, and how often."""
+    files = files_of("slurm", launch, tmp_path)
+    here = Here(tmp_path / "engine", 3)
+    program(here.place / "programs/tar", "#!/bin/bash\nexit 2\n")
+    slurm(files, here)
+    (log,) = (tmp_path / "run/logs").glob("slurm-*.log")
+    said = log.read_text()
+    assert here.starts == 0 and said.count("could not be unpacked") == MOST and "after 3 restarts" in said
+
+
+def test_pyxis_is_found_in_a_long_help(launch, programs, tmp_path: Path):
+    """A reader that ends at the first match would break the pipe of srun, and the script would see no pyxis."""
+    sent(launch, "slurm", tmp_path, "--container-image", "registry#team/image:1")
+    here = Here(tmp_path / "engine", 0)
+    for number, option in enumerate(("--container-image=IMAGE", "--none")):
+        lines = "for i in {1..2000}; do printf '%80s\\n' option || exit 141; done"
+        help_text = f'[ "$1" = --help ] && {{ echo "{option}"; {lines}; exit; }}\n'
+        program(here.place / "programs/srun", RUN.replace("bash\n", f"bash\n{help_text}", 1))
+        code = here.run("bash", str(tmp_path / "run/launch/batch.sh"), SLURM_JOB_ID=str(number))
+        assert (code, here.starts) == ((0, 1) if number == 0 else (2, 1))
+
+
 def test_a_machine_that_reboots_again_and_again_comes_to_an_end(launch, programs, tmp_path: Path):
     here = Here(tmp_path / "engine", 3)
     google(files_of("queued-resource", launch, tmp_path), here, reboots=True)
