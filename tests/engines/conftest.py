@@ -51,6 +51,8 @@ def engines() -> Path:
 @pytest.fixture
 def rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Returns a function that launches bert_base without an engine, writes the files, and returns the figures."""
+    # A job with GPUs must not inherit the setting of these tests.
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("JAXBERT_CACHE", str(tmp_path / "cache"))
     # These programs do nothing, so that the files are written and nothing is sent.
