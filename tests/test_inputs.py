@@ -202,6 +202,7 @@ OPENS = {
     ("jaxbert/data/beam.py", "put_job"): "it reads what this process wrote",
     ("jaxbert/data/beam.py", "take"): "it opens a URL",
     ("jaxbert/observe/accelerators.py", "_library"): "a file of the kernel",
+    ("jaxbert/observe/accelerators.py", "_word"): "a file of the kernel",
     ("jaxbert/observe/accelerators.py", "driver"): "a file of the kernel",
     ("jaxbert/observe/energy.py", "__init__"): "a file of the kernel",
     ("jaxbert/observe/energy.py", "_read_int"): "a file of the kernel",
