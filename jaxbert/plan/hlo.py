@@ -71,6 +71,7 @@ _WIDTH = {"pred": 1, "bf16": 2, "c64": 8}
 _CHANNEL = re.compile(r"channel_id=(\d+)")
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 _CALLS = re.compile(r"\bcalls=%?([\w.\-]+)")
+_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 # Instructions that move no bytes of HBM, or whose bytes another instruction has.
 _STILL = frozenset(
     (
@@ -78,11 +79,16 @@ _STILL = frozenset(
         *("while", "conditional", "call", "after-all", "partition-id"),
         *("replica-id", "iota", "copy-done", "slice-done", "async-start"),
         *("async-done", "async-update", "opt-barrier", "all-reduce-done", "all-gather-done"),
+        "fusion-done",
         *("collective-permute-done", "dynamic-slice-done", "dynamic-update-slice-done"),
     )
 )
+# `fusion-start` is that of a kernel which runs beside others, on GPUs.
+_FUSED = ("fusion", "fusion-start")
 # A Pallas kernel, of which libtpu estimates no cycles.
 KERNEL = 'custom_call_target="tpu_custom_call"'
+# A product of cuBLAS or a kernel of cuDNN.
+_LIBRARY = 'custom_call_target="__cu'
 
 
 class Module:
@@ -118,17 +124,25 @@ class Module:
                 return
             times[name] = times.get(name, 0) + count
             for one in self.computations[name].instructions.values():
-                condition = re.search(r"\bcondition=%?([\w.\-]+)", one.line) if one.op == "while" else None
-                inner = count * self._trips(condition.group(1)) if condition else count
+                inner = count * self._trips(one.line) if one.op == "while" else count
                 for called in _called(one):
                     visit(called, inner)
 
         visit(self.entry, 1)
         return times
 
-    def _trips(self, condition: str) -> int:
-        """Returns the number of runs of a scan: the constant with which its condition compares the counter."""
-        found = self.computations.get(condition, Computation()).instructions.values()
+    def _trips(self, line: str) -> int:
+        """Returns the number of runs of a scan, from the line of its loop.
+
+        XLA's compiler for GPUs writes the number into the line. Otherwise it is the constant with which the loop's
+        condition compares the counter.
+        """
+        if known := _TRIPS.search(line):
+            return int(known.group(1))
+        condition = re.search(r"\bcondition=%?([\w.\-]+)", line)
+        if condition is None:
+            return 1
+        found = self.computations.get(condition.group(1), Computation()).instructions.values()
         return max((int(known.group(1)) for one in found if (known := _CONSTANT.search(one.line))), default=1)
 
     def executed(self) -> Iterator[tuple[Computation, Instruction, int]]:
@@ -195,7 +209,7 @@ class Module:
         """
         if one.op in _STILL or _COLLECTIVE.fullmatch(one.op):
             return 0.0
-        if one.op == "custom-call" and KERNEL not in one.line:
+        if one.op == "custom-call" and KERNEL not in one.line and _LIBRARY not in one.line:
             return 0.0  # It only names memory, for example AllocateBuffer.
         shapes = [computation.instructions[name].shapes for name in one.operands if name in computation.instructions]
         if one.op in ("copy-start", "slice-start", "dynamic-slice-start"):
@@ -209,11 +223,13 @@ class Module:
         if one.op == "dynamic-update-slice":
             return hbm(shapes[1]) + (size_of(shapes[1]) if hbm(one.shapes) else 0.0)
         called = _CALLS.search(one.line)
-        if one.op != "fusion" or called is None or called.group(1) not in self.computations:
+        if one.op not in _FUSED or called is None or called.group(1) not in self.computations:
             return sum(map(hbm, shapes)) + hbm(one.shapes)
         fused = self.computations[called.group(1)]
         read = sum(self._read(fused, number, size_of(shape)) for number, shape in enumerate(shapes) if hbm(shape))
-        return read + self._written(fused, one.shapes)
+        # The shapes of a start are those of its inputs and its results.
+        results = one.shapes if one.op == "fusion" else fused.instructions[fused.root].shapes
+        return read + self._written(fused, results)
 
     def _read(self, fused: Computation, number: int, whole: float) -> float:
         """Returns the bytes that a fused computation reads of its parameter `number`."""

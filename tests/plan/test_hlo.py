@@ -134,3 +134,48 @@ def test_bytes_are_those_of_hbm_and_of_slices_only_what_moves():
     """A slice that is read, an update in its place, the kernel's result; and what the entry reads and writes."""
     layer = 32 * 4 * 4
     assert Module(WORKING).bytes() == 12 * (layer + layer + layer) + 2 * 8 * 8 * 4
+
+
+# A loop as XLA writes it for a GPU: its number of runs in its line, and a kernel that runs beside others.
+GPU_PROGRAM = """
+%body.slice (p.0: f32[8,100], p.1: s32[]) -> f32[1,100] {
+  %p.0 = f32[8,100]{1,0} parameter(0)
+  %p.1 = s32[] parameter(1)
+  ROOT %cut = f32[1,100]{1,0} dynamic-slice(%p.0, %p.1, %p.1), dynamic_slice_sizes={1,100}
+}
+
+%body (state: (s32[], f32[8,100])) -> (s32[], f32[8,100]) {
+  %state = (s32[], f32[8,100]{1,0}) parameter(0)
+  %step = s32[] get-tuple-element(%state), index=0
+  %stack = f32[8,100]{1,0} get-tuple-element(%state), index=1
+  %begun = ((f32[8,100]{1,0}, s32[]), f32[1,100]{1,0}, u32[]) fusion-start(%stack, %step), kind=kLoop, calls=%body.slice
+  %done = f32[1,100]{1,0} fusion-done(%begun)
+  ROOT %next = (s32[], f32[8,100]{1,0}) tuple(%step, %stack)
+}
+
+%condition (state.1: (s32[], f32[8,100])) -> pred[] {
+  %state.1 = (s32[], f32[8,100]{1,0}) parameter(0)
+  ROOT %less = pred[] fusion(%state.1), kind=kLoop, calls=%compared
+}
+
+ENTRY %main (given: (s32[], f32[8,100])) -> (s32[], f32[8,100]) {
+  %given = (s32[], f32[8,100]{1,0}) parameter(0)
+  ROOT %loop = (s32[], f32[8,100]{1,0}) while(%given), condition=%condition, body=%body, TRIPS
+}
+""".replace("TRIPS", 'backend_config={"known_trip_count":{"n":"8"}}')
+
+
+def test_the_bytes_of_a_loop_of_a_gpu_are_those_of_all_its_runs():
+    module = Module(GPU_PROGRAM)
+    assert module.runs["body"] == 8
+    moved = {one.name: module.moved(found, one) for found, one, _ in module.executed()}
+    # One row of the stack read, and one written; nothing again where it is waited for.
+    assert moved["begun"] == 2 * 400 + 4 and moved["done"] == 0
+
+
+def test_a_library_s_product_moves_its_operands_and_its_result():
+    text = GPU_PROGRAM.replace("while(%given)", "custom-call(%given)").replace(
+        "condition=%condition, body=%body", 'custom_call_target="__cublas$gemm"'
+    )
+    assert Module(text).bytes() == 2 * (3200 + 4)
+    assert Module(text.replace("__cublas$gemm", "AllocateBuffer")).bytes() == 0
