@@ -51,6 +51,30 @@ class _OnTPU:
     SPILLED, CORE = 38.0, 32e6
 
 
+class _OnGPU:
+    """Bytes of memory of a layer's program on GPUs, fitted to programs that XLA compiled for A100 and H100.
+
+    Each array that goes from one kernel to the next is written and read. What stays in the second-level cache is
+    counted too, because the compiler does not say. docs/explanations/results.md has the remaining error.
+
+    Attributes, in bytes of memory of a training step of 16-bit activations:
+      SAVED: for each byte that the forward pass saves for the backward pass. The stack of layers is cleared, updated
+        and sliced, each by a kernel of its own.
+      HIDDEN: for each element of a layer's input, by norms, residual sums, biases, dropout and its random bits.
+      INNER: for each element of the feed-forward layer's inner activation, outside its products.
+      SCORES, SCORES_AGAIN: for each score, outside its products: without remat, and where remat computes it again.
+      STILL: share of `HIDDEN` and `SCORES` without dropout.
+      FORWARD: share of `HIDDEN`, `INNER` and `SCORES` of a forward pass alone. It is assumed: no such program was
+        compiled.
+    """
+
+    SAVED = 4.2
+    HIDDEN, INNER = 165.0, 18.0
+    SCORES, SCORES_AGAIN = 46.0, 35.0
+    STILL = 0.93
+    FORWARD = 0.25
+
+
 # The name of the operation that a fused attention kernel does.
 FUSED = "fused attention"
 
@@ -263,14 +287,30 @@ class PostLNCost:
             times = (2 * 3 + 2 * attended_again) if train else 2
             # HBM holds scores and probabilities (float32 and rounded), and a mask if some are dropped.
             held = scores * (2 * width + 4 + (width + 1) * dropped) * (2 * passes)
+            if batch.platform == "gpu":
+                held = scores * self._of_scores(batch, train=train)
             yield Op("attention products", flops=pair * times, bytes=moved * 3 + scores * width * times)
             yield Op("softmax", vector=vector, bytes=held)
 
-        elements = tokens * size * 2
+        elements, hidden = tokens * size * 2, tokens * inner / split
         draws = DRAW * (config.dropout > 0) * train
-        yield Op("norms", vector=elements * (NORM * passes + draws * (1 + again)), bytes=elements * width * 5 * passes)
-        hidden = tokens * inner / split
-        yield Op("gelu", vector=hidden * GELU * (passes + train), bytes=hidden * width * 3 * passes)
+        of_norms, of_gelu, saved = elements * width * 5 * passes, hidden * width * 3 * passes, 0.0
+        if batch.platform == "gpu":
+            share = (width / 2) * (1.0 if train else _OnGPU.FORWARD)
+            of_norms = tokens * size * _OnGPU.HIDDEN * share * (1.0 if draws else _OnGPU.STILL)
+            of_gelu = hidden * _OnGPU.INNER * share
+            saved = self.saved(batch, config.remat) * _OnGPU.SAVED * train
+        yield Op("norms", vector=elements * (NORM * passes + draws * (1 + again)), bytes=of_norms)
+        yield Op("gelu", vector=hidden * GELU * (passes + train), bytes=of_gelu)
+        if saved:
+            yield Op("saved for the backward pass", bytes=saved)
+
+    def _of_scores(self, batch: MicroBatch, *, train: bool) -> float:
+        """Returns the bytes of memory of a score on a GPU, outside the products."""
+        whole = _OnGPU.SCORES if self.config.remat == "none" else _OnGPU.SCORES_AGAIN
+        if not train:
+            whole *= _OnGPU.FORWARD
+        return whole * batch.width / 2 * (1.0 if train and self.config.attention_dropout > 0 else _OnGPU.STILL)
 
     def _on_tpu(self, batch: MicroBatch, *, train: bool) -> Iterator[Op]:
         """Yields the work of one layer outside its dense products, as XLA compiles it for a TPU."""

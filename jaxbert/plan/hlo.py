@@ -174,7 +174,11 @@ class Module:
                 if not axes:
                     continue
                 size = size_of(one.shapes)
-                if kind == "reduce-scatter":
+                if start and one.shapes.startswith("(("):
+                    # (shapes of several inputs, shapes of their outputs), on GPUs.
+                    inputs, _, outputs = one.shapes.partition(")")
+                    size = max(size_of(inputs), size_of(outputs))
+                elif kind == "reduce-scatter":
                     # The whole array of the group. Of several slices, a group may be the part of an axis in one slice.
                     group = _first_group(one.line, kind)
                     size *= math.prod(sizes[axis] for axis in axes) if group is None else len(group)

@@ -228,7 +228,7 @@ def _judge_of(topology: Topology, compiled: bool) -> str:
     if topology.chip.kind == "cpu":
         return "the analytic model, with rates that were measured on this machine"
     if topology.chip.kind != "tpu":
-        return "the analytic model, because compiling for a GPU needs a GPU"
+        return "the analytic model, because the plan has no compiler for GPUs"
     if topology.chip.own:
         return "the analytic model, because libtpu does not know a chip of --chip"
     if not compiled:

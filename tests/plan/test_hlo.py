@@ -160,9 +160,9 @@ GPU_PROGRAM = """
 
 ENTRY %main (given: (s32[], f32[8,100])) -> (s32[], f32[8,100]) {
   %given = (s32[], f32[8,100]{1,0}) parameter(0)
-  ROOT %loop = (s32[], f32[8,100]{1,0}) while(%given), condition=%condition, body=%body, TRIPS
+  ROOT %loop = (s32[], f32[8,100]{1,0}) while(%given), condition=%condition, body=%body, backend_config={"known_trip_count":{"n":"8"}}
 }
-""".replace("TRIPS", 'backend_config={"known_trip_count":{"n":"8"}}')
+"""
 
 
 def test_the_bytes_of_a_loop_of_a_gpu_are_those_of_all_its_runs():
@@ -179,3 +179,22 @@ def test_a_library_s_product_moves_its_operands_and_its_result():
     )
     assert Module(text).bytes() == 2 * (3200 + 4)
     assert Module(text.replace("__cublas$gemm", "AllocateBuffer")).bytes() == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs", "outputs"),
+    [
+        ("all-gather", "bf16[8,4]{1,0}, bf16[8,2]{1,0}", "bf16[32,4]{1,0}, bf16[32,2]{1,0}"),
+        ("reduce-scatter", "bf16[32,4]{1,0}, bf16[32,2]{1,0}", "bf16[8,4]{1,0}, bf16[8,2]{1,0}"),
+    ],
+)
+def test_a_collective_of_several_arrays_counts_all_of_them_once(kind: str, inputs: str, outputs: str):
+    text = f"""
+ENTRY %main (a: bf16[8,4], b: bf16[8,2]) -> bf16[32,4] {{
+  %begun = (({inputs}), ({outputs})) {kind}-start(%a, %b), channel_id=1, replica_groups={{{{0,1,2,3}}}}, dimensions={{0}}
+  ROOT %done = ({outputs}) {kind}-done(%begun)
+}}
+"""
+    assert list(Module(text).collectives({"data": 1, "fsdp": 4, "tensor": 1})) == [
+        Collective(kind, ("fsdp",), 2 * 32 * 6, 1)
+    ]
