@@ -10,7 +10,7 @@ says that the plan expects half of the published speed. `bound` is the plan's `b
 a multiple of the published speed. Nothing published may be above it.
 
 The second table has each ratio that is off by more than `OFF`. It plans the same run again, each time nearer to what
-the published program did. For TPUs it has libtpu's estimate of our own step too, compiled for a slice that has as many
+the published program did. For TPUs it has libtpu's estimate of our step too, compiled for a slice that has as many
 rows a device.
 """
 
@@ -364,7 +364,7 @@ class Compared:
             factor = max(left, 1 / left)
             yield f"A factor of {factor:.1f} stays unexplained."
         else:
-            yield f"What is left is within a factor of {OFF}."
+            yield f"The rest is within a factor of {OFF}."
 
 
 def is_off(ratio: float) -> bool:

@@ -59,7 +59,7 @@ class _OnGPU:
 
     Attributes, in bytes of memory of a training step of 16-bit activations:
       SAVED: for each byte that the forward pass saves for the backward pass. The stack of layers is cleared, updated
-        and sliced, each by a kernel of its own.
+        and sliced by separate kernels.
       HIDDEN: for each element of a layer's input, by norms, residual sums, biases, dropout and its random bits.
       INNER: for each element of the feed-forward layer's inner activation, outside its products.
       SCORES, SCORES_AGAIN: for each score, outside its products: without remat, and where remat computes it again.
