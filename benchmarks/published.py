@@ -386,8 +386,8 @@ LIBTPU, SCALED, TOKENS, DROPOUT, SCORES, PEAK, LEFT, WAITS = COLUMNS = (
 _WORDS = {
     SCALED: (
         "Per chip the published run is slower than the paper's baseline on 16 chips, with as many rows a chip. If it "
-        "were as fast, the ratio would be {}. So most of the difference is time that the published program loses on "
-        "more chips, and the plan expects no such loss."
+        "were as fast, the ratio would be {}. So more than half of the difference is speed that the published program "
+        "loses on more chips. The plan expects no such loss."
     ),
     TOKENS: "On real tokens only the plan expects {}.",
     DROPOUT: "Without dropout the plan expects {}.",
