@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 
 from jaxbert.errors import InputError, Interrupted
 
-from .job import Command
+from .job import Command, Question
 
 _log = logging.getLogger(__name__)
+# Seconds that an engine may take to answer a question.
+_PATIENCE_S = 30
 
 
 def need(programs: Sequence[str], known: Mapping[str, str]) -> None:
@@ -70,3 +72,31 @@ def execute(command: Command, known: Mapping[str, str], done: Sequence[str] = ()
             fix=f"Correct what it reports, and repeat the same command.{before}",
             code="E-LAUNCH-COMMAND",
         )
+
+
+def ask(question: Question) -> None:
+    """Asks an engine whether it can run a job. It warns where nobody answers, or where the answer says nothing.
+
+    Raises:
+      InputError: the engine cannot run the job.
+    """
+    program = question.command.arguments[0]
+    why = f"{program} is not on PATH"
+    if shutil.which(program) is not None:
+        try:
+            done = subprocess.run(
+                question.command.arguments,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=False,
+                timeout=_PATIENCE_S,
+            )
+        except subprocess.TimeoutExpired:
+            why = f"{program} did not answer in {_PATIENCE_S} s"
+        else:
+            lines = done.stderr.decode(errors="replace").strip().splitlines()
+            why = f"{program} failed with exit code {done.returncode}{f' ({lines[-1]})' if lines else ''}"
+            if not done.returncode:
+                why = question.check(done.stdout.decode(errors="replace"))
+    if why:
+        _log.warning("%s: %s.", why, question.about)

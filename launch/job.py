@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from abc import ABC, abstractmethod
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
@@ -116,6 +116,22 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Question:
+    """A command that asks the engine whether it can ever run the job. It runs before anything is planned or sent.
+
+    Attributes:
+      command: the command. It changes nothing.
+      about: what is not known if nobody answers, for a warning.
+      check: gets the answer. It raises InputError if the engine cannot run the job. It returns why the answer says
+        nothing about that, or "".
+    """
+
+    command: Command
+    about: str
+    check: Callable[[str], str]
+
+
+@dataclass(frozen=True)
 class Submission:
     """The files and commands that submit a job, and the words that describe it to the user.
 
@@ -128,6 +144,7 @@ class Submission:
       commands: the commands to run then, in this order.
       environment: whose packages the job uses, unless a lock file gives them.
       runs: for a job of several runs, workdir of each run -> its options that `control` needs. Each run gets a record.
+      question: what the engine is asked first; None for nothing.
     """
 
     creates: tuple[str, ...]
@@ -138,6 +155,7 @@ class Submission:
     commands: tuple[Command, ...]
     environment: str = "this machine's"
     runs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    question: Question | None = None
 
 
 @dataclass(frozen=True)

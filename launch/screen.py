@@ -129,6 +129,7 @@ def everything(submission: Submission) -> list[str]:
         else:
             found.append(f"--- {file.path}  ({len(file.content):,} bytes)")
     found.append("commands:")
-    for command in submission.commands:
+    asked = [submission.question.command] if submission.question is not None else []
+    for command in (*asked, *submission.commands):
         found += [f"# {command.does}", command.line()]
     return [*found, "", "Nothing was sent."]

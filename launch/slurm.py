@@ -15,7 +15,7 @@ from jaxbert.errors import InputError
 from jaxbert.run.devices import JAX_PLATFORMS, contradicts
 from jaxbert.run.processes import devices_asked
 
-from . import slurm_container, slurm_seeds
+from . import slurm_container, slurm_nodes, slurm_seeds
 from .devices import variables
 from .job import Command, Control, File, Request, Submission, Target
 from .scripts import Value, script
@@ -90,6 +90,9 @@ class Slurm(Target):
             "--cpus-per-task", type=int, metavar="N", help="cores of each task (default: the screen says it)"
         )
         parser.add_argument("--exclusive", action="store_true", help="take whole nodes, with all of their cores")
+        parser.add_argument(
+            "--any-nodes", action="store_true", help="submit the job even if sinfo shows no nodes that are large enough"
+        )
         parser.add_argument(
             "--seeds",
             metavar="LIST",
@@ -224,6 +227,9 @@ class Slurm(Target):
             ),
             commands=(Command(sbatch, does="submit the job"),),
             environment="the image's" if options.container_image else "this machine's",
+            question=None
+            if options.any_nodes
+            else slurm_nodes.question(slurm_nodes.wanted(share, vars(options), os.environ), os.environ),
             runs={slurm_seeds.workdir_of(request.workdir, seed): {"seeds": str(seed)} for seed in seeds},
         )
 

@@ -27,6 +27,7 @@ class Shares:
       gpus: the GPUs of each node; 0 for a job that trains on the CPU.
       asked: the options of sbatch that ask for all of it.
       cores: the cores of a task, in words.
+      cores_per_task: the cores of a task; 0 for a share of all that the node has.
     """
 
     nodes: int
@@ -34,6 +35,7 @@ class Shares:
     gpus: int
     asked: tuple[str, ...]
     cores: str
+    cores_per_task: int
 
     @property
     def devices(self) -> int:
@@ -77,7 +79,7 @@ def shares(options: Namespace, place: Topology | None) -> Shares:
             words += " (--cpus-per-task asks for another number, --exclusive for whole nodes)"
     else:
         words = f"{'all cores' if tasks == 1 else 'an equal share of the cores'} of its node, which no other job shares"
-    return Shares(nodes, tasks, gpus, tuple(asked), words)
+    return Shares(nodes, tasks, gpus, tuple(asked), words, cores)
 
 
 def gpus_of(gres: str | None) -> int:

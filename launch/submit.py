@@ -23,7 +23,7 @@ from jaxbert.stores.workdir import check_place
 from . import names, planning, records, screen
 from .archive import Archive, archive
 from .environments import locks
-from .execute import execute, need
+from .execute import ask, execute, need
 from .job import Request, Submission, Target
 
 # The variables that the launcher, its scripts and the engines set. A secret must not replace them.
@@ -52,6 +52,8 @@ def submit(target: Target, args: Namespace, config: RunConfig, arguments: Sequen
     target.check(args)
     request = _request(target, args, config, arguments)
     submission = target.submission(request)
+    if submission.question is not None and not args.dry_run:
+        ask(submission.question)
     figures: Mapping[str, Any] | None = None
     remembered = False
     if request.topology is not None:

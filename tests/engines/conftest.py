@@ -58,7 +58,7 @@ def rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., d
     # These programs do nothing, so that the files are written and nothing is sent.
     place = tmp_path / "nothing"
     place.mkdir()
-    for name in ("gcloud", "kubectl", "sky", "sbatch"):
+    for name in ("gcloud", "kubectl", "sky", "sbatch", "sinfo"):
         (place / name).write_text("#!/bin/sh\nexit 0\n")
         (place / name).chmod(0o755)
 

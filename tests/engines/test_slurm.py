@@ -250,6 +250,36 @@ def test_tasks_get_the_gpus_and_cores_of_their_nodes(runs: Runs, tmp_path: Path,
     assert all(each["XLA_CLIENT_MEM_FRACTION"] == str(GPU_POOL_FRACTION) for each in (*whole, *part, *two))
 
 
+def test_a_job_that_would_wait_for_ever_is_not_submitted(runs: Runs, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    """Each node has 2 cores and 8 GPUs, and each of the two partitions has both nodes and a limit of an hour."""
+    words = ("launch", "slurm", str(runs.config), "--workdir", str(tmp_path / "run"), "--yes")
+    for more, said in (
+        (("--cpus-per-task", "3"), "it asks for 3 cores of a node, and 0 of the partition's 2 nodes have as many"),
+        (("--nodes", "3"), "it asks for 3 nodes, and the partition has 2"),
+        (("--time", "61", "--partition", "high"), "start in the partition high: its time limit is 0-01:00:00"),
+        (("--gpus-per-node", "9"), "it asks for 9 GPUs of a node, and 0 of the partition's 2 nodes have as many"),
+        (("--gres", "gpu:h100:1"), "1 GPU of the type h100 of a node, and 0 of the partition's 2 nodes have as many"),
+        (("--memory", "2M"), "it asks for 2 MB of memory of a node, and 0 of the partition's 2 nodes have as many"),
+        (("--partition", "no"), "the cluster has no partition no with nodes"),
+    ):
+        environment = {name: value for name, value in runs.environment.items() if name != "JAX_PLATFORMS"}
+        with mock.patch.dict(os.environ, environment, clear=True):
+            assert main([*words, *more]) == 2
+        assert said in " ".join(capfd.readouterr().err.split())
+    assert not runs.ask("squeue", "--noheader").split() and not (tmp_path / "run").exists()
+    # What Slurm itself does with such a job: it takes it, and never starts it.
+    for number, (more, reason) in enumerate(
+        (
+            (("--cpus-per-task", "3"), "PartitionConfig"),
+            (("--nodes", "3"), "PartitionNodeLimit"),
+            (("--time", "61"), "PartitionTimeLimit"),
+        )
+    ):
+        waits = runs.submit(tmp_path / f"waits-{number}", "--any-nodes", *more)
+        eventually(lambda waits=waits, reason=reason: runs.job(waits)["Reason"] == reason, tmp_path)
+        runs.ask("scancel", waits)
+
+
 def test_an_array_trains_a_run_for_each_seed(runs: Runs, tmp_path: Path):
     """Each has its own workdir, is requeued and stopped without the others, and continues."""
     workdir, third, fifth = tmp_path / "runs", tmp_path / "runs/seed-3", tmp_path / "runs/seed-5"

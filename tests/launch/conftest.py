@@ -96,7 +96,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], li
     """Puts programs on PATH that record their calls, for all programs of all targets. Returns a reader of the calls."""
     place = tmp_path / "programs"
     place.mkdir()
-    for name in {"gcloud"}.union(*(target.programs for target in TARGETS.values())):
+    for name in {"gcloud", "sinfo"}.union(*(target.programs for target in TARGETS.values())):
         program = place / name
         program.write_text(_RECORDER)
         program.chmod(program.stat().st_mode | stat.S_IEXEC)
