@@ -144,6 +144,7 @@ class Submission:
       commands: the commands to run then, in this order.
       environment: whose packages the job uses, unless a lock file gives them.
       runs: for a job of several runs, workdir of each run -> its options that `control` needs. Each run gets a record.
+      at_once: how many of these runs may go on at once; 0: all.
       question: what the engine is asked first; None for nothing.
     """
 
@@ -155,6 +156,7 @@ class Submission:
     commands: tuple[Command, ...]
     environment: str = "this machine's"
     runs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    at_once: int = 0
     question: Question | None = None
 
 

@@ -42,9 +42,7 @@ def lines(
         ("code", f"jaxbert {jaxbert_version()}, {archive.files} files, sha256 {archive.sha256[:16]}{lock}"),
     ]
     if figures is not None:
-        rows += _plan(figures, target.seller(request.options), _other_price(request))
-        if submission.runs:
-            rows.append(("", f"These are the figures of one of the {len(submission.runs)} runs."))
+        rows += _plan(figures, target.seller(request.options), _other_price(request), submission)
         if remembered:
             rows.append(("", "(planned before for the same config, topology and code)"))
     else:
@@ -75,31 +73,44 @@ def _other_price(request: Request) -> str:
     return ""
 
 
-def _plan(figures: Mapping[str, Any], provider: str, other: str) -> list[tuple[str, str]]:
+def _plan(figures: Mapping[str, Any], provider: str, other: str, submission: Submission) -> list[tuple[str, str]]:
     """Returns the rows (word, text) of a plan.
 
     Args:
       figures: the figures of `jaxbert plan --json`.
       provider: the seller of the machines; "" if it is not known.
       other: why the machines cost another price; "" if they do not.
+      submission: the target's answer, which says how many runs there are.
     """
+    runs = len(submission.runs)
+    one, every = (" for one run", f"for all {runs} runs") if runs else (" in all", "")
     bill, price, chips = figures["bill"], figures["price"], figures["chips"]
     used = max((sum(phase["memory_bytes"].values()) for phase in figures["phases"]), default=0)
     cheaper = f"; {other}" if other else ""
     has = f"{figures['hbm_bytes'] / 2**30:.1f} GiB a {'chip' if figures['devices'] == chips else 'device'}"
     rows = [
         ("fits", f"{used / 2**30:.1f} GiB of {has}, by {figures['judged_by']}"),
-        ("takes", f"{_time(bill['hours'])} without interruptions, {bill['chip_hours']:,.0f} chip-hours"),
+        (
+            "takes",
+            f"{_time(bill['hours'])} without interruptions, {bill['chip_hours']:,.0f} chip-hours{one if runs else ''}",
+        ),
     ]
+    if runs:
+        at_once = min(submission.at_once or runs, runs)
+        hours = -(-runs // at_once) * bill["hours"]
+        how = "all run at once" if at_once == runs else f"{at_once} run at once"
+        rows.append(("", f"{_time(hours)}, {runs * bill['chip_hours']:,.0f} chip-hours {every}, if {how}"))
     if price is None:
         whose = "who sells these machines is not known"
         if provider:
             whose = f"no on-demand price of {PROVIDERS[provider]} is known"
         return [*rows, ("costs", f"not known: {whose}. Give --price, the price of a chip-hour")]
     an_hour = f"{price['per_hour'] * chips:,.2f} {price['currency']} an hour"
+    each = f"{an_hour}, {bill['money']:,.0f} {bill['currency']}{one}, at {price['per_hour']:.2f} a chip-hour"
     return [
         *rows,
-        ("costs", f"{an_hour}, {bill['money']:,.0f} {bill['currency']} in all, at {price['per_hour']:.2f} a chip-hour"),
+        ("costs", each),
+        *([("", f"{runs * bill['money']:,.0f} {bill['currency']} {every}")] if runs else []),
         ("", f"({price['source']}{cheaper})"),
     ]
 

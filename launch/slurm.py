@@ -64,8 +64,8 @@ class Slurm(Target):
         "gpus_per_node": "gpus",
         "seeds": "seeds",
     }
-    # The value of --seeds. In the record of one run of an array, it is the seed of that run.
-    remembered: Mapping[str, type | UnionType] = {"seeds": str | None}
+    # The value of --seeds, and None. In the record of one run of an array: its seed, and the number of its job.
+    remembered: Mapping[str, type | UnionType] = {"seeds": str | None, "array_number": int | None}
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """See `Target`."""
@@ -105,6 +105,7 @@ class Slurm(Target):
             metavar="S",
             help="seconds between SIGTERM and the time limit (default: %(default)s)",
         )
+        parser.set_defaults(array_number=None)
         for option, (_, passed) in _PASSED.items():
             parser.add_argument(f"--{option}", metavar="X", help=f"the value of sbatch's {passed}")
         slurm_container.add_arguments(parser)
@@ -173,6 +174,7 @@ class Slurm(Target):
                 "settings": [f"{name}={value}" for name, value in self._settings(share).items()],
                 "container": slurm_container.of_task(options, request.workdir, code, gpu=share.gpus > 0),
                 # In a job array, the task itself knows its seed and its workdir.
+                "seeds": slurm_seeds.listed(seeds),
                 "arguments": arguments if seeds else [*arguments, "--workdir", request.workdir],
             },
         )
@@ -188,6 +190,7 @@ class Slurm(Target):
             "archive": request.archive.name,
             "restarts": request.restarts,
             "tasks": share.tasks,
+            "seeds": slurm_seeds.listed(seeds),
             "image": options.container_image or "",
             "container": slurm_container.of_srun(options, request.workdir),
         }
@@ -200,7 +203,7 @@ class Slurm(Target):
         exported = list(dict.fromkeys([*_exported(container=options.container_image is not None), *request.secrets]))
         sbatch = (
             *("sbatch", "--parsable", f"--job-name={request.name}", *share.asked, *passed),
-            *([f"--array={options.seeds}"] if seeds else []),
+            *([f"--array={slurm_seeds.array(options.seeds, seeds)}"] if seeds else []),
             # --dependency=singleton: a second job of this name waits for the first, and then continues its run. The
             # jobs of one array do not wait for each other.
             *("--requeue", "--open-mode=append", f"--signal=TERM@{options.grace}", "--dependency=singleton"),
@@ -227,10 +230,14 @@ class Slurm(Target):
             ),
             commands=(Command(sbatch, does="submit the job"),),
             environment="the image's" if options.container_image else "this machine's",
+            at_once=int((options.seeds or "").partition("%")[2] or 0),
             question=None
             if options.any_nodes
             else slurm_nodes.question(slurm_nodes.wanted(share, vars(options), os.environ), os.environ),
-            runs={slurm_seeds.workdir_of(request.workdir, seed): {"seeds": str(seed)} for seed in seeds},
+            runs={
+                slurm_seeds.workdir_of(request.workdir, seed): {"seeds": str(seed), "array_number": number}
+                for seed, number in slurm_seeds.numbers(seeds).items()
+            },
         )
 
     def _settings(self, share: Shares) -> dict[str, str]:
@@ -245,7 +252,7 @@ class Slurm(Target):
         """See `Target`."""
         user, more = getpass.getuser(), ("-F",) if follow else ()
         if options.seeds is not None:
-            return slurm_seeds.control(user, name, options.seeds, options.workdir, more)
+            return slurm_seeds.control(user, name, options, more)
         mine = f"--user={user}"
         log = Path(options.workdir) / "logs" / "process-0.log"
         return Control(

@@ -20,11 +20,11 @@ interrupted() {
 }
 
 told=
-# In a job array, each job trains with one seed, in its own workdir.
+# In a job array, each job trains with one seed, in its own workdir. Without a list of seeds, its number is the seed.
 run=$workdir
 job=$SLURM_JOB_ID
 if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then
-  run=$workdir/seed-$SLURM_ARRAY_TASK_ID
+  run=$workdir/seed-${seeds[SLURM_ARRAY_TASK_ID]:-$SLURM_ARRAY_TASK_ID}
   # The number of an array's job may be that of the whole array, which must not be requeued.
   job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
 fi

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Mapping, Sequence
 
 from jaxbert.errors import InputError
 
 from .job import Command, Control
 
-# Slurm numbers the jobs of an array by their seeds. The highest number is one less than MaxArraySize, which is 1001
-# unless the cluster changes it (slurm.schedmd.com/slurm.conf.html, read in November 2026).
+# The highest number of a job in an array. It is one less than MaxArraySize, which is 1001 unless the cluster changes it
+# (slurm.schedmd.com/slurm.conf.html). A larger number is refused by sbatch: tests/engines/test_slurm.py.
 _HIGHEST = 1000
-# The state of the jobs. %i is JOB_SEED in an array, of which squeue shows each job with --array.
+# The largest seed of a config.
+_LARGEST = 2**31 - 1
+# The state of the jobs. %i is JOB_NUMBER in an array, of which squeue shows each job with --array.
 STATE = "%i %j %T %r %M %l %D %R"
 _STATUS = (
     'set -o pipefail; squeue --array "--user=$1" "--name=$2" "--format=$4" | '
     'while read -r id rest; do case $id in JOBID | *_"$3") echo "$id $rest" ;; esac; done'
+)
+# The same for all jobs of an array whose numbers are not their seeds: each line ends with the seed.
+_STATUS_ALL = (
+    'set -o pipefail; seeds=("${@:4}"); squeue --array "--user=$1" "--name=$2" "--format=$3" | '
+    "while read -r id rest; do case $id in "
+    '*_[0-9]*) echo "$id $rest seed-${seeds[${id##*_}]:-?}" ;; *) echo "$id $rest SEED" ;; esac; done'
 )
 _STOP = (
     'set -o pipefail; squeue --noheader --array "--user=$1" "--name=$2" --format=%i | '
@@ -27,28 +36,20 @@ def seeds(options: Namespace) -> tuple[int, ...]:
     """Returns the seeds that --seeds names, in ascending order; () without it.
 
     Raises:
-      InputError: it names only one seed, a seed is too large, a range ends before it begins, or --set gives a seed too.
+      InputError: it names only one seed, a seed is too large, there are too many, a range ends before it begins, or
+        --set gives a seed too.
     """
     given = options.seeds
     if given is None:
         return ()
-    found: set[int] = set()
-    for part in given.partition("%")[0].split(","):
-        first, _, last = part.partition("-")
-        low, high = int(first), int(last or first)
-        if high < low:
-            raise _wrong(given, f"{part} ends before it begins")
-        if high > _HIGHEST:
-            raise _wrong(
-                given, f"a seed is the number of a job in the array, and Slurm takes 0 to {_HIGHEST}, but not {high}"
-            )
-        found.update(range(low, high + 1))
+    found = _named(given)
     if len(found) == 1:
         (one,) = found
         raise InputError(
             f"it names only the seed {one}",
             where=f"--seeds {given}",
-            fix=f"Write 0-{max(one - 1, 1)} for {max(one, 2)} seeds, or use --set seed={one} instead of --seeds.",
+            fix=f"Write 0-{min(max(one - 1, 1), _HIGHEST)} for several seeds, or use --set seed={one} instead of "
+            "--seeds.",
             code="E-LAUNCH-SEEDS",
         )
     if any(setting.partition("=")[0].strip() == "seed" for setting in options.set or ()):
@@ -58,7 +59,41 @@ def seeds(options: Namespace) -> tuple[int, ...]:
             fix="Remove --set seed, or --seeds.",
             code="E-LAUNCH-OPTIONS",
         )
+    return found
+
+
+def _named(given: str) -> tuple[int, ...]:
+    found: set[int] = set()
+    for part in given.partition("%")[0].split(","):
+        first, _, last = part.partition("-")
+        low, high = int(first), int(last or first)
+        if high < low:
+            raise _wrong(given, f"{part} ends before it begins")
+        if high > _LARGEST:
+            raise _wrong(given, f"a seed is at most {_LARGEST}")
+        # A long range is refused before its numbers fill the memory.
+        if high - low > _HIGHEST or len(found := found.union(range(low, high + 1))) > _HIGHEST + 1:
+            raise _wrong(given, f"an array of Slurm has at most {_HIGHEST + 1:,} jobs, and it names more seeds")
     return tuple(sorted(found))
+
+
+def numbers(found: Sequence[int]) -> Mapping[int, int]:
+    """Returns seed -> number of its job in the array: the seed itself, or its place where a seed is too large."""
+    large = max(found, default=0) > _HIGHEST
+    return {seed: place if large else seed for place, seed in enumerate(found)}
+
+
+def listed(found: Sequence[int]) -> list[str]:
+    """Returns the seeds by the numbers of their jobs, for the scripts; [] where the numbers are the seeds."""
+    return [str(seed) for seed in found] if max(found, default=0) > _HIGHEST else []
+
+
+def array(given: str, found: Sequence[int]) -> str:
+    """Returns the value of sbatch's --array for what --seeds named."""
+    if not listed(found):
+        return given
+    _, percent, most = given.partition("%")
+    return f"0-{len(found) - 1}{percent}{most}"
 
 
 def workdir_of(workdir: str, seed: int) -> str:
@@ -66,27 +101,31 @@ def workdir_of(workdir: str, seed: int) -> str:
     return f"{workdir}/seed-{seed}"
 
 
-def control(user: str, name: str, given: str, workdir: str, follow: tuple[str, ...]) -> Control:
+def control(user: str, name: str, options: Namespace, follow: tuple[str, ...]) -> Control:
     """Returns the commands for a whole array, or for one of its runs.
 
     Args:
       user: the owner of the jobs.
       name: the name of the jobs.
-      given: what --seeds named; for one run, its seed.
-      workdir: the workdir of the array or of the run.
+      options: `workdir` of the array or of the run. `seeds`: what --seeds named, or the seed of the run.
+        `array_number`: the number of the run's job, or None where it is the seed.
       follow: the option by which `tail` keeps showing new output, or nothing.
     """
+    given, workdir = options.seeds, options.workdir
     tail = ("tail", "-n", "+1", *follow)
     if given.isdecimal():
+        number = given if options.array_number is None else str(options.array_number)
         return Control(
-            status=(Command(("bash", "-c", _STATUS, "bash", user, name, given, STATE)),),
+            status=(Command(("bash", "-c", _STATUS, "bash", user, name, number, STATE)),),
             logs=(Command((*tail, f"{workdir}/logs/process-0.log")),),
-            stop=(Command(("bash", "-c", _STOP, "bash", user, name, given)),),
+            stop=(Command(("bash", "-c", _STOP, "bash", user, name, number)),),
         )
     # The shell lists the logs: a run that still waits has none.
     every = " ".join([*tail, '"$1"/seed-*/logs/process-0.log'])
+    status = ("squeue", "--array", f"--user={user}", f"--name={name}", f"--format={STATE}")
+    large = listed(_named(given))
     return Control(
-        status=(Command(("squeue", "--array", f"--user={user}", f"--name={name}", f"--format={STATE}")),),
+        status=(Command(("bash", "-c", _STATUS_ALL, "bash", user, name, STATE, *large) if large else status),),
         logs=(Command(("bash", "-c", every, "bash", workdir)),),
         stop=(Command(("scancel", f"--user={user}", f"--name={name}")),),
     )

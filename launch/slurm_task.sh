@@ -4,10 +4,11 @@
 # shellcheck disable=SC2154
 set -u
 
-# In a job array, each job trains with one seed, in its own workdir.
+# In a job array, each job trains with one seed, in its own workdir. Without a list of seeds, its number is the seed.
 if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then
-  workdir=$workdir/seed-$SLURM_ARRAY_TASK_ID
-  arguments+=(--set "seed=$SLURM_ARRAY_TASK_ID" --workdir "$workdir")
+  seed=${seeds[SLURM_ARRAY_TASK_ID]:-$SLURM_ARRAY_TASK_ID}
+  workdir=$workdir/seed-$seed
+  arguments+=(--set "seed=$seed" --workdir "$workdir")
 fi
 
 # The job runs the code that was submitted. An image may have another value.

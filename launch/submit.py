@@ -82,7 +82,9 @@ def submit(target: Target, args: Namespace, config: RunConfig, arguments: Sequen
         "creates": submission.creates,
         "commands": [command.line() for command in submission.commands],
         "files": [str(file.path) for file in submission.files],
+        # The figures of the plan are those of one run.
         "plan": figures,
+        "runs": len(submission.runs) or 1,
     }
 
 

@@ -307,6 +307,35 @@ def test_an_array_trains_a_run_for_each_seed(runs: Runs, tmp_path: Path):
     assert losses[0] != losses[1]
 
 
+def test_seeds_may_be_larger_than_the_numbers_of_an_array(runs: Runs, tmp_path: Path):
+    """sbatch refuses a number above 1000. The jobs have the numbers 0 and 1."""
+    sbatch = ("sbatch", "--parsable", "--output=/dev/null", "--wrap=true")
+    assert runs.ask(*sbatch, "--array=1000") and not runs.ask(*sbatch, "--array=1001")
+    workdir, large = tmp_path / "waits", tmp_path / "waits/seed-4000000"
+    array = runs.submit(workdir, "--nodes", "1", "--seeds", "7,4000000", "--any-nodes", "--time", "61")
+
+    def shown(place: Path) -> list[tuple[str, str]]:
+        lines = [line.split() for line in runs.launch("status", "--workdir", str(place)).splitlines()]
+        return sorted((fields[0], fields[-1]) for fields in lines[1:] if "_" in fields[0])
+
+    assert shown(workdir) == [(f"{array}_0", "seed-7"), (f"{array}_1", "seed-4000000")]
+    assert [number for number, _ in shown(large)] == [f"{array}_1"]
+    runs.stop(large)
+    eventually(lambda: shown(workdir) == [(f"{array}_0", "seed-7")], workdir)
+    runs.stop(workdir)
+    eventually(lambda: not runs.ask("squeue", "--noheader").split(), workdir)
+    # Each job trains with its seed, in its workdir.
+    (tmp_path / "notes").mkdir()
+    config = tmp_path / "notes.py"
+    config.write_text(NOTES.format(notes=str(tmp_path / "notes"), config=str(runs.config)))
+    array = runs.submit(tmp_path / "runs", "--nodes", "1", "--seeds", "7,4000000", config=config)
+    for number, seed in enumerate((7, 4000000)):
+        place = tmp_path / f"runs/seed-{seed}"
+        assert runs.end(f"{array}_{number}")["ExitCode"] == "2:0", logs(place)
+        assert "noted" in logs(place)
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"launch", "seed-7", "seed-4000000"}
+
+
 def test_tasks_run_in_a_container(runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Neither program can run here, so programs stand for them that take the same options. Slurm is real."""
     monkeypatch.delitem(runs.environment, "JAX_PLATFORMS")

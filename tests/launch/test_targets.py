@@ -197,10 +197,10 @@ def test_a_program_that_is_not_there_is_named(launch, monkeypatch, tmp_path: Pat
         ("slurm", ["--gpus-per-node", "none"], r"--gpus-per-node.*E-LAUNCH-NAME"),
         ("slurm", ["--seeds", "5"], r"only the seed 5.*--seeds 5.*E-LAUNCH-SEEDS"),
         ("slurm", ["--seeds", "9-7"], r"9-7 ends before it begins.*E-LAUNCH-SEEDS"),
-        ("slurm", ["--seeds", "0-5000"], r"not 5000.*--seeds 0-5000.*E-LAUNCH-SEEDS"),
-        # MaxArraySize is a bound on the numbers, not on how many there are.
-        ("slurm", ["--seeds", "1234-1238"], r"0 to 1000, but not 1238.*E-LAUNCH-SEEDS"),
-        ("slurm", ["--seeds", "1000,1001"], r"not 1001.*E-LAUNCH-SEEDS"),
+        ("slurm", ["--seeds", "0-5000"], r"at most 1,001 jobs.*--seeds 0-5000.*E-LAUNCH-SEEDS"),
+        ("slurm", ["--seeds", "0-999999999"], r"at most 1,001 jobs.*E-LAUNCH-SEEDS"),
+        ("slurm", ["--seeds", "0-1000,2000"], r"at most 1,001 jobs.*E-LAUNCH-SEEDS"),
+        ("slurm", ["--seeds", "1,2147483648"], r"a seed is at most 2147483647.*E-LAUNCH-SEEDS"),
         ("slurm", ["--seeds", "0-4", "--set", "seed=1"], r"--set seed.*E-LAUNCH-OPTIONS"),
         ("slurm", ["--container-mounts", "/data"], r"--container-mounts.*E-LAUNCH-OPTIONS"),
         ("slurm", ["--container-image", "/a/x.sif"], r"x\.sif.*--container-runtime apptainer.*E-LAUNCH-OPTIONS"),
@@ -488,18 +488,79 @@ def test_a_job_of_slurm_reaches_the_bucket_that_this_shell_reaches(
 
 def test_an_array_of_seeds_has_a_record_for_each_run(launch, programs, tmp_path: Path):
     code, said = launch("slurm", "--seeds", "7-9,3%2", "--yes")
-    assert code == 0 and "an array of 4 such jobs" in said and "These are the figures of one of the 4 runs." in said
+    assert code == 0 and "an array of 4 such jobs" in said
     (call,) = (call for call in programs() if call[0] == "sbatch")
     assert "--array=7-9,3%2" in call
     run = str(tmp_path / "run")
-    for workdir, given in ((run, "7-9,3%2"), *((f"{run}/seed-{seed}", str(seed)) for seed in (3, 7, 8, 9))):
-        assert json.loads(Path(workdir, "launch/job.json").read_text())["options"] == {"seeds": given}
+    each = ((f"{run}/seed-{seed}", str(seed), seed) for seed in (3, 7, 8, 9))
+    for workdir, given, number in ((run, "7-9,3%2", None), *each):
+        options = {"seeds": given, "array_number": number}
+        assert json.loads(Path(workdir, "launch/job.json").read_text())["options"] == options
     assert launch("", base=["launch", "stop", "--workdir", run])[0] == 0
     name = json.loads(Path(run, "launch/job.json").read_text())["name"]
     assert [call[0] for call in programs()] == ["scancel"]
     assert not Path(run, "seed-1").exists()
     code, said = launch("", "--dry-run", base=["launch", "logs", "--workdir", f"{run}/seed-8"])
     assert code == 0 and f"{run}/seed-8/logs/process-0.log" in said and name not in said
+
+
+@pytest.mark.parametrize(
+    ("seeds", "takes"),
+    [
+        ("0-3", "9.5 hours, 612 chip-hours for all 4 runs, if all run at once"),
+        ("0-4%2", "28.5 hours, 765 chip-hours for all 5 runs, if 2 run at once"),
+        ("0-1%7", "9.5 hours, 306 chip-hours for all 2 runs, if all run at once"),
+    ],
+)
+def test_the_screen_shows_the_cost_of_one_run_and_of_all(seeds: str, takes: str, launch, programs, tmp_path: Path):
+    out = tmp_path / "out.json"
+    code, said = launch("slurm", "--seeds", seeds, "--dry-run", "--json", str(out))
+    lines = [line.strip() for line in said.splitlines()]
+    assert code == 0 and "takes     9.5 hours without interruptions, 153 chip-hours for one run" in lines, said
+    assert takes in lines and "costs     19.20 USD an hour, 183 USD for one run, at 1.20 a chip-hour" in lines
+    runs = json.loads(out.read_text())["runs"]
+    assert f"{183 * runs} USD for all {runs} runs" in lines and "in all" not in said
+    _, said = launch("slurm", "--dry-run", "--json", str(out))
+    assert "183 USD in all" in said and "for all" not in said and json.loads(out.read_text())["runs"] == 1
+
+
+def test_seeds_may_be_larger_than_the_numbers_of_an_array(launch, programs, answer, tmp_path: Path):
+    run, large = str(tmp_path / "run"), 2**31 - 1
+    code, said = launch("slurm", "--seeds", f"1234-1235,{large},7%2", "--yes")
+    assert code == 0 and "an array of 4 such jobs" in said, said
+    (call,) = (call for call in programs() if call[0] == "sbatch")
+    # The jobs have the numbers 0 to 3, in the order of the seeds.
+    assert "--array=0-3%2" in call
+    files = {path.name: path.read_text() for path in Path(run, "launch").iterdir() if path.suffix == ".sh"}
+    assert all(f"\nseeds=(7 1234 1235 {large})\n" in text for text in files.values()) and len(files) == 2
+    rows = "7_0 a RUNNING\n7_2 a PENDING\n7_3 a PENDING\n"
+    answer("squeue", said=f"JOBID NAME STATE\n{rows}")
+
+    def shown(word: str, workdir: str) -> list[str]:
+        command = json.loads(Path(workdir, "launch/job.json").read_text())
+        assert command["options"]["seeds"]
+        out = tmp_path / "shown.json"
+        assert launch("", "--json", str(out), base=["launch", word, "--workdir", workdir])[0] == 0
+        (line,) = json.loads(out.read_text())["commands"]
+        return subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True).stdout.splitlines()
+
+    lines = ["7_0 a RUNNING seed-7", "7_2 a PENDING seed-1235", f"7_3 a PENDING seed-{large}"]
+    assert shown("status", run) == ["JOBID NAME STATE SEED", *lines]
+    assert shown("status", f"{run}/seed-{large}") == ["JOBID NAME STATE", "7_3 a PENDING"]
+    programs()
+    answer("--noheader", said="7_0\n7_2\n7_3\n")
+    shown("stop", f"{run}/seed-1235")
+    assert ["scancel", "7_2"] in (calls := programs()) and all(
+        call[0] != "scancel" or call[1:] == ["7_2"] for call in calls
+    )
+    # A record of an earlier launch has no number. Its number is its seed.
+    path = Path(run, "seed-1234/launch/job.json")
+    for place in (path, records.folder(str(path.parents[1])) / "job.json"):
+        content = json.loads(place.read_text())
+        del content["options"]["array_number"]
+        content["options"]["seeds"] = "2"
+        place.write_text(json.dumps(content))
+    assert shown("status", f"{run}/seed-1234") == ["JOBID NAME STATE", "7_2 a PENDING"]
 
 
 def test_a_later_launch_leaves_the_files_of_a_waiting_job_alone(launch, programs, tmp_path: Path):
