@@ -3,12 +3,13 @@
 The launcher writes its record when it starts, at each restart, and when it ends. A process is named by its number, the
 time when it started, the machine and the machine's start, so that a later process with the same number is another one.
 Only the record in this user's state directory names a process that may get a signal. The one in the workdir may be
-somebody else's: it is only shown.
+somebody else's: it is only shown. A workdir in a bucket gets a copy too, so that other machines can say who runs it.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import getpass
 import logging
 import os
 import platform
@@ -27,7 +28,7 @@ from jaxbert.errors import CommandError, InputError, Interrupted, counted
 from jaxbert.inputs.files import check_regular, open_regular
 from jaxbert.inputs.values import Matching, Maybe, Whole, check, checked
 from jaxbert.stores.mirror import Mirror
-from jaxbert.stores.storage import is_remote
+from jaxbert.stores.storage import Bucket, is_remote
 from jaxbert.stores.workdir import LOGS, METRICS
 
 from . import names, records
@@ -42,6 +43,8 @@ _TEXT = Matching(r"[ -~]{0,255}", "a short text of ASCII")
 _TIME = Whole(0, 253_402_300_799)
 _SHAPE = {
     "host": _TEXT,
+    # Records of earlier releases have no user.
+    "user": Maybe(_TEXT),
     "boot": _TEXT,
     "space": _TEXT,
     "process": Whole(1, (1 << 31) - 1),
@@ -83,6 +86,7 @@ class Launcher:
       again: the number of restarts so far.
       code: its exit code; None until it has ended by itself.
       ended: the time of its end in seconds since 1970; None until then.
+      user: the name of its user; None if it is not known.
     """
 
     host: str
@@ -96,6 +100,7 @@ class Launcher:
     again: int = 0
     code: int | None = None
     ended: int | None = None
+    user: str | None = None
 
     @staticmethod
     def here(processes: int, restarts: int) -> Launcher:
@@ -110,6 +115,7 @@ class Launcher:
             since=int(time.time()),
             processes=processes,
             restarts=restarts,
+            user=_user(),
         )
 
     @property
@@ -151,7 +157,8 @@ class Book:
 
     def __init__(self, workdir: str, launcher: Launcher):
         self._workdir, self._launcher = workdir, launcher
-        self._told = False
+        # What has failed already, and is not said again.
+        self._told: set[str] = set()
 
     def note(self, **changes: Any) -> None:
         """Changes the record, and writes it."""
@@ -165,9 +172,18 @@ class Book:
                     )
                 records.write_to(place, workdir, LOCAL, LOCAL, vars(self._launcher))
         except (CommandError, OSError) as error:
-            if not self._told:
-                _log.warning("`jaxbert launch status` and `stop` will not know this run: %s", error)
-            self._told = True
+            self._tell("`jaxbert launch status` and `stop` will not know this run", error)
+            return
+        if is_remote(workdir):
+            try:
+                records.put(workdir)
+            except (CommandError, OSError) as error:
+                self._tell("`jaxbert launch status` will not know this run on other machines", error)
+
+    def _tell(self, what: str, error: Exception) -> None:
+        if what not in self._told:
+            _log.warning("%s: %s", what, error)
+        self._told.add(what)
 
     @contextmanager
     def kept(self, again: int) -> Iterator[None]:
@@ -234,7 +250,7 @@ def answer(word: str, record: records.Record, args: Namespace) -> dict[str, Any]
     launcher = _launcher(record)
     commands: list[Command] = []
     if word == "logs":
-        commands = [_show(workdir, follow=args.follow)]
+        commands = [_show(workdir, launcher, follow=args.follow)]
         if args.dry_run:
             print(commands[0].line())
         else:
@@ -245,14 +261,16 @@ def answer(word: str, record: records.Record, args: Namespace) -> dict[str, Any]
             record = records.own(workdir) or record
             launcher = _launcher(record)
     if word == "status" or (word == "stop" and not args.dry_run):
-        for line in _lines(launcher, workdir):
+        for line in _lines(launcher, workdir, step := _step(launcher, workdir)):
             print(line)
+    else:
+        step = _step(launcher, workdir)
     return {
         "target": LOCAL,
         "name": record.name,
         "commands": [command.line() for command in commands],
         "state": _state(launcher),
-        "step": last_step(directory(workdir)),
+        "step": step,
         **{name: value for name, value in vars(launcher).items() if name not in ("boot", "space", "start")},
     }
 
@@ -263,10 +281,11 @@ def newest(record: records.Record) -> records.Record:
     Every launch of this user on this machine writes both records. So if the record in the workdir is another one, a
     later launch has written it: on another machine, or by another user.
     """
-    if record.own and not is_remote(record.workdir):
+    if record.own:
         launcher, there = _launcher(record), None
         if not (launcher.is_here and launcher.runs):
-            with suppress(InputError):  # The own record is good, so a damaged one in the workdir does not matter.
+            # The own record is good, so one in the workdir that is damaged or cannot be read does not matter.
+            with suppress(CommandError):
                 there = records.in_workdir(record.workdir)
         if there is not None and (there.target != LOCAL or _process(there) != _process(record)):
             return there
@@ -299,7 +318,7 @@ def _state(launcher: Launcher) -> str:
     return "running" if launcher.runs else "lost"
 
 
-def _lines(launcher: Launcher, workdir: str) -> list[str]:
+def _lines(launcher: Launcher, workdir: str, step: int | None) -> list[str]:
     where = "" if launcher.is_here else f" on {launcher.host}"
     state = _state(launcher)
     if state == "running":
@@ -313,14 +332,26 @@ def _lines(launcher: Launcher, workdir: str) -> list[str]:
             "restarted. The same launch command continues the run"
         )
     else:
-        said = f"started{where} at {_time(launcher.since)}; only {launcher.host} can say whether it still runs"
-    step = last_step(directory(workdir))
+        by = f" by {launcher.user}" if launcher.user else ""
+        said = f"started{where}{by} at {_time(launcher.since)}; only {launcher.host} can say whether it still runs"
+    # The bucket gets the logs of other targets only, and metrics once a minute.
+    far = is_remote(workdir) and not launcher.is_here
+    of = f"{METRICS} of the bucket" if far else METRICS
     return [
         f"state      {said}",
         f"processes  {launcher.processes}, after {counted(launcher.again, 'restart')} of {launcher.restarts}",
-        f"step       {'none is logged yet' if step is None else f'{step:,} is the last one in {METRICS}'}",
-        f"log        {log(workdir, 0)}",
+        f"step       {f'none is known from {of}' if step is None else f'{step:,} is the last one in {of}'}",
+        f"log        {f'on {launcher.host}' if far else log(workdir, 0)}",
     ]
+
+
+def _step(launcher: Launcher, workdir: str) -> int | None:
+    """Returns the last step that is logged, from the copy that the launcher's machine has, or from the bucket."""
+    if launcher.is_here or not is_remote(workdir):
+        return last_step(directory(workdir))
+    with suppress(OSError, CommandError):
+        return _last(Bucket(workdir).read(METRICS)[-_TAIL_BYTES:])
+    return None
 
 
 def _time(seconds: int) -> str:
@@ -331,14 +362,26 @@ def last_step(place: Path) -> int | None:
     """Returns the step of the last whole line of a run's metrics; None if there is none."""
     with suppress(OSError, CommandError), open_regular(place / METRICS) as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
-        for line in reversed(file.read().splitlines(keepends=True)):
-            with suppress(ValueError):
-                if line.endswith(b"\n"):
-                    return int(checked(line, {"step": Whole()}, nan=True)["step"])
+        return _last(file.read())
     return None
 
 
-def _show(workdir: str, *, follow: bool) -> Command:
+def _last(text: bytes) -> int | None:
+    for line in reversed(text.splitlines(keepends=True)):
+        with suppress(ValueError):
+            if line.endswith(b"\n"):
+                return int(checked(line, {"step": Whole()}, nan=True)["step"])
+    return None
+
+
+def _show(workdir: str, launcher: Launcher, *, follow: bool) -> Command:
+    if is_remote(workdir) and not launcher.is_here:
+        raise InputError(
+            f"the log of process 0 is on {launcher.host}, which runs this job",
+            where=workdir,
+            fix=f"Repeat the command {_there(launcher)}.",
+            code="E-LAUNCH-NO-LOG",
+        )
     path = log(workdir, 0)
     try:
         check_regular(path)
@@ -358,7 +401,7 @@ def _stop(launcher: Launcher, record: records.Record, *, dry_run: bool) -> list[
         raise InputError(
             f"{launcher.host} runs this job, and this machine is {_host()}, which cannot end its processes",
             where=record.workdir,
-            fix=f"Repeat the command on {launcher.host}.",
+            fix=f"Repeat the command {_there(launcher)}.",
             code="E-LAUNCH-ELSEWHERE",
         )
     if not launcher.runs:
@@ -397,6 +440,17 @@ def _stop(launcher: Launcher, record: records.Record, *, dry_run: bool) -> list[
             )
         time.sleep(_POLL_S)
     return [command]
+
+
+def _there(launcher: Launcher) -> str:
+    return f"on {launcher.host}" + (f", as {launcher.user}" if launcher.user else "")
+
+
+def _user() -> str | None:
+    try:
+        return getpass.getuser().encode("ascii", "replace").decode()[:255]
+    except (OSError, KeyError):  # The system knows no name for the number of this user. Python before 3.13: KeyError.
+        return None
 
 
 def _host() -> str:

@@ -125,6 +125,16 @@ def sent(workdir: str) -> tuple[str, ...]:
     return ("gcloud", "storage", "cp", str(folder(workdir) / _NAME), f"{workdir}/launch/{_NAME}")
 
 
+def put(workdir: str) -> None:
+    """Copies this machine's record into a workdir in a bucket by the filesystem of fsspec, which a run there has.
+
+    Raises:
+      InputError: the package is missing, or there is no permission.
+      Interrupted: the network failed.
+    """
+    Bucket(workdir).write(f"launch/{_NAME}", read_bytes(folder(workdir) / _NAME))
+
+
 def send(workdir: str) -> None:
     """Copies this machine's record into a workdir in a bucket.
 
@@ -136,7 +146,7 @@ def send(workdir: str) -> None:
       Interrupted: the copy failed.
     """
     if scheme_of(workdir) != "gs":
-        Bucket(workdir).write(f"launch/{_NAME}", read_bytes(folder(workdir) / _NAME))
+        put(workdir)
         return
     if shutil.which("gcloud") is None:
         raise InputError(
@@ -205,7 +215,8 @@ def _content(path: Path) -> bytes | None:
 
 def _from_bucket(workdir: str) -> bytes:
     url = f"{workdir}/launch/{_NAME}"
-    if scheme_of(workdir) != "gs":
+    google = scheme_of(workdir) == "gs"
+    if not google or shutil.which("gcloud") is None:
         try:
             return Bucket(workdir).read(f"launch/{_NAME}")[:_LONGEST]
         except FileNotFoundError:
@@ -215,13 +226,15 @@ def _from_bucket(workdir: str) -> bytes:
                 fix="Give the --workdir of a launch.",
                 code="E-LAUNCH-UNKNOWN",
             ) from None
-    if shutil.which("gcloud") is None:
-        raise InputError(
-            "this machine has no record of the launch, and gcloud, which reads the bucket, is not on PATH",
-            where=f"--workdir {workdir}",
-            fix="Install the Google Cloud CLI, or ask on the machine that launched.",
-            code="E-LAUNCH-PROGRAM",
-        )
+        except InputError as error:
+            if not google or error.code != "E-STORE-SCHEME":
+                raise
+            raise InputError(
+                "this machine has no record of the launch, and neither gcloud nor gcsfs, which read the bucket",
+                where=f"--workdir {workdir}",
+                fix='Install the Google Cloud CLI, or pip install "jaxbert[gcs]", or ask on the machine that launched.',
+                code="E-LAUNCH-PROGRAM",
+            ) from None
     done = subprocess.run(("gcloud", "storage", "cat", url), capture_output=True, check=False)
     if done.returncode or not done.stdout:
         lines = done.stderr.decode(errors="replace").strip().splitlines()

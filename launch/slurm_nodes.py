@@ -1,9 +1,9 @@
 """Compares a job of Slurm with the nodes that `sinfo` shows, before the job is submitted.
 
-sbatch itself refuses some jobs that no node can run, without saying why, and lets others wait for ever. Slurm 22.05 takes
-a job of several nodes that asks for more cores than a node has, a job of more nodes than the partition has, and a job of
-a longer time than the partition's limit. Such a job waits with the reason PartitionConfig, PartitionNodeLimit or
-PartitionTimeLimit. tests/engines/test_slurm.py submits them to a real Slurm.
+sbatch itself refuses some jobs that no node can run, without saying why, and lets others wait for ever. Slurm 22.05
+takes a job of several nodes that asks for more cores than a node has, a job of more nodes than the partition has, and a
+job of a longer time than the limit of the partition. Such a job waits with the reason PartitionConfig,
+PartitionNodeLimit or PartitionTimeLimit. tests/engines/test_slurm.py submits them to a real Slurm.
 
 The letters of the format are those of slurm.schedmd.com/sinfo.html. A job is refused only if it fits in none of the
 partitions that it names, whatever the state of their nodes is: a node that is down may come back.

@@ -173,3 +173,14 @@ def test_rows_made_in_the_workdir_are_there_for_all_processes(bucket: str, tmp_p
     assert made.returncode == 0, made.stderr
     found = Bucket(url).files()
     assert any(name.startswith("data/rows-") for name in found) and "checkpoints/4/manifest.json" in found
+    # Another machine, or another user, learns from the bucket who ran it, how it ended, and its last step.
+    status = subprocess.run(
+        [*command[:4], "status", "--workdir", url],
+        env={**os.environ, "XDG_STATE_HOME": str(tmp_path / "another"), "PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert status.returncode == 0 and "with exit code 0" in status.stdout and "4 is the last one" in status.stdout, (
+        status.stdout + status.stderr
+    )

@@ -18,11 +18,12 @@ from typing import Any
 
 import pytest
 from jaxbert.launch import launcher, records
-from jaxbert.launch.launcher import Launcher
+from jaxbert.launch.launcher import Book, Launcher
 
 from jaxbert.commands.main import main
 from jaxbert.core.machine import boot, started
-from jaxbert.errors import Interrupted
+from jaxbert.errors import InputError, Interrupted
+from jaxbert.stores import mirror
 
 # Runs until SIGTERM, and then ends with 3, like a run that has written its checkpoint. With $ENDS it ends by itself. It
 # ends when its launcher does, as a run does.
@@ -81,11 +82,11 @@ def start(tmp_path: Path, workdir: Path) -> Iterator[Callable[..., subprocess.Po
 def ask(workdir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Answer:
     """Runs `jaxbert launch WORD`. Returns the exit code, what it prints, and the figures."""
 
-    def run(word: str, *more: str) -> tuple[int, str, dict[str, Any]]:
+    def run(word: str, *more: str, where: str | Path = workdir) -> tuple[int, str, dict[str, Any]]:
         capfd.readouterr()
         figures = tmp_path / "figures.json"
         figures.unlink(missing_ok=True)
-        code = main(["launch", word, "--workdir", str(workdir), "--json", str(figures), *more])
+        code = main(["launch", word, "--workdir", str(where), "--json", str(figures), *more])
         said = capfd.readouterr()
         return code, said.out + said.err, json.loads(figures.read_text()) if figures.exists() else {}
 
@@ -250,6 +251,95 @@ def test_a_later_launch_on_another_machine_is_the_one_that_is_shown(start, ask: 
     assert ask("status")[2]["code"] == 3
 
 
+URL = "gs://my-bucket/runs/base"
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """Returns the objects of a bucket that takes the place of every bucket. This machine has no gcloud."""
+    objects: dict[str, bytes] = {}
+
+    class Kept:
+        def __init__(self, url: str):
+            self.url = url
+
+        def write(self, name: str, content: bytes) -> None:
+            if "away" in objects:
+                raise Interrupted("the bucket does not answer", where=self.url, fix="Wait.", code="E-STORE-NETWORK")
+            objects[f"{self.url}/{name}"] = content
+
+        def read(self, name: str) -> bytes:
+            if f"{self.url}/{name}" not in objects:
+                raise FileNotFoundError(name)
+            return objects[f"{self.url}/{name}"]
+
+    for module in (records, launcher, mirror):
+        monkeypatch.setattr(module, "Bucket", Kept)
+    monkeypatch.setattr(records.shutil, "which", lambda name: None)
+    return objects
+
+
+def test_another_machine_reads_the_record_in_the_bucket(bucket, ask: Answer, tmp_path: Path, monkeypatch):
+    """The machine that launched shows and stops the run. Another one says who runs it, and where."""
+
+    def now_on(host: str) -> None:
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / host))
+        monkeypatch.setattr(launcher, "_host", lambda: host)
+
+    monkeypatch.setenv("LOGNAME", "ada")
+    now_on("node7")
+    book = Book(URL, Launcher.here(2, 5))
+    book.note(again=1)
+    bucket[f"{URL}/metrics.jsonl"] = b'{"step": 7, "loss": 1.0}\n{"step": 9, "lo'
+    assert json.loads(bucket[f"{URL}/launch/job.json"])["options"]["user"] == "ada"
+    code, said, figures = ask("status", where=URL)
+    assert code == 0 and figures["state"] == "running" and "process-0.log" in said
+
+    now_on("laptop")
+    code, said, figures = ask("status", where=URL)
+    assert code == 0 and (figures["state"], figures["step"], figures["user"]) == ("elsewhere", 7, "ada")
+    assert "started on node7 by ada at 20" in said and "only node7 can say whether it still runs" in said
+    assert "7 is the last one in metrics.jsonl of the bucket" in said and "log        on node7" in said
+    assert "2, after 1 restart of 5" in said
+    code, said, _ = ask("stop", where=URL)
+    assert code == 2 and "Repeat the command on node7, as ada. [E-LAUNCH-ELSEWHERE]" in said
+    code, said, _ = ask("logs", where=URL)
+    assert code == 2 and "Repeat the command on node7, as ada. [E-LAUNCH-NO-LOG]" in said
+
+    now_on("node7")
+    book.end(3)
+    now_on("laptop")
+    code, said, figures = ask("status", where=URL)
+    assert code == 0 and "ended on node7 with exit code 3" in said and figures["state"] == "ended"
+
+    # A later launch on the other machine is the one that is shown on the first one too.
+    Book(URL, dataclasses.replace(Launcher.here(3, 0), process=99)).note()
+    now_on("node7")
+    assert ask("status", where=URL)[2]["host"] == "laptop"
+    # Without a record in the bucket, the own one counts.
+    del bucket[f"{URL}/launch/job.json"]
+    assert ask("status", where=URL)[2]["host"] == "node7"
+
+
+def test_a_bucket_that_takes_no_record_stops_no_run(bucket, caplog, ask: Answer):
+    bucket["away"] = b""
+    book = Book(URL, Launcher.here(1, 0))
+    for again in range(3):
+        book.note(again=again)
+    assert caplog.text.count("will not know this run on other machines: the bucket does not answer") == 1
+    assert ask("status", where=URL)[0] == 0
+
+
+def test_a_bucket_that_nothing_reads_is_named(bucket, ask: Answer, monkeypatch):
+    def none(url: str) -> None:
+        raise InputError("no installed package", where=url, fix="Install one.", code="E-STORE-SCHEME")
+
+    monkeypatch.setattr(records, "Bucket", none)
+    code, said, _ = ask("status", where=URL)
+    assert code == 2 and "neither gcloud nor gcsfs" in said and "E-LAUNCH-PROGRAM" in said
+    assert "E-STORE-SCHEME" in ask("status", where=URL.replace("gs:", "s3:"))[1]
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -261,6 +351,8 @@ def test_a_later_launch_on_another_machine_is_the_one_that_is_shown(start, ask: 
         {"process": 1.5},
         {"process": None},
         {"host": "\x1b[2J"},
+        {"user": "\x1b[2J"},
+        {"user": 7},
         {"host": "a" * 300},
         {"start": ["ticks"]},
         {"since": 1e300},
