@@ -53,6 +53,9 @@ def control(word: str, targets: Mapping[str, Target], args: Namespace) -> dict[s
     else:
         for command in commands:
             execute(command, target.programs)
+        if word == "stop":
+            # Most engines say nothing here, or nothing of a job that is gone already.
+            print("The job was told to stop, or had ended before.")
     return {
         "target": target.name,
         "name": record.name,

@@ -359,3 +359,19 @@ def test_a_bucket_needs_no_volume(launch, programs, tmp_path: Path):
     base += ["seq128:s3://my-bucket/rows-128", "seq512:s3://my-bucket/rows-512", *TARGETS["kubernetes"].example.split()]
     code, said = launch("", "--secret", "AWS_SECRET_ACCESS_KEY=s3/key", "--dry-run", base=base)
     assert code == 0 and "--workdir=s3://my-bucket/base" in said and "name: AWS_SECRET_ACCESS_KEY" in said, said
+
+
+@pytest.mark.parametrize("target", ["gke", "kubernetes"])
+def test_stop_says_whether_the_cluster_did_it(target: str, launch, programs, answer):
+    """What the real kubectl says is in tests/engines/test_kubectl.py."""
+    assert launch(target, "--yes")[0] == 0
+    programs()
+    stop = ["launch", "stop", "--workdir", BUCKET]
+    code, said = launch("", base=stop)
+    assert code == 0 and "The job was told to stop, or had ended before." in said
+    assert [call[2:4] for call in programs()] == [["delete", "jobset"], ["delete", "configmap"]]
+    # A JobSet that could not be removed goes on. Its code is left alone.
+    answer("delete jobset", 1)
+    code, said = launch("", base=stop)
+    assert code == 3 and "kubectl failed with exit code 1" in said and "told to stop" not in said
+    assert len(programs()) == 1
