@@ -17,7 +17,7 @@ HERE = {"JAXBERT_COORDINATOR": "localhost:1", "JAXBERT_PROCESSES": "2", "JAXBERT
 @pytest.fixture(autouse=True)
 def threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Takes back the number of threads that a test sets for its process."""
-    monkeypatch.setenv("NPROC", "2")
+    monkeypatch.setenv("PJRT_NPROC", "2")
 
 
 @pytest.mark.parametrize(
@@ -53,26 +53,36 @@ def test_devices(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], d
 
 
 @pytest.mark.parametrize("several", [{}, HERE])
-def test_the_cpu_stays_one_device_beside_chips(several: dict[str, str], monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    "chips", [{"JAXBERT_PLATFORM": "tpu"}, {"JAXBERT_PLATFORM": "gpu"}, {"JAX_PLATFORMS": "cuda"}], ids=str
+)
+def test_the_cpu_stays_one_device_beside_chips(
+    chips: dict[str, str], several: dict[str, str], monkeypatch: pytest.MonkeyPatch
+):
+    """Nor do the chips get the number of threads that devices of a CPU need."""
     told: dict[str, Any] = {}
-    monkeypatch.delenv("NPROC")
+    monkeypatch.delenv("PJRT_NPROC")
     monkeypatch.setattr(jax.distributed, "initialize", lambda **settings: None)
     monkeypatch.setattr(jax.config, "update", lambda name, value: told.update({name: value}))
-    initialise(False, several | {"JAXBERT_DEVICES": "8", "JAXBERT_PLATFORM": "tpu"})
-    assert "jax_num_cpu_devices" not in told and "NPROC" not in os.environ
+    initialise(False, several | {"JAXBERT_DEVICES": "8"} | chips)
+    assert "jax_num_cpu_devices" not in told and "PJRT_NPROC" not in os.environ
 
 
 def test_several_devices_of_a_cpu_have_threads_enough(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(jax.config, "update", lambda name, value: None)
-    monkeypatch.delenv("NPROC")
+    monkeypatch.delenv("PJRT_NPROC")
     initialise(False, {"JAXBERT_DEVICES": "1"})
-    assert "NPROC" not in os.environ
+    assert "PJRT_NPROC" not in os.environ
     initialise(False, {"JAXBERT_DEVICES": "40"})
-    assert int(os.environ["NPROC"]) >= 320
-    # A user's own choice stays.
-    monkeypatch.setenv("NPROC", "3")
+    assert int(os.environ["PJRT_NPROC"]) >= 320
+    # A user's own choice stays. NPROC is no choice: other programs use it too.
+    monkeypatch.delenv("PJRT_NPROC")
+    monkeypatch.setenv("NPROC", "2")
     initialise(False, {"JAXBERT_DEVICES": "40"})
-    assert os.environ["NPROC"] == "3"
+    assert int(os.environ["PJRT_NPROC"]) >= 320
+    monkeypatch.setenv("PJRT_NPROC", "3")
+    initialise(False, {"JAXBERT_DEVICES": "40"})
+    assert os.environ["PJRT_NPROC"] == "3"
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,10 @@ from pathlib import Path
 
 # XLA reads this flag once, when jax makes its first backend.
 DETERMINISTIC_OPS = "--xla_gpu_deterministic_ops"
-# The variable by which XLA chooses the number of its threads, when jax makes its first backend.
-THREADS = "NPROC"
+# The number of threads in the pools of XLA's clients of CPUs and GPUs. XLA reads it once, when jax makes its first
+# backend. Without it, XLA reads NPROC, which other programs use too, and without that it takes a thread a core
+# (`DefaultThreadPoolSize` of github.com/openxla/xla, xla/pjrt/utils.cc).
+THREADS = "PJRT_NPROC"
 
 
 def cores() -> int:

@@ -99,8 +99,7 @@ def initialise(distributed: bool, environment: Mapping[str, str] | None = None) 
     """
     environment = os.environ if environment is None else environment
     devices = devices_asked(environment)
-    # Only then jax may take the CPU for its devices.
-    cpu = environment.get(PLATFORM, "cpu") == "cpu"
+    cpu = _may_be_cpu(environment)
     if devices is not None and devices > 1 and cpu:
         os.environ.setdefault(THREADS, str(threads_of_devices(devices)))
     if not wanted(environment, distributed):
@@ -170,6 +169,12 @@ def devices_asked(environment: Mapping[str, str]) -> int | None:
       InputError: the value is not a positive number.
     """
     return _number(environment, DEVICES, 1) if DEVICES in environment else None
+
+
+def _may_be_cpu(environment: Mapping[str, str]) -> bool:
+    """Returns whether jax may take the CPU for its devices, as far as the environment says."""
+    asked = environment.get(PLATFORM) or environment.get("JAX_PLATFORMS", "")
+    return not asked or "cpu" in asked.split(",")
 
 
 def _on_cpu(environment: Mapping[str, str]) -> bool:
