@@ -1,17 +1,64 @@
-"""The variables by which a target tells each process of a run which devices it has. `jaxbert pretrain` checks them."""
+"""The variables of the processes of a run: those by which a target says which devices each has, and the user's.
+
+`jaxbert pretrain` checks the first ones.
+"""
 
 from __future__ import annotations
 
 import os
+from argparse import ArgumentParser
 from collections.abc import Mapping
 
 from jaxbert.core.chips import GPU_POOL_FRACTION
+from jaxbert.errors import InputError
 from jaxbert.plan.topologies import Topology
 from jaxbert.run.pool import OLD_POOL as OLD_POOL
 from jaxbert.run.pool import POOL as POOL
-from jaxbert.run.processes import DEVICES, PLATFORM
+from jaxbert.run.processes import COORDINATOR, DEVICES, LOCAL_ID, PLATFORM, PROCESS_ID, PROCESSES, SUPERVISED
 
 from . import machines
+from .job import Request
+
+# The variables of one process or one job. No other process or job must have them. jax itself reads those of JAX_.
+OF_PROCESS = (
+    *(COORDINATOR, DEVICES, LOCAL_ID, PLATFORM, PROCESS_ID, PROCESSES, SUPERVISED),
+    *("JAXBERT_CODE_SHA256", "JAXBERT_JOB", "JAXBERT_JOB_INDEX", "JAXBERT_PODS", "JAXBERT_PROFILE"),
+    *("JAX_COORDINATOR_ADDRESS", "JAX_COORDINATOR_BIND_ADDRESS", "JAX_COORDINATOR_PORT", "JAX_LOCAL_DEVICE_IDS"),
+    *("JAX_NUM_PROCESSES", "JAX_PARTITION_INDEX", "JAX_PROCESS_ID", "JAX_SLICE_INDEX"),
+)
+# The variables that the launcher, its scripts and the engines set.
+ENGINES = ("MEGASCALE_", "SKYPILOT_", "SLURM_")
+OWN = ("PYTHONPATH",)
+
+
+def add_env(parser: ArgumentParser) -> None:
+    """Adds --env."""
+    parser.add_argument(
+        "--env",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="set an environment variable of the run; for a secret use --secret",
+    )
+
+
+def of_user(request: Request) -> dict[str, str]:
+    """Returns the variables of --env.
+
+    Raises:
+      InputError: the launcher or the engine sets one of them, or a secret has its name.
+    """
+    given = dict(word.split("=", 1) for word in request.options.env)
+    for name in given:
+        if name in request.secrets or name in (*OF_PROCESS, *OWN) or name.startswith(ENGINES):
+            raise InputError(
+                "a secret has the same name" if name in request.secrets else "the launcher sets this variable",
+                where=f"--env {name}",
+                fix="Remove it.",
+                code="E-LAUNCH-OPTIONS",
+            )
+    return given
 
 
 def of_host(place: Topology) -> int:

@@ -146,6 +146,8 @@ class Submission:
       runs: for a job of several runs, workdir of each run -> its options that `control` needs. Each run gets a record.
       at_once: how many of these runs may go on at once; 0: all.
       question: what the engine is asked first; None for nothing.
+      devices: the number of jax's devices of a run without a topology; None if it is not known.
+      apart: whether the job sees other files than this machine, although both share the disk.
     """
 
     creates: tuple[str, ...]
@@ -158,6 +160,8 @@ class Submission:
     runs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     at_once: int = 0
     question: Question | None = None
+    devices: int | None = None
+    apart: bool = False
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 from jaxbert.errors import InputError
 from jaxbert.run.processes import COORDINATOR, LOCAL_ID, PROCESSES
 
-from .devices import POOL, variables
+from .devices import POOL, add_env, variables
 from .job import Command, Control, File, Request, Submission, Target
 from .manifest import documents
 
@@ -112,8 +112,8 @@ class JobSet(Target):
             "--service-account", metavar="NAME", help="a service account of Kubernetes with access to the bucket"
         )
         parser.add_argument("--priority-class", metavar="NAME", help="a WorkloadPriorityClass of Kueue")
+        add_env(parser)
         for option, metavar, text in (
-            ("--env", "NAME=VALUE", "set an environment variable of the run"),
             ("--volume", "CLAIM:/PATH", "mount a PersistentVolumeClaim, for rows and the workdir"),
             ("--node-selector", "KEY=VALUE", "take nodes with this label"),
             ("--toleration", "KEY[=VALUE][:EFFECT]", "also take nodes with this taint"),

@@ -17,7 +17,13 @@ _INDENT = 12
 
 
 def lines(
-    request: Request, submission: Submission, target: Target, figures: Mapping[str, Any] | None, remembered: bool
+    request: Request,
+    submission: Submission,
+    target: Target,
+    figures: Mapping[str, Any] | None,
+    remembered: bool,
+    *,
+    sizes_from: str = "",
 ) -> list[str]:
     """Returns the lines of the screen: what is created where, what it costs, how it resumes, how to watch and stop it.
 
@@ -27,6 +33,7 @@ def lines(
       target: the engine.
       figures: the figures of `jaxbert plan --json`; None if nothing was planned.
       remembered: whether an earlier launch made the figures.
+      sizes_from: the option whose model gives the run its sizes, so that nothing was planned; "" if there is none.
     """
     place = request.topology
     where = f" on {place.name}" if place is not None else ""
@@ -45,6 +52,9 @@ def lines(
         rows += _plan(figures, target.seller(request.options), _other_price(request), submission)
         if remembered:
             rows.append(("", "(planned before for the same config, topology and code)"))
+    elif sizes_from:
+        unknown = f"not known, nor the time and the costs: the run takes its sizes from {sizes_from}, which only the "
+        rows.append(("fits", f"{unknown}job opens. `jaxbert plan` shows them for a config that has the same sizes"))
     else:
         rows.append(("costs", "not known, because without --topology nothing is planned"))
     if request.secrets:

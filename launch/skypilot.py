@@ -12,8 +12,7 @@ from jaxbert.observe.accelerators import CUDA_DRIVERS, NEWEST_CUDA
 from jaxbert.stores.schemes import WRITABLE
 from jaxbert.stores.starts import DIRECTORY
 
-from . import google, machines
-from .devices import of_host
+from . import devices, google, machines
 from .job import Command, Control, File, Request, Submission, Target
 from .manifest import documents
 from .scripts import script
@@ -30,7 +29,7 @@ class SkyPilot(Target):
     kinds = ("gpu", "tpu")
     example = "--topology h100:8"
     programs: Mapping[str, str] = {"sky": "Install SkyPilot in a separate environment: pipx install skypilot."}
-    names: Mapping[str, str] = {"infra": "cloud"}
+    names: Mapping[str, str] = {"infra": "cloud", "env": "setting"}
     buckets = WRITABLE
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -38,6 +37,7 @@ class SkyPilot(Target):
         parser.add_argument(
             "--infra", metavar="CLOUD", help="CLOUD[/REGION[/ZONE]] (default: the cheapest that has the chips)"
         )
+        devices.add_env(parser)
         parser.add_argument("--disk-size", type=int, default=256, metavar="GB", help="disk of each node (default: 256)")
 
     def check(self, options: Namespace) -> None:
@@ -80,7 +80,11 @@ class SkyPilot(Target):
         archive = File(request.folder / request.archive.name, request.archive.content)
         task = File(request.folder / "task.yaml", documents(self.task(request)))
         tpu = place.chip.kind == "tpu"
-        what = machines.accelerator_type(place) if tpu else f"{place.slices} x {place.slice_chips} {place.chip.name}"
+        what = (
+            machines.accelerator_type(place)
+            if tpu
+            else f"{place.hosts} x {machines.chips_per_host(place)} {place.chip.name}"
+        )
         secrets = [word for name in request.secrets for word in ("--secret", name)]
         return Submission(
             creates=(f"managed job {request.name}: {what}{' (spot)' if request.spot else ''}, and its controller",),
@@ -108,7 +112,7 @@ class SkyPilot(Target):
                 "accelerator_args": {"runtime_version": machines.TPUS[place.chip.name].runtime},
             }
         else:
-            resources = {"accelerators": f"{machines.SKYPILOT[place.chip.name]}:{place.slice_chips}"}
+            resources = {"accelerators": f"{machines.SKYPILOT[place.chip.name]}:{machines.chips_per_host(place)}"}
         resources |= {
             **({"infra": options.infra} if options.infra else {}),
             "use_spot": request.spot,
@@ -139,7 +143,7 @@ class SkyPilot(Target):
                 "config": archive.config,
                 "explicit": "" if tpu else "1",
                 "platform": place.chip.kind,
-                "devices": of_host(place),
+                "devices": devices.of_host(place),
                 "pool": str(GPU_POOL_FRACTION),
                 "workdir": request.workdir,
                 "restarts": request.restarts,
@@ -153,9 +157,9 @@ class SkyPilot(Target):
         )
         return {
             "name": request.name,
-            "num_nodes": 1 if tpu else place.slices,
+            "num_nodes": 1 if tpu else place.hosts,
             "resources": resources,
-            "envs": {"JAXBERT_JOB": request.name},
+            "envs": {"JAXBERT_JOB": request.name, **devices.of_user(request)},
             **({"secrets": dict.fromkeys(request.secrets)} if request.secrets else {}),
             "file_mounts": {"~/jaxbert-code.tar.gz": str(request.folder / archive.name)},
             "setup": setup,

@@ -13,13 +13,12 @@ from types import UnionType
 
 from jaxbert.errors import InputError
 from jaxbert.run.devices import JAX_PLATFORMS, contradicts
-from jaxbert.run.processes import devices_asked
 
 from . import slurm_container, slurm_nodes, slurm_seeds
-from .devices import variables
+from .devices import OF_PROCESS, add_env, of_user, variables
 from .job import Command, Control, File, Request, Submission, Target
 from .scripts import Value, script
-from .slurm_shares import Shares, shares
+from .slurm_shares import Shares, check_gres, shares
 
 # Option -> (kind of name, the option of sbatch that gets its value).
 _PASSED = {
@@ -29,23 +28,38 @@ _PASSED = {
     "constraint": ("list", "--constraint"),
     "time": ("time", "--time"),
     "memory": ("word", "--mem"),
-    "gres": ("list", "--gres"),
+    "gres": ("gres", "--gres"),
     "reservation": ("word", "--reservation"),
 }
 
 
-# The variables that the job gets from this shell: places of programs and libraries, and of buckets, settings of jax,
-# NCCL and jaxbert. None is a secret: keys of a bucket come from the files of the home directory, or by --secret.
+# The variables that the job gets from this shell: places of programs and libraries, addresses of buckets, hubs and
+# proxies, settings of jax, NCCL and jaxbert. None holds a key: those come from files, or by --secret.
 _NAMES = ("PATH", "HOME", "USER", "LANG", "XDG_CACHE_HOME")
-_BUCKETS = ("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL")
-_LIBRARIES = ("LD_LIBRARY_PATH", "CUDA_HOME")
+_ADDRESSES = (
+    *("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ROLE_ARN"),
+    *("GOOGLE_CLOUD_PROJECT", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"),
+    *(name for one in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY") for name in (one, one.lower())),
+)
+_PATHS = (
+    *("LD_LIBRARY_PATH", "CUDA_HOME", "TMPDIR", "HF_HOME", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "HF_TOKEN_PATH"),
+    *("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CA_BUNDLE"),
+    *("GOOGLE_APPLICATION_CREDENTIALS", "CLOUDSDK_CONFIG", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
+    *("CURL_CA_BUNDLE", "TFDS_DATA_DIR"),
+)
 _PREFIXES = ("JAX_", "JAXBERT_", "XLA_", "NCCL_", "CUDA_VISIBLE_")
+# The longest time before the limit at which sbatch sends a signal (slurm.schedmd.com/sbatch.html, --signal), seconds.
+_LONGEST_S = 65535
 
 
 def _exported(*, container: bool) -> list[str]:
-    named = [name for name in os.environ if name.startswith(_PREFIXES) and name.replace("_", "").isalnum()]
-    # A container has its own libraries.
-    own = (*_NAMES, *_BUCKETS) if container else (*_NAMES, *_LIBRARIES, *_BUCKETS)
+    named = [
+        name
+        for name in os.environ
+        if name.startswith(_PREFIXES) and name.replace("_", "").isalnum() and name not in OF_PROCESS
+    ]
+    # A container has its own libraries and certificates, and may lack the other paths.
+    own = (*_NAMES, *_ADDRESSES) if container else (*_NAMES, *_PATHS, *_ADDRESSES)
     return [*(name for name in own if name in os.environ), *sorted(named)]
 
 
@@ -62,6 +76,7 @@ class Slurm(Target):
         **{option: kind for option, (kind, _) in _PASSED.items()},
         **slurm_container.NAMES,
         "gpus_per_node": "gpus",
+        "env": "setting",
         "seeds": "seeds",
     }
     # The value of --seeds, and None. In the record of one run of an array: its seed, and the number of its job.
@@ -69,9 +84,7 @@ class Slurm(Target):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """See `Target`."""
-        parser.add_argument(
-            "--nodes", type=int, default=1, metavar="N", help="number of nodes, without --topology (default: 1)"
-        )
+        parser.add_argument("--nodes", type=int, metavar="N", help="number of nodes, without --topology (default: 1)")
         parser.add_argument(
             "--tasks-per-node", type=int, metavar="N", help="tasks of each node, without --topology (default: 1)"
         )
@@ -108,6 +121,7 @@ class Slurm(Target):
         parser.set_defaults(array_number=None)
         for option, (_, passed) in _PASSED.items():
             parser.add_argument(f"--{option}", metavar="X", help=f"the value of sbatch's {passed}")
+        add_env(parser)
         slurm_container.add_arguments(parser)
 
     def check(self, options: Namespace) -> None:
@@ -122,6 +136,27 @@ class Slurm(Target):
                     fix="Give 1 or more.",
                     code="E-LAUNCH-NUMBER",
                 )
+        if getattr(options, "gres", None):
+            check_gres(options.gres)
+        if getattr(options, "grace", 0) > _LONGEST_S:
+            raise InputError(
+                f"Slurm sends a signal at most {_LONGEST_S:,} seconds before the time limit",
+                where=f"--grace {options.grace}",
+                fix=f"Give at most {_LONGEST_S}.",
+                code="E-LAUNCH-GRACE",
+            )
+        # The options of a record have no time.
+        if getattr(options, "time", None) is None:
+            return
+        limit_s = 60 * (slurm_nodes.minutes_of(options.time) or 0)
+        if 0 < limit_s <= options.grace:
+            raise InputError(
+                f"the job ends {limit_s:,.0f} seconds after its start, so SIGTERM, {options.grace:,} seconds before "
+                "that, would come at the start",
+                where=f"--time {options.time}, --grace {options.grace}",
+                fix=f"Give a longer --time, or a --grace below {limit_s:.0f}.",
+                code="E-LAUNCH-GRACE",
+            )
 
     def submission(self, request: Request) -> Submission:
         """See `Target`."""
@@ -152,11 +187,14 @@ class Slurm(Target):
         seeds = slurm_seeds.seeds(options)
         share = shares(options, request.topology)
         platform = "gpu" if share.gpus else "cpu"
-        if contradicts(platform, os.environ):
+        env = of_user(request)
+        inherited = {**os.environ, **env}
+        by, undo = ("--env", "Remove") if JAX_PLATFORMS in env else ("this shell", "Unset")
+        if contradicts(platform, inherited):
             raise InputError(
-                f"the job gets this setting from this shell, and its tasks train on the {platform.upper()}",
-                where=f"{JAX_PLATFORMS}={os.environ[JAX_PLATFORMS]}",
-                fix=f"Unset {JAX_PLATFORMS}, or ask for {'no' if share.gpus else 'a number of'} GPUs.",
+                f"the job gets this setting from {by}, and its tasks train on the {platform.upper()}",
+                where=f"{JAX_PLATFORMS}={inherited[JAX_PLATFORMS]}",
+                fix=f"{undo} {JAX_PLATFORMS}, or ask for {'no' if share.gpus else 'a number of'} GPUs.",
                 code="E-LAUNCH-DEVICES",
             )
         folder = Path(request.workdir) / "launch"
@@ -171,7 +209,7 @@ class Slurm(Target):
                 "python": python,
                 "workdir": request.workdir,
                 "code": code,
-                "settings": [f"{name}={value}" for name, value in self._settings(share).items()],
+                "settings": [f"{name}={value}" for name, value in {**env, **_settings(share, inherited)}.items()],
                 "container": slurm_container.of_task(options, request.workdir, code, gpu=share.gpus > 0),
                 # In a job array, the task itself knows its seed and its workdir.
                 "seeds": slurm_seeds.listed(seeds),
@@ -229,6 +267,8 @@ class Slurm(Target):
                 File(batch, script("slurm_batch.sh", values).encode(), executable=True),
             ),
             commands=(Command(sbatch, does="submit the job"),),
+            devices=_devices(share, inherited),
+            apart=options.container_image is not None,
             environment="the image's" if options.container_image else "this machine's",
             at_once=int((options.seeds or "").partition("%")[2] or 0),
             question=None
@@ -239,14 +279,6 @@ class Slurm(Target):
                 for seed, number in slurm_seeds.numbers(seeds).items()
             },
         )
-
-    def _settings(self, share: Shares) -> dict[str, str]:
-        """Returns the variables that each task gets."""
-        if share.gpus:
-            return variables("gpu", share.devices)
-        # A task on the CPU may stand for several devices. It must not find the GPUs of its node.
-        found = variables("cpu", devices_asked(os.environ) or share.devices)
-        return found if os.environ.get(JAX_PLATFORMS) else {**found, JAX_PLATFORMS: "cpu"}
 
     def control(self, name: str, options: Namespace, *, follow: bool = False) -> Control:
         """See `Target`."""
@@ -260,3 +292,23 @@ class Slurm(Target):
             logs=(Command(("tail", "-n", "+1", *more, os.fspath(log))),),
             stop=(Command(("scancel", mine, f"--name={name}")),),
         )
+
+
+def _devices(share: Shares, inherited: Mapping[str, str]) -> int | None:
+    """Returns the number of devices of all tasks; None if the user's settings of jax say it.
+
+    Args:
+      share: the nodes, GPUs and tasks of the job.
+      inherited: the variables of this shell and of --env.
+    """
+    several = "JAX_NUM_CPU_DEVICES" in inherited or "device_count" in inherited.get("XLA_FLAGS", "")
+    return None if several and not share.gpus else share.nodes * share.tasks * share.devices
+
+
+def _settings(share: Shares, inherited: Mapping[str, str]) -> dict[str, str]:
+    """Returns the variables that each task gets."""
+    if share.gpus:
+        return variables("gpu", share.devices, inherited)
+    # A task on the CPU must not find the GPUs of its node.
+    found = variables("cpu", None if _devices(share, inherited) is None else share.devices, inherited)
+    return found if inherited.get(JAX_PLATFORMS) else {**found, JAX_PLATFORMS: "cpu"}

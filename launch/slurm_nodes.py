@@ -92,7 +92,7 @@ def wanted(share: Shares, options: Mapping[str, str | None], environment: Mappin
         gpu_type=gpus.partition(":")[0] if ":" in gpus else _type_of(options["gres"]),
         memory=float(memory[1]) * _UNITS[memory[2]] if memory else 0,
         # A limit of a QOS may take the place of the partition's.
-        minutes=0 if options["qos"] or options["time"] is None else _minutes(options["time"]) or 0,
+        minutes=0 if options["qos"] or options["time"] is None else minutes_of(options["time"]) or 0,
         partitions=tuple(partition.split(",")) if partition else (),
     )
 
@@ -197,7 +197,7 @@ def partitions(text: str) -> dict[str, Partition] | None:
         if len(fields) != 7 or not (fields[2].isdecimal() and fields[3].isdecimal()):
             return None
         name, node, cores, memory, gres, time, size = fields
-        minutes, most = _minutes(time), size.rpartition("-")[2]
+        minutes, most = minutes_of(time), size.rpartition("-")[2]
         if minutes is None or not (most.isdecimal() or most in _NO_LIMIT):
             return None
         one = found.setdefault(
@@ -220,11 +220,11 @@ def _gpus(gres: str) -> tuple[tuple[str, int], ...]:
 
 def _type_of(gres: str | None) -> str:
     """Returns the type of the GPUs that --gres asks for; "" for any."""
-    kinds = [kind for entry in (gres or "").split(",") for kind, _ in _gpus(entry.removeprefix("gres/"))]
+    kinds = [kind for entry in (gres or "").split(",") for kind, _ in _gpus(entry)]
     return kinds[0] if len(kinds) == 1 else ""
 
 
-def _minutes(text: str) -> float | None:
+def minutes_of(text: str) -> float | None:
     """Returns the minutes of a time limit of Slurm, infinity for none; None for another text.
 
     The forms are those of --time (slurm.schedmd.com/sbatch.html): M, M:S, H:M:S, D-H, D-H:M, D-H:M:S. 0 is no limit.

@@ -6,6 +6,7 @@ import re
 from argparse import Namespace
 from dataclasses import dataclass
 
+from jaxbert.core.chips import GPU_POOL_FRACTION
 from jaxbert.errors import InputError
 from jaxbert.plan.topologies import Topology
 
@@ -90,23 +91,49 @@ def gpus_of(gres: str | None) -> int:
     """
     found = 0
     for entry in (gres or "").split(","):
-        name, *more = entry.removeprefix("gres/").split(":")
+        name, *more = entry.split(":")
         if name == "gpu":
             found += int(more[-1]) if more and re.fullmatch(r"[0-9]{1,4}", more[-1]) else 1
     return found
 
 
+def check_gres(gres: str) -> None:
+    """Raises InputError for a value of --gres that is not as `gpus_of` reads it, or that asks for a part of a GPU.
+
+    Some releases of Slurm also take gres/gpu:4, gres:gpu:4 and gpu=4. A job with one of them must not pass as one that
+    trains on the CPU.
+    """
+    entries = [re.sub(r"^gres[/:]", "", entry).replace("=", ":") for entry in gres.split(",")]
+    shared = next((entry for entry in entries if entry.partition(":")[0] in ("shard", "mps")), "")
+    if shared:
+        raise InputError(
+            f"{shared} is a part of a GPU, which other jobs use too, and a run takes {GPU_POOL_FRACTION:.0%} of the "
+            "memory of each of its GPUs",
+            where=f"--gres {gres}",
+            fix="Ask for whole GPUs: --gres gpu:1.",
+            code="E-LAUNCH-GRES",
+        )
+    right = ",".join(entries)
+    if right != gres or not all(re.fullmatch(r"[^:/]+(:[^:/]+){0,2}", entry) for entry in entries):
+        raise InputError(
+            "the value is not a list of NAME[:TYPE][:NUMBER]",
+            where=f"--gres {gres}",
+            fix=f"Write --gres {right if right != gres else 'gpu:h100:8'}.",
+            code="E-LAUNCH-GRES",
+        )
+
+
 def _nodes(options: Namespace, place: Topology | None) -> int:
     if place is None:
-        return int(options.nodes)
-    if options.nodes != 1 or options.tasks_per_node or options.gpus_per_node:
+        return int(options.nodes or 1)
+    if options.nodes or options.tasks_per_node or options.gpus_per_node:
         raise InputError(
             "--topology and --slices already give the number of nodes, tasks and GPUs",
             where="--nodes, --tasks-per-node, --gpus-per-node",
             fix="Remove these options, or --topology.",
             code="E-LAUNCH-OPTIONS",
         )
-    return place.slices
+    return place.hosts
 
 
 def _gpus(options: Namespace, place: Topology | None) -> int:

@@ -6,6 +6,7 @@ import logging
 import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +16,31 @@ from jaxbert.errors import CommandError, InputError
 from jaxbert.inputs.files import read_bytes
 from jaxbert.plan.own import own_chip
 from jaxbert.plan.topologies import Topology, topology
+from jaxbert.run.before import check_before
+from jaxbert.run.wanted import Wanted
 from jaxbert.stores.files import write_whole
 from jaxbert.stores.schemes import examples, known, scheme_of
 from jaxbert.stores.storage import is_remote
 from jaxbert.stores.workdir import check_place
+from jaxbert.text.tokenizers import Tokenizer
 
 from . import names, planning, records, screen
 from .archive import Archive, archive
+from .devices import ENGINES, OWN
 from .environments import locks
 from .execute import ask, execute, need
 from .job import Request, Submission, Target
 
-# The variables that the launcher, its scripts and the engines set. A secret must not replace them.
-_OWN_PREFIXES = ("JAXBERT_", "MEGASCALE_", "SKYPILOT_", "SLURM_")
-_OWN = ("PYTHONPATH",)
-
 _log = logging.getLogger(__name__)
 
 
-def submit(target: Target, args: Namespace, config: RunConfig, arguments: Sequence[str]) -> dict[str, Any]:
+def submit(target: Target, args: Namespace, asked: Wanted, arguments: Sequence[str]) -> dict[str, Any]:
     """Sends a run to a target.
 
     Args:
       target: the engine.
       args: the parsed arguments of `jaxbert launch TARGET`.
-      config: the run's config, resolved and checked.
+      asked: the run, with its config checked as far as it is known.
       arguments: the arguments of `jaxbert pretrain`, without --workdir.
 
     Returns:
@@ -50,14 +51,23 @@ def submit(target: Target, args: Namespace, config: RunConfig, arguments: Sequen
       Interrupted: a command of the engine failed. The message names it, and the steps before it.
     """
     target.check(args)
-    request = _request(target, args, config, arguments)
+    request = _request(target, args, asked.config, arguments)
     submission = target.submission(request)
     if submission.question is not None and not args.dry_run:
         ask(submission.question)
+    check_before(
+        asked,
+        devices=submission.devices if request.topology is None else request.topology.devices,
+        workdir=args.workdir,
+        overwrite=args.overwrite,
+        here=target.shares_disk and not submission.apart,
+    )
+    config, settings, sizes_from = _sized(asked)
     figures: Mapping[str, Any] | None = None
     remembered = False
-    if request.topology is not None:
-        wanted = [args.config, *(["--set", *args.set] if args.set else [])]
+    if request.topology is not None and not sizes_from:
+        settings = [*settings, *args.set]
+        wanted = [args.config, *(["--set", *settings] if settings else [])]
         figures, remembered = planning.plan(
             config,
             wanted,
@@ -67,7 +77,7 @@ def submit(target: Target, args: Namespace, config: RunConfig, arguments: Sequen
             provider=target.seller(args),
             chip=args.chip,
         )
-    for line in screen.lines(request, submission, target, figures, remembered):
+    for line in screen.lines(request, submission, target, figures, remembered, sizes_from=sizes_from):
         print(line)
     if args.dry_run:
         print("\n".join(screen.everything(submission)))
@@ -115,8 +125,39 @@ def _request(target: Target, args: Namespace, config: RunConfig, arguments: Sequ
     )
 
 
+def _sized(asked: Wanted) -> tuple[RunConfig, list[str], str]:
+    """Returns the config to plan, the settings by which the run's own config becomes it, and what names its sizes.
+
+    The last one is "" where they are known. Nothing here opens a model, so the sizes of a model are not known.
+    """
+    config = asked.config
+    if config.inherit != "nothing":
+        return config, [], f"--init {config.init}"
+    if not asked.tokenizer:
+        return config, [], ""
+    if not Tokenizer.present(config.data.tokenizer):
+        return config, [], f"--tokenizer {config.data.tokenizer}"
+    size = Tokenizer.load(config.data.tokenizer).vocab_size
+    base = replace(asked.base, encoder=replace(asked.base.encoder, vocab_size=size))
+    return asked.finished(base), [f"encoder.vocab_size={size}"], ""
+
+
 def _place(target: Target, args: Namespace) -> Topology | None:
     if args.topology is None:
+        for option, given in (
+            (f"--slices {args.slices}", args.slices != 1),
+            (f"--price {args.price}", args.price is not None),
+            (f"--chip {args.chip}", args.chip is not None),
+            ("--analytic", args.analytic),
+        ):
+            if given:
+                instead = f"give --nodes {args.slices}" if args.slices != 1 and hasattr(args, "nodes") else "remove it"
+                raise InputError(
+                    "this option needs --topology, without which nothing is planned",
+                    where=option,
+                    fix=f"Add --topology, for example {target.example}, or {instead}.",
+                    code="E-LAUNCH-OPTIONS",
+                )
         return None
     place = topology(args.topology, args.slices, None if args.chip is None else own_chip(args.chip))
     if place.chip.kind not in target.kinds:
@@ -200,15 +241,22 @@ def _check_inputs_can_be_reached(target: Target, args: Namespace, config: RunCon
                 code="E-LAUNCH-LOCAL-INPUT",
             )
         # A tokenizer is read from a directory; a model may also come from a bucket.
-        if not value or value.startswith("hf:") or _mounted(value, mounts):
+        hub = value.startswith("hf:")
+        if not value or (hub and where != "--tokenizer") or _mounted(value, mounts):
             continue
         if where == "--tokenizer" or not is_remote(value):
             raise InputError(
-                "the path is on this machine, and the job runs on another one"
-                if not is_remote(value)
-                else "a tokenizer cannot be read from a bucket",
+                f"a tokenizer is read from a directory, and not from {'the hub' if hub else 'a bucket'}"
+                if hub or is_remote(value)
+                else "the path is on this machine, and the job runs on another one",
                 where=f"{where} {value}",
-                fix="Give hf:NAME (a model may be in a bucket too), or choose a TARGET that shares this disk." + volume,
+                fix=(
+                    "Leave it out, because rows bring their tokenizer along"
+                    if where == "--tokenizer"
+                    else "Give hf:NAME or the URL of a model in a bucket"
+                )
+                + ", or choose a TARGET that shares this disk."
+                + volume,
                 code="E-LAUNCH-LOCAL-INPUT",
             )
         if is_remote(value):
@@ -252,7 +300,7 @@ def _secrets(given: Sequence[str]) -> dict[str, str]:
     for text in given:
         name, _, where = text.partition("=")
         names.checked(name, "variable", "--secret")
-        if name.startswith(_OWN_PREFIXES) or name in _OWN:
+        if name.startswith(("JAXBERT_", *ENGINES)) or name in OWN:
             raise InputError(
                 "the launcher or the engine sets this variable",
                 where=f"--secret {name}",

@@ -71,8 +71,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         settings=settings_of(args),
     )
     if args.target != "local":
-        return submit(TARGETS[args.target], args, asked.config, words_of(args, workdir=False))
-    check_before(asked, devices=devices_of(args))
+        return submit(TARGETS[args.target], args, asked, words_of(args, workdir=False))
+    check_before(asked, devices=devices_of(args), workdir=args.workdir, overwrite=args.overwrite)
     code = launch_locally(args, words_of(args))
     if code:
         write_figures(args.json, {"exit_code": code})

@@ -115,6 +115,8 @@ def prepared(config: RunConfig, topology: Topology) -> tuple[RunConfig, tuple[st
     """
     check_planned(config)
     remarks: list[str] = []
+    if config.inherit != "nothing":
+        remarks.append("sizes: those of the config, although a run takes them from the model of --init")
     if not config.data.source:
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, source="not read"))
     distillation = config.objectives.distillation

@@ -5,20 +5,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from jaxbert.config import RunConfig, all_sinks, check_devices
 from jaxbert.errors import InputError
 from jaxbert.observe.sinks import check_installed
 from jaxbert.run.inputs import check_named_inputs
 from jaxbert.run.wanted import Wanted
+from jaxbert.stores.storage import is_remote
 from jaxbert.tasks import make_task
 
 
-def check_before(asked: Wanted, *, devices: int | None) -> None:
-    """Checks what the user asks for, on this machine, which will also run the processes.
+def check_before(
+    asked: Wanted, *, devices: int | None, workdir: str, overwrite: bool = False, here: bool = True
+) -> None:
+    """Checks what the user asks for, on this machine, which runs the processes or shares its disk with those that do.
 
     Args:
       asked: the run.
       devices: the number of devices of all processes; None if that is not known before they start.
+      workdir: of the run. A run that has begun there needs no text, no tokenizer and no initial model any more.
+      overwrite: begin again; a run in `workdir` does not count.
+      here: whether the processes see the files and the packages of this machine. If not, only the config is checked.
 
     Raises:
       InputError: the mesh or the batches do not suit the devices, a sink is not installed, an input is missing or does
@@ -29,12 +37,15 @@ def check_before(asked: Wanted, *, devices: int | None) -> None:
     # `auto` chooses a mesh for the chip, so its batches can be checked only where the chip is known.
     if devices is not None and config.mesh.layout != "auto":
         check_devices(config, devices)
-    check_installed(all_sinks(config.logging))
+    if here:
+        check_installed(all_sinks(config.logging))
     # A config that inherits gets its sizes, and a student its teacher's, from a model that is not open yet.
     taught = config.objectives.distillation
     named = taught is not None and bool(taught.teacher)
     complete = not asked.incomplete and (taught is None or taught.encoder is not None or not named)
-    check_named_inputs(config, complete=complete)
+    if here:
+        begun = not overwrite and not is_remote(workdir) and (Path(workdir) / "config.json").is_file()
+        check_named_inputs(config, complete=complete, begun=begun)
     if complete:
         check_tasks(config, taught=named)
 

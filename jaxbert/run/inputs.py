@@ -16,6 +16,7 @@ from jaxbert.config import (
 )
 from jaxbert.core.machine import cores
 from jaxbert.data.pipeline import Rows
+from jaxbert.data.sources import open_source, reached_anywhere
 from jaxbert.data.staging import local
 from jaxbert.errors import InputError, Stopped
 from jaxbert.run.prepared import forget_other_settings
@@ -74,12 +75,13 @@ def _settings_for(config: RunConfig) -> str:
     return f"To train on these rows, add --set {' '.join(words)}." if words else ""
 
 
-def check_named_inputs(config: RunConfig, *, complete: bool) -> None:
-    """Checks that the rows and the initial model that a config names on this machine are there, and opens no model.
+def check_named_inputs(config: RunConfig, *, complete: bool, begun: bool) -> None:
+    """Checks that the inputs that a config names on this machine are there, and opens no model.
 
     Args:
       config: the run.
       complete: whether the config has all its sizes. Then the rows must suit it, as in `open_rows`.
+      begun: whether the run has begun. Then it needs no text, no tokenizer and no initial model.
 
     Raises:
       InputError: they are not there, or hold something else.
@@ -92,8 +94,15 @@ def check_named_inputs(config: RunConfig, *, complete: bool) -> None:
                 rows = Rows(source.path, "train")
                 if complete and here:
                     _check_suits(config, phase, make_task(config, phase), rows)
+    if begun:
+        return
     if config.init and not is_remote(config.init) and not config.init.startswith(HUB):
         find_model(config.init)
+    if config.data.tokenizer:
+        Tokenizer.load(config.data.tokenizer)
+    text = config.data.source
+    if text and not all(phase.rows for phase in config.phases) and not reached_anywhere(text):
+        open_source(text)
 
 
 @contextmanager
@@ -137,7 +146,6 @@ def make_run_rows(
     """
     from jaxbert.data.from_source import make_rows
     from jaxbert.data.same_text import forget_other_text, other_text
-    from jaxbert.data.sources import open_source
 
     out, source = workdir / "data", None
     if out.is_dir():

@@ -60,6 +60,8 @@ def output(command: str) -> str:
             mock.patch.dict(os.environ, settings, clear=True),
             contextlib.redirect_stdout(said),
             contextlib.redirect_stderr(io.StringIO()),
+            # The rows of the page are on no disk.
+            mock.patch("jaxbert.run.before.check_named_inputs"),
         ):
             assert main(shlex.split(command)) == 0
         text = said.getvalue().replace(f"{place}/state", "~/.local/state")

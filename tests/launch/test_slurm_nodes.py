@@ -142,4 +142,4 @@ def test_a_dry_run_shows_the_question_and_asks_nobody(launch, programs, tmp_path
     ],
 )
 def test_time_limits_are_read_as_slurm_reads_them(text: str, minutes: float | None):
-    assert slurm_nodes._minutes(text) == minutes
+    assert slurm_nodes.minutes_of(text) == minutes
