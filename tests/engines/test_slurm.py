@@ -60,6 +60,8 @@ for word; do
 done
 exec {srun} "${{words[@]}}"
 """
+# Batches that divide over 1, 2, 3 and 16 devices.
+LARGE = ("phases.0.batch_size=96", "evaluation.batch_size=96")
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
 
 
@@ -74,6 +76,8 @@ class Runs:
         """Submits jobs with these options, whose tasks only note what they were given. Returns the notes of each."""
         notes, config = place / "notes", place / "notes.py"
         notes.mkdir(exist_ok=True)
+        # The batch divides over 2 nodes of 8 GPUs.
+        jobs = tuple((*more, "--set", *LARGE) for more in jobs)
         config.write_text(NOTES.format(notes=str(notes), config=str(self.config)))
         workdirs = [place / f"run-{len(list(notes.iterdir()))}-{number}" for number in range(len(jobs))]
         numbers = [self.submit(one, *more, config=config) for one, more in zip(workdirs, jobs, strict=True)]
@@ -275,7 +279,7 @@ def test_a_job_that_would_wait_for_ever_is_not_submitted(runs: Runs, tmp_path: P
             (("--time", "61"), "PartitionTimeLimit"),
         )
     ):
-        waits = runs.submit(tmp_path / f"waits-{number}", "--any-nodes", *more)
+        waits = runs.submit(tmp_path / f"waits-{number}", "--any-nodes", *more, "--set", *LARGE)
         eventually(lambda waits=waits, reason=reason: runs.job(waits)["Reason"] == reason, tmp_path)
         runs.ask("scancel", waits)
 

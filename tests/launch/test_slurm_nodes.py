@@ -20,7 +20,7 @@ CLUSTER = "".join(
         f"mixed|m0{MIXED}",
     ]
 )
-HERE = ("launch", "slurm", "bert_base", "--data", "seq128:/rows", "seq512:/rows", "--yes")
+HERE = ("launch", "slurm", "bert_base", "--data", "seq128:gs://b/rows", "seq512:gs://b/rows", "--yes")
 
 
 def submitted(launch, programs, tmp_path: Path, *more: str) -> tuple[int, str, list[str]]:
@@ -68,7 +68,8 @@ def test_a_job_that_no_node_can_run_is_not_sent(more: str, said: str, launch, pr
         "--cpus-per-task 64 --partition large --nodes 2 --gpus-per-node h100:8 --memory 0 --time 0",
         # One of the partitions is enough. Types of GPUs are compared without their case.
         "--gpus-per-node H100:8 --partition small,large",
-        "--gpus-per-node 6 --partition mixed --time 99-0",
+        "--gpus-per-node 6 --partition mixed --time 99-0 --set phases.0.batch_size=384 phases.1.batch_size=384 "
+        "evaluation.batch_size=384",
         # A QOS may lift the limit of the partition.
         "--time 2-0 --qos long",
         "--cpus-per-task 64 --any-nodes",

@@ -14,6 +14,7 @@ from jaxbert.launch import TARGETS, machines, records
 from jaxbert.core.chips import CHIPS
 from jaxbert.data.sources import SOURCES, SourceKind, without_folders
 from tests.launch.conftest import BUCKET, GOOGLE, ROWS, arguments, task_of
+from tests.launch.document import beginnings
 
 EACH = sorted(TARGETS)
 
@@ -205,6 +206,26 @@ def test_a_program_that_is_not_there_is_named(launch, monkeypatch, tmp_path: Pat
         ("slurm", ["--container-mounts", "/data"], r"--container-mounts.*E-LAUNCH-OPTIONS"),
         ("slurm", ["--container-image", "/a/x.sif"], r"x\.sif.*--container-runtime apptainer.*E-LAUNCH-OPTIONS"),
         ("slurm", ["--container-image", "x", "--workdir", "/a b"], r"/a b.*E-LAUNCH-PATH"),
+        ("slurm", ["--env", "JAXBERT_DEVICES=2"], r"--env JAXBERT_DEVICES.*E-LAUNCH-OPTIONS"),
+        ("slurm", ["--env", "A=1", "--secret", "A"], r"secret.*--env A.*E-LAUNCH-OPTIONS"),
+        ("slurm", ["--env", "JAX_PLATFORMS=cpu"], r"from --env.*Remove JAX_PLATFORMS.*E-LAUNCH-DEVICES"),
+        ("skypilot", ["--env", "SKYPILOT_NODE_RANK=0"], r"--env SKYPILOT_NODE_RANK.*E-LAUNCH-OPTIONS"),
+        ("skypilot", ["--env", "A"], r"'A'.*--env.*E-LAUNCH-NAME"),
+        ("slurm", ["--nodes", "1"], r"--nodes.*E-LAUNCH-OPTIONS"),
+        ("slurm", ["--gres", "shard:8"], r"shard:8 is a part of a GPU.*--gres gpu:1.*E-LAUNCH-GRES"),
+        ("slurm", ["--gres", "gpu:8,mps:100"], r"mps:100 is a part of a GPU.*E-LAUNCH-GRES"),
+        ("slurm", ["--gres", "gres/gpu:4"], r"Write --gres gpu:4\..*E-LAUNCH-GRES"),
+        ("slurm", ["--gres", "gres:gpu:4"], r"Write --gres gpu:4\..*E-LAUNCH-GRES"),
+        ("slurm", ["--gres", "lustre:1,gpu=4"], r"Write --gres lustre:1,gpu:4\..*E-LAUNCH-GRES"),
+        ("slurm", ["--gres", "gpu:h100=4"], r"Write --gres gpu:h100:4\..*E-LAUNCH-GRES"),
+        ("slurm", ["--gres", "gpu:"], r"Write --gres gpu:h100:8\..*E-LAUNCH-GRES"),
+        ("slurm", ["--time", "30", "--grace", "4000"], r"ends 1,800 seconds.*--grace below 1800.*E-LAUNCH-GRACE"),
+        ("slurm", ["--time", "0-1", "--grace", "3600"], r"--time 0-1, --grace 3600.*E-LAUNCH-GRACE"),
+        ("slurm", ["--time", "2"], r"--time 2, --grace 120.*E-LAUNCH-GRACE"),
+        ("slurm", ["--grace", "65536"], r"--grace 65536.*E-LAUNCH-GRACE"),
+        ("skypilot", ["--slices", "3"], r"data 24.*E-CONFIG-BATCH"),
+        ("gke", ["--set", "mesh.fsdp=3"], r"16 devices.*fsdp 3.*E-CONFIG-MESH"),
+        ("gke", ["--tokenizer", "hf:x"], r"not from the hub.*--tokenizer hf:x.*E-LAUNCH-LOCAL-INPUT"),
         ("slurm", ["--spot"], r"--spot.*E-LAUNCH-OPTIONS"),
         ("slurm", ["--workdir", BUCKET], r"--workdir.*E-LAUNCH-WORKDIR"),
         ("gke", ["--workdir", "runs/base"], r"--workdir.*E-LAUNCH-WORKDIR"),
@@ -233,6 +254,107 @@ def test_what_a_target_cannot_do_is_refused(target, more, word, launch, programs
     code, said = launch(target, *more, "--yes")
     assert code == 2 and re.search(word, said), said
     assert programs() == []
+
+
+@pytest.mark.parametrize(
+    ("option", "fix"),
+    [
+        ("--slices 4", "or give --nodes 4."),
+        ("--price 3", "or remove it."),
+        ("--chip chip.json", "or remove it."),
+        ("--analytic", "or remove it."),
+    ],
+)
+def test_an_option_of_a_plan_needs_a_topology(option: str, fix: str, launch, programs, tmp_path: Path):
+    base = ["launch", "slurm", "bert_base", "--workdir", str(tmp_path / "run"), *ROWS, *option.split()]
+    code, said = launch("", "--yes", base=base)
+    assert code == 2 and f"Add --topology, for example --topology h100:8, {fix} [E-LAUNCH-OPTIONS]" in said, said
+    assert f"({option}" in said and programs() == []
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("--gpus-per-node 3", "data 3 .*E-CONFIG-BATCH"),
+        ("--nodes 2 --tasks-per-node 3", "data 6 .*E-CONFIG-BATCH"),
+        ("--gpus-per-node 4 --nodes 2 --set mesh.data=4", "8 devices.*E-CONFIG-MESH"),
+        ("--init no", "no such model.*E-MODEL-MISSING"),
+        ("--tokenizer no", "no such tokenizer.*E-TOKENIZER-MISSING"),
+        ("--text no", "no such file.*E-SOURCE-FILE"),
+        ("--text empty", "has no files.*E-SOURCE-FILE"),
+        ("--data no", "no such directory of rows.*E-SHARD-MISSING"),
+        ("--data empty", "no manifest.json.*E-SHARD-MANIFEST"),
+        ('--set logging.sinks=["trackio"]', "trackio.*E-SINK-PACKAGE"),
+    ],
+)
+def test_a_job_does_not_wait_for_an_error_that_is_known_here(
+    more: str, said: str, launch, programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    base = ["launch", "slurm", "smoke", "--workdir", "run", *more.split()]
+    code, shown = launch("", "--yes", base=base)
+    assert code == 2 and re.search(said, shown), shown
+    assert "sbatch" not in [call[0] for call in programs()] and not (tmp_path / "run").exists()
+    # A container may have the file or the package.
+    code, shown = launch("", "--yes", "--container-image", "i", base=base)
+    assert code == (2 if "CONFIG" in said else 0), shown
+
+
+def test_a_run_that_has_begun_needs_no_text_and_no_tokenizer(launch, programs, tmp_path: Path):
+    base = ["launch", "slurm", "smoke", "--workdir", str(tmp_path / "run"), "--text", str(tmp_path / "no")]
+    base += ["--tokenizer", str(tmp_path / "no"), "--yes"]
+    assert launch("", base=base)[0] == 2
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/config.json").write_text("{}")
+    assert launch("", base=base)[0] == 0
+    assert launch("", "--overwrite", base=base)[0] == 2
+
+
+def test_a_plan_is_of_the_sizes_of_the_run_or_there_is_none(
+    launch, planned, programs, tmp_path: Path, small_rows: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from jaxbert.launch import planning
+
+    asked: list[tuple[int, list[str]]] = []
+    ready = planning.plan
+
+    def plan(config, arguments, place, **more):
+        asked.append((config.encoder.vocab_size, arguments))
+        return ready(config, arguments, place, **more)
+
+    monkeypatch.setattr(planning, "plan", plan)
+    base = [
+        "launch",
+        "slurm",
+        "adapt",
+        "--workdir",
+        str(tmp_path / "run"),
+        "--init",
+        "hf:a/b",
+        "--text",
+        "sample:aws-docs",
+    ]
+    code, said = launch("", "--topology", "h100:8", "--dry-run", base=base)
+    said = " ".join(said.split())
+    assert code == 0 and "the run takes its sizes from --init hf:a/b, which only the job opens" in said, said
+    assert not asked and "takes 9.5" not in said and "USD" not in said
+    # A tokenizer is opened here, and gives the size of the vocabulary. --set wins, as in the run.
+    tokenizer = str(small_rows / "tokenizer")
+    for more, size in ((), 120), (("--set", "encoder.vocab_size=128"), 128):
+        code, said = launch("slurm", "--tokenizer", tokenizer, *more, "--dry-run")
+        assert code == 0 and asked[-1][0] == size and "encoder.vocab_size=120" in asked[-1][1], said
+    assert asked[-1][1][-1] == "encoder.vocab_size=128"
+
+
+@pytest.mark.parametrize(("place", "slices", "nodes"), [("gb200:8", 1, 2), ("gb200:8", 2, 4), ("gb200:72", 1, 18)])
+def test_a_rack_is_as_many_nodes_as_it_has_machines(place: str, slices: int, nodes: int, launch, programs):
+    batches = [f"{field}.batch_size={288 * slices}" for field in ("phases.0", "phases.1", "evaluation")]
+    more = ["--topology", place, "--slices", str(slices), "--set", *batches]
+    code, said = launch("slurm", *more, "--yes")
+    assert code == 0 and f"{nodes} nodes, {nodes} tasks" in said and "each task trains on 4 GPUs" in said, said
+    call = next(call for call in programs() if call[0] == "sbatch")
+    assert {f"--nodes={nodes}", "--ntasks-per-node=1", "--gpus-per-node=4"} <= set(call)
 
 
 @pytest.mark.parametrize("target", ["gce-tpu", "queued-resource"])
@@ -331,13 +453,13 @@ def test_exit_codes_say_what_is_repeated(launch, programs, tmp_path: Path):
 
 
 def test_gke_has_a_job_a_slice_on_the_right_nodes(launch, programs, tmp_path: Path):
-    files = sent(launch, "gke", tmp_path, "--topology", "v5p:4x4x4", "--slices", "3", "--spot")
+    files = sent(launch, "gke", tmp_path, "--topology", "v5p:4x4x4", "--slices", "2", "--spot")
     document = yaml.safe_load(files["jobset.yaml"])
     assert document["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "tpu"
     assert "alpha.jobset.sigs.k8s.io/exclusive-topology" in document["metadata"]["annotations"]
     (group,) = document["spec"]["replicatedJobs"]
     job = group["template"]["spec"]
-    assert (group["replicas"], job["parallelism"], job["completions"]) == (3, 16, 16)
+    assert (group["replicas"], job["parallelism"], job["completions"]) == (2, 16, 16)
     one = pod(files)
     assert one["nodeSelector"] == {
         "cloud.google.com/gke-tpu-accelerator": "tpu-v5p-slice",
@@ -348,7 +470,7 @@ def test_gke_has_a_job_a_slice_on_the_right_nodes(launch, programs, tmp_path: Pa
     assert container["resources"]["limits"] == {"google.com/tpu": 4}
     assert {"name": "shm", "mountPath": "/dev/shm"} in container["volumeMounts"]
     names = {variable["name"]: variable.get("value") for variable in container["env"]}
-    assert names["MEGASCALE_NUM_SLICES"] == "3" and "JAXBERT_COORDINATOR" not in names
+    assert names["MEGASCALE_NUM_SLICES"] == "2" and "JAXBERT_COORDINATOR" not in names
     assert container["args"][-2:] == [f"--workdir={BUCKET}", "--distributed"]
 
 
@@ -474,16 +596,53 @@ def test_a_setting_of_the_login_node_does_not_wait_in_the_queue_for_its_error(
 def test_a_job_of_slurm_reaches_the_bucket_that_this_shell_reaches(
     launch, programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    given = ("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL")
-    for name in (*given, "AWS_SECRET_ACCESS_KEY"):
+    addresses = {"AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"}
+    addresses |= {"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "HF_ENDPOINT"}
+    paths = {"AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"}
+    paths |= {"GOOGLE_APPLICATION_CREDENTIALS", "HF_HOME", "TMPDIR"}
+    settings = {"JAXBERT_LEASE_S", "JAX_DEBUG_NANS"}
+    keys = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HF_TOKEN", "WANDB_API_KEY"}
+    # With these, each task would be the same process.
+    own = {"JAXBERT_COORDINATOR", "JAXBERT_PROCESSES", "JAXBERT_PROCESS_ID", "JAXBERT_LOCAL_ID", "JAXBERT_PLATFORM"}
+    own |= {"JAXBERT_DEVICES", "JAXBERT_SUPERVISED", "JAX_COORDINATOR_ADDRESS", "JAX_PROCESS_ID"}
+    every = addresses | paths | settings | keys | own
+    for name in every:
         monkeypatch.setenv(name, "x")
-    for more, keys in (([], set()), (["--secret", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"], {"AWS_SECRET_ACCESS_KEY"})):
+    image = ["--container-image", "i"]
+    for more, also in (
+        ([], paths),
+        (image, set()),
+        (["--secret", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"], paths | {"AWS_SECRET_ACCESS_KEY"}),
+    ):
         assert launch("slurm", *more, "--yes")[0] == 0
         call = next(call for call in programs() if call[0] == "sbatch")
         (export,) = (word for word in call if word.startswith("--export="))
         names = export.partition("=")[2].split(",")
-        assert {name for name in names if name.startswith("AWS_")} == {*given, *keys}
+        assert every.intersection(names) == addresses | settings | also
         assert len(names) == len(set(names))
+
+
+def test_a_setting_of_this_shell_is_not_the_number_of_devices_of_a_task(
+    launch, programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("JAXBERT_DEVICES", "5")
+    base = ["launch", "slurm", "bert_base", "--workdir", str(tmp_path / "run"), *ROWS, "--dry-run"]
+    assert "settings=(JAXBERT_PLATFORM=cpu JAXBERT_DEVICES=1 JAX_PLATFORMS=cpu)" in launch("", base=base)[1]
+    # jax's own setting is one of the run, not of a process.
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "4")
+    assert "settings=(JAXBERT_PLATFORM=cpu JAX_PLATFORMS=cpu)" in launch("", base=base)[1]
+
+
+def test_the_user_sets_variables_of_the_run(launch, programs, tmp_path: Path):
+    given = ["--env", "NCCL_DEBUG=INFO", "NOTE=a, $(b) 'c'", "XLA_CLIENT_MEM_FRACTION=0.5"]
+    files = sent(launch, "slurm", tmp_path, *given)
+    head = task_of(files).decode().partition(beginnings()["slurm_task.sh"])[0]
+    said = subprocess.run(
+        ["bash", "-c", f'{head}\nexport "${{settings[@]}}"; env'], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert {*given[1:], "JAXBERT_DEVICES=8"} <= set(said) and "XLA_CLIENT_MEM_FRACTION=0.92" not in said
+    envs = yaml.safe_load(sent(launch, "skypilot", tmp_path, *given)["task.yaml"])["envs"]
+    assert envs["NOTE"] == "a, $(b) 'c'" and envs["NCCL_DEBUG"] == "INFO" and envs["JAXBERT_JOB"]
 
 
 def test_an_array_of_seeds_has_a_record_for_each_run(launch, programs, tmp_path: Path):
