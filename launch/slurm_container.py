@@ -21,6 +21,7 @@ NAMES: Mapping[str, str] = {
     "container_mounts": "mount",
     "container_python": "program",
 }
+_PYTHON = "python3"
 # A path that both programs take as one place to mount.
 _PATH = re.compile(r"/[-A-Za-z0-9_./+=@]*")
 
@@ -43,7 +44,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="directories that the container sees, such as that of the rows; it always sees the workdir",
     )
     parser.add_argument(
-        "--container-python", default="python3", metavar="X", help="Python of the image (default: %(default)s)"
+        "--container-python", default=_PYTHON, metavar="X", help="Python of the image (default: %(default)s)"
     )
 
 
@@ -51,10 +52,11 @@ def check(options: Namespace, workdir: str) -> None:
     """Raises InputError for options that the container could not use."""
     image = options.container_image
     if image is None:
-        if options.container_mounts or options.container_runtime != RUNTIMES[0]:
+        python = options.container_python != _PYTHON
+        if options.container_mounts or options.container_runtime != RUNTIMES[0] or python:
             raise InputError(
                 "these options need an image",
-                where="--container-mounts, --container-runtime",
+                where="--container-mounts, --container-runtime, --container-python",
                 fix="Give --container-image IMAGE too.",
                 code="E-LAUNCH-OPTIONS",
             )

@@ -30,7 +30,7 @@ _PARTITION, _CLUSTERS = "SBATCH_PARTITION", ("SBATCH_CLUSTERS", "SLURM_CLUSTERS"
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a job asks of a partition. 0: it does not say.
+    """Describes what a job asks of a partition. 0 means that the job does not say.
 
     Attributes:
       nodes: number of nodes.

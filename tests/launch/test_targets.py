@@ -204,6 +204,7 @@ def test_a_program_that_is_not_there_is_named(launch, monkeypatch, tmp_path: Pat
         ("slurm", ["--seeds", "1,2147483648"], r"a seed is at most 2147483647.*E-LAUNCH-SEEDS"),
         ("slurm", ["--seeds", "0-4", "--set", "seed=1"], r"--set seed.*E-LAUNCH-OPTIONS"),
         ("slurm", ["--container-mounts", "/data"], r"--container-mounts.*E-LAUNCH-OPTIONS"),
+        ("slurm", ["--container-python", "/a/python"], r"--container-python.*E-LAUNCH-OPTIONS"),
         ("slurm", ["--container-image", "/a/x.sif"], r"x\.sif.*--container-runtime apptainer.*E-LAUNCH-OPTIONS"),
         ("slurm", ["--container-image", "x", "--workdir", "/a b"], r"/a b.*E-LAUNCH-PATH"),
         ("slurm", ["--env", "JAXBERT_DEVICES=2"], r"--env JAXBERT_DEVICES.*E-LAUNCH-OPTIONS"),

@@ -52,6 +52,11 @@ def test_a_plan_says_everything(plan):
     assert 0 < figures["evaluation_s"] < 0.02 * trained
 
 
+def test_a_plan_of_a_config_that_inherits_says_whose_sizes_it_has(plan):
+    said = "sizes: those of the config, although a run takes them from the model of --init"
+    assert said in plan("adapt", *PLACE)[1] and said not in plan("bert_base", *PLACE)[1]
+
+
 def test_what_is_given_is_what_is_billed(plan):
     *_, figures = plan("bert_base", *PLACE, "--price", "2", "--watts", "100", "--pue", "1.5", "--grid", "100")
     bill = figures["bill"]
