@@ -138,7 +138,7 @@ def test_what_stays_text_arrives_as_it_was(launch, programs, tmp_path: Path):
             assert setting in found, (target, word, found)
     assert not mark.exists()
     # What was called, was called with whole words.
-    assert all(call[0] in ("gcloud", "kubectl", "sbatch", "sky") for call in programs())
+    assert all(call[0] in ("gcloud", "kubectl", "sbatch", "sinfo", "sky") for call in programs())
 
 
 def expanded(text: str) -> str:
