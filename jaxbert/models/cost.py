@@ -40,6 +40,8 @@ class _OnTPU:
       PASSES: bytes of HBM for each byte of a layer's input.
       SPILLED: bytes of HBM for each score that remat computes again, where a layer's scores are more than `CORE` bytes
         and the core's memory does not hold them.
+      INNER: bytes of HBM for each byte of a feed-forward layer's inner activation that remat computes again, where it is
+        more than `CORE` bytes: a write and a read in each of three passes, and the read for a weight's gradient.
     """
 
     DRAW = 25.0
@@ -48,7 +50,7 @@ class _OnTPU:
     GELU, GELU_BACK = 10.0, 17.0
     SAVE = 6.7
     SAVED, PASSES = 3.5, 8.0
-    SPILLED, CORE = 38.0, 32e6
+    SPILLED, INNER, CORE = 30.0, 7.0, 32e6
 
 
 class _OnGPU:
@@ -343,8 +345,14 @@ class PostLNCost:
         moved = tokens * size * width * (rates.PASSES if train else 2)
         yield Op("norms", cycles=elements / 1024 * cycles, bytes=moved)
         hidden = tokens * inner / split
-        # Remat keeps no results of GELU, and without remat the backward pass computes it again too.
-        yield Op("gelu", cycles=hidden / 1024 * (rates.GELU * (1 + backward) + rates.GELU_BACK * backward))
+        # Remat keeps no results of GELU, and without remat the backward pass computes it again too. Other remat saves
+        # the inner activation. Where nothing saves it, the products write and read it if it is too large for the core.
+        inside = config.remat != "full" or not train or hidden * width <= rates.CORE
+        yield Op(
+            "gelu",
+            cycles=hidden / 1024 * (rates.GELU * (1 + backward) + rates.GELU_BACK * backward),
+            bytes=0.0 if inside else hidden * width * rates.INNER,
+        )
         if train:
             saved = self.saved(batch, config.remat)
             yield Op("saved for the backward pass", cycles=saved / 1024 * rates.SAVE, bytes=saved * rates.SAVED)

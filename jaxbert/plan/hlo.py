@@ -350,32 +350,42 @@ def _place(device: int, sizes: Mapping[str, int]) -> dict[str, int]:
     return found
 
 
+# Numbers from 0, as an array of these sides, whose axes are then put into an order.
+_IOTA = r"\[([\d,]+)\](?:T\(([\d,]+)\))?"
+
+
+def _numbers(sides: str, order: str | None) -> list[int]:
+    """Returns the numbers of an array that HLO writes as `_IOTA`."""
+    import numpy as np
+
+    shape = [int(side) for side in sides.split(",")]
+    found = np.arange(math.prod(shape)).reshape(shape)
+    if order:
+        found = found.transpose([int(axis) for axis in order.split(",")])
+    return [int(number) for number in found.ravel()]
+
+
 def _first_group(rest: str, kind: str) -> list[int] | None:
-    """Returns the devices of the first group, in any of HLO's four notations. None means all devices."""
+    """Returns the devices of the first group, in any of HLO's five notations. None means all devices."""
     if kind == "collective-permute":
         pairs = re.search(r"source_target_pairs=\{\{(\d+),(\d+)\}", rest)
         return [int(pairs.group(1)), int(pairs.group(2))] if pairs else None
-    meshed = re.search(r"replica_groups=mesh\[(.*?)\] ?\{(.*?)\}", rest)
+    meshed = re.search(rf"replica_groups=mesh\[(.*?)\](?:, device_ids=\({_IOTA}\))? ?\{{(.*?)\}}", rest)
     if meshed:
         sides = [int(side) for side in re.findall(r"=(\d+)", meshed.group(1))]
         names = re.findall(r"'(\w+)'=", meshed.group(1))
-        taken = set(re.findall(r"'(\w+)'", meshed.group(2)))
+        taken = set(re.findall(r"'(\w+)'", meshed.group(4)))
         group = [0]
         stride = 1
         for name, side in reversed(list(zip(names, sides, strict=True))):
             if name in taken:
                 group = [base + step * stride for base in group for step in range(side)]
             stride *= side
-        return group
-    iota = re.search(r"replica_groups=\[(\d+),(\d+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", rest)
+        # The group has places of the mesh. Without a list of its devices, they are the devices' numbers.
+        numbers = _numbers(meshed.group(2), meshed.group(3)) if meshed.group(2) else range(stride)
+        return [numbers[place] for place in group]
+    iota = re.search(rf"replica_groups=\[(\d+),(\d+)\]<={_IOTA}", rest)
     if iota:
-        import numpy as np
-
-        count, size = int(iota.group(1)), int(iota.group(2))
-        sides = [int(side) for side in iota.group(3).split(",")]
-        numbers = np.arange(math.prod(sides)).reshape(sides)
-        if iota.group(4):
-            numbers = numbers.transpose([int(axis) for axis in iota.group(4).split(",")])
-        return [int(number) for number in numbers.reshape(count, size)[0]]
+        return _numbers(iota.group(3), iota.group(4))[: int(iota.group(2))]
     listed = re.search(r"replica_groups=\{\{([\d,]+)\}", rest)
     return [int(device) for device in listed.group(1).split(",")] if listed else None

@@ -41,6 +41,8 @@ from jaxbert.tasks.base import Parts
 from jaxbert.training.optim import trusted
 from jaxbert.training.step import specs
 
+# The table that embeddings and decoders share.
+_WORD = "encoder/embeddings/word/table"
 # Optimizer bytes per element of a parameter, float32. It reads gradient, parameter and two moments, and writes the last
 # three. The norm of the gradient reads it again. The choice between old and new, for a step that is not finite, reads
 # both.
@@ -215,6 +217,11 @@ def _is_spec(leaf: Any) -> bool:
     return isinstance(leaf, jax.sharding.PartitionSpec)
 
 
+def _decodes(p: Parameter) -> bool:
+    """Returns whether the masked-LM head and its decoder use the parameter."""
+    return p.path == _WORD or p.path.startswith("masked_lm/")
+
+
 def _axes(spec: Any) -> tuple[str, ...]:
     return tuple(axis for axis in spec if axis is not None)
 
@@ -274,16 +281,37 @@ class _Step:
         share = self._share(tuple(axis for axis in p.axes if axis != "fsdp"))
         return p.elements * share, self.width if p.kind == "weight" else 4
 
+    def stretches(self) -> int:
+        """Returns the number of stretches of tokens in which distillation computes its logits; 0: not in stretches."""
+        distillation = self.config.objectives.distillation
+        if distillation is None or distillation.over == "masked":
+            return 0
+        return math.ceil(self.phase.length / distillation.chunk)
+
     def uses(self, p: Parameter) -> int:
         """Returns the number of separately summed gradients of the parameter in a micro-batch.
 
         The embeddings and each decoder use the word table. The layers of a group add up the gradients of their shared
-        weights on each device, before the one sum over devices.
+        weights on each device, before the one sum over devices. Distillation uses the masked-LM head once more, in
+        stretches of tokens. It adds up their gradients in the same way, except where fsdp splits the parameter: there
+        the program sums each one.
         """
-        if p.path == "encoder/embeddings/word/table":
-            distilled = self.config.objectives.distillation is not None
-            return 1 + self.decoders + int(distilled)
-        return 1
+        again = 0
+        if _decodes(p) and self.config.objectives.distillation is not None:
+            again = self.stretches() if self.fsdp > 1 and "fsdp" in p.axes else 0
+            again = again or 1
+        return 1 + again + (self.decoders if p.path == _WORD else 0)
+
+    def summed(self, p: Parameter) -> float:
+        """Returns the bytes of all such gradients, in the dtype of the weight in use.
+
+        What stretches of tokens add up on a device is float32. The word table's gradients of slots are added to it
+        before their sum, so these two are as many bytes as two of the weight in use.
+        """
+        elements, width = self.in_use(p)
+        if self.stretches() and p.path != _WORD and self.uses(p) == 2:
+            return elements * (width + 4)
+        return elements * width * self.uses(p)
 
     def teachers_parameters(self) -> tuple[Parameter, ...]:
         """Returns the teacher's parameters, in the run's layout."""
@@ -323,6 +351,14 @@ class _Step:
             yield Transfer(
                 "the teacher's weights", "all-gather", ("fsdp",), size * self.accumulation, self.accumulation
             )
+        if self.stretches():
+            # The backward pass computes the logits of each stretch again, and gathers both decoders for it.
+            chosen = [p for p in (*self.parameters, *self.teachers_parameters()) if "fsdp" in p.axes and _decodes(p)]
+            size = sum(math.prod(self.in_use(p)) for p in chosen)
+            count = self.stretches() * self.accumulation
+            yield Transfer(
+                "decoders of each stretch of tokens", "all-gather", ("fsdp",), size * count, len(chosen) * count
+            )
 
     def _gradient_sums(self) -> Iterator[Transfer]:
         """Yields the sums of gradients over the batch's axes per micro-batch, in the dtype of the weights in use."""
@@ -331,7 +367,7 @@ class _Step:
             return
         size = count = 0.0
         for p in self.parameters:
-            size += math.prod(self.in_use(p)) * self.uses(p)
+            size += self.summed(p)
             # XLA joins the sums of a layer into one.
             count += self.uses(p) * (self.encoder.distinct_layers if p.stacked else 1) / 8
         yield Transfer("gradients", "all-reduce", axes, size * self.accumulation, math.ceil(count) * self.accumulation)
@@ -372,6 +408,24 @@ class _Step:
             slot * self.decoders * self.accumulation,
             4 * self.accumulation,
         )
+        if self.config.objectives.distillation is not None:
+            yield from self._teacher_across_heads(self.config.objectives.distillation)
+
+    def _teacher_across_heads(self, distillation: DistillationConfig) -> Iterator[Transfer]:
+        """Yields the sums of the teacher's forward pass over `tensor`, and those of soft targets over the vocabulary."""
+        teacher = teacher_model(distillation, self.encoder).config
+        axes, micro_batches = ("tensor",), self.accumulation
+        sums = encoder_of(teacher).cost(teacher).sums[0] * teacher.num_layers
+        size = self.tokens * self.width * (sums * teacher.hidden_size + teacher.embedding_width)
+        yield Transfer("the teacher's outputs", "all-reduce", axes, size * micro_batches, (sums + 1) * micro_batches)
+        # The student's hidden gradients. Five float32 sums for each position: the largest logit and the sum of
+        # exponentials of both models, and the divergence. The backward pass of stretches computes them again.
+        stretches = self.stretches()
+        positions = self.tokens if stretches else self.rows * self.slots
+        again = 2 if stretches else 1
+        size = positions * (self.encoder.embedding_width * self.width + 5 * 4 * again)
+        count = (1 + 3 * again) * max(1, stretches)
+        yield Transfer("soft targets", "all-reduce", axes, size * micro_batches, count * micro_batches)
 
     # --- Operations --------------------------------------------------------------------------------------------------
 

