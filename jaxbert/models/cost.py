@@ -40,8 +40,8 @@ class _OnTPU:
       PASSES: bytes of HBM for each byte of a layer's input.
       SPILLED: bytes of HBM for each score that remat computes again, where a layer's scores are more than `CORE` bytes
         and the core's memory does not hold them.
-      INNER: bytes of HBM for each byte of a feed-forward layer's inner activation that remat computes again, where it is
-        more than `CORE` bytes: a write and a read in each of three passes, and the read for a weight's gradient.
+      INNER: bytes of HBM for each byte of a feed-forward layer's inner activation that remat computes again, where it
+        is more than `CORE` bytes: a write and a read in each of three passes, and the read for a weight's gradient.
     """
 
     DRAW = 25.0

@@ -72,6 +72,7 @@ _CHANNEL = re.compile(r"channel_id=(\d+)")
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 _CALLS = re.compile(r"\bcalls=%?([\w.\-]+)")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
+_APPLIES = re.compile(r"\bto_apply=%?([\w.\-]+)")
 # Instructions that move no bytes of HBM, or whose bytes another instruction has.
 _STILL = frozenset(
     (
@@ -160,10 +161,15 @@ class Module:
         """
         seen: set[tuple[str, float, str]] = set()
         runs = dict(self.runs)
-        # An asynchronous collective may be in a computation that a fusion calls.
+        # An asynchronous collective may be in a computation that a fusion calls, and there in one that another core of
+        # the chip runs.
         for _, one, count in self.executed():
             if one.op == "fusion" and (called := _CALLS.search(one.line)):
                 runs.setdefault(called.group(1), count)
+        for name, count in list(runs.items()):
+            for one in self.computations.get(name, Computation()).instructions.values():
+                if one.op == "call-start" and (called := _APPLIES.search(one.line)):
+                    runs.setdefault(called.group(1), count)
         for name, count in runs.items():
             for one in self.computations.get(name, Computation()).instructions.values():
                 found = _COLLECTIVE.fullmatch(one.op)

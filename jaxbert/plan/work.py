@@ -412,7 +412,7 @@ class _Step:
             yield from self._teacher_across_heads(self.config.objectives.distillation)
 
     def _teacher_across_heads(self, distillation: DistillationConfig) -> Iterator[Transfer]:
-        """Yields the sums of the teacher's forward pass over `tensor`, and those of soft targets over the vocabulary."""
+        """Yields sums over `tensor`: those of the teacher's forward pass, and of soft targets over the vocabulary."""
         teacher = teacher_model(distillation, self.encoder).config
         axes, micro_batches = ("tensor",), self.accumulation
         sums = encoder_of(teacher).cost(teacher).sums[0] * teacher.num_layers

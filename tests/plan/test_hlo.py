@@ -19,6 +19,14 @@ MODULE = """HloModule jit_step
   ROOT %all-gather.7 = bf16[32,4]{{1,0:T(8,128)(2,1)}} all-gather(%p), channel_id=1, replica_groups={fsdp}, dimensions={{0}}
 }}
 
+%other_core (p: f32[6]) -> f32[6] {{
+  ROOT %all-reduce.9 = f32[6]{{0}} all-reduce(%p), channel_id=6, replica_groups={fsdp}, to_apply=%add
+}}
+
+%fused_start (p: f32[6]) -> f32[6] {{
+  ROOT %ar.call-start = ((f32[6]{{0}}, token[]), f32[6]{{0}}, u32[]{{:S(8)}}) call-start(%p), async_execution_thread="sparsecore", to_apply=%other_core
+}}
+
 %cond (arg: (s32[], bf16[32,4])) -> pred[] {{
   %constant.1 = s32[]{{:T(128)}} constant(12)
   ROOT %lt = pred[] compare(%i, %constant.1), direction=LT
@@ -26,6 +34,7 @@ MODULE = """HloModule jit_step
 
 %body (arg: (s32[], bf16[32,4])) -> (s32[], bf16[32,4]) {{
   %fusion.1 = bf16[32,4] fusion(%x), kind=kCustom, calls=%async_wrapper
+  %fusion.2 = f32[6] fusion(%x), kind=kCustom, calls=%fused_start
   %all-gather.8 = bf16[32,4]{{1,0:T(8,128)(2,1)}} all-gather(%p), channel_id=1, replica_groups={fsdp}, dimensions={{0}}
   %all-reduce.3 = (bf16[32,4]{{1,0}}, f32[10]{{0}}) all-reduce(%a, %b), channel_id=2, replica_groups={both}, to_apply=%add
 }}
@@ -58,6 +67,7 @@ def test_every_collective_is_found_once_with_its_axes_and_count(spelling: str):
     found = list(Module(MODULE.format(**SPELLINGS[spelling])).collectives(SIZES))
     assert sorted(found, key=lambda one: (one.op, one.bytes)) == [
         Collective("all-gather", ("fsdp",), 32 * 4 * 2.0, 12),
+        Collective("all-reduce", ("fsdp",), 6 * 4.0, 12),
         Collective("all-reduce", ("data",), 8 * 4.0, 1),
         Collective("all-reduce", ("data", "fsdp"), 32 * 4 * 2 + 10 * 4.0, 12),
         Collective("reduce-scatter", ("fsdp",), 8 * 4.0, 1),
