@@ -169,16 +169,24 @@ PUBLISHED = [
     base("bert_base", "fsdp", "full"),
     base("roberta_base", "replicated", "full", little=True),
     base("roberta_base", "zero1", "full", little=True),
+    base("roberta_base", "fsdp and data", "dots", little=True),
     base("albert_base", "replicated", "dots"),
     base("albert_base", "fsdp and data", "full"),
     base("distilbert_base", "replicated", "none"),
     base("distilbert_base", "fsdp", "full"),
+    base("distilbert_base", "fsdp and data", "none", little=True),
     base("distilbert_base", "tensor", "dots", little=True),
     base("spanbert_base", "replicated", "full", little=True),
     base("spanbert_base", "tensor", "full", little=True),
     base("bert_base", "tensor", "dots", place="tpu7x:2x2x1", little=True),
     base("spanbert_base", "zero1", "dots", place="v3:2x2", little=True),
     base("roberta_base", "replicated", "none", place="v4:2x2x1", little=True),
+    Case(
+        "roberta_base",
+        "v5p:2x2x1",
+        settings=("phases.*.batch_size=16", *LAYOUTS["fsdp"], "encoder.remat=none"),
+        full=True,
+    ),
 ]
 # Programs whose traffic, cycles and bytes are recorded in goldens/tpu_work.json, to which the model is held. They cover
 # families, layouts, remat, shared layers and both lengths, at published sizes and at tiny ones.
