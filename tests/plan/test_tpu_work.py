@@ -73,14 +73,15 @@ def in_stretches(case: Case) -> float:
 def summed_besides(case: Case) -> tuple[float, ...]:
     """Returns bytes of gradients that the program may sum in a micro-batch, and that the model does not count.
 
-    It sums the decoder's gradient of the table in float32 over fsdp if the table is tiny, and with little effort on
+    It sums each decoder's gradient of the table in float32 over fsdp if the table is tiny, and with little effort on
     some chips and layouts.
     """
     config, _ = case.made()
     table = config.encoder.padded_vocab_size * config.encoder.embedding_width / config.mesh.tensor
+    wider = WIDE * table * (1 + (config.objectives.span_boundary is not None))
     if is_tiny(case):
-        return (WIDE * table if config.mesh.layout == "fsdp" else 0.0,)
-    return (in_stretches(case), WIDE * table) if case.little else (0.0,)
+        return (wider if config.mesh.layout == "fsdp" else 0.0,)
+    return (in_stretches(case), wider) if case.little else (0.0,)
 
 
 def sends(ours: dict[str, float], theirs: dict[str, float], tiny: bool) -> bool:
