@@ -75,12 +75,19 @@ class Gke(JobSet):
             tpu = machines.TPUS[place.chip.name]
             per_host = machines.chips_per_host(place, machine)
             pods = place.slice_chips // per_host
-            if pods == 1:
+            if pods == 1 or not tpu.multislice:
                 two = tpu.machine.get(_TWO_HOSTS, "") if per_host > _TWO_HOSTS else ""
                 machines.check_slices(place, f" Or give --machine-type {two}." if two else "")
+            if options.flex_start and not tpu.flex_start:
+                raise InputError(
+                    f"GKE has no {place.chip.name} by flex-start",
+                    where="--flex-start",
+                    fix="Remove it, or take v5e, v5p or v6e.",
+                    code="E-LAUNCH-TOPOLOGY",
+                )
             resource, chips = "google.com/tpu", per_host
             selector = {
-                "cloud.google.com/gke-tpu-accelerator": tpu.gke,
+                "cloud.google.com/gke-tpu-accelerator": machines.gke_tpu(place),
                 "cloud.google.com/gke-tpu-topology": machines.shape(place),
             }
             # Each Job gets a separate node pool, because a node pool is one slice.

@@ -1,10 +1,12 @@
 """The engines' names for the machines that `jaxbert plan` names by chip and slice.
 
-Sources: Google's pages of TPU configurations (cloud.google.com/tpu/docs/v5e, v5p, v6e), of TPUs in GKE
-(cloud.google.com/kubernetes-engine/docs/concepts/tpus) and of runtime versions, and GKE's page of GPUs for the GPU
-labels. In November 2026 the names were compared with stored copies and quotations of these pages, and not with the
-pages themselves. The names of tpu7x and of machines with GPUs come from xpk, as their comments say. If an engine does
-not know a machine, check these names first.
+Sources: Google's pages of TPU configurations (cloud.google.com/tpu/docs/v3, v4, v5e, v5p, v6e), of TPUs in GKE
+(cloud.google.com/kubernetes-engine/docs/concepts/plan-tpus) and of runtime versions (.../tpu/docs/runtimes), and GKE's
+page of GPUs. The names were compared with copies and quotations of these pages, of which we do not know the
+dates, and with two tables of source: that of GKE's autoscaler (github.com/GoogleCloudPlatform/cluster-autoscaler,
+pkg/cloudprovider/gke/machinetypes/tpu.go, commit d92d895) and that of xpk (github.com/AI-Hypercomputer/xpk,
+src/xpk/core/system_characteristics.py, commit 367c838 of June 2026). tests/launch/test_machines.py has their rows. If
+an engine does not know a machine, check these names first.
 """
 
 from __future__ import annotations
@@ -22,11 +24,14 @@ class Tpu:
 
     Attributes:
       gke: the value of the node label cloud.google.com/gke-tpu-accelerator.
-      machine: number of chips of a host -> its machine type in Compute Engine.
+      machine: number of chips of a host -> its machine type in Compute Engine and GKE.
       accelerator: the start of the accelerator type in the Cloud TPU API; "" if the API does not have the TPU.
       cores: number of cores that the API counts for a chip.
       runtime: the version of a TPU VM's software in that API.
       compute_engine: whether Compute Engine offers it as a machine.
+      one_host: the label and the machine type of a slice of one host, where they differ; () where they do not.
+      multislice: whether Google joins several slices of it.
+      flex_start: whether GKE has it by flex-start.
     """
 
     gke: str
@@ -35,9 +40,26 @@ class Tpu:
     cores: int
     runtime: str
     compute_engine: bool
+    one_host: tuple[str, ...] = ()
+    multislice: bool = True
+    flex_start: bool = True
 
 
 TPUS: Mapping[str, Tpu] = {
+    # Google joins no slices of v3 (cloud.google.com/kubernetes-engine/docs/how-to/tpu-multislice). GKE has no v3 and no
+    # v4 by flex-start (.../kubernetes-engine/docs/concepts/dws).
+    "v3": Tpu(
+        "tpu-v3-slice",
+        {4: "ct3p-hightpu-4t"},
+        "v3",
+        2,
+        "tpu-ubuntu2204-base",
+        False,
+        one_host=("tpu-v3-device", "ct3-hightpu-4t"),
+        multislice=False,
+        flex_start=False,
+    ),
+    "v4": Tpu("tpu-v4-podslice", {4: "ct4p-hightpu-4t"}, "v4", 2, "tpu-ubuntu2204-base", False, flex_start=False),
     "v5e": Tpu(
         "tpu-v5-lite-podslice",
         {1: "ct5lp-hightpu-1t", 4: "ct5lp-hightpu-4t", 8: "ct5lp-hightpu-8t"},
@@ -55,8 +77,7 @@ TPUS: Mapping[str, Tpu] = {
         "v2-alpha-tpuv6e",
         True,
     ),
-    # The Cloud TPU API does not have it (cloud.google.com/tpu/docs/queued-resources, read in November 2026). Its names
-    # are those of xpk (github.com/AI-Hypercomputer/xpk, src/xpk/core/system_characteristics.py, commit 367c838).
+    # The Cloud TPU API does not have it (cloud.google.com/tpu/docs/queued-resources).
     "tpu7x": Tpu("tpu7x", {1: "tpu7x-standard-1t", 4: "tpu7x-standard-4t"}, "", 2, "", True),
 }
 # Chips of a TPU machine that slices of several hosts are made of.
@@ -80,8 +101,7 @@ class GpuMachine:
     fabric: str
 
 
-# Machine type -> its GPUs and their network, as in xpk's table of systems (github.com/AI-Hypercomputer/xpk,
-# src/xpk/core/system_characteristics.py, commit 367c838, read in November 2026).
+# Machine type -> its GPUs and their network, as in xpk's table.
 GPU_MACHINES: Mapping[str, GpuMachine] = {
     "a3-highgpu-8g": GpuMachine("h100", "nvidia-h100-80gb", 8, "tcpx"),
     "a3-megagpu-8g": GpuMachine("h100", "nvidia-h100-mega-80gb", 8, "tcpxo"),
@@ -125,6 +145,18 @@ def api_tpus() -> Mapping[str, str]:
     return {name: tpu.accelerator for name, tpu in TPUS.items() if tpu.accelerator}
 
 
+def gke_tpu(place: Topology) -> str:
+    """Returns the value of GKE's node label of the TPU for a slice."""
+    tpu = TPUS[place.chip.name]
+    return tpu.one_host[0] if tpu.one_host and hosts(place) == 1 else tpu.gke
+
+
+def _types(place: Topology) -> Mapping[int, str]:
+    """Returns number of chips of a host -> its machine type, for a slice."""
+    tpu = TPUS[place.chip.name]
+    return dict.fromkeys(tpu.machine, tpu.one_host[1]) if tpu.one_host and hosts(place) == 1 else tpu.machine
+
+
 def shape(place: Topology) -> str:
     """Returns the number of chips along each side of a slice, for example "4x4"."""
     return "x".join(map(str, place.shape))
@@ -148,7 +180,7 @@ def chips_per_host(place: Topology, machine: str | None = None) -> int:
     usual = place.slice_chips // hosts(place)
     if machine is None:
         return usual
-    types = TPUS[place.chip.name].machine
+    types = _types(place)
     # A slice that fits one larger machine is also made of smaller ones.
     fitting = {types[count]: count for count in types if count == usual or place.slice_chips > count == _USUAL}
     if machine not in fitting:
@@ -199,19 +231,25 @@ def accelerator_type(place: Topology) -> str:
 
 def machine_type(place: Topology) -> str:
     """Returns the machine type of each host of a slice in Compute Engine."""
-    return TPUS[place.chip.name].machine[chips_per_host(place)]
+    return _types(place)[chips_per_host(place)]
 
 
 def check_slices(place: Topology, fix: str = "") -> None:
-    """Raises InputError for several TPU slices of one host each.
+    """Raises InputError for several TPU slices of one host each, or of a TPU whose slices Google does not join.
 
-    Google joins slices of several hosts only (cloud.google.com/kubernetes-engine/docs/how-to/tpu-multislice, read in
-    November 2026).
+    Google joins slices of several hosts only (cloud.google.com/kubernetes-engine/docs/how-to/tpu-multislice).
 
     Args:
       place: the slices.
       fix: another way out that the engine has.
     """
+    if place.chip.kind == "tpu" and place.slices > 1 and not TPUS[place.chip.name].multislice:
+        raise InputError(
+            f"Google does not join slices of {place.chip.name}",
+            where=f"--slices {place.slices}",
+            fix=f"Take one larger slice in place of {place.slices}.",
+            code="E-LAUNCH-SLICES",
+        )
     if place.chip.kind == "tpu" and place.slices > 1 and hosts(place) == 1:
         raise InputError(
             f"Google joins slices of several hosts only, and a slice of {place.name} has one host",

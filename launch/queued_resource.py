@@ -1,4 +1,4 @@
-"""TPU VMs from a queued resource of the Cloud TPU API: v5e, v5p and v6e. Google calls that API legacy."""
+"""TPU VMs from a queued resource of the Cloud TPU API: v3 to v6e. Google calls that API legacy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class QueuedResource(Target):
     """See `jaxbert.launch.job.Target`."""
 
     name = "queued-resource"
-    summary = "TPU VMs that the Cloud TPU API grants when it has some (v5e, v5p, v6e)"
+    summary = "TPU VMs that the Cloud TPU API grants when it has some (v3, v4, v5e, v5p, v6e)"
     kinds = ("tpu",)
     provider = "google"
     example = "--topology v5e:4x4 --project my-project --zone us-east5-a"

@@ -171,7 +171,7 @@ def _place(target: Target, args: Namespace) -> Topology | None:
     offered = target.chips()
     if offered is not None and place.chip.name not in offered:
         raise InputError(
-            f"jaxbert does not know {target.name}'s name of the chip {place.chip.name}",
+            f"{target.name} has no {place.chip.name}, as far as jaxbert knows",
             where=f"--topology {args.topology}",
             fix=f"Choose another TARGET, or one of {', '.join(sorted(offered))}.",
             code="E-LAUNCH-TOPOLOGY",

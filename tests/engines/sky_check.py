@@ -16,6 +16,7 @@ from typing import Any
 os.environ.update(SKYPILOT_DISABLE_USAGE_COLLECTION="1", IS_SKYPILOT_SERVER="true")
 
 TPUS = {  # Sizes and zones by generation.
+    "v3": ([8, 32, 64, 128], ["us-central1-a", "europe-west4-a"]),
     "v4": ([8, 16, 32, 64, 128], ["us-central2-b"]),
     "v5litepod": ([1, 4, 8, 16, 32, 64, 128, 256], ["us-west4-b", "us-west1-c", "europe-west4-b"]),
     "v5p": ([8, 16, 32, 64, 128, 256], ["us-east5-a", "us-central1-a", "europe-west4-b"]),

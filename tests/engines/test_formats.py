@@ -40,12 +40,16 @@ GOOGLE = {
         ["--flex-start", "--max-run-duration", "2d", "--internal-ips", "--network", "n", "--slices", "2"],
         ["--flex-start", "--topology", "v6e:2x4", *SMALL],
         ["--reservation", "r", "--topology", "v5p:2x2x2"],
+        ["--spot", "--topology", "v4:2x2x4"],
+        ["--topology", "v3:4x4"],
     ],
     "gce-tpu": [
         [],
         ["--spot", "--topology", "v5p:2x2x2", "--labels", "a=b", "c=d"],
         ["--reservation", "r", "--topology", "v6e:2x2", "--network", "n", "--subnetwork", "s", *SMALL],
         ["--service-account", "a@my-project.iam.gserviceaccount.com", "--topology", "v6e:1x1", *SMALL],
+        ["--flex-start", "--max-run-duration", "2d", "--topology", "v5p:2x2x2"],
+        ["--flex-start", "--topology", "tpu7x:2x2x1", *SMALL],
     ],
 }
 
@@ -111,6 +115,8 @@ GKE = [
     ["--topology", "h100:8", "--slices", "2", "--reservation", "r", "--env", "NCCL_DEBUG=$(a) b"],
     ["--topology", "h100:8", "--slices", "2", "--machine-type", "a3-megagpu-8g", "--flex-start"],
     ["--topology", "v5e:2x4", "--slices", "2", "--machine-type", "ct5lp-hightpu-4t", "--privileged"],
+    ["--topology", "v4:2x2x2", "--slices", "2", "--spot"],
+    ["--topology", "v3:4x4"],
     ["--topology", "v6e:1x1", *SMALL, "name=a\"b'c: $(d) # e\n- f", "--restarts", "0"],
 ]
 
@@ -179,6 +185,8 @@ SKY = [
     [],
     ["--topology", "h200:8", "--slices", "4", "--spot", "--infra", "gcp/us-central1"],
     ["--topology", "v5e:4x4", "--spot"],
+    ["--topology", "v4:2x2x2"],
+    ["--topology", "v3:2x2", *SMALL],
     ["--topology", "v6e:2x2", "--secret", "HF_TOKEN", *SMALL],
     ["--topology", "v5p:2x2x1", "--set", "name=a\"b'c: $(d) # e\n- f"],
 ]

@@ -259,7 +259,22 @@ def test_queued_resources_take_flex_start_and_reservations(launch, programs):
     assert next(call for call in programs() if "create" in call)[1] == "compute"
 
 
-@pytest.mark.parametrize("target", ["gke", "queued-resource"])
+def test_machines_of_compute_engine_take_flex_start_and_reservations(launch, programs):
+    for more, words in (
+        (["--flex-start"], {"--provisioning-model=FLEX_START", "--max-run-duration=604800s"}),
+        (["--flex-start", "--max-run-duration", "2d"], {"--max-run-duration=172800s", "--reservation-affinity=none"}),
+        (["--reservation", "r"], {"--reservation-affinity=specific", "--reservation=r"}),
+        (["--spot"], {"--provisioning-model=SPOT", "--instance-termination-action=DELETE"}),
+    ):
+        code, said = launch("gce-tpu", *more, "--dry-run")
+        create = next(line.partition(" || ")[2] for line in said.splitlines() if "instance-templates create" in line)
+        assert code == 0 and words <= set(create.split()), create
+        assert create.startswith("gcloud beta ") == ("--flex-start" in more), create
+        assert ("the end of that time: `jaxbert launch stop`" in " ".join(said.split())) == ("--flex-start" in more)
+        assert ("flex-start costs less" in said) == ("--flex-start" in more)
+
+
+@pytest.mark.parametrize("target", ["gke", "queued-resource", "gce-tpu"])
 @pytest.mark.parametrize(
     ("more", "word"),
     [
