@@ -6,6 +6,9 @@ commands. `submit` writes those files and runs those commands, after the user ha
 To add a target, add its file and a line in `TARGETS`. `local` is not in the table, because it runs processes to their
 end instead of handing a job to an engine.
 
+Where a comment here names a page of a provider or of an engine, we read a copy of that page or a quotation of it. We
+name the date of the copy where we know it.
+
 This directory is installed as `jaxbert.launch`. Its modules import each other relatively, so that the type checker can
 read it where it is.
 """

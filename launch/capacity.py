@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from jaxbert.errors import InputError
 
 # Flex-start keeps machines for seven days at most (cloud.google.com/tpu/docs/request-using-flex-start and
-# cloud.google.com/kubernetes-engine/docs/concepts/dws, read in November 2026).
+# cloud.google.com/kubernetes-engine/docs/concepts/dws).
 _MOST_S = 7 * 86_400
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 

@@ -1,8 +1,8 @@
 """The networks that join the GPUs of several machines in GKE, past the kernels of the machines.
 
-Sources, read in November 2026: the test pods, installers and release notes in github.com/GoogleCloudPlatform/
-container-engine-accelerators (gpudirect-tcpx, gpudirect-tcpxo, gpudirect-rdma), and the decorators of
-github.com/AI-Hypercomputer/xpk (src/xpk/core/workload_decorators). The node's installer and the helper must be of one
+Sources: the test pods, installers and release notes in github.com/GoogleCloudPlatform/container-engine-accelerators
+(gpudirect-tcpx, gpudirect-tcpxo, gpudirect-rdma), and the decorators of github.com/AI-Hypercomputer/xpk
+(src/xpk/core/workload_decorators). The node's installer and the helper must be of one
 release: this file names the helper, and the installer of that release is in docs/how-to/launch.md.
 
 The pods use the names of interfaces and networks of those test pods. A cluster with other names of networks needs
@@ -172,9 +172,16 @@ NAMES = tuple(_FABRICS)
 # Fabric -> the release of NCCL that Google qualifies, as the release notes of the versions above say: of 22 June 2026
 # for TCPX, of 9 January 2026 for TCPXO. Those of RDMA name none.
 QUALIFIED: Mapping[str, str] = {"tcpx": "2.19.4", "tcpxo": "2.28.7"}
-# A job gets these only if --gpudirect names them. Machines with TCPX did not connect with NCCL 2.21.5
-# (github.com/GoogleCloudPlatform/container-engine-accelerators/issues/414, open in November 2026).
-BY_NAME = ("tcpx",)
+
+
+def by_name(name: str, nccl: str) -> bool:
+    """Returns whether a job gets the fabric `name` only if --gpudirect names it.
+
+    This is so where Google qualifies the fabric with another release of NCCL than that of the lock file, because others
+    saw such a pair fail: machines with TCPX did not connect with NCCL 2.21.5
+    (github.com/GoogleCloudPlatform/container-engine-accelerators/issues/414).
+    """
+    return bool(compared(name, nccl))
 
 
 def usual_networks(name: str) -> tuple[str, ...]:

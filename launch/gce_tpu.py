@@ -116,11 +116,12 @@ class GceTpu(Target):
                         (
                             f"--workload-policy=projects/{options.project}/regions/{google.region(options)}"
                             f"/resourcePolicies/{name}",
-                            "--target-size-policy-mode=bulk",
                         )
                         if several
                         else ()
                     ),
+                    # Google makes groups of flex-start machines so only, also those of one machine.
+                    *(("--target-size-policy-mode=bulk",) if several or options.flex_start else ()),
                     "--default-action-on-vm-failure=do-nothing",
                 ),
                 does="create the machines, all or none",

@@ -50,7 +50,8 @@ class Gke(JobSet):
         networks.add_argument(
             "--gpudirect",
             choices=fabric.NAMES,
-            help="join machines with GPUs by this network (default: that of the machine type, but not tcpx)",
+            help="join machines with GPUs by this network (default: that of the machine type, if Google qualifies the NCCL "
+            "of the lock file for it)",
         )
         parser.add_argument(
             "--gpu-networks",
@@ -149,7 +150,7 @@ class Gke(JobSet):
                 code="E-LAUNCH-OPTIONS",
             )
         nccl = environments.nccl(request.archive.lock)
-        if options.host_network or not name or (name in fabric.BY_NAME and options.gpudirect is None):
+        if options.host_network or not name or (options.gpudirect is None and fabric.by_name(name, nccl)):
             if options.gpu_networks:
                 raise InputError(
                     "the job uses the network of its nodes, and not these networks",

@@ -10,8 +10,8 @@ from jaxbert.errors import InputError
 from . import capacity, google, machines
 from .job import Command, Control, Request, Submission, Target
 
-# The TPUs that flex-start gives out through this API (cloud.google.com/tpu/docs/request-using-flex-start, read in
-# November 2026).
+# The TPUs that flex-start gives out through this API (cloud.google.com/tpu/docs/request-using-flex-start, as
+# its copies of August and September 2025 say).
 _FLEX_START = ("v5e", "v6e")
 
 
@@ -72,16 +72,16 @@ class QueuedResource(Target):
         startup = google.startup(request, remove.arguments)
         kind = machines.accelerator_type(place)
         several = place.slices > 1
+        gone = "preemption"
         if request.spot:
             tier, asked = "spot", ["--spot"]
         elif options.flex_start:
             # gcloud takes the duration with its unit.
-            tier = f"flex-start, {options.max_run_duration or '7d'} at most"
+            tier, gone = f"flex-start, {options.max_run_duration or '7d'} at most", "the end of that time"
             asked = ["--provisioning-model=flex-start", f"--max-run-duration={capacity.run_seconds(options)}s"]
         elif options.reservation:
             # This cannot give a reservation of another project, nor one of calendar mode, for which Google asks for
-            # --provisioning-model=reservation-bound (docs.cloud.google.com/tpu/docs/consume-reservation, read in
-            # November 2026).
+            # --provisioning-model=reservation-bound (docs.cloud.google.com/tpu/docs/consume-reservation).
             tier, asked = f"reservation {options.reservation}", ["--reserved", f"--reservation={options.reservation}"]
         else:
             tier, asked = ("reserved", ["--reserved"]) if options.reserved else ("on demand", [])
@@ -115,7 +115,7 @@ class QueuedResource(Target):
             ),
             where=f"project {options.project}, zone {options.zone}",
             resumes=f"exit 3 or a reboot: restarted on the same machines, {request.restarts} times at most, counted on "
-            "the disk of each machine; preemption: repeat the same command; exit 1, 2 and 4 end the run",
+            f"the disk of each machine; {gone}: repeat the same command; exit 1, 2 and 4 end the run",
             ends="the first machine removes the queued resource when the run ends, even if it fails",
             files=(archive, startup),
             commands=(

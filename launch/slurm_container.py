@@ -1,9 +1,9 @@
 """Runs the tasks of a Slurm job in a container: by pyxis, NVIDIA's plugin of srun, or by Apptainer.
 
-Sources, read in November 2026. pyxis: args.c of github.com/NVIDIA/pyxis, which has its options of srun. It keeps a
-variable of the image where the job has one of the same name. Apptainer: environment_and_metadata.rst of
-github.com/apptainer/apptainer-userdocs. It gives the program the job's variables, except PATH and LD_LIBRARY_PATH, and
-keeps a variable of the image unless --env sets it. Its process passes signals on when it has no terminal.
+Sources. pyxis: args.c of github.com/NVIDIA/pyxis, which has its options of srun. It keeps a variable of the image where
+the job has one of the same name. Apptainer: environment_and_metadata.rst of github.com/apptainer/apptainer-userdocs. It
+gives the program the job's variables, except PATH and LD_LIBRARY_PATH, and keeps a variable of the image unless --env
+sets it. Its process passes signals on when it has no terminal.
 """
 
 from __future__ import annotations

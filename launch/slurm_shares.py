@@ -86,8 +86,7 @@ def shares(options: Namespace, place: Topology | None) -> Shares:
 def gpus_of(gres: str | None) -> int:
     """Returns the number of GPUs in a value of sbatch's --gres.
 
-    It is a list of NAME[[:TYPE]:COUNT], and a missing count means 1 (slurm.schedmd.com/sbatch.html, read in November
-    2026).
+    It is a list of NAME[[:TYPE]:COUNT], and a missing count means 1 (slurm.schedmd.com/sbatch.html).
     """
     found = 0
     for entry in (gres or "").split(","):

@@ -7,9 +7,9 @@ before you spend money: options of `jaxbert plan` replace both.
 A figure of compute, memory or links is of one device, as jax counts devices. A chip of TPU v3 and of TPU7x is two
 devices, so its figures are halved. A price and a power are of a whole chip.
 
-Sources. These documents give the figures. In November 2026 most figures were compared with pages and repositories that
-quote the documents, and not with the documents themselves. The links and the clock of v3, the links of v4, the cards
-L4, L40S, H100 PCIe, H100 NVL, H200 NVL and GH200, and TF32 of B200 were not compared with anything.
+Sources. These documents give the figures. We compared most figures with copies of the documents, and with pages and
+repositories that quote them, of which we do not know the dates. The links and the clock of v3, the links of v4, the
+cards L4, L40S, H100 PCIe, H100 NVL, H200 NVL and GH200, and TF32 of B200 were not compared with anything.
   TPU peaks, HBM bandwidth, links, slices: docs.cloud.google.com/tpu/docs/v3, v4, v5e, v5p, v6e and tpu7x. A link has
     its share of the published bidirectional bandwidth of a chip, half of it each way. The links of v3 (656 Gbit/s) are
     from Jouppi et al., "A domain-specific supercomputer for training deep neural networks" (2020), and those of v4 (50
@@ -40,7 +40,7 @@ from dataclasses import dataclass
 GIB = 2**30
 
 # The share of a GPU's memory that a run takes for its arrays: the value of XLA_CLIENT_MEM_FRACTION. jax itself takes
-# 0.75 (docs.jax.dev/en/latest/201/gpu-memory.html, read in November 2026). The rest is for what lives outside jax's
+# 0.75 (docs.jax.dev/en/latest/201/gpu-memory.html). The rest is for what lives outside jax's
 # pool: the CUDA context, the code of kernels, NCCL's buffers and cuDNN's workspaces. They need 1 to 2 GB, and 8% of a
 # card of 24 GB is 1.9 GB. jax refuses to start where XLA_PYTHON_CLIENT_MEM_FRACTION, the old name, is set too.
 GPU_POOL_FRACTION = 0.92
@@ -165,8 +165,8 @@ class Chip:
         return self.prices[0] if self.prices else None
 
 
-_GOOGLE = "Google Cloud, on demand, US regions, list price as last seen 2025"
-_AWS_BLOCKS = "AWS EC2 Capacity Blocks, US East (Ohio), list price of late 2024, instance of 8"
+_GOOGLE = "Google Cloud, on demand, US regions, list price that others quoted in 2025"
+_AWS_BLOCKS = "AWS EC2 Capacity Blocks, US East (Ohio), list price of late 2024 that others quote, instance of 8"
 _AWS = "AWS, on demand, us-east-1, instance of 8, list price that others quoted in November 2026"
 _AZURE = "Azure, on demand, instance of 8, list price that others quoted in November 2026"
 _GOOGLE_GPU = "Google Cloud, on demand, us-central1, a3-highgpu, list price that others quoted in September 2026"

@@ -3,8 +3,8 @@
 `jaxbert doctor` shows this, and `jaxbert pretrain` names it where jax found other devices than the run asks for.
 
 Minimal drivers: NVIDIA's CUDA Toolkit release notes, table of minor version compatibility
-(docs.nvidia.com/cuda/cuda-toolkit-release-notes, read in November 2026): CUDA 12 needs 525.60.13 on Linux, and CUDA 13
-needs a driver of branch 580.
+(docs.nvidia.com/cuda/cuda-toolkit-release-notes): CUDA 12 needs 525.60.13 on Linux, and CUDA 13 needs a driver of
+branch 580.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NEWEST_CUDA = max(CUDA_DRIVERS)
 _HIDES = "CUDA_VISIBLE_DEVICES"
 _ALL = ("", "-1", "NoDevFiles")
 # The directory in which GKE's device plugin puts the driver's libraries: github.com/GoogleCloudPlatform/
-# container-engine-accelerators, cmd/nvidia_gpu, read in November 2026.
+# container-engine-accelerators, cmd/nvidia_gpu.
 _MOUNTED = Path("/usr/local/nvidia/lib64")
 _DRIVER = Path("/proc/driver/nvidia/version")
 _DEV = Path("/dev")

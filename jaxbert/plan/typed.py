@@ -2,7 +2,7 @@
 
 Google names a slice of v5e and v6e by its chips and a slice of v3, v4, v5p and TPU7x by its cores, of which a chip has
 two: "v5litepod-16" has 16 chips, "v4-16" has eight. The source is docs.cloud.google.com/tpu/docs/v5e, v6e, v4 and v5p.
-In November 2026 this was compared with stored copies and quotations of these pages, and not with the pages themselves.
+We compared this with copies and quotations of these pages, of which we do not know the dates.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ s3fs needs an older botocore than requirements.txt has, whose documents are the 
 credentials, region and address as every tool of AWS does: environment, profile, the role of the machine.
 This module only gives boto3's calls the names and the errors of fsspec.
 
-Facts: docs.aws.amazon.com/AmazonS3/latest/API (ListObjectsV2, PutObject with If-None-Match, error codes), read in
-November 2026; fsspec's AbstractFileSystem.
+Facts: docs.aws.amazon.com/AmazonS3/latest/API (ListObjectsV2, PutObject with If-None-Match, error codes);
+fsspec's AbstractFileSystem.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ them.
 
 Sources: cloud.google.com/storage/docs/consistency and /request-preconditions (ifGenerationMatch);
 docs.aws.amazon.com/AmazonS3/latest/userguide, "Amazon S3 data consistency model" and "How to prevent object overwrites
-with conditional writes" (If-None-Match). Read in November 2026.
+with conditional writes" (If-None-Match).
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def gke(files: dict[str, bytes], here: Here) -> None:
     """A Job fails with its first pod (backoffLimit 0). The JobSet counts restarts in its status, up to maxRestarts.
 
     Facts: "Pod failure policy" of kubernetes.io/docs/concepts/workloads/controllers/job, and "Failure Policy" of
-    jobset.sigs.k8s.io/docs/concepts, read in November 2026.
+    jobset.sigs.k8s.io/docs/concepts.
     """
     spec = yaml.safe_load(files["jobset.yaml"])["spec"]
     policy, restarts = spec["failurePolicy"], 0

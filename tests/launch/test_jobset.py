@@ -98,7 +98,7 @@ def test_a_secret_takes_the_place_of_a_usual_variable(launch, programs, tmp_path
     [
         (["--topology", "h100:8", "--gpudirect", "tcpx"], "nvidia-h100-80gb", "tcpx", 4, "tcpx-daemon"),
         (
-            ["--topology", "h100:8", "--machine-type", "a3-megagpu-8g"],
+            ["--topology", "h100:8", "--machine-type", "a3-megagpu-8g", "--gpudirect", "tcpxo"],
             "nvidia-h100-mega-80gb",
             "tcpxo",
             8,
@@ -137,8 +137,9 @@ def test_machines_with_gpus_are_joined_by_gpudirect(more, label, name, cards, he
     ("more", "host"),
     [
         (["--slices", "2", "--host-network", "--machine-type", "a3-megagpu-8g"], True),
-        # Google qualifies TCPX with a much older NCCL than that of the lock file.
+        # Google qualifies TCPX and TCPXO with an older NCCL than that of the lock file.
         (["--slices", "2"], True),
+        (["--slices", "2", "--machine-type", "a3-megagpu-8g"], True),
         # A part of a machine cannot have its network cards.
         (["--topology", "h100:4", "--slices", "2"], True),
         (["--slices", "2", "--machine-type", "a3-highgpu-4g"], True),
@@ -152,13 +153,29 @@ def test_other_machines_use_the_network_of_their_nodes(more, host: bool, launch,
     assert variables(made["spec"])["LD_LIBRARY_PATH"] == fabric.LIBRARIES
 
 
-def test_the_screen_says_which_nccl_google_qualifies(launch, programs):
+MEGA = ("--machine-type", "a3-megagpu-8g")
+
+
+def test_the_nccl_that_google_qualifies_needs_no_option(launch, programs, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(fabric, "QUALIFIED", dict.fromkeys(fabric.QUALIFIED, lock_nccl()))
+    for more, name in (((), "tcpx"), (MEGA, "tcpxo")):
+        made = template(sent(launch, "gke", tmp_path, "--topology", "h100:8", "--slices", "2", *more))
+        assert made["spec"]["initContainers"][0]["name"] == f"{name}-daemon"
+
+
+def lock_nccl() -> str:
     lock = (Path(__file__).parents[2] / "requirements-lock-3.13-cuda.txt").read_text()
     (has,) = re.findall(r"^nvidia-nccl-cu13==(\S+)", lock, re.MULTILINE)
+    return str(has)
+
+
+def test_the_screen_says_which_nccl_google_qualifies(launch, programs):
+    has = lock_nccl()
     for more, words, qualified in (
         ([], "the network of their nodes; for tcpx, add --gpudirect tcpx", "2.19.4"),
         (["--gpudirect", "tcpx"], "GPUDirect-TCPX", "2.19.4"),
-        (["--machine-type", "a3-megagpu-8g"], "GPUDirect-TCPXO", "2.28.7"),
+        (MEGA, "the network of their nodes; for tcpxo, add --gpudirect tcpxo", "2.28.7"),
+        ([*MEGA, "--gpudirect", "tcpxo"], "GPUDirect-TCPXO", "2.28.7"),
     ):
         code, said = launch("gke", "--topology", "h100:8", "--slices", "2", *more, "--dry-run")
         words += f" (Google qualifies it with NCCL {qualified}, and the lock file has NCCL {has})"
@@ -252,7 +269,8 @@ def test_queued_resources_take_flex_start_and_reservations(launch, programs):
         (["--flex-start", "--max-run-duration", "2d"], {"--max-run-duration=172800s"}),
         (["--reservation", "r"], {"--reserved", "--reservation=r"}),
     ):
-        assert launch("queued-resource", *more, "--yes")[0] == 0
+        code, said = launch("queued-resource", *more, "--yes")
+        assert code == 0 and ("the end of that time: repeat the" in " ".join(said.split())) == ("--flex-start" in more)
         create = next(call for call in programs() if "create" in call)
         assert create[1] == "alpha" and words <= set(create), create
     assert launch("queued-resource", "--reserved", "--yes")[0] == 0
