@@ -1,8 +1,8 @@
 """Chooses the lock file of a job's environment by its chip, and for NVIDIA GPUs by the CUDA that their driver runs.
 
 CUDA 13 does not support GPUs older than Turing, such as Volta's V100: NVIDIA's release notes, section of deprecated
-architectures (docs.nvidia.com/cuda/cuda-toolkit-release-notes/index.html#deprecated-architectures), say that CUDA 12 is the last
-with Maxwell, Pascal and Volta.
+architectures (docs.nvidia.com/cuda/cuda-toolkit-release-notes/index.html#deprecated-architectures), say that CUDA 12 is
+the last with Maxwell, Pascal and Volta.
 """
 
 from __future__ import annotations

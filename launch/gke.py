@@ -50,8 +50,8 @@ class Gke(JobSet):
         networks.add_argument(
             "--gpudirect",
             choices=fabric.NAMES,
-            help="join machines with GPUs by this network (default: that of the machine type, if Google qualifies the NCCL "
-            "of the lock file for it)",
+            help="join machines with GPUs by this network (default: that of the machine type, if Google qualifies the "
+            "NCCL of the lock file for it)",
         )
         parser.add_argument(
             "--gpu-networks",

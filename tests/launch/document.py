@@ -33,8 +33,8 @@ _MORE = {
     "gce-tpu": "--spot",
     "skypilot": "--slices 2 --spot --secret HF_TOKEN",
 }
-# The last section of the page. New sections go before it.
-_LAST = "\n## What was tested"
+# The first section that is not about one target. New sections go before it.
+_LAST = "\n## If you are stuck"
 
 
 def command(target: str) -> str:
