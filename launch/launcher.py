@@ -27,8 +27,9 @@ from jaxbert.core.shell import path_word
 from jaxbert.errors import CommandError, InputError, Interrupted, counted
 from jaxbert.inputs.files import check_regular, open_regular
 from jaxbert.inputs.values import Matching, Maybe, Whole, check, checked
+from jaxbert.stores.lease import is_leased
 from jaxbert.stores.mirror import Mirror
-from jaxbert.stores.storage import Bucket, is_remote
+from jaxbert.stores.storage import Bucket, is_remote, storage
 from jaxbert.stores.workdir import LOGS, METRICS
 
 from . import names, records
@@ -159,6 +160,10 @@ class Book:
         self._workdir, self._launcher = workdir, launcher
         # What has failed already, and is not said again.
         self._told: set[str] = set()
+        # The record of the launch before this one.
+        self._before: records.Record | None = None
+        with suppress(CommandError, OSError):  # A record that cannot be read is not put back.
+            self._before = records.in_workdir(names.workdir(workdir))
 
     def note(self, **changes: Any) -> None:
         """Changes the record, and writes it."""
@@ -199,8 +204,18 @@ class Book:
             raise
 
     def end(self, code: int) -> None:
-        """Notes the end."""
+        """Notes the end.
+
+        A run that was refused because another one holds the workdir puts the record of that one back.
+        """
         self.note(code=code, ended=int(time.time()))
+        before = self._before
+        if code != InputError.exit_code or self._launcher.again or before is None:
+            return
+        with suppress(CommandError, OSError):
+            workdir = names.workdir(self._workdir)
+            if is_leased(storage(workdir)):
+                records.put_back(workdir, before)
 
 
 def check_alone(workdir: str) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from jaxbert.errors import InputError
+from jaxbert.stores.schemes import WRITABLE
 from jaxbert.stores.storage import is_remote
 
 # kind: (pattern of the whole name, an example). Sources: Kubernetes' RFC 1123 labels; Google Cloud's naming pages of
@@ -68,7 +69,7 @@ WORDS: Mapping[str, str] = {
     "zone": "a zone of Google Cloud",
     "network": "a network of Google Cloud",
     "account": "a service account of Google Cloud",
-    "image": "the name of an image",
+    "image": "the name of an image: take small letters, digits and . _ - / and at most one :TAG",
     "context": "a context of kubectl",
     "word": "a name that the engine takes: use letters, digits and _ - . +",
     "list": "a list that the engine takes: use letters, digits and _ - . + , : = * & |",
@@ -76,7 +77,7 @@ WORDS: Mapping[str, str] = {
     "time": "a time limit",
     "gpus": "a number of GPUs, or a type and a number",
     "seeds": "a list of seeds",
-    "container": "the image of a container",
+    "container": "the image of a container: take letters, digits and _ . / : @ # + = -",
     "mount": "a directory that a container sees",
     "program": "a program",
     "duration": "a duration",
@@ -136,7 +137,7 @@ def workdir(value: str) -> str:
     """
     plain(value, "--workdir")
     if is_remote(value):
-        return checked(value.rstrip("/"), "url", "--workdir")
+        return _url(value.rstrip("/"))
     if any(not sign.isprintable() for sign in value):
         raise InputError(
             f"{value!r} contains characters that do not print",
@@ -145,6 +146,36 @@ def workdir(value: str) -> str:
             code="E-LAUNCH-TEXT",
         )
     return str(Path(value).absolute())
+
+
+def _url(value: str) -> str:
+    """Returns --workdir if it is a URL of a kind of bucket that can hold a workdir.
+
+    Raises:
+      InputError: it is not. The message says which of its parts is wrong.
+    """
+    scheme, _, path = value.partition("://")
+    what, fix = "", f"Write for example {KINDS['url'][1]}."
+    if scheme not in WRITABLE:
+        what = f"{scheme}:// is no kind of bucket that can hold a workdir"
+        if (right := _SAME.get(scheme.lower())) is not None:
+            fix = f"Write {right}://{path}."
+        elif scheme.lower() in _LIKE_S3:
+            fix = f"Write s3://{path}, and set AWS_ENDPOINT_URL to the address of the store."
+    elif not re.fullmatch(r"[a-z0-9][-a-z0-9_.]{1,220}[a-z0-9]", bucket := path.partition("/")[0]):
+        what = f"no bucket can have the name {bucket!r}: it takes 3 to 222 small letters, digits and - _ ."
+    elif {".", ".."} & set(path.split("/")):
+        what = "the path of a bucket has no . and no .. as names of directories"
+    elif not re.fullmatch(KINDS["url"][0], value):
+        what = "the path of a workdir has no empty part, and none of # ? * [ ] or signs that do not print"
+    if what:
+        raise InputError(what, where=f"--workdir {value}", fix=fix, code="E-LAUNCH-NAME")
+    return value
+
+
+# Other spellings of the kinds of buckets, and stores that speak the protocol of S3.
+_SAME = {"gcs": "gs", "s3a": "s3", "s3n": "s3", "gs": "gs", "s3": "s3"}
+_LIKE_S3 = ("r2", "minio", "b2", "oss", "cos", "obs", "wasabi", "spaces", "nebius")
 
 
 def job_name(config: str, workdir: str) -> str:

@@ -114,10 +114,13 @@ def places(workdir: str) -> list[Path]:
 
 def write_to(place: Path, workdir: str, target: str, name: str, options: Mapping[str, Any]) -> None:
     """Writes the record of a launch into one of `places`."""
-    content = json.dumps({"workdir": workdir, "target": target, "name": name, "options": options}, indent=1) + "\n"
     with permitted(place / _NAME):
         place.mkdir(parents=True, exist_ok=True)
-        write_whole(place / _NAME, content)
+        write_whole(place / _NAME, _content_of(workdir, target, name, options))
+
+
+def _content_of(workdir: str, target: str, name: str, options: Mapping[str, Any]) -> str:
+    return json.dumps({"workdir": workdir, "target": target, "name": name, "options": dict(options)}, indent=1) + "\n"
 
 
 def sent(workdir: str) -> tuple[str, ...]:
@@ -164,6 +167,21 @@ def send(workdir: str) -> None:
             fix=f"Run it yourself: {shlex.join(sent(workdir))}",
             code="E-LAUNCH-RECORD-COPY",
         )
+
+
+def put_back(workdir: str, record: Record) -> None:
+    """Writes an earlier record of a workdir into the workdir again.
+
+    Raises:
+      InputError: there is no permission.
+      Interrupted: the network failed.
+    """
+    content = _content_of(workdir, record.target, record.name, record.options)
+    if is_remote(workdir):
+        Bucket(workdir).write(f"launch/{_NAME}", content.encode())
+    else:
+        with permitted(path := Path(workdir) / "launch" / _NAME):
+            write_whole(path, content)
 
 
 def read(workdir: str) -> Record:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import IO
@@ -51,8 +52,9 @@ def run(job: Job, *, grace_s: float = GRACE_S) -> tuple[int, bool]:
     Raises:
       InputError: a log cannot be written.
     """
-    sizes = [_open(_path(command)).tell() for command in job.commands]
+    sizes = [_size(_path(command)) for command in job.commands]
     children: list[subprocess.Popen[bytes]] = []
+    shown = _Shown(_path(job.commands[0]), sizes[0])
     signals: list[int] = []
 
     def forward(signal_number: int, frame: FrameType | None) -> None:
@@ -63,8 +65,8 @@ def run(job: Job, *, grace_s: float = GRACE_S) -> tuple[int, bool]:
 
     with handling(forward):
         try:
-            for number, command in enumerate(job.commands):
-                children.append(_start(command, shown=number == 0))
+            for command in job.commands:
+                children.append(_start(command))
                 # A signal may have come while the process started.
                 for signal_number in signals:
                     children[-1].send_signal(signal_number)
@@ -73,6 +75,7 @@ def run(job: Job, *, grace_s: float = GRACE_S) -> tuple[int, bool]:
             for child in children:
                 if child.poll() is None:
                     child.kill()
+            shown.end()
     codes = [meaning(child.wait()) for child in children]
     if first is not None:
         command = job.commands[first]
@@ -96,22 +99,17 @@ def worst(codes: list[int]) -> int:
     return 3 if any(codes) else 0
 
 
-def _start(command: Command, *, shown: bool) -> subprocess.Popen[bytes]:
-    """Starts a process. Its output goes to its log, and, if `shown`, to our stderr too."""
-    log = _open(_path(command))
-    child = subprocess.Popen(
-        command.arguments,
-        env={**os.environ, **command.environment},
-        stdout=subprocess.PIPE if shown else log,
-        stderr=subprocess.STDOUT,
-        # In a new session the process does not get the terminal's Ctrl-C, which we pass on once.
-        start_new_session=True,
-    )
-    if shown:
-        threading.Thread(target=_show, args=(child.stdout, log), daemon=True).start()
-    else:
-        log.close()
-    return child
+def _start(command: Command) -> subprocess.Popen[bytes]:
+    """Starts a process that writes into its log. It needs no reader, so it goes on to its end without this process."""
+    with _open(_path(command)) as log:
+        return subprocess.Popen(
+            command.arguments,
+            env={**os.environ, **command.environment},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            # In a new session the process does not get the terminal's Ctrl-C, which we pass on once.
+            start_new_session=True,
+        )
 
 
 def _watch(children: list[subprocess.Popen[bytes]], grace_s: float) -> int | None:
@@ -145,20 +143,43 @@ def _end(child: subprocess.Popen[bytes]) -> str:
     return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
 
 
-def _show(stream: IO[bytes], log: IO[bytes]) -> None:
-    """Copies a process's output to its log and to our stderr, until it ends."""
-    with log:
-        # Chunks are copied, not lines, because a progress bar draws itself again without a newline.
-        while chunk := os.read(stream.fileno(), 65536):
-            log.write(chunk)
-            log.flush()
-            sys.stderr.buffer.write(chunk)
-            sys.stderr.flush()
+class _Shown:
+    """Copies what is added to a log to our stderr, until `end`."""
+
+    def __init__(self, path: Path, begin: int):
+        self._path, self._begin = path, begin
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Shows the rest, and ends. A terminal that takes nothing is left after a few seconds."""
+        self._ended.set()
+        self._thread.join(5.0)
+
+    def _run(self) -> None:
+        # A terminal that is gone must not end the run.
+        with suppress(OSError, ValueError), open_regular(self._path) as log:
+            log.seek(self._begin)
+            last = False
+            while True:
+                # Chunks are copied, not lines, because a progress bar draws itself again without a newline.
+                while chunk := log.read(65536):
+                    sys.stderr.buffer.write(chunk)
+                    sys.stderr.flush()
+                if last:
+                    return
+                last = self._ended.wait(_POLL_S)
 
 
 def _path(command: Command) -> Path:
     assert command.log is not None
     return command.log
+
+
+def _size(path: Path) -> int:
+    with _open(path) as file:
+        return file.tell()
 
 
 def _open(path: Path) -> IO[bytes]:

@@ -96,7 +96,8 @@ def _plan(figures: Mapping[str, Any], provider: str, other: str, submission: Sub
     one, every = (" for one run", f"for all {runs} runs") if runs else (" in all", "")
     bill, price, chips = figures["bill"], figures["price"], figures["chips"]
     used = max((sum(phase["memory_bytes"].values()) for phase in figures["phases"]), default=0)
-    cheaper = f"; {other}" if other else ""
+    # A price that the user gives is that of the job's machines.
+    cheaper = f"; {other}" if other and price is not None and not price["source"].startswith("given") else ""
     has = f"{figures['hbm_bytes'] / 2**30:.1f} GiB a {'chip' if figures['devices'] == chips else 'device'}"
     rows = [
         ("fits", f"{used / 2**30:.1f} GiB of {has}, by {figures['judged_by']}"),

@@ -20,7 +20,12 @@ python=$HOME/.jaxbert/environment/bin/python
 
 # SkyPilot restarts a job after exit 3 without a limit. So the workdir keeps the number of starts, also when the job moves
 # to other machines, and after the last restart 3 becomes 4. SKYPILOT_TASK_ID stays the same when the job moves.
-start=$("$python" -P -m jaxbert.stores.starts "$workdir" "$SKYPILOT_TASK_ID" "$SKYPILOT_NODE_RANK" "$restarts") || exit
+start=$("$python" -P -m jaxbert.stores.starts "$workdir" "$SKYPILOT_TASK_ID" "$SKYPILOT_NODE_RANK" "$restarts") || {
+  code=$?
+  # A start without its number must not be repeated without a limit.
+  [ "$code" -ne 3 ] || code=4
+  exit "$code"
+}
 echo "jaxbert: restart $((start - 1)) of $restarts"
 told=
 child=

@@ -106,9 +106,20 @@ def _request(target: Target, args: Namespace, config: RunConfig, arguments: Sequ
     _check_workdir(target, args.workdir, mounts)
     if not target.shares_disk:
         _check_inputs_can_be_reached(target, args, config, mounts)
-    if args.restarts < 0:
+    # The engines keep these numbers in 32 bits.
+    if not 0 <= args.restarts < 1 << 31:
         raise InputError(
-            f"the value is {args.restarts}", where="--restarts", fix="Give 0 or more.", code="E-LAUNCH-NUMBER"
+            f"the value is {args.restarts}",
+            where="--restarts",
+            fix=f"Give a number from 0 to {(1 << 31) - 1:,}.",
+            code="E-LAUNCH-NUMBER",
+        )
+    if args.price is not None and not 0 <= args.price <= 1e9:  # nor is NaN
+        raise InputError(
+            f"the value is {args.price}",
+            where="--price",
+            fix="Give the price of a chip-hour, 0 or more.",
+            code="E-LAUNCH-NUMBER",
         )
     return Request(
         arguments=tuple(names.plain(word, "jaxbert launch") for word in arguments),

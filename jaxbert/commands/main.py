@@ -62,6 +62,9 @@ COMMANDS: dict[str, ModuleType] = {
 # The commands that compile programs.
 COMPUTING = ("pretrain", "evaluate", "fill-mask", "embed", "convert")
 
+# The commands that are done when nobody reads what they print. Others have work left.
+_PRINTING = ("doctor", "plan", "fill-mask", "embed")
+
 _MISPLACED = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 # The files that commands read directly in a directory that the user gives.
@@ -102,7 +105,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader of the output has gone (`jaxbert doctor | head`), so there is nobody to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        if words[:1] and words[0] in _PRINTING:
+            return 0
+        return _failed(
+            Interrupted(
+                "nobody reads what this command prints, so it has ended before its work was done",
+                where="standard output",
+                fix=f"{_CONTINUE} Print to a file (> FILE) if the reader may end first.",
+                code="E-OUTPUT-CLOSED",
+            )
+        )
     except OSError as error:
         known = _known(error, words)
         if known is None:

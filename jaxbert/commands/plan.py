@@ -78,7 +78,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             fix="Give a number above 0 and up to 1.",
             code="E-ARGUMENT-RANGE",
         )
-    if args.topology.lower() == "cpu":
+    if args.layouts and (args.search or args.table):
+        raise InputError(
+            "--layouts prints its own lines",
+            where="--search" if args.search else "--table",
+            fix="Give one of --layouts, --search and --table in each command.",
+            code="E-ARGUMENT-TOGETHER",
+        )
+    if args.topology.lower() in ("cpu", "cpu:1"):
         for name, given in (("--slices", args.slices != 1), ("--chip", args.chip is not None)):
             if given:
                 raise InputError(

@@ -116,7 +116,7 @@ def natural(config: RunConfig, topology: Topology, layout: LayoutName) -> MeshCo
     found = [one for one in _legal(config, topology, meshes(config, topology)) if one.config.mesh.layout == layout]
     if not found:
         raise InputError(
-            f"no mesh of the layout {layout} divides the sizes of {config.name}",
+            f"no mesh that splits what the layout {layout} can split divides the sizes of {config.name}",
             where=topology.name,
             fix="Take another layout; or make batch sizes multiples of data x fsdp x accumulation, encoder.num_heads a "
             "multiple of tensor, and the padded vocabulary a multiple of 128 x tensor (encoder.vocab_multiple).",

@@ -6,7 +6,7 @@ import difflib
 from pathlib import Path
 from typing import Any
 
-from jaxbert.core.chips import GIB, GPU_POOL_FRACTION, Chip, Power, Price, gpu_power
+from jaxbert.core.chips import CHIPS, GIB, GPU_POOL_FRACTION, Chip, Power, Price, gpu_power
 from jaxbert.core.shell import path_word
 from jaxbert.errors import InputError
 from jaxbert.inputs.values import Matching, Maybe, OneOf, Whole, read_json
@@ -66,6 +66,12 @@ def own_chip(path: str) -> Chip:
             near = difflib.get_close_matches(key, _SHAPE, n=1)
             hint = f"Did you mean {near[0]}? " if near else ""
             raise _wrong(f"the key {key[:60]!r} is not known", path, f"{hint}Known: {', '.join(_SHAPE)}.")
+    if given["name"] in (*CHIPS, "cpu"):
+        raise _wrong(
+            f"{given['name']} is already the name of a chip with figures of its own",
+            path,
+            f"Choose another name, for example my-{given['name']}. Without --chip, --topology takes {given['name']}.",
+        )
     numbers = {key: float(given.get(key, default) or 0.0) for key, (_, _, default) in _NUMBERS.items()}
     for key, (least, most, _) in _NUMBERS.items():
         if key in given and not least <= numbers[key] <= most:

@@ -14,7 +14,7 @@ from jaxbert.core.chips import CHIPS, SLICES, Chip, Price
 from jaxbert.core.chips import GPU_POOL_FRACTION as GPU_POOL_FRACTION
 from jaxbert.errors import InputError
 from jaxbert.inputs.values import whole_number
-from jaxbert.plan.typed import meaning
+from jaxbert.plan.typed import is_foreign, meaning
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def _named(text: str, own: Chip | None) -> Topology:
         raise InputError(
             f"no slice of {sides} is sold",
             where=f"--topology {text}",
-            fix=f"The nearest slices are {', '.join(_near(chip, shape))}.",
+            fix=_sold(chip, shape),
             code="E-PLAN-SLICE",
         )
     meant = meaning(text)
@@ -166,9 +166,9 @@ def _named(text: str, own: Chip | None) -> Topology:
         count = (meant.count,) if meant.count is not None else shape
         assert count is not None
         raise InputError(
-            f"no slice of {sides or f'{meant.count} chips'} is sold",
+            f"no slice of {sides if meant.count is None else f'{meant.count} chips'} is sold",
             where=f"--topology {text}",
-            fix=f"The nearest slices are {', '.join(_near(chip, count))}.",
+            fix=_sold(chip, count),
             code="E-PLAN-SLICE",
         )
     raise InputError(
@@ -182,7 +182,22 @@ def _named(text: str, own: Chip | None) -> Topology:
 def _unknown(name: str, text: str, own: Chip | None) -> InputError:
     """Returns the error of a name that means no chip."""
     names = [*CHIPS, *([own.name] if own is not None else [])]
-    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.3)
+    if name.lower().partition("-")[0] == "cpu":
+        return InputError(
+            "the CPU is one device, and only `jaxbert plan --topology cpu` knows it",
+            where=f"--topology {text}",
+            fix="Write cpu for `jaxbert plan`. For `jaxbert launch` without GPUs, leave --topology out.",
+            code="E-PLAN-CPU",
+        )
+    if is_foreign(text):
+        return InputError(
+            "jaxbert does not run on this accelerator: it needs an NVIDIA or AMD GPU, a Google TPU or a CPU",
+            where=f"--topology {text}",
+            fix=f"Choose one of {', '.join(names)}.",
+            code="E-PLAN-CHIP",
+        )
+    # A typing error is near to one name. Names such as A10G and T4 are those of other chips.
+    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.8)
     hint = f"Did you mean {near[0]}? " if near else ""
     return InputError(
         f"there is no chip {name!r}",
@@ -256,6 +271,14 @@ def sides_of(text: str) -> tuple[int, ...]:
 
 # More than any program has spanned. The search of a layout takes time with the number of devices.
 _MOST_SLICES = 4096
+
+
+def _sold(chip: Chip, shape: tuple[int, ...]) -> str:
+    """Returns the advice for a slice that is not sold: several machines of GPUs, or the nearest slices."""
+    count, most = math.prod(shape), max(math.prod(sides_of(one)) for one in SLICES[chip.name])
+    if chip.kind == "gpu" and count > most and count % most == 0:
+        return f"A slice has at most {most} chips. Write --topology {chip.name}:{most} --slices {count // most}."
+    return f"The nearest slices are {', '.join(_near(chip, shape))}."
 
 
 def _near(chip: Chip, shape: tuple[int, ...]) -> list[str]:

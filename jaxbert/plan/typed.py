@@ -1,4 +1,4 @@
-"""Chips and slices as people type them: "v5e-16", "8xA100", "H100:8", "4090", "trillium". Imports no jax.
+"""Chips and slices as people type them: "v5e-16", "8xA100", "H100:8", "4090", "p5.48xlarge". Imports no jax.
 
 Google names a slice of v5e and v6e by its chips and a slice of v3, v4, v5p and TPU7x by its cores, of which a chip has
 two: "v5litepod-16" has 16 chips, "v4-16" has eight. The source is docs.cloud.google.com/tpu/docs/v5e, v6e, v4 and v5p.
@@ -24,13 +24,33 @@ _ALIASES: Mapping[str, tuple[str, ...]] = {
     "v100": ("v100-16gb", "v100-32gb"),
     "a100": ("a100-40gb", "a100-80gb"),
     **{name: ("rtx4090",) for name in ("4090", "rtx4090", "rtx-4090")},
-    "h100": ("h100",),
+    # GKE's label of machines with a faster network is nvidia-h100-mega-80gb.
+    **{name: ("h100",) for name in ("h100", "h100-mega")},
     "h100-pcie": ("h100-pcie",),
     "h100-nvl": ("h100-nvl",),
     "h200-nvl": ("h200-nvl",),
     "gb200-nvl72": ("gb200",),
     **{name: ("mi300x",) for name in ("mi300x", "mi300")},
 }
+# Machine types of AWS and Google Cloud -> (the chip, the number of chips; 0 where the name says it). The names and
+# their GPUs are those of aws.amazon.com/ec2/instance-types and cloud.google.com/compute/docs/gpus.
+_MACHINES: Mapping[str, tuple[str, int]] = {
+    r"p3\.16xlarge": ("v100-16gb", 8),
+    r"p3dn\.24xlarge": ("v100-32gb", 8),
+    r"p4d\.24xlarge": ("a100-40gb", 8),
+    r"p4de\.24xlarge": ("a100-80gb", 8),
+    r"p5\.48xlarge": ("h100", 8),
+    r"p5en?\.48xlarge": ("h200", 8),
+    r"p6-b200\.48xlarge": ("b200", 8),
+    r"a2-(?:highgpu|megagpu)-(\d+)g": ("a100-40gb", 0),
+    r"a2-ultragpu-(\d+)g": ("a100-80gb", 0),
+    r"a3-(?:highgpu|megagpu|edgegpu)-(\d+)g": ("h100", 0),
+    r"a3-ultragpu-(\d+)g": ("h200", 0),
+    r"a4-highgpu-(\d+)g": ("b200", 0),
+    r"a4x-highgpu-(\d+)g": ("gb200", 0),
+}
+# Chips for which jax has no plugin that this project knows.
+_FOREIGN = re.compile(r"(?:trn|inf)\d.*|trainium.*|inferentia.*|gaudi.*|.*habana.*|.*ascend.*")
 # Words that say nothing about which chip it is.
 _NOISE = re.compile(r"nvidia|tesla|geforce|amd|instinct|google|cloud|gpus?|tpu|sxm\d?|hbm\d?e?|slice|podslice|pod")
 # Gigabytes in the names of chips that are sold with one memory.
@@ -57,10 +77,13 @@ class Meaning:
 
 def meaning(text: str) -> Meaning:
     """Returns what a name that is not in the form CHIP:SLICE of the table may mean."""
-    text = re.sub(r"[\s_]+", "-", text.strip().lower())
-    found = re.fullmatch(r"(\d{1,6})-?[x*]-?(.+)", text)
+    text = re.sub(r"[\s_/]+", "-", text.strip().lower())
+    for pattern, (chip, number) in _MACHINES.items():
+        if found := re.fullmatch(pattern, text):
+            return _counted((chip,), number or int(found[1]))
+    found = re.fullmatch(r"(\d{1,6})(?:-?[x*]-?|-)(.+?)(?::(\d{1,6}))?", text)
     if found and (chips := _chips(found[2])):
-        return _counted(chips, int(found[1]))
+        return _counted(chips, int(found[1]) * int(found[3] or 1))
     head, colon, tail = text.partition(":")
     if colon:
         chips = _chips(head)
@@ -75,11 +98,19 @@ def meaning(text: str) -> Meaning:
         return Meaning(chips, tuple(f"{chip}:{tail}" for chip in chips if tail in SLICES[chip]), None)
     if chips := _chips(text):
         return Meaning(chips, (), None)
-    if found := re.fullmatch(r"(.+?)(?:-x?|x)(\d{1,6})", text):
+    if (found := re.fullmatch(r"(.+?)-?(\d{1,4}(?:x\d{1,4}){1,2})", text)) and (chips := _chips(found[1])):
+        sold = tuple(f"{chip}:{found[2]}" for chip in chips if found[2] in SLICES[chip])
+        return Meaning(chips, sold or (f"{chips[0]}:{found[2]}",), None)
+    if found := re.fullmatch(r"(.+?)-?[-x*]-?(\d{1,6})", text):
         chips, number = _chips(found[1]), int(found[2])
         each = [_counted((chip,), number // _CORES.get(chip, 1)) for chip in chips if not number % _CORES.get(chip, 1)]
         return Meaning(chips, tuple(name for one in each for name in one.topologies), number)
     return Meaning((), (), None)
+
+
+def is_foreign(text: str) -> bool:
+    """Returns whether a name is that of a chip on which jaxbert does not run."""
+    return _FOREIGN.fullmatch(text.strip().lower()) is not None
 
 
 def _counted(chips: tuple[str, ...], count: int) -> Meaning:

@@ -137,10 +137,9 @@ def check(platform: str | None, environment: Mapping[str, str], here: Accelerato
         if is_loss(error) or (cause is not None and is_loss(cause)):
             raise cause if cause is not None and is_loss(cause) else error from None
         # jax adds the advice to let it choose, which would be the CPU.
-        said = (
-            re.sub(r" \(set JAX_PLATFORMS=.*", "", " ".join(str(error).split()))[:300].rstrip(".")
-            or type(error).__name__
-        )
+        said = re.sub(r" \(set JAX_PLATFORMS=.*", "", " ".join(str(error).split()))[:300].rstrip(".")
+        if not said or "is not in the list of known backends" in said:
+            said = "none of its plugins that are installed is for this platform, or none could be loaded"
         raise _wrong(f"jax cannot use the devices: {said}", platform, count, environment, here) from None
     found = _MEANS.get(backend, backend)
     has = f"jax found {counted(len(devices), f'{found} device')} ({devices[0].device_kind})"

@@ -253,6 +253,11 @@ class Lease:
                     return
 
 
+def is_leased(storage: Storage) -> bool:
+    """Returns whether a workdir has an owner: one that lives, or one that was killed and left its file."""
+    return Lease(storage)._current()[0] > 0
+
+
 _SHAPE = {"host": str, "boot": str, "process": Whole(), "job": str, "token": str, "since": float}
 
 

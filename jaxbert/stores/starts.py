@@ -26,13 +26,11 @@ DIRECTORY = f"{LAUNCH}/starts"
 _WAITS_S = (5.0, 15.0, 40.0, 80.0, 160.0)
 
 
-def count(
-    place: Storage, job: str, process: int, restarts: int, *, sleep: Callable[[float], object] = time.sleep
-) -> int:
+def count(workdir: str, job: str, process: int, restarts: int, *, sleep: Callable[[float], object] = time.sleep) -> int:
     """Writes down that a process of a job starts. Returns the number of this start, from 1.
 
     Args:
-      place: the workdir.
+      workdir: the path or the URL of the workdir.
       job: a name that the engine gives to one submission of the job, and keeps when the job moves.
       process: the number of the process in the job.
       restarts: the most restarts.
@@ -45,12 +43,12 @@ def count(
     """
     for wait in (*_WAITS_S, None):
         try:
-            return _count(place, job, process, restarts)
+            return _count(storage(workdir), job, process, restarts)
         except (Interrupted, OSError) as error:
             if wait is None:
                 raise Stopped(
                     f"the start cannot be counted, so nothing would limit the restarts: {error}",
-                    where=f"{place.place}/{DIRECTORY}",
+                    where=f"{workdir}/{DIRECTORY}",
                     fix="Correct that. The same launch command continues the run.",
                     code="E-STARTS-COUNT",
                 ) from None
@@ -86,7 +84,7 @@ def main(words: Sequence[str]) -> int:
                 fix="Give the last two as numbers.",
                 code="E-STARTS-ARGUMENTS",
             )
-        print(count(storage(words[0]), words[1], process, most))
+        print(count(words[0], words[1], process, most))
     except CommandError as error:
         print(line_of(error), file=sys.stderr)
         return error.exit_code

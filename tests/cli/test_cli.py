@@ -149,6 +149,20 @@ def test_each_end_has_its_exit_code(monkeypatch, capsys, raised, code, words):
     assert err.startswith("jaxbert: error: ") and err.count("\n") == 1 and words in err
 
 
+@pytest.mark.parametrize(("word", "code", "said"), [("doctor", 0, ""), ("pretrain", 3, "E-OUTPUT-CLOSED")])
+def test_a_command_that_nobody_reads_is_done_only_if_printing_is_all_it_does(word: str, code: int, said: str):
+    program = f"""
+import sys
+from jaxbert.commands import main
+def closed(words):
+    raise BrokenPipeError
+main._run = closed
+sys.exit(main.main(["{word}"]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (code, "") and (said in done.stderr if said else not done.stderr)
+
+
 def failing(raised):
     def fail(*arguments, **options):
         raise raised

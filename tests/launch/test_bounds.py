@@ -266,7 +266,7 @@ def test_another_job_of_skypilot_begins_a_new_count(launch, programs, tmp_path: 
 
 
 def test_each_process_has_its_own_count(tmp_path: Path):
-    place = Disk(tmp_path)
+    place = str(tmp_path)
     assert [starts.count(place, "job", process, 1) for process in (0, 1, 10, 1, 0)] == [1, 1, 1, 2, 2]
     # Files that are not ours do not count.
     for name in ("0-x", "0-99999999999999999999", "0--3", "x-7"):
@@ -276,21 +276,34 @@ def test_each_process_has_its_own_count(tmp_path: Path):
     assert starts.count(place, "job", 10, 1) == 2
 
 
-def test_a_start_that_cannot_be_counted_is_tried_again_and_then_ends_the_job(tmp_path: Path):
+@pytest.mark.parametrize("when", ["the bucket is opened", "the file is made"])
+def test_a_start_that_cannot_be_counted_is_tried_again_and_then_ends_the_job(when: str, tmp_path: Path, monkeypatch):
     waits: list[float] = []
+    until = 2
+
+    def answers() -> None:
+        if len(waits) < until:
+            raise Interrupted("the bucket does not answer", where="gs://b", fix="Wait.", code="E-STORE-NETWORK")
 
     class Away(Disk):
         def create(self, name: str, content: bytes) -> bool:
-            if len(waits) < self.until:
-                raise Interrupted("the bucket does not answer", where="gs://b", fix="Wait.", code="E-STORE-NETWORK")
+            answers()
             return super().create(name, content)
 
-    place = Away(tmp_path)
-    place.until = 2
+    def opened(place: str) -> Disk:
+        if when == "the bucket is opened":
+            answers()
+        return Away(Path(place))
+
+    monkeypatch.setattr(starts, "storage", opened)
+    place = str(tmp_path)
     assert starts.count(place, "job", 0, 5, sleep=waits.append) == 1 and waits == [5, 15]
-    place.until = 100
+    until = 100
     with pytest.raises(Stopped, match=r"cannot be counted.*E-STARTS-COUNT"):
         starts.count(place, "job", 0, 5, sleep=waits.append)
+    # No answer of the script repeats without a limit: 3 would.
+    monkeypatch.setattr(starts, "_WAITS_S", ())
+    assert starts.main([place, "job", "0", "5"]) == Stopped.exit_code
 
 
 @pytest.mark.parametrize(

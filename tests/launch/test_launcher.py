@@ -34,6 +34,7 @@ if [ "$JAXBERT_PROCESS_ID" = 0 ]; then printf "$lines" >>"$WORKDIR/metrics.jsonl
 echo training
 [ -z "$ENDS" ] || exit "$ENDS"
 while kill -0 "$PPID" 2>/dev/null; do sleep 0.05; done
+echo alone
 """
 LAUNCHER = """
 import sys
@@ -152,6 +153,11 @@ def test_a_launcher_that_was_killed_is_told_from_one_that_runs(start, ask: Answe
     one = start()
     one.kill()
     one.wait()
+    # A process that is asked to write its checkpoint can still write into its log.
+    end = time.monotonic() + 60
+    while "alone" not in (workdir / "logs/process-0.log").read_text():
+        assert time.monotonic() < end
+        time.sleep(0.05)
     code, said, figures = ask("status")
     assert code == 0 and figures["state"] == "lost" and "noted no exit code" in said and "continues the run" in said
     code, said, figures = ask("stop")
@@ -159,6 +165,28 @@ def test_a_launcher_that_was_killed_is_told_from_one_that_runs(start, ask: Answe
     # The same command continues, and has a new record.
     two = start(ends="0")
     assert two.wait(60) == 0 and ask("status")[2]["code"] == 0
+
+
+def test_a_launch_that_is_refused_leaves_the_record_of_the_run_that_lives(
+    start, ask: Answer, workdir: Path, tmp_path: Path, monkeypatch
+):
+    """Two users, or one user from two homes: the launcher of the second one does not know the first one's."""
+    one = start()
+    (workdir / ".lease").mkdir()
+    (workdir / ".lease/000001").write_text("the first run holds the workdir")
+    before = (workdir / "launch/job.json").read_bytes()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "second"))
+    assert start(ends="2").wait(60) == 2
+    assert (workdir / "launch/job.json").read_bytes() == before
+    # The second user, and anybody else, sees the run that lives.
+    for home in ("second", "third"):
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / home))
+        assert ask("status")[2]["process"] == one.pid, home
+    # A launch that ends with 2 while nobody holds the workdir is the newest one.
+    (workdir / ".lease/000001").unlink()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "second"))
+    assert start(ends="2").wait(60) == 2
+    assert (workdir / "launch/job.json").read_bytes() != before
 
 
 @pytest.fixture

@@ -857,6 +857,44 @@ def test_a_price_of_other_machines_is_marked(option: list[str], said: str, launc
     assert code == 0 and f"(a list{'; ' if said else ''}{said})" in words, shown
 
 
+@pytest.mark.parametrize("option", ["--spot", "--flex-start"])
+def test_a_price_that_is_given_is_that_of_the_job(option: str, launch, programs, figures):
+    figures["price"]["source"] = "given"
+    code, shown = launch("gke", option, "--price", "0.4", "--dry-run")
+    assert code == 0 and "(given)" in shown and "costs less" not in shown
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (["--price", "-3"], "the value is -3.0 (--price). Give the price of a chip-hour"),
+        (["--price", "nan"], "the value is nan (--price)"),
+        (["--restarts", "3000000000"], "Give a number from 0 to 2,147,483,647"),
+    ],
+)
+def test_numbers_that_no_engine_takes(option: list[str], said: str, launch, programs):
+    code, shown = launch("gke", *option, "--dry-run")
+    assert code == 2 and said in shown and shown.count("[E-") == 1 and "E-LAUNCH-NUMBER" in shown
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("gcs://my-bucket/x", "Write gs://my-bucket/x."),
+        ("S3://my-bucket/x", "Write s3://my-bucket/x."),
+        ("s3a://my-bucket/x", "Write s3://my-bucket/x."),
+        ("r2://my-bucket/x", "Write s3://my-bucket/x, and set AWS_ENDPOINT_URL"),
+        ("az://my-bucket/x", "az:// is no kind of bucket that can hold a workdir"),
+        ("gs://My-Bucket/x", "no bucket can have the name 'My-Bucket'"),
+        ("gs://my-bucket/a/../x", "no . and no .. as names of directories"),
+        ("gs://my-bucket/a//x", "no empty part"),
+    ],
+)
+def test_a_url_that_is_no_workdir_says_why(url: str, said: str, launch, programs):
+    code, shown = launch("gke", "--dry-run", "--workdir", url)
+    assert code == 2 and said in shown and "E-LAUNCH-NAME" in shown
+
+
 def test_the_memory_of_half_a_chip_is_a_device_s(launch, programs, figures):
     figures["devices"] = 2 * figures["chips"]
     assert "GiB a device, by" in launch("gke", "--dry-run")[1]

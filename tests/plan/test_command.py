@@ -154,7 +154,7 @@ def test_all_layouts_are_a_line_each(plan):
 
 def test_a_layout_that_does_not_go_says_why(plan):
     _, out, _, _ = plan("bert_base", *PLACE, "--layouts", "all")
-    assert "fsdp_tensor no mesh of the layout fsdp_tensor" in out and "padded vocabulary" in out
+    assert "fsdp_tensor no mesh that splits what the layout fsdp_tensor can split" in out and "vocabulary" in out
 
 
 def test_the_table_is_one_row_that_markdown_reads(plan):
@@ -215,6 +215,8 @@ def test_what_fits_nowhere_is_said_after_few_tries(plan, monkeypatch):
             "E-CONFIG-MESH",
         ),
         (["bert_base", "--topology", "v5p:8x8x16"], "data 1024", "a multiple of 1024", "E-CONFIG-BATCH"),
+        (["bert_base", *PLACE, "--layouts", "all", "--search"], "--layouts prints", "--table", "E-ARGUMENT-TOGETHER"),
+        (["bert_base", "--topology", "cpu:8"], "the CPU is one device", "Write cpu for", "E-PLAN-CPU"),
         (["bert_base", *PLACE, "--slices", "0"], "slices is 0", "Give 1 to 4,096", "E-PLAN-SLICES"),
         (["bert_base", *PLACE, "--grid", "-1"], "-1.0", "from 0 to 100,000", "E-ARGUMENT-RANGE"),
         (["bert_base", *PLACE, "--real", "0"], "0.0", "above 0 and up to 1", "E-ARGUMENT-RANGE"),

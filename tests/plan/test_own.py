@@ -79,6 +79,8 @@ def test_the_figures_of_a_known_chip_give_its_plan(file, tmp_path: Path, capsys)
         ({"chips_per_host": 0}, "chips_per_host"),
         ({"price": -1}, "price is -1"),
         ({"watts": True}, "watts"),
+        ({"name": "h100"}, "Choose another name"),
+        ({"name": "v5e", "kind": "tpu"}, "already the name of a chip"),
         ({"bfloat16": False}, "float32_tflops is missing"),
     ],
 )

@@ -35,7 +35,7 @@ def test_slices_multiply():
         ("v5e:5x5", "v5e:4x8"),
         ("v5p:4x4", "v5p:2x2x4"),
         ("v6e:32x32", "v6e:16x16"),
-        ("h200:16", "h200:8"),
+        ("h200:9", "h200:8"),
         ("v5p:8x8x32", "v5p:8x16x16"),
     ],
 )
@@ -127,6 +127,18 @@ def test_a_price_is_of_one_provider_or_none():
         ("gh200", "gh200:1"),
         ("gb200:72", "gb200:72"),
         ("MI300:8", "mi300x:8"),
+        ("v5litepod-4x4", "v5e:4x4"),
+        ("v5e 4x4", "v5e:4x4"),
+        ("v5e/2x4", "v5e:2x4"),
+        ("v4-2x2x4", "v4:2x2x4"),
+        ("8 H100", "h100:8"),
+        ("h100*8", "h100:8"),
+        # GKE's label, and machine types of AWS and Google Cloud.
+        ("nvidia-h100-mega-80gb:8", "h100:8"),
+        ("p5.48xlarge", "h100:8"),
+        ("p4d.24xlarge", "a100-40gb:8"),
+        ("a3-highgpu-8g", "h100:8"),
+        ("a2-ultragpu-4g", "a100-80gb:4"),
     ],
 )
 def test_a_name_with_one_meaning_is_taken(text: str, name: str):
@@ -149,7 +161,13 @@ def test_a_name_with_one_meaning_is_taken(text: str, name: str):
         ("v7:2", ["tpu7x:1x1x1", "tpu7x:2x2x1"], "E-PLAN-SLICE"),
         ("a100-60gb:8", ["a100-80gb"], "E-PLAN-CHIP"),
         ("l40:1", ["l40s"], "E-PLAN-CHIP"),
-        ("a10g:4", ["--chip FILE"], "E-PLAN-CHIP"),
+        ("v5e-3x5", ["v5e:4x4"], "E-PLAN-SLICE"),
+        ("h100:16", ["no slice of 16", "--topology h100:8 --slices 2"], "E-PLAN-SLICE"),
+        ("h100:8x2", ["--topology h100:8 --slices 2"], "E-PLAN-SLICE"),
+        ("2xh100:8", ["16 chips", "--topology h100:8 --slices 2"], "E-PLAN-SLICE"),
+        ("trn1.32xlarge", ["does not run on this accelerator"], "E-PLAN-CHIP"),
+        ("cpu:8", ["the CPU is one device", "leave --topology out"], "E-PLAN-CPU"),
+        ("h10:8", ["Did you mean h100?"], "E-PLAN-CHIP"),
         (":", ["Known"], "E-PLAN-CHIP"),
         ("9" * 400 + "xh100", ["Known"], "E-PLAN-CHIP"),
     ],
@@ -159,6 +177,13 @@ def test_a_name_with_several_meanings_or_none_is_answered_with_the_right_ones(te
         topology(text)
     said = f"{caught.value.what} {caught.value.fix}"
     assert all(name in said for name in named), said
+
+
+@pytest.mark.parametrize("text", ["T4", "A10G:4", "A6000", "gpu", "tpu", "v9:2"])
+def test_another_chip_is_not_taken_for_one_of_the_table(text: str):
+    with pytest.raises(InputError, match=r"E-PLAN-CHIP\]") as caught:
+        topology(text)
+    assert "Did you mean" not in caught.value.fix and "any other with --chip FILE" in caught.value.fix
 
 
 def test_a_device_is_half_of_a_chip_of_v3_and_of_tpu7x():
