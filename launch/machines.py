@@ -108,6 +108,19 @@ GPU_MACHINES: Mapping[str, GpuMachine] = {
     "a3-ultragpu-8g": GpuMachine("h200", "nvidia-h200-141gb", 8, "rdma"),
     "a4-highgpu-8g": GpuMachine("b200", "nvidia-b200", 8, "rdma"),
 }
+# The start of a machine type -> its GPU (cloud.google.com/compute/docs/gpus). N1 machines take several kinds.
+GPU_FAMILIES: Mapping[str, str] = {
+    "a2-highgpu": "a100-40gb",
+    "a2-megagpu": "a100-40gb",
+    "a2-ultragpu": "a100-80gb",
+    "a3-edgegpu": "h100",
+    "a3-highgpu": "h100",
+    "a3-megagpu": "h100",
+    "a3-ultragpu": "h200",
+    "a4-highgpu": "b200",
+    "a4x-highgpu": "gb200",
+    "g2-standard": "l4",
+}
 # GPU -> the value of GKE's node label cloud.google.com/gke-accelerator.
 GPUS: Mapping[str, str] = {
     "v100-16gb": "nvidia-tesla-v100",
@@ -206,17 +219,16 @@ def gpu(place: Topology, machine: str | None = None) -> tuple[str, str]:
     usual = GPUS[place.chip.name]
     if machine is None:
         found = next((one for one in GPU_MACHINES.values() if one.gke == usual), None)
-    elif machine in GPU_MACHINES:
-        found = GPU_MACHINES[machine]
-        if found.chip != place.chip.name:
+    else:
+        found = GPU_MACHINES.get(machine)
+        has = GPU_FAMILIES.get(machine.rpartition("-")[0], place.chip.name)
+        if has != place.chip.name:
             raise InputError(
-                f"this machine has {found.chip}, and --topology names {place.name}",
+                f"this machine has {has}, and --topology names {place.name}",
                 where=f"--machine-type {machine}",
                 fix="Change one of the two, or leave --machine-type out.",
                 code="E-LAUNCH-TOPOLOGY",
             )
-    else:
-        found = None
     if found is None:
         return usual, ""
     # A pod with a part of a machine's GPUs cannot have its network cards.

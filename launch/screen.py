@@ -80,6 +80,9 @@ def _other_price(request: Request) -> str:
         return "flex-start costs less"
     if getattr(request.options, "reserved", False) or getattr(request.options, "reservation", None):
         return "a reservation has its own price"
+    machine = getattr(request.options, "machine_type", None)
+    if machine and request.topology is not None and request.topology.chip.kind == "gpu":
+        return f"a price of {machine} is not known"
     return ""
 
 

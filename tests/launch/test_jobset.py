@@ -205,11 +205,28 @@ def test_a_cluster_may_name_its_networks_otherwise(launch, programs, tmp_path: P
 
 @pytest.mark.parametrize(
     ("place", "machine"),
-    [("h200:8", "a3-highgpu-8g"), ("v5e:4x4", "ct5lp-hightpu-8t"), ("v5e:2x4", "ct6e-standard-4t"), ("v5e:2x2", "x")],
+    [
+        ("h200:8", "a3-highgpu-8g"),
+        ("h100:1", "g2-standard-8"),
+        ("v5e:4x4", "ct5lp-hightpu-8t"),
+        ("v5e:2x4", "ct6e-standard-4t"),
+        ("v5e:2x2", "x"),
+    ],
 )
 def test_a_machine_that_the_topology_does_not_have_is_refused(place: str, machine: str, launch, programs):
     code, said = launch("gke", "--topology", place, "--machine-type", machine, "--yes")
     assert code == 2 and re.search(rf"--machine-type {machine}.*E-LAUNCH-TOPOLOGY", said), said
+
+
+def test_a_part_of_a_gpu_is_described_by_a_file(launch, programs, tmp_path: Path):
+    """The figures of a whole GPU would plan a run that does not fit."""
+    part = tmp_path / "part.json"
+    part.write_text('{"name": "mig-1g-5gb", "tflops": 44, "memory_gib": 4.75, "memory_gb_per_s": 194}')
+    resource = ("--gpu-resource", "nvidia.com/mig-1g.5gb")
+    code, said = launch("kubernetes", "--topology", "a100-40gb:1", *resource, "--dry-run")
+    assert code == 2 and re.search(r"a MIG device is a part.*--chip FILE.*E-LAUNCH-OPTIONS", said), said
+    code, said = launch("kubernetes", "--topology", "mig-1g-5gb:1", "--chip", str(part), *resource, "--dry-run")
+    assert code == 0 and "nvidia.com/mig-1g.5gb: 1" in said, said
 
 
 def test_tpu7x_has_its_names(launch, programs, tmp_path: Path):

@@ -895,6 +895,11 @@ def test_a_url_that_is_no_workdir_says_why(url: str, said: str, launch, programs
     assert code == 2 and said in shown and "E-LAUNCH-NAME" in shown
 
 
+def test_a_list_price_of_another_machine_is_marked(launch, programs):
+    code, shown = launch("gke", "--topology", "h100:8", "--machine-type", "a3-megagpu-8g", "--dry-run")
+    assert code == 0 and "a price of a3-megagpu-8g is not known" in " ".join(shown.split())
+
+
 def test_the_memory_of_half_a_chip_is_a_device_s(launch, programs, figures):
     figures["devices"] = 2 * figures["chips"]
     assert "GiB a device, by" in launch("gke", "--dry-run")[1]
