@@ -68,7 +68,7 @@ def own_chip(path: str) -> Chip:
             raise _wrong(f"the key {key[:60]!r} is not known", path, f"{hint}Known: {', '.join(_SHAPE)}.")
     if given["name"] in (*CHIPS, "cpu"):
         raise _wrong(
-            f"{given['name']} is already the name of a chip with figures of its own",
+            f"{given['name']} is the name of a chip whose figures are known",
             path,
             f"Choose another name, for example my-{given['name']}. Without --chip, --topology takes {given['name']}.",
         )

@@ -80,7 +80,7 @@ def test_the_figures_of_a_known_chip_give_its_plan(file, tmp_path: Path, capsys)
         ({"price": -1}, "price is -1"),
         ({"watts": True}, "watts"),
         ({"name": "h100"}, "Choose another name"),
-        ({"name": "v5e", "kind": "tpu"}, "already the name of a chip"),
+        ({"name": "v5e", "kind": "tpu"}, "the name of a chip whose figures are known"),
         ({"bfloat16": False}, "float32_tflops is missing"),
     ],
 )
