@@ -17,7 +17,7 @@ from typing import IO
 from jaxbert.core.signals import handling
 from jaxbert.errors import InputError, Interrupted
 from jaxbert.inputs.files import open_regular
-from jaxbert.run.processes import lost, meaning
+from jaxbert.run.processes import LOCAL_ID, lost, meaning
 from jaxbert.stores.files import no_links
 
 from .job import Command, Job
@@ -104,7 +104,8 @@ def _start(command: Command) -> subprocess.Popen[bytes]:
     with _open(_path(command)) as log:
         return subprocess.Popen(
             command.arguments,
-            env={**os.environ, **command.environment},
+            # The number of a process on its machine is another one for each.
+            env={name: value for name, value in os.environ.items() if name != LOCAL_ID} | dict(command.environment),
             stdout=log,
             stderr=subprocess.STDOUT,
             # In a new session the process does not get the terminal's Ctrl-C, which we pass on once.
