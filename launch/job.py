@@ -188,6 +188,7 @@ class Target(ABC):
       buckets: the schemes of the URLs that its machines can read, where they share no disk.
       provider: the seller of its machines, whose prices a launch shows: a name of `jaxbert.core.chips.PROVIDERS`; "" if
         the target does not say where it runs.
+      takes_volumes: whether its machines can have volumes of the cluster (--volume).
       programs: program -> how to install it.
       names: option -> the kind of name (`names.KINDS`) that its value, or each of its values, must be.
       remembered: option -> type; the options that `control` needs. A record of the launch keeps them.
@@ -200,6 +201,7 @@ class Target(ABC):
     shares_disk: bool = False
     buckets: tuple[str, ...] = ("gs",)
     provider: str = ""
+    takes_volumes: bool = False
     programs: Mapping[str, str] = {}
     names: Mapping[str, str] = {}
     remembered: Mapping[str, type | UnionType] = {}

@@ -86,6 +86,7 @@ class Network:
 class JobSet(Target):
     """A target that creates a JobSet. See `jaxbert.launch.job.Target`."""
 
+    takes_volumes = True
     programs: Mapping[str, str] = {"kubectl": "Install kubectl."}
     names: Mapping[str, str] = {
         "image": "image",

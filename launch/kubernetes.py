@@ -65,7 +65,7 @@ class Kubernetes(JobSet):
             raise InputError(
                 f"a MIG device is a part of a GPU, and has less memory and speed than {place.chip.name}",
                 where=f"--gpu-resource {options.gpu_resource}",
-                fix="Describe the part in a file, and give it with --chip FILE.",
+                fix="Describe the part in a file, with a name such as h100-mig-1g-10gb, and give it with --chip FILE.",
                 code="E-LAUNCH-OPTIONS",
             )
         return Nodes(

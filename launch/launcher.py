@@ -27,7 +27,7 @@ from jaxbert.core.shell import path_word
 from jaxbert.errors import CommandError, InputError, Interrupted, counted
 from jaxbert.inputs.files import check_regular, open_regular
 from jaxbert.inputs.values import Matching, Maybe, Whole, check, checked
-from jaxbert.stores.lease import is_leased
+from jaxbert.stores.lease import is_leased, living_owner
 from jaxbert.stores.mirror import Mirror
 from jaxbert.stores.storage import Bucket, is_remote, storage
 from jaxbert.stores.workdir import LOGS, METRICS
@@ -344,7 +344,14 @@ def _lines(launcher: Launcher, workdir: str, step: int | None) -> list[str]:
     elif state == "lost":
         said = (
             f"process {launcher.process} has ended and noted no exit code: it was killed, or the machine was "
-            "restarted. The same launch command continues the run"
+            "restarted. "
+        )
+        left = _left(workdir)
+        said += (
+            f"Process {left} of its run still writes its last checkpoint; when it has ended, the same launch command "
+            f"continues the run. To end it at once, type: kill {left}"
+            if left
+            else "The same launch command continues the run"
         )
     else:
         by = f" by {launcher.user}" if launcher.user else ""
@@ -358,6 +365,14 @@ def _lines(launcher: Launcher, workdir: str, step: int | None) -> list[str]:
         f"step       {f'none is known from {of}' if step is None else f'{step:,} is the last one in {of}'}",
         f"log        {f'on {launcher.host}' if far else log(workdir, 0)}",
     ]
+
+
+def _left(workdir: str) -> int | None:
+    """Returns the number of a process that has outlived its launcher, and that still holds the workdir."""
+    with suppress(CommandError, OSError):
+        owner = living_owner(storage(workdir))
+        return None if owner is None else owner.process
+    return None
 
 
 def _step(launcher: Launcher, workdir: str) -> int | None:

@@ -137,7 +137,7 @@ def workdir(value: str) -> str:
     """
     plain(value, "--workdir")
     if is_remote(value):
-        return _url(value.rstrip("/"))
+        return _url(value.rstrip("/") if value.partition("://")[2].strip("/") else value)
     if any(not sign.isprintable() for sign in value):
         raise InputError(
             f"{value!r} contains characters that do not print",

@@ -201,6 +201,8 @@ def _check_workdir(target: Target, workdir: str, mounts: Sequence[str]) -> None:
         return
     if target.shares_disk == is_remote(workdir):
         volume = f", or a directory of a volume: {' or '.join(mounts)}" if mounts else ""
+        if target.takes_volumes and not mounts:
+            volume = ", or add --volume CLAIM:/PATH for a directory of a volume"
         raise InputError(
             "the workdir must be on the disk that the machines share"
             if target.shares_disk
@@ -272,9 +274,11 @@ def _check_inputs_can_be_reached(target: Target, args: Namespace, config: RunCon
             )
         if is_remote(value):
             _check_bucket(target, value, f"{where} {value}")
-    bucket = f"{target.buckets[0]}://BUCKET/ROWS"
+    # Rows go where the workdir is, if that is a bucket.
+    scheme = scheme_of(args.workdir) if is_remote(args.workdir) else target.buckets[0]
+    bucket = f"{scheme}://BUCKET/ROWS"
     copy = known(bucket)
-    assert copy is not None, target.buckets
+    assert copy is not None, bucket
     fix = f"Copy them ({copy.copy} ROWS {bucket}) and give --data {bucket}."
     for phase in config.phases:
         for source in phase.rows:

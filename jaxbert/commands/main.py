@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from jaxbert.commands import (
     arguments,
@@ -62,8 +62,8 @@ COMMANDS: dict[str, ModuleType] = {
 # The commands that compile programs.
 COMPUTING = ("pretrain", "evaluate", "fill-mask", "embed", "convert")
 
-# The commands that are done when nobody reads what they print. Others have work left.
-_PRINTING = ("doctor", "plan", "fill-mask", "embed")
+# The commands that have work left when nobody reads what they print, apart from `launch` and `checkpoint prune`.
+_WORKING = ("pretrain", "tokenizer", "prepare", "rows", "evaluate", "report", "convert")
 
 _MISPLACED = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -104,14 +104,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(Interrupted("interrupted", where="signal", fix=_CONTINUE, code="E-SIGNAL-INTERRUPT"))
     except BrokenPipeError:
         # The reader of the output has gone (`jaxbert doctor | head`), so there is nobody to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if words[:1] and words[0] in _PRINTING:
+        _close(sys.stdout)
+        fix = _to_do(words)
+        if not fix:
             return 0
         return _failed(
             Interrupted(
                 "nobody reads what this command prints, so it has ended before its work was done",
                 where="standard output",
-                fix=f"{_CONTINUE} Print to a file (> FILE) if the reader may end first.",
+                fix=f"{fix} Print to a file (> FILE) if the reader may end first.",
                 code="E-OUTPUT-CLOSED",
             )
         )
@@ -235,9 +236,27 @@ def _leaves(value: Any) -> list[str]:
 
 
 def _failed(error: CommandError) -> int:
-    """Prints the line of an error and returns its exit code."""
-    show_error(error)
+    """Prints the line of an error and returns its exit code, also where nobody reads the line."""
+    try:
+        show_error(error)
+    except BrokenPipeError:
+        _close(sys.stdout)
+        _close(sys.stderr)
     return error.exit_code
+
+
+def _close(stream: TextIO) -> None:
+    """Sends what is still printed to nobody. Python itself would end with another exit code."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _to_do(words: list[str]) -> str:
+    """Returns what to type after a command that nobody reads; "" where printing was all that it did."""
+    command, word = (*words, "", "")[:2]
+    if command == "launch" and word not in ("status", "logs") and "--dry-run" not in words:
+        return "Type `jaxbert launch status --workdir DIR` to see what was started, before you repeat it."
+    return _CONTINUE if command in _WORKING or (command, word) == ("checkpoint", "prune") else ""
 
 
 def _prepare_process(command: str | None) -> None:

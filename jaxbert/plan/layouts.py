@@ -115,8 +115,15 @@ def natural(config: RunConfig, topology: Topology, layout: LayoutName) -> MeshCo
     """
     found = [one for one in _legal(config, topology, meshes(config, topology)) if one.config.mesh.layout == layout]
     if not found:
+        if topology.devices == 1:
+            raise InputError(
+                "it needs several devices",
+                where=topology.name,
+                fix="Take the layout replicated.",
+                code="E-PLAN-LAYOUT",
+            )
         raise InputError(
-            f"no mesh that splits what the layout {layout} can split divides the sizes of {config.name}",
+            f"{config.name} does not divide among 2 or more devices along {max(LAYOUTS[layout].axes)}",
             where=topology.name,
             fix="Take another layout; or make batch sizes multiples of data x fsdp x accumulation, encoder.num_heads a "
             "multiple of tensor, and the padded vocabulary a multiple of 128 x tensor (encoder.vocab_multiple).",

@@ -266,7 +266,12 @@ def all_layouts(
         try:
             if not suits:
                 given = dataclasses.replace(changed, mesh=dataclasses.replace(mesh, layout="replicated"))
-                changed = dataclasses.replace(changed, mesh=natural(prepared(given, topology)[0], topology, name))
+                try:
+                    changed = dataclasses.replace(changed, mesh=natural(prepared(given, topology)[0], topology, name))
+                except InputError:
+                    # The config's own layout goes with its own mesh, which splits nothing.
+                    if name != config.mesh.layout:
+                        raise
             plans.append(plan(changed, topology, grid=grid, compiled=compiled, real=real))
         except InputError as error:
             refused[name] = error

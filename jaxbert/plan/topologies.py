@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from dataclasses import dataclass, replace
 from itertools import permutations
 
@@ -126,6 +127,9 @@ def topology(text: str, slices: int = 1, own: Chip | None = None) -> Topology:
 
 def _named(text: str, own: Chip | None) -> Topology:
     """Returns one slice of the topology that `text` names."""
+    if own is not None:
+        # As for the chips of the table, a number may come first: 4xA6000.
+        text = re.sub(rf"(\d{{1,6}})[-\s]*[x*]?[-\s]*({re.escape(own.name)})", r"\2:\1", text.strip().lower())
     name, _, sides = text.partition(":")
     if own is not None and name == own.name:
         return Topology(own, (_own_count(text, sides, own),))

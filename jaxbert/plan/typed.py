@@ -32,8 +32,9 @@ _ALIASES: Mapping[str, tuple[str, ...]] = {
     "gb200-nvl72": ("gb200",),
     **{name: ("mi300x",) for name in ("mi300x", "mi300")},
 }
-# Machine types of AWS and Google Cloud -> (the chip, the number of chips; 0 where the name says it). The names and
-# their GPUs are those of aws.amazon.com/ec2/instance-types and cloud.google.com/compute/docs/gpus.
+# Machine types of AWS, Azure and Google Cloud -> (the chip, the number of chips; 0 where the name says it, -1 where
+# slices have several machines). Names and chips are those of aws.amazon.com/ec2/instance-types,
+# learn.microsoft.com/azure/virtual-machines/sizes, cloud.google.com/compute/docs/gpus and cloud.google.com/tpu/docs.
 _MACHINES: Mapping[str, tuple[str, int]] = {
     r"p3\.16xlarge": ("v100-16gb", 8),
     r"p3dn\.24xlarge": ("v100-32gb", 8),
@@ -48,6 +49,14 @@ _MACHINES: Mapping[str, tuple[str, int]] = {
     r"a3-ultragpu-(\d+)g": ("h200", 0),
     r"a4-highgpu-(\d+)g": ("b200", 0),
     r"a4x-highgpu-(\d+)g": ("gb200", 0),
+    r"standard-nd96asr-v4": ("a100-40gb", 8),
+    r"standard-nd96amsr-a100-v4": ("a100-80gb", 8),
+    r"standard-nd96isr-h100-v5": ("h100", 8),
+    r"standard-nd96isr-h200-v5": ("h200", 8),
+    r"ct5lp-hightpu-\dt": ("v5e", -1),
+    r"ct5p-hightpu-\dt": ("v5p", -1),
+    r"ct6e-standard-\dt": ("v6e", -1),
+    r"tpu7x-standard-\dt": ("tpu7x", -1),
 }
 # Chips for which jax has no plugin that this project knows.
 _FOREIGN = re.compile(r"(?:trn|inf)\d.*|trainium.*|inferentia.*|gaudi.*|.*habana.*|.*ascend.*")
@@ -80,7 +89,7 @@ def meaning(text: str) -> Meaning:
     text = re.sub(r"[\s_/]+", "-", text.strip().lower())
     for pattern, (chip, number) in _MACHINES.items():
         if found := re.fullmatch(pattern, text):
-            return _counted((chip,), number or int(found[1]))
+            return Meaning((chip,), (), None) if number < 0 else _counted((chip,), number or int(found[1]))
     found = re.fullmatch(r"(\d{1,6})(?:-?[x*]-?|-)(.+?)(?::(\d{1,6}))?", text)
     if found and (chips := _chips(found[2])):
         return _counted(chips, int(found[1]) * int(found[3] or 1))
@@ -104,7 +113,8 @@ def meaning(text: str) -> Meaning:
     if found := re.fullmatch(r"(.+?)-?[-x*]-?(\d{1,6})", text):
         chips, number = _chips(found[1]), int(found[2])
         each = [_counted((chip,), number // _CORES.get(chip, 1)) for chip in chips if not number % _CORES.get(chip, 1)]
-        return Meaning(chips, tuple(name for one in each for name in one.topologies), number)
+        of_chip = _CORES.get(chips[0], 1) if len(chips) == 1 else 1
+        return Meaning(chips, tuple(name for one in each for name in one.topologies), number // of_chip)
     return Meaning((), (), None)
 
 

@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from jaxbert.core.machine import boot
+from jaxbert.core.machine import boot, started
 from jaxbert.errors import CommandError, InputError, Interrupted, Stopped
 from jaxbert.inputs.values import Whole, checked, whole_number
 from jaxbert.stores.storage import Storage
@@ -256,6 +256,12 @@ class Lease:
 def is_leased(storage: Storage) -> bool:
     """Returns whether a workdir has an owner: one that lives, or one that was killed and left its file."""
     return Lease(storage)._current()[0] > 0
+
+
+def living_owner(storage: Storage) -> Owner | None:
+    """Returns the process of this machine that holds a workdir, if there is one and it has not ended."""
+    owner = _parsed(Lease(storage)._current()[1])
+    return owner if owner is not None and owner.is_here and started(owner.process) is not None else None
 
 
 _SHAPE = {"host": str, "boot": str, "process": Whole(), "job": str, "token": str, "since": float}

@@ -149,18 +149,42 @@ def test_each_end_has_its_exit_code(monkeypatch, capsys, raised, code, words):
     assert err.startswith("jaxbert: error: ") and err.count("\n") == 1 and words in err
 
 
-@pytest.mark.parametrize(("word", "code", "said"), [("doctor", 0, ""), ("pretrain", 3, "E-OUTPUT-CLOSED")])
-def test_a_command_that_nobody_reads_is_done_only_if_printing_is_all_it_does(word: str, code: int, said: str):
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["doctor"], 0, ""),
+        (["checkpoint", "list"], 0, ""),
+        (["launch", "status"], 0, ""),
+        (["launch", "gke", "--dry-run"], 0, ""),
+        (["pretrain"], 3, "The same command continues"),
+        (["checkpoint", "prune"], 3, "The same command continues"),
+        (["launch", "gke"], 3, "jaxbert launch status"),
+    ],
+)
+def test_a_command_that_nobody_reads_is_done_only_if_printing_is_all_it_does(words: list[str], code: int, said: str):
     program = f"""
 import sys
 from jaxbert.commands import main
 def closed(words):
     raise BrokenPipeError
 main._run = closed
-sys.exit(main.main(["{word}"]))
+sys.exit(main.main({words}))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (code, "") and (said in done.stderr if said else not done.stderr)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in done.stderr and "E-OUTPUT-CLOSED" in done.stderr if said else not done.stderr
+
+
+@pytest.mark.parametrize(("words", "code"), [(["pretrain", "no_such_config"], 2), (["plan", "--help"], 0)])
+def test_the_exit_code_is_the_same_where_nobody_reads_anything(words: list[str], code: int):
+    """As after `jaxbert ... 2>&1 | head -1`: both streams lead into a pipe that is closed."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run([sys.executable, "-m", "jaxbert", *words], stdout=writing, stderr=writing, check=False)
+    finally:
+        os.close(writing)
+    assert done.returncode == code
 
 
 def failing(raised):

@@ -24,6 +24,7 @@ from jaxbert.commands.main import main
 from jaxbert.core.machine import boot, started
 from jaxbert.errors import InputError, Interrupted
 from jaxbert.stores import mirror
+from jaxbert.stores.lease import Owner
 
 # Runs until SIGTERM, and then ends with 3, like a run that has written its checkpoint. With $ENDS it ends by itself. It
 # ends when its launcher does, as a run does.
@@ -162,6 +163,12 @@ def test_a_launcher_that_was_killed_is_told_from_one_that_runs(start, ask: Answe
     assert code == 0 and figures["state"] == "lost" and "noted no exit code" in said and "continues the run" in said
     code, said, figures = ask("stop")
     assert code == 0 and figures["commands"] == [] and "was told" not in said
+    # A process of the run may live longer than its launcher, until it has written its checkpoint.
+    owner = Owner.here()
+    (workdir / ".lease").mkdir()
+    (workdir / ".lease/000001").write_text(json.dumps(vars(owner)))
+    assert f"Process {owner.process} of its run still writes" in ask("stop")[1]
+    (workdir / ".lease/000001").unlink()
     # The same command continues, and has a new record.
     two = start(ends="0")
     assert two.wait(60) == 0 and ask("status")[2]["code"] == 0

@@ -884,6 +884,7 @@ def test_numbers_that_no_engine_takes(option: list[str], said: str, launch, prog
         ("S3://my-bucket/x", "Write s3://my-bucket/x."),
         ("s3a://my-bucket/x", "Write s3://my-bucket/x."),
         ("r2://my-bucket/x", "Write s3://my-bucket/x, and set AWS_ENDPOINT_URL"),
+        ("s3://", "no bucket can have the name ''"),
         ("az://my-bucket/x", "az:// is no kind of bucket that can hold a workdir"),
         ("gs://My-Bucket/x", "no bucket can have the name 'My-Bucket'"),
         ("gs://my-bucket/a/../x", "no . and no .. as names of directories"),
@@ -898,6 +899,14 @@ def test_a_url_that_is_no_workdir_says_why(url: str, said: str, launch, programs
 def test_a_list_price_of_another_machine_is_marked(launch, programs):
     code, shown = launch("gke", "--topology", "h100:8", "--machine-type", "a3-megagpu-8g", "--dry-run")
     assert code == 0 and "a price of a3-megagpu-8g is not known" in " ".join(shown.split())
+
+
+def test_a_user_of_s3_is_told_of_s3_and_of_volumes(launch, programs, tmp_path: Path):
+    base = ["launch", "kubernetes", "bert_base", "--topology", "h100:1", "--image", "i", "--dry-run"]
+    code, shown = launch("", "--workdir", "s3://my-bucket/x", "--data", str(tmp_path), base=base)
+    assert code == 2 and "aws s3 cp --recursive ROWS s3://BUCKET/ROWS" in shown
+    code, shown = launch("", "--workdir", "/data/base", "--data", "/data/rows", base=base)
+    assert code == 2 and "add --volume CLAIM:/PATH" in shown
 
 
 def test_the_memory_of_half_a_chip_is_a_device_s(launch, programs, figures):

@@ -153,8 +153,13 @@ def test_all_layouts_are_a_line_each(plan):
 
 
 def test_a_layout_that_does_not_go_says_why(plan):
+    _, out, _, _ = plan("bert_base", *PLACE, "--layouts", "all", "--set", "mesh.layout=replicated")
+    assert "fsdp_tensor bert_base does not divide among 2 or more devices along tensor" in out and "vocabulary" in out
+    _, out, _, _ = plan("bert_base", "--topology", "l4:1", "--layouts", "all", "--set", "mesh.layout=replicated")
+    assert out.count("it needs several devices") == 3
+    # The config's own layout goes, as `plan` without --layouts says.
     _, out, _, _ = plan("bert_base", *PLACE, "--layouts", "all")
-    assert "fsdp_tensor no mesh that splits what the layout fsdp_tensor can split" in out and "vocabulary" in out
+    assert "fsdp_tensor 16x1x1 " in " ".join(out.split()) and "does not divide" not in out
 
 
 def test_the_table_is_one_row_that_markdown_reads(plan):

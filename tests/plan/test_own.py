@@ -128,6 +128,11 @@ def test_its_slices_are_what_one_machine_has(file):
             topology(wrong, 1, chip)
 
 
+@pytest.mark.parametrize("text", ["a6000:4", "4xA6000", "4 x a6000"])
+def test_its_slices_are_typed_as_those_of_the_table(text: str, file):
+    assert topology(text, own=own_chip(file({**LEAST, "name": "a6000"}))).name == "a6000:4"
+
+
 def test_the_page_shows_a_file_that_works(file):
     example = PAGE.read_text(encoding="utf-8").partition('    {\n     "name"')
     assert own_chip(file('{"name"' + example[2].partition("    }\n")[0] + "}")).name == "a6000"

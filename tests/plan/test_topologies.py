@@ -139,6 +139,7 @@ def test_a_price_is_of_one_provider_or_none():
         ("p4d.24xlarge", "a100-40gb:8"),
         ("a3-highgpu-8g", "h100:8"),
         ("a2-ultragpu-4g", "a100-80gb:4"),
+        ("Standard_ND96isr_H100_v5", "h100:8"),
     ],
 )
 def test_a_name_with_one_meaning_is_taken(text: str, name: str):
@@ -165,6 +166,8 @@ def test_a_name_with_one_meaning_is_taken(text: str, name: str):
         ("h100:16", ["no slice of 16", "--topology h100:8 --slices 2"], "E-PLAN-SLICE"),
         ("h100:8x2", ["--topology h100:8 --slices 2"], "E-PLAN-SLICE"),
         ("2xh100:8", ["16 chips", "--topology h100:8 --slices 2"], "E-PLAN-SLICE"),
+        ("v4-7", ["no slice of 3 chips", "v4:2x2x1"], "E-PLAN-SLICE"),
+        ("ct5lp-hightpu-4t", ["v5e:"], "E-PLAN-SLICE"),
         ("trn1.32xlarge", ["does not run on this accelerator"], "E-PLAN-CHIP"),
         ("cpu:8", ["the CPU is one device", "leave --topology out"], "E-PLAN-CPU"),
         ("h10:8", ["Did you mean h100?"], "E-PLAN-CHIP"),
