@@ -47,10 +47,18 @@ def of_user(request: Request) -> dict[str, str]:
     """Returns the variables of --env.
 
     Raises:
-      InputError: the launcher or the engine sets one of them, or a secret has its name.
+      InputError: the launcher or the engine sets one of them, a secret has its name, or it has two values.
     """
-    given = dict(word.split("=", 1) for word in request.options.env)
-    for name in given:
+    given: dict[str, str] = {}
+    for word in request.options.env:
+        name, _, value = word.partition("=")
+        if given.setdefault(name, value) != value:
+            raise InputError(
+                f"the variable has two values, {given[name]!r} and {value!r}",
+                where=f"--env {name}",
+                fix="Give one of them.",
+                code="E-LAUNCH-OPTIONS",
+            )
         if name in request.secrets or name in (*OF_PROCESS, *OWN) or name.startswith(ENGINES):
             raise InputError(
                 "a secret has the same name" if name in request.secrets else "the launcher sets this variable",

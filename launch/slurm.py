@@ -12,6 +12,7 @@ from pathlib import Path
 from types import UnionType
 
 from jaxbert.errors import InputError
+from jaxbert.observe.accelerators import HIDES, HIDES_ALL
 from jaxbert.run.devices import JAX_PLATFORMS, contradicts
 
 from . import slurm_container, slurm_nodes, slurm_seeds
@@ -79,8 +80,12 @@ class Slurm(Target):
         "env": "setting",
         "seeds": "seeds",
     }
-    # The value of --seeds, and None. In the record of one run of an array: its seed, and the number of its job.
-    remembered: Mapping[str, type | UnionType] = {"seeds": str | None, "array_number": int | None}
+    # The value of --seeds, or in the record of one run of an array its seed. See `slurm_seeds.control` for the others.
+    remembered: Mapping[str, type | UnionType] = {
+        "seeds": str | None,
+        "jobs_tell_seeds": bool | None,
+        "array_number": int | None,
+    }
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """See `Target`."""
@@ -118,7 +123,7 @@ class Slurm(Target):
             metavar="S",
             help="seconds between SIGTERM and the time limit (default: %(default)s)",
         )
-        parser.set_defaults(array_number=None)
+        parser.set_defaults(jobs_tell_seeds=True, array_number=None)
         for option, (_, passed) in _PASSED.items():
             parser.add_argument(f"--{option}", metavar="X", help=f"the value of sbatch's {passed}")
         add_env(parser)
@@ -197,6 +202,13 @@ class Slurm(Target):
                 fix=f"{undo} {JAX_PLATFORMS}, or ask for {'no' if share.gpus else 'a number of'} GPUs.",
                 code="E-LAUNCH-DEVICES",
             )
+        if share.gpus and env.get(HIDES) in HIDES_ALL:
+            raise InputError(
+                "this setting hides the GPUs from the tasks, which train on them",
+                where=f"--env {HIDES}={env[HIDES]}",
+                fix="Remove it, or ask for no GPUs.",
+                code="E-LAUNCH-DEVICES",
+            )
         folder = Path(request.workdir) / "launch"
         code = f"{folder}/code-{request.archive.sha256}"
         arguments = list(request.arguments)
@@ -232,11 +244,8 @@ class Slurm(Target):
             "image": options.container_image or "",
             "container": slurm_container.of_srun(options, request.workdir),
         }
-        passed = [
-            f"{passed}={getattr(options, option)}"
-            for option, (_, passed) in _PASSED.items()
-            if getattr(options, option) is not None
-        ]
+        values_passed = {**{option: getattr(options, option) for option in _PASSED}, "gres": share.gres}
+        passed = [f"{_PASSED[option][1]}={value}" for option, value in values_passed.items() if value is not None]
         # A secret may have the name of a variable that the job gets anyway.
         exported = list(dict.fromkeys([*_exported(container=options.container_image is not None), *request.secrets]))
         sbatch = (
@@ -247,6 +256,7 @@ class Slurm(Target):
             *("--requeue", "--open-mode=append", f"--signal=TERM@{options.grace}", "--dependency=singleton"),
             # --output: Slurm would read the name of an output file as a pattern. The batch script writes the log.
             *(f"--export={','.join(exported)}", "--output=/dev/null", str(batch)),
+            *([slurm_seeds.argument(seeds)] if seeds else []),
         )
         array = (f"an array of {len(seeds)} such jobs, for the seeds {options.seeds}: seed K in the workdir's seed-K",)
         image = (f"the tasks run in {options.container_image}, by {options.container_runtime}",)
@@ -274,10 +284,7 @@ class Slurm(Target):
             question=None
             if options.any_nodes
             else slurm_nodes.question(slurm_nodes.wanted(share, vars(options), os.environ), os.environ),
-            runs={
-                slurm_seeds.workdir_of(request.workdir, seed): {"seeds": str(seed), "array_number": number}
-                for seed, number in slurm_seeds.numbers(seeds).items()
-            },
+            runs={slurm_seeds.workdir_of(request.workdir, seed): {"seeds": str(seed)} for seed in seeds},
         )
 
     def control(self, name: str, options: Namespace, *, follow: bool = False) -> Control:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from jaxbert.errors import InputError
 
@@ -16,20 +16,22 @@ _HIGHEST = 1000
 _LARGEST = 2**31 - 1
 # The state of the jobs. %i is JOB_NUMBER in an array, of which squeue shows each job with --array.
 STATE = "%i %j %T %r %M %l %D %R"
+# All arrays of one workdir have one name, and a seed may have another number in each. So each job tells its seed: %o is
+# the command of the job, which ends with the seeds by their numbers (`argument`). tests/engines/test_slurm.py asks a
+# real squeue. The jobs of earlier releases do not tell it. For them, the record gives the words NUMBER=SEED.
+# Arguments: user, name, STATE, a seed or "" for all, and these words.
+_EACH = (
+    'set -o pipefail; declare -A old; for word in "${@:5}"; do old[${word%%=*}]=${word#*=}; done; '
+    'squeue --array "--user=$1" "--name=$2" "--format=$3|%o" | while IFS= read -r line; do id=${line%% *} seed=?; '
+    "if [[ $id = JOBID ]]; then seed=SEED; elif [[ $id =~ ^[0-9]+_([0-9]+)$ ]]; then "
+    "number=${BASH_REMATCH[1]}; seed=${old[$number]:-?}; "
+    r"if [[ $line =~ \ seeds=([0-9,]*)$ ]]; then "
+    'IFS=, read -ra seeds <<<"${BASH_REMATCH[1]}"; seed=${seeds[number]:-$number}; fi; fi; '
+)
 _STATUS = (
-    'set -o pipefail; squeue --array "--user=$1" "--name=$2" "--format=$4" | '
-    'while read -r id rest; do case $id in JOBID | *_"$3") echo "$id $rest" ;; esac; done'
+    _EACH + 'case $seed in SEED) echo "${line%%|*} SEED" ;; "${4:-$seed}") echo "${line%%|*} seed-$seed" ;; esac; done'
 )
-# The same for all jobs of an array whose numbers are not their seeds: each line ends with the seed.
-_STATUS_ALL = (
-    'set -o pipefail; seeds=("${@:4}"); squeue --array "--user=$1" "--name=$2" "--format=$3" | '
-    "while read -r id rest; do case $id in "
-    '*_[0-9]*) echo "$id $rest seed-${seeds[${id##*_}]:-?}" ;; *) echo "$id $rest SEED" ;; esac; done'
-)
-_STOP = (
-    'set -o pipefail; squeue --noheader --array "--user=$1" "--name=$2" --format=%i | '
-    'while read -r id; do case $id in *_"$3") scancel "$id" ;; esac; done'
-)
+_STOP = _EACH + 'if [ "$seed" = "$4" ]; then scancel "$id"; fi; done'
 
 
 def seeds(options: Namespace) -> tuple[int, ...]:
@@ -73,14 +75,13 @@ def _named(given: str) -> tuple[int, ...]:
             raise _wrong(given, f"a seed is at most {_LARGEST}")
         # A long range is refused before its numbers fill the memory.
         if high - low > _HIGHEST or len(found := found.union(range(low, high + 1))) > _HIGHEST + 1:
-            raise _wrong(given, f"an array of Slurm has at most {_HIGHEST + 1:,} jobs, and it names more seeds")
+            raise InputError(
+                f"an array of Slurm has at most {_HIGHEST + 1:,} jobs, and it names more seeds",
+                where=f"--seeds {given}",
+                fix=f"Give at most {_HIGHEST + 1:,} seeds in each launch.",
+                code="E-LAUNCH-SEEDS",
+            )
     return tuple(sorted(found))
-
-
-def numbers(found: Sequence[int]) -> Mapping[int, int]:
-    """Returns seed -> number of its job in the array: the seed itself, or its place where a seed is too large."""
-    large = max(found, default=0) > _HIGHEST
-    return {seed: place if large else seed for place, seed in enumerate(found)}
 
 
 def listed(found: Sequence[int]) -> list[str]:
@@ -96,6 +97,11 @@ def array(given: str, found: Sequence[int]) -> str:
     return f"0-{len(found) - 1}{percent}{most}"
 
 
+def argument(found: Sequence[int]) -> str:
+    """Returns the argument of the batch script by which a job tells its seed. The script does not read it."""
+    return f"seeds={','.join(listed(found))}"
+
+
 def workdir_of(workdir: str, seed: int) -> str:
     """Returns the workdir of one seed. launch/slurm_batch.sh and slurm_task.sh name it likewise."""
     return f"{workdir}/seed-{seed}"
@@ -108,27 +114,38 @@ def control(user: str, name: str, options: Namespace, follow: tuple[str, ...]) -
       user: the owner of the jobs.
       name: the name of the jobs.
       options: `workdir` of the array or of the run. `seeds`: what --seeds named, or the seed of the run.
-        `array_number`: the number of the run's job, or None where it is the seed.
+        `jobs_tell_seeds`: None in a record of an earlier release, whose jobs do not. Its `array_number` is the number
+        of the run's job, or None where it is the seed.
       follow: the option by which `tail` keeps showing new output, or nothing.
     """
     given, workdir = options.seeds, options.workdir
     tail = ("tail", "-n", "+1", *follow)
-    if given.isdecimal():
-        number = given if options.array_number is None else str(options.array_number)
+    seed = given if given.isdecimal() else ""
+    old: list[str] = []
+    if not options.jobs_tell_seeds:
+        number = options.array_number
+        old = [f"{seed if number is None else number}={seed}"] if seed else _numbered(given)
+    asked = ("bash", user, name, STATE, seed, *old)
+    status = (Command(("bash", "-c", _STATUS, *asked)),)
+    if seed:
         return Control(
-            status=(Command(("bash", "-c", _STATUS, "bash", user, name, number, STATE)),),
+            status=status,
             logs=(Command((*tail, f"{workdir}/logs/process-0.log")),),
-            stop=(Command(("bash", "-c", _STOP, "bash", user, name, number)),),
+            stop=(Command(("bash", "-c", _STOP, *asked)),),
         )
     # The shell lists the logs: a run that still waits has none.
     every = " ".join([*tail, '"$1"/seed-*/logs/process-0.log'])
-    status = ("squeue", "--array", f"--user={user}", f"--name={name}", f"--format={STATE}")
-    large = listed(_named(given))
     return Control(
-        status=(Command(("bash", "-c", _STATUS_ALL, "bash", user, name, STATE, *large) if large else status),),
+        status=status,
         logs=(Command(("bash", "-c", every, "bash", workdir)),),
         stop=(Command(("scancel", f"--user={user}", f"--name={name}")),),
     )
+
+
+def _numbered(given: str) -> list[str]:
+    found = _named(given)
+    large = max(found) > _HIGHEST
+    return [f"{place if large else seed}={seed}" for place, seed in enumerate(found)]
 
 
 def _wrong(given: str, why: str) -> InputError:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from jaxbert.core.chips import GPU_POOL_FRACTION
 from jaxbert.errors import InputError
 from jaxbert.plan.topologies import Topology
+from jaxbert.plan.typed import meaning
 
 from . import machines
 
@@ -16,6 +17,8 @@ from . import machines
 # the node, and a job that asks for more cores than a node has waits for ever. So the number is small: one core drives
 # the GPU, the others read rows, write checkpoints and compile.
 CORES_PER_GPU = 4
+# A type of GPU that is a MIG slice, such as 3g.20gb, a100_3g.20gb or mig-1g.5gb.
+_MIG = re.compile(r"(?:.*[^a-z])?(?:mig(?![a-z])|[0-9]+g\.[0-9]+gb).*")
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Shares:
       nodes: the number of nodes.
       tasks: the tasks of each node.
       gpus: the GPUs of each node; 0 for a job that trains on the CPU.
+      gres: the value of sbatch's --gres; None without it.
       asked: the options of sbatch that ask for all of it.
       cores: the cores of a task, in words.
       cores_per_task: the cores of a task; 0 for a share of all that the node has.
@@ -34,6 +38,7 @@ class Shares:
     nodes: int
     tasks: int
     gpus: int
+    gres: str | None
     asked: tuple[str, ...]
     cores: str
     cores_per_task: int
@@ -64,7 +69,7 @@ def shares(options: Namespace, place: Topology | None) -> Shares:
       InputError: two options contradict each other.
     """
     nodes, gpus = _nodes(options, place), _gpus(options, place)
-    tasks = _tasks(options, place, gpus)
+    tasks, gres = _tasks(options, place, gpus), _gres(options, place)
     asked = [f"--nodes={nodes}", f"--ntasks-per-node={tasks}"]
     if gpus and not gpus_of(options.gres):
         asked.append(f"--gpus-per-node={options.gpus_per_node or gpus}")
@@ -80,7 +85,7 @@ def shares(options: Namespace, place: Topology | None) -> Shares:
             words += " (--cpus-per-task asks for another number, --exclusive for whole nodes)"
     else:
         words = f"{'all cores' if tasks == 1 else 'an equal share of the cores'} of its node, which no other job shares"
-    return Shares(nodes, tasks, gpus, tuple(asked), words, cores)
+    return Shares(nodes, tasks, gpus, gres, tuple(asked), words, cores)
 
 
 def gpus_of(gres: str | None) -> int:
@@ -94,6 +99,13 @@ def gpus_of(gres: str | None) -> int:
         if name == "gpu":
             found += int(more[-1]) if more and re.fullmatch(r"[0-9]{1,4}", more[-1]) else 1
     return found
+
+
+def types_of(gres: str | None) -> tuple[str, ...]:
+    """Returns the types of the GPUs in a value of --gres, each once."""
+    found = (entry.split(":") for entry in (gres or "").split(","))
+    kinds = (words[1] for words in found if words[0] == "gpu" and len(words) > 1)
+    return tuple(dict.fromkeys(kind for kind in kinds if not kind.isdecimal()))
 
 
 def check_gres(gres: str) -> None:
@@ -151,6 +163,41 @@ def _gpus(options: Namespace, place: Topology | None) -> int:
             code="E-LAUNCH-OPTIONS",
         )
     return other
+
+
+def _gres(options: Namespace, place: Topology | None) -> str | None:
+    """Returns --gres with the type of --gpus-per-node. Slurm gets one of the two options, which must agree.
+
+    Raises:
+      InputError: the options name different types, or a MIG slice in place of the chip of --topology.
+    """
+    gres: str | None = options.gres
+    kinds, where = types_of(gres), f"--gres {gres}"
+    if place is not None and not place.chip.own:
+        where = f"--topology {place.name}, {where}"
+        for kind in kinds:
+            if _MIG.fullmatch(kind.lower()):
+                raise InputError(
+                    f"a MIG device is a part of a GPU, and has less memory and speed than {place.chip.name}",
+                    where=where,
+                    fix="Describe the part in a file, and give it with --chip FILE.",
+                    code="E-LAUNCH-OPTIONS",
+                )
+            chips = meaning(kind).chips
+            if chips and place.chip.name not in chips:
+                raise _other_type(f"the plan is for {place.chip.name}, and the job asks for {kind}", where)
+    given, _, _ = (options.gpus_per_node or "").rpartition(":")
+    if not given or not gpus_of(gres):
+        return gres
+    if any(kind.lower() != given.lower() for kind in kinds):
+        what = f"one option asks for GPUs of the type {given}, the other for {' and '.join(kinds)}"
+        raise _other_type(what, f"--gpus-per-node {options.gpus_per_node}, {where}")
+    return re.sub(r"(^|,)gpu(?=:[0-9]+(?:,|$)|,|$)", rf"\1gpu:{given}", gres or "")
+
+
+def _other_type(what: str, where: str) -> InputError:
+    fix = "Give the same type in both, or no type in --gres."
+    return InputError(what, where=where, fix=fix, code="E-LAUNCH-OPTIONS")
 
 
 def _tasks(options: Namespace, place: Topology | None, gpus: int) -> int:

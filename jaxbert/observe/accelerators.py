@@ -24,8 +24,8 @@ CUDA_DRIVERS: Mapping[int, tuple[int, ...]] = {13: (580,), 12: (525, 60, 13)}
 # The CUDA that a machine gets where nobody knows its driver.
 NEWEST_CUDA = max(CUDA_DRIVERS)
 # The variable by which a user, or Slurm, hides GPUs from a process, and the values that hide all of them.
-_HIDES = "CUDA_VISIBLE_DEVICES"
-_ALL = ("", "-1", "NoDevFiles")
+HIDES = "CUDA_VISIBLE_DEVICES"
+HIDES_ALL = ("", "-1", "NoDevFiles")
 # The directory in which GKE's device plugin puts the driver's libraries: github.com/GoogleCloudPlatform/
 # container-engine-accelerators, cmd/nvidia_gpu.
 _MOUNTED = Path("/usr/local/nvidia/lib64")
@@ -173,8 +173,8 @@ def accelerators(environment: Mapping[str, str] | None = None) -> Accelerators:
       environment: the environment of this process.
     """
     environment = os.environ if environment is None else environment
-    hidden, cards = environment.get(_HIDES), _count("nvidia[0-9]*")
-    visible = cards if hidden is None else 0 if hidden in _ALL else min(cards, len(hidden.split(",")))
+    hidden, cards = environment.get(HIDES), _count("nvidia[0-9]*")
+    visible = cards if hidden is None else 0 if hidden in HIDES_ALL else min(cards, len(hidden.split(",")))
     return Accelerators(
         driver=driver(),
         cards=cards,
@@ -184,7 +184,7 @@ def accelerators(environment: Mapping[str, str] | None = None) -> Accelerators:
         library=_library(),
         library_path=environment.get("LD_LIBRARY_PATH", ""),
         visible=visible,
-        hidden=f"{_HIDES}={hidden}" if hidden in _ALL else "",
+        hidden=f"{HIDES}={hidden}" if hidden in HIDES_ALL else "",
         sought=any((_DEV / name).exists() for name in SOUGHT),
     )
 

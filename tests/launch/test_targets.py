@@ -199,7 +199,7 @@ def test_a_program_that_is_not_there_is_named(launch, monkeypatch, tmp_path: Pat
         ("slurm", ["--seeds", "5"], r"only the seed 5.*--seeds 5.*E-LAUNCH-SEEDS"),
         ("slurm", ["--seeds", "9-7"], r"9-7 ends before it begins.*E-LAUNCH-SEEDS"),
         ("slurm", ["--seeds", "0-5000"], r"at most 1,001 jobs.*--seeds 0-5000.*E-LAUNCH-SEEDS"),
-        ("slurm", ["--seeds", "0-999999999"], r"at most 1,001 jobs.*E-LAUNCH-SEEDS"),
+        ("slurm", ["--seeds", "0-999999999"], r"at most 1,001 jobs.*Give at most 1,001 seeds in each.*E-LAUNCH-SEEDS"),
         ("slurm", ["--seeds", "0-1000,2000"], r"at most 1,001 jobs.*E-LAUNCH-SEEDS"),
         ("slurm", ["--seeds", "1,2147483648"], r"a seed is at most 2147483647.*E-LAUNCH-SEEDS"),
         ("slurm", ["--seeds", "0-4", "--set", "seed=1"], r"--set seed.*E-LAUNCH-OPTIONS"),
@@ -210,6 +210,19 @@ def test_a_program_that_is_not_there_is_named(launch, monkeypatch, tmp_path: Pat
         ("slurm", ["--env", "JAXBERT_DEVICES=2"], r"--env JAXBERT_DEVICES.*E-LAUNCH-OPTIONS"),
         ("slurm", ["--env", "A=1", "--secret", "A"], r"secret.*--env A.*E-LAUNCH-OPTIONS"),
         ("slurm", ["--env", "JAX_PLATFORMS=cpu"], r"from --env.*Remove JAX_PLATFORMS.*E-LAUNCH-DEVICES"),
+        ("slurm", ["--env", "A=1", "A=2"], r"two values, '1' and '2'.*--env A.*E-LAUNCH-OPTIONS"),
+        (
+            "slurm",
+            ["--env", "CUDA_VISIBLE_DEVICES="],
+            r"hides the GPUs.*--env CUDA_VISIBLE_DEVICES=\).*E-LAUNCH-DEVICES",
+        ),
+        ("slurm", ["--env", "CUDA_VISIBLE_DEVICES=-1"], r"hides the GPUs.*E-LAUNCH-DEVICES"),
+        ("slurm", ["--env", "CUDA_VISIBLE_DEVICES=NoDevFiles"], r"hides the GPUs.*E-LAUNCH-DEVICES"),
+        ("slurm", ["--gres", "gpu:a100:8"], r"plan is for h100.*asks for a100.*--gres gpu:a100:8.*E-LAUNCH-OPTIONS"),
+        ("slurm", ["--gres", "gpu:NVIDIA_A100-SXM4-80GB:8"], r"the plan is for h100.*E-LAUNCH-OPTIONS"),
+        ("slurm", ["--gres", "gpu:3g.20gb:8"], r"MIG device is a part.*--chip FILE.*E-LAUNCH-OPTIONS"),
+        ("slurm", ["--gres", "gpu:a100_3g.20gb:8"], r"MIG device is a part.*E-LAUNCH-OPTIONS"),
+        ("slurm", ["--gres", "gpu:mig-1g.12gb:8"], r"MIG device is a part.*E-LAUNCH-OPTIONS"),
         ("skypilot", ["--env", "SKYPILOT_NODE_RANK=0"], r"--env SKYPILOT_NODE_RANK.*E-LAUNCH-OPTIONS"),
         ("skypilot", ["--env", "A"], r"'A'.*--env.*E-LAUNCH-NAME"),
         ("slurm", ["--nodes", "1"], r"--nodes.*E-LAUNCH-OPTIONS"),
@@ -538,6 +551,12 @@ def test_slurm_has_a_task_a_node_or_a_gpu(launch, programs, tmp_path: Path):
         ("--gres gpu:8 --gpus-per-node 8 --tasks-per-node 2", "--ntasks-per-node=2 --gres=gpu:8", "gpu", 4, "4 GPUs"),
         ("--gres lustre:4", "--gres=lustre:4 --exclusive", "cpu", 1, "trains on the CPU"),
         ("--topology h100:4 --gres gpu:h100:4", "--gres=gpu:h100:4 --cpus-per-task=16", "gpu", 4, "4 GPUs"),
+        ("--topology h100:4 --gres gpu:big:4", "--gres=gpu:big:4 --cpus-per-task=16", "gpu", 4, "4 GPUs"),
+        ("--topology h100:4 --gres gpu:H100_80GB_HBM3:4", "--gres=gpu:H100_80GB_HBM3:4", "gpu", 4, "4 GPUs"),
+        ("--gpus-per-node a100:4 --gres gpu:4,x:1", "--gres=gpu:a100:4,x:1 --cpus-per-task=16", "gpu", 4, "4 GPUs"),
+        ("--gpus-per-node a100:4 --gres gpu:A100:4", "--gres=gpu:A100:4 --cpus-per-task=16", "gpu", 4, "4 GPUs"),
+        ("--gpus-per-node 4 --gres gpu:a100:4", "--gres=gpu:a100:4 --cpus-per-task=16", "gpu", 4, "4 GPUs"),
+        ("--gpus-per-node a100:1 --gres gpu", "--gres=gpu:a100 --cpus-per-task=4", "gpu", 1, "1 GPU"),
     ],
 )
 def test_slurm_is_asked_for_gpus_and_cores(
@@ -563,6 +582,8 @@ def test_slurm_is_asked_for_gpus_and_cores(
         "--gpus-per-node 8 --tasks-per-node 3",
         "--task-per gpu",
         "--gpus-per-node 4 --gres gpu:8",
+        "--gpus-per-node a100:4 --gres gpu:h100:4",
+        "--gpus-per-node a100:4 --gres gpu:a100:2,gpu:h100:2",
         "--gpus-per-node 4 --task-per gpu --tasks-per-node 2",
     ],
 )
@@ -652,9 +673,10 @@ def test_an_array_of_seeds_has_a_record_for_each_run(launch, programs, tmp_path:
     (call,) = (call for call in programs() if call[0] == "sbatch")
     assert "--array=7-9,3%2" in call
     run = str(tmp_path / "run")
-    each = ((f"{run}/seed-{seed}", str(seed), seed) for seed in (3, 7, 8, 9))
-    for workdir, given, number in ((run, "7-9,3%2", None), *each):
-        options = {"seeds": given, "array_number": number}
+    assert call[-1] == "seeds="
+    each = ((f"{run}/seed-{seed}", str(seed)) for seed in (3, 7, 8, 9))
+    for workdir, given in ((run, "7-9,3%2"), *each):
+        options = {"seeds": given, "jobs_tell_seeds": True, "array_number": None}
         assert json.loads(Path(workdir, "launch/job.json").read_text())["options"] == options
     assert launch("", base=["launch", "stop", "--workdir", run])[0] == 0
     name = json.loads(Path(run, "launch/job.json").read_text())["name"]
@@ -693,34 +715,43 @@ def test_seeds_may_be_larger_than_the_numbers_of_an_array(launch, programs, answ
     assert "--array=0-3%2" in call
     files = {path.name: path.read_text() for path in Path(run, "launch").iterdir() if path.suffix == ".sh"}
     assert all(f"\nseeds=(7 1234 1235 {large})\n" in text for text in files.values()) and len(files) == 2
-    rows = "7_0 a RUNNING\n7_2 a PENDING\n7_3 a PENDING\n"
-    answer("squeue", said=f"JOBID NAME STATE\n{rows}")
+    assert call[-1] == f"seeds=7,1234,1235,{large}"
+    # A second array for the same directory has the same name, and each of its seeds has another number.
+    assert launch("slurm", "--seeds", f"{large},1235", "--yes")[0] == 0
+    (call,) = (call for call in programs() if call[0] == "sbatch")
+    assert call[-1] == f"seeds=1235,{large}"
+    command = "a R|/a b|c/batch.sh"
+    first, third, old = f"{command} seeds=7,1234,1235,{large}", f"{command} seeds=", command
+    rows = [f"7_0 {first}", f"7_2 {first}", f"7_3 {first}", f"8_0 {command} seeds=1235,{large}", f"9_3 {third}"]
+    rows += [f"5_0 {old}", f"4 {old} seeds=7"]
+    answer("squeue", said="\n".join(["JOBID NAME STATE|COMMAND", *rows, ""]))
 
     def shown(word: str, workdir: str) -> list[str]:
-        command = json.loads(Path(workdir, "launch/job.json").read_text())
-        assert command["options"]["seeds"]
         out = tmp_path / "shown.json"
         assert launch("", "--json", str(out), base=["launch", word, "--workdir", workdir])[0] == 0
         (line,) = json.loads(out.read_text())["commands"]
-        return subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True).stdout.splitlines()
+        programs()
+        said = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True).stdout.splitlines()
+        return [call[1] for call in programs() if call[0] == "scancel"] if word == "stop" else said
 
-    lines = ["7_0 a RUNNING seed-7", "7_2 a PENDING seed-1235", f"7_3 a PENDING seed-{large}"]
-    assert shown("status", run) == ["JOBID NAME STATE SEED", *lines]
-    assert shown("status", f"{run}/seed-{large}") == ["JOBID NAME STATE", "7_3 a PENDING"]
-    programs()
-    answer("--noheader", said="7_0\n7_2\n7_3\n")
-    shown("stop", f"{run}/seed-1235")
-    assert ["scancel", "7_2"] in (calls := programs()) and all(
-        call[0] != "scancel" or call[1:] == ["7_2"] for call in calls
-    )
-    # A record of an earlier launch has no number. Its number is its seed.
-    path = Path(run, "seed-1234/launch/job.json")
-    for place in (path, records.folder(str(path.parents[1])) / "job.json"):
-        content = json.loads(place.read_text())
-        del content["options"]["array_number"]
-        content["options"]["seeds"] = "2"
-        place.write_text(json.dumps(content))
-    assert shown("status", f"{run}/seed-1234") == ["JOBID NAME STATE", "7_2 a PENDING"]
+    def change(workdir: str, **options: object) -> None:
+        for place in (Path(workdir, "launch/job.json"), records.folder(workdir) / "job.json"):
+            content = json.loads(place.read_text())
+            content["options"] = options
+            place.write_text(json.dumps(content))
+
+    seeds = ("7_0", 7), ("7_2", 1235), ("7_3", large), ("8_0", 1235), ("9_3", 3), ("5_0", "?")
+    lines = [f"{job} a R seed-{seed}" for job, seed in seeds]
+    assert shown("status", run) == ["JOBID NAME STATE SEED", *lines, "4 a R seed-?"]
+    assert shown("status", f"{run}/seed-1235") == ["JOBID NAME STATE SEED", lines[1], lines[3]]
+    assert shown("stop", f"{run}/seed-1235") == ["7_2", "8_0"] and shown("stop", f"{run}/seed-7") == ["7_0"]
+    # A record of an earlier release has the number. Its jobs do not tell their seeds.
+    change(f"{run}/seed-1234", seeds="1234", array_number=0)
+    assert shown("stop", f"{run}/seed-1234") == ["5_0"]
+    change(f"{run}/seed-1234", seeds="3")
+    assert shown("stop", f"{run}/seed-1234") == ["9_3"]
+    change(run, seeds="5,5000")
+    assert "5_0 a R seed-5" in shown("status", run)
 
 
 def test_a_later_launch_leaves_the_files_of_a_waiting_job_alone(launch, programs, tmp_path: Path):
@@ -925,6 +956,10 @@ def test_a_chip_of_the_user_goes_along_to_the_plan(launch, programs, tmp_path: P
     own = ("--chip", str(file), "--topology", "a6000:4")
     code, said = launch("slurm", *own, "--dry-run")
     assert code == 0 and "a6000:4" in said and asked == [str(file)], said
+    # The user describes a part of a GPU, or a GPU under another name.
+    for gres in ("gpu:a100_3g.20gb:4", "gpu:a100:4"):
+        code, said = launch("slurm", *own, "--gres", gres, "--dry-run")
+        assert code == 0 and f"--gres={gres}" in said, said
     # An engine that names chips has no name for it.
     code, said = launch("gke", *own, "--dry-run")
     assert code == 2 and "E-LAUNCH-TOPOLOGY" in said
