@@ -258,13 +258,13 @@ def test_a_job_that_would_wait_for_ever_is_not_submitted(runs: Runs, tmp_path: P
     """Each node has 2 cores and 8 GPUs, and each of the two partitions has both nodes and a limit of an hour."""
     words = ("launch", "slurm", str(runs.config), "--workdir", str(tmp_path / "run"), "--yes")
     for more, said in (
-        (("--cpus-per-task", "3"), "it asks for 3 cores of a node, and 0 of the partition's 2 nodes have as many"),
+        (("--cpus-per-task", "3"), "it asks for 3 cores of a node, and none of the partition's 2 nodes has as many"),
         (("--nodes", "3"), "it asks for 3 nodes, and the partition has 2"),
         (("--time", "61", "--partition", "high"), "start in the partition high: its time limit is 0-01:00:00"),
-        (("--gpus-per-node", "9"), "it asks for 9 GPUs of a node, and 0 of the partition's 2 nodes have as many"),
-        (("--gres", "gpu:h100:1"), "1 GPU of the type h100 of a node, and 0 of the partition's 2 nodes have as many"),
-        (("--memory", "2M"), "it asks for 2 MB of memory of a node, and 0 of the partition's 2 nodes have as many"),
-        (("--partition", "no"), "the cluster has no partition no with nodes"),
+        (("--gpus-per-node", "9"), "it asks for 9 GPUs of a node, and none of the partition's 2 nodes has as many"),
+        (("--gres", "gpu:h100:1"), "1 GPU of the type h100 of a node, and none of the partition's 2 nodes has as many"),
+        (("--memory", "2M"), "it asks for 2 MB of memory of a node, and none of the partition's 2 nodes has as much"),
+        (("--partition", "no"), "sinfo shows no partition no with nodes"),
     ):
         environment = {name: value for name, value in runs.environment.items() if name != "JAX_PLATFORMS"}
         with mock.patch.dict(os.environ, environment, clear=True):
@@ -323,9 +323,15 @@ def test_seeds_may_be_larger_than_the_numbers_of_an_array(runs: Runs, tmp_path: 
         return sorted((fields[0], fields[-1]) for fields in lines[1:] if "_" in fields[0])
 
     assert shown(workdir) == [(f"{array}_0", "seed-7"), (f"{array}_1", "seed-4000000")]
-    assert [number for number, _ in shown(large)] == [f"{array}_1"]
+    assert shown(large) == [(f"{array}_1", "seed-4000000")]
+    # Another array for the same directory waits, and has other numbers.
+    second = runs.submit(workdir, "--nodes", "1", "--seeds", "8,4000000", "--any-nodes", "--time", "61")
+    both = [(f"{array}_1", "seed-4000000"), (f"{second}_1", "seed-4000000")]
+    others = [(f"{array}_0", "seed-7"), (f"{second}_0", "seed-8")]
+    assert shown(workdir) == sorted(both + others) and shown(large) == both
+    assert shown(tmp_path / "waits/seed-8") == others[1:]
     runs.stop(large)
-    eventually(lambda: shown(workdir) == [(f"{array}_0", "seed-7")], workdir)
+    eventually(lambda: shown(workdir) == others, workdir)
     runs.stop(workdir)
     eventually(lambda: not runs.ask("squeue", "--noheader").split(), workdir)
     # Each job trains with its seed, in its workdir.
