@@ -231,7 +231,9 @@ def _missing(job: Wanted, place: Partition) -> list[tuple[str, str, str]]:
         give = [job.other_gpus(kind, share.gpus) for kind in right if of]
         give += [job.other_gpus(job.gpu_type, int(least))] if least else []
         said = f"it asks for {counted(share.gpus, 'GPU')}{of} {each}, and {_compared(gpus, share.gpus, 'as many')}{its}"
-        found.append((said, job.gpus_from(), " or ".join(filter(None, give))))
+        # With --topology, only --gres names a type.
+        option = "--gres" if of and job.options["topology"] else job.gpus_from()
+        found.append((said, option, " or ".join(filter(None, give))))
     cores = [node.cores for node in nodes]
     if job.cores > (least := _least(cores, share.nodes)):
         own = share.cores_per_task and not job.options["cpus_per_task"]

@@ -71,6 +71,12 @@ def submitted(launch, programs, tmp_path: Path, *more: str) -> tuple[int, str, l
             "--partition none",
             "in the partition none: it lets a job take no nodes (--partition). Give --partition large",
         ),
+        ("--topology h100:8 --partition mixed", "(--topology). Give a --topology with at most 6 GPUs in a machine or"),
+        ("--topology h100:8 --slices 4 --partition large", "Give a --topology or --slices of at most 2 machines. To"),
+        (
+            "--topology h100:8 --gres gpu:h100:8 --partition mixed",
+            "there are a100, l4 (--gres). Give --partition large.",
+        ),
         # The number of cores is the launcher's own, so no option of the user has it.
         (
             "--gpus-per-node 2 --partition one",
