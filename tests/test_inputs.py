@@ -195,7 +195,7 @@ PARSES = {
 OPENS = {
     ("jaxbert/inputs/files.py", "open_regular"): "it is the opener",
     ("jaxbert/commands/main.py", "_prepare_process"): "a file of the kernel",
-    ("jaxbert/commands/main.py", "main"): "it opens /dev/null for writing",
+    ("jaxbert/commands/main.py", "_close"): "it opens /dev/null for writing",
     ("jaxbert/core/compiled.py", "processor"): "a file of the kernel",
     ("jaxbert/data/beam.py", "_make"): "it opens a URL",
     ("jaxbert/data/beam.py", "_read"): "it opens a URL",

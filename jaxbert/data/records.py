@@ -370,8 +370,15 @@ def _jobs(
 # The workers
 
 
-@functools.lru_cache(maxsize=1)
 def _tokenizer(directory: Path) -> Tokenizer:
+    """Returns the tokenizer of a directory, which is kept. Another one may be there later, under the same path."""
+    found = directory.stat()
+    return _kept(directory.absolute(), found.st_ino, found.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=1)
+def _kept(directory: Path, number: int, changed: int) -> Tokenizer:
+    del number, changed
     return Tokenizer.load(directory)
 
 

@@ -617,3 +617,20 @@ def test_bytes_do_not_depend_on_the_process(tokenizer: Tokenizer) -> None:
         for seed in ("1", "2", "3")
     }
     assert len(outputs) == 1
+
+
+def test_another_tokenizer_under_the_same_path_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One process may prepare records in two directories, or again in one, with a path such as `records`."""
+    monkeypatch.setattr(module.Tokenizer, "load", staticmethod(lambda path: (path / "name").read_text()))
+    for place in ("a", "b"):
+        (tmp_path / place / "tokenizer").mkdir(parents=True)
+        (tmp_path / place / "tokenizer/name").write_text(place)
+    found = []
+    for place in ("a", "b", "a"):
+        monkeypatch.chdir(tmp_path / place)
+        found.append(module._tokenizer(Path("tokenizer")))
+    assert found == ["a", "b", "a"]
+    (tmp_path / "a/tokenizer").rename(tmp_path / "old")
+    (tmp_path / "b/tokenizer").rename(tmp_path / "a/tokenizer")
+    assert module._tokenizer(Path("tokenizer")) == "b"
+    module._kept.cache_clear()

@@ -144,10 +144,12 @@ def test_a_process_that_hangs_is_noticed(launch, tmp_path: Path):
 def test_what_the_leader_finds_wrong_ends_all_with_2(launch, tmp_path: Path):
     """Rows are made by process 0, while the others wait: its error is theirs."""
     workdir = tmp_path / "run"
-    where = ("--set", "phases.0.rows=[]", f"data.source=text:{tmp_path}/nothing*.txt")
+    # The launcher sees that the file is there. That it has no text is seen when it is read.
+    (tmp_path / "blank.txt").write_text(" \n" * 100)
+    where = ("--set", "phases.0.rows=[]", f"data.source=text:{tmp_path}/blank.txt")
     code, said = finished(launch(workdir, 2, *where))
     assert code == 2, said
-    assert said.count("jaxbert: error:") == 1 and "nothing" in said
+    assert said.count("jaxbert: error:") == 1 and "blank.txt" in said
     assert "process 0:" in (workdir / "logs" / "process-1.log").read_text()
     # The launcher's record, and the logs.
     assert sorted(path.name for path in workdir.iterdir()) == ["launch", "logs"]

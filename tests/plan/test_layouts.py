@@ -176,7 +176,7 @@ def test_slices_divide_data():
 
 def test_a_layout_without_a_mesh_is_refused():
     odd = changed("bert_base", "encoder.num_heads=3")
-    with pytest.raises(InputError, match=r"fsdp_tensor.*E-PLAN-LAYOUT"):
+    with pytest.raises(InputError, match=r"does not divide among 2 or more devices along tensor.*E-PLAN-LAYOUT"):
         natural(odd, topology("v5e:2x2"), "fsdp_tensor")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -164,22 +165,30 @@ def base(
     return Case(family, place, slices=slices, settings=settings, full=True, little=little)
 
 
+REMATS = ("none", "dots", "full")
+# Programs of other families than ALBERT that are compiled as `pretrain` compiles them. With little effort the compiler
+# sums ALBERT's gradients in each layer, so its programs are all usual ones.
+USUAL = {
+    ("bert_base", "replicated", "none"),
+    ("bert_base", "fsdp", "full"),
+    ("distilbert_base", "replicated", "none"),
+    ("distilbert_base", "fsdp", "full"),
+}
+# Nobody has compiled these yet.
+LEFT = {
+    ("albert_base", "zero1", "full"),
+    ("albert_base", "fsdp", "none"),
+    ("albert_base", "fsdp and data", "dots"),
+    ("albert_base", "tensor", "full"),
+    ("distilbert_base", "tensor", "none"),
+    ("spanbert_base", "tensor", "dots"),
+}
 PUBLISHED = [
-    base("bert_base", "replicated", "none"),
-    base("bert_base", "fsdp", "full"),
-    base("roberta_base", "replicated", "full", little=True),
-    base("roberta_base", "zero1", "full", little=True),
-    base("roberta_base", "fsdp and data", "dots", little=True),
-    base("albert_base", "replicated", "dots"),
-    base("albert_base", "zero1", "dots"),
-    base("albert_base", "fsdp and data", "full"),
-    base("distilbert_base", "replicated", "none"),
-    base("distilbert_base", "fsdp", "full"),
-    base("distilbert_base", "fsdp and data", "none", little=True),
-    base("distilbert_base", "tensor", "dots", little=True),
-    base("spanbert_base", "replicated", "full", little=True),
-    base("spanbert_base", "fsdp", "none", little=True),
-    base("spanbert_base", "tensor", "full", little=True),
+    *(
+        base(*one, little=one[0] != "albert_base" and one not in USUAL)
+        for one in itertools.product(BASES, LAYOUTS, REMATS)
+        if one not in LEFT
+    ),
     base("bert_base", "tensor", "dots", place="tpu7x:2x2x1", little=True),
     base("spanbert_base", "zero1", "dots", place="v3:2x2", little=True),
     base("roberta_base", "replicated", "none", place="v4:2x2x1", little=True),
