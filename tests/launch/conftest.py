@@ -14,6 +14,7 @@ from jaxbert.launch import TARGETS
 from jaxbert.launch.archive import archive
 
 from jaxbert.commands.main import main
+from jaxbert.run.pool import OLD_POOL, POOL
 
 BUCKET = "gs://my-bucket/runs/base"
 ROWS = ("--data", "seq128:gs://my-bucket/rows-128", "seq512:gs://my-bucket/rows-512")
@@ -45,6 +46,13 @@ def arguments(target: str, tmp_path: Path, *more: str) -> list[str]:
 def task_of(files: Mapping[str, Any]) -> Any:
     """Returns Slurm's script of a task. Its name holds its hash."""
     return next(file for name, file in files.items() if name.startswith("task-"))
+
+
+@pytest.fixture(autouse=True)
+def no_share_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `pretrain` that ran in this process has set its share, which `launch` would take for the user's."""
+    for name in (POOL, OLD_POOL):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(autouse=True)

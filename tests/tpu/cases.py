@@ -174,20 +174,10 @@ USUAL = {
     ("distilbert_base", "replicated", "none"),
     ("distilbert_base", "fsdp", "full"),
 }
-# Nobody has compiled these yet.
-LEFT = {
-    ("albert_base", "zero1", "full"),
-    ("albert_base", "fsdp", "none"),
-    ("albert_base", "fsdp and data", "dots"),
-    ("albert_base", "tensor", "full"),
-    ("distilbert_base", "tensor", "none"),
-    ("spanbert_base", "tensor", "dots"),
-}
 PUBLISHED = [
     *(
         base(*one, little=one[0] != "albert_base" and one not in USUAL)
         for one in itertools.product(BASES, LAYOUTS, REMATS)
-        if one not in LEFT
     ),
     base("bert_base", "tensor", "dots", place="tpu7x:2x2x1", little=True),
     base("spanbert_base", "zero1", "dots", place="v3:2x2", little=True),
