@@ -121,7 +121,7 @@ $(TPU)/.installed: requirements.txt requirements-test.txt requirements-test-file
 	@$(call install,$(TPU),--no-deps -r requirements-test-files.txt -e .)
 	@touch $@
 
-# make test-tpu SET=full: every size on every chip, three quarters of an hour.
+# make test-tpu SET=full: every size, family, layout and remat; more than an hour on two free cores.
 SET ?= quick
 test-tpu: $(TPU)/.installed
 	@JAXBERT_TPU_SET=$(SET) $(TPU)/bin/python -m pytest -q -n 2 tests/tpu

@@ -61,13 +61,7 @@ class Kubernetes(JobSet):
                 fix="Remove it.",
                 code="E-LAUNCH-OPTIONS",
             )
-        if "/mig-" in options.gpu_resource and not place.chip.own:
-            raise InputError(
-                f"a MIG device is a part of a GPU, and has less memory and speed than {place.chip.name}",
-                where=f"--gpu-resource {options.gpu_resource}",
-                fix="Describe the part in a file, with a name such as h100-mig-1g-10gb, and give it with --chip FILE.",
-                code="E-LAUNCH-OPTIONS",
-            )
+        machines.check_whole(options.gpu_resource, place, f"--gpu-resource {options.gpu_resource}")
         return Nodes(
             pods=machines.hosts(place),
             resource=options.gpu_resource,

@@ -11,6 +11,7 @@ an engine does not know a machine, check these names first.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -233,6 +234,27 @@ def gpu(place: Topology, machine: str | None = None) -> tuple[str, str]:
         return usual, ""
     # A pod with a part of a machine's GPUs cannot have its network cards.
     return found.gke, found.fabric if place.slice_chips == found.gpus else ""
+
+
+# A MIG device, such as 3g.20gb, a100_3g.20gb, mig-1g.5gb or nvidia.com/mig-1g.5gb.
+_MIG = re.compile(r"(?:.*[^a-z])?(?:mig(?![a-z])|[0-9]+g\.[0-9]+gb).*")
+
+
+def check_whole(kind: str, place: Topology, where: str) -> None:
+    """Raises InputError if `kind` is a part of a GPU, and the plan is for whole ones of the table.
+
+    Args:
+      kind: the engine's name of the GPUs that a job asks for.
+      place: the machines of the plan.
+      where: the options that say so.
+    """
+    if _MIG.fullmatch(kind.lower()) and not place.chip.own:
+        raise InputError(
+            f"a MIG device is a part of a GPU, and has less memory and speed than {place.chip.name}",
+            where=where,
+            fix="Describe the part in a file, with a name such as h100-mig-1g-10gb, and give it with --chip FILE.",
+            code="E-LAUNCH-OPTIONS",
+        )
 
 
 def accelerator_type(place: Topology) -> str:

@@ -17,8 +17,6 @@ from . import machines
 # the node, and a job that asks for more cores than a node has waits for ever. So the number is small: one core drives
 # the GPU, the others read rows, write checkpoints and compile.
 CORES_PER_GPU = 4
-# A type of GPU that is a MIG slice, such as 3g.20gb, a100_3g.20gb or mig-1g.5gb.
-_MIG = re.compile(r"(?:.*[^a-z])?(?:mig(?![a-z])|[0-9]+g\.[0-9]+gb).*")
 
 
 @dataclass(frozen=True)
@@ -176,13 +174,7 @@ def _gres(options: Namespace, place: Topology | None) -> str | None:
     if place is not None and not place.chip.own:
         where = f"--topology {place.name}, {where}"
         for kind in kinds:
-            if _MIG.fullmatch(kind.lower()):
-                raise InputError(
-                    f"a MIG device is a part of a GPU, and has less memory and speed than {place.chip.name}",
-                    where=where,
-                    fix="Describe the part in a file, and give it with --chip FILE.",
-                    code="E-LAUNCH-OPTIONS",
-                )
+            machines.check_whole(kind, place, where)
             chips = meaning(kind).chips
             if chips and place.chip.name not in chips:
                 raise _other_type(f"the plan is for {place.chip.name}, and the job asks for {kind}", where)

@@ -1,4 +1,4 @@
-"""Records tpu_work.json: cycles, bytes and traffic of the programs of tests/tpu/cases.py; over an hour on two cores.
+"""Records tpu_work.json: cycles, bytes and traffic of the programs of tests/tpu/cases.py; more than two hours.
 
 python tests/goldens/record_tpu_work.py [--missing]      in the environment of `make test-tpu`
 """
