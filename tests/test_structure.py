@@ -15,8 +15,9 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 # From the bottom to the top. A module imports from its own room and from rooms before it, also inside functions.
 ROOMS = (
-    *("errors", "inputs", "config", "core", "stores", "text", "data", "models", "objectives", "tasks", "training"),
-    *("observe", "convert", "plan", "fit", "use", "evaluate", "report", "run", "configs", "launch", "commands"),
+    *("errors", "inputs", "config", "core", "stores", "text", "data", "labelled", "scores", "models", "objectives"),
+    *("tasks", "training", "observe", "convert", "plan", "fit", "use", "evaluate", "report", "run", "finetune"),
+    *("configs", "launch", "commands"),
 )
 # Modules that are named by a string and imported when a name is looked up. Only these strings may name a room above: a
 # config holds names (a family, an optimizer), and the tables of these names are in the rooms that use them.

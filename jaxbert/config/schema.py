@@ -289,6 +289,48 @@ class TaskConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LabelledConfig:
+    """The files of a task that learns from labels; see docs/how-to/finetune.md.
+
+    Attributes:
+      train, validation, test: FILE (JSONL, CSV, TSV, Parquet, CoNLL columns, SQuAD's JSON), `glue:TASK:FOLDER`,
+        `tfds:NAME` or `hf:NAME`; empty: there is none.
+      form: format of the files; empty: as their endings say.
+      columns: columns by their roles, "text=sentence"; a role that is left out takes the usual names.
+      validation_fraction: share of the train examples that is held out where no validation file is given.
+    """
+
+    train: str = ""
+    validation: str = ""
+    test: str = ""
+    form: str = ""
+    columns: tuple[str, ...] = ()
+    validation_fraction: float = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledTaskConfig(TaskConfig):
+    """The settings that all tasks with labels share.
+
+    Attributes:
+      data: the files.
+      labels: the names of the classes. The run finds them in the train file when it begins.
+      metric: the metric that chooses the best checkpoint; empty: the first of the task.
+      epochs: passes over the train examples. The run sets the steps of its phase by it; 0 leaves them as they are.
+      warmup: share of the steps in which the rate rises; the run sets the schedule's warm-up by it. Below 0 leaves
+        it as it is.
+      dropout: dropout before the head; below 0 takes the encoder's.
+    """
+
+    data: LabelledConfig = LabelledConfig()
+    labels: tuple[str, ...] = ()
+    metric: str = ""
+    epochs: float = 3.0
+    warmup: float = 0.1
+    dropout: float = -1.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class MaskedLMConfig:
     """Masked language modelling (google-research/bert create_pretraining_data.py, but dynamic).
 
@@ -441,6 +483,9 @@ class OptimizerConfig:
       clip_scope: `batch` clips the gradient of the global batch, after all sums (NVIDIA, and every textbook).
         `micro_batch` clips each micro-batch's share to clip_norm / A before the sum: Google's TPU programs clip on each
         core before they sum over cores. The result then depends on `accumulation`, and never on the mesh.
+      layer_decay: factor of the rate from each layer to the one below it; the embeddings are below the first layer, and
+        heads have the whole rate. 1: one rate for all.
+      frozen_layers: the embeddings and this many layers, from the first one, are not trained; -1: the whole encoder.
     """
 
     name: OptimizerName = "bert_adamw"
@@ -450,6 +495,8 @@ class OptimizerConfig:
     weight_decay: float = 0.01
     clip_norm: float | None = None
     clip_scope: Literal["batch", "micro_batch"] = "batch"
+    layer_decay: float = 1.0
+    frozen_layers: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -507,6 +554,9 @@ class PhaseConfig:
       batch_size: B, rows of a global batch over all devices and micro-batches.
       steps: optimizer steps.
       accumulation: micro-batches a step; must divide B.
+      lengths: further lengths of batches, below L. A batch is cut to the shortest of them that holds its rows, and the
+        step is compiled once for each. Without any, every batch has length L.
+      grouped: batches whose rows are sorted by length before they are cut into batches; 1: none are sorted.
       slots: M, prediction slots a row; 0 takes round(rate x L).
       schedule: None continues the previous phase's schedule.
       moments: the optimizer's moments and step count at the start of the phase (a first phase ignores it).
@@ -518,6 +568,8 @@ class PhaseConfig:
     batch_size: int = 256
     steps: int = 1_000_000
     accumulation: int = 1
+    lengths: tuple[int, ...] = ()
+    grouped: int = 1
     slots: int = 0
     schedule: ScheduleConfig | None = ScheduleConfig()
     moments: Literal["keep", "keep_reset_count", "reset"] = "keep"

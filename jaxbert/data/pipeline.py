@@ -73,7 +73,13 @@ class Rows:
         self.hash: str = self.manifest["hash"]
         self.length: int = self.manifest["length"]
         self.pad_id: int = self.manifest["pad_id"]
-        self.dtype = row_dtype(self.length, self.manifest["vocab_size"], self.manifest["origins"])
+        self.dtype = row_dtype(
+            self.length,
+            self.manifest["vocab_size"],
+            self.manifest["origins"],
+            texts=self.manifest.get("texts", 1),
+            answers=self.manifest.get("answers", ()),
+        )
         self._infos = [shards.ShardInfo.from_json(entry) for entry in self.manifest["splits"][split]]
         self.sizes = np.array([info.count for info in self._infos], np.int64)
         self._ends = np.cumsum(self.sizes)

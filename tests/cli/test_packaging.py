@@ -18,6 +18,7 @@ MODULES = {
     "pyyaml": "yaml",
     "markdown-it-py": "markdown_it",
     "mlflow-skinny": "mlflow",
+    "scikit-learn": "sklearn",
 }
 
 
