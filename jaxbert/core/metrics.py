@@ -37,6 +37,7 @@ class Metric:
       short: name in a line of the log: "mlm".
       form: form of the value: a share as per cent, or a plain number.
       note: a sentence below its curve on a page.
+      higher: whether a higher value is better.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Metric:
     short: str
     form: Literal["share", "number"] = "share"
     note: str = ""
+    higher: bool = True
 
     def text(self, value: float, digits: int = 1) -> str:
         """Returns the value as people read it: "36.3%" or "0.1234".
@@ -57,7 +59,7 @@ class Metric:
 
 def loss_metric(term: str, info: TermInfo) -> Metric:
     """Returns the metric that shows the loss of a term."""
-    return Metric(f"{term}_loss", f"{info.title} loss", term, "number", info.note)
+    return Metric(f"{term}_loss", f"{info.title} loss", term, "number", info.note, higher=False)
 
 
 def to_json(metrics: Sequence[Metric]) -> list[dict[str, Any]]:
@@ -71,5 +73,7 @@ def from_json(values: Any) -> list[Metric]:
     for value in values if isinstance(values, list) else []:
         if isinstance(value, Mapping) and all(isinstance(value.get(key), str) for key in ("name", "title", "short")):
             form: Literal["share", "number"] = "share" if value.get("form") == "share" else "number"
-            found.append(Metric(value["name"], value["title"], value["short"], form, str(value.get("note", ""))))
+            higher = value.get("higher") is not False
+            note = str(value.get("note", ""))
+            found.append(Metric(value["name"], value["title"], value["short"], form, note, higher))
     return found
