@@ -37,7 +37,7 @@ class Metric:
       short: name in a line of the log: "mlm".
       form: form of the value: a share as per cent, or a plain number.
       note: a sentence below its curve on a page.
-      higher: whether a higher value is better.
+      higher: whether a higher value is better. It is False for losses and errors.
     """
 
     name: str
@@ -73,7 +73,8 @@ def from_json(values: Any) -> list[Metric]:
     for value in values if isinstance(values, list) else []:
         if isinstance(value, Mapping) and all(isinstance(value.get(key), str) for key in ("name", "title", "short")):
             form: Literal["share", "number"] = "share" if value.get("form") == "share" else "number"
-            higher = value.get("higher") is not False
+            # Files that were written before the key existed have metrics and losses, told apart by the name.
+            higher = value.get("higher", not value["name"].endswith("loss")) is True
             note = str(value.get("note", ""))
             found.append(Metric(value["name"], value["title"], value["short"], form, note, higher))
     return found

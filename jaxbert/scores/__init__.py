@@ -1,1 +1,1 @@
-"""What answers are worth: metrics of labels, numbers, entities, answers and pairs, with intervals. Imports no jax."""
+"""Scores of answers: labels, numbers, entities, answers to questions, minimal pairs, and intervals. Imports no jax."""
