@@ -11,8 +11,8 @@ import numpy as np
 
 from jaxbert.config import EncoderBase
 from jaxbert.errors import InputError
+from jaxbert.text.text_rows import Text
 
-Text = str | tuple[str, str]
 T = TypeVar("T")
 
 

@@ -45,7 +45,7 @@ from jaxbert.use.arguments import (
     check_texts,
 )
 from jaxbert.use.model_place import ModelPlace, find_model
-from jaxbert.use.text_rows import text_rows
+from jaxbert.text.text_rows import text_rows
 
 if TYPE_CHECKING:
     from jaxbert.observe.provenance import Provenance
@@ -256,7 +256,7 @@ class Loaded:
         Args:
           texts: each a text or a pair; the tokenizer's mask in a text, such as "[MASK]" or "<mask>", is the mask token.
           length: L; by default that of the longest row, at most the model's positions. Longer texts are cut at their
-            end; of a pair, the longer text is cut first (`jaxbert.use.text_rows.longest_first`).
+            end; of a pair, the longer text is cut first (`jaxbert.text.text_rows.longest_first`).
 
         Returns:
           {"tokens", "types", "group"}: int32 (B, L).

@@ -91,6 +91,9 @@ class Characters(Tokenizer):
     def encode_batch(self, texts, *, special_tokens=False):
         return [[self.id(char) for char in text] for text in texts]
 
+    def encode_offsets(self, texts, *, special_tokens=False):
+        return [(self.encode(text), [(at, at + 1) for at in range(len(text))]) for text in texts]
+
     def decode(self, ids):
         return "".join(self.vocab[index] for index in ids)
 

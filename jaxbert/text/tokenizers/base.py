@@ -34,6 +34,8 @@ _MOST_HOLES = 64
 # The meaning of a piece: (whether a word begins with it, its text). It is (None, the piece itself) for a piece without
 # a text, for example a byte that is not a character.
 Meaning = tuple[bool | None, str]
+# The characters of each token of a text: its first one, and the one behind its last.
+Offsets = list[tuple[int, int]]
 
 
 class Specials(NamedTuple):
@@ -270,6 +272,19 @@ class Tokenizer(abc.ABC):
           texts: any number of texts.
           special_tokens: whether "[MASK]" and the like in a text stand for special tokens, as in Hugging Face's call.
             Otherwise they are ordinary characters.
+        """
+
+    @abc.abstractmethod
+    def encode_offsets(self, texts: Sequence[str], *, special_tokens: bool = False) -> list[tuple[list[int], Offsets]]:
+        """Returns of each text its ids, as `encode_batch` does, and for each id its characters in the text.
+
+        They are (first character, the one behind the last) of the text as it is given, also where normalisation changes
+        lengths, without white space around them. Pieces of one character have the same characters. A piece without any,
+        such as a mark for a space, has (n, n).
+
+        Args:
+          texts: any number of texts.
+          special_tokens: see `encode_batch`.
         """
 
     @abc.abstractmethod
@@ -553,6 +568,30 @@ def unknown_spans(tokenizer: Any, word: str, unk_id: int) -> int:
     found = tokenizer.encode(word, add_special_tokens=False)
     spans = zip(found.ids, found.offsets, strict=True)
     return sum(stop - start for index, (start, stop) in spans if index == unk_id)
+
+
+def library_offsets(tokenizer: Any, texts: Sequence[str]) -> list[tuple[list[int], Offsets]]:
+    """Returns what `Tokenizer.encode_offsets` returns, from a tokenizer of the Rust library."""
+    found = tokenizer.encode_batch(list(texts), add_special_tokens=False)
+    return [(one.ids, _trimmed(text, one.offsets)) for text, one in zip(texts, found, strict=True)]
+
+
+def _trimmed(text: str, offsets: Offsets) -> Offsets:
+    """Returns the characters of tokens without white space around them, and with the marks that no token has."""
+    for index, (start, end) in enumerate(offsets):
+        if start == end:
+            continue
+        if text[start].isspace() or text[end - 1].isspace():
+            inner = text[start:end].lstrip()
+            start, end = end - len(inner), end - len(inner) + len(inner.rstrip())
+            offsets[index] = (start, end)
+        if end < len(text) and text[end] > "\x7f":
+            # A normaliser that removes accents leaves the accent behind a letter to no token.
+            most = offsets[index + 1][0] if index + 1 < len(offsets) else len(text)
+            while end < most and is_mark(text[end]):
+                end += 1
+            offsets[index] = (start, end)
+    return offsets
 
 
 def stands_apart(text: str) -> bool:

@@ -22,7 +22,17 @@ import tokenizers as rust
 
 from jaxbert.errors import InputError
 from jaxbert.text.scripts import are_unspaced_bytes, marks
-from jaxbert.text.tokenizers.base import Added, Kind, Meaning, Specials, Tokenizer, read_json, read_text
+from jaxbert.text.tokenizers.base import (
+    Added,
+    Kind,
+    Meaning,
+    Offsets,
+    Specials,
+    Tokenizer,
+    library_offsets,
+    read_json,
+    read_text,
+)
 from jaxbert.text.tokenizers.declared import Declared, assemble, check_template, read_declared
 from jaxbert.text.tokenizers.learned import Learned, sampled, share
 from jaxbert.text.tokenizers.words import count_words, cut_long, scaled, shown
@@ -154,6 +164,10 @@ class ByteLevelBPE(Tokenizer):
         """See `Tokenizer`."""
         tokenizer = self._rust if special_tokens else self._literal
         return [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def encode_offsets(self, texts: Sequence[str], *, special_tokens: bool = False) -> list[tuple[list[int], Offsets]]:
+        """See `Tokenizer`."""
+        return library_offsets(self._rust if special_tokens else self._literal, texts)
 
     def decode(self, ids: Iterable[int]) -> str:
         """See `Tokenizer`."""

@@ -25,12 +25,12 @@ from typing import Any
 
 import sentencepiece
 import tokenizers as rust
-from sentencepiece import sentencepiece_model_pb2
+from sentencepiece import sentencepiece_model_pb2, sentencepiece_pb2
 
 from jaxbert.errors import InputError
 from jaxbert.inputs.files import read_bytes
 from jaxbert.text.scripts import is_unspaced
-from jaxbert.text.tokenizers.base import Added, Kind, Meaning, Specials, Tokenizer, read_json
+from jaxbert.text.tokenizers.base import Added, Kind, Meaning, Offsets, Specials, Tokenizer, read_json
 from jaxbert.text.tokenizers.declared import assemble, check_template, read_declared
 from jaxbert.text.tokenizers.learned import Learned, dotless, dropped_marks, sampled, share
 from jaxbert.text.tokenizers.unigram_json import CLASSES, SPACE, SPECIALS, load_json
@@ -40,6 +40,7 @@ _log = logging.getLogger(__name__)
 
 # The descriptors are made when the module is loaded, so that no type checker sees them.
 _proto: Any = sentencepiece_model_pb2
+_pieces: Any = sentencepiece_pb2
 
 # The last name is the one in google-research/albert's archives.
 FILES = ("spiece.model", "spm.model", "30k-clean.model")
@@ -54,6 +55,8 @@ _COVERAGE = 0.99995
 # currencies.
 _PUNCTUATION = frozenset(string.punctuation) - frozenset("'<=>") | {"\u20ac", "\u00a3"}
 _CONTROLS = re.compile(r"[\x0b\x1c-\x1f]")
+# A word as `_split` cuts it, with these characters inside.
+_WORD = re.compile(r"(?:[\x0b\x1c-\x1f]|\S)+")
 # From this share on of the pieces of several letters, those with letters that English lacks make another language.
 _FOREIGN = 0.05
 _INNER = frozenset(string.ascii_letters) | _PUNCTUATION
@@ -214,18 +217,21 @@ class Unigram(Tokenizer):
             cutter.add_tokens([token.to_rust(special=token.special and token.content not in further)])
         return cutter, {cutter.token_to_id(token.content): token.content for token in self.added}
 
-    def _cut(self, text: str, *, special_tokens: bool) -> list[str]:
-        """Returns text, added token, text, added token, ..., text."""
+    def _cut(self, text: str, *, special_tokens: bool) -> list[tuple[int, int, str]]:
+        """Returns (first character, the one behind the last, added token or "" for text) of text, token, ..., text."""
         if self._usual:
-            return self._names.split(text) if special_tokens else [text]
-        cutter, names = self._cutters[not special_tokens]
+            found = self._names.finditer(text) if special_tokens else ()
+            tokens = [(one.start(), one.end(), one[0]) for one in found]
+        else:
+            cutter, names = self._cutters[not special_tokens]
+            encoding = cutter.encode(text, add_special_tokens=False)
+            pairs = zip(encoding.ids, encoding.offsets, strict=True)
+            tokens = [(start, stop, names[index]) for index, (start, stop) in pairs if index]
         parts, end = [], 0
-        found = cutter.encode(text, add_special_tokens=False)
-        for index, (start, stop) in zip(found.ids, found.offsets, strict=True):
-            if index:
-                parts += [text[end:start], names[index]]
-                end = stop
-        return [*parts, text[end:]]
+        for start, stop, name in tokens:
+            parts += [(end, start, ""), (start, stop, name)]
+            end = stop
+        return [*parts, (end, len(text), "")]
 
     def _encode_words(self, words: list[str]) -> Iterator[list[int]]:
         texts = [_normalise(word, self._normalizer, self.normalisation) for word in words]
@@ -272,14 +278,91 @@ class Unigram(Tokenizer):
             return self._remembered([_split(text) for text in texts])
         # The parts between added tokens are encoded like separate texts.
         split = [self._cut(text, special_tokens=special_tokens) for text in texts]
-        between = iter(self._remembered([_split(part) for parts in split for part in parts[::2]]))
+        between = iter(
+            self._remembered(
+                [_split(text[start:end]) for text, parts in zip(texts, split, strict=True) for start, end, _ in parts[::2]]
+            )
+        )
         found = []
         for parts in split:
             ids = list(next(between))
-            for name in parts[1::2]:
+            for _, _, name in parts[1::2]:
                 ids += [self._ids[name], *next(between)]
             found.append(ids)
         return found
+
+    def encode_offsets(self, texts: Sequence[str], *, special_tokens: bool = False) -> list[tuple[list[int], Offsets]]:
+        """See `Tokenizer`."""
+        known: dict[str, list[tuple[int, int, int]]] = {}
+        found = []
+        for text in texts:
+            ids: list[int] = []
+            offsets: Offsets = []
+            for start, end, name in self._cut(text, special_tokens=special_tokens):
+                if name:
+                    ids.append(self._ids[name])
+                    offsets.append((start, end))
+                    continue
+                for match in _WORD.finditer(text, start, end):
+                    word = match[0]
+                    if word not in known:
+                        known[word] = self._word_offsets(word)
+                    for index, first, last in known[word]:
+                        ids.append(index)
+                        offsets.append((match.start() + first, match.start() + last))
+            found.append((ids, offsets))
+        return found
+
+    def _word_offsets(self, word: str) -> list[tuple[int, int, int]]:
+        """Returns (id, first character, the one behind the last) of each piece of a string without white space."""
+        places = [index for index, char in enumerate(word) if not _CONTROLS.match(char)]
+        bare = "".join(word[index] for index in places)
+        if not bare:
+            return []
+        # The characters of `bare` that each character of the normalised word stands for.
+        if bare.isascii() and bare.isprintable():
+            spans = [(index, index + 1) for index in range(len(bare))]
+        else:
+            begins = [begin for begin, _ in self._characters.encode(bare, add_special_tokens=False).offsets]
+            # The normaliser may make one character of two, and several of one. Each has all that it comes from.
+            ends = [next((later for later in begins[at:] if later > begin), len(bare)) for at, begin in enumerate(begins)]
+            spans = list(zip(begins, ends, strict=True))
+        text = _normalise(bare, self._normalizer, self.normalisation)
+        assert len(spans) == len(text), f"{word!r} has {len(text)} characters, and places of {len(spans)}"
+        parsed = _pieces.SentencePieceText()
+        parsed.ParseFromString(self._processor.encode(text, out_type="serialized_proto"))
+        data = text.encode()
+        pieces: list[tuple[int, int, int]] = []
+        for piece in parsed.pieces:
+            begin, end = len(data[: piece.begin].decode()), len(data[: piece.end].decode())
+            if piece.id not in self.split_again:
+                pieces.append((piece.id, begin, end))
+                continue
+            # The comma is the last character. The pieces before it share the number.
+            *number, comma = self.split_again[piece.id]
+            at = begin
+            for index in number:
+                stop = min(end - 1, at + len(self.vocab[index].removeprefix(SPACE)))
+                pieces.append((index, at, stop))
+                at = stop
+            pieces.append((comma, max(begin, end - 1), end))
+        found = []
+        for index, begin, end in pieces:
+            inside = [span for span in spans[begin:end] if span[0] < span[1]]
+            if inside:
+                found.append((index, places[inside[0][0]], places[inside[-1][1] - 1] + 1))
+            else:
+                here = places[spans[begin][0]] if begin < len(spans) else len(word)
+                found.append((index, here, here))
+        return found
+
+    @functools.cached_property
+    def _characters(self) -> Any:
+        """Returns a tokenizer of the Rust library that normalises a word as we do, and makes each character a token."""
+        made: Any = rust.Tokenizer(rust.models.WordLevel({"\0": 0}, unk_token="\0"))
+        made.normalizer = self._normalizer
+        made.pre_tokenizer = rust.pre_tokenizers.Split(rust.Regex("(?m:.)"), "isolated")
+        return made
 
     def decode(self, ids: Iterable[int]) -> str:
         """See `Tokenizer`."""

@@ -15,7 +15,17 @@ import tokenizers as rust
 
 from jaxbert.errors import InputError
 from jaxbert.inputs.values import parse
-from jaxbert.text.tokenizers.base import Added, Meaning, Specials, Tokenizer, read_json, stands_apart, unknown_spans
+from jaxbert.text.tokenizers.base import (
+    Added,
+    Meaning,
+    Offsets,
+    Specials,
+    Tokenizer,
+    library_offsets,
+    read_json,
+    stands_apart,
+    unknown_spans,
+)
 from jaxbert.text.tokenizers.declared import Declared, assemble, check_template, read_declared
 
 SPACE = "\u2581"
@@ -107,6 +117,10 @@ class UnigramOfJson(Tokenizer):
         """See `Tokenizer`."""
         tokenizer = self._rust if special_tokens else self._literal
         return [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def encode_offsets(self, texts: Sequence[str], *, special_tokens: bool = False) -> list[tuple[list[int], Offsets]]:
+        """See `Tokenizer`."""
+        return library_offsets(self._rust if special_tokens else self._literal, texts)
 
     def decode(self, ids: Iterable[int]) -> str:
         """See `Tokenizer`."""

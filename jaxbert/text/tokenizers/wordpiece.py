@@ -24,8 +24,10 @@ from jaxbert.text.tokenizers.base import (
     Added,
     Kind,
     Meaning,
+    Offsets,
     Specials,
     Tokenizer,
+    library_offsets,
     read_json,
     read_text,
     stands_apart,
@@ -177,6 +179,10 @@ class WordPiece(Tokenizer):
         if self.further:  # An added token may reach across a space.
             return [encoding.ids for encoding in self._literal.encode_batch_fast(list(texts), add_special_tokens=False)]
         return self._remembered([text.split(" ") for text in texts])
+
+    def encode_offsets(self, texts: Sequence[str], *, special_tokens: bool = False) -> list[tuple[list[int], Offsets]]:
+        """See `Tokenizer`."""
+        return library_offsets(self._rust if special_tokens else self._literal, texts)
 
     def decode(self, ids: Iterable[int]) -> str:
         """See `Tokenizer`."""

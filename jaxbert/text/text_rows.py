@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 from jaxbert.errors import InputError
 from jaxbert.text.tokenizers import Tokenizer
-from jaxbert.use.arguments import Text
+
+# A text, or a pair of texts.
+Text = str | tuple[str, str]
 
 
 class Row(NamedTuple):
@@ -16,12 +18,12 @@ class Row(NamedTuple):
     Attributes:
       ids: token ids with special tokens.
       first: number of ids before the first one of token type 1; the length of `ids` where all have type 0.
-      cut: whether the text was too long and was cut.
+      cut: number of tokens that were cut off because the text was too long.
     """
 
     ids: list[int]
     first: int
-    cut: bool
+    cut: int
 
 
 def text_rows(tokenizer: Tokenizer, texts: Sequence[Text], limit: int) -> list[Row]:
@@ -29,7 +31,7 @@ def text_rows(tokenizer: Tokenizer, texts: Sequence[Text], limit: int) -> list[R
 
     Args:
       tokenizer: the model's.
-      texts: texts and pairs, which `check_texts` has seen.
+      texts: texts and pairs.
       limit: most tokens of a row, with special tokens. A text loses its end; of a pair, see `longest_first`.
 
     Raises:
@@ -42,7 +44,7 @@ def text_rows(tokenizer: Tokenizer, texts: Sequence[Text], limit: int) -> list[R
         if isinstance(text, str):
             ids = next(encoded)
             row = [tokenizer.cls_id, *ids[: limit - 2], tokenizer.sep_id]
-            rows.append(Row(row, len(row), len(ids) > limit - 2))
+            rows.append(Row(row, len(row), max(0, len(ids) - (limit - 2))))
             continue
         one, two = next(encoded), next(encoded)
         between = [tokenizer.sep_id] * tokenizer.pair_separators
@@ -57,7 +59,7 @@ def text_rows(tokenizer: Tokenizer, texts: Sequence[Text], limit: int) -> list[R
         ones, twos = longest_first(len(one), len(two), room)
         begin = [tokenizer.cls_id, *one[:ones], *between]
         row = [*begin, *two[:twos], tokenizer.sep_id]
-        rows.append(Row(row, len(begin) if tokenizer.pair_types else len(row), ones + twos < len(one) + len(two)))
+        rows.append(Row(row, len(begin) if tokenizer.pair_types else len(row), len(one) + len(two) - ones - twos))
     return rows
 
 
