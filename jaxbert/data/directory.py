@@ -361,10 +361,19 @@ def _is_shard(name: str, kind: str) -> bool:
     return re.fullmatch(rf"{kind}-\w+\.array_record-\d+(-of-\d+)?", name) is not None
 
 
+def _is_examples(name: str, kind: str) -> bool:
+    """Returns whether a name is that of the texts beside rows with labels (`jaxbert.labelled.writing`)."""
+    return kind == "rows" and re.fullmatch(r"examples-\w+\.jsonl", name) is not None
+
+
+def _is_ours(name: str, kind: str) -> bool:
+    return name in _BESIDES or _is_shard(name, kind) or _is_examples(name, kind) or is_partial(name)
+
+
 def foreign_files(path: Path, kind: str) -> Iterator[Path]:
     """Yields each file in a directory of `kind` that jaxbert did not make, by its name."""
     for child in sorted(path.iterdir()):
-        if not (child.name in _BESIDES or _is_shard(child.name, kind) or is_partial(child.name)):
+        if not _is_ours(child.name, kind):
             yield child
     if (path / "tokenizer").is_dir():
         yield from foreign_tokenizer_files(path / "tokenizer")
@@ -381,9 +390,7 @@ def foreign_tokenizer_files(path: Path) -> Iterator[Path]:
 def _clear(path: Path, kind: str) -> None:
     """Removes our files but `.previous`, the notes last, so that a killed call leaves a directory we recognise."""
     for child in sorted(path.iterdir(), key=lambda child: (child.name == PROGRESS, child.name == MANIFEST)):
-        if child.name == PREVIOUS or not (
-            child.name in _BESIDES or _is_shard(child.name, kind) or is_partial(child.name)
-        ):
+        if child.name == PREVIOUS or not _is_ours(child.name, kind):
             continue
         if child.is_dir() and not child.is_symlink():
             shutil.rmtree(child)

@@ -19,9 +19,9 @@ import jax
 import numpy as np
 
 from jaxbert.errors import InputError
-from jaxbert.use.arguments import Text, check_number, check_segments, check_texts
+from jaxbert.text.text_rows import Text, text_rows
+from jaxbert.use.arguments import check_number, check_segments, check_texts
 from jaxbert.use.library import Loaded
-from jaxbert.text.text_rows import text_rows
 
 # Attention costs more in longer rows. Measured on two cores with six layers of 384: rows of 32, 64, 128, 256 and 512
 # tokens run at 7.5, 7.0, 5.9, 4.9 and 4.4 thousand tokens a second.

@@ -21,7 +21,7 @@ from jaxbert.core.sharding import moved_along_rows
 from jaxbert.errors import InputError, counted
 from jaxbert.models.model import Model
 from jaxbert.stores.files import full_disk, replacing
-from jaxbert.use.arguments import Text
+from jaxbert.text.text_rows import Text
 from jaxbert.use.batches import TOKENS_A_TEXT, Window, check_limits, dispatch, windows
 from jaxbert.use.library import Loaded, load
 from jaxbert.use.texts import open_texts

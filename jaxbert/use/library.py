@@ -31,9 +31,9 @@ from jaxbert.core.parameters import Params
 from jaxbert.core.sharding import automatic
 from jaxbert.errors import InputError
 from jaxbert.models.model import HEADS, Model, as_dicts, head_sizes, on_pooler
+from jaxbert.text.text_rows import Text, text_rows
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.use.arguments import (
-    Text,
     check_hidden,
     check_key,
     check_number,
@@ -45,7 +45,6 @@ from jaxbert.use.arguments import (
     check_texts,
 )
 from jaxbert.use.model_place import ModelPlace, find_model
-from jaxbert.text.text_rows import text_rows
 
 if TYPE_CHECKING:
     from jaxbert.observe.provenance import Provenance

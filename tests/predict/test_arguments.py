@@ -15,10 +15,10 @@ from flax.core import FrozenDict
 
 from jaxbert.convert.sentence_transformers import SentenceLayout
 from jaxbert.errors import InputError
+from jaxbert.text.text_rows import longest_first, text_rows
 from jaxbert.use.embed import embed
 from jaxbert.use.library import Loaded
 from jaxbert.use.predict import fill_mask
-from jaxbert.text.text_rows import longest_first, text_rows
 
 # A text that JSON can hold ("\ud83d") and no encoding can.
 HALF = "w1 \ud83d w2"

@@ -27,12 +27,7 @@ class HfSource(Source):
 
     def __init__(self, spec: str, name: str, config: str | None, column: str):
         self.spec, self.name, self.config, self.column = spec, name, config, column
-        datasets = _datasets(spec)
-        try:
-            self.builder = datasets.load_dataset_builder(name, config)
-            self.streams = datasets.load_dataset(name, config, streaming=True)
-        except Exception as error:  # Many libraries raise here: network, permission, unknown name or config.
-            raise _failure(error, "cannot open the dataset", spec) from error
+        self.builder, self.streams = open_dataset(spec, name, config)
         splits = list(self.streams)
         if "train" not in splits:
             raise InputError(
@@ -40,7 +35,7 @@ class HfSource(Source):
             )
         held_out = next((split for split in ("validation", "test") if split in splits), None)
         self.splits: dict[str, str | None] = {"train": "train", held_out: "validation"} if held_out else {"train": None}
-        columns = list(next(_rows(self.streams["train"], f"{spec} train"), {column: ""}))
+        columns = list(next(rows_of(self.streams["train"], f"{spec} train"), {column: ""}))
         if column not in columns:
             fix = f"{did_you_mean(column, columns)}Columns there: {', '.join(columns)}; give hf:NAME#column."
             raise InputError(f"no column {column!r}", where=spec, fix=fix, code="E-SOURCE-FIELD")
@@ -64,12 +59,34 @@ class HfSource(Source):
         """See `Source`."""
         self.without_text = 0
         for name, split in self.splits.items():
-            for index, row in enumerate(_rows(self.streams[name], f"{self.spec} {name}")):
+            for index, row in enumerate(rows_of(self.streams[name], f"{self.spec} {name}")):
                 where = f"{self.spec} {name}:{index}"
                 yield from self.record(f"{name}:{index}", row[self.column], f"column {self.column!r}", where, split)
 
 
-def _rows(stream: Any, where: str) -> Iterator[dict[str, Any]]:
+def open_dataset(spec: str, name: str, config: str | None) -> tuple[Any, Any]:
+    """Opens a dataset.
+
+    Args:
+      spec: the place that an error names.
+      name: NAME of the hub, or a local directory.
+      config: the configuration of the dataset; None for the only one.
+
+    Returns:
+      The builder of the `datasets` library, and the streams of the splits by their names.
+
+    Raises:
+      InputError: the library is not installed, or there is no such dataset.
+      Interrupted: the network failed.
+    """
+    datasets = _datasets(spec)
+    try:
+        return datasets.load_dataset_builder(name, config), datasets.load_dataset(name, config, streaming=True)
+    except Exception as error:  # Many libraries raise here: network, permission, unknown name or config.
+        raise _failure(error, "cannot open the dataset", spec) from error
+
+
+def rows_of(stream: Any, where: str) -> Iterator[dict[str, Any]]:
     """Yields the rows of a stream, and turns errors of the libraries into ours."""
     rows, index = None, 0
     while True:

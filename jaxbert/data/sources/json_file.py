@@ -33,7 +33,7 @@ class JsonReader(RecordReader):
 
     def head(self, path: Path) -> tuple[list[str], list[Mapping[str, Any]]]:
         """See `RecordReader`. An array of strings has no fields."""
-        records = [value for _, value in itertools.islice(_values(path), HEAD_RECORDS)]
+        records = [value for _, value in itertools.islice(values_of(path), HEAD_RECORDS)]
         if isinstance(records[0] if records else None, str):
             return [], []
         objects: list[Mapping[str, Any]] = [value for value in records if isinstance(value, dict)]
@@ -41,7 +41,7 @@ class JsonReader(RecordReader):
 
     def cells(self, path: Path, column: str) -> Iterator[tuple[int, Any]]:
         """See `RecordReader`. The number is that of the line in which the record begins."""
-        for number, value in _values(path):
+        for number, value in values_of(path):
             where = f"{path}:{number}"
             if isinstance(value, dict) and column:
                 if column not in value:
@@ -132,7 +132,7 @@ class _Text:
         )
 
 
-def _values(path: Path) -> Iterator[tuple[int, Any]]:
+def values_of(path: Path) -> Iterator[tuple[int, Any]]:
     """Yields (number of the line of its beginning, value) of each record of a file."""
     text = _Text(path)
     first = text.next()

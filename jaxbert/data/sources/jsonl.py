@@ -27,25 +27,33 @@ class JsonlReader(RecordReader):
 
     def head(self, path: Path) -> tuple[list[str], list[Mapping[str, Any]]]:
         """See `RecordReader`."""
-        records: list[Mapping[str, Any]] = [record for _, record in itertools.islice(_objects(path), HEAD_RECORDS)]
+        records: list[Mapping[str, Any]] = [record for _, record in itertools.islice(objects(path), HEAD_RECORDS)]
         return list(dict.fromkeys(itertools.chain.from_iterable(records))) or ["text"], records
 
     def cells(self, path: Path, column: str) -> Iterator[tuple[int, Any]]:
         """See `RecordReader`."""
-        for number, record in _objects(path):
+        for number, record in objects(path):
             if column not in record:
                 raise self.missing(column, list(record), f"{path}:{number}", record)
             yield number, record[column]
 
 
-def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yields (number of the line, JSON object) of each line that is not blank."""
+def objects(path: Path, *, strict: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yields (number of the line, JSON object) of each line that is not blank.
+
+    Args:
+      path: the file.
+      strict: refuse a key that occurs twice, a NUL character and half a character. NaN is read in both ways.
+
+    Raises:
+      InputError: a line is not a JSON object. The message names it.
+    """
     for number, line in read_whole_lines(path):
         if line.strip():
             where = f"{path}:{number}"
             try:
                 # A corpus of others may hold what our own files may not: NaN, a key twice, lone surrogates.
-                value: Any = parse(line, strict=False)
+                value: Any = parse(line, strict=strict, nan=True)
             except ValueError as error:
                 raise InputError(
                     f"not JSON: {reason(error)}",

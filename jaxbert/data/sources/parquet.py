@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,40 @@ class ParquetReader(RecordReader):
                     yield row, cell
 
 
-def _batches(file: Any, path: Path, columns: list[str]) -> Iterator[list[list[str | bytes | None]]]:
+def rows(path: Path, columns: Sequence[str] = ()) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yields (number of the row from 1, the cell of each column) of each row of a file.
+
+    Args:
+      path: the file.
+      columns: the names of the columns to read; all of them where there are none.
+
+    Raises:
+      InputError: the file is damaged, or two columns have one name.
+    """
+    with ParquetReader()._file(path) as file:
+        names: list[str] = file.schema_arrow.names
+        double = next((name for name in names if names.count(name) > 1), None)
+        if double is not None:
+            raise InputError(
+                f"{names.count(double)} columns are called {double!r}",
+                where=str(path),
+                fix="Write the file again with one column of each name.",
+                code="E-SOURCE-FIELD",
+            )
+        chosen = [name for name in names if not columns or name in columns]
+        row = 0
+        for cells in _batches(file, path, chosen):
+            for row, values in enumerate(zip(*cells, strict=True), row + 1):  # noqa: B020
+                yield row, dict(zip(chosen, values, strict=True))
+
+
+def names_of(path: Path) -> list[str]:
+    """Returns the names of the columns of a file."""
+    with ParquetReader()._file(path) as file:
+        return list(file.schema_arrow.names)
+
+
+def _batches(file: Any, path: Path, columns: list[str]) -> Iterator[list[list[Any]]]:
     """Yields the cells of some columns, a few hundred rows at a time."""
     import pyarrow
 
@@ -142,7 +175,7 @@ def _text_types() -> tuple[Any, ...]:
     return (*strings, *binaries, types.is_null)
 
 
-def _cells(column: Any) -> list[str | bytes | None]:
+def _cells(column: Any) -> list[Any]:
     """Returns the cells of a column: bytes if they are not UTF-8, which `text_of` then reads."""
     import pyarrow
 

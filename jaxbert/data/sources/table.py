@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,20 +31,65 @@ _HEADER_LINES = 100
 
 
 @dataclass(frozen=True)
-class _Table:
+class Table:
     """A table whose first row was read.
 
     Attributes:
+      path: the file.
       names: the names of the columns.
       delimiter: what stands between the cells.
+      quotes: whether a quote at the begin of a cell opens a cell in quotes; otherwise it is a character like others.
       above: the number of lines above the first row of cells.
       lines: the lines after the names, to read once.
     """
 
+    path: Path
     names: list[str]
     delimiter: str
+    quotes: bool
     above: int
     lines: Iterator[str]
+
+    def rows(self) -> Iterator[tuple[int, int, list[str]]]:
+        """Yields (number of its first line, number of its last line, cells) of each row that is not blank.
+
+        A row may have any number of cells; see `wrong_row`.
+
+        Raises:
+          InputError: a quote never closes, or text follows a cell in quotes.
+        """
+        rows = csv.reader(self.lines, delimiter=self.delimiter, strict=True, quoting=_quoting(self.quotes))
+        last = self.above
+        try:
+            for row in rows:
+                first, last = last + 1, rows.line_num + self.above
+                if row:
+                    yield first, last, row
+        except csv.Error as error:
+            unclosed = "unexpected end" in str(error)
+            raise InputError(
+                "a quote that opens in this row never closes" if unclosed else f"not a table: {error}",
+                where=f"{self.path}:{last + 1 if unclosed else rows.line_num + self.above}",
+                fix="Close the quote, or double a quote that is text: a cell in quotes ends with one, and inner quotes "
+                "are doubled.",
+                code="E-SOURCE-FIELD",
+            ) from None
+
+    def wrong_row(self, row: list[str], number: int) -> InputError:
+        """Returns the error for a row that has more or fewer cells than there are columns."""
+        if len(row) > len(self.names):
+            fix = f"Put a cell that holds {self.delimiter!r} or a quote in quotes, with inner quotes doubled."
+        else:
+            fix = (
+                f"Give the row all its cells, with nothing between two {self.delimiter!r} for an empty one. A cell "
+                "with a line break must be in quotes."
+            )
+        return InputError(
+            f"the row has {counted(len(row), 'cell')}, but there are {len(self.names)} columns",
+            where=f"{self.path}:{number}",
+            fix=fix,
+            code="E-SOURCE-FIELD",
+        )
 
 
 class CsvReader(RecordReader):
@@ -54,8 +99,9 @@ class CsvReader(RecordReader):
 
     def head(self, path: Path) -> tuple[list[str], list[Mapping[str, Any]]]:
         """See `RecordReader`."""
-        table = self._open(path, "text")
-        rows = csv.reader(table.lines, delimiter=table.delimiter, strict=False)
+        table = open_table(path, ["text"])
+        quoting = _quoting(table.quotes)
+        rows = csv.reader(table.lines, delimiter=table.delimiter, strict=False, quoting=quoting)
         try:
             some = [row for row in itertools.islice(rows, HEAD_RECORDS) if len(row) == len(table.names)]
         except csv.Error:
@@ -64,26 +110,12 @@ class CsvReader(RecordReader):
 
     def cells(self, path: Path, column: str) -> Iterator[tuple[int, str]]:
         """See `RecordReader`. The number is that of the last line of the row."""
-        table = self._open(path, column)
+        table = open_table(path, [column])
         place = self.place_of_column(table.names, path, column)
-        rows = csv.reader(table.lines, delimiter=table.delimiter, strict=True)
-        last = table.above
-        try:
-            for row in rows:
-                if len(row) not in (0, len(table.names)):
-                    raise _wrong_row(row, table, f"{path}:{rows.line_num + table.above}")
-                last = rows.line_num + table.above
-                if row:
-                    yield last, row[place]
-        except csv.Error as error:
-            unclosed = "unexpected end" in str(error)
-            raise InputError(
-                "a quote that opens in this row never closes" if unclosed else f"not a table: {error}",
-                where=f"{path}:{last + 1 if unclosed else rows.line_num + table.above}",
-                fix="Close the quote, or double a quote that is text: a cell in quotes ends with one, and inner quotes "
-                "are doubled.",
-                code="E-SOURCE-FIELD",
-            ) from None
+        for _, last, row in table.rows():
+            if len(row) != len(table.names):
+                raise table.wrong_row(row, last)
+            yield last, row[place]
 
     def check_names(self, names: Sequence[str], path: Path) -> None:
         """See `RecordReader`."""
@@ -96,53 +128,58 @@ class CsvReader(RecordReader):
                 code="E-SOURCE-FIELD",
             )
 
-    def _open(self, path: Path, column: str) -> _Table:
-        """Reads the names of the columns. A column that is there decides what separates the cells."""
-        csv.field_size_limit(MAX_LINE_BYTES)
-        # The module reads line breaks in cells only if they are there.
-        lines = (line + "\n" for _, line in read_whole_lines(path))
-        above, header = _header(lines)
-        if not header:
-            raise InputError(
-                "the file has only white space", where=str(path), fix=REMOVE_OR_NARROW, code="E-SOURCE-EMPTY"
-            )
-        if _is_json(header[0]):
-            raise InputError(
-                "the file holds JSON lines, not a table",
-                where=str(path),
-                fix=f"Give {word(f'jsonl:{path}')}, or call the file .jsonl.",
-                code="E-SOURCE-FIELD",
-            )
-        readers = [(mark, csv.reader(header, delimiter=mark, strict=False)) for mark in _DELIMITERS]
-        try:
-            found = [(next(reader, []), mark, reader.line_num) for mark, reader in readers]
-        except csv.Error as error:
-            raise InputError(
-                f"not a table: {error}",
-                where=f"{path}:{above + 1}",
-                fix="Give a table whose first row names the columns.",
-                code="E-SOURCE-FIELD",
-            ) from None
-        order = found[1:2] + found if inner_suffix(path) == ".tsv" else found
-        best = next((one for one in order if column in one[0]), None) or max(order, key=lambda one: len(one[0]))
-        names, mark, count = best
-        return _Table(names, mark, above + count, itertools.chain(header[count:], lines))
 
+def open_table(
+    path: Path, wanted: Collection[str] = (), *, delimiter: str = "", quotes: bool = True, header: bool = True
+) -> Table:
+    """Reads the names of the columns.
 
-def _wrong_row(row: list[str], table: _Table, where: str) -> InputError:
-    if len(row) > len(table.names):
-        fix = f"Put a cell that holds {table.delimiter!r} or a quote in quotes, with inner quotes doubled."
-    else:
-        fix = (
-            f"Give the row all its cells, with nothing between two {table.delimiter!r} for an empty one. A cell with a "
-            "line break must be in quotes."
+    Args:
+      path: the file.
+      wanted: names of columns. If they are all there, that decides what separates the cells.
+      delimiter: what separates the cells; "" finds it.
+      quotes: see `Table`.
+      header: whether the first row names the columns. Otherwise they are called "1", "2", ...
+
+    Raises:
+      InputError: the file is not a table.
+    """
+    csv.field_size_limit(MAX_LINE_BYTES)
+    # The module reads line breaks in cells only if they are there.
+    lines = (line + "\n" for _, line in read_whole_lines(path))
+    above, head = _header(lines, quotes=quotes)
+    if not head:
+        raise InputError("the file has only white space", where=str(path), fix=REMOVE_OR_NARROW, code="E-SOURCE-EMPTY")
+    if _is_json(head[0]):
+        raise InputError(
+            "the file holds JSON lines, not a table",
+            where=str(path),
+            fix=f"Give {word(f'jsonl:{path}')}, or call the file .jsonl.",
+            code="E-SOURCE-FIELD",
         )
-    return InputError(
-        f"the row has {counted(len(row), 'cell')}, but there are {len(table.names)} columns",
-        where=where,
-        fix=fix,
-        code="E-SOURCE-FIELD",
-    )
+    marks = (delimiter,) if delimiter else _DELIMITERS
+    readers = [(mark, csv.reader(head, delimiter=mark, strict=False, quoting=_quoting(quotes))) for mark in marks]
+    try:
+        found = [(next(reader, []), mark, reader.line_num) for mark, reader in readers]
+    except csv.Error as error:
+        raise InputError(
+            f"not a table: {error}",
+            where=f"{path}:{above + 1}",
+            fix="Give a table whose first row names the columns.",
+            code="E-SOURCE-FIELD",
+        ) from None
+    order = found[1:2] + found if inner_suffix(path) == ".tsv" and not delimiter else found
+    fitting = (one for one in order if wanted and set(wanted) <= set(one[0]))
+    names, mark, count = next(fitting, None) or max(order, key=lambda one: len(one[0]))
+    if not header:
+        return Table(
+            path, [str(n) for n in range(1, len(names) + 1)], mark, quotes, above, itertools.chain(head, lines)
+        )
+    return Table(path, names, mark, quotes, above + count, itertools.chain(head[count:], lines))
+
+
+def _quoting(quotes: bool) -> Any:
+    return csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
 
 
 def _is_json(line: str) -> bool:
@@ -155,21 +192,21 @@ def _is_json(line: str) -> bool:
         return False
 
 
-def _header(lines: Iterator[str]) -> tuple[int, list[str]]:
+def _header(lines: Iterator[str], *, quotes: bool) -> tuple[int, list[str]]:
     """Returns the number of blank lines above the names of the columns, and lines that begin with these names.
 
     A name in quotes may hold line breaks. A quote inside a name may be no more than a sign, so the list may have lines
     behind the names too. It is empty if the file has only blank lines.
     """
     header: list[str] = []
-    above = quotes = 0
+    above = opened = 0
     for line in lines:
         if not header and is_blank(line):
             above += 1
             continue
         header.append(line)
-        quotes += line.count('"')
-        if quotes % 2 == 0 or len(header) == _HEADER_LINES:
+        opened += line.count('"')
+        if not quotes or opened % 2 == 0 or len(header) == _HEADER_LINES:
             break
     return above, header
 

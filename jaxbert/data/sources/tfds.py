@@ -24,7 +24,7 @@ class TfdsSource(Source):
 
     def __init__(self, spec: str, name: str, feature: str):
         self.spec, self.name, self.feature = spec, name, feature
-        self.builder = _builder(name, spec)
+        self.builder = open_builder(name, spec)
         features = list(self.builder.info.features or {})
         if feature not in features:
             fix = f"{did_you_mean(feature, features)}Features there: {', '.join(features)}; give tfds:NAME#feature."
@@ -58,15 +58,29 @@ class TfdsSource(Source):
         """See `Source`."""
         self.without_text = 0
         for name, split in self.splits.items():
-            data = self.builder.as_data_source(split=name)
-            for start in range(0, len(data), _BATCH):
-                indices = range(start, min(start + _BATCH, len(data)))
-                for index, example in zip(indices, data.__getitems__(list(indices)), strict=True):
-                    value, where = example[self.feature], f"{self.spec} {name}:{index}"
-                    yield from self.record(f"{name}:{index}", value, f"feature {self.feature!r}", where, split)
+            for index, example in examples_of(self.builder, name):
+                value, where = example[self.feature], f"{self.spec} {name}:{index}"
+                yield from self.record(f"{name}:{index}", value, f"feature {self.feature!r}", where, split)
 
 
-def _builder(name: str, spec: str) -> Any:
+def examples_of(builder: Any, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yields (number from 0, features) of each example of a split."""
+    data = builder.as_data_source(split=split)
+    for start in range(0, len(data), _BATCH):
+        indices = range(start, min(start + _BATCH, len(data)))
+        yield from zip(indices, data.__getitems__(list(indices)), strict=True)
+
+
+def open_builder(name: str, spec: str) -> Any:
+    """Returns the builder of a dataset that is prepared on this machine.
+
+    Args:
+      name: NAME[/CONFIG], or a directory.
+      spec: the place that an error names.
+
+    Raises:
+      InputError: there is no such dataset.
+    """
     import tensorflow_datasets as tfds
 
     try:

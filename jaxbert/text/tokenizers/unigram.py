@@ -278,11 +278,9 @@ class Unigram(Tokenizer):
             return self._remembered([_split(text) for text in texts])
         # The parts between added tokens are encoded like separate texts.
         split = [self._cut(text, special_tokens=special_tokens) for text in texts]
-        between = iter(
-            self._remembered(
-                [_split(text[start:end]) for text, parts in zip(texts, split, strict=True) for start, end, _ in parts[::2]]
-            )
-        )
+        texts_and_parts = zip(texts, split, strict=True)
+        inside = [_split(text[start:end]) for text, parts in texts_and_parts for start, end, _ in parts[::2]]
+        between = iter(self._remembered(inside))
         found = []
         for parts in split:
             ids = list(next(between))
@@ -325,7 +323,9 @@ class Unigram(Tokenizer):
         else:
             begins = [begin for begin, _ in self._characters.encode(bare, add_special_tokens=False).offsets]
             # The normaliser may make one character of two, and several of one. Each has all that it comes from.
-            ends = [next((later for later in begins[at:] if later > begin), len(bare)) for at, begin in enumerate(begins)]
+            ends = [
+                next((later for later in begins[at:] if later > begin), len(bare)) for at, begin in enumerate(begins)
+            ]
             spans = list(zip(begins, ends, strict=True))
         text = _normalise(bare, self._normalizer, self.normalisation)
         assert len(spans) == len(text), f"{word!r} has {len(text)} characters, and places of {len(spans)}"
