@@ -60,16 +60,21 @@ def parse(text: str | bytes, *, strict: bool = True, nan: bool = False) -> Any:
     return value
 
 
-def parse_next(text: str, start: int) -> tuple[Any, int]:
+def parse_next(text: str, start: int, *, unique: bool = False) -> tuple[Any, int]:
     """Returns the JSON value that begins at a place of a text, and the place behind it.
 
     It is read as by `parse` without `strict`.
 
+    Args:
+      text: the text.
+      start: the place.
+      unique: refuse a key that occurs twice in an object.
+
     Raises:
-      ValueError: no whole JSON value begins there.
+      ValueError: no whole JSON value begins there; json.JSONDecodeError unless it is refused for another reason.
     """
     try:
-        return _LENIENT.raw_decode(text, start)
+        return (_UNIQUE if unique else _LENIENT).raw_decode(text, start)
     except RecursionError:
         raise _too_deep() from None
 
@@ -100,6 +105,7 @@ def _any_whole(text: str) -> int | float:
 
 
 _LENIENT = json.JSONDecoder(parse_int=_any_whole)
+_UNIQUE = json.JSONDecoder(parse_int=_any_whole, object_pairs_hook=_unique)
 
 
 def _finite(text: str) -> float:

@@ -19,15 +19,22 @@ from jaxbert.labelled.words import joined
 _DOCUMENT = "-DOCSTART-"
 
 
-def read_conll(path: Path) -> Iterator[WordsExample]:
+def read_conll(path: Path, *, first: int = 0, word: str = "", tag: str = "") -> Iterator[WordsExample]:
     """Yields the texts of a file. Their tags become BIO, whatever scheme the file has.
+
+    Args:
+      path: the file.
+      first: the number of its first text.
+      word: the number of the column of words, from 1; "" takes the first.
+      tag: the number of the column of tags; "" takes the last, if there are two columns or more.
 
     Raises:
       InputError: a line has another number of columns than the first one, or the tags are of two kinds.
     """
     name = printable(str(path))
     scheme = Scheme(name)
-    columns = number = 0
+    columns, number = 0, first
+    at, tag_at = int(word or 1) - 1, int(tag) - 1 if tag else None
     place, tokens, tags = "", [], []  # type: str, list[str], list[str]
     # The last line may have no line end behind it.
     for line_number, line in _lines(path):
@@ -49,8 +56,16 @@ def read_conll(path: Path) -> Iterator[WordsExample]:
                 "empty line behind each text.",
                 code="E-LABELLED-TAGS",
             )
-        tokens.append(cells[0])
-        tags += cells[1:][-1:]
+        if not max(at, tag_at or 0) < columns or at < 0 or (tag_at or 0) < 0:
+            raise InputError(
+                f"the line has {counted(columns, 'column')}, but column {word or tag} is needed",
+                where=f"{name}, line {line_number}",
+                fix="Give the numbers of the columns, from 1 on.",
+                code="E-LABELLED-COLUMN",
+            )
+        tokens.append(cells[at])
+        if tag_at is not None or columns > 1:
+            tags.append(cells[-1 if tag_at is None else tag_at])
     scheme.report()
 
 

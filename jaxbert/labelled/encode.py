@@ -7,7 +7,7 @@ may hold an answer, it is divided into windows that overlap, and nothing is cut.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -114,6 +114,13 @@ class Encoding:
     def dtype(self) -> np.dtype[Any]:
         """Returns the format of a row; see `row_dtype`."""
         return row_dtype(self.length, self.tokenizer.vocab_size, 1, texts=self.texts, answers=self.answers)
+
+
+def texts_of(kind: str, examples: Iterable[Example]) -> int:
+    """Returns K, the texts of a row that holds any of some examples; see `Encoding.texts`."""
+    if kind == "sentence_vectors":
+        return 2
+    return max((len(one.choices) for one in examples if isinstance(one, ChoiceExample)), default=1)
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -95,8 +94,9 @@ KINDS: Mapping[str, type[Example]] = {
 
 
 def to_json(example: Example) -> dict[str, Any]:
-    """Returns an example as plain JSON values, without fields that are None."""
-    return {name: value for name, value in dataclasses.asdict(example).items() if value is not None}
+    """Returns an example as values that JSON holds, without fields that are None. Tuples are JSON's lists."""
+    # `dataclasses.asdict` copies all values, and takes ten times as long.
+    return {name: value for name, value in vars(example).items() if value is not None}
 
 
 def from_json(kind: str, value: Mapping[str, Any]) -> Example:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from jaxbert.errors import InputError, counted
 from jaxbert.labelled.examples import ChoiceExample, Example, Question, TextExample, WordsExample
-from jaxbert.labelled.opening import UNLABELLED
+from jaxbert.labelled.reading import UNLABELLED
 from jaxbert.labelled.tags import OUTSIDE, are_spans, parts
 
 _log = logging.getLogger(__name__)
@@ -49,14 +49,14 @@ def find_labels(kind: str, problem: str, examples: Iterable[Example]) -> tuple[s
     if not number:
         raise empty("train")
     if kind == "token_labels":
-        return _tags(set(counts))
+        return _tags(set(counts), first.get(OUTSIDE, "the train split"))
     if kind != "classification" or problem == "number":
         return ()
     several = problem == "several_labels"
     if not counts or (len(counts) == 1 and not several):
         raise InputError(
             f"all {number:,} examples have the label {next(iter(counts))!r}" if counts else "no example has a label",
-            where="the train split",
+            where=next(iter(first.values()), "the train split"),
             fix="Give examples of two labels or more.",
             code="E-LABELLED-CLASSES",
         )
@@ -117,11 +117,11 @@ def _refuse_scores(counts: dict[str, int], first: dict[str, str], examples: int)
         )
 
 
-def _tags(found: set[str]) -> tuple[str, ...]:
+def _tags(found: set[str], where: str) -> tuple[str, ...]:
     if not found - {OUTSIDE}:
         raise InputError(
             f"all words have the tag {OUTSIDE}" if found else "no word has a tag",
-            where="the train split",
+            where=where,
             fix="Give texts with entities, or name another column of tags.",
             code="E-LABELLED-CLASSES",
         )
@@ -132,13 +132,14 @@ def _tags(found: set[str]) -> tuple[str, ...]:
     return (OUTSIDE, *both)
 
 
-def check_split(split: str, labels: Sequence[str], examples: Iterable[Example]) -> None:
+def check_split(split: str, labels: Sequence[str], examples: Iterable[Example], *, kind: str = "") -> None:
     """Checks the examples of another split: that there are some, with answers, and with labels that are known.
 
     Args:
       split: the name of the split. All examples of a test split may lack answers, but not some of them.
       labels: of `find_labels`.
       examples: of the split.
+      kind: "sentence_vectors" needs no answers.
 
     Raises:
       InputError: it finds the first example that is wrong.
@@ -163,7 +164,11 @@ def check_split(split: str, labels: Sequence[str], examples: Iterable[Example]) 
                 )
     if not number:
         raise empty(split)
-    if unknown is not None and (answered is not None or not split.startswith(UNLABELLED)):
+    if (
+        kind != "sentence_vectors"
+        and unknown is not None
+        and (answered is not None or not split.startswith(UNLABELLED))
+    ):
         raise _missing(unknown, split)
 
 

@@ -3,80 +3,20 @@
 from __future__ import annotations
 
 import itertools
-import logging
-import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from jaxbert.config import did_you_mean
-from jaxbert.data.sources.base import is_blank, text_of
 from jaxbert.data.sources.lines import read_head
 from jaxbert.data.sources.packed import inner_suffix
-from jaxbert.errors import InputError, counted
-from jaxbert.inputs.values import parse, short
+from jaxbert.errors import InputError
 from jaxbert.labelled import glue
 from jaxbert.labelled.conll import read_conll
-from jaxbert.labelled.examples import KINDS, ChoiceExample, Example, Question, TextExample, WordsExample
-from jaxbert.labelled.squad import checked_answers, read_squad
-from jaxbert.labelled.tables import FORMS, Records, files_of, form_of, open_records
-from jaxbert.labelled.tags import Scheme
-from jaxbert.labelled.words import joined, split_words, with_entities
-
-_log = logging.getLogger(__name__)
-
-PROBLEMS = ("one_label", "several_labels", "number")
-# The splits whose examples need no answers.
-UNLABELLED = ("test", "predict")
-# Separates several labels in a cell of a table.
-SEPARATOR = "|"
-
-# Pairs of columns that name two texts, and columns that name one. The first that are there are taken.
-_PAIRS = (
-    ("text", "pair"),
-    ("text", "text_pair"),
-    ("text1", "text2"),
-    ("text_a", "text_b"),
-    ("sentence1", "sentence2"),
-    ("premise", "hypothesis"),
-    ("question1", "question2"),
-    ("question", "sentence"),
-)
-_LABELS = ("label", "labels", "target", "class", "gold_label", "score")
-# The usual names of the columns of each role, by kind.
-_USUAL: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "classification": {
-        "text": ("text", "sentence", "content", "review"),
-        "pair": (),
-        "label": _LABELS,
-        "id": ("id", "idx", "index", "guid"),
-    },
-    "token_labels": {
-        "words": ("words", "tokens"),
-        "tags": ("tags", "ner_tags", "labels", "pos_tags"),
-        "text": ("text", "sentence"),
-        "entities": ("entities", "spans"),
-        "id": ("id", "idx", "guid"),
-    },
-    "question_answering": {
-        "question": ("question",),
-        "context": ("context", "passage", "text"),
-        "answers": ("answers", "answer", "answer_text"),
-        "start": ("answer_start", "start"),
-        "id": ("id", "qid", "idx"),
-    },
-    "multiple_choice": {
-        "text": ("text", "context", "ctx", "article", "passage", "premise", "sent1", "goal"),
-        "question": ("question", "sent2", "startphrase"),
-        "choices": ("choices", "endings", "options"),
-        "label": ("label", "answer", "answerKey", "gold"),
-        "id": ("id", "idx", "ind"),
-    },
-}
-_NUMBER = {**_USUAL["classification"], "label": ("score", "similarity", "label", "target")}
-# The columns of the choices of a question, one a choice: a beginning and numbers, or letters.
-_CHOICES = ("choice", "ending", "option", "sol", "answer")
-_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+from jaxbert.labelled.examples import KINDS, Example
+from jaxbert.labelled.reading import read_records
+from jaxbert.labelled.squad import read_squad
+from jaxbert.labelled.tables import FORMS, files_of, form_of, open_records
 
 
 def open_examples(
@@ -95,13 +35,13 @@ def open_examples(
       kind: a key of `KINDS`.
       place: a file, packed or not; a pattern in which all files have one form; `glue:TASK:FOLDER`; `tfds:NAME`;
         `hf:NAME[:CONFIG]`.
-      problem: for classification, one of `PROBLEMS`; "" takes one label, or the problem of GLUE's task.
+      problem: for classification, one of `reading.PROBLEMS`; "" takes one label, or the problem of GLUE's task.
       columns: the name of the column of each role: text, pair, label, id, words, tags, entities, question, context,
         answers, start, choices. A role whose name is "" is not read. Numbers from 1 on count the columns of a table
         that does not name them. Roles that are not here get a column with a usual name.
       form: "jsonl", "json", "csv", "tsv", "parquet", "conll" or "squad", where the ending of the file does not say it.
-      split: "train", "validation" or "test", or another split of a dataset. Only examples of `UNLABELLED` splits may
-        lack a column of answers.
+      split: "train", "validation" or "test", or another split of a dataset. Only the splits of `reading.UNLABELLED`
+        may lack a column of answers.
       limit: the most examples to read; 0 reads all.
 
     Raises:
@@ -115,8 +55,23 @@ def open_examples(
             fix=f"{did_you_mean(kind, list(KINDS))}Known: {', '.join(KINDS)}.",
             code="E-LABELLED-FORM",
         )
-    examples = _opened(kind, place, problem, dict(columns or {}), form, split)
+    examples = _not_empty(_opened(kind, place, problem, dict(columns or {}), form, split), place, split)
     return itertools.islice(examples, limit) if limit else examples
+
+
+def _not_empty(examples: Iterator[Example], place: str, split: str) -> Iterator[Example]:
+    """Yields examples. Raises InputError at the end where there are none."""
+    some = False
+    for example in examples:
+        some = True
+        yield example
+    if not some:
+        raise InputError(
+            f"no example of the split {split} is there",
+            where=place,
+            fix="Give a file that has examples.",
+            code="E-LABELLED-EMPTY",
+        )
 
 
 def _opened(kind: str, place: str, problem: str, columns: dict[str, str], form: str, split: str) -> Iterator[Example]:
@@ -132,7 +87,7 @@ def _opened(kind: str, place: str, problem: str, columns: dict[str, str], form: 
         records = glue.open_glue(place, split=split)
         label = task.label if task.label in records.fields else ""
         columns = {"text": task.text, "pair": task.pair, "label": label, **columns}
-        return _read(kind, records, problem or task.problem, columns, split)
+        return read_records(kind, records, problem=problem or task.problem, columns=columns, split=split)
     remote = place.startswith(("hf:", "tfds:"))
     if form not in ("", "conll", "squad", *FORMS):
         raise InputError(
@@ -142,16 +97,35 @@ def _opened(kind: str, place: str, problem: str, columns: dict[str, str], form: 
             code="E-LABELLED-FORM",
         )
     if not remote and (form == "conll" or (kind == "token_labels" and not form and _is_conll(place, columns))):
-        return (example for path in files_of(place) for example in read_conll(path))
+        return _conll(files_of(place), columns)
     if not remote and (form == "squad" or (kind == "question_answering" and not form and _is_squad(place))):
         return (example for path in files_of(place) for example in read_squad(path))
     wanted = [column for column in columns.values() if column]
-    return _read(kind, open_records(place, split=split, wanted=wanted, form=form), problem, columns, split)
+    records = open_records(place, split=split, wanted=wanted, form=form)
+    return read_records(kind, records, problem=problem, columns=columns, split=split)
 
 
 def _is_conll(place: str, columns: Mapping[str, str]) -> bool:
+    """Returns whether a file of words has a word a line: it has no named fields, or is a TSV file without names."""
     path = files_of(place)[0]
-    return form_of(path) == "" or (inner_suffix(path) == ".tsv" and not columns)
+    named = any(not column.isdigit() for column in columns.values() if column)
+    return form_of(path) == "" or (inner_suffix(path) == ".tsv" and not named)
+
+
+def _conll(paths: Sequence[Path], columns: Mapping[str, str]) -> Iterator[Example]:
+    for role, column in columns.items():
+        if role not in ("words", "tags") or not (column.isascii() and column.isdigit()):
+            raise InputError(
+                f"the role {role} has the column {column!r}, but the columns of a CoNLL file have no names",
+                where=str(paths[0]),
+                fix="Give the numbers of the columns, from 1 on, of the roles words and tags.",
+                code="E-LABELLED-COLUMN",
+            )
+    number = 0
+    for path in paths:
+        for example in read_conll(path, first=number, word=columns.get("words", ""), tag=columns.get("tags", "")):
+            yield example
+            number += 1
 
 
 def _is_squad(place: str) -> bool:
@@ -160,528 +134,3 @@ def _is_squad(place: str) -> bool:
     if form_of(path) != "json":
         return False
     return re.match(rb'(?:\xef\xbb\xbf)?\s*\{\s*"(?:data|version)"', read_head(path)) is not None
-
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Columns
-
-
-class _Columns:
-    """The columns of the roles of a kind, and the values of a record by their roles."""
-
-    def __init__(self, records: Records, given: Mapping[str, str], usual: Mapping[str, tuple[str, ...]]):
-        self.records = records
-        self._column: dict[str, str] = {}
-        for role, name in given.items():
-            if role not in usual:
-                raise InputError(
-                    f"unknown role {role!r} of a column",
-                    where=records.place,
-                    fix=f"{did_you_mean(role, list(usual))}Roles: {', '.join(usual)}.",
-                    code="E-LABELLED-COLUMN",
-                )
-            if name and name not in records.fields:
-                raise self.error(f"no {records.holder} {name!r}", did_you_mean(name, list(records.fields)))
-            self._column[role] = name
-        self.usual = usual
-
-    def find(self, role: str, *names: str) -> str:
-        """Returns the column of a role: the one given, or the first of the usual ones that is there; "" for none."""
-        if role not in self._column:
-            there = (name for name in (*names, *self.usual[role]) if name in self.records.fields)
-            self._column[role] = next(there, "")
-        return self._column[role]
-
-    def need(self, role: str) -> str:
-        """Returns the column of a role. Raises InputError where there is none."""
-        found = self.find(role)
-        if not found:
-            names = ", ".join(self.usual[role])
-            raise self.error(f"no {self.records.holder} for the role {role} (usual names: {names})")
-        return found
-
-    def error(self, what: str, advice: str = "") -> InputError:
-        """Returns the error for missing columns."""
-        there = ", ".join(self.records.fields) or "none"
-        return InputError(
-            what,
-            where=self.records.place,
-            fix=f"{advice}There are: {there}. Name the column of a role: ROLE=COLUMN.",
-            code="E-LABELLED-COLUMN",
-        )
-
-    def get(self, record: Mapping[str, Any], role: str, place: str) -> Any:
-        """Returns what a record holds for a role; None where the role has no column.
-
-        Raises:
-          InputError: the record lacks the column.
-        """
-        name = self._column.get(role, "")
-        if not name:
-            return None
-        if name not in record:
-            raise InputError(
-                f"no {self.records.holder} {name!r}",
-                where=place,
-                fix=f"Give every record the same {self.records.holder}s; null stands for an unknown value.",
-                code="E-LABELLED-COLUMN",
-            )
-        value = record[name]
-        classes = self.records.classes.get(name)
-        return _class_of(value, classes, place) if classes else value
-
-    def text(self, record: Mapping[str, Any], role: str, place: str) -> str:
-        """Returns the text that a record holds for a role.
-
-        Raises:
-          InputError: it holds null, or something else than text.
-        """
-        name = self._column[role]
-        text = text_of(self.get(record, role, place), f"{self.records.holder} {name!r}", place)
-        if text is None:
-            raise _value(f"{self.records.holder} {name!r} is null, but a text is needed", place)
-        return text
-
-    def said(self) -> None:
-        """Logs which columns are read."""
-        used = ", ".join(f"{role} from {name!r}" for role, name in self._column.items() if name)
-        _log.info(f"{self.records.place}: {used}")
-
-
-def _class_of(value: Any, classes: Sequence[str], place: str) -> Any:
-    """Returns the name of a label that is given by its number; None for -1, which stands for an unknown one."""
-    if isinstance(value, list | tuple):
-        return [_class_of(one, classes, place) for one in value]
-    if isinstance(value, int) and not isinstance(value, bool):
-        if value == -1:
-            return None
-        if not 0 <= value < len(classes):
-            raise _value(f"the label has the number {value}, but there are {len(classes)} labels", place)
-        return classes[value]
-    return value
-
-
-def _value(what: str, place: str, fix: str = "Mend the record.") -> InputError:
-    return InputError(what, where=place, fix=fix, code="E-LABELLED-VALUE")
-
-
-def _label(what: str, place: str, fix: str) -> InputError:
-    return InputError(what, where=place, fix=fix, code="E-LABELLED-LABEL")
-
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Records to examples
-
-
-def _read(kind: str, records: Records, problem: str, given: dict[str, str], split: str) -> Iterator[Example]:
-    if problem and problem not in PROBLEMS:
-        raise InputError(
-            f"unknown problem {problem!r}",
-            where="problem",
-            fix=f"{did_you_mean(problem, list(PROBLEMS))}Known: {', '.join(PROBLEMS)}.",
-            code="E-LABELLED-FORM",
-        )
-    need = not split.startswith(UNLABELLED)
-    if kind in ("classification", "sentence_vectors"):
-        number = kind == "sentence_vectors" or problem == "number"
-        made = _texts(records, "number" if number else problem or "one_label", given, need, kind)
-    else:
-        makers: Mapping[str, Callable[[Records, Mapping[str, str], bool], Iterator[Example]]]
-        makers = {"token_labels": _words, "question_answering": _questions, "multiple_choice": _choices}
-        made = makers[kind](records, given, need)
-    next(made)  # It has looked at the columns.
-    return made
-
-
-def _texts(records: Records, problem: str, given: Mapping[str, str], need: bool, kind: str) -> Iterator[Any]:
-    columns = _Columns(records, given, _NUMBER if problem == "number" else _USUAL["classification"])
-    pair = next((pair for pair in _PAIRS if set(pair) <= set(records.fields)), ("", ""))
-    if "text" not in given and "pair" not in given and all(pair):
-        columns.find("text", pair[0])
-        columns.find("pair", pair[1])
-    columns.need("text")
-    columns.find("pair")
-    if kind == "sentence_vectors":
-        columns.need("pair")
-    if need and kind == "classification":
-        columns.need("label")
-    columns.find("label")
-    columns.find("id")
-    columns.said()
-    blank: list[str] = []
-    separators = _Separators()
-    yield None
-    for number, (place, record) in enumerate(records.read()):
-        text = columns.text(record, "text", place)
-        two = columns.text(record, "pair", place) if columns.find("pair") else None
-        if is_blank(text) or (two is not None and is_blank(two)):
-            blank.append(place)
-        value = columns.get(record, "label", place)
-        if problem == "number":
-            target: Any = _number(value, place)
-        elif problem == "several_labels":
-            target = separators.labels(value, place)
-        else:
-            target = _one_label(value, place)
-        yield TextExample(
-            place=place, id=_id(columns.get(record, "id", place), number), text=text, pair=two, target=target
-        )
-    separators.check()
-    if blank:
-        _log.warning(f"{records.place}: {counted(len(blank), 'text')} of only white space, first in {blank[0]}")
-
-
-def _id(value: Any, number: int) -> str:
-    return str(number) if value is None or value == "" else str(value)
-
-
-def _one_label(value: Any, place: str) -> str | None:
-    """Returns the name of a label; None where it is unknown: null, or an empty cell."""
-    if value is None:
-        return None
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and not math.isfinite(value):
-        raise _label(f"the label is {value}", place, "Give a label, or null where it is unknown.")
-    if isinstance(value, int | float):
-        return str(value)
-    if isinstance(value, list | tuple | dict):
-        raise _label(
-            f"the label is {short(value)}, but one label is needed",
-            place,
-            "Give one label, or say that a text has several: problem=several_labels.",
-        )
-    text = (text_of(value, "the label", place) or "").strip()
-    return text or None
-
-
-def _number(value: Any, place: str) -> float | None:
-    """Returns the number of a text; None where it is unknown: null, or an empty cell."""
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return None
-    try:
-        if isinstance(value, bool) or not isinstance(value, int | float | str):
-            raise ValueError
-        number = float(value)
-    except ValueError:
-        raise _label(f"the score is {short(value)}, not a number", place, "Give a number such as 3.5.") from None
-    if not math.isfinite(number):
-        raise _label(f"the score is {number}", place, "Give a finite number, or nothing where it is unknown.")
-    return number
-
-
-class _Separators:
-    """Reads several labels: a list, or one cell with a bar between two. An empty cell means that no label applies."""
-
-    def __init__(self) -> None:
-        self.barred, self.comma = False, ""
-
-    def labels(self, value: Any, place: str) -> tuple[str, ...] | None:
-        """Returns the labels of a value; None where they are unknown (null)."""
-        if value is None:
-            return None
-        if isinstance(value, str):
-            self.barred = self.barred or SEPARATOR in value
-            self.comma = self.comma or (place if re.search("[,;]", value) else "")
-            given: Sequence[Any] = value.split(SEPARATOR) if value.strip() else []
-        elif isinstance(value, list | tuple):
-            self.barred = True  # A comma is not a separator beside lists.
-            given = value
-        else:
-            given = [value]
-        labels = [_one_label(one, place) for one in given]
-        if None in labels:
-            raise _label("one of the labels is empty", place, f"Give label{SEPARATOR}label, or a list of labels.")
-        if len(set(labels)) < len(labels):
-            raise _label("a label occurs twice", place, "Give each label once.")
-        return tuple(label for label in labels if label is not None)
-
-    def check(self) -> None:
-        """Raises InputError where commas seem to separate the labels."""
-        if self.comma and not self.barred:
-            raise _label(
-                f"a comma is in the labels, and no cell of the file has {SEPARATOR!r}, which separates labels",
-                self.comma,
-                f"Write a{SEPARATOR}b for two labels.",
-            )
-
-
-def _words(records: Records, given: Mapping[str, str], need: bool) -> Iterator[Any]:
-    columns = _Columns(records, given, _USUAL["token_labels"])
-    by_entities = ("entities" in given or not columns.find("words")) and "words" not in given
-    columns.find("id")
-    if by_entities:
-        columns.need("text")
-        if need:
-            columns.need("entities")
-        columns.find("entities")
-    else:
-        columns.need("words")
-        if need:
-            columns.need("tags")
-        columns.find("tags")
-    columns.said()
-    yield None
-    scheme = Scheme(records.place)
-    cut, first = 0, ""
-    for number, (place, record) in enumerate(records.read()):
-        name = _id(columns.get(record, "id", place), number)
-        if by_entities:
-            text = columns.text(record, "text", place)
-            value = _decoded(columns.get(record, "entities", place), place)
-            if value is None:
-                yield WordsExample(place=place, id=name, text=text, words=split_words(text))
-                continue
-            words, tags, edges = with_entities(text, _entities(value, place), place)
-            cut, first = cut + edges, first or (place if edges else "")
-            yield WordsExample(place=place, id=name, text=text, words=words, tags=tags)
-            continue
-        tokens = _strings(columns.get(record, "words", place), "the words", place)
-        if tokens is None:
-            raise _value("the words are null, but a list is needed", place)
-        given_tags = _strings(columns.get(record, "tags", place), "the tags", place)
-        if given_tags is not None and len(given_tags) != len(tokens):
-            raise _value(
-                f"there are {counted(len(tokens), 'word')} and {counted(len(given_tags), 'tag')}",
-                place,
-                "Give each word one tag.",
-            )
-        text, words = joined(tokens)
-        tags_bio = None if given_tags is None else scheme.bio(given_tags, place)
-        yield WordsExample(place=place, id=name, text=text, words=words, tags=tags_bio)
-    scheme.report()
-    if cut:
-        _log.warning(
-            f"{records.place}: {counted(cut, 'word')} cut at the edge of an entity inside it, first in {first}"
-        )
-
-
-def _strings(value: Any, what: str, place: str) -> list[str] | None:
-    """Returns a list of strings, or the parts between white space of one string."""
-    if value is None:
-        return None
-    if isinstance(value, str):
-        return value.split()
-    if not isinstance(value, list | tuple):
-        raise _value(f"{what} are {short(value)}, but a list is needed", place)
-    found = []
-    for one in value:
-        text = str(one) if isinstance(one, int) and not isinstance(one, bool) else text_of(one, what, place)
-        if text is None:
-            raise _value(f"one of {what} is null", place)
-        found.append(text)
-    return found
-
-
-def _decoded(value: Any, place: str) -> Any:
-    """Returns a list, also where a cell of a table holds it as JSON."""
-    if not isinstance(value, str):
-        return value
-    if not value.strip():
-        return None
-    try:
-        return parse(value)
-    except ValueError as error:
-        raise _value(f"the cell holds {short(value)}, which is not JSON: {error}", place) from None
-
-
-def _entities(value: Any, place: str) -> list[tuple[int, int, str]]:
-    found = []
-    parts: Any
-    for entry in value if isinstance(value, list | tuple) else [None]:
-        parts = [entry.get(name) for name in ("start", "end", "label")] if isinstance(entry, dict) else entry
-        right = isinstance(parts, list | tuple) and len(parts) == 3
-        if not right or not all(isinstance(one, int) and not isinstance(one, bool) for one in parts[:2]):
-            raise _value(
-                f"an entity is {short(entry)}", place, 'Give a list of {"start": 0, "end": 5, "label": "PERSON"}.'
-            )
-        label = _one_label(parts[2], place)
-        if label is None:
-            raise _value("an entity has no label", place)
-        found.append((parts[0], parts[1], label))
-    return found
-
-
-def _questions(records: Records, given: Mapping[str, str], need: bool) -> Iterator[Any]:
-    columns = _Columns(records, given, _USUAL["question_answering"])
-    columns.need("question")
-    columns.need("context")
-    if need:
-        columns.need("answers")
-    columns.find("answers")
-    columns.find("start")
-    columns.find("id")
-    columns.said()
-    yield None
-    for number, (place, record) in enumerate(records.read()):
-        context = columns.text(record, "context", place)
-        yield Question(
-            place=place,
-            id=_id(columns.get(record, "id", place), number),
-            question=columns.text(record, "question", place),
-            context=context,
-            answers=_answers(
-                columns.get(record, "answers", place), columns.get(record, "start", place), context, place
-            ),
-        )
-
-
-def _answers(value: Any, start: Any, context: str, place: str) -> tuple[tuple[str, int], ...] | None:
-    """Returns the answers of a record: a dict of lists, a list of objects or of strings, or one string."""
-    if value is None:
-        return None
-    if isinstance(value, str) and value.lstrip().startswith(("[", "{")) and start is None:
-        value = _decoded(value, place)
-    if isinstance(value, dict):
-        texts, starts = value.get("text"), value.get("answer_start")
-        if isinstance(texts, str):
-            texts, starts = [texts], [starts]
-        if not isinstance(texts, list | tuple) or not isinstance(starts, list | tuple) or len(texts) != len(starts):
-            raise _value(f"the answers are {short(value)}", place, 'Give {"text": [...], "answer_start": [...]}.')
-        pairs = list(zip(texts, starts, strict=True))
-    elif isinstance(value, str):
-        pairs = [(value, start)] if value else []
-    elif isinstance(value, list | tuple):
-        pairs = [
-            (entry.get("text"), entry.get("answer_start")) if isinstance(entry, dict) else (entry, None)
-            for entry in value
-        ]
-    else:
-        raise _value(f"the answers are {short(value)}", place, 'Give [{"text": "...", "answer_start": 0}].')
-    found = [(_answer(text, place), _start(text, begin, context, place)) for text, begin in pairs]
-    return checked_answers(found, context, place)
-
-
-def _answer(text: Any, place: str) -> str:
-    found = text_of(text, "an answer", place)
-    if found is None:
-        raise _value("an answer is null", place)
-    return found
-
-
-def _start(text: Any, start: Any, context: str, place: str) -> int:
-    """Returns the first character of an answer. Without it, the text must occur once."""
-    if isinstance(start, str) and re.fullmatch(r"\s*\d{1,18}\s*", start):
-        start = int(start)
-    if isinstance(start, int) and not isinstance(start, bool):
-        return start
-    if start not in (None, ""):
-        raise _value(f"answer_start is {short(start)}, but a whole number is needed", place)
-    times = context.count(str(text)) if text else 0
-    if times != 1:
-        raise InputError(
-            f"the answer {short(text)} has no answer_start, and its text has it {times} times",
-            where=place,
-            fix="Give answer_start: the number of characters before the answer.",
-            code="E-LABELLED-ANSWER",
-        )
-    return context.index(str(text))
-
-
-def _choices(records: Records, given: Mapping[str, str], need: bool) -> Iterator[Any]:
-    usual = _USUAL["multiple_choice"]
-    several = [] if "choices" in given else _choice_columns(records.fields)
-    columns = _Columns(records, given, usual)
-    if several:
-        columns = _Columns(records, {"choices": "", **given}, usual)
-    else:
-        columns.need("choices")
-    for role in ("text", "question"):
-        if columns.find(role) in several:
-            raise columns.error(f"the column {columns.find(role)!r} would be {role} and a choice")
-    if not columns.find("text") and not columns.find("question"):
-        columns.need("text")
-    if need:
-        columns.need("label")
-    for role in ("label", "id"):
-        columns.find(role)
-    columns.said()
-    yield None
-    for number, (place, record) in enumerate(records.read()):
-        names: Sequence[str] = ()
-        if several:
-            choices, names = _cells_of(record, several, place), [_ending(name) for name in several]
-        else:
-            choices, names = _listed(columns.get(record, "choices", place), place)
-        if len(choices) < 2:
-            raise InputError(
-                f"there is {counted(len(choices), 'choice')}, but two are needed",
-                where=place,
-                fix="Give each question two choices or more.",
-                code="E-LABELLED-CHOICE",
-            )
-        yield ChoiceExample(
-            place=place,
-            id=_id(columns.get(record, "id", place), number),
-            text=columns.text(record, "text", place) if columns.find("text") else "",
-            question=columns.text(record, "question", place) if columns.find("question") else "",
-            choices=choices,
-            target=_choice(columns.get(record, "label", place), names, len(choices), place),
-        )
-
-
-def _choice_columns(fields: Sequence[str]) -> list[str]:
-    """Returns the columns that hold a choice each, in order: choice0, choice1 ...; A, B ...; [] for none."""
-    for begin in _CHOICES:
-        numbered = [name for name in fields if re.fullmatch(rf"{begin}_?\d{{1,2}}", name)]
-        if len(numbered) > 1:
-            return sorted(numbered, key=lambda name: int(re.sub(r"\D", "", name)))
-    lettered = list(itertools.takewhile(lambda letter: letter in fields, _LETTERS))
-    return lettered if len(lettered) > 1 else []
-
-
-def _ending(name: str) -> str:
-    return name if name in _LETTERS else ""
-
-
-def _cells_of(record: Mapping[str, Any], several: Sequence[str], place: str) -> tuple[str, ...]:
-    """Returns the choices of a record that has one a column. Empty cells at the end are no choices."""
-    texts = [text_of(record.get(name), f"column {name!r}", place) or "" for name in several]
-    while texts and not texts[-1]:
-        texts.pop()
-    if "" in texts:
-        raise InputError(
-            f"the choice {several[texts.index('')]!r} is empty, and another one follows",
-            where=place,
-            fix="Give the choices of a question without a gap.",
-            code="E-LABELLED-CHOICE",
-        )
-    return tuple(texts)
-
-
-def _listed(value: Any, place: str) -> tuple[tuple[str, ...], list[str]]:
-    """Returns the choices of a record, and their letters where it gives them."""
-    value = _decoded(value, place)
-    if isinstance(value, dict):
-        texts = _strings(value.get("text"), "the choices", place)
-        names = _strings(value.get("label"), "the letters of the choices", place)
-        if texts is None or (names is not None and len(names) != len(texts)):
-            raise _value(f"the choices are {short(value)}", place, 'Give {"text": [...], "label": [...]}, or a list.')
-        return tuple(texts), names or []
-    if not isinstance(value, list | tuple):
-        raise _value(f"the choices are {short(value)}, but a list is needed", place)
-    return tuple(_strings(value, "the choices", place) or ()), []
-
-
-def _choice(value: Any, names: Sequence[str], count: int, place: str) -> int | None:
-    """Returns the number of the right choice: of its letter where the record or the columns have letters, or itself."""
-    text = _one_label(value, place)
-    if text is None:
-        return None
-    if text in names[:count]:
-        return list(names).index(text)
-    if re.fullmatch(r"\d{1,9}", text) and not any(name.isdigit() for name in names):
-        index = int(text)
-    elif len(text) == 1 and text in _LETTERS and not any(names):
-        index = _LETTERS.index(text)
-    else:
-        index = count
-    if index >= count:
-        known = ", ".join(names[:count]) if any(names) else f"0 to {count - 1}, or {', '.join(_LETTERS[:count])}"
-        raise InputError(
-            f"the label {text!r} is none of the {count} choices",
-            where=place,
-            fix=f"Give the number of the right choice, counted from 0, or its letter: {known}.",
-            code="E-LABELLED-CHOICE",
-        )
-    return index

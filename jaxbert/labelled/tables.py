@@ -137,7 +137,7 @@ def _open_file(path: Path, wanted: Collection[str], form: str) -> Records:
     if form == "json":
 
         def values() -> Iterator[tuple[str, Mapping[str, Any]]]:
-            for number, record in values_of(path):
+            for number, record in values_of(path, unique=True):
                 if not isinstance(record, dict):
                     raise InputError(
                         "a record is not a JSON object",

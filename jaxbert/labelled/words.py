@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import re
 from collections.abc import Iterable, Sequence
 
@@ -75,7 +76,7 @@ def with_entities(
       InputError: an entity is outside the text or has no word in it, or two overlap.
     """
     ordered = sorted(entities)
-    edges = {edge for start, end, _ in ordered for edge in (start, end)}
+    edges = sorted({edge for start, end, _ in ordered for edge in (start, end)})
     before = 0
     for start, end, label in ordered:
         shown = f"the entity {label!r} has the characters {start} to {end}"
@@ -88,7 +89,7 @@ def with_entities(
     words: list[tuple[int, int]] = []
     cut = 0
     for start, end in split_words(text):
-        inside = [edge for edge in sorted(edges) if start < edge < end] if edges else []
+        inside = edges[bisect.bisect_right(edges, start) : bisect.bisect_left(edges, end)]
         cut += bool(inside)
         words += zip([start, *inside], [*inside, end], strict=True)
     found = []

@@ -32,6 +32,7 @@ POLICY = "labelled"
 _SHARD, _BLOCK = 1 << 15, 1024
 # Changes whenever the same arguments give other bytes.
 _FORMAT = 1
+_JSON = json.JSONEncoder(ensure_ascii=False)
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ def _records(encoding: Encoding, examples: Sequence[Example], part: range, count
 
 
 def _lines(examples: Sequence[Example]) -> Iterator[bytes]:
-    return (json.dumps(to_json(example), ensure_ascii=False).encode() + b"\n" for example in examples)
+    return (_JSON.encode(to_json(example)).encode() + b"\n" for example in examples)
 
 
 def _digest(examples: Sequence[Example]) -> str:

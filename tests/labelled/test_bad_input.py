@@ -56,7 +56,7 @@ CASES = {
     "one column twice": Case(TEXTS, "a.csv", "text,label,text\na,x,b\n", "E-LABELLED-COLUMN"),
     "one key twice": Case(TEXTS, "a.jsonl", '{"text": "a", "text": "b", "label": 1}\n', "E-SOURCE-FIELD", ":1"),
     "missing in a record": Case(TEXTS, "a.jsonl", lines(GOOD, {"text": "b"}), "E-LABELLED-COLUMN", "line 2"),
-    "only a header": Case(TEXTS, "a.csv", "text,label\n", "E-LABELLED-EMPTY", "the train split"),
+    "only a header": Case(TEXTS, "a.csv", "text,label\n", "E-LABELLED-EMPTY", "a.csv"),
     "an empty file": Case(TEXTS, "a.csv", "", "E-SOURCE-EMPTY"),
     "not UTF-8": Case(TEXTS, "a.csv", b"text,label\ncaf\xe9,x\n", "E-SOURCE-ENCODING"),
     # Tables.
@@ -69,7 +69,7 @@ CASES = {
     "a null label": Case(TEXTS, "a.jsonl", lines(GOOD, {"text": "b", "label": None}), "E-LABELLED-LABEL", "line 2"),
     "a null text": Case(TEXTS, "a.jsonl", lines(GOOD, {"text": None, "label": 1}), "E-LABELLED-VALUE", "line 2"),
     "a number for a text": Case(TEXTS, "a.jsonl", lines({"text": 5, "label": 1}), "E-SOURCE-FIELD", "line 1"),
-    "one class": Case(TEXTS, "a.csv", "text,label\na,x\nb,x\n", "E-LABELLED-CLASSES", "the train split"),
+    "one class": Case(TEXTS, "a.csv", "text,label\na,x\nb,x\n", "E-LABELLED-CLASSES", "line 2"),
     "scores": Case(
         TEXTS, "a.csv", "text,label\n" + "".join(f"a,{n / 4}\n" for n in range(20)), "E-LABELLED-CLASSES", "line 3"
     ),
@@ -88,7 +88,7 @@ CASES = {
     "fewer tags": Case(TAGS, "a.jsonl", lines({"tokens": ["a", "b"], "tags": ["O"]}), "E-LABELLED-VALUE", "line 1"),
     "another number of columns": Case(TAGS, "a.conll", "a O\nb\n", "E-LABELLED-TAGS", "line 2"),
     "tags of two kinds": Case(TAGS, "a.conll", "a B-X\n\nb NOUN\n", "E-LABELLED-TAGS", "line 3"),
-    "only O": Case(TAGS, "a.conll", "a O\nb O\n", "E-LABELLED-CLASSES", "the train split"),
+    "only O": Case(TAGS, "a.conll", "a O\nb O\n", "E-LABELLED-CLASSES", "line 1"),
     "entities that overlap": Case(
         TAGS, "a.jsonl", lines({"text": "a b", "entities": [[0, 3, "X"], [2, 3, "Y"]]}), "E-LABELLED-ENTITY", "line 1"
     ),
@@ -176,11 +176,13 @@ def test_labels_of_other_splits(tmp_path: Path):
         ("text,label\na,x\nb,z\n", "validation", "E-LABELLED-LABEL"),
         ("text,label\na,\n", "validation", "E-LABELLED-LABEL"),
         ("text,label\na,\nb,x\n", "test", "E-LABELLED-LABEL"),
-        ("text,label\n", "test", "E-LABELLED-EMPTY"),
     ):
         with pytest.raises(InputError) as raised:
             check_split(split, labels, opened(Case(TEXTS, "b.csv", content, ""), tmp_path))
         assert raised.value.code == code
+    for check in (lambda: find_labels(TEXTS, "", []), lambda: check_split("test", labels, [])):
+        with pytest.raises(InputError, match="E-LABELLED-EMPTY"):
+            check()
     check_split("test", labels, opened(Case(TEXTS, "b.csv", "text\na\nb\n", "", split="test"), tmp_path))
 
 

@@ -66,8 +66,8 @@ def _kind(value: Any) -> str:
 class _Text:
     """The text of a file, as far as it is read and not yet decoded."""
 
-    def __init__(self, path: Path):
-        self.path, self.text, self.start = path, "", 0
+    def __init__(self, path: Path, *, unique: bool = False):
+        self.path, self.text, self.start, self._unique = path, "", 0, unique
         self._pieces, self._line, self._last = read_lines(path), 1, 1
 
     def more(self) -> bool:
@@ -99,15 +99,17 @@ class _Text:
         """Returns (line of its beginning, value) of the next value, and passes over it."""
         while True:
             try:
-                value, end = parse_next(self.text, self.start)
+                value, end = parse_next(self.text, self.start, unique=self._unique)
                 # A number may go on in what is not read yet.
                 if end < len(self.text) or not self.more():
                     number = self.line()
                     self.start = end
                     return number, value
                 continue
-            except ValueError as error:
+            except json.JSONDecodeError as error:
                 failure = error
+            except ValueError as error:
+                raise self.wrong(error) from None
             if len(self.text) - self.start > MAX_LINE_BYTES:
                 raise InputError(
                     f"a record is longer than {MAX_LINE_BYTES >> 20} MiB",
@@ -132,9 +134,17 @@ class _Text:
         )
 
 
-def values_of(path: Path) -> Iterator[tuple[int, Any]]:
-    """Yields (number of the line of its beginning, value) of each record of a file."""
-    text = _Text(path)
+def values_of(path: Path, *, unique: bool = False) -> Iterator[tuple[int, Any]]:
+    """Yields (number of the line of its beginning, value) of each record of a file.
+
+    Args:
+      path: the file.
+      unique: refuse a key that occurs twice in an object. Otherwise the last one counts.
+
+    Raises:
+      InputError: the file is not JSON. The message names the line.
+    """
+    text = _Text(path, unique=unique)
     first = text.next()
     if not first:
         raise InputError("the file has only white space", where=str(path), fix=REMOVE_OR_NARROW, code="E-SOURCE-EMPTY")
