@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -40,7 +41,7 @@ def words_of_windows(
     picked = values[row, column]
     order = np.argsort(documents, kind="stable")
     ends = np.searchsorted(documents[order], np.arange(len(examples) + 1))
-    for number, (begin, end) in enumerate(zip(ends, ends[1:], strict=False)):
+    for number, (begin, end) in enumerate(itertools.pairwise(ends)):
         mine = order[begin:end]
         found[number][words[mine]] = picked[mine]
     return found
@@ -154,7 +155,7 @@ def best_answers(
     order = np.argsort(documents, kind="stable")
     ends = np.searchsorted(documents[order], np.arange(len(examples) + 1))
     found = []
-    for one, begin, end in zip(examples, ends, ends[1:], strict=False):
+    for one, (begin, end) in zip(examples, itertools.pairwise(ends), strict=True):
         # The best score of each stretch of characters: two windows may have the same one.
         best: dict[tuple[int, int], float] = {}
         null = np.inf

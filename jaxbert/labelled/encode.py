@@ -15,15 +15,15 @@ import numpy as np
 
 from jaxbert.data.row_format import row_dtype
 from jaxbert.errors import InputError, counted
-from jaxbert.labelled.examples import ChoiceExample, Example, Question, TextExample, WordsExample
+from jaxbert.labelled.examples import ChoiceExample, Example, Question, TextExample, WordsExample, without_folder
 from jaxbert.text.text_rows import Row, text_rows
 from jaxbert.text.tokenizers import Tokenizer
 
 # The tokens that two windows of a text share. 128 is google-research/bert's `doc_stride` and that of Hugging Face's
 # examples, where it also counts shared tokens.
 STRIDES = {"question_answering": 128, "token_labels": 64}
-# The number of places that a count names.
-_NAMED = 5
+# The number of places that a count names, and of characters of a text that it shows.
+_NAMED, _SHOWN = 5, 40
 # A row of a question has at least so many tokens, so that its text has some of them.
 _LEAST = 8
 UNKNOWN = -1
@@ -159,11 +159,11 @@ class Counts:
         }
         return Counts(**{name: getattr(self, name) + getattr(other, name) for name in names}, named=named)
 
-    def name(self, count: str, what: str) -> None:
-        """Notes the place of something that was lost."""
+    def name(self, count: str, example: Example, part: str = "") -> None:
+        """Notes the place of something that was cut or lost, and the part of the text that was."""
         names = self.named.setdefault(count, [])
         if len(names) < _NAMED:
-            names.append(what)
+            names.append(without_folder(example.place) + (f": {part[:_SHOWN]!r}" if part else ""))
 
     def to_json(self) -> dict[str, int]:
         """Returns the counts, without places."""
@@ -323,7 +323,7 @@ def _count(examples: Sequence[Example], found: Sequence[Sequence[Row]]) -> Count
         if cut:
             counts.cut_examples += 1
             counts.cut_tokens += cut
-            counts.name("cut_examples", example.place)
+            counts.name("cut_examples", example)
     return counts
 
 
@@ -434,7 +434,7 @@ def _words(encoding: Encoding, examples: Sequence[WordsExample], first: int) -> 
         for word in np.flatnonzero(tokens < 0).tolist():
             start, end = one.words[word]
             counts.lost_words += 1
-            counts.name("lost_words", f"{one.place}: {one.text[start:end]!r}")
+            counts.name("lost_words", one, one.text[start:end])
         spans = windows(len(aligned.ids), room, encoding.stride or 0)
         best = _windows_of(tokens, spans, len(aligned.ids))
         counts.windows += len(spans) if len(spans) > 1 else 0
@@ -488,7 +488,7 @@ def _questions(encoding: Encoding, examples: Sequence[Question], first: int) -> 
         if len(question) > most:
             counts.cut_examples += 1
             counts.cut_tokens += len(question) - most
-            counts.name("cut_examples", one.place)
+            counts.name("cut_examples", one)
             question = question[:most]
         begin = [tokenizer.cls_id, *question, *between]
         aligned = aligned_of[one.context]
@@ -498,7 +498,7 @@ def _questions(encoding: Encoding, examples: Sequence[Question], first: int) -> 
         if answers is None:
             assert one.answers
             counts.lost_answers += 1
-            counts.name("lost_answers", f"{one.place}: {one.answers[0][0][:40]!r}")
+            counts.name("lost_answers", one, one.answers[0][0])
             answers = [(UNKNOWN, UNKNOWN)] * len(spans)
         targets += answers
         for window, (start, end) in enumerate(spans):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -102,6 +103,14 @@ def to_json(example: Example) -> dict[str, Any]:
 def from_json(kind: str, value: Mapping[str, Any]) -> Example:
     """Returns the example that `to_json` gave, of a kind of `KINDS`."""
     return KINDS[kind](**{name: _tuples(entry) for name, entry in value.items()})
+
+
+def without_folder(place: str) -> str:
+    """Returns the place of an example without the folder of its file, which another machine may not have."""
+    found = re.fullmatch(r"(.*?)(, (?:line|row|question) .*)", place, re.DOTALL)
+    if found is None or place.startswith(("hf:", "tfds:")):
+        return place
+    return found[1].rpartition("/")[2] + found[2]
 
 
 def _tuples(value: Any) -> Any:

@@ -21,22 +21,21 @@ def split_words(text: str) -> Words:
     A word is a run of letters, digits and underscores with the marks on them. Any other character but white space is a
     word too, and so is each letter of a script without spaces between words (Chinese, Japanese, Thai ...).
     """
-    found: list[tuple[int, int]] = []
-    for match in _PARTS.finditer(text):
-        start, end = match.span()
-        if found and found[-1][1] == start and not match[0].isascii():
-            before = text[start - 1]
-            # A vowel sign or an accent is not a letter for `re`, and divides a word.
-            if is_mark(match[0][0]) or (is_mark(before) and _is_word(match[0]) and not is_unspaced(match[0])):
-                start = found.pop()[0]
-        found.append((start, end))
+    parts = [match.span() for match in _PARTS.finditer(text)]
     if text.isascii():
-        return tuple(found)
+        return tuple(parts)
+    found: list[tuple[int, int]] = []
+    for start, end in parts:
+        # A vowel sign or an accent is not a letter for `re`, and divides a word.
+        after_mark = is_mark(text[start - 1]) and _is_word(text[start]) and not is_unspaced(text[start])
+        if found and found[-1][1] == start and (is_mark(text[start]) or after_mark):
+            start = found.pop()[0]
+        found.append((start, end))
     return tuple(piece for start, end in found for piece in _letters(text, start, end))
 
 
-def _is_word(text: str) -> bool:
-    return text[0].isalnum() or text[0] == "_"
+def _is_word(char: str) -> bool:
+    return char.isalnum() or char == "_"
 
 
 def _letters(text: str, start: int, end: int) -> Iterable[tuple[int, int]]:

@@ -21,7 +21,7 @@ from jaxbert.errors import InputError, Stopped
 from jaxbert.inputs.files import open_regular
 from jaxbert.inputs.values import parse
 from jaxbert.labelled.encode import Counts, Encoding, encode
-from jaxbert.labelled.examples import Example, from_json, to_json
+from jaxbert.labelled.examples import Example, from_json, to_json, without_folder
 from jaxbert.labelled.labels import empty
 from jaxbert.stores.files import full_disk, partial_name, replacing
 
@@ -156,7 +156,11 @@ def _records(encoding: Encoding, examples: Sequence[Example], part: range, count
 
 
 def _lines(examples: Sequence[Example]) -> Iterator[bytes]:
-    return (_JSON.encode(to_json(example)).encode() + b"\n" for example in examples)
+    """Yields the examples as lines of JSON. The rows do not depend on the folder of the user's files."""
+    for example in examples:
+        value = to_json(example)
+        value["place"] = without_folder(value["place"])
+        yield _JSON.encode(value).encode() + b"\n"
 
 
 def _digest(examples: Sequence[Example]) -> str:
@@ -200,7 +204,7 @@ def _check_examples(directory: Path, manifest: Mapping[str, Any], split: str) ->
 
 
 def read_examples(directory: Path | str, split: str) -> Iterator[Example]:
-    """Yields the examples of a split of rows that `write_rows` wrote, in their order.
+    """Yields the examples of a split of rows that `write_rows` wrote, in their order. Their places have no folders.
 
     Raises:
       InputError: the directory has no such rows, or no such split.
