@@ -13,6 +13,7 @@ import os
 import random
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,14 @@ from points import States, bytes_of, heard, try_states
 
 from jaxbert.commands import main as cli
 from jaxbert.evaluate import evaluation
+from jaxbert.labelled.encode import Encoding
+from jaxbert.labelled.examples import TextExample
+from jaxbert.labelled.writing import write_rows
 from jaxbert.observe import peaks
 from jaxbert.run import pretrain
 from jaxbert.stores import steps
 from jaxbert.tasks import pretraining
+from jaxbert.text.tokenizers import Tokenizer
 
 CONFIG = """
 from jaxbert.config import *
@@ -102,6 +107,23 @@ def another(run: Path, copy: Path) -> Path:
     return copy
 
 
+def labelled(report: Callable[..., None], inputs: Path, root: Path) -> None:
+    """Tries the rows of texts with labels, which no command writes without a training."""
+    examples = [TextExample(text="the river sees a bird", target=label) for label in "xyxyx"]
+    splits = {"train": examples, "validation": examples[:2]}
+
+    def write(out: Path, length: int) -> int:
+        encoding = Encoding(
+            kind="classification", labels=("x", "y"), tokenizer=Tokenizer.load(inputs / "tokenizer"), length=length
+        )
+        write_rows(out, encoding, splits, overwrite=length > 8)
+        return 0
+
+    write(inputs / "labelled" / "rows", 8)
+    report("labelled rows", command=lambda: write(root / "rows", 8))
+    report("labelled rows --overwrite", command=lambda: write(root / "rows", 12), before=inputs / "labelled")
+
+
 def main(place: Path, only: str, every: bool) -> None:
     """Tries the commands whose names hold `only`, with inputs and outputs below `place`."""
     inputs, root = place / "inputs", place / "tries" / "root"
@@ -151,10 +173,10 @@ def main(place: Path, only: str, every: bool) -> None:
     make("embed", str(run), f"{inputs}/lines.txt", "--out", f"{vectors}/a.npy")
     make("convert", str(run), f"{inputs}/exports/model", "--to", "hf")
 
-    def report(name: str, *words: str, **more: Any) -> None:
+    def report(name: str, *words: str, command: Callable[[], int] | None = None, **more: Any) -> None:
         if any(part in name for part in only.split(",")):
             more = {"known": None if every else set(), **more}
-            found = try_states(name, lambda: cli.main([*words]), states, root, same=drawn, **more)
+            found = try_states(name, command or (lambda: cli.main([*words])), states, root, same=drawn, **more)
             print(json.dumps(found), file=reports, flush=True)
 
     words = ("tokenizer", source, "--vocab-size", "270")
@@ -179,6 +201,7 @@ def main(place: Path, only: str, every: bool) -> None:
     cut = ("rows", f"{made}/records", "--length", "32", "--workers", "1", "--out", f"{root}/records-rows-32")
     report("rows", *cut)
     report("rows --overwrite", *cut, "--seed", "1", "--overwrite", before=made)
+    labelled(report, inputs, root)
     report("embed", "embed", str(run), f"{inputs}/lines.txt", "--out", f"{root}/a.npy")
     again = ("--out", f"{root}/a.npy", "--pooling", "cls", "--overwrite")
     report("embed --overwrite", "embed", str(run), f"{inputs}/lines.txt", *again, before=vectors)

@@ -26,6 +26,8 @@ COMMANDS = {
     "prepare --overwrite": 40,
     "rows": 35,
     "rows --overwrite": 40,
+    "labelled rows": 35,
+    "labelled rows --overwrite": 40,
     "embed": 4,
     "embed --overwrite": 4,
     "embed to .jsonl": 4,

@@ -28,6 +28,8 @@ from jaxbert.text.tokenizers.registry import REGISTRY
 # Files that all kinds write, or that all kinds read beside their vocabulary.
 _ADDED = "added_tokens.json"
 _SHARED = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", _ADDED)
+# The half-width marks of voiced kana, which Unicode counts among the letters.
+_VOICED = "\uff9e\uff9f"
 # The most ids without a piece in a small vocabulary; in a large one there may be as many as pieces.
 _MOST_HOLES = 64
 
@@ -586,9 +588,9 @@ def _trimmed(text: str, offsets: Offsets) -> Offsets:
             start, end = end - len(inner), end - len(inner) + len(inner.rstrip())
             offsets[index] = (start, end)
         if end < len(text) and text[end] > "\x7f":
-            # A normaliser that removes accents leaves the accent behind a letter to no token.
+            # A normaliser that removes accents, or joins them with letters, leaves the accent to no token.
             most = offsets[index + 1][0] if index + 1 < len(offsets) else len(text)
-            while end < most and is_mark(text[end]):
+            while end < most and (is_mark(text[end]) or text[end] in _VOICED):
                 end += 1
             offsets[index] = (start, end)
     return offsets

@@ -299,7 +299,8 @@ class Unigram(Tokenizer):
             for start, end, name in self._cut(text, special_tokens=special_tokens):
                 if name:
                     ids.append(self._ids[name])
-                    offsets.append((start, end))
+                    inner = text[start:end].lstrip()
+                    offsets.append((end - len(inner), end - len(inner) + len(inner.rstrip())))
                     continue
                 for match in _WORD.finditer(text, start, end):
                     word = match[0]
