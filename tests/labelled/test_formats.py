@@ -7,6 +7,7 @@ import gzip
 import json
 import logging
 import lzma
+import re
 import sys
 import types
 from pathlib import Path
@@ -19,7 +20,7 @@ import pytest
 import zstandard
 
 from jaxbert.labelled.examples import ChoiceExample, Example, Question, TextExample, WordsExample
-from jaxbert.labelled.labels import find_labels
+from jaxbert.labelled.labels import find_labels, is_unknown
 from jaxbert.labelled.opening import open_examples
 
 PACKINGS = {
@@ -140,6 +141,30 @@ def test_blank_texts_stay_and_are_counted(tmp_path: Path, caplog: pytest.LogCapt
     assert "2 texts of only white space" in caplog.text and "line 2" in caplog.text
     path = write(tmp_path / "b.json", '[{"text": "half \\ud83d", "label": 1}]')
     assert opened(path)[0].text == "half \N{REPLACEMENT CHARACTER}"
+
+
+KIND_OF = {
+    "Classification": ("classification", [2, 2]),
+    "Words": ("token_labels", [2, 1, 1]),
+    "Questions": ("question_answering", [2, 2]),
+    "Choices": ("multiple_choice", [1, 1]),
+    "Sentence vectors": ("sentence_vectors", [2]),
+}
+
+
+def test_the_files_of_the_page(tmp_path: Path):
+    """Every file that docs/how-to/labelled.md shows is opened, and has answers."""
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "labelled.md"
+    for section in page.read_text(encoding="utf-8").split("\n## ")[1:]:
+        title, _, body = section.partition("\n")
+        files = re.findall(r"```\n(.*?)```", body, re.DOTALL)
+        names = re.findall(r"`(\w+\.\w+)`(?= has a word a line|:\n)", body)
+        assert len(files) == len(names) == len(KIND_OF.get(title, ("", []))[1])
+        for name, content, count in zip(names, files, KIND_OF.get(title, ("", []))[1], strict=True):
+            found = opened(write(tmp_path / name, content), KIND_OF[title][0])
+            assert len(found) == count and not any(map(is_unknown, found))
+        if title == "Words":
+            assert {one.tags[0] for one in found} == {"B-PER"}
 
 
 # ----------------------------------------------------------------------------------------------------------------------
