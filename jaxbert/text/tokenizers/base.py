@@ -315,6 +315,17 @@ class Tokenizer(abc.ABC):
         """Returns the meaning of a piece, in terms that all kinds share; see `Meaning`."""
         return bool(self.word_start[self.id(piece)]), piece
 
+    def word_begins(self, ids: Sequence[int]) -> list[bool]:
+        """Returns whether a word begins at each token of a text.
+
+        The words are those into which the tokenizer cuts a text before it cuts words into pieces. Each piece of a
+        script without spaces is a word. The table `word_start` differs from them where whole-word masking does.
+
+        Args:
+          ids: the tokens of a text, in order.
+        """
+        return [bool(begins) for begins in self.word_start[list(ids)]]
+
     def splitter(self) -> Callable[[bool, str], list[int]]:
         """Returns a function (whether a word begins with the text, text) -> ids of its pieces, with unknown ones."""
         return lambda starts, text: self.encode(f" {text}" if starts else text)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import itertools
 import json
 import logging
 import re
@@ -143,6 +144,28 @@ class ByteLevelBPE(Tokenizer):
             return True, piece
         text = str(_BYTES.decode([piece]))
         return (None, piece) if "\ufffd" in text else (text.startswith(" "), text.removeprefix(" "))
+
+    def word_begins(self, ids: Sequence[int]) -> list[bool]:
+        """See `Tokenizer`. GPT-2's expression cuts before a comma and behind it, for example."""
+        begins = super().word_begins(ids)
+        whole = {token.content for token in self.added}
+        pieces = [self.token(index) for index in ids]
+        cut = rust.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        start = 0
+        while start < len(pieces):
+            if pieces[start] in whole:
+                start += 1
+                continue
+            end = next((at for at in range(start, len(pieces)) if pieces[at] in whole), len(pieces))
+            text = str(_BYTES.decode(pieces[start:end]))
+            # The parts are in the byte-level form, as the pieces are, so that their lengths can be compared.
+            ends = set(itertools.accumulate(len(part) for part, _ in cut.pre_tokenize_str(text)))
+            length = 0
+            for at in range(start, end):
+                begins[at] = begins[at] or length in ends or at == start
+                length += len(pieces[at])
+            start = end
+        return begins
 
     def splitter(self) -> Callable[[bool, str], list[int]]:
         """See `Tokenizer`."""

@@ -33,7 +33,7 @@ from jaxbert.text.scripts import is_unspaced
 from jaxbert.text.tokenizers.base import Added, Kind, Meaning, Offsets, Specials, Tokenizer, read_json
 from jaxbert.text.tokenizers.declared import assemble, check_template, read_declared
 from jaxbert.text.tokenizers.learned import Learned, dotless, dropped_marks, sampled, share
-from jaxbert.text.tokenizers.unigram_json import CLASSES, SPACE, SPECIALS, load_json
+from jaxbert.text.tokenizers.unigram_json import CLASSES, SPACE, SPECIALS, begins_of_words, load_json
 from jaxbert.text.tokenizers.words import Remembered, count_words, cut_long
 
 _log = logging.getLogger(__name__)
@@ -249,6 +249,10 @@ class Unigram(Tokenizer):
     def meaning(self, piece: str) -> Meaning:
         """See `Tokenizer`."""
         return piece.startswith(SPACE), piece.removeprefix(SPACE)
+
+    def word_begins(self, ids: Sequence[int]) -> list[bool]:
+        """See `Tokenizer`. White space separates words."""
+        return begins_of_words(self, ids)
 
     def splitter(self) -> Callable[[bool, str], list[int]]:
         """See `Tokenizer`."""

@@ -15,6 +15,7 @@ import tokenizers as rust
 
 from jaxbert.errors import InputError
 from jaxbert.inputs.values import parse
+from jaxbert.text.scripts import is_unspaced
 from jaxbert.text.tokenizers.base import (
     Added,
     Meaning,
@@ -34,6 +35,13 @@ CLASSES = ("AlbertTokenizer",)
 SPECIALS = Specials(pad="<pad>", unk="<unk>", cls="[CLS]", sep="[SEP]", mask="[MASK]")
 _PARTS = ("model", "normalizer", "pre_tokenizer", "decoder")
 _FIX = "Give the tokenizer.json of an ALBERT tokenizer."
+
+
+def begins_of_words(tokenizer: Tokenizer, ids: Sequence[int]) -> list[bool]:
+    """Returns `Tokenizer.word_begins` of a unigram, whose pieces have a mark for the space before them."""
+    whole = {token.content for token in tokenizer.added}
+    pieces = [tokenizer.token(index) for index in ids]
+    return [piece.startswith(SPACE) or piece in whole or is_unspaced(piece) for piece in pieces]
 
 
 class UnigramOfJson(Tokenizer):
@@ -91,6 +99,10 @@ class UnigramOfJson(Tokenizer):
     def meaning(self, piece: str) -> Meaning:
         """See `Tokenizer`."""
         return piece.startswith(SPACE), piece.removeprefix(SPACE)
+
+    def word_begins(self, ids: Sequence[int]) -> list[bool]:
+        """See `Tokenizer`. White space separates words."""
+        return begins_of_words(self, ids)
 
     def splitter(self) -> Callable[[bool, str], list[int]]:
         """See `Tokenizer`."""
