@@ -32,6 +32,7 @@ from jaxbert.commands import (
     pretrain,
     report,
     rows,
+    score,
     tokenizer,
 )
 from jaxbert.commands.figures import write_figures
@@ -53,6 +54,7 @@ COMMANDS: dict[str, ModuleType] = {
     "evaluate": evaluate,
     "fill-mask": fill_mask,
     "embed": embed,
+    "score": score,
     "report": report,
     "doctor": doctor,
     "plan": plan,
@@ -60,7 +62,7 @@ COMMANDS: dict[str, ModuleType] = {
     "checkpoint": checkpoint,
 }
 # The commands that compile programs.
-COMPUTING = ("pretrain", "evaluate", "fill-mask", "embed", "convert")
+COMPUTING = ("pretrain", "evaluate", "fill-mask", "embed", "score", "convert")
 
 # The commands that have work left when nobody reads what they print, apart from `launch` and `checkpoint prune`.
 _WORKING = ("pretrain", "tokenizer", "prepare", "rows", "evaluate", "report", "convert")
@@ -273,8 +275,8 @@ def _prepare_process(command: str | None) -> None:
     with suppress(RuntimeError):
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "jaxbert" / "compiled"))
-        if command in ("fill-mask", "embed"):
-            # jax does not keep programs that compile within a second. For these two commands,
+        if command in ("fill-mask", "embed", "score"):
+            # jax does not keep programs that compile within a second. For these commands,
             # compiling them is most of the wait.
             os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
     pages = Path("/sys/kernel/mm/transparent_hugepage/enabled")

@@ -36,7 +36,7 @@ from jaxbert.use.batches import Packed, check_limits, dispatch, pack
 from jaxbert.use.library import Loaded
 from jaxbert.use.text_rows import Row, text_rows
 
-# What is masked when a token is scored. The words are those of `Tokenizer.word_begins`.
+# The ways to mask the token that is scored. The words are those of `Tokenizer.word_begins`.
 MASKS: Mapping[str, str] = {
     "token": "the token (Salazar et al. 2020)",
     "word": "all pieces of its word",
@@ -88,7 +88,7 @@ def score(model: Loaded, texts: Iterable[Text], *, mask: str = "token", batch_to
     Args:
       model: from `jaxbert.load`, with a masked-LM head and a tokenizer.
       texts: any number of texts, or of pairs as `Loaded.batch` takes them. The score of a pair is that of both texts.
-      mask: what is masked when a token is scored, a key of `MASKS`.
+      mask: how to mask the token that is scored, a key of `MASKS`.
       batch_tokens: tokens a batch; by default `jaxbert.use.batches.default_batch_tokens`.
 
     Raises:
@@ -136,7 +136,7 @@ def check_mask(mask: str) -> None:
 
 @dataclass(frozen=True)
 class Counts:
-    """What texts are, before they are scored.
+    """The size of some texts, before they are scored.
 
     Attributes:
       texts: their number.

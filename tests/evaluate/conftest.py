@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from jaxbert.use.library import Loaded
@@ -18,3 +20,11 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture(scope="session")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     return models.model("bert", tmp_path_factory.getbasetemp() / "family-bert")
+
+
+@pytest.fixture(scope="session")
+def directory(bert: Loaded, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model of `bert` as files."""
+    written = tmp_path_factory.mktemp("models") / "tiny"
+    bert.save(written)
+    return written

@@ -38,8 +38,11 @@ _FIX = "Give the tokenizer.json of an ALBERT tokenizer."
 
 
 def begins_of_words(tokenizer: Tokenizer, ids: Sequence[int]) -> list[bool]:
-    """Returns `Tokenizer.word_begins` of a unigram, whose pieces have a mark for the space before them."""
-    whole = {token.content for token in tokenizer.added}
+    """Returns `Tokenizer.word_begins` of a unigram, whose pieces have a mark for the space before them.
+
+    An unknown character is a part of the word around it.
+    """
+    whole = {token.content for token in tokenizer.added} - {tokenizer.specials.unk}
     pieces = [tokenizer.token(index) for index in ids]
     return [piece.startswith(SPACE) or piece in whole or is_unspaced(piece) for piece in pieces]
 
