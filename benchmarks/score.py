@@ -41,7 +41,7 @@ def chosen(folder: Path, number: int) -> list[str]:
     each = max(1, number // len(files))
     found: list[str] = []
     for file in files:
-        pairs = list(read_pairs(Path(file)))
+        pairs = list(read_pairs(file))
         for pair in pairs[:: max(1, len(pairs) // each)][:each]:
             found += [pair.good, *pair.bad]
     return found

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "file",
         nargs="+",
         metavar="FILE",
-        help="texts, one a line or .jsonl#FIELD, .csv#COLUMN, .parquet#COLUMN; or minimal pairs, .jsonl or .json with "
+        help="texts, one a line or .jsonl#FIELD, .csv#COLUMN, .parquet#COLUMN; or minimal pairs, records with "
         "the fields of BLiMP; or a folder of such files; all but .parquet may be .gz, .xz, .zst, .bz2; - is stdin",
     )
     parser.add_argument(

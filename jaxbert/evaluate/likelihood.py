@@ -29,12 +29,12 @@ from jaxbert.config import did_you_mean
 from jaxbert.core.parameters import Params
 from jaxbert.errors import InputError
 from jaxbert.models.model import Model
+from jaxbert.text.text_rows import Row, Text, text_rows
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.use import batches
-from jaxbert.use.arguments import Text, check_segments, check_texts
+from jaxbert.use.arguments import check_segments, check_texts
 from jaxbert.use.batches import Packed, check_limits, dispatch, pack
 from jaxbert.use.library import Loaded
-from jaxbert.use.text_rows import Row, text_rows
 
 # The ways to mask the token that is scored. The words are those of `Tokenizer.word_begins`.
 MASKS: Mapping[str, str] = {

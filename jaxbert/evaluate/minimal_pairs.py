@@ -1,38 +1,35 @@
 """Minimal pairs: a model is right where it gives the acceptable sentence the higher pseudo-log-likelihood.
 
-A record of a file is a pair with the fields of BLiMP (Warstadt et al. 2020, arXiv:1912.00582): `sentence_good`,
-`sentence_bad`, and `UID` (the paradigm), `field` and `linguistics_term`, which may be missing. The UID of a file
-without one is the name of the file, as in the evaluation of BabyLM. `sentence_bad` may be a list of sentences, and the
-good sentence must have a higher score than each of them.
+A record of a file (JSON lines, JSON, CSV, TSV, Parquet) is a pair with the fields of BLiMP (Warstadt et al. 2020,
+arXiv:1912.00582): `sentence_good`, `sentence_bad`, and `UID` (the paradigm), `field` and `linguistics_term`, which may
+be missing. The UID of a file without one is the name of the file, as in the evaluation of BabyLM. `sentence_bad` may be
+a list of sentences, and the good sentence must have a higher score than each of them.
 """
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from jaxbert.config import did_you_mean
 from jaxbert.data.sources.base import is_blank, without_surrogates
-from jaxbert.data.sources.formats import kind_of
-from jaxbert.data.sources.json_file import values
-from jaxbert.data.sources.jsonl import objects
 from jaxbert.errors import InputError, counted
 from jaxbert.evaluate.likelihood import ScoredText, score_stream
 from jaxbert.inputs.values import short
-from jaxbert.use.arguments import Text
+from jaxbert.labelled.tables import form_of, open_records
+from jaxbert.scores import pairs
+from jaxbert.scores.intervals import share
+from jaxbert.text.text_rows import Text
 from jaxbert.use.library import Loaded
 
 GOOD, BAD = "sentence_good", "sentence_bad"
-# The endings of files that can hold pairs, without that of their packing.
-KINDS = ("jsonl", "json")
 # Scores that differ by less are equal: so much they may differ between batches and machines, in nats.
 TIE = 1e-4
-# Two-sided intervals of 95% of the normal distribution.
-_Z95 = 1.959963984540054
 # The ties that a summary names.
 _NAMED = 5
 _MANY = 1000  # ties whose places are kept
@@ -59,20 +56,18 @@ class Pair:
     term: str = ""
 
 
-def read_pairs(path: Path, name: str = "", *, good: str = GOOD, bad: str = BAD) -> Iterator[Pair]:
-    """Yields the pairs of a file of JSON lines, or of a JSON array.
+def read_pairs(file: str, *, good: str = GOOD, bad: str = BAD) -> Iterator[Pair]:
+    """Yields the pairs of a file of records.
 
     Args:
-      path: the file; may be packed (.xz, .gz, .zst, .bz2).
-      name: the name of the file for messages and for the UID; the path by default.
+      file: the path; the file may be packed (.xz, .gz, .zst, .bz2).
       good, bad: the fields of the sentences.
 
     Raises:
       InputError: the file cannot be read, or a record is not a pair.
     """
-    name = name or str(path)
-    stem = Path(name).name.split(".")[0]
-    for place, record in records(path, name):
+    stem = Path(file).name.split(".")[0]
+    for place, record in open_records(file, split="", wanted=(good, bad)).read():
         for key in (good, bad):
             if key not in record:
                 raise InputError(
@@ -95,34 +90,14 @@ def read_pairs(path: Path, name: str = "", *, good: str = GOOD, bad: str = BAD) 
         )
 
 
-def records(path: Path, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yields (place, JSON object) of each record of a file. Raises InputError where a record is something else."""
-    kind = kind_of(path)
-    if kind not in KINDS:
-        raise InputError(
-            "minimal pairs are read from files of JSON",
-            where=name,
-            fix="Give a file of JSON lines (.jsonl), or a JSON array (.json).",
-            code="E-SCORE-FIELD",
-        )
-    for number, record in objects(path) if kind == "jsonl" else values(path):
-        place = f"{name}:{number}"
-        if not isinstance(record, dict):
-            raise InputError(
-                f"the record is not an object: {short(record)}",
-                where=place,
-                fix=f'Give records such as {{"{GOOD}": "...", "{BAD}": "..."}}.',
-                code="E-SCORE-FIELD",
-            )
-        yield place, record
-
-
-def holds_pairs(path: Path, *, good: str = GOOD, bad: str = BAD) -> bool:
-    """Returns whether the first record of a file has the fields of a pair."""
-    if kind_of(path) not in KINDS:
+def holds_pairs(file: str, *, good: str = GOOD, bad: str = BAD) -> bool:
+    """Returns whether the records of a file have the fields of a pair. A file that cannot be read has none."""
+    if not form_of(Path(file)):
         return False
-    first = next(iter(objects(path) if kind_of(path) == "jsonl" else values(path)), (0, None))[1]
-    return isinstance(first, dict) and good in first and bad in first
+    try:
+        return {good, bad} <= set(open_records(file, split="", wanted=(good, bad)).fields)
+    except InputError:
+        return False
 
 
 def _sentence(value: Any, key: str, place: str) -> str:
@@ -171,20 +146,25 @@ class Judged:
     bad: tuple[ScoredText, ...]
 
     @property
+    def scores(self) -> tuple[float, float]:
+        """Returns the scores of the good sentence and of the best other one, which are equal where they tie."""
+        best = max(one.score for one in self.bad)
+        return self.good.score, self.good.score if abs(self.good.score - best) < TIE else best
+
+    @property
     def points(self) -> float:
         """Returns 1 where the good sentence has the highest score, 0.5 where it shares it (a tie), else 0."""
-        lead = self.good.score - max(one.score for one in self.bad)
-        return 0.5 if abs(lead) < TIE else float(lead > 0)
+        return float(pairs.points_of(*map(np.array, self.scores)))
 
 
 def judge_stream(
-    model: Loaded, pairs: Iterable[Pair], *, mask: str = "token", batch_tokens: int | None = None
+    model: Loaded, given: Iterable[Pair], *, mask: str = "token", batch_tokens: int | None = None
 ) -> Iterator[Judged]:
     """Yields each pair with its scores, in order. See `jaxbert.evaluate.likelihood.score_stream`."""
     waiting: deque[Pair] = deque()
 
     def texts() -> Iterator[tuple[str, Text]]:
-        for pair in pairs:
+        for pair in given:
             waiting.append(pair)
             yield from sentences(pair)
 
@@ -203,75 +183,44 @@ def sentences(pair: Pair) -> Iterator[tuple[str, Text]]:
     yield from ((pair.place, sentence) for sentence in (pair.good, *pair.bad))
 
 
-def wilson(successes: float, trials: int) -> tuple[float, float]:
-    """Returns Wilson's interval of a share with a coverage of 95% (Wilson 1927, doi 10.1080/01621459.1927.10502953).
-
-    Args:
-      successes: may be a multiple of a half: a tie is half a success.
-      trials: their number, at least 1.
-    """
-    share, weight = successes / trials, _Z95**2 / trials
-    middle = (share + weight / 2) / (1 + weight)
-    half = _Z95 / (1 + weight) * math.sqrt(share * (1 - share) / trials + weight / (4 * trials))
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
-@dataclass
 class Tally:
-    """Counts pairs that were judged, by paradigm and by field.
+    """Collects pairs that were judged, and counts them by paradigm and by field."""
 
-    Attributes:
-      pairs: their number.
-      points: the sum of their points.
-      ties: the number of ties.
-      tied: the places of the first ties.
-      by_uid, by_field: [pairs, points, ties] by the name of a paradigm or field.
-    """
-
-    pairs: int = 0
-    points: float = 0.0
-    ties: int = 0
-    tied: list[str] = field(default_factory=list)
-    by_uid: dict[str, list[float]] = field(default_factory=dict)
-    by_field: dict[str, list[float]] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._scores: list[tuple[float, float]] = []
+        self._uids: list[str] = []
+        self._fields: list[str] = []
+        self._tied: list[str] = []
 
     def add(self, judged: Judged) -> None:
         """Counts one pair."""
-        points = judged.points
-        tie = points == 0.5
-        self.pairs += 1
-        self.points += points
-        self.ties += tie
-        if tie and len(self.tied) < _MANY:
-            self.tied.append(judged.pair.place)
-        for table, name in ((self.by_uid, judged.pair.uid), (self.by_field, judged.pair.field)):
-            sums = table.setdefault(name, [0, 0.0, 0])
-            for at, value in enumerate((1, points, tie)):
-                sums[at] += value
+        good, bad = judged.scores
+        self._scores.append((good, bad))
+        self._uids.append(judged.pair.uid)
+        self._fields.append(judged.pair.field)
+        if good == bad and len(self._tied) < _MANY:
+            self._tied.append(judged.pair.place)
 
     def figures(self) -> dict[str, Any]:
         """Returns accuracies with intervals as JSON: over all pairs, by paradigm ("by_uid") and by field.
 
         "mean_of_uids" is the mean of the accuracies of the paradigms, which counts each paradigm alike.
         """
-        by_uid = {name: _figures(*sums) for name, sums in sorted(self.by_uid.items())}
-        fields = {name: sums for name, sums in self.by_field.items() if name}
+        good, bad = np.array(self._scores, np.float64).reshape(-1, 2).T
+        scored = pairs.score(good, bad, self._uids)
+        by_field = pairs.score(good, bad, self._fields).details["by_group"]
         return {
-            **_figures(self.pairs, self.points, self.ties),
-            "mean_of_uids": sum(one["accuracy"] for one in by_uid.values()) / len(by_uid),
-            "by_uid": by_uid,
-            "by_field": {name: _figures(*sums) for name, sums in sorted(fields.items())},
-            "tied": self.tied,
+            **_figures({**scored.values, **scored.details}),
+            "mean_of_uids": scored.values["group_accuracy"],
+            "by_uid": {name: _figures(one) for name, one in scored.details["by_group"].items()},
+            "by_field": {name: _figures(one) for name, one in by_field.items() if name},
+            "tied": self._tied,
         }
 
 
-def _figures(pairs: float, points: float, ties: float) -> dict[str, Any]:
-    return {
-        "pairs": int(pairs),
-        "accuracy": points / pairs,
-        "interval": list(wilson(points, int(pairs))),
-        "ties": int(ties),
-    }
+def _figures(one: Mapping[str, Any]) -> dict[str, Any]:
+    found = share(one["accuracy"] * one["pairs"], one["pairs"])
+    return {"pairs": one["pairs"], "accuracy": found.value, "interval": [found.low, found.high], "ties": one["ties"]}
 
 
 def lines(figures: Mapping[str, Any]) -> list[str]:

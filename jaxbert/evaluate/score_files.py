@@ -21,7 +21,7 @@ from jaxbert.evaluate import minimal_pairs
 from jaxbert.evaluate.likelihood import Counts, ScoredText, check_mask, count, score_stream
 from jaxbert.evaluate.minimal_pairs import BAD, GOOD, Judged, Pair, Tally
 from jaxbert.stores.files import full_disk, replacing
-from jaxbert.use.arguments import Text
+from jaxbert.text.text_rows import Text
 from jaxbert.use.batches import check_limits
 from jaxbert.use.library import Loaded, load
 from jaxbert.use.texts import STDIN, open_texts
@@ -89,7 +89,7 @@ def find_inputs(given: Sequence[str], *, good: str | None = None, bad: str | Non
         )
     if good is not None or bad is not None:
         return Inputs(files, True, left_out)
-    pairs = [Path(file).is_file() and minimal_pairs.holds_pairs(Path(file)) for file in files]
+    pairs = [Path(file).is_file() and minimal_pairs.holds_pairs(file) for file in files]
     if any(pairs) and not all(pairs):
         raise InputError(
             f"{files[pairs.index(True)]} holds minimal pairs, and {files[pairs.index(False)]} does not",
@@ -213,7 +213,7 @@ def _score_pairs(
 ) -> dict[str, Any]:
     def pairs() -> Iterator[Pair]:
         for file in inputs.files:
-            yield from minimal_pairs.read_pairs(Path(file), file, good=good, bad=bad)
+            yield from minimal_pairs.read_pairs(file, good=good, bad=bad)
 
     counts = count(model, (sentence for pair in pairs() for sentence in minimal_pairs.sentences(pair)))
     if not counts.texts:

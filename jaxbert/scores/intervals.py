@@ -348,13 +348,23 @@ def _normal(value: float, without: np.ndarray, counts: np.ndarray, confidence: f
     return Interval(value, value - half, value + half, confidence, "normal")
 
 
-def share(count: int, n: int, *, confidence: float = CONFIDENCE) -> Interval:
-    """Returns Wilson's interval of a share: `count` of `n` examples. It has a width also for none and for all."""
-    from scipy.stats import binomtest
+def share(count: float, n: int, *, confidence: float = CONFIDENCE) -> Interval:
+    """Returns Wilson's interval of a share: `count` of `n` examples. It has a width also for none and for all.
+
+    The formula is that of Wilson (1927, doi 10.1080/01621459.1927.10502953).
+
+    Args:
+      count: may have halves: a pair whose scores are equal is half right.
+      n: the number of examples, 1 or more.
+      confidence: as in `intervals`.
+    """
+    from scipy.special import ndtri
 
     _check(confidence)
-    found = binomtest(count, n).proportion_ci(confidence, method="wilson")
-    return Interval(count / n, float(found.low), float(found.high), confidence, "wilson")
+    value, z = count / n, float(ndtri((1 + confidence) / 2))
+    middle = (value + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(value * (1 - value) / n + z**2 / (4 * n**2))
+    return Interval(value, max(0.0, middle - half), min(1.0, middle + half), confidence, "wilson")
 
 
 def over_seeds(values: Sequence[float], *, confidence: float = CONFIDENCE) -> Interval:

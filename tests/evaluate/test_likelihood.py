@@ -12,9 +12,9 @@ import pytest
 
 from jaxbert.errors import InputError
 from jaxbert.evaluate.likelihood import MASKS, ScoredText, count, score, score_stream
+from jaxbert.text.text_rows import Text
 from jaxbert.text.tokenizers import train_tokenizer
 from jaxbert.use import batches
-from jaxbert.use.arguments import Text
 from jaxbert.use.library import Loaded
 from tests.evaluate.models import texts_of
 

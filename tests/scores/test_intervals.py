@@ -156,6 +156,12 @@ def test_wilson():
     # Wilson (1927): (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n) with 8 of 10 and z = 1.959964.
     one = intervals.share(8, 10)
     assert (one.value, one.low, one.high) == pytest.approx((0.8, 0.4901625, 0.9433178), abs=1e-6)
+    for count, n in ((0, 1), (1, 1), (3, 7), (950, 1000)):
+        theirs = stats.binomtest(count, n).proportion_ci(method="wilson")
+        found = intervals.share(count, n)
+        assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+    half = intervals.share(7.5, 10)
+    assert intervals.share(7, 10).low < half.low < one.low and half.value == 0.75
 
 
 def test_seeds_have_students_interval():
