@@ -28,6 +28,7 @@ from jaxbert.commands import (
     fill_mask,
     launch,
     plan,
+    predict,
     prepare,
     pretrain,
     report,
@@ -52,6 +53,7 @@ COMMANDS: dict[str, ModuleType] = {
     "prepare": prepare,
     "rows": rows,
     "evaluate": evaluate,
+    "predict": predict,
     "fill-mask": fill_mask,
     "embed": embed,
     "score": score,
@@ -62,7 +64,7 @@ COMMANDS: dict[str, ModuleType] = {
     "checkpoint": checkpoint,
 }
 # The commands that compile programs.
-COMPUTING = ("pretrain", "evaluate", "fill-mask", "embed", "score", "convert")
+COMPUTING = ("pretrain", "evaluate", "predict", "fill-mask", "embed", "score", "convert")
 
 # The commands that have work left when nobody reads what they print, apart from `launch` and `checkpoint prune`.
 _WORKING = ("pretrain", "tokenizer", "prepare", "rows", "evaluate", "report", "convert")
@@ -275,7 +277,7 @@ def _prepare_process(command: str | None) -> None:
     with suppress(RuntimeError):
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "jaxbert" / "compiled"))
-        if command in ("fill-mask", "embed", "score"):
+        if command in ("predict", "fill-mask", "embed", "score"):
             # jax does not keep programs that compile within a second. For these commands,
             # compiling them is most of the wait.
             os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")

@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import jax
 import numpy as np
@@ -21,7 +21,9 @@ import numpy as np
 from jaxbert.errors import InputError
 from jaxbert.text.text_rows import Text, text_rows
 from jaxbert.use.arguments import check_number, check_segments, check_texts
-from jaxbert.use.library import Loaded
+
+if TYPE_CHECKING:
+    from jaxbert.use.library import Loaded
 
 # Attention costs more in longer rows. Measured on two cores with six layers of 384: rows of 32, 64, 128, 256 and 512
 # tokens run at 7.5, 7.0, 5.9, 4.9 and 4.4 thousand tokens a second.
@@ -134,7 +136,7 @@ def windows(
                 for row in text_rows(tokenizer, chunk, limit):
                     ids.append(row.ids)
                     firsts.append(row.first)
-                    cut += row.cut
+                    cut += row.cut > 0
                     tokens += len(row.ids)
             if not window:
                 return

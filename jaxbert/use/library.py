@@ -48,6 +48,7 @@ from jaxbert.use.model_place import ModelPlace, find_model
 
 if TYPE_CHECKING:
     from jaxbert.observe.provenance import Provenance
+    from jaxbert.use.tasks import Answered, Chosen, Classified, Tagged
 
 _log = logging.getLogger(__name__)
 
@@ -234,6 +235,62 @@ class Loaded:
           InputError: the model lacks the head.
         """
         return self._head("multiple_choice", params, hidden)
+
+    def classify(self, texts: Iterable[Text], **options: Any) -> list[Classified]:
+        """Returns the labels of texts or of pairs, with their probabilities, or a number for each.
+
+        Args:
+          texts: any number of texts, or of pairs.
+          options: `max_length` and `batch_tokens`; see `jaxbert.use.tasks.classify`.
+
+        Raises:
+          InputError: the model lacks the head sequence_classification, or an argument is wrong.
+        """
+        from jaxbert.use import tasks
+
+        return tasks.classify(self, texts, **options)
+
+    def tag(self, texts: Iterable[str | Sequence[str]], **options: Any) -> list[Tagged]:
+        """Returns the entities of texts by their characters, or the labels of their words.
+
+        Args:
+          texts: any number of texts; a text may be a list of its words.
+          options: `max_length` and `batch_tokens`; see `jaxbert.use.tasks.tag`.
+
+        Raises:
+          InputError: the model lacks the head token_classification, or an argument is wrong.
+        """
+        from jaxbert.use import tasks
+
+        return tasks.tag(self, texts, **options)
+
+    def answer(self, questions: Iterable[tuple[str, str]], **options: Any) -> list[Answered]:
+        """Returns the answers to questions, each a part of its text, with scores.
+
+        Args:
+          questions: any number of (question, text).
+          options: `candidates`, `null_threshold`, `max_length` and `batch_tokens`; see `jaxbert.use.tasks.answer`.
+
+        Raises:
+          InputError: the model lacks the head question_answering, or an argument is wrong.
+        """
+        from jaxbert.use import tasks
+
+        return tasks.answer(self, questions, **options)
+
+    def choose(self, questions: Iterable[tuple[str, Sequence[str]]], **options: Any) -> list[Chosen]:
+        """Returns which of several texts follows a text.
+
+        Args:
+          questions: any number of (text, choices).
+          options: `max_length` and `batch_tokens`; see `jaxbert.use.tasks.choose`.
+
+        Raises:
+          InputError: the model lacks the head multiple_choice, or an argument is wrong.
+        """
+        from jaxbert.use import tasks
+
+        return tasks.choose(self, questions, **options)
 
     def require(self, head: str) -> None:
         """Raises InputError unless the model has `head`. Only `load(..., heads=)` adds a head."""

@@ -11,6 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
 from jaxbert.commands.main import main
 from jaxbert.config import EncoderConfig, PhaseConfig, RowsSource, RunConfig, ScheduleConfig, save_json
 from jaxbert.stores.steps import write_manifest
@@ -172,6 +175,13 @@ def _models() -> None:
     spoilt("model-modules", "modules.json", DEEP)
     spoilt("model-module", "modules.json", '[{"type": "sentence_transformers.models.Dense", "path": ""}]')
     spoilt("model-tokenizer", "tokenizer.json", DEEP)
+    shutil.copytree("model", "classifier")
+    tensors = {name: value for name, value in load_file("model/model.safetensors").items() if name.startswith("bert.")}
+    size = json.loads(text)["hidden_size"]
+    tensors |= {"classifier.weight": np.zeros((2, size), np.float32), "classifier.bias": np.zeros(2, np.float32)}
+    save_file(tensors, "classifier/model.safetensors", {"format": "pt"})
+    changed = {**json.loads(text), "architectures": ["BertForSequenceClassification"]}
+    Path("classifier/config.json").write_text(json.dumps(changed))
     for name, file in (("model-pipe", "config.json"), ("model-pipe-weights", "model.safetensors")):
         spoilt(name, file, None)
         os.mkfifo(Path(name) / file)

@@ -160,6 +160,7 @@ LEFT = (
     Left(r".", "measurements of minutes to hours; benchmarks/ has the programs", page=r"docs/explanations/results\.md"),
     Left(r".", "tests/documents/test_notebook.py runs the notebook", page=r"\.ipynb"),
     Left(r"^jaxbert launch local (?!.*--dry-run)", "tests/multiprocess/test_launch.py launches several processes"),
+    Left(r"^jaxbert predict ", "needs a fine-tuned model; tests/predict/test_predict_command.py runs the command"),
     # Other programs.
     Left(r"^make ", "tests/cli/test_documented_commands.py asks make for it; .ci/stages.py runs most of them"),
     Left(r"^bash \.ci/run$", "it is what runs this test"),

@@ -9,7 +9,8 @@ import jax
 import pytest
 
 from jaxbert.config import EncoderConfig
-from jaxbert.models.model import Model
+from jaxbert.convert.read import Labels
+from jaxbert.models.model import HEADS, Model
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.use.library import Loaded
 
@@ -34,3 +35,31 @@ def directory(model: Loaded, tmp_path_factory: pytest.TempPathFactory) -> Path:
     written = tmp_path_factory.mktemp("models") / "tiny"
     model.save(written)
     return written
+
+
+def with_head(model: Loaded, head: str, classes: int, labels: Labels | None = None) -> Loaded:
+    """The same encoder with another head at random."""
+    heads = ("pooler", head) if HEADS[head].reads == "pooled" else (head,)
+    fresh = jax.jit(Model(model.config, heads, sizes={head: {"labels": classes}}).init)(jax.random.key(1))
+    params = {"encoder": model.params["encoder"], **{name: fresh[name] for name in heads}}
+    return Loaded("here", model.config, params, model.tokenizer, labels=labels)
+
+
+@pytest.fixture(scope="session")
+def classifier(model: Loaded) -> Loaded:
+    return with_head(model, "sequence_classification", 3, Labels(("bad", "fair", "good")))
+
+
+@pytest.fixture(scope="session")
+def tagger(model: Loaded) -> Loaded:
+    return with_head(model, "token_classification", 5, Labels(("O", "B-LOC", "I-LOC", "B-PER", "I-PER")))
+
+
+@pytest.fixture(scope="session")
+def reader(model: Loaded) -> Loaded:
+    return with_head(model, "question_answering", 2)
+
+
+@pytest.fixture(scope="session")
+def chooser(model: Loaded) -> Loaded:
+    return with_head(model, "multiple_choice", 1)
