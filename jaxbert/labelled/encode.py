@@ -25,7 +25,7 @@ STRIDES = {"question_answering": 128, "token_labels": 64}
 # The number of places that a count names, and of characters of a text that it shows.
 _NAMED, _SHOWN = 5, 40
 # A row of a question has at least so many tokens, so that its text has some of them.
-_LEAST = 8
+_LEAST = 12
 UNKNOWN = -1
 UNKNOWN_BIT = 255
 
@@ -175,9 +175,12 @@ class Counts:
         if self.windows:
             lines.append(f"{counted(self.windows, 'row')} of texts that are too long for one row")
         for count, what in (
-            ("cut_examples", f"{counted(self.cut_examples, 'example')} too long: {self.cut_tokens:,} tokens cut off"),
+            (
+                "cut_examples",
+                f"{counted(self.cut_examples, 'example')} too long: {counted(self.cut_tokens, 'token')} cut off",
+            ),
             ("lost_words", f"{counted(self.lost_words, 'word')} of {self.words:,} without a token"),
-            ("lost_answers", f"{counted(self.lost_answers, 'answer')} that no row holds"),
+            ("lost_answers", f"{counted(self.lost_answers, 'answer')} that no row holds whole; longer rows may"),
         ):
             if getattr(self, count):
                 more = ", ..." if getattr(self, count) > len(self.named.get(count, [])) else ""

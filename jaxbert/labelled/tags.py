@@ -168,7 +168,7 @@ class Scheme:
         _log.info(f"{self.where}: the tags are {scheme}" + ("" if scheme == "BIO" else "; they become BIO"))
         odd = self.found.get("begun", 0) + self.found.get("joined", 0)
         if odd and scheme != "IOB1":
-            first = min((self._first[sign] for sign in ("begun", "joined") if sign in self._first), key=len)
+            first = next(place for sign, place in self._first.items() if sign in ("begun", "joined"))
             _log.warning(
                 f"{self.where}: {counted(odd, 'entity', 'entities')} of the tags {scheme} begin without B "
                 f"(first in {first}); they count as entities, as in conlleval"

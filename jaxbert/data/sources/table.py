@@ -77,12 +77,15 @@ class Table:
 
     def wrong_row(self, row: list[str], number: int) -> InputError:
         """Returns the error for a row that has more or fewer cells than there are columns."""
-        if len(row) > len(self.names):
-            fix = f"Put a cell that holds {self.delimiter!r} or a quote in quotes, with inner quotes doubled."
+        mark = repr(self.delimiter)
+        if not self.quotes:
+            fix = f"Give each row {len(self.names)} cells with one {mark} between two, and no {mark} in a text."
+        elif len(row) > len(self.names):
+            fix = f"Put a cell that holds {mark} or a quote in quotes, with inner quotes doubled."
         else:
             fix = (
-                f"Give the row all its cells, with nothing between two {self.delimiter!r} for an empty one. A cell "
-                "with a line break must be in quotes."
+                f"Give the row all its cells, with nothing between two {mark} for an empty one. A cell with a line "
+                "break must be in quotes."
             )
         return InputError(
             f"the row has {counted(len(row), 'cell')}, but there are {len(self.names)} columns",
