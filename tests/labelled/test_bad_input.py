@@ -55,6 +55,9 @@ CASES = {
     "missing label": Case(TEXTS, "a.csv", "text,other\na,x\n", "E-LABELLED-COLUMN"),
     "one column twice": Case(TEXTS, "a.csv", "text,label,text\na,x,b\n", "E-LABELLED-COLUMN"),
     "one key twice": Case(TEXTS, "a.jsonl", '{"text": "a", "text": "b", "label": 1}\n', "E-SOURCE-FIELD", ":1"),
+    "one key twice in an array": Case(
+        TEXTS, "a.json", '[{"text": "a", "label": 1},\n{"text": "a", "text": "b", "label": 1}]', "E-SOURCE-FIELD", ":2"
+    ),
     "missing in a record": Case(TEXTS, "a.jsonl", lines(GOOD, {"text": "b"}), "E-LABELLED-COLUMN", "line 2"),
     "only a header": Case(TEXTS, "a.csv", "text,label\n", "E-LABELLED-EMPTY", "a.csv"),
     "an empty file": Case(TEXTS, "a.csv", "", "E-SOURCE-EMPTY"),

@@ -214,6 +214,13 @@ def test_tasks_of_glue(tmp_path: Path, task: str, caplog: pytest.LogCaptureFixtu
     assert (one.text, one.target) == ("9", None)
 
 
+def test_mnli_has_two_splits_of_each_kind(tmp_path: Path):
+    for name in ("dev_matched", "dev_mismatched"):
+        write(tmp_path / f"{name}.tsv", tabs("sentence1 sentence2 gold_label", f"{name} b neutral"))
+    for split, name in (("validation", "dev_matched"), ("validation_mismatched", "dev_mismatched")):
+        assert opened(f"glue:mnli:{tmp_path}", split=split)[0].text == name
+
+
 def test_a_file_with_many_broken_lines_is_not_glue(tmp_path: Path):
     write(tmp_path / "train.tsv", "sentence\tlabel\n" + "broken\n" * 50)
     with pytest.raises(Exception, match=r"train.tsv:22.*E-SOURCE-FIELD"):
@@ -339,6 +346,16 @@ def test_answers_of_records(tmp_path: Path, answers: Any, expected: Any):
     assert isinstance(one, Question) and one.answers == expected
     (one,) = opened(write(tmp_path / "a.json", json.dumps([record])), "question_answering")
     assert one.answers == expected
+
+
+def test_lists_and_structures_of_parquet(tmp_path: Path):
+    answers = {"text": ["red"], "answer_start": [2]}
+    record = {"question": "q", "context": "A red.", "answers": answers, "tokens": ["a", "b"], "tags": ["B-X", "O"]}
+    pq.write_table(pa.Table.from_pylist([record]), tmp_path / "a.parquet")
+    (one,) = opened(tmp_path / "a.parquet", "question_answering")
+    assert one.answers == (("red", 2),)
+    (one,) = words(tmp_path / "a.parquet")
+    assert (one.text, one.tags) == ("a b", ("B-X", "O"))
 
 
 def test_answers_of_a_table(tmp_path: Path):
