@@ -50,7 +50,10 @@ HEADS_OF_KINDS: Mapping[str, str] = {
     "question_answering": "question_answering",
     "multiple_choice": "multiple_choice",
 }
-_CHUNK = 256  # examples tokenised at once
+_CHUNK = 64  # examples tokenised at once
+# The first texts are read this many batches at a time, and then four times as many each time, up to `WINDOW`. So the
+# first results come soon.
+_FIRST_WINDOW = 4
 
 
 @dataclass(frozen=True)
@@ -441,12 +444,13 @@ class _Window:
 
 def _windows(encoding: Encoding, examples: Iterator[Example], batch_tokens: int) -> Iterator[_Window]:
     seen = 0
-    while True:
+    for size in itertools.count():
+        budget = batch_tokens * min(WINDOW, _FIRST_WINDOW * 4 ** min(size, 8))
         chunks: list[tuple[list[Example], Any]] = []
         ids: list[list[int]] = []
         firsts: list[int] = []
         counts = Counts()
-        while counts.tokens < WINDOW * batch_tokens and (chunk := list(itertools.islice(examples, _CHUNK))):
+        while counts.tokens < budget and (chunk := list(itertools.islice(examples, _CHUNK))):
             texts = max((len(one.choices) for one in chunk if isinstance(one, ChoiceExample)), default=1)
             encoded = encode(dataclasses.replace(encoding, texts=texts), [_unanswered(one) for one in chunk])
             chunks.append((chunk, encoded.rows))
