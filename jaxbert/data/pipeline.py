@@ -28,6 +28,7 @@ import numpy as np
 from jaxbert.core.shell import path_word
 from jaxbert.data import shards
 from jaxbert.data.draws import permutation
+from jaxbert.data.lengths import Block, cropped, length_for, measured
 from jaxbert.data.row_format import row_dtype
 from jaxbert.errors import CommandError, InputError, Stopped
 from jaxbert.inputs.files import disk_failed, disk_fails
@@ -73,18 +74,13 @@ class Rows:
         self.hash: str = self.manifest["hash"]
         self.length: int = self.manifest["length"]
         self.pad_id: int = self.manifest["pad_id"]
-        self.dtype = row_dtype(
-            self.length,
-            self.manifest["vocab_size"],
-            self.manifest["origins"],
-            texts=self.manifest.get("texts", 1),
-            answers=self.manifest.get("answers", ()),
-        )
+        self.dtype = self.dtype_of(self.length)
         self._infos = [shards.ShardInfo.from_json(entry) for entry in self.manifest["splits"][split]]
         self.sizes = np.array([info.count for info in self._infos], np.int64)
         self._ends = np.cumsum(self.sizes)
         self._readers: OrderedDict[int, Any] = OrderedDict()
         self._lock = threading.Lock()
+        self._measured: np.ndarray | None = None
         for info in self._infos:
             shards.verify_shard(self.directory, info, full=verify)
 
@@ -94,6 +90,23 @@ class Rows:
     def __getitem__(self, index: int) -> np.void:
         """Returns row `index` as one structured value."""
         return self.read([index])[0]
+
+    def dtype_of(self, length: int) -> np.dtype[Any]:
+        """Returns the format of rows that are like these, but have another length."""
+        return row_dtype(
+            length,
+            self.manifest["vocab_size"],
+            self.manifest["origins"],
+            texts=self.manifest.get("texts", 1),
+            answers=self.manifest.get("answers", ()),
+        )
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Returns the tokens of each row without padding, int32 [n]. The first call reads all rows."""
+        if self._measured is None:
+            self._measured = measured(self)
+        return self._measured
 
     def require(
         self,
@@ -404,6 +417,9 @@ class Batches:
         seed: int,
         window: int,
         collate: Collate | None = None,
+        lengths: Sequence[int] = (),
+        grouped: int = 1,
+        steps: int = 0,
     ):
         """Makes the stream over `sources`.
 
@@ -413,6 +429,10 @@ class Batches:
           seed: seed of the order.
           window: number of shards that are shuffled together.
           collate: makes the fields of a batch of rows, `as_batch` by default.
+          lengths: shorter lengths to which batches are cut; see `jaxbert.data.lengths`.
+          grouped: batches of a block, whose rows are sorted by length; 1: none are sorted.
+          steps: batches that will be read. The last block ends with them, so that no row is sorted out of the run; 0:
+            the stream has no end.
 
         Raises:
           InputError: sources of different lengths or tokenizers, without rows, or with weights that are not positive.
@@ -428,11 +448,55 @@ class Batches:
         self._orders = [
             Order(rows.sizes, seed=f"{seed}/{number}", window=window) for number, rows in enumerate(self.sources)
         ]
+        self._lengths = (*(length for length in sorted(lengths) if length < first.length), first.length)
+        self._seed, self._grouped, self._steps = seed, grouped, steps
+        self._blocks: OrderedDict[int, Block] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def length(self, step: int) -> int:
+        """Returns the length of global batch `step`."""
+        if len(self._lengths) == 1:
+            return self._lengths[0]
+        if self._grouped > 1:
+            longest = self._block(step).longest(step % self._grouped)
+        else:
+            longest = int(self._row_lengths(*self.rows(step)).max())
+        return length_for(longest, self._lengths)
+
+    def _block(self, step: int) -> Block:
+        number = step // self._grouped
+        with self._lock:
+            block = self._blocks.pop(number, None)
+            if block is None:
+                first = number * self._grouped
+                last = first + self._grouped
+                if self._steps > step:
+                    last = min(last, self._steps)
+                source, index = self._rows(np.arange(first * self.batch_size, last * self.batch_size))
+                block = Block(self._row_lengths(source, index), self.batch_size, self._seed, number)
+            self._blocks[number] = block
+            while len(self._blocks) > _KEPT_WINDOWS:
+                self._blocks.popitem(last=False)
+            return block
+
+    def _row_lengths(self, source: np.ndarray, index: np.ndarray) -> np.ndarray:
+        found = np.zeros(len(index), np.int32)
+        for number, rows in enumerate(self.sources):
+            mine = source == number
+            found[mine] = rows.lengths[index[mine]]
+        return found
 
     def rows(self, step: int, lo: int = 0, hi: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Returns (source, index in it), both int64 [hi - lo], of rows lo:hi of global batch `step`."""
         lo, hi = _span(step, lo, hi, self.batch_size)
-        source, within = self._mixture.assign(np.arange(step * self.batch_size + lo, step * self.batch_size + hi))
+        if self._grouped > 1:
+            block, start = self._block(step), step // self._grouped * self._grouped * self.batch_size
+            return self._rows(start + block.batch(step % self._grouped)[lo:hi])
+        return self._rows(np.arange(step * self.batch_size + lo, step * self.batch_size + hi))
+
+    def _rows(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns (source, index in it) of rows of the stream."""
+        source, within = self._mixture.assign(positions)
         index = np.empty_like(within)
         for number, order in enumerate(self._orders):
             mine = source == number
@@ -449,12 +513,18 @@ class Batches:
           Stopped: a shard is damaged; the message names it.
         """
         source, index = self.rows(step, lo, hi)
+        length = self.length(step)
+
+        def read(rows: Rows, index: np.ndarray) -> dict[str, np.ndarray]:
+            found = rows.read(index)
+            return self._collate(found if length == rows.length else cropped(found, rows.dtype_of(length)))
+
         if len(self.sources) == 1:
-            return self._collate(self.sources[0].read(index))
+            return read(self.sources[0], index)
         batch: dict[str, np.ndarray] = {}
         for number, rows in enumerate(self.sources):
             mine = np.flatnonzero(source == number)
-            for name, values in self._collate(rows.read(index[mine])).items():
+            for name, values in read(rows, index[mine]).items():
                 if name not in batch:
                     batch[name] = np.empty((len(index), *values.shape[1:]), values.dtype)
                 batch[name][mine] = values
@@ -486,11 +556,20 @@ class Batches:
 class FixedBatches:
     """Batches of a validation split: every row once, and always the same rows in the same places.
 
-    Rows keep the order in which they are stored, which is shuffled within a shard. The last batch is
-    filled up with rows of padding (group 0, label -1) before they are collated, and a task gives them no weight.
+    Rows keep the order in which they are stored, which is shuffled within a shard; with shorter lengths they are sorted
+    by their length. The last batch is filled up with rows of padding (group 0, label -1) before they are collated, and
+    a task gives them no weight.
     """
 
-    def __init__(self, rows: Rows, batch_size: int, *, limit: int = 0, collate: Collate | None = None):
+    def __init__(
+        self,
+        rows: Rows,
+        batch_size: int,
+        *,
+        limit: int = 0,
+        collate: Collate | None = None,
+        lengths: Sequence[int] = (),
+    ):
         """Chooses the rows of each batch.
 
         Args:
@@ -498,6 +577,7 @@ class FixedBatches:
           batch_size: B.
           limit: at most so many batches, spread over the whole split; 0 takes all.
           collate: makes the fields of a batch of rows, `as_batch` by default.
+          lengths: shorter lengths to which batches are cut.
 
         Raises:
           InputError: a split without rows.
@@ -508,6 +588,10 @@ class FixedBatches:
         self._chosen = np.arange(batches)
         if 0 < limit < batches:
             self._chosen = np.arange(limit) * batches // limit
+        self._lengths = (*(length for length in sorted(lengths) if length < rows.length), rows.length)
+        self._order = np.arange(len(rows))
+        if len(self._lengths) > 1:
+            self._order = np.argsort(rows.lengths, kind="stable")
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -516,13 +600,24 @@ class FixedBatches:
         """Returns rows lo:hi of batch `step` < len, in the form of `Batches.read`."""
         lo, hi = _span(step, lo, hi, self.batch_size)
         first = int(self._chosen[step]) * self.batch_size
-        index = np.arange(first + lo, first + hi)
-        read = self._rows.read(index[index < len(self._rows)])
-        if len(read) < len(index):
-            padding = np.zeros(len(index) - len(read), read.dtype)
+        read = self._rows.read(self._order[first + lo : first + hi])
+        if len(read) < hi - lo:
+            padding = np.zeros(hi - lo - len(read), read.dtype)
             padding["tokens"], padding["label"] = self._rows.pad_id, -1
             read = np.concatenate([read, padding])
-        return self._collate(read)
+        length = self.length(step)
+        return self._collate(read if length == self._rows.length else cropped(read, self._rows.dtype_of(length)))
+
+    def index(self, step: int) -> np.ndarray:
+        """Returns the numbers of the rows of batch `step`, int64 [n], without those that fill it up."""
+        first = int(self._chosen[step]) * self.batch_size
+        return self._order[first : first + self.batch_size]
+
+    def length(self, step: int) -> int:
+        """Returns the length of batch `step`."""
+        if len(self._lengths) == 1:
+            return self._lengths[0]
+        return length_for(int(self._rows.lengths[self.index(step)].max()), self._lengths)
 
 
 # Makes the fields of a batch, each [n, ...], from n rows as they are stored (a structured array); pure.
