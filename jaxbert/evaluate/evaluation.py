@@ -64,10 +64,10 @@ def evaluate_rows(
       config: settings with batch size and number of batches.
       moving: function that is called before each batch, with its name and whether it may have to be compiled.
     """
-    return measures(program.task, sums_of_terms(program, params, frozen, rows, mesh, config=config, moving=moving))
+    return evaluated(program, params, frozen, rows, mesh, config=config, moving=moving)[0]
 
 
-def sums_of_terms(
+def evaluated(
     program: Program,
     params: Params,
     frozen: Frozen,
@@ -76,28 +76,78 @@ def sums_of_terms(
     *,
     config: RunConfig,
     moving: Callable[[str, bool], None] = lambda doing, compiling: None,
-) -> dict[str, Term]:
-    """Returns the terms of the loss, summed over all batches in float64; see `evaluate_rows`."""
+    lengths: Sequence[int] = (),
+) -> tuple[dict[str, float], dict[str, Term]]:
+    """Returns the measures of `evaluate_rows`, and the terms of the loss, summed over all batches in float64.
+
+    Args:
+      program, params, frozen, rows, mesh, config, moving: see `evaluate_rows`.
+      lengths: shorter lengths to which batches are cut.
+    """
     task, batch_size = program.task, config.evaluation.batch_size
     sums: dict[str, Term] | None = None
+    judged: list[dict[str, float]] = []
     number = 0
+    compiled: set[int] = set()
     for split in rows:
-        batches = FixedBatches(split, batch_size, limit=config.evaluation.batches, collate=task.collate)
+        batches = FixedBatches(
+            split, batch_size, limit=config.evaluation.batches, collate=task.collate, lengths=lengths
+        )
+        outputs: dict[str, np.ndarray] = {}
+        seen = np.zeros(len(split), bool)
         for index in range(len(batches)):
-            moving(f"batch {number} of an evaluation", number == 0)
+            length = batches.length(index)
+            moving(f"batch {number} of an evaluation", length not in compiled)
+            compiled.add(length)
             batch = global_batch(
                 mesh,
                 lambda lo, hi, index=index, batches=batches: batches.read(index, lo, hi),
                 batch_size,
-                task.fields,
+                task.fields if length == split.length else task.fields_at(length),
             )
-            found = program.evaluate(params, frozen, batch, np.int32(number))
+            if program.judge is None:
+                found = program.evaluate(params, frozen, batch, np.int32(number))
+            else:
+                found, rows_out = program.judge(params, frozen, batch, np.int32(number))
+                seen[batches.index(index)] = True
+                longest = {name: split.length for name in task.per_token}
+                _put(outputs, jax.device_get(rows_out), batches.index(index), len(split), longest)
             # Sums in float64 on the host: as exact over a million rows as over ten.
             host = jax.tree.map(lambda x: np.asarray(x, np.float64), jax.device_get(found))
             sums = host if sums is None else jax.tree.map(np.add, sums, host)
             number += 1
+        if program.judge is not None:
+            assert seen.all(), "a task that judges needs all rows"
+            judged.append(task.judge(outputs, split))
     assert sums is not None
-    return sums
+    found_all = measures(task, sums)
+    for one in judged:
+        found_all |= one
+    return found_all, sums
+
+
+def _put(
+    outputs: dict[str, np.ndarray],
+    found: Mapping[str, np.ndarray],
+    index: np.ndarray,
+    rows: int,
+    longest: Mapping[str, int],
+) -> None:
+    """Puts the outputs of a batch into the places of their rows.
+
+    Args:
+      outputs: of all rows, by name; an output that is missing is added, with 0 everywhere.
+      found: of the batch, (B, ...), with rows behind `index` that fill it up.
+      index: the number of each row.
+      rows: the number of all rows.
+      longest: L of the outputs (B, length of the batch, ...), by name.
+    """
+    for name, values in found.items():
+        if name not in outputs:
+            shape = (longest[name], *values.shape[2:]) if name in longest else values.shape[1:]
+            outputs[name] = np.zeros((rows, *shape), values.dtype)
+        cut = tuple(slice(0, size) for size in values.shape[1:])
+        outputs[name][(index, *cut)] = values[: len(index)]
 
 
 def measures(task: Task, sums: Mapping[str, Term]) -> dict[str, float]:
@@ -179,15 +229,16 @@ def evaluate(model: str, rows: str | None = None, *, baselines: bool = False) ->
         task.check_rows(split.manifest, str(split.directory))
     with jax.set_mesh(mesh):
         tables = task.tables(tokenizer, lambda: _train_rows(judged.place, directories[0]))
-        sums = sums_of_terms(
+        measured, sums = evaluated(
             program,
             judged.parameters(program, mesh),
             replicated(mesh, tables),
             splits,
             mesh,
             config=config,
+            lengths=judged.config.phases[-1].lengths,
         )
-    found: dict[str, Any] = measures(task, sums)
+    found: dict[str, Any] = dict(measured)
     constant = constant_answers(sums)
     if constant:
         found["constant_answers"] = constant

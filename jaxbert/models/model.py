@@ -90,7 +90,9 @@ class Model:
             all_layers=all_layers,
         )
 
-    def apply_head(self, name: str, params: Params, x: jax.Array, *rest: jax.Array) -> jax.Array:
+    def apply_head(
+        self, name: str, params: Params, x: jax.Array, *rest: jax.Array, pooled: bool = False
+    ) -> jax.Array:
         """Returns what the head `name` computes.
 
         Args:
@@ -99,9 +101,10 @@ class Model:
           x: activations for the head, most often hidden states (B, L, D). A head that reads the pooled vector takes
             hidden states here too.
           rest: further arguments of the head, except the word embeddings.
+          pooled: `x` is the pooled vector (B, D) already.
         """
         kind = HEADS[name]
-        if kind.reads == "pooled":
+        if kind.reads == "pooled" and not pooled:
             x = self.apply_head("pooler", params, x)
         if kind.decodes:
             rest = (*rest, self.encoder.word(as_dicts(params["encoder"]), x.dtype))

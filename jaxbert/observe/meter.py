@@ -34,6 +34,7 @@ class _Step:
     wait_s: float
     real_tokens: int
     padded_tokens: int
+    flops: float
 
 
 class Meter:
@@ -103,7 +104,14 @@ class Meter:
         self._flops_per_row, self._length = flops_per_row, length
 
     def step_done(
-        self, seconds: float, real_tokens: int, padded_tokens: int, *, wait_s: float = 0.0, first: bool = False
+        self,
+        seconds: float,
+        real_tokens: int,
+        padded_tokens: int,
+        *,
+        wait_s: float = 0.0,
+        first: bool = False,
+        flops: float | None = None,
     ) -> None:
         """Adds one step of the whole mesh.
 
@@ -115,8 +123,12 @@ class Meter:
           wait_s: the seconds for which the loop waited for the batch.
           first: whether it is the first step after a compilation. It often takes longer than the others, because
             libraries and connections start, so the rates leave it out where the window has another step.
+          flops: model FLOPs of the real tokens; by default those of rows of the phase's length.
         """
-        step = _Step(seconds, wait_s, real_tokens, padded_tokens)
+        if flops is None:
+            # The real tokens would fill real / L rows: padding does not count.
+            flops = self._flops_per_row * real_tokens / self._length
+        step = _Step(seconds, wait_s, real_tokens, padded_tokens, flops)
         if first:
             self._first = step
         else:
@@ -177,9 +189,8 @@ class Meter:
             "tokens_per_s": real / seconds,
             "padded_tokens_per_s": sum(one.padded_tokens for one in counted) / seconds,
         }
-        if self._peak is not None and self._flops_per_row > 0:
-            # The real tokens would fill real / L rows: padding does not count.
-            done = self._flops_per_row * real / self._length
+        done = sum(one.flops for one in counted)
+        if self._peak is not None and done > 0:
             rates["mfu"] = done / (seconds * self._peak.flops)
             rates["peak_source"] = self._peak.source
         each = [one.seconds for one in counted]

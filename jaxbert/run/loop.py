@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -28,7 +29,7 @@ from jaxbert.core.sharding import compute_dtype, global_batch
 from jaxbert.core.signals import end_now, handling
 from jaxbert.data.pipeline import Batches, FixedBatches
 from jaxbert.errors import CommandError, Interrupted, Stopped
-from jaxbert.evaluate.evaluation import constant_answers, measures, sums_of_terms
+from jaxbert.evaluate.evaluation import constant_answers, evaluated
 from jaxbert.fit.passes import counter
 from jaxbert.observe.energy import energy_meter
 from jaxbert.observe.lines import JsonLines
@@ -111,7 +112,7 @@ class Loop:
         task = make_task(config, config.phases[0])
         weight = max((info.weight for info in task.terms.values()), default=1.0)
         self.guard = Guard(config.encoder.vocab_size, memory["guard"], weight=weight)
-        self.shown = task.metrics
+        self.shown, self.best = task.metrics, task.best
         self._write(
             self.telemetry,
             {
@@ -153,11 +154,18 @@ class Loop:
             seed=config.seed,
             window=config.data.shuffle_window,
             collate=task.collate,
+            lengths=now.lengths,
+            grouped=now.grouped,
+            steps=now.steps,
         )
-        self.meter.start_phase(flops_per_row=task.flops_per_row, length=now.length)
+        # A batch that is cut to another length costs what its rows cost there.
+        flops = {now.length: task.flops_per_row}
+        flops |= {at: make_task(config, replace(now, length=at)).flops_per_row for at in now.lengths}
+        compiled: set[int] = set()
 
         def read(index: int) -> Any:
-            return global_batch(self.mesh, lambda lo, hi: batches.read(index, lo, hi), now.batch_size, task.fields)
+            fields = task.fields_at(batches.length(index)) if now.lengths else task.fields
+            return global_batch(self.mesh, lambda lo, hi: batches.read(index, lo, hi), now.batch_size, fields)
 
         if within == 0:
             state = {**state, "opt_state": hand_over(config, state["opt_state"], phase)}
@@ -169,9 +177,12 @@ class Loop:
         self.epoch = self.passes.after(phase, within)
         with Ahead(read, within, now.steps) as ahead:
             for index in range(within, now.steps):
-                first = index == within
+                length = batches.length(index)
+                first = length not in compiled
                 if first:
-                    self._compile(f"the step of phase {now.name}", program.step, state, self.frozen, ahead.look(index))
+                    compiled.add(length)
+                    what = f"the step of phase {now.name}" + (f" for {length} tokens" if now.lengths else "")
+                    self._compile(what, program.step, state, self.frozen, ahead.look(index))
                 self._moving(f"step {self.step + 1}", compiling=first)
                 started = time.perf_counter()
                 batch = ahead.get(index)
@@ -184,8 +195,15 @@ class Loop:
                 self.step += 1
                 self.epoch = self.passes.after(phase, index + 1)
                 self.profile.after_step(self.step)
-                real_tokens, tokens = int(found["real_tokens"]), now.batch_size * now.length
-                self.meter.step_done(seconds, real_tokens, tokens, wait_s=ready - started, first=first)
+                real_tokens, tokens = int(found["real_tokens"]), now.batch_size * length
+                self.meter.step_done(
+                    seconds,
+                    real_tokens,
+                    tokens,
+                    wait_s=ready - started,
+                    first=first,
+                    flops=flops[length] * real_tokens / length,
+                )
                 self.pace.step(phase, seconds, first=first)
                 self._after_step(program, phase, state, found, last=index + 1 == now.steps)
                 if self.memory["stopped_early"]:
@@ -338,17 +356,27 @@ class Loop:
         self.progress.update(self.step, "  ".join(words), left_s=self.pace.left_s(self.step))
 
     def evaluate(self, program: Program, phase: int, state: Any) -> bool:
-        """Evaluates, logs, and decides on early stopping. Returns whether the loss is the best so far."""
+        """Evaluates, logs, and decides on early stopping. Returns whether the model is the best so far."""
         name, given = self.config.phases[phase].name, (state["params"], self.frozen)
         if phase not in self._evaluated:
             self._evaluated.add(phase)
-            abstract = (program.evaluation_batch, np.int32(0))
-            self._compile(f"the evaluation of phase {name}", program.evaluate, *given, *abstract)
+            # Batches of several lengths are compiled as they come.
+            if not self.config.phases[phase].lengths:
+                abstract = (program.evaluation_batch, np.int32(0))
+                self._compile(f"the evaluation of phase {name}", program.judge or program.evaluate, *given, *abstract)
         started = time.perf_counter()
         with self.progress.doing(f"evaluating after step {self.step}", log=False):
             validation = self.rows[phase].validation
-            sums = sums_of_terms(program, *given, validation, self.mesh, config=self.config, moving=self._moving)
-            found, constant = measures(program.task, sums), constant_answers(sums)
+            found, sums = evaluated(
+                program,
+                *given,
+                validation,
+                self.mesh,
+                config=self.config,
+                moving=self._moving,
+                lengths=self.config.phases[phase].lengths,
+            )
+            constant = constant_answers(sums)
         seconds = time.perf_counter() - started
         self.meter.evaluation(seconds)
         self.pace.evaluation(phase, seconds)
@@ -363,7 +391,7 @@ class Loop:
         finite = {name: value if math.isfinite(value) else None for name, value in found.items()}
         memory["last_evaluation"] = {"step": self.step, **finite}
         sane = self.guard.sane_evaluation(found["loss"])
-        improved = sane and (memory["best"] is None or found["loss"] < memory["best"]["loss"])
+        improved = sane and (memory["best"] is None or self._rank(found) < self._rank(memory["best"]))
         memory["evaluations_since_best"] = 0 if improved else memory["evaluations_since_best"] + 1
         if improved:
             memory["best"] = memory["last_evaluation"]
@@ -385,8 +413,19 @@ class Loop:
         if patience and memory["evaluations_since_best"] >= patience:
             memory["stopped_early"] = True
             best = "none was sane" if memory["best"] is None else f"the best is step {memory['best']['step']}"
-            self.progress.note(f"stopping early: no better loss in {patience} evaluations; {best}")
+            chosen = "loss" if self.best is None else self.best.title
+            self.progress.note(f"stopping early: no better {chosen} in {patience} evaluations; {best}")
         return improved
+
+    def _rank(self, found: Mapping[str, Any]) -> float:
+        """Returns the number by which evaluations are compared; the lowest is the best. Without the metric: infinity.
+
+        A metric is not known where, for example, a correlation has no value, because all answers are equal.
+        """
+        value = found.get("loss" if self.best is None else self.best.name)
+        if value is None or math.isnan(value):
+            return math.inf
+        return -value if self.best is not None and self.best.higher else value
 
     def save(self, state: Any) -> None:
         """Begins to save the state, unless this step is already saved."""
@@ -407,6 +446,7 @@ class Loop:
             "next_batch": within,
             "skipped": int(np.asarray(state["skipped"])[0]),
             "validation_loss": evaluation["loss"] if judged else None,
+            "rank": _finite(self._rank(evaluation)) if judged else None,
             "evaluated_phase": phase_at(self.config, self.step - 1)[0],
         }
         if self.metrics is not None:
@@ -477,6 +517,11 @@ def signals() -> Iterator[Callable[[], str | None]]:
 
     with handling(handle):
         yield lambda: seen[0] if seen else None
+
+
+def _finite(value: float) -> float | None:
+    """Returns a number as JSON has it: None where it is not finite."""
+    return value if math.isfinite(value) else None
 
 
 def _epoch(passes: float) -> str:

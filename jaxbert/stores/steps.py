@@ -41,6 +41,7 @@ _SHAPE = {
         "next_batch": Maybe(Whole()),
         "evaluated_phase": Maybe(Whole()),
         "validation_loss": Maybe(float),
+        "rank": Maybe(float),
         "rows": Maybe([[str]]),
         "teacher": Maybe(str),
         "init": Maybe(str),
@@ -223,15 +224,18 @@ def _readable(workdir: Path, step: int) -> bool:
 
 
 def best_step(workdir: Path) -> int | None:
-    """Returns the sane step with the lowest validation loss in the last phase that was evaluated, or None.
+    """Returns the sane step of the best evaluation in the last phase that was evaluated, or None.
 
-    Losses of different phases are not compared, because each phase has other rows.
+    The best one has the lowest `rank`, which is the validation loss, or the negative of a metric of which more is
+    better. Evaluations of different phases are not compared, because each phase has other rows.
     """
     found = []
     for step in sane_steps(workdir):
         meta = read_manifest(workdir, step).meta
-        if meta.get("validation_loss") is not None and math.isfinite(meta["validation_loss"]):
-            found.append((-(meta.get("evaluated_phase") or 0), meta["validation_loss"], step))
+        # Runs of older versions wrote only the loss.
+        rank = meta.get("rank", meta.get("validation_loss"))
+        if rank is not None and math.isfinite(rank):
+            found.append((-(meta.get("evaluated_phase") or 0), rank, step))
     return min(found)[2] if found else None
 
 

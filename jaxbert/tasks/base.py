@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import jax
@@ -39,6 +40,9 @@ __all__ = [
     "means",
     "metrics_of",
 ]
+
+# The key in `frozen` of the run's seed, for tasks whose programs shall not differ between seeds.
+SEED = "seed"
 
 
 class Parts(Protocol):
@@ -95,6 +99,13 @@ class Task(Protocol):
     flops_per_row: float
     conditions: str
     pairs: bool
+    judges: bool
+    per_token: Collection[str]
+    best: Metric | None
+
+    def fields_at(self, length: int) -> Mapping[str, Field]:
+        """Returns the fields of batches that are cut to another length (`PhaseConfig.lengths`)."""
+        ...
 
     def check_rows(self, manifest: Mapping[str, Any], where: str) -> None:
         """Raises InputError where the task cannot learn from rows with this manifest.
@@ -155,6 +166,22 @@ class Task(Protocol):
         """
         ...
 
+    def outputs(
+        self, params: Params, frozen: Frozen, batch: Arrays, *, dtype: Any
+    ) -> tuple[dict[str, Term], Arrays]:
+        """Returns the terms of a clean batch, and what `judge` needs of each row: {"logits": (B, C)}; no dropout."""
+        ...
+
+    def judge(self, outputs: Mapping[str, np.ndarray], rows: Rows) -> dict[str, float]:
+        """Returns the metrics of an evaluation. They need not be means over rows: F1, correlations.
+
+        Args:
+          outputs: by name (n, ...), those of `outputs` for every row of `rows` in its order. Of an output of
+            `per_token`, the places behind the length of the row's batch are 0.
+          rows: the validation rows.
+        """
+        ...
+
     def evaluation(self) -> Task:
         """Returns the same task as it is evaluated: with fixed masks of evaluation's rate, for example."""
         ...
@@ -173,10 +200,17 @@ class RowsTask:
     flops_per_row = 0.0
     conditions = ""
     pairs = False
+    judges = False
+    per_token: Collection[str] = ()
+    best: Metric | None = None
 
     def __init__(self, length: int):
         """Sets the fields of rows of L tokens."""
-        self.fields: Mapping[str, Field] = batch_fields(length)
+        self.fields: Mapping[str, Field] = self.fields_at(length)
+
+    def fields_at(self, length: int) -> Mapping[str, Field]:
+        """See `Task`."""
+        return batch_fields(length)
 
     def check_rows(self, manifest: Mapping[str, Any], where: str) -> None:
         """See `Task`; accepts all rows."""
@@ -218,6 +252,16 @@ class RowsTask:
         """See `Task`."""
         return means(sums)
 
+    def outputs(
+        self, params: Params, frozen: Frozen, batch: Arrays, *, dtype: Any
+    ) -> tuple[dict[str, Term], Arrays]:
+        """See `Task`."""
+        raise NotImplementedError
+
+    def judge(self, outputs: Mapping[str, np.ndarray], rows: Rows) -> dict[str, float]:
+        """See `Task`."""
+        raise NotImplementedError
+
     def evaluation(self) -> Task:
         """See `Task`; an evaluation computes what training does, without dropout."""
         return self
@@ -249,6 +293,12 @@ class TaskKind:
       check: raises InputError at the first rule that a config breaks. Touches no file and no device.
       judged: (config, manifest of the rows, parts of the parameters that are there) -> the config with which
         `jaxbert evaluate` judges a model on these rows: without a teacher, and without terms that cannot be judged.
+      complete: (config, tokenizer of the rows, config of the run that has begun here or None) -> the config with what
+        the task finds in its files: labels, steps. A begun run keeps what it found. Reads files.
+      make_rows: (config, tokenizer, phase, directory of the rows): makes the rows of a phase; None: they come from
+        `DataConfig.source`.
+      heads: (config) -> the heads of the task over one encoder, with their sizes, so that `jaxbert.load` opens its
+        runs; None: its parameters are not an encoder with heads.
       planned: `jaxbert plan` and the layout `auto` know its work. They cover only one encoder with heads: `parts` is a
         `jaxbert.models.model.Model` of the config's encoder, and the terms are those of `ObjectivesConfig`. A task
         without it is trained on a layout that its config names.
@@ -258,4 +308,7 @@ class TaskKind:
     config: type[TaskConfig] = TaskConfig
     check: Callable[[RunConfig], None] = lambda config: None
     judged: Callable[[RunConfig, Mapping[str, Any], Collection[str]], RunConfig] = _as_it_is
+    complete: Callable[[RunConfig, Tokenizer, RunConfig | None], RunConfig] | None = None
+    make_rows: Callable[[RunConfig, Tokenizer, PhaseConfig, Path], None] | None = None
+    heads: Callable[[RunConfig], Mapping[str, Mapping[str, int]]] | None = None
     planned: bool = False

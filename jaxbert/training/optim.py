@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxbert.config import OptimizerConfig, OptimizerName, ScheduleConfig
 from jaxbert.core.parameters import RULES, ParameterKind, is_stacked, kind_of, path_of
+from jaxbert.errors import InputError
 
 _WEIGHTS: frozenset[ParameterKind] = frozenset({"weight"})
 _ALL: frozenset[ParameterKind] = frozenset(RULES)
@@ -182,3 +184,47 @@ def make_schedule(config: ScheduleConfig, horizon: int) -> Callable[[jax.Array],
         return jnp.where(now < warmup, peak * now / max(1, warmup), falling(now)) if warmup else falling(now)
 
     return rate
+
+
+def shares_of_rate(config: OptimizerConfig, params: Any) -> Any:
+    """Returns the share of the learning rate of each parameter; None where every one has the whole rate.
+
+    With the decay d and N layers, heads (the pooler too) have 1, layer i, from 0, has d^(N - i), and the embeddings have
+    d^(N + 1): the scheme of Clark et al. 2020 (ELECTRA, appendix A), whose head is one step above the last layer here.
+    Frozen parameters have 0.
+
+    Args:
+      config: of the optimizer.
+      params: the parameters, or their shapes, of one encoder under "encoder" and of heads.
+
+    Returns:
+      A tree like `params` of numbers, and of arrays (N, 1, ...) for parameters that are stacked over N layers.
+
+    Raises:
+      InputError: the layers share parameters, or fewer layers are there than are to be frozen.
+    """
+    if config.layer_decay == 1.0 and config.frozen_layers == 0:
+        return None
+    stacks = {
+        leaf.shape[0] for path, leaf in jax.tree_util.tree_leaves_with_path(params) if is_stacked(path_of(path))
+    }
+    layers = max(stacks, default=0)
+    frozen = layers if config.frozen_layers < 0 else config.frozen_layers
+    if frozen > layers:
+        raise InputError(
+            f"{frozen} layers are to be frozen, but the encoder has {layers}",
+            where="optimizer.frozen_layers",
+            fix=f"Set it to at most {layers}, or to -1 for the whole encoder.",
+            code="E-CONFIG-OPTIMIZER",
+        )
+
+    def share(keys: tuple[Any, ...], leaf: Any) -> Any:
+        path = path_of(keys)
+        if not path.startswith("encoder/"):
+            return 1.0
+        if not is_stacked(path):
+            return 0.0 if config.frozen_layers else config.layer_decay ** (layers + 1)
+        each = np.array([0.0 if i < frozen else config.layer_decay ** (layers - i) for i in range(layers)], np.float32)
+        return each.reshape(layers, *(1,) * (leaf.ndim - 1))
+
+    return jax.tree_util.tree_map_with_path(share, params)

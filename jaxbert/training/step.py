@@ -19,6 +19,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -38,8 +39,8 @@ from jaxbert.core.sharding import (
 )
 from jaxbert.errors import InputError
 from jaxbert.tasks import Task, make_task
-from jaxbert.tasks.base import Arrays, Frozen, Term
-from jaxbert.training.optim import clip_norm, decayed, make_optimizer, make_schedule, trusted
+from jaxbert.tasks.base import SEED, Arrays, Frozen, Term
+from jaxbert.training.optim import clip_norm, decayed, make_optimizer, make_schedule, shares_of_rate, trusted
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +56,8 @@ class Program:
       task: task of the run on the rows of the phase.
       step: jitted; donates the state.
       evaluate: jitted; (params, frozen, batch, number of the batch) -> {term: Term}, with fixed draws.
+      judge: like `evaluate`, but it gives ({term: Term}, outputs of each row, whole on every device); None where the
+        task has no outputs.
       init: jitted; seed -> state.
       state, frozen, batch, evaluation_batch: trees of ShapeDtypeStruct with shardings.
     """
@@ -62,6 +65,7 @@ class Program:
     task: Task
     step: Callable[[State, Frozen, Arrays], tuple[State, Metrics]]
     evaluate: Callable[[Params, Frozen, Arrays, Any], dict[str, Term]]
+    judge: Callable[[Params, Frozen, Arrays, Any], tuple[dict[str, Term], Arrays]] | None
     init: Callable[[Any], State]
     state: State
     frozen: Mapping[str, Any]
@@ -99,6 +103,7 @@ def build(config: RunConfig, mesh: Mesh, phase: int = 0) -> Program:
     learning_rate = phase_learning_rate(config, phase)
     dtype = compute_dtype(config.numerics.dtype, mesh.devices.flat[0].platform)
     moment_specs = specs(task.parts.names, layout.optimizer)
+    shares = shares_of_rate(config.optimizer, shapes_of(task.parts.init))
 
     def init(seed: Any) -> State:
         params = task.parts.init(jax.random.key(seed, impl="threefry2x32"))
@@ -110,7 +115,8 @@ def build(config: RunConfig, mesh: Mesh, phase: int = 0) -> Program:
         }
 
     def step(state: State, frozen: Frozen, batch: Arrays) -> tuple[State, Metrics]:
-        key = jax.random.fold_in(jax.random.key(config.seed, impl="threefry2x32"), state["step"])
+        seed = frozen.get(SEED, config.seed)
+        key = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), state["step"])
         prepare_key, dropout_key = jax.random.split(key)
         with jax.named_scope("prepare"):
             prepared = task.prepare(state["params"], frozen, _spread(batch), prepare_key)
@@ -125,11 +131,14 @@ def build(config: RunConfig, mesh: Mesh, phase: int = 0) -> Program:
             dtype=dtype,
             accumulation=now.accumulation,
             clip_each=clip_norm(config.optimizer) if config.optimizer.clip_scope == "micro_batch" else 0.0,
+            shares=shares,
         )
         rate = learning_rate(state["step"])
         with jax.named_scope("optimizer"):
             resting = place(state["params"], moment_specs)
             direction, opt_state = optimizer.update(place(grads, moment_specs), state["opt_state"], resting)
+            if shares is not None:
+                direction = jax.tree.map(lambda u, share: u * share, direction, shares)
             moved = jax.tree.map(lambda w, u: w - rate * u, resting, direction)
             # A replicated weight minus a sharded moment is sharded. Put the result back into the parameter's layout.
             params = reshard_like(moved, state["params"])
@@ -164,6 +173,11 @@ def build(config: RunConfig, mesh: Mesh, phase: int = 0) -> Program:
         prepared = judged.prepare(params, frozen, _spread(batch), key)
         return judged.compute(params, frozen, prepared, dropout_key=None, dtype=dtype)
 
+    def judge(params: Params, frozen: Frozen, batch: Arrays, number: Any) -> tuple[dict[str, Term], Arrays]:
+        del number
+        terms, outputs = judged.outputs(params, frozen, _spread(batch), dtype=dtype)
+        return terms, {name: reshard(x, P(*(None for _ in x.shape))) for name, x in outputs.items()}
+
     with jax.set_mesh(mesh):
         jitted_init = jax.jit(init)
         state = _named(mesh, jax.eval_shape(jitted_init, 0))
@@ -171,6 +185,7 @@ def build(config: RunConfig, mesh: Mesh, phase: int = 0) -> Program:
         task=task,
         step=jax.jit(step, donate_argnums=0),
         evaluate=jax.jit(evaluate),
+        judge=jax.jit(judge) if judged.judges else None,
         init=jitted_init,
         state=state,
         frozen=abstract_frozen(task, config, mesh),
@@ -208,15 +223,19 @@ def gradients(
     dtype: Any,
     accumulation: int,
     clip_each: float = 0.0,
+    shares: Any = None,
 ) -> tuple[Params, dict[str, Term]]:
     """Returns the gradient of the loss (`total_loss`), and the terms, over a prepared global batch.
 
     Micro-batches are the strided split (micro-batch a has rows a::A), which moves no row between devices; gradients are
     summed over them in float32. The denominators are those of the global batch, so the sum is the whole's gradient.
     With `clip_each` above 0 the global norm of each of the A summands is cut to clip_each / A before.
+    Parameters whose share of the rate (`shares_of_rate`) is 0 have the gradient 0.
     """
 
     def loss(params: Params, micro: Arrays, key: jax.Array | None) -> tuple[jax.Array, dict[str, Term]]:
+        if shares is not None:
+            params = jax.tree.map(_trained, params, shares)
         terms = task.compute(params, frozen, micro, dropout_key=key, dtype=dtype)
         return total_loss(task, terms, denominators), terms
 
@@ -242,6 +261,14 @@ def gradients(
     zeros = (jax.tree.map(jnp.zeros_like, params), jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes))
     (grads, terms), _ = jax.lax.scan(body, zeros, (micro_batches, jnp.arange(accumulation)))
     return grads, terms
+
+
+def _trained(w: jax.Array, share: Any) -> jax.Array:
+    """Returns a parameter through which no gradient flows where its share of the rate is 0."""
+    if np.all(share):
+        return w
+    still = jax.lax.stop_gradient(w)
+    return jnp.where(share > 0, w, still) if np.any(share) else still
 
 
 def _strided(x: jax.Array, accumulation: int) -> jax.Array:
