@@ -319,6 +319,7 @@ class LabelledTaskConfig(TaskConfig):
       epochs: passes over the train examples. The run sets the steps of its phase by it; 0 leaves them as they are.
       warmup: share of the steps in which the rate rises; the run sets the schedule's warm-up by it. Below 0 leaves
         it as it is.
+      evaluations: evaluations an epoch; the run sets `evaluation.every_steps` by it. 0 leaves it as it is.
       dropout: dropout before the head; below 0 takes the encoder's.
     """
 
@@ -327,6 +328,7 @@ class LabelledTaskConfig(TaskConfig):
     metric: str = ""
     epochs: float = 3.0
     warmup: float = 0.1
+    evaluations: float = 1.0
     dropout: float = -1.0
 
 

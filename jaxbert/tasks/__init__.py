@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from jaxbert.config import PhaseConfig, RunConfig, did_you_mean
 from jaxbert.errors import InputError
-from jaxbert.tasks import pretraining
+from jaxbert.tasks import answers, choices, pretraining, sequences, token_labels, vectors
 from jaxbert.tasks.base import Task, TaskKind
 
 TASKS: dict[str, TaskKind] = {
     "pretraining": pretraining.KIND,
+    "classification": sequences.KIND,
+    "token_labels": token_labels.KIND,
+    "question_answering": answers.KIND,
+    "multiple_choice": choices.KIND,
+    "sentence_vectors": vectors.KIND,
 }
 
 __all__ = ["TASKS", "Task", "TaskKind", "kind_of_task", "make_task"]

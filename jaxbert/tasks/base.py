@@ -293,8 +293,8 @@ class TaskKind:
       check: raises InputError at the first rule that a config breaks. Touches no file and no device.
       judged: (config, manifest of the rows, parts of the parameters that are there) -> the config with which
         `jaxbert evaluate` judges a model on these rows: without a teacher, and without terms that cannot be judged.
-      complete: (config, tokenizer of the rows, config of the run that has begun here or None) -> the config with what
-        the task finds in its files: labels, steps. A begun run keeps what it found. Reads files.
+      complete: (config, tokenizer of the rows, config of the run that has begun here or None, keys of `--set`) -> the
+        config with what the task finds in its files: labels, steps. A begun run keeps what it found. Reads files.
       make_rows: (config, tokenizer, phase, directory of the rows): makes the rows of a phase; None: they come from
         `DataConfig.source`.
       heads: (config) -> the heads of the task over one encoder, with their sizes, so that `jaxbert.load` opens its
@@ -308,7 +308,7 @@ class TaskKind:
     config: type[TaskConfig] = TaskConfig
     check: Callable[[RunConfig], None] = lambda config: None
     judged: Callable[[RunConfig, Mapping[str, Any], Collection[str]], RunConfig] = _as_it_is
-    complete: Callable[[RunConfig, Tokenizer, RunConfig | None], RunConfig] | None = None
+    complete: Callable[[RunConfig, Tokenizer, RunConfig | None, Collection[str]], RunConfig] | None = None
     make_rows: Callable[[RunConfig, Tokenizer, PhaseConfig, Path], None] | None = None
     heads: Callable[[RunConfig], Mapping[str, Mapping[str, int]]] | None = None
     planned: bool = False

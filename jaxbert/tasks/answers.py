@@ -1,0 +1,120 @@
+"""Questions whose answer is a part of a text: the first and the last token of the answer (Devlin et al. 2019, 4.2).
+
+A text without an answer, as SQuAD 2.0 has them, has its answer at the first token of the row (section 4.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxbert.config import LabelledTaskConfig, RunConfig
+from jaxbert.core.metrics import Metric
+from jaxbert.core.sharding import Field
+from jaxbert.data.pipeline import Rows
+from jaxbert.labelled.answers import best_answers
+from jaxbert.labelled.examples import Example, Question
+from jaxbert.labelled.writing import read_examples
+from jaxbert.scores import answers
+from jaxbert.scores.base import Scored
+from jaxbert.tasks.base import Arrays, Term
+from jaxbert.tasks.labelled import LabelledTask, kind_of
+from jaxbert.tasks.sequences import smoothed_cross_entropy
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuestionAnsweringConfig(LabelledTaskConfig):
+    """Settings of answers in texts.
+
+    Attributes:
+      longest_answer: tokens of the longest answer (google-research/bert run_squad.py: 30).
+      stride: tokens by which the windows of a long text are apart (run_squad.py: 128).
+      unanswerable: some texts have no answer (SQuAD 2.0); the run finds it in the train file when it begins.
+    """
+
+    name: str = "question_answering"
+    longest_answer: int = 30
+    stride: int = 128
+    unanswerable: bool = False
+
+
+class QuestionAnswering(LabelledTask):
+    """See `Task`. Targets: int (B, 2), the first and last token of the answer; (0, 0) for none, -1 for unknown.
+
+    Padding has no share of the probability, so that the loss does not depend on the length of a batch. The original,
+    and transformers, give padding a share.
+    """
+
+    kind: ClassVar[str] = "question_answering"
+    head: ClassVar[str] = "question_answering"
+    title: ClassVar[str] = "answers"
+    per_token = ("logits",)
+
+    settings: QuestionAnsweringConfig
+
+    @classmethod
+    def heads_of(cls, config: RunConfig) -> Mapping[str, Mapping[str, int]]:
+        """See `LabelledTask`."""
+        del config
+        return {cls.head: {"labels": 2}}
+
+    @classmethod
+    def metrics_of(cls, settings: QuestionAnsweringConfig) -> Sequence[Metric]:
+        """See `LabelledTask`."""
+        return answers.metrics("2.0" if settings.unanswerable else "1.1")
+
+    @classmethod
+    def found(
+        cls, settings: QuestionAnsweringConfig, splits: Mapping[str, Sequence[Example]]
+    ) -> QuestionAnsweringConfig:
+        """See `LabelledTask`; whether some texts have no answer."""
+        right = [one.answers for one in splits["train"] if isinstance(one, Question)]
+        return replace(settings, unanswerable=() in right)
+
+    def answers_at(self, length: int) -> Mapping[str, Field]:
+        """See `LabelledTask`."""
+        del length
+        return {"target": Field((2,))}
+
+    def denominators(self, batch: Arrays) -> dict[str, Any]:
+        """See `Task`."""
+        return {self.kind: self._weights(batch).sum()}
+
+    @staticmethod
+    def _weights(batch: Arrays) -> Any:
+        """Returns 1 for each row with a known answer."""
+        return ((batch["target"][:, 0] >= 0) & (batch["group"][:, 0] > 0)).astype(jnp.float32)
+
+    def answer(self, params: Any, batch: Arrays, key: Any, dtype: Any) -> Arrays:
+        """See `LabelledTask`; no dropout before the head, as the original has none."""
+        z_BL2 = self.model.question_answering(params, self.hidden(params, batch, key, dtype))
+        return {"logits": jnp.where(batch["group"][..., None] > 0, z_BL2, jnp.finfo(z_BL2.dtype).min)}
+
+    def losses(self, outputs: Arrays, batch: Arrays) -> Term:
+        """See `LabelledTask`; the mean of the losses of the first and the last token."""
+        weight_B = self._weights(batch)
+        z_BL2, target_B2 = outputs["logits"], batch["target"]
+        first_B, right_B = smoothed_cross_entropy(z_BL2[..., 0], target_B2[:, 0], 0.0)
+        last_B, also_B = smoothed_cross_entropy(z_BL2[..., 1], target_B2[:, 1], 0.0)
+        figures = {"accuracy": (weight_B * (right_B & also_B)).sum()}
+        return Term((weight_B * (first_B + last_B) / 2).sum(), weight_B.sum(), figures)
+
+    def scored(self, outputs: Mapping[str, np.ndarray], rows: Rows) -> Scored:
+        """See `LabelledTask`; where some texts have no answer, one is given if its score is above that of none."""
+        examples = read_examples(rows.directory, rows.split)
+        first, last = outputs["logits"][..., 0], outputs["logits"][..., 1]
+        stored = rows.read(np.arange(len(rows)))
+        found = best_answers(first, last, stored, examples, longest=self.settings.longest_answer)
+        texts = [one.text for one in found]
+        right = [None if one.answers is None else [text for text, _ in one.answers] for one in examples]
+        if not self.settings.unanswerable:
+            return answers.score(texts, right, version="1.1")
+        nulls = [one.null_score - one.score for one in found]
+        return answers.score(texts, right, null_scores=nulls, threshold=0.0, version="2.0")
+
+
+KIND = kind_of(QuestionAnswering, QuestionAnsweringConfig)

@@ -1,0 +1,91 @@
+"""Multiple choice: each choice is a text with a score, and the choices of an example are compared (Devlin et al. 4.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxbert.config import LabelledTaskConfig, RunConfig
+from jaxbert.core.metrics import Metric
+from jaxbert.data.pipeline import Rows
+from jaxbert.labelled.examples import ChoiceExample, Example
+from jaxbert.scores import classes
+from jaxbert.scores.base import Scored
+from jaxbert.tasks.base import Arrays, Term
+from jaxbert.tasks.labelled import LabelledTask, apart, kind_of
+from jaxbert.tasks.sequences import smoothed_cross_entropy
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultipleChoiceConfig(LabelledTaskConfig):
+    """Settings of multiple choice.
+
+    Attributes:
+      choices: the most choices of an example; the run finds it when it begins.
+    """
+
+    name: str = "multiple_choice"
+    choices: int = 0
+
+
+class MultipleChoice(LabelledTask):
+    """See `Task`. A row has K texts, one a choice. Targets: int (B,), the right choice, -1 for unknown."""
+
+    kind: ClassVar[str] = "multiple_choice"
+    head: ClassVar[str] = "multiple_choice"
+    title: ClassVar[str] = "multiple choice"
+
+    settings: MultipleChoiceConfig
+
+    @classmethod
+    def heads_of(cls, config: RunConfig) -> Mapping[str, Mapping[str, int]]:
+        """See `LabelledTask`."""
+        del config
+        return {"pooler": {}, cls.head: {"labels": 1}}
+
+    @classmethod
+    def metrics_of(cls, settings: MultipleChoiceConfig) -> Sequence[Metric]:
+        """See `LabelledTask`."""
+        del settings
+        return classes.metrics("choices", ())
+
+    @classmethod
+    def texts_of(cls, settings: MultipleChoiceConfig) -> int:
+        """See `LabelledTask`."""
+        return max(2, settings.choices)
+
+    @classmethod
+    def found(cls, settings: MultipleChoiceConfig, splits: Mapping[str, Sequence[Example]]) -> MultipleChoiceConfig:
+        """See `LabelledTask`; the most choices of an example of any split."""
+        sizes = [len(one.choices) for split in splits.values() for one in split if isinstance(one, ChoiceExample)]
+        return replace(settings, choices=max(sizes))
+
+    def denominators(self, batch: Arrays) -> dict[str, Any]:
+        """See `Task`."""
+        return {self.kind: self._weights(batch).sum()}
+
+    @staticmethod
+    def _weights(batch: Arrays) -> Any:
+        return ((batch["target"] >= 0) & (batch["group"][:, 0, 0] > 0)).astype(jnp.float32)
+
+    def answer(self, params: Any, batch: Arrays, key: Any, dtype: Any) -> Arrays:
+        """See `LabelledTask`; a choice that an example lacks has the lowest score."""
+        z_BK = apart(self.scores(params, batch, key, dtype), self.texts)[..., 0]
+        return {"logits": jnp.where(batch["group"][..., 0] > 0, z_BK, jnp.finfo(z_BK.dtype).min)}
+
+    def losses(self, outputs: Arrays, batch: Arrays) -> Term:
+        """See `LabelledTask`."""
+        weight_B = self._weights(batch)
+        loss_B, right_B = smoothed_cross_entropy(outputs["logits"], batch["target"], 0.0)
+        return Term((weight_B * loss_B).sum(), weight_B.sum(), {"accuracy": (weight_B * right_B).sum()})
+
+    def scored(self, outputs: Mapping[str, np.ndarray], rows: Rows) -> Scored:
+        """See `LabelledTask`."""
+        return classes.choices(outputs["logits"], rows.read(np.arange(len(rows)))["target"])
+
+
+KIND = kind_of(MultipleChoice, MultipleChoiceConfig)

@@ -1,0 +1,391 @@
+"""What the tasks that learn from labels share: one encoder with one head, and the files of `LabelledConfig`.
+
+Each kind of task is a file: sequences, token_labels, answers, choices, vectors. It has the class of its settings, the
+loss of a batch and the metrics of an evaluation. This file reads the examples, finds labels and steps when a run
+begins, and makes the rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+import math
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import PartitionSpec as P
+
+from jaxbert.config import LabelledConfig, LabelledTaskConfig, PhaseConfig, RunConfig
+from jaxbert.core.parameters import Params
+from jaxbert.core.sharding import BATCH, LAYOUTS, Field, explicit_mesh
+from jaxbert.data.draws import philox
+from jaxbert.data.pipeline import Rows
+from jaxbert.errors import InputError, counted
+from jaxbert.labelled.encode import Encoding, encode
+from jaxbert.labelled.examples import Example
+from jaxbert.labelled.labels import check_split, find_labels
+from jaxbert.labelled.opening import open_examples
+from jaxbert.labelled.writing import write_rows
+from jaxbert.models.families import check_family
+from jaxbert.models.flops import step_flops
+from jaxbert.models.layers import dropout
+from jaxbert.models.model import Model
+from jaxbert.scores.base import Scored
+from jaxbert.tasks.base import SEED, Arrays, Frozen, Metric, RowsTask, TaskKind, Term, TermInfo
+from jaxbert.text.tokenizers import Tokenizer
+
+_log = logging.getLogger(__name__)
+
+POLICY = "labelled"  # what manifests of such rows say
+
+
+class LabelledTask(RowsTask):
+    """A task with labels over one encoder and one head; a subclass has the loss and the metrics.
+
+    Attributes:
+      kind: its name in `jaxbert.tasks.TASKS`, which is the kind of its examples.
+      head: the key of its head in `jaxbert.models.heads.HEADS`; "" for vectors, which need none.
+      title: the name of its loss in running text.
+    """
+
+    kind: ClassVar[str]
+    head: ClassVar[str] = ""
+    title: ClassVar[str]
+    judges = True
+
+    def __init__(self, config: RunConfig, phase: PhaseConfig):
+        """Makes the model for the rows of a phase."""
+        settings = config.task
+        assert isinstance(settings, LabelledTaskConfig)
+        self.config, self.phase, self.settings = config, phase, settings
+        self.texts = self.texts_of(settings)
+        super().__init__(phase.length)
+        check_family(config.encoder)
+        heads = self.heads_of(config)
+        layout = LAYOUTS["fsdp_tensor" if config.mesh.layout == "auto" else config.mesh.layout]
+        self.model = Model(config.encoder, heads, layout, sizes=heads)
+        self.parts = self.model
+        self.terms = {self.kind: TermInfo(1.0, self.title)}
+        self.metrics = self.metrics_of(settings)
+        self.best = next((one for one in self.metrics if one.name == settings.metric), self.metrics[0])
+        self.dropout = config.encoder.dropout if settings.dropout < 0 else settings.dropout
+        self.flops_per_row = self.texts * step_flops(config.encoder, length=phase.length, slots=0, heads=heads)
+
+    @classmethod
+    def heads_of(cls, config: RunConfig) -> Mapping[str, Mapping[str, int]]:
+        """Returns the heads of the task, with their sizes."""
+        raise NotImplementedError
+
+    @classmethod
+    def metrics_of(cls, settings: Any) -> Sequence[Metric]:
+        """Returns the metrics of an evaluation; the first chooses the best checkpoint, unless the settings name one."""
+        raise NotImplementedError
+
+    @classmethod
+    def texts_of(cls, settings: Any) -> int:
+        """Returns K, the texts of a row, each encoded by itself."""
+        del settings
+        return 1
+
+    @classmethod
+    def problem_of(cls, settings: Any) -> str:
+        """Returns the problem of a classification; "" for the other kinds."""
+        del settings
+        return ""
+
+    @classmethod
+    def found(cls, settings: Any, splits: Mapping[str, Sequence[Example]]) -> Any:
+        """Returns the settings with what the examples decide: the labels, by default."""
+        labels = settings.labels or find_labels(cls.kind, cls.problem_of(settings), splits["train"])
+        for split in ("validation", "test"):
+            check_split(cls.kind, cls.problem_of(settings), splits.get(split, ()), labels)
+        return dataclasses.replace(settings, labels=labels)
+
+    def answers_at(self, length: int) -> Mapping[str, Field]:
+        """Returns the fields of the answers in rows of L tokens."""
+        del length
+        return {"target": Field((), "int32")}
+
+    def fields_at(self, length: int) -> Mapping[str, Field]:
+        """See `Task`."""
+        row = Field((length,) if self.texts == 1 else (self.texts, length))
+        return {"tokens": row, "types": row, "group": row, **self.answers_at(length)}
+
+    def check_rows(self, manifest: Mapping[str, Any], where: str) -> None:
+        """See `Task`; the rows must be of this kind, with these labels."""
+        if manifest["policy"] == self.config.data.policy:  # rows that the run will make
+            return
+        made = manifest.get("arguments", {})
+        if manifest["policy"] != POLICY or made.get("kind") != self.kind:
+            raise InputError(
+                f"the task {self.kind} cannot learn from these rows",
+                where=where,
+                fix="Give the files with labels, and let `jaxbert finetune` make the rows.",
+                code="E-TASK-ROWS",
+            )
+        labels = tuple(made.get("labels", ()))
+        if labels != self.settings.labels:
+            raise InputError(
+                f"the rows have the labels {', '.join(labels) or 'none'}, but the run has "
+                f"{', '.join(self.settings.labels) or 'none'}",
+                where=where,
+                fix="Give a new --workdir, or --overwrite.",
+                code="E-TASK-ROWS",
+            )
+
+    def collate(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """See `Task`."""
+        fields = self.fields_at(rows["tokens"].shape[-1])
+        return {name: np.ascontiguousarray(rows[name], field.dtype) for name, field in fields.items()}
+
+    def tables(self, tokenizer: Tokenizer, rows: Any) -> dict[str, np.ndarray]:
+        """See `Task`; only the seed, so that runs with other seeds have the same program."""
+        del tokenizer, rows
+        return {SEED: np.asarray(self.config.seed, np.int32)}
+
+    def abstract_tables(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """See `Task`."""
+        return {SEED: jax.ShapeDtypeStruct((), np.dtype(np.int32))}
+
+    def hidden(self, params: Params, batch: Arrays, key: jax.Array | None, dtype: Any) -> jax.Array:
+        """Returns hidden states (B, L, D), or (B x K, L, D) of rows with K texts each, text by text."""
+        flat = {name: merged(batch[name]) if self.texts > 1 else batch[name] for name in ("tokens", "types", "group")}
+        return self.model.hidden(params, flat, dropout_key=key, dtype=dtype)
+
+    def scores(self, params: Params, batch: Arrays, key: jax.Array | None, dtype: Any) -> jax.Array:
+        """Returns the head's logits, float32: (B, C) from the pooled vectors, or (B, L, C). With dropout before it."""
+        keys = (None, None) if key is None else jax.random.split(key)
+        x = self.hidden(params, batch, keys[0], dtype)
+        pooled = "pooler" in self.model.heads
+        if pooled:
+            x = self.model.pooled(params, x)
+        x = dropout(x, self.dropout, keys[1])
+        return self.model.apply_head(self.head, params, x, pooled=pooled)
+
+    def scored(self, outputs: Mapping[str, np.ndarray], rows: Rows) -> Scored:
+        """Returns the metrics of an evaluation, with their details, from finite outputs of all rows; see `judge`."""
+        raise NotImplementedError
+
+    def judge(self, outputs: Mapping[str, np.ndarray], rows: Rows) -> dict[str, float]:
+        """See `Task`; a model that has diverged has no metrics, and the guard of the run says so by the loss."""
+        if not all(np.isfinite(values).all() for values in outputs.values()):
+            return {}
+        return dict(self.scored(outputs, rows).values)
+
+    def losses(self, outputs: Arrays, batch: Arrays) -> Term:
+        """Returns the term of the loss from what `answer` gave."""
+        raise NotImplementedError
+
+    def answer(self, params: Params, batch: Arrays, key: jax.Array | None, dtype: Any) -> Arrays:
+        """Returns the outputs of a batch, by name."""
+        return {"logits": self.scores(params, batch, key, dtype)}
+
+    def compute(
+        self, params: Params, frozen: Frozen, batch: Arrays, *, dropout_key: jax.Array | None, dtype: Any
+    ) -> dict[str, Term]:
+        """See `Task`."""
+        del frozen
+        return {self.kind: self.losses(self.answer(params, batch, dropout_key, dtype), batch)}
+
+    def outputs(self, params: Params, frozen: Frozen, batch: Arrays, *, dtype: Any) -> tuple[dict[str, Term], Arrays]:
+        """See `Task`."""
+        del frozen
+        found = self.answer(params, batch, None, dtype)
+        return {self.kind: self.losses(found, batch)}, found
+
+
+def merged(x: jax.Array) -> jax.Array:
+    """Returns (B, K, ...) as (B x K, ...), in the batch's place."""
+    shape = (x.shape[0] * x.shape[1], *x.shape[2:])
+    return jnp.reshape(x, shape, out_sharding=P(BATCH, *(None for _ in shape[1:])) if explicit_mesh() else None)
+
+
+def apart(x: jax.Array, texts: int) -> jax.Array:
+    """Returns (B x K, ...) as (B, K, ...), in the batch's place."""
+    shape = (x.shape[0] // texts, texts, *x.shape[1:])
+    return jnp.reshape(x, shape, out_sharding=P(BATCH, *(None for _ in shape[1:])) if explicit_mesh() else None)
+
+
+def real_rows(batch: Arrays) -> jax.Array:
+    """Returns 1 for each row that is not there only to fill up a batch, float32 (B,)."""
+    group = batch["group"]
+    return (group > 0).any(tuple(range(1, group.ndim))).astype(jnp.float32)
+
+
+@functools.lru_cache(maxsize=1)  # A run asks twice: for its labels and steps, and for its rows.
+def read_splits(kind: str, problem: str, data: LabelledConfig, seed: int) -> dict[str, list[Example]]:
+    """Returns the examples of the splits "train", "validation" and "test" that `data` names.
+
+    Without a validation file, a share of the train examples is held out; `seed` decides which.
+
+    Raises:
+      InputError: a file cannot be read, or has no example.
+    """
+    columns = dict(column.partition("=")[::2] for column in data.columns)
+
+    def read(place: str, split: str) -> list[Example]:
+        found = list(open_examples(kind, place, problem=problem, columns=columns, form=data.form, split=split))
+        if not found:
+            raise InputError(
+                "the file has no example",
+                where=place,
+                fix=f"Give a file with examples as the {split} file.",
+                code="E-LABELLED-EMPTY",
+            )
+        return found
+
+    if not data.train:
+        raise InputError(
+            "the task learns from labels, and the run has no file with them",
+            where="task.data.train",
+            fix="Give --train FILE.",
+            code="E-LABELLED-TRAIN",
+        )
+    splits = {name: read(getattr(data, name), name) for name in ("train", "validation", "test") if getattr(data, name)}
+    if "validation" not in splits and data.validation_fraction > 0:
+        whole = splits["train"]
+        held = max(1, round(data.validation_fraction * len(whole)))
+        if len(whole) < 2:
+            raise InputError(
+                f"{counted(len(whole), 'example')} cannot be divided into train and validation",
+                where=data.train,
+                fix="Give more examples, or a validation file: --validation FILE.",
+                code="E-LABELLED-EMPTY",
+            )
+        order = np.argsort(philox("held out", seed).random_raw(len(whole)), kind="stable")
+        out = set(order[:held].tolist())
+        splits["validation"] = [one for number, one in enumerate(whole) if number in out]
+        splits["train"] = [one for number, one in enumerate(whole) if number not in out]
+        _log.info(
+            f"there is no validation file: {counted(held, 'example')} of {data.train}, "
+            f"{data.validation_fraction:.0%}, are held out by chance (seed {seed})"
+        )
+    return splits
+
+
+def _encoding(task: type[LabelledTask], config: RunConfig, tokenizer: Tokenizer, phase: PhaseConfig) -> Encoding:
+    settings: Any = config.task
+    return Encoding(
+        kind=task.kind,
+        problem=task.problem_of(settings),
+        labels=settings.labels,
+        tokenizer=tokenizer,
+        length=phase.length,
+        texts=task.texts_of(settings),
+    )
+
+
+def complete(
+    task: type[LabelledTask],
+    config: RunConfig,
+    tokenizer: Tokenizer,
+    begun: RunConfig | None,
+    chosen: Collection[str],
+) -> RunConfig:
+    """Returns the config with the labels of the train file, and with the steps that its epochs make.
+
+    Args:
+      task: the class of the task.
+      config: the run.
+      tokenizer: of the rows.
+      begun: the config of the same run, which has begun and needs its files no more; None for a new run.
+      chosen: the keys of `--set`. Steps, warm-up and times of evaluation that the user has chosen stay.
+
+    Raises:
+      InputError: a file cannot be read, or its labels do not fit the task.
+    """
+    settings = config.task
+    assert isinstance(settings, LabelledTaskConfig)
+    if len(config.phases) != 1:
+        raise InputError(
+            f"the task {task.kind} has one phase, but the config has {len(config.phases)}",
+            where="phases",
+            fix="Leave one phase in the config.",
+            code="E-CONFIG-PHASE",
+        )
+    phase = config.phases[0]
+    if begun is not None and isinstance(begun.task, LabelledTaskConfig) and begun.task.data == settings.data:
+        kept = {name: getattr(begun.task, name) for name in FOUND if hasattr(begun.task, name)}
+        was = begun.phases[0]
+        schedule = phase.schedule
+        if schedule is not None and was.schedule is not None and "warmup" not in _chosen(chosen):
+            schedule = dataclasses.replace(schedule, warmup_steps=was.schedule.warmup_steps)
+        steps = phase.steps if "steps" in _chosen(chosen) else was.steps
+        every = config.evaluation.every_steps if "every" in _chosen(chosen) else begun.evaluation.every_steps
+        return dataclasses.replace(
+            config,
+            task=dataclasses.replace(settings, **kept),
+            phases=(dataclasses.replace(phase, steps=steps, schedule=schedule),),
+            evaluation=dataclasses.replace(config.evaluation, every_steps=every),
+        )
+    splits = read_splits(task.kind, task.problem_of(settings), settings.data, config.seed)
+    found = task.found(settings, splits)
+    config = dataclasses.replace(config, task=found)
+    encoded = encode(_encoding(task, config, tokenizer, phase), splits["train"])
+    rows = len(encoded.rows)
+    if settings.epochs > 0 and "steps" not in _chosen(chosen):
+        phase = dataclasses.replace(phase, steps=max(1, math.ceil(settings.epochs * rows / phase.batch_size)))
+    if settings.warmup >= 0 and phase.schedule is not None and "warmup" not in _chosen(chosen):
+        warmup = math.ceil(settings.warmup * phase.steps)
+        phase = dataclasses.replace(phase, schedule=dataclasses.replace(phase.schedule, warmup_steps=warmup))
+    evaluation = config.evaluation
+    if settings.evaluations > 0 and "every" not in _chosen(chosen):
+        every = max(1, math.ceil(rows / phase.batch_size / settings.evaluations))
+        evaluation = dataclasses.replace(evaluation, every_steps=every)
+    return dataclasses.replace(config, phases=(phase,), evaluation=evaluation)
+
+
+def _chosen(keys: Collection[str]) -> set[str]:
+    """Returns which of the numbers that a run sets by itself its user has set."""
+    words = {"phases.0.steps": "steps", "phases.0.schedule.warmup_steps": "warmup", "evaluation.every_steps": "every"}
+    return {words[key] for key in keys if key in words}
+
+
+# The settings that a run finds in its files when it begins.
+FOUND = ("labels", "choices", "low", "high", "class_weights", "unanswerable")
+
+
+def make_rows(task: type[LabelledTask], config: RunConfig, tokenizer: Tokenizer, phase: PhaseConfig, out: Path) -> None:
+    """Makes the rows of a run; see `jaxbert.labelled.writing.write_rows`."""
+    settings: Any = config.task
+    splits = read_splits(task.kind, task.problem_of(settings), settings.data, config.seed)
+    write_rows(out, _encoding(task, config, tokenizer, phase), splits)
+
+
+def check(task: type[LabelledTask], config: RunConfig) -> None:
+    """Raises InputError at the first rule of a task with labels that a config breaks."""
+    settings: Any = config.task
+    names = [metric.name for metric in task.metrics_of(settings)]
+    if settings.metric and settings.metric not in names:
+        raise InputError(
+            f"the task {task.kind} has no metric {settings.metric!r}",
+            where="task.metric",
+            fix=f"It has: {', '.join(names)}.",
+            code="E-TASK-METRIC",
+        )
+    for name, low, high in (("epochs", 0, math.inf), ("evaluations", 0, math.inf), ("dropout", -math.inf, 1)):
+        value = getattr(settings, name)
+        if not low <= value <= high:
+            raise InputError(
+                f"{name} is {value}",
+                where=f"task.{name}",
+                fix=f"Set it to {'at most 1' if name == 'dropout' else '0 or more'}.",
+                code="E-CONFIG-RANGE",
+            )
+
+
+def kind_of(task: type[LabelledTask], settings: type[LabelledTaskConfig]) -> TaskKind:
+    """Returns the entry of `jaxbert.tasks.TASKS` of a task with labels."""
+    return TaskKind(
+        make=task,
+        config=settings,
+        check=functools.partial(check, task),
+        complete=functools.partial(complete, task),
+        make_rows=functools.partial(make_rows, task),
+        heads=task.heads_of,
+    )

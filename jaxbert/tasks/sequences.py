@@ -1,0 +1,165 @@
+"""Classification of texts and pairs of texts: one label, several labels, or a number.
+
+The pooled vector goes through dropout and one dense layer (Devlin et al. 2019, section 4.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxbert.config import LabelledTaskConfig, RunConfig
+from jaxbert.core.metrics import Metric
+from jaxbert.core.sharding import Field
+from jaxbert.data.pipeline import Rows
+from jaxbert.errors import InputError
+from jaxbert.labelled.examples import Example, TextExample
+from jaxbert.scores import classes, numbers
+from jaxbert.scores.base import Scored
+from jaxbert.tasks.base import Arrays, Term
+from jaxbert.tasks.labelled import LabelledTask, kind_of, real_rows
+
+Problem = Literal["one_label", "several_labels", "number"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassificationConfig(LabelledTaskConfig):
+    """Settings of a classification.
+
+    Attributes:
+      problem: `one_label`: the classes exclude each other, softmax; `several_labels`: each class by itself, sigmoid;
+        `number`: regression with the squared error.
+      smoothing: share of a label's probability that goes to all classes alike (Szegedy et al. 2016), for `one_label`.
+      weighting: `none`; or `balanced`: a class counts by examples / (classes x its examples), for `one_label`.
+      class_weights: a weight for each class; the run sets it by `weighting` when it begins.
+    """
+
+    name: str = "classification"
+    problem: Problem = "one_label"
+    smoothing: float = 0.0
+    weighting: Literal["none", "balanced"] = "none"
+    class_weights: tuple[float, ...] = ()
+
+
+class Classification(LabelledTask):
+    """See `Task`. Targets: int (B,) with -1 for unknown, uint8 (B, C) with 255, or float (B,) with NaN."""
+
+    kind: ClassVar[str] = "classification"
+    head: ClassVar[str] = "sequence_classification"
+    title: ClassVar[str] = "classification"
+
+    settings: ClassificationConfig
+
+    @classmethod
+    def heads_of(cls, config: RunConfig) -> Mapping[str, Mapping[str, int]]:
+        """See `LabelledTask`."""
+        settings = config.task
+        assert isinstance(settings, ClassificationConfig)
+        return {"pooler": {}, cls.head: {"labels": 1 if settings.problem == "number" else len(settings.labels)}}
+
+    @classmethod
+    def metrics_of(cls, settings: ClassificationConfig) -> Sequence[Metric]:
+        """See `LabelledTask`."""
+        if settings.problem == "number":
+            return numbers.METRICS
+        return classes.metrics(settings.problem, settings.labels)
+
+    @classmethod
+    def problem_of(cls, settings: ClassificationConfig) -> str:
+        """See `LabelledTask`."""
+        return settings.problem
+
+    @classmethod
+    def found(cls, settings: ClassificationConfig, splits: Mapping[str, Sequence[Example]]) -> ClassificationConfig:
+        """See `LabelledTask`; also the weights of the classes."""
+        if settings.problem == "number":
+            return settings
+        settings = super().found(settings, splits)
+        if settings.weighting == "none" or settings.problem != "one_label":
+            return settings
+        targets = [example.target for example in splits["train"] if isinstance(example, TextExample)]
+        counts = [targets.count(label) for label in settings.labels]
+        if not all(counts):
+            missing = settings.labels[counts.index(0)]
+            raise InputError(
+                f"no train example has the label {missing!r}, so it has no balanced weight",
+                where="task.weighting",
+                fix="Leave the label out of task.labels, or set task.weighting=none.",
+                code="E-LABELLED-LABEL",
+            )
+        return replace(settings, class_weights=tuple(len(targets) / (len(counts) * count) for count in counts))
+
+    def answers_at(self, length: int) -> Mapping[str, Field]:
+        """See `LabelledTask`."""
+        del length
+        if self.settings.problem == "number":
+            return {"target": Field((), "float32")}
+        if self.settings.problem == "several_labels":
+            return {"target": Field((len(self.settings.labels),), "int32")}
+        return {"target": Field(())}
+
+    def denominators(self, batch: Arrays) -> dict[str, Any]:
+        """See `Task`."""
+        return {self.kind: self._weights(batch).sum()}
+
+    def _weights(self, batch: Arrays) -> Any:
+        """Returns the weight of each row (B,), or of each class of each row (B, C)."""
+        target, real_B = batch["target"], real_rows(batch)
+        if self.settings.problem == "number":
+            return real_B * jnp.isfinite(target)
+        if self.settings.problem == "several_labels":
+            return real_B[:, None] * (target <= 1)
+        weight_B = real_B * (target >= 0)
+        if self.settings.class_weights:
+            is_label_BC = jnp.arange(len(self.settings.class_weights)) == target[:, None]
+            weight_B = weight_B * (is_label_BC * jnp.asarray(self.settings.class_weights, jnp.float32)).sum(-1)
+        return weight_B
+
+    def losses(self, outputs: Arrays, batch: Arrays) -> Term:
+        """See `LabelledTask`."""
+        z_BC, target, weight = outputs["logits"], batch["target"], self._weights(batch)
+        if self.settings.problem == "number":
+            error_B = z_BC[:, 0] - jnp.where(jnp.isfinite(target), target, 0.0)
+            return Term((weight * error_B * error_B).sum(), weight.sum(), {})
+        if self.settings.problem == "several_labels":
+            true_BC = (target == 1).astype(z_BC.dtype)
+            loss_BC = jnp.logaddexp(0.0, z_BC) - true_BC * z_BC
+            right_BC = (z_BC > 0) == (true_BC > 0)
+            return Term((weight * loss_BC).sum(), weight.sum(), {"accuracy": (weight * right_BC).sum()})
+        loss_B, right_B = smoothed_cross_entropy(z_BC, target, self.settings.smoothing)
+        return Term((weight * loss_B).sum(), weight.sum(), {"accuracy": (weight * right_B).sum()})
+
+    def scored(self, outputs: Mapping[str, np.ndarray], rows: Rows) -> Scored:
+        """See `LabelledTask`."""
+        target = rows.read(np.arange(len(rows)))["target"]
+        if self.settings.problem == "number":
+            return numbers.score(outputs["logits"][:, 0], target)
+        if self.settings.problem == "several_labels":
+            return classes.several_labels(outputs["logits"], target, self.settings.labels)
+        return classes.one_label(outputs["logits"], target, self.settings.labels)
+
+
+def smoothed_cross_entropy(z: Any, label: Any, smoothing: float) -> tuple[Any, Any]:
+    """Returns the cross entropy with smoothed labels, and whether the label has the highest logit.
+
+    The loss is (1 - s) x -log p(label) + s x the mean of -log p over all classes.
+
+    Args:
+      z: logits (..., C).
+      label: int (...); a negative one counts as class 0, and its caller gives it no weight.
+      smoothing: s.
+    """
+    log_p = z - jnp.log(jnp.exp(z - z.max(-1, keepdims=True)).sum(-1, keepdims=True)) - z.max(-1, keepdims=True)
+    is_label = jnp.arange(z.shape[-1]) == jnp.maximum(label, 0)[..., None]
+    at_label = jnp.where(is_label, log_p, 0.0).sum(-1)
+    loss = -at_label
+    if smoothing:
+        loss = (1.0 - smoothing) * loss - smoothing * log_p.mean(-1)
+    return loss, at_label >= log_p.max(-1)
+
+
+KIND = kind_of(Classification, ClassificationConfig)

@@ -1,0 +1,173 @@
+"""Vectors of sentences: pairs with scores, whose cosine is fitted to the score, or pairs alone with in-batch negatives.
+
+A vector is the mean of the hidden states of its tokens. Both losses are those of Reimers and Gurevych 2019 and of
+their library: the squared error of the cosine, and the cross entropy of a pair among all second texts of the batch
+(Henderson et al. 2017), with the cosines times `scale`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import PartitionSpec as P
+
+from jaxbert.config import LabelledTaskConfig, RunConfig
+from jaxbert.core.metrics import Metric
+from jaxbert.core.sharding import BATCH, Field, explicit_mesh, reshard
+from jaxbert.data.pipeline import Rows
+from jaxbert.errors import InputError
+from jaxbert.labelled.examples import Example, TextExample
+from jaxbert.scores import numbers, retrieval
+from jaxbert.scores.base import Scored
+from jaxbert.tasks.base import Arrays, Term
+from jaxbert.tasks.labelled import LabelledTask, apart, kind_of, merged
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentenceVectorsConfig(LabelledTaskConfig):
+    """Settings of vectors of sentences.
+
+    Attributes:
+      loss: `cosine`: pairs have scores; `negatives`: pairs have none, and the other second texts of the batch are
+        negatives. Micro-batches have only their own negatives.
+      low, high: the scores of a cosine of 0 and of 1; the run takes the lowest and the highest train score when it
+        begins, where both are 0.
+      scale: factor of the cosines, for `negatives` (20: the usual one of sentence-transformers).
+    """
+
+    name: str = "sentence_vectors"
+    loss: Literal["cosine", "negatives"] = "cosine"
+    low: float = 0.0
+    high: float = 0.0
+    scale: float = 20.0
+
+
+class SentenceVectors(LabelledTask):
+    """See `Task`. A row has two texts. Targets: float (B,), the score of the pair, NaN for none."""
+
+    kind: ClassVar[str] = "sentence_vectors"
+    title: ClassVar[str] = "vectors of sentences"
+
+    settings: SentenceVectorsConfig
+
+    @classmethod
+    def heads_of(cls, config: RunConfig) -> Mapping[str, Mapping[str, int]]:
+        """See `LabelledTask`."""
+        del config
+        return {}
+
+    @classmethod
+    def metrics_of(cls, settings: SentenceVectorsConfig) -> Sequence[Metric]:
+        """See `LabelledTask`."""
+        # A cosine is not on the scale of the scores, so the errors of numbers mean nothing.
+        return (numbers.SPEARMAN, numbers.PEARSON) if settings.loss == "cosine" else retrieval.METRICS
+
+    @classmethod
+    def texts_of(cls, settings: SentenceVectorsConfig) -> int:
+        """See `LabelledTask`."""
+        del settings
+        return 2
+
+    @classmethod
+    def found(cls, settings: SentenceVectorsConfig, splits: Mapping[str, Sequence[Example]]) -> SentenceVectorsConfig:
+        """See `LabelledTask`; the range of the scores."""
+        if settings.loss == "negatives":
+            return settings
+        scores = []
+        for one in splits["train"]:
+            if not isinstance(one, TextExample) or not isinstance(one.target, (int, float)):
+                raise InputError(
+                    "the pair has no score, and the loss fits the cosine to scores",
+                    where=one.place,
+                    fix="Name the column of the scores, --columns label=NAME; or, for pairs without scores, "
+                    "--set task.loss=negatives.",
+                    code="E-LABELLED-LABEL",
+                )
+            scores.append(float(one.target))
+        low, high = settings.low, settings.high
+        if low == high:
+            low, high = min(0.0, *scores), max(scores)
+        if not low < high:
+            raise InputError(
+                f"all pairs have the score {low:g}",
+                where=settings.data.train,
+                fix="Give pairs with different scores.",
+                code="E-LABELLED-LABEL",
+            )
+        return replace(settings, low=low, high=high)
+
+    def answers_at(self, length: int) -> Mapping[str, Field]:
+        """See `LabelledTask`."""
+        del length
+        return {"target": Field((), "float32")}
+
+    def denominators(self, batch: Arrays) -> dict[str, Any]:
+        """See `Task`."""
+        return {self.kind: self._weights(batch).sum()}
+
+    def _weights(self, batch: Arrays) -> Any:
+        real_B = (batch["group"][:, 0, 0] > 0).astype(jnp.float32)
+        return real_B * jnp.isfinite(batch["target"]) if self.settings.loss == "cosine" else real_B
+
+    def answer(self, params: Any, batch: Arrays, key: Any, dtype: Any) -> Arrays:
+        """See `LabelledTask`; vectors of length 1, float32 (B, 2, D)."""
+        x_NLD = self.hidden(params, batch, key, dtype)
+        wide = jnp.promote_types(x_NLD.dtype, jnp.float32)
+        real_NL = (merged(batch["group"]) > 0).astype(wide)
+        sum_ND = jnp.einsum("nld,nl->nd", x_NLD.astype(wide), real_NL)
+        mean_ND = sum_ND / jnp.maximum(real_NL.sum(-1, keepdims=True), 1.0)
+        # A row that fills up a batch has the vector 0, and no direction.
+        length_N1 = jnp.sqrt(jnp.maximum((mean_ND * mean_ND).sum(-1, keepdims=True), 1e-24))
+        return {"vectors": apart(mean_ND / length_N1, 2)}
+
+    def losses(self, outputs: Arrays, batch: Arrays) -> Term:
+        """See `LabelledTask`."""
+        v_B2D, weight_B = outputs["vectors"], self._weights(batch)
+        if self.settings.loss == "cosine":
+            cosine_B = (v_B2D[:, 0] * v_B2D[:, 1]).sum(-1)
+            span = self.settings.high - self.settings.low
+            target_B = (jnp.where(jnp.isfinite(batch["target"]), batch["target"], 0.0) - self.settings.low) / span
+            error_B = cosine_B - target_B
+            return Term((weight_B * error_B * error_B).sum(), weight_B.sum(), {})
+        # Every device compares its first texts with all second texts.
+        other_BD = reshard(v_B2D[:, 1], P(None, None))
+        z_BB = self.settings.scale * jnp.einsum("bd,cd->bc", v_B2D[:, 0], other_BD, out_sharding=_rows(v_B2D))
+        size = z_BB.shape[0]
+        same_BB = jnp.arange(size)[:, None] == jnp.arange(size)[None]
+        sign_B = _signature(batch["tokens"][:, 1], batch["group"][:, 1])
+        alike_BB = sign_B[:, None] == reshard(sign_B, P(None))[None]
+        real_B = reshard(batch["group"][:, 1, 0] > 0, P(None))
+        # A text that stands twice in a batch is not its own negative, and padding is nobody's.
+        counts_BB = same_BB | (~alike_BB & real_B[None])
+        z_BB = jnp.where(counts_BB, z_BB, jnp.finfo(z_BB.dtype).min)
+        log_p_BB = jax.nn.log_softmax(z_BB, axis=-1)
+        loss_B = -jnp.where(same_BB, log_p_BB, 0.0).sum(-1)
+        right_B = jnp.where(same_BB, z_BB, 0.0).sum(-1) >= z_BB.max(-1)
+        return Term((weight_B * loss_B).sum(), weight_B.sum(), {"accuracy": (weight_B * right_B).sum()})
+
+    def scored(self, outputs: Mapping[str, np.ndarray], rows: Rows) -> Scored:
+        """See `LabelledTask`."""
+        first, second = outputs["vectors"][:, 0], outputs["vectors"][:, 1]
+        if self.settings.loss == "cosine":
+            return numbers.score((first * second).sum(-1), rows.read(np.arange(len(rows)))["target"])
+        return retrieval.score(first, second)
+
+
+def _rows(x: jax.Array) -> Any:
+    """Returns the spec of (B, C) with the rows where those of `x` are; None without a mesh."""
+    return P(BATCH, None) if explicit_mesh() else None
+
+
+def _signature(tokens_BL: jax.Array, group_BL: jax.Array) -> jax.Array:
+    """Returns a number for each text, uint32 (B,), which is the same for equal texts and differs for almost all others."""
+    weight_L = (np.arange(1, tokens_BL.shape[1] + 1, dtype=np.uint64) * 2654435761 % 2**32).astype(np.uint32) | 1
+    seen = jnp.where(group_BL > 0, tokens_BL + 1, 0).astype(jnp.uint32)
+    return (seen * seen * weight_L + seen * (weight_L ^ np.uint32(0x9E3779B9))).sum(-1, dtype=jnp.uint32)
+
+
+KIND = kind_of(SentenceVectors, SentenceVectorsConfig)
