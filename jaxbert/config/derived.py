@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxbert.config.schema import LoggingConfig, MeshConfig, PhaseConfig, RunConfig
+from jaxbert.config.schema import LabelledTaskConfig, LoggingConfig, MeshConfig, PhaseConfig, RunConfig
 
 
 def mesh_shape(mesh: MeshConfig, devices: int) -> tuple[int, int, int]:
@@ -33,7 +33,8 @@ def phase_rows(config: RunConfig, phase: PhaseConfig, workdir: Path) -> list[tup
     """Returns (directory or URL, weight) of the rows of a phase: those it names, or those made in the workdir."""
     if phase.rows:
         return [(source.path, source.weight) for source in phase.rows]
-    return [(workdir / "data" / f"rows-{config.data.policy}-{phase.length}", 1.0)]
+    kind = config.task.name if isinstance(config.task, LabelledTaskConfig) else config.data.policy
+    return [(workdir / "data" / f"rows-{kind}-{phase.length}", 1.0)]
 
 
 def schedule_start(config: RunConfig, index: int) -> int:

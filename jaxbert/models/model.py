@@ -90,9 +90,7 @@ class Model:
             all_layers=all_layers,
         )
 
-    def apply_head(
-        self, name: str, params: Params, x: jax.Array, *rest: jax.Array, pooled: bool = False
-    ) -> jax.Array:
+    def apply_head(self, name: str, params: Params, x: jax.Array, *rest: jax.Array, pooled: bool = False) -> jax.Array:
         """Returns what the head `name` computes.
 
         Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from jaxbert.errors import InputError, Stopped
 from jaxbert.run.prepared import forget_other_settings
 from jaxbert.stores.storage import is_remote
 from jaxbert.stores.workdir import name_of
-from jaxbert.tasks import Task, make_task
+from jaxbert.tasks import Task, kind_of_task, make_task
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.text.tokenizers.base import all_file_names
 from jaxbert.use.model_place import HUB, find_model
@@ -101,6 +101,8 @@ def check_named_inputs(config: RunConfig, *, complete: bool, begun: bool) -> Non
     if config.data.tokenizer:
         Tokenizer.load(config.data.tokenizer)
     text = config.data.source
+    if kind_of_task(config).make_rows is not None:
+        return
     if text and not all(phase.rows for phase in config.phases) and not reached_anywhere(text):
         open_source(text)
 
@@ -126,6 +128,47 @@ def check_one_tokenizer(phases: list[PhaseRows]) -> None:
     every = [rows for phase in phases for rows, _ in phase.train]
     for rows in every[1:]:
         rows.require(tokenizer_hash=every[0].manifest["tokenizer_hash"])
+
+
+def make_missing_rows(
+    config: RunConfig, phases: Sequence[PhaseConfig], workdir: Path, tokenizer: Tokenizer | None, *, begun: bool = False
+) -> None:
+    """Makes the rows of phases that name none, in the workdir: from labelled files, or from the source of the text.
+
+    Args:
+      config: the run.
+      phases: those that name no rows.
+      workdir: of the run.
+      tokenizer: for the rows; for None the tokenizer of `DataConfig`.
+      begun: whether the run has trained on rows.
+
+    Raises:
+      InputError: as `make_run_rows`, or there is no tokenizer for labelled files.
+    """
+    make_rows = kind_of_task(config).make_rows
+    if make_rows is None:
+        make_run_rows(config, [phase.length for phase in phases], workdir, tokenizer, begun=begun)
+        return
+    with _made_by_the_run(workdir):
+        for phase in phases:
+            ((place, _),) = phase_rows(config, phase, workdir)
+            make_rows(config, tokenizer or task_tokenizer(config), phase, Path(place))
+
+
+def task_tokenizer(config: RunConfig) -> Tokenizer:
+    """Returns the tokenizer that `DataConfig` names, for a task that cannot train one.
+
+    Raises:
+      InputError: it names none.
+    """
+    if not config.data.tokenizer:
+        raise InputError(
+            f"the task {config.task.name} needs a tokenizer, and neither a model nor the config brings one",
+            where="data.tokenizer",
+            fix="Start from a model, --init MODEL, or name a tokenizer: --tokenizer DIR.",
+            code="E-RUN-TOKENIZER",
+        )
+    return Tokenizer.load(config.data.tokenizer)
 
 
 def make_run_rows(
@@ -200,6 +243,8 @@ def rows_are_made(config: RunConfig, phases: list[PhaseConfig], workdir: Path, *
     """
     if not all((local(phase_rows(config, phase, workdir)[0][0]) / "manifest.json").is_file() for phase in phases):
         return False
+    if kind_of_task(config).make_rows is not None:
+        return True
     from jaxbert.data.same_text import changes_of_text
 
     changes = changes_of_text(config.data.source, workdir / "data")

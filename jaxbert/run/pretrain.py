@@ -27,7 +27,7 @@ from jaxbert.run.initial import check_named_tokenizer, check_tokenizer, load_ini
 from jaxbert.run.inputs import (
     PhaseRows,
     check_one_tokenizer,
-    make_run_rows,
+    make_missing_rows,
     open_rows,
     rows_are_made,
     save_tokenizer,
@@ -48,6 +48,7 @@ from jaxbert.stores.checkpoint import restore
 from jaxbert.stores.files import write_whole
 from jaxbert.stores.steps import latest_good, read_manifest
 from jaxbert.stores.workdir import METRICS, PARAMETERS, PREDICTIONS
+from jaxbert.tasks import kind_of_task
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.training.step import build, parameter_table
 
@@ -157,8 +158,7 @@ def _train(
         # --- Rows and vocabulary -------------------------------------------------------------------------------------
         missing = [phase for phase, found in zip(config.phases, named, strict=True) if found is None]
         if missing and leader and not (resuming and rows_are_made(config, missing, workdir, begun=step > 0)):
-            lengths = [phase.length for phase in missing]
-            make_run_rows(config, lengths, workdir, tokenizer_for_rows(config, initial), begun=step > 0)
+            make_missing_rows(config, missing, workdir, tokenizer_for_rows(config, initial), begun=step > 0)
         if missing:
             hold.share()
         wait_for_all("rows")
@@ -176,7 +176,9 @@ def _train(
             check_named_tokenizer(config, tokenizer)
         if teaching is not None:
             check_vocabulary(teaching, tokenizer.hash)
-        if step == 0:
+        if kind_of_task(config).make_rows is not None:
+            pass  # The judgement is of texts to pretrain on.
+        elif step == 0:
             config = fitted(config, asked.settings, rows, workdir, leader=leader, anyway=anyway)
         elif leader:
             mended(config, rows, workdir)

@@ -18,10 +18,13 @@ from jaxbert.plan.layouts import chosen_here
 from jaxbert.run import teacher as teachers
 from jaxbert.run.before import check_tasks
 from jaxbert.run.inherit import inherit
+from jaxbert.run.initial import tokenizer_for_rows
+from jaxbert.run.inputs import task_tokenizer
 from jaxbert.run.teacher import Teacher
 from jaxbert.run.wanted import Wanted
-from jaxbert.tasks import make_task
-from jaxbert.use.library import Loaded
+from jaxbert.tasks import kind_of_task, make_task
+from jaxbert.text.tokenizers import Tokenizer
+from jaxbert.use.library import Loaded, load
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +48,8 @@ def resolve(wanted: Wanted, workdir: Path, *, overwrite: bool = False) -> Resolv
     """Returns `wanted` as a complete run on the devices of all processes. Writes no file of the run.
 
     In this order: what the config inherits from the initial model or tokenizer, `--set`, the steps that `max_passes`
-    has left to a run that has begun, the teacher's encoder and tokenizer, the layout in the place of `auto`.
+    has left to a run that has begun, what a task finds in labelled files, the teacher's encoder and tokenizer, the
+    layout in the place of `auto`.
 
     Raises:
       InputError: a model, tokenizer or teacher cannot be used, or the complete config breaks a rule.
@@ -55,6 +59,7 @@ def resolve(wanted: Wanted, workdir: Path, *, overwrite: bool = False) -> Resolv
         # Where the config cannot be read, `check_workdir` says so.
         with suppress(InputError):
             config = as_begun(config, wanted.settings, load_json(workdir / "config.json"))
+    config, initial = _completed(config, wanted, initial, workdir, overwrite=overwrite)
     config, teacher = teachers.resolve(config, workdir)
     config = chosen_here(config, jax.devices())
     check(config, jax.device_count())
@@ -63,3 +68,27 @@ def resolve(wanted: Wanted, workdir: Path, *, overwrite: bool = False) -> Resolv
     if isinstance(task.parts, Model) and (why := why_not_written(config.encoder, task.parts.heads)):
         _log.warning(f"this run trains, but `jaxbert convert` will not write its model as it is: {why}")
     return Resolved(config, initial, teacher)
+
+
+def _completed(
+    config: RunConfig, wanted: Wanted, initial: Loaded | None, workdir: Path, *, overwrite: bool
+) -> tuple[RunConfig, Loaded | None]:
+    """Returns the config with what its task finds in labelled files, and the initial model if it had to be opened.
+
+    A run that has begun keeps what it found, and needs neither its files nor its model for this.
+    """
+    complete = kind_of_task(config).complete
+    if complete is None:
+        return config, initial
+    begun = None
+    if not overwrite:
+        with suppress(InputError):
+            begun = load_json(workdir / "config.json")
+    keys = [setting.key for setting in wanted.settings]
+    if begun is not None and Tokenizer.present(workdir / "tokenizer"):
+        tokenizer = Tokenizer.load(workdir / "tokenizer")
+    else:
+        if initial is None and config.init and not config.data.tokenizer:
+            initial = load(config.init)
+        tokenizer = tokenizer_for_rows(config, initial) or task_tokenizer(config)
+    return complete(config, tokenizer, begun, keys), initial

@@ -166,9 +166,7 @@ class Task(Protocol):
         """
         ...
 
-    def outputs(
-        self, params: Params, frozen: Frozen, batch: Arrays, *, dtype: Any
-    ) -> tuple[dict[str, Term], Arrays]:
+    def outputs(self, params: Params, frozen: Frozen, batch: Arrays, *, dtype: Any) -> tuple[dict[str, Term], Arrays]:
         """Returns the terms of a clean batch, and what `judge` needs of each row: {"logits": (B, C)}; no dropout."""
         ...
 
@@ -252,9 +250,7 @@ class RowsTask:
         """See `Task`."""
         return means(sums)
 
-    def outputs(
-        self, params: Params, frozen: Frozen, batch: Arrays, *, dtype: Any
-    ) -> tuple[dict[str, Term], Arrays]:
+    def outputs(self, params: Params, frozen: Frozen, batch: Arrays, *, dtype: Any) -> tuple[dict[str, Term], Arrays]:
         """See `Task`."""
         raise NotImplementedError
 
@@ -299,6 +295,8 @@ class TaskKind:
         `DataConfig.source`.
       heads: (config) -> the heads of the task over one encoder, with their sizes, so that `jaxbert.load` opens its
         runs; None: its parameters are not an encoder with heads.
+      labels: (config) -> (names of the classes, `problem_type` of files for transformers), for files and answers; None,
+        as the value or from the function: the model has no named classes.
       planned: `jaxbert plan` and the layout `auto` know its work. They cover only one encoder with heads: `parts` is a
         `jaxbert.models.model.Model` of the config's encoder, and the terms are those of `ObjectivesConfig`. A task
         without it is trained on a layout that its config names.
@@ -311,4 +309,5 @@ class TaskKind:
     complete: Callable[[RunConfig, Tokenizer, RunConfig | None, Collection[str]], RunConfig] | None = None
     make_rows: Callable[[RunConfig, Tokenizer, PhaseConfig, Path], None] | None = None
     heads: Callable[[RunConfig], Mapping[str, Mapping[str, int]]] | None = None
+    labels: Callable[[RunConfig], tuple[tuple[str, ...], str] | None] | None = None
     planned: bool = False

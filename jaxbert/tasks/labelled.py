@@ -82,6 +82,12 @@ class LabelledTask(RowsTask):
         raise NotImplementedError
 
     @classmethod
+    def labels_of(cls, config: RunConfig) -> tuple[tuple[str, ...], str] | None:
+        """See `TaskKind.labels`."""
+        assert isinstance(config.task, LabelledTaskConfig)
+        return (config.task.labels, "") if config.task.labels else None
+
+    @classmethod
     def metrics_of(cls, settings: Any) -> Sequence[Metric]:
         """Returns the metrics of an evaluation; the first chooses the best checkpoint, unless the settings name one."""
         raise NotImplementedError
@@ -388,4 +394,5 @@ def kind_of(task: type[LabelledTask], settings: type[LabelledTaskConfig]) -> Tas
         complete=functools.partial(complete, task),
         make_rows=functools.partial(make_rows, task),
         heads=task.heads_of,
+        labels=task.labels_of,
     )

@@ -182,4 +182,9 @@ def judged(config: RunConfig, manifest: Mapping[str, Any], parts: Collection[str
     return dataclasses.replace(config, objectives=dataclasses.replace(objectives, **dropped, extra=extra))
 
 
-KIND = TaskKind(make=Pretraining, check=check, judged=judged, planned=True)
+def heads(config: RunConfig) -> Mapping[str, Mapping[str, int]]:
+    """Returns the heads that the objectives of a run call, with their sizes."""
+    return heads_of(make_objectives(config.objectives, config.encoder, length=config.phases[0].length, slots=1))
+
+
+KIND = TaskKind(make=Pretraining, check=check, judged=judged, heads=heads, planned=True)

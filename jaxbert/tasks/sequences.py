@@ -62,6 +62,18 @@ class Classification(LabelledTask):
         return {"pooler": {}, cls.head: {"labels": 1 if settings.problem == "number" else len(settings.labels)}}
 
     @classmethod
+    def labels_of(cls, config: RunConfig) -> tuple[tuple[str, ...], str] | None:
+        """See `LabelledTask`; a number has one class, whose name says nothing."""
+        settings = config.task
+        assert isinstance(settings, ClassificationConfig)
+        words = {
+            "one_label": "single_label_classification",
+            "several_labels": "multi_label_classification",
+            "number": "regression",
+        }
+        return settings.labels or ("LABEL_0",), words[settings.problem]
+
+    @classmethod
     def metrics_of(cls, settings: ClassificationConfig) -> Sequence[Metric]:
         """See `LabelledTask`."""
         if settings.problem == "number":

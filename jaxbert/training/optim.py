@@ -205,9 +205,7 @@ def shares_of_rate(config: OptimizerConfig, params: Any) -> Any:
     """
     if config.layer_decay == 1.0 and config.frozen_layers == 0:
         return None
-    stacks = {
-        leaf.shape[0] for path, leaf in jax.tree_util.tree_leaves_with_path(params) if is_stacked(path_of(path))
-    }
+    stacks = {leaf.shape[0] for path, leaf in jax.tree_util.tree_leaves_with_path(params) if is_stacked(path_of(path))}
     layers = max(stacks, default=0)
     frozen = layers if config.frozen_layers < 0 else config.frozen_layers
     if frozen > layers:

@@ -553,20 +553,21 @@ def _drop_heads(loaded: Loaded, drop: Sequence[str]) -> None:
 def _load_run(place: ModelPlace) -> Loaded:
     # These imports bring Orbax, which a published model does without.
     from jaxbert.core.sharding import single_device_mesh
-    from jaxbert.objectives import heads_of, make_objectives
     from jaxbert.stores.checkpoint import load_params
     from jaxbert.stores.steps import default_step
+    from jaxbert.tasks import kind_of_task
 
     workdir = place.path
     config = load_json(workdir / "config.json")
-    if config.task.name != "pretraining":
+    kind = kind_of_task(config)
+    if kind.heads is None:
         raise InputError(
             f"the run learned the task {config.task.name}, whose parameters are not an encoder with heads",
             where=place.name,
-            fix="Give a run of the task pretraining; `jaxbert evaluate` and `jaxbert report` take runs of any task.",
+            fix="Give a run of another task; `jaxbert evaluate` and `jaxbert report` take runs of any task.",
             code="E-MODEL-TASK",
         )
-    heads = heads_of(make_objectives(config.objectives, config.encoder, length=config.phases[0].length, slots=1))
+    heads = kind.heads(config)
     mesh = single_device_mesh()
     step = default_step(workdir) if place.step is None else place.step
     with jax.set_mesh(mesh):
@@ -575,4 +576,7 @@ def _load_run(place: ModelPlace) -> Loaded:
     params.pop("projection", None)
     # Copy through the host, so that the user's arrays do not keep this function's mesh.
     params = _on_device(params)
-    return Loaded(place.name, config.encoder, params, Tokenizer.load(workdir / "tokenizer"), path=workdir, step=step)
+    tokenizer = Tokenizer.load(workdir / "tokenizer")
+    labels = None if kind.labels is None else kind.labels(config)
+    names = None if labels is None else Labels(*labels)
+    return Loaded(place.name, config.encoder, params, tokenizer, labels=names, path=workdir, step=step)
