@@ -84,46 +84,70 @@ def evaluated(
       program, params, frozen, rows, mesh, config, moving: see `evaluate_rows`.
       lengths: shorter lengths to which batches are cut.
     """
-    task, batch_size = program.task, config.evaluation.batch_size
+    task = program.task
     sums: dict[str, Term] | None = None
-    judged: list[dict[str, float]] = []
+    judged: dict[str, float] = {}
     number = 0
-    compiled: set[int] = set()
     for split in rows:
-        batches = FixedBatches(
-            split, batch_size, limit=config.evaluation.batches, collate=task.collate, lengths=lengths
+        outputs, found, number = over_split(
+            program, params, frozen, split, mesh, config=config, moving=moving, lengths=lengths, number=number
         )
-        outputs: dict[str, np.ndarray] = {}
-        seen = np.zeros(len(split), bool)
-        for index in range(len(batches)):
-            length = batches.length(index)
-            moving(f"batch {number} of an evaluation", length not in compiled)
-            compiled.add(length)
-            batch = global_batch(
-                mesh,
-                lambda lo, hi, index=index, batches=batches: batches.read(index, lo, hi),
-                batch_size,
-                task.fields if length == split.length else task.fields_at(length),
-            )
-            if program.judge is None:
-                found = program.evaluate(params, frozen, batch, np.int32(number))
-            else:
-                found, rows_out = program.judge(params, frozen, batch, np.int32(number))
-                seen[batches.index(index)] = True
-                longest = {name: split.length for name in task.per_token}
-                _put(outputs, jax.device_get(rows_out), batches.index(index), len(split), longest)
-            # Sums in float64 on the host: as exact over a million rows as over ten.
-            host = jax.tree.map(lambda x: np.asarray(x, np.float64), jax.device_get(found))
-            sums = host if sums is None else jax.tree.map(np.add, sums, host)
-            number += 1
+        sums = found if sums is None else jax.tree.map(np.add, sums, found)
         if program.judge is not None:
-            assert seen.all(), "a task that judges needs all rows"
-            judged.append(task.judge(outputs, split))
+            judged |= task.judge(outputs, split)
     assert sums is not None
-    found_all = measures(task, sums)
-    for one in judged:
-        found_all |= one
-    return found_all, sums
+    return {**measures(task, sums), **judged}, sums
+
+
+def over_split(
+    program: Program,
+    params: Params,
+    frozen: Frozen,
+    rows: Rows,
+    mesh: Mesh,
+    *,
+    config: RunConfig,
+    moving: Callable[[str, bool], None] = lambda doing, compiling: None,
+    lengths: Sequence[int] = (),
+    number: int = 0,
+) -> tuple[dict[str, np.ndarray], dict[str, Term], int]:
+    """Returns the outputs of all rows of a split, by name, the summed terms, and the number of the next batch.
+
+    Only tasks that judge (`Task.judges`) have outputs. They see every row, whatever `evaluation.batches` says.
+
+    Args:
+      program, params, frozen, mesh, config, moving, lengths: see `evaluated`.
+      rows: the split.
+      number: the number of its first batch, for the fixed draws.
+    """
+    task, batch_size, judge = program.task, config.evaluation.batch_size, program.judge
+    limit = config.evaluation.batches if judge is None else 0
+    batches = FixedBatches(rows, batch_size, limit=limit, collate=task.collate, lengths=lengths)
+    longest = {name: rows.length for name in task.per_token}
+    outputs: dict[str, np.ndarray] = {}
+    sums: dict[str, Term] | None = None
+    compiled: set[int] = set()
+    for index in range(len(batches)):
+        length = batches.length(index)
+        moving(f"batch {number} of an evaluation", length not in compiled)
+        compiled.add(length)
+        batch = global_batch(
+            mesh,
+            lambda lo, hi, index=index: batches.read(index, lo, hi),
+            batch_size,
+            task.fields if length == rows.length else task.fields_at(length),
+        )
+        if judge is None:
+            found = program.evaluate(params, frozen, batch, np.int32(number))
+        else:
+            found, of_rows = judge(params, frozen, batch, np.int32(number))
+            _put(outputs, jax.device_get(of_rows), batches.index(index), len(rows), longest)
+        # Sums in float64 on the host: as exact over a million rows as over ten.
+        host = jax.tree.map(lambda x: np.asarray(x, np.float64), jax.device_get(found))
+        sums = host if sums is None else jax.tree.map(np.add, sums, host)
+        number += 1
+    assert sums is not None
+    return outputs, sums, number
 
 
 def _put(

@@ -106,15 +106,56 @@ class QuestionAnswering(LabelledTask):
     def scored(self, outputs: Mapping[str, np.ndarray], rows: Rows) -> Scored:
         """See `LabelledTask`; where some texts have no answer, one is given if its score is above that of none."""
         examples = read_examples(rows.directory, rows.split)
+        found = self._found(outputs, rows, examples)
+        right = [accepted(one) for one in examples]
+        if not self.settings.unanswerable:
+            return answers.score([one.text for one in found], right, version="1.1")
+        nulls = [one.null_score - one.score for one in found]
+        return answers.score([one.text for one in found], right, null_scores=nulls, threshold=0.0, version="2.0")
+
+    def _found(self, outputs: Mapping[str, np.ndarray], rows: Rows, examples: Sequence[Example]) -> Any:
         first, last = outputs["logits"][..., 0], outputs["logits"][..., 1]
         stored = rows.read(np.arange(len(rows)))
-        found = best_answers(first, last, stored, examples, longest=self.settings.longest_answer)
-        texts = [one.text for one in found]
-        right = [None if one.answers is None else [text for text, _ in one.answers] for one in examples]
-        if not self.settings.unanswerable:
-            return answers.score(texts, right, version="1.1")
-        nulls = [one.null_score - one.score for one in found]
-        return answers.score(texts, right, null_scores=nulls, threshold=0.0, version="2.0")
+        return best_answers(first, last, stored, examples, longest=self.settings.longest_answer)
+
+    def constant(self, rows: Rows) -> dict[str, float]:
+        """See `LabelledTask`; the answer that there is none."""
+        right = [accepted(one) for one in read_examples(rows.directory, rows.split)]
+        version: Any = "2.0" if self.settings.unanswerable else "1.1"
+        return dict(answers.score([""] * len(right), right, version=version).values)
+
+    def errors(
+        self, outputs: Mapping[str, np.ndarray], rows: Rows, examples: Sequence[Example], most: int
+    ) -> list[dict[str, Any]]:
+        """See `LabelledTask`. The score is the lead of the wrong answer's score over that of no answer."""
+        found = self._found(outputs, rows, examples)
+        right = [accepted(one) or [] for one in examples]
+        given = ["" if self.settings.unanswerable and one.null_score > one.score else one.text for one in found]
+        points = answers.points_of(given, right, "2.0")
+        lead = np.array([one.score - one.null_score for one in found])
+        wrong = np.where(points[:, 1] < 0.5, lead, -np.inf)
+        listed = []
+        for row in np.argsort(-wrong, kind="stable")[:most]:
+            example = examples[row]
+            assert isinstance(example, Question)
+            if np.isfinite(wrong[row]):
+                listed.append(
+                    {
+                        "number": int(row),
+                        "text": example.question,
+                        "pair": example.context,
+                        "right": sorted(set(right[row])),
+                        "predicted": given[row],
+                        "score": round(float(wrong[row]), 4),
+                    }
+                )
+        return listed
+
+
+def accepted(example: Example) -> list[str] | None:
+    """Returns the accepted answers of a question; an empty list: there is none; None: unknown."""
+    assert isinstance(example, Question)
+    return None if example.answers is None else [text for text, _ in example.answers]
 
 
 KIND = kind_of(QuestionAnswering, QuestionAnsweringConfig)

@@ -87,5 +87,33 @@ class MultipleChoice(LabelledTask):
         """See `LabelledTask`."""
         return classes.choices(outputs["logits"], rows.read(np.arange(len(rows)))["target"])
 
+    def constant_outputs(self, rows: Rows) -> dict[str, np.ndarray]:
+        """See `LabelledTask`; the place that is right most often."""
+        target = rows.read(np.arange(len(rows)))["target"]
+        counts_K = np.bincount(target[target >= 0], minlength=self.texts)
+        return {"logits": np.tile(np.log(counts_K + 1.0).astype(np.float32), (len(target), 1))}
+
+    def errors(
+        self, outputs: Mapping[str, np.ndarray], rows: Rows, examples: Sequence[Example], most: int
+    ) -> list[dict[str, Any]]:
+        """See `LabelledTask`. The score is by how many nats the wrong choice is likelier than the right one."""
+        target, z = rows.read(np.arange(len(rows)))["target"], outputs["logits"].astype(np.float64)
+        ahead = np.where(target >= 0, z.max(-1) - z[np.arange(len(z)), np.maximum(target, 0)], 0.0)
+        found = []
+        for row in np.argsort(-ahead, kind="stable")[:most]:
+            example = examples[row]
+            assert isinstance(example, ChoiceExample)
+            if ahead[row] > 0:
+                found.append(
+                    {
+                        "number": int(row),
+                        "text": " ".join(filter(None, (example.text, example.question))),
+                        "right": example.choices[target[row]],
+                        "predicted": example.choices[int(z[row].argmax())],
+                        "score": round(float(ahead[row]), 4),
+                    }
+                )
+        return found
+
 
 KIND = kind_of(MultipleChoice, MultipleChoiceConfig)

@@ -177,6 +177,21 @@ class LabelledTask(RowsTask):
         """Returns the metrics of an evaluation, with their details, from finite outputs of all rows; see `judge`."""
         raise NotImplementedError
 
+    def constant(self, rows: Rows) -> dict[str, float]:
+        """Returns the metrics of the better constant answer; a metric that is missing, or NaN, has the value 0."""
+        found = self.scored(self.constant_outputs(rows), rows).values
+        return {name: value for name, value in found.items() if math.isfinite(value)}
+
+    def constant_outputs(self, rows: Rows) -> dict[str, np.ndarray]:
+        """Returns the outputs of a model that gives every row the same answer, the likeliest one of these rows."""
+        raise NotImplementedError
+
+    def errors(
+        self, outputs: Mapping[str, np.ndarray], rows: Rows, examples: Sequence[Example], most: int
+    ) -> list[dict[str, Any]]:
+        """Returns the examples on which a model was most wrong, the worst first; see `evaluate.labelled.worst_errors`."""
+        raise NotImplementedError
+
     def judge(self, outputs: Mapping[str, np.ndarray], rows: Rows) -> dict[str, float]:
         """See `Task`; a model that has diverged has no metrics, and the guard of the run says so by the loss."""
         if not all(np.isfinite(values).all() for values in outputs.values()):

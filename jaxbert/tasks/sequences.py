@@ -154,6 +154,52 @@ class Classification(LabelledTask):
             return classes.several_labels(outputs["logits"], target, self.settings.labels)
         return classes.one_label(outputs["logits"], target, self.settings.labels)
 
+    def constant_outputs(self, rows: Rows) -> dict[str, np.ndarray]:
+        """See `LabelledTask`."""
+        target = rows.read(np.arange(len(rows)))["target"]
+        if self.settings.problem == "number":
+            known = target[np.isfinite(target)]
+            return {"logits": np.full((len(target), 1), known.mean() if known.size else 0.0, np.float32)}
+        classes_ = len(self.settings.labels)
+        if self.settings.problem == "several_labels":
+            share_C = (target == 1).sum(0) / np.maximum(1, (target <= 1).sum(0))
+            return {"logits": np.tile(np.where(share_C > 0.5, 1.0, -1.0).astype(np.float32), (len(target), 1))}
+        counts_C = np.bincount(target[target >= 0], minlength=classes_)
+        return {"logits": np.tile(np.log(counts_C + 1.0).astype(np.float32), (len(target), 1))}
+
+    def errors(
+        self, outputs: Mapping[str, np.ndarray], rows: Rows, examples: Sequence[Example], most: int
+    ) -> list[dict[str, Any]]:
+        """See `LabelledTask`. The score is the loss of the example: nats, or a squared difference."""
+        target, z = rows.read(np.arange(len(rows)))["target"], outputs["logits"].astype(np.float64)
+        labels = self.settings.labels
+        right: list[Any]
+        if self.settings.problem == "number":
+            loss = np.where(np.isfinite(target), (z[:, 0] - target) ** 2, -1.0)
+            predicted, right = [round(float(value), 4) for value in z[:, 0]], [float(value) for value in target]
+        elif self.settings.problem == "several_labels":
+            loss = np.where(target <= 1, np.logaddexp(0.0, z) - (target == 1) * z, 0.0).sum(-1)
+            loss = np.where(((z > 0) != (target == 1)).any(-1), loss, -1.0)
+            predicted = [[labels[c] for c in np.flatnonzero(row > 0)] for row in z]
+            right = [[labels[c] for c in np.flatnonzero(row == 1)] for row in target]
+        else:
+            log_p = z - np.log(np.exp(z - z.max(-1, keepdims=True)).sum(-1, keepdims=True)) - z.max(-1, keepdims=True)
+            at = np.maximum(target, 0)
+            loss = np.where((target >= 0) & (z.argmax(-1) != target), -log_p[np.arange(len(z)), at], -1.0)
+            predicted, right = [labels[c] for c in z.argmax(-1)], [labels[c] for c in at]
+        return [
+            {**text_of(examples[row]), "number": int(row), "right": right[row], "predicted": predicted[row],
+             "score": round(float(loss[row]), 4)}
+            for row in np.argsort(-loss, kind="stable")[:most]
+            if loss[row] > 0
+        ]  # fmt: skip
+
+
+def text_of(example: Example) -> dict[str, Any]:
+    """Returns the texts of an example for a list of errors."""
+    assert isinstance(example, TextExample)
+    return {"text": example.text, **({} if example.pair is None else {"pair": example.pair})}
+
 
 def smoothed_cross_entropy(z: Any, label: Any, smoothing: float) -> tuple[Any, Any]:
     """Returns the cross entropy with smoothed labels, and whether the label has the highest logit.

@@ -14,6 +14,7 @@ from jaxbert.core.metrics import Metric
 from jaxbert.core.sharding import Field
 from jaxbert.data.pipeline import Rows
 from jaxbert.labelled.answers import words_of_windows
+from jaxbert.labelled.examples import Example, WordsExample
 from jaxbert.labelled.tags import spans_of
 from jaxbert.labelled.writing import read_examples
 from jaxbert.scores import entities
@@ -77,13 +78,53 @@ class TokenLabels(LabelledTask):
 
     def scored(self, outputs: Mapping[str, np.ndarray], rows: Rows) -> Scored:
         """See `LabelledTask`."""
-        examples = read_examples(rows.directory, rows.split)
+        gold, predicted, _ = self._entities(outputs, rows, read_examples(rows.directory, rows.split))
+        return entities.score(predicted, gold, schemes=False)
+
+    def _entities(
+        self, outputs: Mapping[str, np.ndarray], rows: Rows, examples: Sequence[Example]
+    ) -> tuple[list[Any], list[Any], list[np.ndarray]]:
+        """Returns the right and the predicted entities of each example, and the logits of its words."""
         words = words_of_windows(outputs["logits"], rows.read(np.arange(len(rows))), examples)
         gold, predicted = [], []
         for example, logits in zip(examples, words, strict=True):
+            assert isinstance(example, WordsExample) and example.tags is not None
             gold.append(spans_of(example.tags))
             predicted.append(spans_of([self.settings.labels[label] for label in logits.argmax(-1)]))
-        return entities.score(predicted, gold, schemes=False)
+        return gold, predicted, words
+
+    def constant_outputs(self, rows: Rows) -> dict[str, np.ndarray]:
+        """See `LabelledTask`; no entity anywhere."""
+        logits = np.zeros((len(rows), rows.length, len(self.settings.labels)), np.float32)
+        logits[..., self.settings.labels.index("O")] = 1.0
+        return {"logits": logits}
+
+    def errors(
+        self, outputs: Mapping[str, np.ndarray], rows: Rows, examples: Sequence[Example], most: int
+    ) -> list[dict[str, Any]]:
+        """See `LabelledTask`. The score is the number of entities that are wrong or missing."""
+        gold, predicted, _ = self._entities(outputs, rows, examples)
+        wrong = np.array([len(set(one) ^ set(other)) for one, other in zip(gold, predicted, strict=True)])
+        found = []
+        for row in np.argsort(-wrong, kind="stable")[:most]:
+            example = examples[row]
+            assert isinstance(example, WordsExample)
+            if wrong[row]:
+                words = example.words
+                right, ours = (
+                    [f"{kind}: {example.text[words[first][0] : words[last][1]]}" for kind, first, last in spans[row]]
+                    for spans in (gold, predicted)
+                )
+                found.append(
+                    {
+                        "number": int(row),
+                        "text": example.text,
+                        "right": right,
+                        "predicted": ours,
+                        "score": int(wrong[row]),
+                    }
+                )
+        return found
 
 
 KIND = kind_of(TokenLabels, TokenLabelsConfig)

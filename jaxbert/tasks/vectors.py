@@ -26,6 +26,7 @@ from jaxbert.scores import numbers, retrieval
 from jaxbert.scores.base import Scored
 from jaxbert.tasks.base import Arrays, Term
 from jaxbert.tasks.labelled import LabelledTask, apart, kind_of, merged
+from jaxbert.tasks.sequences import text_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +157,28 @@ class SentenceVectors(LabelledTask):
         if self.settings.loss == "cosine":
             return numbers.score((first * second).sum(-1), rows.read(np.arange(len(rows)))["target"])
         return retrieval.score(first, second)
+
+    def constant_outputs(self, rows: Rows) -> dict[str, np.ndarray]:
+        """See `LabelledTask`; one vector for every text."""
+        vector = np.zeros((len(rows), 2, self.config.encoder.hidden_size), np.float32)
+        vector[..., 0] = 1.0
+        return {"vectors": vector}
+
+    def errors(
+        self, outputs: Mapping[str, np.ndarray], rows: Rows, examples: Sequence[Example], most: int
+    ) -> list[dict[str, Any]]:
+        """See `LabelledTask`. The score is the distance of the cosine from that of the pair's score."""
+        if self.settings.loss != "cosine":
+            return []
+        target = rows.read(np.arange(len(rows)))["target"]
+        cosine = outputs["vectors"].astype(np.float64).prod(1).sum(-1)
+        span = self.settings.high - self.settings.low
+        far = np.where(np.isfinite(target), np.abs(cosine - (target - self.settings.low) / span), 0.0)
+        return [
+            {**text_of(examples[row]), "number": int(row), "right": float(target[row]),
+             "predicted": round(float(cosine[row] * span + self.settings.low), 4), "score": round(float(far[row]), 4)}
+            for row in np.argsort(-far, kind="stable")[:most]
+        ]  # fmt: skip
 
 
 def _rows(x: jax.Array) -> Any:

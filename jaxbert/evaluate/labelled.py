@@ -1,0 +1,121 @@
+"""Judges a run of a task with labels on a split of its rows: metrics with details, and the worst errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxbert.config import RunConfig, load_json, phase_rows
+from jaxbert.core.metrics import Metric
+from jaxbert.core.sharding import replicated, single_device_mesh
+from jaxbert.data.pipeline import Rows
+from jaxbert.data.staging import local
+from jaxbert.errors import InputError
+from jaxbert.evaluate.evaluation import measures, over_split
+from jaxbert.labelled.examples import Example
+from jaxbert.labelled.writing import read_examples
+from jaxbert.scores.base import Scored
+from jaxbert.stores.checkpoint import load_params
+from jaxbert.tasks.labelled import LabelledTask
+from jaxbert.training.step import build
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A model of a task with labels, on one split.
+
+    Attributes:
+      task: the task of the run.
+      rows: the rows of the split.
+      examples: the examples of the split.
+      outputs: of every row, by name.
+      scored: the metrics.
+      constant: the metrics of the better constant answer, by name; a metric without one is missing.
+      loss: the loss.
+    """
+
+    task: LabelledTask
+    rows: Rows
+    examples: Sequence[Example]
+    outputs: Mapping[str, np.ndarray]
+    scored: Scored
+    constant: Mapping[str, float]
+    loss: float
+
+    @property
+    def metric(self) -> Metric:
+        """Returns the metric that chose the checkpoint."""
+        assert self.task.best is not None
+        return self.task.best
+
+    @property
+    def value(self) -> float:
+        """Returns the value of that metric; NaN where it has none."""
+        return float(self.scored.values.get(self.metric.name, math.nan))
+
+    @property
+    def learned(self) -> bool:
+        """Returns whether the model is better than a constant answer.
+
+        Some seeds of BERT on small tasks end no better than the larger class (Devlin et al. 2019, section 4.1; Mosbach
+        et al. 2021, who call such a run failed). A correlation below 0.1 counts as none.
+        """
+        value, least = self.value, self.constant.get(self.metric.name, 0.0)
+        if math.isnan(value):
+            return False
+        if not self.metric.higher:
+            return value < least
+        return value > (max(least, 0.1) if self.metric.name in ("pearson", "spearman") else least)
+
+
+def judge(workdir: Path, step: int, split: str) -> Judgement | None:
+    """Returns how a step of a run judges a split; None where the run's rows have no such split or it is empty.
+
+    It runs on one device, with the batches of the run's evaluation.
+
+    Raises:
+      InputError: the run is of a task without labels, or its rows are gone.
+      Stopped: the checkpoint is damaged.
+    """
+    config = load_json(workdir / "config.json")
+    phase = config.phases[-1]
+    ((place, _),) = phase_rows(config, phase, workdir)
+    try:
+        rows = Rows(local(place), split)
+    except InputError as error:
+        if error.code == "E-ROWS-SPLIT":
+            return None
+        raise
+    if not len(rows):
+        return None
+    mesh = single_device_mesh()
+    program = build(_on_one_device(config), mesh)
+    task = program.task
+    assert isinstance(task, LabelledTask)
+    with jax.set_mesh(mesh):
+        params = load_params(workdir, step, task.parts, mesh)
+        frozen = replicated(mesh, {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in program.frozen.items()})
+        outputs, sums, _ = over_split(program, params, frozen, rows, mesh, config=config, lengths=phase.lengths)
+    examples = read_examples(rows.directory, split)
+    loss = measures(task, sums)["loss"]
+    return Judgement(task, rows, examples, outputs, task.scored(outputs, rows), task.constant(rows), loss)
+
+
+def _on_one_device(config: RunConfig) -> RunConfig:
+    return dataclasses.replace(config, mesh=dataclasses.replace(config.mesh, data=1, fsdp=1, tensor=1))
+
+
+def worst_errors(judgement: Judgement, most: int = 20) -> list[dict[str, Any]]:
+    """Returns the examples on which the model was most wrong, the worst first, as JSON values.
+
+    Keys: "number" (of the example, from 0), "text", "pair" where there is one, "right", "predicted", and "score": how
+    wrong it was, in the task's unit (`LabelledTask.errors`).
+    """
+    return judgement.task.errors(judgement.outputs, judgement.rows, judgement.examples, most)
