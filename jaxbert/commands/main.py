@@ -26,6 +26,7 @@ from jaxbert.commands import (
     embed,
     evaluate,
     fill_mask,
+    finetune,
     launch,
     plan,
     predict,
@@ -48,6 +49,7 @@ from jaxbert.stores.files import disk_full, disk_is_full
 # The commands in the order of --help.
 COMMANDS: dict[str, ModuleType] = {
     "pretrain": pretrain,
+    "finetune": finetune,
     "launch": launch,
     "tokenizer": tokenizer,
     "prepare": prepare,
@@ -64,10 +66,13 @@ COMMANDS: dict[str, ModuleType] = {
     "checkpoint": checkpoint,
 }
 # The commands that compile programs.
-COMPUTING = ("pretrain", "evaluate", "predict", "fill-mask", "embed", "score", "convert")
+COMPUTING = ("pretrain", "finetune", "evaluate", "predict", "fill-mask", "embed", "score", "convert")
 
 # The commands that have work left when nobody reads what they print, apart from `launch` and `checkpoint prune`.
-_WORKING = ("pretrain", "tokenizer", "prepare", "rows", "evaluate", "report", "convert")
+_WORKING = ("pretrain", "finetune", "tokenizer", "prepare", "rows", "evaluate", "report", "convert")
+
+# The commands that train, and may be one of several processes.
+_TRAINING = ("pretrain", "finetune")
 
 _MISPLACED = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -214,7 +219,7 @@ def _chosen_paths(words: Sequence[str]) -> list[str]:
 
     texts = list(words)
     config = next((word for word in words[1:] if not word.startswith("-")), "")
-    if words and words[0] in ("pretrain", "launch", "plan"):
+    if words and words[0] in ("pretrain", "finetune", "launch", "plan"):
         # A config may name rows, sources, tokenizers and models.
         from jaxbert.config import find_config, to_json
 
@@ -292,12 +297,12 @@ def entry() -> NoReturn:
     command = sys.argv[1] if len(sys.argv) > 1 else None
     if command == "launch" and sys.argv[2:3] != ["local"]:
         end_at_once("`jaxbert launch status` shows what exists.")
-    elif command == "pretrain":
+    elif command in _TRAINING:
         end_at_once("Everything finished is saved, and the same command continues.")
     else:
         end_at_once()
     _prepare_process(command)
-    if command == "pretrain":
+    if command in _TRAINING:
         from jaxbert.run import processes
 
         if processes.wanted(os.environ, "--distributed" in sys.argv) and processes.SUPERVISED not in os.environ:

@@ -16,6 +16,8 @@ CHECKPOINTS, LAUNCH, LOGS = "checkpoints", "launch", "logs"
 METRICS, TELEMETRY, PARAMETERS = "metrics.jsonl", "telemetry.jsonl", "parameters.txt"
 # What follows the training of a run: the figures of `jaxbert evaluate`, and the model for transformers.
 EVALUATION, EXPORT = "evaluation.json", "hf"
+# The metrics and the worst errors of a fine-tuned run; and the results of a fine-tuning with several runs.
+JUDGEMENT, FINETUNE = "judgement.json", "finetune.json"
 # The page about the run, and the picture of its loss.
 PAGE, PNG = "report.html", "loss.png"
 # The judgement of the corpus.

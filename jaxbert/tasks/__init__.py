@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
+
 from jaxbert.config import PhaseConfig, RunConfig, did_you_mean
+from jaxbert.core.tables import Table
 from jaxbert.errors import InputError
-from jaxbert.tasks import answers, choices, pretraining, sequences, token_labels, vectors
 from jaxbert.tasks.base import Task, TaskKind
 
-TASKS: dict[str, TaskKind] = {
-    "pretraining": pretraining.KIND,
-    "classification": sequences.KIND,
-    "token_labels": token_labels.KIND,
-    "question_answering": answers.KIND,
-    "multiple_choice": choices.KIND,
-    "sentence_vectors": vectors.KIND,
-}
+TASKS: MutableMapping[str, TaskKind] = Table(
+    "KIND",
+    {
+        "pretraining": "jaxbert.tasks.pretraining",
+        "classification": "jaxbert.tasks.sequences",
+        "token_labels": "jaxbert.tasks.token_labels",
+        "question_answering": "jaxbert.tasks.answers",
+        "multiple_choice": "jaxbert.tasks.choices",
+        "sentence_vectors": "jaxbert.tasks.vectors",
+    },
+)
 
 __all__ = ["TASKS", "Task", "TaskKind", "kind_of_task", "make_task"]
 

@@ -1,0 +1,158 @@
+"""Runs a fine-tuning: each run by `jaxbert.run.pretrain.train`, its judgement, and the table over all.
+
+Everything continues where it was interrupted: a run that was judged is not trained again, the one that was cut off goes
+on from its last checkpoint, and the others follow.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxbert.config import load_json, resume_differences
+from jaxbert.errors import InputError, counted
+from jaxbert.finetune.results import Judged, best_of, judge_run, read_judgement, table, write_results
+from jaxbert.finetune.settings import Run
+from jaxbert.run.pretrain import train
+from jaxbert.stores.storage import is_remote
+from jaxbert.stores.workdir import CHECKPOINTS, FINETUNE
+
+_log = logging.getLogger(__name__)
+
+
+def finetune(
+    runs: Sequence[Run], workdir: Path | str, *, overwrite: bool = False, say: Callable[[str], None] = print
+) -> dict[str, Any]:
+    """Trains and judges runs, one after the other, and returns the figures.
+
+    With several runs, only the best one keeps its checkpoints, so that a sweep does not fill the disk.
+
+    Args:
+      runs: of `jaxbert.finetune.settings.runs_of`.
+      workdir: of all runs.
+      overwrite: begin again, and replace what is there.
+      say: the function that gets each line of the results.
+
+    Returns:
+      For a single run the content of its judgement.json, else that of finetune.json; and "workdir", the MODEL to use.
+
+    Raises:
+      InputError, Interrupted, Stopped: see `jaxbert.run.pretrain.pretrain`. The same call continues.
+    """
+    place = Path(workdir)
+    several = len(runs) > 1 or bool(runs[0].name)
+    if is_remote(workdir) and several:
+        raise InputError(
+            "several runs share a workdir, and it is a URL",
+            where=str(workdir),
+            fix="Give a directory on a disk, or one seed and no --sweep.",
+            code="E-FINETUNE-PLACE",
+        )
+    if several and (place / "config.json").exists() and not (place / FINETUNE).exists():
+        raise InputError(
+            "the workdir holds a single run, and several runs do not fit into it",
+            where=str(workdir),
+            fix="Give another --workdir.",
+            code="E-FINETUNE-PLACE",
+        )
+    done: list[Judged] = []
+    for number, run in enumerate(runs):
+        where = place / run.name if run.name else place
+        if several:
+            _log.info(f"run {number + 1} of {len(runs)}: {run.name}")
+        found = None if overwrite else _judged_before(where, run)
+        if found is None:
+            found = _train(run, str(where) if run.name else str(workdir), where, overwrite)
+        if found is None:  # Another process of the run has judged it.
+            continue
+        judged = Judged(run.name, found)
+        done.append(judged)
+        for line in _lines(judged):
+            say(line)
+        if several:
+            _keep_best(place, done)
+    if not done:
+        return {"workdir": str(workdir)}
+    if not several:
+        return {**done[0].found, "workdir": str(workdir)}
+    results = write_results(place, done)
+    say("")
+    for line in table(done):
+        say(line)
+    best = best_of(done)
+    if best.found["metric"]:
+        say(f"best: {best.name}; MODEL={workdir} is this run")
+    return {**results, "workdir": str(workdir)}
+
+
+def _judged_before(where: Path, run: Run) -> dict[str, Any] | None:
+    """Returns the judgement of a run that has ended before, if it was the same run."""
+    found = read_judgement(where)
+    if found is None:
+        return None
+    try:
+        saved = load_json(where / "config.json")
+    except InputError:
+        return None
+    # Labels and steps are found when a run begins, so only what the user asks for is compared.
+    asked = run.asked.config
+    same = saved.seed == asked.seed and saved.init == asked.init and saved.task.name == asked.task.name
+    data = getattr(saved.task, "data", None) == getattr(asked.task, "data", None)
+    rate = [difference for difference in resume_differences(saved, asked) if difference.startswith(_ASKED)]
+    return found if same and data and not rate else None
+
+
+_ASKED = ("optimizer.", "phases.0.schedule.peak", "phases.0.batch_size", "phases.0.length:", "task.epochs", "task.data")
+
+
+def _train(run: Run, name: str, where: Path, overwrite: bool) -> dict[str, Any] | None:
+    """Trains a run and judges it; returns its judgement, in the first process only."""
+
+    def judged(figures: dict[str, Any]) -> dict[str, Any]:
+        if not figures.get("leader", True):
+            return {}
+        if is_remote(name):
+            return {"metric": {}, "value": None, "learned": True, "seed": run.seed, "setting": run.setting,
+                    "step": figures["step"], "splits": {}, "stopped_early": figures["stopped_early"]}  # fmt: skip
+        with jax.default_device(jax.local_devices()[0]):
+            return judge_run(where, seed=run.seed, setting=run.setting, stopped_early=figures["stopped_early"])
+
+    found = train(run.asked, name, overwrite=overwrite, after=judged)
+    return found or None
+
+
+def _keep_best(workdir: Path, done: Sequence[Judged]) -> None:
+    """Removes the checkpoints of all runs but the best one so far."""
+    best = best_of(done)
+    for run in done:
+        if run.name != best.name:
+            shutil.rmtree(workdir / run.name / CHECKPOINTS, ignore_errors=True)
+
+
+def _lines(judged: Judged) -> list[str]:
+    """Returns what a run has reached, as lines for people."""
+    found = judged.found
+    words = []
+    for split, one in found["splits"].items():
+        from jaxbert.core.metrics import from_json
+
+        figures = [
+            f"{metric.title} {metric.text(one['values'][metric.name])}"
+            for metric in from_json(one["metrics"])
+            if one["values"].get(metric.name) is not None
+        ]
+        words.append(f"{split} ({counted(one['examples'], 'example')}): {', '.join(figures)}")
+    early = ", stopped early" if found["stopped_early"] else ""
+    name = f"{judged.name}, " if judged.name else ""
+    lines = [f"{name}checkpoint {found['step']}{early}", *(f"  {line}" for line in words)]
+    if not found["learned"]:
+        lines.append(
+            "  This run has not learned: a constant answer is as good. Other seeds may learn (--seeds 5), or a lower "
+            "rate and more steps of warm-up."
+        )
+    return lines
