@@ -175,10 +175,9 @@ def table(runs: Sequence[Judged]) -> list[str]:
         values = sorted((run.value for run in line.runs), key=lambda value: value if metric.higher else -value)
         deviation = "-" if math.isnan(line.deviation) else _spread(metric, line.deviation)
         failed = ", ".join(map(str, line.failed)) or "none"
-        shown.append(
-            f"{line.setting or 'all':<{wide}}  {metric.text(line.mean):>8}  {deviation:>7}  {metric.text(values[0]):>8}  "
-            f"{metric.text(values[-1]):>8}  {failed}"
-        )
+        worst, best = metric.text(values[0]), metric.text(values[-1])
+        name = line.setting or "all"
+        shown.append(f"{name:<{wide}}  {metric.text(line.mean):>8}  {deviation:>7}  {worst:>8}  {best:>8}  {failed}")
     return shown
 
 

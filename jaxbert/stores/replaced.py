@@ -26,6 +26,7 @@ from jaxbert.stores.workdir import (
     CORPUS,
     EVALUATION,
     EXPORT,
+    JUDGEMENT,
     METRICS,
     PAGE,
     PARAMETERS,
@@ -39,7 +40,7 @@ from jaxbert.stores.workdir import (
 OUTPUTS = (
     *(CORPUS, PARAMETERS, CHECKPOINTS, "tokenizer", "data"),
     *(METRICS, TELEMETRY, PREDICTIONS, "tensorboard", "sinks", "profile"),
-    *(PAGE, PNG, EVALUATION, EXPORT, *RECIPE, "config.json"),
+    *(PAGE, PNG, EVALUATION, JUDGEMENT, EXPORT, *RECIPE, "config.json"),
 )
 REPLACED = ".replaced"
 # A replaced run that is being removed.

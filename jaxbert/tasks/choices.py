@@ -1,4 +1,4 @@
-"""Multiple choice: each choice is a text with a score, and the choices of an example are compared (Devlin et al. 4.4)."""
+"""Multiple choice: each choice is a text with a score, and the choices are compared (Devlin et al. 2019, 4.4)."""
 
 from __future__ import annotations
 

@@ -189,7 +189,7 @@ class LabelledTask(RowsTask):
     def errors(
         self, outputs: Mapping[str, np.ndarray], rows: Rows, examples: Sequence[Example], most: int
     ) -> list[dict[str, Any]]:
-        """Returns the examples on which a model was most wrong, the worst first; see `evaluate.labelled.worst_errors`."""
+        """Returns the examples on which a model was most wrong; see `jaxbert.evaluate.labelled.worst_errors`."""
         raise NotImplementedError
 
     def judge(self, outputs: Mapping[str, np.ndarray], rows: Rows) -> dict[str, float]:

@@ -1,4 +1,7 @@
-"""Labels of words: entities, parts of speech. The first piece of each word has the word's label (Devlin et al. 2019)."""
+"""Labels of words: entities, parts of speech.
+
+The first piece of each word has the word's label (Devlin et al. 2019, section 5.3).
+"""
 
 from __future__ import annotations
 

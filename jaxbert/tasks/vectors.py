@@ -187,7 +187,7 @@ def _rows(x: jax.Array) -> Any:
 
 
 def _signature(tokens_BL: jax.Array, group_BL: jax.Array) -> jax.Array:
-    """Returns a number for each text, uint32 (B,), which is the same for equal texts and differs for almost all others."""
+    """Returns a number for each text, uint32 (B,): the same for equal texts, and another for almost all others."""
     weight_L = (np.arange(1, tokens_BL.shape[1] + 1, dtype=np.uint64) * 2654435761 % 2**32).astype(np.uint32) | 1
     seen = jnp.where(group_BL > 0, tokens_BL + 1, 0).astype(jnp.uint32)
     return (seen * seen * weight_L + seen * (weight_L ^ np.uint32(0x9E3779B9))).sum(-1, dtype=jnp.uint32)

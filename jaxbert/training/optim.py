@@ -189,9 +189,9 @@ def make_schedule(config: ScheduleConfig, horizon: int) -> Callable[[jax.Array],
 def shares_of_rate(config: OptimizerConfig, params: Any) -> Any:
     """Returns the share of the learning rate of each parameter; None where every one has the whole rate.
 
-    With the decay d and N layers, heads (the pooler too) have 1, layer i, from 0, has d^(N - i), and the embeddings have
-    d^(N + 1): the scheme of Clark et al. 2020 (ELECTRA, appendix A), whose head is one step above the last layer here.
-    Frozen parameters have 0.
+    With the decay d and N layers, heads (the pooler too) have 1, layer i, counted from 0, has d^(N - i), and the
+    embeddings have d^(N + 1): the scheme of Clark et al. 2020 (ELECTRA, appendix A), but there is one step from the
+    head to the last layer, and not two. Frozen parameters have 0.
 
     Args:
       config: of the optimizer.
