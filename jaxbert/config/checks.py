@@ -13,6 +13,7 @@ from jaxbert.config.registry import Registry
 from jaxbert.config.schema import (
     DistillationConfig,
     EncoderBase,
+    LabelledTaskConfig,
     OptimizerConfig,
     RunConfig,
     ScheduleConfig,
@@ -243,7 +244,16 @@ def _check_phases(config: RunConfig) -> None:
     )
     for index, phase in enumerate(config.phases):
         where = f"phases.{phase.name}"
-        _positive(phase, where, "length batch_size steps accumulation")
+        _positive(phase, where, "length batch_size steps accumulation grouped")
+        _require(
+            not phase.lengths or isinstance(config.task, LabelledTaskConfig),
+            "only rows of texts with labels can be cut to other lengths",
+            f"{where}.lengths",
+            fix=f"Pass --set phases.{index}.lengths=[].",
+            code="E-CONFIG-PHASE",
+        )
+        for length in phase.lengths:
+            _range(length >= 8, length, f"{where}.lengths", "Set each length to 8 or more.")
         _require(
             8 <= phase.length <= config.encoder.longest_row,
             f"the length is {phase.length}, but the encoder takes rows of 8 to {config.encoder.longest_row} tokens",
@@ -270,7 +280,7 @@ def _check_phases(config: RunConfig) -> None:
         for source in phase.rows:
             _range(source.weight > 0, source.weight, f"{where}.rows.weight", "Set it to a number above 0.")
         _require(
-            bool(phase.rows) or bool(config.data.source),
+            bool(phase.rows) or bool(config.data.source) or isinstance(config.task, LabelledTaskConfig),
             "the phase names no rows, and the config names no source to make them from",
             f"{where}.rows",
             fix="Pass --text PATH for text (a folder, a file or a pattern in quotes), or --data ROWS.",
@@ -343,6 +353,18 @@ def _check_optimizer(optimizer: OptimizerConfig) -> None:
     # With 0, the update of a parameter that has had no gradient yet would be 0 / 0.
     _range(
         optimizer.epsilon > 0, optimizer.epsilon, "optimizer.epsilon", "Set it to a number above 0, for example 1e-6."
+    )
+    _range(
+        0 < optimizer.layer_decay <= 1,
+        optimizer.layer_decay,
+        "optimizer.layer_decay",
+        "Set it to a number above 0 and at most 1, for example 0.9.",
+    )
+    _range(
+        optimizer.frozen_layers >= -1,
+        optimizer.frozen_layers,
+        "optimizer.frozen_layers",
+        "Set it to a number of layers, or to -1 for the whole encoder.",
     )
     for name in ("weight_decay", "clip_norm"):
         _range(

@@ -103,7 +103,7 @@ def judge(workdir: Path, step: int, split: str) -> Judgement | None:
         params = load_params(workdir, step, task.parts, mesh)
         frozen = replicated(mesh, {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in program.frozen.items()})
         outputs, sums, _ = over_split(program, params, frozen, rows, mesh, config=config, lengths=phase.lengths)
-    examples = read_examples(rows.directory, split)
+    examples = list(read_examples(rows.directory, split))
     loss = measures(task, sums)["loss"]
     return Judgement(task, rows, examples, outputs, task.scored(outputs, rows), task.constant(rows), loss)
 

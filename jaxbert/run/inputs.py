@@ -16,6 +16,7 @@ from jaxbert.config import (
 )
 from jaxbert.core.machine import cores
 from jaxbert.data.pipeline import Rows
+from jaxbert.data.shards import read_manifest
 from jaxbert.data.sources import open_source, reached_anywhere
 from jaxbert.data.staging import local
 from jaxbert.errors import InputError, Stopped
@@ -48,6 +49,8 @@ def open_rows(config: RunConfig, phase: PhaseConfig, workdir: Path) -> PhaseRows
     for place, weight in phase_rows(config, phase, workdir):
         directory = local(place)
         for split in ("train", "validation"):
+            if split == "validation" and task.judges and not has_split(directory, split):
+                continue  # Labelled files may have no examples for it.
             with nullcontext() if phase.rows else _made_by_the_run(workdir):
                 rows = Rows(directory, split, verify=True)
             _check_suits(config, phase, task, rows)
@@ -56,6 +59,11 @@ def open_rows(config: RunConfig, phase: PhaseConfig, workdir: Path) -> PhaseRows
             elif len(rows):
                 validation.append(rows)
     return PhaseRows(train, validation)
+
+
+def has_split(directory: Path, split: str) -> bool:
+    """Returns whether rows have a split."""
+    return split in read_manifest(directory, "rows")["splits"]
 
 
 def _check_suits(config: RunConfig, phase: PhaseConfig, task: Task, rows: Rows) -> None:

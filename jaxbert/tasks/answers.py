@@ -105,7 +105,7 @@ class QuestionAnswering(LabelledTask):
 
     def scored(self, outputs: Mapping[str, np.ndarray], rows: Rows) -> Scored:
         """See `LabelledTask`; where some texts have no answer, one is given if its score is above that of none."""
-        examples = read_examples(rows.directory, rows.split)
+        examples = list(read_examples(rows.directory, rows.split))
         found = self._found(outputs, rows, examples)
         right = [accepted(one) for one in examples]
         if not self.settings.unanswerable:

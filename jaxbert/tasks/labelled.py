@@ -108,8 +108,6 @@ class LabelledTask(RowsTask):
     def found(cls, settings: Any, splits: Mapping[str, Sequence[Example]]) -> Any:
         """Returns the settings with what the examples decide: the labels, by default."""
         labels = settings.labels or find_labels(cls.kind, cls.problem_of(settings), splits["train"])
-        for split in ("validation", "test"):
-            check_split(cls.kind, cls.problem_of(settings), splits.get(split, ()), labels)
         return dataclasses.replace(settings, labels=labels)
 
     def answers_at(self, length: int) -> Mapping[str, Field]:
@@ -249,16 +247,17 @@ def read_splits(kind: str, problem: str, data: LabelledConfig, seed: int) -> dic
     """
     columns = dict(column.partition("=")[::2] for column in data.columns)
 
+    # The folder of a task of GLUE has all splits.
+    glue = data.form if data.form.startswith("glue:") else ""
+    places = {name: getattr(data, name) for name in ("train", "validation", "test")}
+    if glue:
+        places = {name: f"{glue}:{place}" if place else "" for name, place in places.items()}
+    if places["train"].startswith("glue:"):
+        places["validation"] = places["validation"] or places["train"]
+
     def read(place: str, split: str) -> list[Example]:
-        found = list(open_examples(kind, place, problem=problem, columns=columns, form=data.form, split=split))
-        if not found:
-            raise InputError(
-                "the file has no example",
-                where=place,
-                fix=f"Give a file with examples as the {split} file.",
-                code="E-LABELLED-EMPTY",
-            )
-        return found
+        form = "" if glue else data.form
+        return list(open_examples(kind, place, problem=problem, columns=columns, form=form, split=split))
 
     if not data.train:
         raise InputError(
@@ -267,7 +266,7 @@ def read_splits(kind: str, problem: str, data: LabelledConfig, seed: int) -> dic
             fix="Give --train FILE.",
             code="E-LABELLED-TRAIN",
         )
-    splits = {name: read(getattr(data, name), name) for name in ("train", "validation", "test") if getattr(data, name)}
+    splits = {name: read(place, name) for name, place in places.items() if place}
     if "validation" not in splits and data.validation_fraction > 0:
         whole = splits["train"]
         held = max(1, round(data.validation_fraction * len(whole)))
@@ -330,6 +329,9 @@ def complete(
             code="E-CONFIG-PHASE",
         )
     phase = config.phases[0]
+    if "phases.0.length" not in chosen and phase.length > config.encoder.longest_row:
+        _log.info(f"rows have {config.encoder.longest_row} tokens, because the model has no more positions")
+        phase = dataclasses.replace(phase, length=config.encoder.longest_row)
     if begun is not None and isinstance(begun.task, LabelledTaskConfig) and begun.task.data == settings.data:
         kept = {name: getattr(begun.task, name) for name in FOUND if hasattr(begun.task, name)}
         was = begun.phases[0]
@@ -346,13 +348,15 @@ def complete(
         )
     splits = read_splits(task.kind, task.problem_of(settings), settings.data, config.seed)
     found = task.found(settings, splits)
+    for name, examples in splits.items():
+        check_split(name, found.labels, examples)
     config = dataclasses.replace(config, task=found)
     encoded = encode(_encoding(task, config, tokenizer, phase), splits["train"])
     rows = len(encoded.rows)
     if settings.epochs > 0 and "steps" not in _chosen(chosen):
         phase = dataclasses.replace(phase, steps=max(1, math.ceil(settings.epochs * rows / phase.batch_size)))
     if settings.warmup >= 0 and phase.schedule is not None and "warmup" not in _chosen(chosen):
-        warmup = math.ceil(settings.warmup * phase.steps)
+        warmup = min(math.ceil(settings.warmup * phase.steps), phase.steps - 1)
         phase = dataclasses.replace(phase, schedule=dataclasses.replace(phase.schedule, warmup_steps=warmup))
     evaluation = config.evaluation
     if settings.evaluations > 0 and "every" not in _chosen(chosen):

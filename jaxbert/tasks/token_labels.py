@@ -18,7 +18,7 @@ from jaxbert.core.sharding import Field
 from jaxbert.data.pipeline import Rows
 from jaxbert.labelled.answers import words_of_windows
 from jaxbert.labelled.examples import Example, WordsExample
-from jaxbert.labelled.tags import spans_of
+from jaxbert.labelled.tags import spans
 from jaxbert.labelled.writing import read_examples
 from jaxbert.scores import entities
 from jaxbert.scores.base import Scored
@@ -81,19 +81,23 @@ class TokenLabels(LabelledTask):
 
     def scored(self, outputs: Mapping[str, np.ndarray], rows: Rows) -> Scored:
         """See `LabelledTask`."""
-        gold, predicted, _ = self._entities(outputs, rows, read_examples(rows.directory, rows.split))
+        gold, predicted, _ = self._entities(outputs, rows, list(read_examples(rows.directory, rows.split)))
         return entities.score(predicted, gold, schemes=False)
 
     def _entities(
         self, outputs: Mapping[str, np.ndarray], rows: Rows, examples: Sequence[Example]
     ) -> tuple[list[Any], list[Any], list[np.ndarray]]:
         """Returns the right and the predicted entities of each example, and the logits of its words."""
+
+        def found(tags: Sequence[str]) -> list[tuple[str, int, int]]:
+            return [(label, first, end - 1) for label, first, end in spans(tags)]
+
         words = words_of_windows(outputs["logits"], rows.read(np.arange(len(rows))), examples)
         gold, predicted = [], []
         for example, logits in zip(examples, words, strict=True):
             assert isinstance(example, WordsExample) and example.tags is not None
-            gold.append(spans_of(example.tags))
-            predicted.append(spans_of([self.settings.labels[label] for label in logits.argmax(-1)]))
+            gold.append(found(example.tags))
+            predicted.append(found([self.settings.labels[label] for label in logits.argmax(-1)]))
         return gold, predicted, words
 
     def constant_outputs(self, rows: Rows) -> dict[str, np.ndarray]:

@@ -1,7 +1,8 @@
 """Finds MODEL, the word by which every command and `jaxbert.load` name a model.
 
 MODEL is one of:
-  a run's workdir, which stands for its best step by validation loss, else for its newest good step;
+  a run's workdir, which stands for its best step by validation, else for its newest good step;
+  the workdir of a fine-tuning with several runs, which stands for the best one;
   WORKDIR/checkpoints/STEP, one step of a run;
   a published directory, of Hugging Face or of Google's originals;
   hf:NAME or hf:NAME@REVISION, a model of the Hugging Face hub;
@@ -22,7 +23,7 @@ from jaxbert.stores.files import disk_full, disk_is_full
 from jaxbert.stores.mirror import Mirror
 from jaxbert.stores.steps import MANIFEST, best_step, committed_steps, sane_steps
 from jaxbert.stores.storage import Bucket, is_remote
-from jaxbert.stores.workdir import CHECKPOINTS, REMOTE, names_checkpoint, split_checkpoint, workdir_of
+from jaxbert.stores.workdir import CHECKPOINTS, FINETUNE, REMOTE, names_checkpoint, split_checkpoint, workdir_of
 
 HUB = "hf:"
 
@@ -72,7 +73,7 @@ def find_model(model: str | Path) -> ModelPlace:
             fix="Give a workdir, a published directory, or hf:NAME.",
             code="E-MODEL-MISSING",
         )
-    path = transformer_of(path)
+    path = _best_run(transformer_of(path))
     workdir, step = workdir_of(path)
     if step is not None and (workdir / "config.json").is_file():
         return ModelPlace(name, workdir, run=True, step=step)
@@ -91,6 +92,22 @@ def find_model(model: str | Path) -> ModelPlace:
             code="E-MODEL-NONE",
         )
     return ModelPlace(name, path, run=_is_run(path / "config.json"))
+
+
+def _best_run(path: Path) -> Path:
+    """Returns the best run of a fine-tuning with several runs (`jaxbert finetune`); any other path as it is."""
+    if not (path / FINETUNE).is_file() or (path / "config.json").exists():
+        return path
+    fix = "Repeat the command `jaxbert finetune`, or name one of the runs."
+    found = read_json(
+        path / FINETUNE, "the results cannot be read", fix=fix, code="E-MODEL-FINETUNE", shape={"best": str}
+    )
+    best = path / found["best"]
+    if not (best / "config.json").is_file():
+        raise InputError(
+            f"the best run, {found['best']}, is gone", where=str(path / FINETUNE), fix=fix, code="E-MODEL-FINETUNE"
+        )
+    return best
 
 
 def _is_run(config: Path) -> bool:
