@@ -11,7 +11,7 @@ tenth of the steps and more epochs: 2e-5 over 20 epochs. This config takes 3e-5 
 warm-up, and clips to norm 1 as google-research/bert does. For fewer than some thousand examples, give
 `--set task.epochs=10`, and several seeds: `--seeds 5`.
 
-Rows are at most 128 tokens. A batch is cut to the next length of 16, 32, 48, 64 and 96 that holds its rows, which were
+Rows are at most 128 tokens. A batch is cut to the next length of 32 and 64 that holds its rows, which were
 sorted over 32 batches; a longer text is cut, and the run says how many. `--set phases.0.length=512` takes longer ones.
 """
 
@@ -38,7 +38,7 @@ def get_config() -> RunConfig:
                 length=128,
                 batch_size=32,
                 steps=1000,
-                lengths=(16, 32, 48, 64, 96),
+                lengths=(32, 64),
                 grouped=32,
                 schedule=ScheduleConfig(kind="linear", peak=3e-5, warmup_steps=100, decay_from="warmup"),
             ),
