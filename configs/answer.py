@@ -8,8 +8,6 @@ two windows share 128 tokens. Texts without an answer (SQuAD 2.0, 2 epochs at 5e
 train file: then an answer is given only where its score is above that of none.
 """
 
-from jaxbert.tasks.answers import QuestionAnsweringConfig
-
 from jaxbert.config import (
     CheckpointConfig,
     EvaluationConfig,
@@ -19,6 +17,7 @@ from jaxbert.config import (
     RunConfig,
     ScheduleConfig,
 )
+from jaxbert.tasks.answers import QuestionAnsweringConfig
 
 
 def get_config() -> RunConfig:

@@ -6,8 +6,6 @@ Each choice becomes a row, with the text before it, and gets a score; the scores
 Devlin et al. 2019, section 4.4, fine-tune SWAG with 16 questions, 3 epochs and 2e-5.
 """
 
-from jaxbert.tasks.choices import MultipleChoiceConfig
-
 from jaxbert.config import (
     CheckpointConfig,
     EvaluationConfig,
@@ -17,6 +15,7 @@ from jaxbert.config import (
     RunConfig,
     ScheduleConfig,
 )
+from jaxbert.tasks.choices import MultipleChoiceConfig
 
 
 def get_config() -> RunConfig:

@@ -4,15 +4,14 @@
 
 GLUE/MNLI is the folder of the task in GLUE's archive. Its dev split chooses the checkpoint.
 
-The settings are RoBERTa's (facebookresearch/fairseq, examples/roberta/README.glue.md): 1e-5, 32 rows, 123,873 steps, 7,432 of them warm-up; see
-`jaxbert.finetune.glue`. The steps follow from 10 epochs here.
+The settings are RoBERTa's (facebookresearch/fairseq, examples/roberta/README.glue.md): 1e-5, 32 rows, 123,873
+steps, 7,432 of them warm-up; see `jaxbert.finetune.glue`. The steps follow from 10 epochs here.
 
 The checkpoint is chosen by the matched sentences (dev_matched.tsv).
 """
 
-from jaxbert.finetune.glue import glue_config
-
 from jaxbert.config import RunConfig
+from jaxbert.finetune.glue import glue_config
 
 
 def get_config() -> RunConfig:

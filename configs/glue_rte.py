@@ -4,13 +4,12 @@
 
 GLUE/RTE is the folder of the task in GLUE's archive. Its dev split chooses the checkpoint.
 
-The settings are RoBERTa's (facebookresearch/fairseq, examples/roberta/README.glue.md): 2e-5, 16 rows, 2,036 steps, 122 of them warm-up; see
-`jaxbert.finetune.glue`. The steps follow from 10 epochs here.
+The settings are RoBERTa's (facebookresearch/fairseq, examples/roberta/README.glue.md): 2e-5, 16 rows, 2,036
+steps, 122 of them warm-up; see `jaxbert.finetune.glue`. The steps follow from 10 epochs here.
 """
 
-from jaxbert.finetune.glue import glue_config
-
 from jaxbert.config import RunConfig
+from jaxbert.finetune.glue import glue_config
 
 
 def get_config() -> RunConfig:

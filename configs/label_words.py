@@ -10,8 +10,6 @@ example for token classification takes 5e-5 and 3 epochs of 8 rows. This config 
 because words have many more labels than texts. A long text is divided into windows that overlap, so nothing is cut.
 """
 
-from jaxbert.tasks.token_labels import TokenLabelsConfig
-
 from jaxbert.config import (
     CheckpointConfig,
     EvaluationConfig,
@@ -21,6 +19,7 @@ from jaxbert.config import (
     RunConfig,
     ScheduleConfig,
 )
+from jaxbert.tasks.token_labels import TokenLabelsConfig
 
 
 def get_config() -> RunConfig:

@@ -11,8 +11,6 @@ Reimers and Gurevych 2019, section 4, fine-tune STS-B with 16 pairs, 4 epochs, 2
 steps; a vector is the mean of the hidden states. Without dropout before a head, because there is none.
 """
 
-from jaxbert.tasks.vectors import SentenceVectorsConfig
-
 from jaxbert.config import (
     CheckpointConfig,
     EvaluationConfig,
@@ -22,6 +20,7 @@ from jaxbert.config import (
     RunConfig,
     ScheduleConfig,
 )
+from jaxbert.tasks.vectors import SentenceVectorsConfig
 
 
 def get_config() -> RunConfig:

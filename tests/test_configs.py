@@ -8,7 +8,17 @@ import importlib
 import numpy as np
 import pytest
 
-from jaxbert.config import RowsSource, RunConfig, check, config_names, find_config, from_json, to_json, total_steps
+from jaxbert.config import (
+    LabelledTaskConfig,
+    RowsSource,
+    RunConfig,
+    check,
+    config_names,
+    find_config,
+    from_json,
+    to_json,
+    total_steps,
+)
 from jaxbert.convert.names import check_fields
 from jaxbert.models.families import FAMILIES
 from jaxbert.run.teacher import resolve
@@ -18,13 +28,15 @@ from jaxbert.training.step import phase_learning_rate
 @pytest.mark.parametrize("name", config_names())
 def test_config_is_valid(name):
     config = find_config(name)
-    if not config.data.source:
+    labelled = isinstance(config.task, LabelledTaskConfig)
+    if not config.data.source and not labelled:
         phases = tuple(dataclasses.replace(phase, rows=(RowsSource(path="rows"),)) for phase in config.phases)
         config = dataclasses.replace(config, phases=phases)
     check(config)
     assert config.name == name
     assert total_steps(config) > 0
-    assert f"jaxbert pretrain {name} --workdir" in importlib.import_module(f"jaxbert.configs.{name}").__doc__
+    command = f"jaxbert finetune {name} --init MODEL" if labelled else f"jaxbert pretrain {name}"
+    assert f"{command} --workdir" in importlib.import_module(f"jaxbert.configs.{name}").__doc__
 
 
 @pytest.mark.parametrize("name", config_names())
