@@ -1,0 +1,147 @@
+"""Fine-tunes a tiny model on every kind of task, with seeds and a sweep, and continues what was cut off."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import jaxbert
+from jaxbert.config import find_config, load_json
+from jaxbert.errors import InputError, Interrupted
+from jaxbert.finetune.runs import finetune
+from jaxbert.finetune.settings import Files, Run, runs_of
+from jaxbert.run.loop import Loop
+from tests.finetune.data import CASES, SETTINGS, write_examples, write_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("tiny"))
+
+
+def runs(model: Path, folder: Path, case: str, *settings: str, **more: Any) -> list[Run]:
+    config, own, _ = CASES[case]
+    train = folder / f"{case}.jsonl"
+    if not train.exists():
+        write_examples(train, case, 128, 0)
+        write_examples(folder / f"{case}-validation.jsonl", case, 48, 1)
+        write_examples(folder / f"{case}-test.jsonl", case, 32, 2)
+    files = Files(str(train), str(folder / f"{case}-validation.jsonl"), more.pop("test", ""))
+    return runs_of(find_config(config), files, init=str(model), settings=[*SETTINGS, *own, *settings], **more)
+
+
+# The least that a model which has learned reaches, and the metric that chooses the checkpoint.
+REACHED = {
+    "one_label": ("accuracy", 0.9),
+    "several_labels": ("micro_f1", 0.8),
+    "number": ("pearson", 0.8),
+    "token_labels": ("entity_f1", 0.9),
+    "question_answering": ("f1", 0.8),
+    "multiple_choice": ("accuracy", 0.9),
+    "cosine": ("spearman", 0.7),
+    "negatives": ("reciprocal_rank", 0.8),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_kind_learns(model: Path, tmp_path: Path, case: str) -> None:
+    asked = runs(model, tmp_path, case, "task.epochs=10", test=str(tmp_path / f"{case}-test.jsonl"))
+    said: list[str] = []
+    found = finetune(asked, tmp_path / "run", say=said.append)
+    metric, least = REACHED[case]
+    assert found["metric"]["name"] == metric
+    assert found["learned"]
+    for split, count in (("validation", 48), ("test", 32)):
+        judged = found["splits"][split]
+        assert judged["examples"] == count
+        assert judged["values"][metric] >= least, (split, judged["values"])
+    assert found["value"] == found["splits"]["validation"]["values"][metric]
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    best = max(line[f"validation_{metric}"] for line in lines if f"validation_{metric}" in line)
+    np.testing.assert_allclose(found["value"], best, atol=1e-6)
+    assert found["step"] == next(line["step"] for line in lines if line.get(f"validation_{metric}") == best)
+    assert any("test (32 examples)" in line for line in said)
+    opened = jaxbert.load(tmp_path / "run")
+    config = load_json(tmp_path / "run" / "config.json")
+    if case == "one_label":
+        assert opened.labels is not None and opened.labels.names == ("no", "yes") == config.task.labels
+
+
+def test_seeds_and_a_sweep(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = runs(model, tmp_path, "one_label", "task.epochs=3", seeds=2, sweep=["rate=1e-2,1e-9"])
+    assert [run.name for run in asked] == [f"rate={rate}/seed-{seed}" for rate in ("1e-2", "1e-9") for seed in (0, 1)]
+    said: list[str] = []
+    workdir = tmp_path / "runs"
+    found = finetune(asked, workdir, say=said.append)
+    first, second = found["settings"]
+    assert (first["setting"], second["setting"]) == ("rate=1e-2", "rate=1e-9")
+    values = [run["value"] for run in first["runs"]]
+    np.testing.assert_allclose(first["mean"], np.mean(values))
+    np.testing.assert_allclose(first["deviation"], np.std(values, ddof=1), atol=1e-12)
+    assert first["failed"] == [], "a rate of 1e-2 learns"
+    assert found["best"].startswith("rate=1e-2/seed-")
+    kept = [run.name for run in asked if (workdir / run.name / "checkpoints").exists()]
+    assert kept == [found["best"]], "only the best run keeps its checkpoints"
+    assert jaxbert.load(workdir).path == workdir / found["best"]
+    table = said[said.index("") + 1 :]
+    assert "accuracy on the validation split, over 2 seeds" in table[0]
+    assert any(line.startswith("rate=1e-9") for line in table)
+    seeds = [json.loads((workdir / run.name / "config.json").read_text())["seed"] for run in asked]
+    assert seeds == [0, 1, 0, 1]
+
+    def no_step(*_: Any, **__: Any) -> None:
+        raise AssertionError("a run that was judged is trained again")
+
+    monkeypatch.setattr(Loop, "run_phase", no_step)
+    again = finetune(asked, workdir, say=lambda line: None)
+    assert again == found
+
+
+def test_a_run_that_was_cut_off_ends_with_the_same_bits(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files with labels are gone when it continues: the run has what it needs."""
+    settings = ["task.epochs=2", "phases.0.lengths=[12,16]", "phases.0.grouped=3", "task.dropout=0.2"]
+    asked = runs(model, tmp_path, "one_label", *settings)
+    whole = finetune(asked, tmp_path / "whole", say=lambda line: None)
+    after_step = Loop._after_step
+
+    def interrupted(self: Loop, *args: Any, **kwargs: Any) -> None:
+        after_step(self, *args, **kwargs)
+        if self.step == 7:
+            raise Interrupted("cut off", where="here", fix="Go on.", code="E-SIGNAL-INTERRUPT")
+
+    monkeypatch.setattr(Loop, "_after_step", interrupted)
+    asked = runs(model, tmp_path, "one_label", *settings, "checkpoint.every_steps=5")
+    with pytest.raises(Interrupted):
+        finetune(asked, tmp_path / "cut", say=lambda line: None)
+    monkeypatch.setattr(Loop, "_after_step", after_step)
+    for file in tmp_path.glob("*.jsonl"):
+        file.unlink()
+    resumed = finetune(asked, tmp_path / "cut", say=lambda line: None)
+    assert {**whole, "workdir": ""} == {**resumed, "workdir": ""}
+    assert (tmp_path / "whole/metrics.jsonl").read_bytes() == (tmp_path / "cut/metrics.jsonl").read_bytes()
+
+
+def test_settings_that_cannot_be_run(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="E-FINETUNE-SWEEP"):
+        runs(model, tmp_path, "one_label", sweep=["rate"])
+    with pytest.raises(InputError, match="stands twice"):
+        runs(model, tmp_path, "one_label", sweep=["rate=1e-3", "rate=1e-4"])
+    with pytest.raises(InputError, match="are the same"):
+        runs(model, tmp_path, "one_label", sweep=["rate=1e-3,1e-3"])
+    with pytest.raises(InputError, match="E-FINETUNE-SEEDS"):
+        runs(model, tmp_path, "one_label", seeds=0)
+    with pytest.raises(InputError, match="E-FINETUNE-CONFIG"):
+        runs_of(find_config("bert_tiny"), Files("train.csv"), init=str(model))
+    with pytest.raises(InputError, match="E-FINETUNE-INIT"):
+        runs_of(find_config("classify"), Files("train.csv"), init=None)
+    with pytest.raises(InputError, match="E-TASK-METRIC"):
+        finetune(runs(model, tmp_path, "one_label", "task.metric=bleu"), tmp_path / "run")
+    with pytest.raises(InputError, match="E-LABELLED-TRAIN"):
+        finetune(runs_of(find_config("classify"), Files(), init=str(model), settings=SETTINGS), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
