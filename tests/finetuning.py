@@ -59,7 +59,7 @@ CONFIG = RunConfig(
             batch_size=ROWS,
             accumulation=2,
             steps=STEPS,
-            schedule=ScheduleConfig(kind="linear", peak=3e-3, warmup_steps=10, decay_from="warmup"),
+            schedule=ScheduleConfig(kind="linear", peak=1e-3, warmup_steps=10, decay_from="warmup"),
         ),
     ),
 )

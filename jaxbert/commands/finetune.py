@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Fine-tunes, prints the results and returns them."""
+    """Trains the runs, prints the results and returns them."""
     from jaxbert.config import find_config
     from jaxbert.observe.console import show_log
     from jaxbert.run import devices, processes

@@ -170,8 +170,8 @@ def _put(
         if name not in outputs:
             shape = (longest[name], *values.shape[2:]) if name in longest else values.shape[1:]
             outputs[name] = np.zeros((rows, *shape), values.dtype)
-        cut = tuple(slice(0, size) for size in values.shape[1:])
-        outputs[name][(index, *cut)] = values[: len(index)]
+        cut: Any = (index, *(slice(0, size) for size in values.shape[1:]))
+        outputs[name][cut] = values[: len(index)]
 
 
 def measures(task: Task, sums: Mapping[str, Term]) -> dict[str, float]:

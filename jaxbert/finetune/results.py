@@ -1,4 +1,4 @@
-"""What a fine-tuning found: a judgement for each run, and a table over seeds and settings."""
+"""Judges the runs of a fine-tuning, and makes the table over seeds and settings."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def _with_files(config: RunConfig, files: Files) -> RunConfig:
 
 def _combinations(sweep: Sequence[str]) -> list[tuple[tuple[str, str], ...]]:
     """Returns the combinations of a sweep, each as (key, value) pairs; one empty combination without a sweep."""
-    axes = []
+    axes: list[tuple[str, list[str]]] = []
     for text in sweep:
         key, separator, values = text.partition("=")
         each = [value.strip() for value in values.split(",")]

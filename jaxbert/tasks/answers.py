@@ -116,7 +116,8 @@ class QuestionAnswering(LabelledTask):
     def _found(self, outputs: Mapping[str, np.ndarray], rows: Rows, examples: Sequence[Example]) -> Any:
         first, last = outputs["logits"][..., 0], outputs["logits"][..., 1]
         stored = rows.read(np.arange(len(rows)))
-        return best_answers(first, last, stored, examples, max_tokens=self.settings.longest_answer)
+        known = [example for example in examples if isinstance(example, Question)]
+        return best_answers(first, last, stored, known, max_tokens=self.settings.longest_answer)
 
     def constant(self, rows: Rows) -> dict[str, float]:
         """See `LabelledTask`; the answer that there is none."""

@@ -1,4 +1,4 @@
-"""What the tasks that learn from labels share: one encoder with one head, and the files of `LabelledConfig`.
+"""The part that the tasks with labels share: they have one encoder and one head, and learn from files.
 
 Each kind of task is a file: sequences, token_labels, answers, choices, vectors. It has the class of its settings, the
 loss of a batch and the metrics of an evaluation. This file reads the examples, finds labels and steps when a run
@@ -73,7 +73,7 @@ class LabelledTask(RowsTask):
         self.terms = {self.kind: TermInfo(1.0, self.title)}
         self.metrics = self.metrics_of(settings)
         self.best = next((one for one in self.metrics if one.name == settings.metric), self.metrics[0])
-        self.dropout = config.encoder.dropout if settings.dropout < 0 else settings.dropout
+        self.dropout = getattr(config.encoder, "dropout", 0.0) if settings.dropout < 0 else settings.dropout
         self.flops_per_row = self.texts * step_flops(config.encoder, length=phase.length, slots=0, heads=heads)
 
     @classmethod
@@ -349,7 +349,7 @@ def complete(
     splits = read_splits(task.kind, task.problem_of(settings), settings.data, config.seed)
     found = task.found(settings, splits)
     for name, examples in splits.items():
-        check_split(name, found.labels, examples)
+        check_split(name, found.labels, examples, kind=task.kind)
     config = dataclasses.replace(config, task=found)
     encoded = encode(_encoding(task, config, tokenizer, phase), splits["train"])
     rows = len(encoded.rows)

@@ -174,9 +174,11 @@ class Classification(LabelledTask):
         target, z = rows.read(np.arange(len(rows)))["target"], outputs["logits"].astype(np.float64)
         labels = self.settings.labels
         right: list[Any]
+        predicted: list[Any]
         if self.settings.problem == "number":
             loss = np.where(np.isfinite(target), (z[:, 0] - target) ** 2, -1.0)
-            predicted, right = [round(float(value), 4) for value in z[:, 0]], [float(value) for value in target]
+            right = [float(value) for value in target]
+            predicted = [round(float(value), 4) for value in z[:, 0]]
         elif self.settings.problem == "several_labels":
             loss = np.where(target <= 1, np.logaddexp(0.0, z) - (target == 1) * z, 0.0).sum(-1)
             loss = np.where(((z > 0) != (target == 1)).any(-1), loss, -1.0)

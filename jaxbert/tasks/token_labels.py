@@ -92,10 +92,11 @@ class TokenLabels(LabelledTask):
         def found(tags: Sequence[str]) -> list[tuple[str, int, int]]:
             return [(label, first, end - 1) for label, first, end in spans(tags)]
 
-        words = words_of_windows(outputs["logits"], rows.read(np.arange(len(rows))), examples)
+        known = [example for example in examples if isinstance(example, WordsExample)]
+        words = words_of_windows(outputs["logits"], rows.read(np.arange(len(rows))), known)
         gold, predicted = [], []
-        for example, logits in zip(examples, words, strict=True):
-            assert isinstance(example, WordsExample) and example.tags is not None
+        for example, logits in zip(known, words, strict=True):
+            assert example.tags is not None
             gold.append(found(example.tags))
             predicted.append(found([self.settings.labels[label] for label in logits.argmax(-1)]))
         return gold, predicted, words

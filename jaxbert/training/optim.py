@@ -222,7 +222,7 @@ def shares_of_rate(config: OptimizerConfig, params: Any) -> Any:
             return 1.0
         if not is_stacked(path):
             return 0.0 if config.frozen_layers else config.layer_decay ** (layers + 1)
-        each = np.array([0.0 if i < frozen else config.layer_decay ** (layers - i) for i in range(layers)], np.float32)
+        each = np.array([0.0 if i < frozen else config.layer_decay ** (layers - i) for i in range(layers)])
         return each.reshape(layers, *(1,) * (leaf.ndim - 1))
 
     return jax.tree_util.tree_map_with_path(share, params)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,14 @@ import numpy as np
 import pytest
 
 import jaxbert
-from jaxbert.config import find_config, load_json
+from jaxbert.config import OptimizerConfig, find_config, load_json
 from jaxbert.errors import InputError, Interrupted
 from jaxbert.finetune.runs import finetune
 from jaxbert.finetune.settings import Files, Run, runs_of
 from jaxbert.run.loop import Loop
-from tests.finetune.data import CASES, SETTINGS, write_examples, write_model
+from jaxbert.tasks import make_task
+from jaxbert.training.optim import shares_of_rate
+from tests.finetune.data import CASES, SETTINGS, SIZES, write_examples, write_model
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +53,7 @@ REACHED = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_kind_learns(model: Path, tmp_path: Path, case: str) -> None:
-    asked = runs(model, tmp_path, case, "task.epochs=10", test=str(tmp_path / f"{case}-test.jsonl"))
+    asked = runs(model, tmp_path, case, "task.epochs=12", test=str(tmp_path / f"{case}-test.jsonl"))
     said: list[str] = []
     found = finetune(asked, tmp_path / "run", say=said.append)
     metric, least = REACHED[case]
@@ -145,3 +149,53 @@ def test_settings_that_cannot_be_run(model: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="E-LABELLED-TRAIN"):
         finetune(runs_of(find_config("classify"), Files(), init=str(model), settings=SETTINGS), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_rows_of_other_labels_are_refused(model: Path, tmp_path: Path) -> None:
+    """A run that is told to take other labels than its rows have."""
+    (run,) = runs(model, tmp_path, "one_label", "task.epochs=1")
+    config = run.asked.config
+    made = make_task(
+        dataclasses.replace(config, encoder=SIZES, task=dataclasses.replace(config.task, labels=("a", "b"))),
+        config.phases[0],
+    )
+    manifest = {"policy": "labelled", "arguments": {"kind": "classification", "labels": ["no", "yes"]}}
+    with pytest.raises(InputError, match=r"the rows have the labels no, yes, but the run has a, b.*E-TASK-ROWS"):
+        made.check_rows(manifest, "rows")
+    with pytest.raises(InputError, match=r"cannot learn from these rows.*E-TASK-ROWS"):
+        made.check_rows({"policy": "ordered_pair"}, "rows")
+
+
+def test_a_workdir_of_other_runs_is_refused(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(InputError, match=r"holds a single run.*E-FINETUNE-PLACE"):
+        finetune(runs(model, tmp_path, "one_label", seeds=2), tmp_path / "run")
+    with pytest.raises(InputError, match=r"it is a URL.*E-FINETUNE-PLACE"):
+        finetune(runs(model, tmp_path, "one_label", seeds=2), "gs://bucket/run")
+    results = tmp_path / "gone"
+    results.mkdir()
+    (results / "finetune.json").write_text('{"best": "seed-1"}', encoding="utf-8")
+    with pytest.raises(InputError, match=r"the best run, seed-1, is gone.*E-MODEL-FINETUNE"):
+        jaxbert.load(results)
+    (results / "finetune.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(InputError, match="E-MODEL-FINETUNE"):
+        jaxbert.load(results)
+
+
+def test_more_layers_are_frozen_than_there_are() -> None:
+    shapes = {"encoder": {"layers": {"up": {"kernel": np.zeros((2, 4, 8))}}, "word": {"table": np.zeros((5, 4))}}}
+    with pytest.raises(InputError, match=r"3 layers are to be frozen, but the encoder has 2.*E-CONFIG-OPTIMIZER"):
+        shares_of_rate(OptimizerConfig(frozen_layers=3), shapes)
+    shares = shares_of_rate(OptimizerConfig(layer_decay=0.5, frozen_layers=1), {**shapes, "pooler": np.zeros(3)})
+    assert shares["encoder"]["word"]["table"] == 0 and shares["pooler"] == 1
+    assert shares["encoder"]["layers"]["up"]["kernel"].ravel().tolist() == [0.0, 0.5]
+
+
+def test_a_model_without_a_tokenizer_is_not_fine_tuned(model: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(model, bare)
+    for name in ("tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json"):
+        (bare / name).unlink(missing_ok=True)
+    with pytest.raises(InputError, match="E-RUN-TOKENIZER"):
+        finetune(runs(bare, tmp_path, "one_label"), tmp_path / "run")

@@ -150,9 +150,7 @@ def loss_of(name: str, peer: Any, batch: dict[str, np.ndarray], dtype: str) -> A
         log_p = torch.log_softmax(logits[known], -1)
         each = -(1 - settings.smoothing) * log_p.gather(1, target[known].long()[:, None])[:, 0]
         return (weight * (each - settings.smoothing * log_p.mean(-1))).sum() / weight.sum()
-    return torch.nn.functional.cross_entropy(
-        logits, target.long(), ignore_index=-1, label_smoothing=settings.smoothing
-    )
+    return torch.nn.functional.cross_entropy(logits, target.long(), ignore_index=-1, label_smoothing=settings.smoothing)
 
 
 def main() -> None:
