@@ -8,32 +8,26 @@ The sum overrates words of several pieces, because the model sees the other piec
 "A Better Way to Do Masked Language Model Scoring", arXiv:2305.10588) therefore mask more than the scored token; see
 `MASKS`.
 
-A text of n tokens is n masked copies, or one a word with the mask "word". The copies are packed into the same few
-shapes as the texts of `embed`, and only the scored positions are projected to the vocabulary. The products are those of
-float32 on every device.
+A text of n tokens is n masked copies, or one a word with the mask "word"; `jaxbert.evaluate.masked` computes them.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxbert.config import did_you_mean
-from jaxbert.core.parameters import Params
 from jaxbert.errors import InputError
-from jaxbert.models.model import Model
+from jaxbert.evaluate.masked import Query, log_probabilities
 from jaxbert.text.text_rows import Row, Text, text_rows
 from jaxbert.text.tokenizers import Tokenizer
-from jaxbert.use import batches
 from jaxbert.use.arguments import check_segments, check_texts
-from jaxbert.use.batches import Packed, check_limits, dispatch, pack
+from jaxbert.use.batches import check_limits
 from jaxbert.use.library import Loaded
 
 # The ways to mask the token that is scored. The words are those of `Tokenizer.word_begins`.
@@ -43,8 +37,6 @@ MASKS: Mapping[str, str] = {
     "word-l2r": "the token and the pieces to its right in its word (PLL-word-l2r of Kauf and Ivanova 2023)",
 }
 
-# One call projects one position to the vocabulary for this many tokens of a batch. Batches with more take several.
-_TOKENS_A_POSITION = 8
 _CHUNK = 256  # texts tokenised at once
 
 
@@ -119,8 +111,9 @@ def score_stream(
     """
     check_mask(mask)
     model.require("masked_lm")
-    limit, batch_tokens = check_limits(model, None, batch_tokens)
-    return _stream(model, _windows(model.require_tokenizer(), iter(texts), mask, limit, batch_tokens))
+    model.require_tokenizer()
+    check_limits(model, None, batch_tokens)
+    return _stream(model, iter(texts), mask, batch_tokens)
 
 
 def check_mask(mask: str) -> None:
@@ -207,205 +200,86 @@ def _tokenised(
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# From texts to masked copies
+# From texts to masked copies, and from their log-probabilities to scores
 
 
-class _Copy(NamedTuple):
-    """A text with masks.
-
-    Attributes:
-      ids: token ids with special tokens and masks.
-      scored: the positions whose tokens this copy scores, in order.
-    """
-
-    ids: list[int]
-    scored: Sequence[int]
-
-
-@dataclass(frozen=True)
-class _Window:
-    """Some consecutive texts, and their masked copies in batches.
-
-    All scored tokens of the window are in one list, text after text.
+class _Waiting(NamedTuple):
+    """A text whose copies are on their way.
 
     Attributes:
-      texts: (place, text) of each.
-      ends: the end of each text in that list.
-      ids: int64 (T,), the true token at each place of the list.
-      unk_id: the unknown token.
-      batches: the copies in packed rows.
-      starts: int64, the first place of each copy in that list, and the end of the list.
-      columns: int64 (T,), the position in its copy of each place of the list.
+      place, text: as given.
+      ids: the scored tokens.
+      copies: the number of its masked copies.
     """
 
-    texts: list[tuple[str, Text]]
-    ends: list[int]
+    place: str
+    text: Text
     ids: np.ndarray
-    unk_id: int
-    batches: list[Packed]
-    starts: np.ndarray
-    columns: np.ndarray
+    copies: int
 
 
-def _windows(
-    tokenizer: Tokenizer, texts: Iterator[tuple[str, Text]], mask: str, limit: int, batch_tokens: int
-) -> Iterator[_Window]:
-    window: list[tuple[str, Text]] = []
-    copies: list[_Copy] = []
-    firsts: list[int] = []
-    ids: list[int] = []
-    ends: list[int] = []
-    size = 0
+def _stream(
+    model: Loaded, texts: Iterator[tuple[str, Text]], mask: str, batch_tokens: int | None
+) -> Iterator[ScoredText]:
+    tokenizer, limit = model.require_tokenizer(), model.config.longest_row
+    waiting: deque[_Waiting] = deque()
 
-    def finished() -> _Window:
-        packed = pack([copy.ids for copy in copies], firsts, limit=limit, batch_tokens=batch_tokens, pad_id=pad_id)
-        starts = np.concatenate([[0], np.cumsum([len(copy.scored) for copy in copies], dtype=np.int64)])
-        columns = np.array([column for copy in copies for column in copy.scored], np.int64)
-        return _Window(list(window), list(ends), np.array(ids, np.int64), tokenizer.unk_id, packed, starts, columns)
+    def queries() -> Iterator[Query]:
+        for chunk, rows in _tokenised(tokenizer, texts, limit):
+            for (place, text), row in zip(chunk, rows, strict=True):
+                if row.cut:
+                    raise _too_long([(place, _length(tokenizer, text))], limit)
+                copies = _copies(tokenizer, row, mask)
+                ids = np.array([index for copy in copies for index in copy.targets], np.int64)
+                waiting.append(_Waiting(place, text, ids, len(copies)))
+                yield from copies
 
-    pad_id = tokenizer.pad_id
-    for chunk, rows in _tokenised(tokenizer, texts, limit):
-        for (place, text), row in zip(chunk, rows, strict=True):
-            if row.cut:
-                raise _too_long([(place, _length(tokenizer, text))], limit)
-            made = _copies(tokenizer, row.ids, mask)
-            window.append((place, text))
-            copies += made
-            firsts += [row.first] * len(made)
-            ids += [row.ids[position] for copy in made for position in copy.scored]
-            ends.append(len(ids))
-            size += len(made) * len(row.ids)
-            # The two constants are looked up here, so that tests can make windows small.
-            if size >= batches.WINDOW * batch_tokens:
-                yield finished()
-                for one in (window, copies, firsts, ids, ends):
-                    one.clear()  # type: ignore[attr-defined]
-                size = 0
-    if window:
-        yield finished()
+    def scored(parts: list[np.ndarray]) -> ScoredText:
+        place, text, ids, _ = waiting.popleft()
+        scores = np.concatenate(parts) if parts else np.zeros(0)
+        return ScoredText(place, text, ids, scores, int((ids == tokenizer.unk_id).sum()))
+
+    parts: list[np.ndarray] = []
+    for part in log_probabilities(model, queries(), batch_tokens=batch_tokens):
+        while not waiting[0].copies:
+            yield scored([])
+        parts.append(part)
+        if len(parts) == waiting[0].copies:
+            yield scored(parts)
+            parts = []
+    while waiting:
+        yield scored([])
 
 
-def _copies(tokenizer: Tokenizer, ids: list[int], mask: str) -> list[_Copy]:
+def _copies(tokenizer: Tokenizer, row: Row, mask: str) -> list[Query]:
     """Returns the masked copies of a row, which score each of its tokens once, in the order of the row."""
-    scored = [position for position, index in enumerate(ids) if not tokenizer.special[index]]
+    scored = [position for position, index in enumerate(row.ids) if not tokenizer.special[index]]
     if mask == "token":
-        return [_masked(tokenizer, ids, [position], [position]) for position in scored]
-    copies: list[_Copy] = []
-    for word in _words(tokenizer, ids, scored):
+        return [_masked(tokenizer, row, [position], [position]) for position in scored]
+    copies: list[Query] = []
+    for word in words_of(tokenizer, row.ids):
         if mask == "word":
-            copies.append(_masked(tokenizer, ids, word, word))
+            copies.append(_masked(tokenizer, row, word, word))
         else:
-            copies += [_masked(tokenizer, ids, word[at:], [position]) for at, position in enumerate(word)]
+            copies += [_masked(tokenizer, row, word[at:], [position]) for at, position in enumerate(word)]
     return copies
 
 
-def _masked(tokenizer: Tokenizer, ids: list[int], masked: Sequence[int], scored: Sequence[int]) -> _Copy:
-    copy = ids.copy()
+def _masked(tokenizer: Tokenizer, row: Row, masked: Sequence[int], scored: Sequence[int]) -> Query:
+    copy = row.ids.copy()
     for position in masked:
         copy[position] = tokenizer.mask_id
-    return _Copy(copy, scored)
+    return Query(copy, row.first, scored, [row.ids[position] for position in scored])
 
 
-def _words(tokenizer: Tokenizer, ids: list[int], scored: Sequence[int]) -> list[list[int]]:
-    """Returns the positions of the tokens of each word."""
+def words_of(tokenizer: Tokenizer, ids: Sequence[int]) -> list[list[int]]:
+    """Returns the positions of the tokens of each word of a row. Special tokens belong to none."""
     begins = tokenizer.word_begins(ids)
     words: list[list[int]] = []
-    for position in scored:
+    for position, index in enumerate(ids):
+        if tokenizer.special[index]:
+            continue
         if begins[position] or not words or words[-1][-1] != position - 1:
             words.append([])
         words[-1].append(position)
     return words
-
-
-def _slots(window: _Window, batch: Packed) -> np.ndarray:
-    """Returns row, column and place in the list of each position that a batch scores, int64 (3, M)."""
-    group = batch.arrays["group"]
-    before = np.pad(group, ((0, 0), (1, 0)))[:, :-1]
-    row_begin, column_begin = np.nonzero((group != before) & (group > 0))
-    begin = np.zeros(batch.texts.shape, np.int64)
-    begin[row_begin, group[row_begin, column_begin] - 1] = column_begin
-    row, slot = np.nonzero(batch.texts >= 0)
-    copy = batch.texts[row, slot]
-    start = window.starts[copy]
-    number = window.starts[copy + 1] - start
-    # The places of a copy are start, start + 1, ...
-    place = np.arange(number.sum()) + np.repeat(start - np.cumsum(number) + number, number)
-    return np.stack([np.repeat(row, number), np.repeat(begin[row, slot], number) + window.columns[place], place])
-
-
-# ----------------------------------------------------------------------------------------------------------------------
-# From masked copies to scores
-
-
-class _Started(NamedTuple):
-    """The work of a batch that the device has begun.
-
-    Attributes:
-      places: int64 (M,), places in the list of the window.
-      parts: the log-probabilities of equally many places each; the last part is padded.
-    """
-
-    places: np.ndarray
-    parts: list[jax.Array]
-
-
-def _stream(model: Loaded, windows: Iterator[_Window]) -> Iterator[ScoredText]:
-    before: tuple[_Window, list[_Started]] | None = None
-    for window in windows:
-        started = dispatch(window.batches, partial(_start, model, window))
-        if before is not None:
-            yield from _collect(*before)
-        before = window, started
-    if before is not None:
-        yield from _collect(*before)
-
-
-def _start(model: Loaded, window: _Window, batch: Packed) -> _Started:
-    """Starts the computation of a batch and does not wait for it."""
-    hidden = _hidden(model.model, model.params, batch.arrays)
-    rows, columns, places = _slots(window, batch)
-    number = max(1, batch.arrays["tokens"].size // _TOKENS_A_POSITION)
-    parts = []
-    for start in range(0, len(rows), number):
-        some = slice(start, start + number)
-        given = (rows[some], columns[some], window.ids[places[some]])
-        padded = (np.pad(one.astype(np.int32), (0, number - len(one))) for one in given)
-        parts.append(_log_probabilities(model.model, model.config.vocab_size, model.params, hidden, *padded))
-    return _Started(places, parts)
-
-
-def _collect(window: _Window, started: list[_Started]) -> Iterator[ScoredText]:
-    found = np.empty(len(window.ids), np.float64)
-    for places, parts in started:
-        if parts:
-            found[places] = np.concatenate([np.asarray(part) for part in parts])[: len(places)]
-    begin = 0
-    for (place, text), end in zip(window.texts, window.ends, strict=True):
-        ids = window.ids[begin:end]
-        yield ScoredText(place, text, ids, found[begin:end], int((ids == window.unk_id).sum()))
-        begin = end
-
-
-@partial(jax.jit, static_argnums=0)
-def _hidden(model: Model, params: Params, batch: dict[str, Any]) -> jax.Array:
-    """Returns hidden states (B, L, D)."""
-    # By default, devices with fast products of fewer bits take those for float32, and sums over a text would differ.
-    with jax.default_matmul_precision("highest"):
-        return model.hidden(params, batch)
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def _log_probabilities(
-    model: Model,
-    size: int,
-    params: Params,
-    x_BLD: jax.Array,
-    row_M: jax.Array,
-    column_M: jax.Array,
-    token_M: jax.Array,
-) -> jax.Array:
-    """Returns log p (M,) of the given tokens at the given positions of a batch, over the `size` real pieces."""
-    with jax.default_matmul_precision("highest"):
-        logits_MV = model.masked_lm(params, x_BLD[row_M, column_M][:, None])[:, 0, :size]
-    right_M = jnp.take_along_axis(logits_MV, token_M[:, None], axis=-1)[:, 0]
-    return right_M - jax.nn.logsumexp(logits_MV, axis=-1)
