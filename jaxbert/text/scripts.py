@@ -35,6 +35,11 @@ def are_unspaced_bytes(data: bytes) -> bool:
     return is_unspaced(text) if text else bool(_FIRST_BYTES.match(data))
 
 
+def spaced(text: str) -> str:
+    """Returns a text with a space on both sides of each letter of a script without spaces."""
+    return _UNSPACED.sub(r" \g<0> ", text)
+
+
 def south_eastern_letters(text: str) -> int:
     """Returns the number of characters of Thai, Lao, Khmer and Burmese in a text."""
     return len(_SOUTH_EASTERN.findall(text))

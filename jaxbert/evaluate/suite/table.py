@@ -1,0 +1,81 @@
+"""Shows the results of a suite as lines: a table with a row for each task, and what one should know about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from jaxbert.core.metrics import Metric, from_json
+from jaxbert.errors import counted
+
+_NAMED = 3  # places that a line names
+
+
+def lines(results: Mapping[str, Any]) -> list[str]:
+    """Returns the lines that `jaxbert evaluate --suite` prints about the results of `evaluate_suite`."""
+    tasks, models = results["tasks"], list(results["results"])
+    head = ["task", "metric", "examples", *(models if len(models) > 1 else ["value (95% interval)"])]
+    rows = [head]
+    for name, task in tasks.items():
+        metric = _metric(task)
+        found = [results["results"][model][name] for model in models]
+        rows.append([name, metric.title, f"{task['examples']:,}", *(_value(metric, one["values"]) for one in found)])
+        if any(one["without_found"] for one in found):
+            cells = [_value(metric, one["without_found"]["values"]) if one["without_found"] else "" for one in found]
+            counts = {one["without_found"]["examples"] for one in found if one["without_found"]}
+            left = f"{counts.pop():,}" if len(counts) == 1 else ""
+            rows.append(["  without those in the corpus", "", left, *cells])
+    shown = [f"suite {results['suite']['name']}" + (f", {models[0]}" if len(models) == 1 else "")]
+    shown += _aligned(rows)
+    shown += list(_remarks(results, models))
+    return shown
+
+
+def _metric(task: Mapping[str, Any]) -> Metric:
+    return next(one for one in from_json(task["metrics"]) if one.name == task["metric"])
+
+
+def _value(metric: Metric, values: Mapping[str, Any]) -> str:
+    """Returns a value with its interval: "81.2% (80.1 to 82.3)"."""
+    one = values[metric.name]
+    if one["value"] is None:
+        return "none"
+    text = metric.text(one["value"])
+    if one["low"] is None or one["high"] is None:
+        return text
+    scale, digits = (100, 1) if metric.form == "share" else (1, 4)
+    return f"{text} ({scale * one['low']:.{digits}f} to {scale * one['high']:.{digits}f})"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    shown = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if column == 2 else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        shown.append("  ".join(cells).rstrip())
+    return shown
+
+
+def _remarks(results: Mapping[str, Any], models: Sequence[str]) -> Iterator[str]:
+    for name, task in results["tasks"].items():
+        if task["examples"] < task["examples_in_files"]:
+            yield f"look at: {name}: {task['examples']:,} of {task['examples_in_files']:,} examples, by the option limit"
+    for spec in dict.fromkeys(one["source"] for one in results["corpora"].values()):
+        model = next(model for model in models if results["corpora"][model]["source"] == spec)
+        corpus = results["corpora"][model]
+        yield f"corpus {spec}: {counted(corpus['documents'], 'document')}, {counted(corpus['words'], 'word')}"
+        for name, task in results["tasks"].items():
+            found = results["results"][model][name]["found"]
+            short = task["examples"] - found["looked_for"]
+            line = f"  {name}: {found['overlap']:,} of {task['examples']:,} examples are in it"
+            line += f", {found['whole']:,} of them whole" if found["overlap"] else ""
+            line += f"; {short:,} are too short to look for" if short else ""
+            places = ", ".join(found["places"][:_NAMED])
+            yield line + (f": {places}{' ...' if found['overlap'] > _NAMED else ''}" if places else "")
+    for model in models:
+        for name, one in results["results"][model].items():
+            for note in one["notes"]:
+                yield f"look at: {name}{f' ({model})' if len(models) > 1 else ''}: {note}"
