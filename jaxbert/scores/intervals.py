@@ -364,7 +364,10 @@ def share(count: float, n: int, *, confidence: float = CONFIDENCE) -> Interval:
     value, z = count / n, float(ndtri((1 + confidence) / 2))
     middle = (value + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * math.sqrt(value * (1 - value) / n + z**2 / (4 * n**2))
-    return Interval(value, max(0.0, middle - half), min(1.0, middle + half), confidence, "wilson")
+    # Rounding may put the bound of none or of all on the wrong side.
+    return Interval(
+        value, max(0.0, min(value, middle - half)), min(1.0, max(value, middle + half)), confidence, "wilson"
+    )
 
 
 def over_seeds(values: Sequence[float], *, confidence: float = CONFIDENCE) -> Interval:

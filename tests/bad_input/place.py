@@ -67,6 +67,7 @@ def make(place: Path) -> None:
         ):
             assert main(words.split()) == 0, words
         _configs()
+        _suites()
         _models()
         _runs()
         _launches()
@@ -145,6 +146,26 @@ def _configs() -> None:
     Path("latin.json").write_bytes(good.replace("run", "r\xe9n").encode("latin-1"))
     Path("folder.json").mkdir()
     os.mkfifo("pipe.json")
+
+
+def _suites() -> None:
+    """A sound suite, and others with one fault each."""
+    task = {"name": "cloze", "kind": "cloze", "files": ["cloze.jsonl"]}
+    Path("cloze.jsonl").write_text('{"text": "w0 [MASK]", "answer": "w1"}\n')
+    suites: dict[str, list[dict[str, Any]]] = {
+        "suite": [task],
+        "suite-no-tasks": [],
+        "suite-kind": [{**task, "kind": "clozes"}],
+        "suite-key": [{**task, "file": "x"}],
+        "suite-metric": [{**task, "metric": "accuracy"}],
+        "suite-option": [{**task, "options": {"mask": "word"}}],
+        "suite-twice": [task, task],
+        "suite-missing": [{**task, "files": ["no.jsonl"]}],
+        "suite-record": [{**task, "files": ["lines.jsonl"]}],
+        "suite-head": [{**task, "kind": "robustness", "files": ["table.csv"], "options": {"columns": {"label": "id"}}}],
+    }
+    for name, tasks in suites.items():
+        Path(f"{name}.json").write_text(json.dumps({"tasks": tasks}))
 
 
 def _models() -> None:

@@ -33,6 +33,7 @@ COMMANDS = {
     "tokenizer/tokenizer.json": "prepare text:corpus.txt --tokenizer tokenizer --out corpus.txt",
     "tokenizer/tokenizer_config.json": "prepare text:corpus.txt --tokenizer tokenizer --out corpus.txt",
     "tokenizer/made_from.json": "tokenizer text:corpus.txt --vocab-size 120 --out tokenizer",
+    "suite.json": "evaluate model --suite suite.json --corpus",
     "model/config.json": "fill-mask model w0",
     "launched-options/launch/job.json": "launch status --workdir launched-options --dry-run",
     "launched-elsewhere/launch/job.json": "launch status --workdir launched-elsewhere",

@@ -75,7 +75,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Setting:
-    """What a task runs with, beside the model.
+    """The surroundings of a task, beside the model.
 
     Attributes:
       batch_tokens: tokens a batch; None for the default of the device.

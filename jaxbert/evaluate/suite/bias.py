@@ -74,7 +74,9 @@ class Bias(Kind[Two]):
                 elif isinstance(template, str) and template.count(TERM) == 1:
                     if not terms:
                         raise task.wrong("terms", "the files have templates, but no terms are given", _FIX)
-                    found += [Two(place, _filled(template, one), _filled(template, two), template) for one, two in terms]
+                    found += [
+                        Two(place, _filled(template, one), _filled(template, two), template) for one, two in terms
+                    ]
                 else:
                     raise InputError(
                         f"a record needs two texts, or a template with one {TERM}, and is {short(dict(record))}",

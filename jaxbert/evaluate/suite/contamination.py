@@ -30,7 +30,7 @@ _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
 def normalised(text: str) -> list[str]:
-    """Returns the words of a text in small letters, without punctuation. Each letter of a script without spaces counts."""
+    """Returns the words of a text in small letters, without punctuation. A letter of a script without spaces is one."""
     if not text.isascii():
         text = spaced(unicodedata.normalize("NFKC", text))
     return _WORDS.findall(text.lower())
@@ -38,7 +38,7 @@ def normalised(text: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Found:
-    """What the corpus has of one text.
+    """The answer for one text: how much of it the corpus has.
 
     Attributes:
       looked_for: whether the text has words enough.

@@ -21,7 +21,7 @@ def read_texts(task: Task, kind: str, problem: str) -> list[TextExample]:
     Args:
       task: with the options `COLUMNS`.
       kind: of `jaxbert.labelled.examples.KINDS`.
-      problem: of `jaxbert.labelled.opening.PROBLEMS`.
+      problem: of `jaxbert.labelled.reading.PROBLEMS`.
     """
     found: list[TextExample] = []
     for file in task.files:

@@ -15,7 +15,8 @@ from jaxbert.errors import InputError
 from jaxbert.evaluate.suite.base import Kind, Outcome, Setting, Task
 from jaxbert.inputs.values import Each, Maybe, OneOf, Whole
 from jaxbert.labelled.examples import KINDS, ChoiceExample, Example, Question, TextExample, WordsExample
-from jaxbert.labelled.opening import PROBLEMS, open_examples
+from jaxbert.labelled.opening import open_examples
+from jaxbert.labelled.reading import PROBLEMS
 from jaxbert.scores.intervals import over_seeds
 from jaxbert.use.library import Loaded
 
@@ -29,7 +30,7 @@ class FineTuning:
     Attributes:
       name: the name of the task in the suite.
       kind: a key of `jaxbert.labelled.examples.KINDS`.
-      problem: of `jaxbert.labelled.opening.PROBLEMS`; "" for other kinds than classification.
+      problem: of `jaxbert.labelled.reading.PROBLEMS`; "" for other kinds than classification.
       train, validation: the files.
       columns: the column of each role.
       form: of the files, where their endings do not say it.

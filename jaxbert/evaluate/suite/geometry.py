@@ -91,12 +91,10 @@ class Geometry(Kind[Placed]):
 
     def answer(self, model: Loaded, items: Sequence[Placed], task: Task, setting: Setting) -> Sequence[np.ndarray]:
         """See `Kind`."""
-        pooling = task.options.get("pooling") or "mean"
+        pooling: Pooling = task.options.get("pooling") or "mean"
         return list(embed(model, [text for _, text in items], pooling=pooling, batch_tokens=setting.batch_tokens))
 
-    def score(
-        self, task: Task, items: Sequence[Placed], answers: Sequence[np.ndarray], setting: Setting
-    ) -> Outcome:
+    def score(self, task: Task, items: Sequence[Placed], answers: Sequence[np.ndarray], setting: Setting) -> Outcome:
         """See `Kind`."""
         if len(items) < _LEAST:
             nan = without_interval(float("nan"))

@@ -7,6 +7,7 @@ vocabularies can be compared.
 
 from __future__ import annotations
 
+import bisect
 import os
 import zlib
 from collections import Counter
@@ -31,8 +32,9 @@ from jaxbert.use.library import Loaded
 WORDS = 100  # words of a passage
 LEAST_WORDS = 4  # a shorter one says little about a masked word
 SHARE = 0.15  # of the words of a passage are masked, as in training
-# The least frequency of each bin.
+# The least frequency of each bin, and its name.
 BINS = (0, 1, 10, 100, 1_000, 10_000)
+_NAMES = ("0", *(f"{low:,} to {10 * low - 1:,}" for low in BINS[1:-1]), f"{BINS[-1]:,} and more")
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,7 @@ class MaskedWords(Kind[Passage]):
     Options: words, the most words of a passage; seed, which words are masked.
     """
 
-    metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric("word_loss", "nats a masked word", "nats", "number", higher=False),
-    )
+    metrics: ClassVar[tuple[Metric, ...]] = (Metric("word_loss", "nats a masked word", "nats", "number", higher=False),)
     options: ClassVar[Mapping[str, Any]] = {"words": Maybe(Whole(LEAST_WORDS)), "seed": Maybe(Whole())}
     heads: ClassVar[tuple[str, ...]] = ("masked_lm",)
 
@@ -102,9 +102,7 @@ class MaskedWords(Kind[Passage]):
                     code="E-SUITE-ITEM",
                 )
 
-    def answer(
-        self, model: Loaded, items: Sequence[Passage], task: Task, setting: Setting
-    ) -> Sequence[Sequence[Loss]]:
+    def answer(self, model: Loaded, items: Sequence[Passage], task: Task, setting: Setting) -> Sequence[Sequence[Loss]]:
         """See `Kind`."""
         tokenizer = model.require_tokenizer()
         seed = task.options.get("seed") or 0
@@ -136,14 +134,9 @@ class MaskedWords(Kind[Passage]):
         flat = [(number, word, loss) for number, some in enumerate(answers) for word, loss in some if loss == loss]
         skipped = sum(loss != loss for some in answers for _, loss in some)
         by_frequency = {}
-        edges = [*BINS, None]
-        for low, high in zip(edges, edges[1:], strict=False):
-            assert low is not None
-            some = [
-                one for one in flat if counts.get(one[1], 0) >= low and (high is None or counts.get(one[1], 0) < high)
-            ]
+        for low, name in zip(BINS, _NAMES, strict=True):
+            some = [one for one in flat if BINS[bisect.bisect_right(BINS, counts.get(one[1], 0)) - 1] == low]
             if some:
-                name = f"{low:,} and more" if high is None else f"{low:,}" if high == low + 1 else f"{low:,} to {high - 1:,}"
                 by_frequency[name] = _figures(some)
         by_file = {}
         for file in dict.fromkeys(item.file for item in items):

@@ -24,7 +24,9 @@ from jaxbert.inputs.values import Maybe, Whole, check, read_json
 # Options of every kind.
 COMMON: Mapping[str, Any] = {"limit": Maybe(Whole(1))}
 _TASK = {"name": str, "kind": str, "files": [str], "metric": Maybe(str), "options": Maybe(dict)}
-_FIX = 'Write {"tasks": [{"name": "BLiMP", "kind": "minimal_pairs", "files": ["blimp"]}]}; docs/how-to/score.md has more.'
+_FIX = (
+    'Write {"tasks": [{"name": "BLiMP", "kind": "minimal_pairs", "files": ["blimp"]}]}; docs/how-to/score.md has more.'
+)
 _MOST_BYTES = 16 << 20
 
 
@@ -89,9 +91,7 @@ def _task(value: Mapping[str, Any], place: str, folder: Path) -> Task:
             code="E-SUITE-KIND",
         )
     if not value["name"].strip() or not value["files"]:
-        raise InputError(
-            "a task needs a name and at least one file", where=place, fix=_FIX, code="E-SUITE-FILE"
-        )
+        raise InputError("a task needs a name and at least one file", where=place, fix=_FIX, code="E-SUITE-FILE")
     kind = KINDS[name]
     options = value.get("options") or {}
     shapes = {**COMMON, **kind.options}

@@ -24,7 +24,7 @@ from jaxbert.labelled.tables import open_records
 from jaxbert.scores import intervals
 from jaxbert.text.text_rows import Text
 from jaxbert.use.library import Loaded
-from jaxbert.use.tasks import classify
+from jaxbert.use.tasks import classify, labels_of
 
 TYPO_SHARE = 0.2  # of the words of `_LEAST_LETTERS` letters and more get a typo, at least one
 DELETED_SHARE = 0.1  # of the words are deleted, at least one of several
@@ -96,7 +96,9 @@ class Robustness(Kind[Case]):
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("perturbed_accuracy", "accuracy, texts changed", "perturbed", note="Mean over the changes of a text."),
         Metric("accuracy", "accuracy", "acc"),
-        Metric("drop", "lost by the changes", "drop", note="Accuracy minus the accuracy on changed texts.", higher=False),
+        Metric(
+            "drop", "lost by the changes", "drop", note="Accuracy minus the accuracy on changed texts.", higher=False
+        ),
     )
     options: ClassVar[Mapping[str, Any]] = {
         **COLUMNS,
@@ -110,7 +112,9 @@ class Robustness(Kind[Case]):
         """See `Kind`."""
         examples = read_texts(task, "classification", "one_label")
         plain = [Case(one) for one in examples if isinstance(one.target, str)]
-        return plain + [case for file in task.options.get("counterfactuals") or () for case in _records(task.path(file))]
+        return plain + [
+            case for file in task.options.get("counterfactuals") or () for case in _records(task.path(file))
+        ]
 
     def texts(self, item: Case) -> Sequence[str]:
         """See `Kind`."""
@@ -123,10 +127,10 @@ class Robustness(Kind[Case]):
 
     def check(self, model: Loaded, items: Sequence[Case], task: Task) -> None:
         """See `Kind`."""
-        known = [] if model.labels is None else list(model.labels)
+        known = labels_of(model)
         for item in items:
             for one in (item.example, item.counterfactual):
-                if one is not None and known and one.target not in known:
+                if one is not None and one.target not in known:
                     raise InputError(
                         f"the label {one.target!r} is not one of the model's: {', '.join(known)}",
                         where=one.place,
@@ -187,12 +191,10 @@ def _means(values: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def _changed(item: TextExample, name: str, seed: int) -> Text:
-    texts = (item.text,) if item.pair is None else (item.text, item.pair)
-    if name:
-        texts = tuple(
-            PERTURBATIONS[name](text, np.random.default_rng([seed, zlib.crc32(text.encode())])) for text in texts
-        )
-    return texts[0] if len(texts) == 1 else (texts[0], texts[1])
+    def changed(text: str) -> str:
+        return PERTURBATIONS[name](text, np.random.default_rng([seed, zlib.crc32(text.encode())])) if name else text
+
+    return changed(item.text) if item.pair is None else (changed(item.text), changed(item.pair))
 
 
 def _records(file: str) -> Iterator[Case]:

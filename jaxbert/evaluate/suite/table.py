@@ -62,7 +62,8 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 def _remarks(results: Mapping[str, Any], models: Sequence[str]) -> Iterator[str]:
     for name, task in results["tasks"].items():
         if task["examples"] < task["examples_in_files"]:
-            yield f"look at: {name}: {task['examples']:,} of {task['examples_in_files']:,} examples, by the option limit"
+            part = f"{task['examples']:,} of {task['examples_in_files']:,} examples"
+            yield f"look at: {name}: {part}, as its option limit says"
     for spec in dict.fromkeys(one["source"] for one in results["corpora"].values()):
         model = next(model for model in models if results["corpora"][model]["source"] == spec)
         corpus = results["corpora"][model]
