@@ -30,6 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "without SOURCE, the text that the run's config names",
     )
     vars(corpus)["sources"] = Sources()
+    parser.add_argument(
+        "--workdir",
+        metavar="DIR",
+        help="the directory of the runs that tasks of the kind finetuned train (default: runs/ and the suite's name)",
+    )
     add_batch_tokens(parser)
 
 
@@ -42,8 +47,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.suite is not None:
         from jaxbert.evaluate.suite import table
         from jaxbert.evaluate.suite.running import evaluate_suite
+        from jaxbert.finetune.suite import trainer
 
-        results = evaluate_suite(args.model, args.suite, corpus=args.corpus, batch_tokens=args.batch_tokens)
+        results = evaluate_suite(
+            args.model,
+            args.suite,
+            corpus=args.corpus,
+            batch_tokens=args.batch_tokens,
+            finetune=trainer(args.suite, args.workdir),
+        )
         print("\n".join(table.lines(results)))
         return results
     from jaxbert.evaluate.evaluation import evaluate, lines
@@ -56,7 +68,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _check(args: argparse.Namespace) -> None:
     """Raises InputError where options do not belong together."""
     of_rows = {"--data": args.data is not None, "--baselines": args.baselines}
-    of_suite = {"--corpus": args.corpus is not None, "--batch-tokens": args.batch_tokens is not None}
+    of_suite = {
+        "--corpus": args.corpus is not None,
+        "--workdir": args.workdir is not None,
+        "--batch-tokens": args.batch_tokens is not None,
+    }
     wrong = of_suite if args.suite is None else of_rows
     option = next((name for name, given in wrong.items() if given), "")
     if option:

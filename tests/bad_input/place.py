@@ -161,6 +161,8 @@ def _suites() -> None:
         "suite-option": [{**task, "options": {"mask": "word"}}],
         "suite-twice": [task, task],
         "suite-missing": [{**task, "files": ["no.jsonl"]}],
+        "suite-config": [{**task, "kind": "finetuned", "options": {"config": "smoke"}}],
+        "suite-no-config": [{**task, "kind": "finetuned", "options": {"config": "no"}}],
         "suite-record": [{**task, "files": ["lines.jsonl"]}],
         "suite-head": [{**task, "kind": "robustness", "files": ["table.csv"], "options": {"columns": {"label": "id"}}}],
     }

@@ -182,11 +182,10 @@ def test_models_side_by_side(
     assert "E-MODEL-HEAD" in capsys.readouterr().err
 
 
-def test_a_trainer_gives_the_scores_of_seeds(
-    bert: Loaded, directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = jsonl(tmp_path / "labelled.jsonl", [{"text": one, "label": "yes"} for one in SENTENCES])
-    task = {"name": "mine", "kind": "finetuned", "files": [file, file], "options": {"seeds": [3, 5]}}
+def test_a_trainer_gives_the_scores_of_seeds(directory: Path, tmp_path: Path) -> None:
+    file = jsonl(tmp_path / "labelled.jsonl", [{"words": one, "label": "yes"} for one in SENTENCES])
+    options = {"seeds": 2, "settings": ["task.epochs=5"], "columns": {"text": "words"}}
+    task = {"name": "mine", "kind": "finetuned", "files": [file, file], "options": options}
     asked = []
 
     def train(model: str, runs: FineTuning) -> tuple[str, list[dict[str, float]]]:
@@ -198,18 +197,23 @@ def test_a_trainer_gives_the_scores_of_seeds(
         [str(directory)], suite_of(tmp_path, task), corpus=str(tmp_path / "corpus.txt"), finetune=train
     )
     (model, runs), found = asked[0], results["results"][str(directory)]["mine"]
-    assert (model, runs.kind, runs.problem, list(runs.seeds)) == (str(directory), "classification", "one_label", [3, 5])
-    assert runs.train == runs.validation == str(tmp_path / file)
+    assert (model, runs.config.name, runs.seeds, runs.split) == (str(directory), "classify", 2, "validation")
+    data = runs.config.task.data  # type: ignore[attr-defined]
+    assert (data.train, data.validation, data.columns) == (*[str(tmp_path / file)] * 2, ("text=words",))
     expected = stats.ttest_1samp([0.5, 0.7], 0).confidence_interval()
     assert found["values"]["score"]["value"] == pytest.approx(0.6)
     assert found["values"]["score"]["high"] == pytest.approx(expected.high)
     # The examples that are in the corpus are named, but the trainer's scores cannot leave them out.
     assert found["found"]["overlap"] == 1 and found["without_found"] is None
-    assert "mine" in "\n".join(table.lines(results))
-    with pytest.raises(InputError, match="E-SUITE-FINETUNE"):
-        running.evaluate_suite([str(directory)], suite_of(tmp_path, task))
-    with pytest.raises(InputError, match=r"two files.*E-SUITE-ITEM"):
-        running.evaluate_suite([str(directory)], suite_of(tmp_path, {**task, "files": [file]}))
+    assert "accuracy on the validation split" in "\n".join(table.lines(results))
+    for change, message in (
+        ({}, "E-SUITE-FINETUNE"),
+        ({"files": [file] * 4}, "at most 3 files.*E-SUITE-ITEM"),
+        ({"options": {"config": "smoke"}}, "without labels.*E-SUITE-OPTION"),
+        ({"options": {"config": "no"}}, "E-CONFIG-MISSING"),
+    ):
+        with pytest.raises(InputError, match=message):
+            running.evaluate_suite([str(directory)], suite_of(tmp_path, {**task, **change}))
 
 
 class Lengths(Kind[str]):

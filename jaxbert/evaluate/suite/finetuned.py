@@ -1,52 +1,49 @@
 """`finetuned`: the score of a task with labels, for which the model is fine-tuned with several seeds.
 
-The trainer is in a room above this one. `jaxbert.evaluate.suite.running.evaluate_suite` gets it as `finetune`, a
-function with the signature `Trainer`.
+The trainer is in a room above this one: `jaxbert.finetune.suite`. `jaxbert.evaluate.suite.running.evaluate_suite` gets
+it as `finetune`, a function with the signature `Trainer`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from jaxbert.config import LabelledConfig, LabelledTaskConfig, RunConfig, find_config
+from jaxbert.config.overrides import apply_overrides
 from jaxbert.core.metrics import Metric
 from jaxbert.errors import InputError
 from jaxbert.evaluate.suite.base import Kind, Outcome, Setting, Task
-from jaxbert.inputs.values import Each, Maybe, OneOf, Whole
-from jaxbert.labelled.examples import KINDS, ChoiceExample, Example, Question, TextExample, WordsExample
-from jaxbert.labelled.opening import open_examples
-from jaxbert.labelled.reading import PROBLEMS
+from jaxbert.inputs.values import Each, Maybe, Whole
+from jaxbert.labelled.examples import ChoiceExample, Example, Question, TextExample, WordsExample
 from jaxbert.scores.intervals import over_seeds
+from jaxbert.tasks import kind_of_task
+from jaxbert.tasks.labelled import read_splits
 from jaxbert.use.library import Loaded
 
-SEEDS = (0, 1, 2)
+SEEDS = 3
+_SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
 class FineTuning:
-    """Fine-tuning runs that a suite asks for.
+    """The runs that a task of a suite asks for.
 
     Attributes:
       name: the name of the task in the suite.
-      kind: a key of `jaxbert.labelled.examples.KINDS`.
-      problem: of `jaxbert.labelled.reading.PROBLEMS`; "" for other kinds than classification.
-      train, validation: the files.
-      columns: the column of each role.
-      form: of the files, where their endings do not say it.
-      seeds: a run for each.
+      config: the config of a run, with its files and without the settings.
       settings: further settings, as KEY=VALUE.
+      seeds: the number of seeds.
+      split: the split whose score counts: "test" where there is such a file, else "validation".
     """
 
     name: str
-    kind: str
-    problem: str
-    train: str
-    validation: str
-    columns: Mapping[str, str]
-    form: str
-    seeds: Sequence[int]
+    config: RunConfig
     settings: Sequence[str]
+    seeds: int
+    split: str
 
 
 # (MODEL, runs) -> (the name of the task's usual metric, the scores of each seed by the names of the metrics).
@@ -54,38 +51,31 @@ Trainer = Callable[[str, FineTuning], tuple[str, Sequence[Mapping[str, float]]]]
 
 
 class FineTuned(Kind[Example]):
-    """Files with labels: the training file and the validation file, in this order.
+    """Files with labels: for training, for validation, and, where there is a third one, for the score.
 
-    Options: task, a kind of labelled task ("classification" by default); problem; seeds; settings, as KEY=VALUE;
-    columns and form as in `jaxbert.labelled.opening.open_examples`.
+    Options: config, a CONFIG of `jaxbert finetune`, "classify" by default; settings, as its --set; seeds, their number;
+    columns and form as its options of these names.
     """
 
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("score", "score of the task", "score", "number", "The usual metric of the task; the mean over seeds."),
     )
     options: ClassVar[Mapping[str, Any]] = {
-        "task": Maybe(OneOf(tuple(KINDS))),
-        "problem": Maybe(OneOf(PROBLEMS)),
-        "seeds": Maybe([Whole()]),
+        "config": Maybe(str),
         "settings": Maybe([str]),
+        "seeds": Maybe(Whole(1, 1000)),
         "columns": Maybe(Each(str)),
         "form": Maybe(str),
     }
     answers_by_item: ClassVar[bool] = False
 
     def read(self, task: Task) -> list[Example]:
-        """Returns the examples of the validation file."""
+        """Returns the examples of the split whose score counts."""
         runs = asked(task)
-        return list(
-            open_examples(
-                runs.kind,
-                runs.validation,
-                problem=runs.problem,
-                columns=runs.columns,
-                form=runs.form,
-                split="validation",
-            )
-        )
+        config = apply_overrides(runs.config, runs.settings)
+        assert isinstance(config.task, LabelledTaskConfig)
+        problem = getattr(config.task, "problem", "")
+        return read_splits(config.task.name, problem, config.task.data, config.seed)[runs.split]
 
     def texts(self, item: Example) -> Sequence[str]:
         """See `Kind`."""
@@ -110,7 +100,7 @@ class FineTuned(Kind[Example]):
             raise InputError(
                 "there is no trainer for tasks with labels here",
                 where=task.place,
-                fix="Leave the task out of the suite.",
+                fix="Leave the task out of the suite, or type `jaxbert evaluate --suite`.",
                 code="E-SUITE-FINETUNE",
             )
         return setting.finetune(model.source, asked(task))
@@ -120,37 +110,50 @@ class FineTuned(Kind[Example]):
         metric, seeds = answers
         names = [name for name in seeds[0] if all(name in one for one in seeds)]
         found = {name: over_seeds([one[name] for one in seeds]) for name in names}
+        if metric not in found:
+            found[metric] = over_seeds([float("nan")])
         details = {
             "metric": metric,
-            "seeds": list(asked(task).seeds),
+            "split": asked(task).split,
+            "seeds": len(seeds),
             "scores": [dict(one) for one in seeds],
             "metrics": {name: interval.to_json() for name, interval in found.items()},
         }
-        return Outcome({"score": found[metric]}, details)
+        return Outcome({"score": found[metric]}, details, [f"The score is {metric} on the {asked(task).split} split."])
 
 
 def asked(task: Task) -> FineTuning:
-    """Returns the runs that a task asks for. Raises InputError where it does not name two files."""
+    """Returns the runs that a task asks for. Raises InputError where its files or its config are wrong."""
     options = task.options
-    if len(task.files) != 2:
+    if len(task.files) > len(_SPLITS):
         raise InputError(
-            f"a task to fine-tune has two files, and this one has {len(task.files)}",
+            f"a task to fine-tune has at most {len(_SPLITS)} files, and this one has {len(task.files)}",
             where=task.place,
-            fix='Write "files": ["train.jsonl", "validation.jsonl"].',
+            fix='Write "files": ["train.jsonl", "validation.jsonl", "test.jsonl"].',
             code="E-SUITE-ITEM",
         )
-    kind = options.get("task") or "classification"
+    name = options.get("config") or "classify"
+    config = find_config(task.path(name) if name.endswith((".py", ".json")) else name)
+    if not isinstance(config.task, LabelledTaskConfig):
+        raise task.wrong(
+            "config", f"the config {name} has the task {config.task.name}, which learns without labels", _FIX
+        )
+    kind_of_task(config)
+    files = dict(zip(_SPLITS, task.files, strict=False))
+    columns = tuple(f"{role}={column}" for role, column in (options.get("columns") or {}).items())
+    given: dict[str, Any] = {**files, **({"columns": columns} if columns else {})}
+    if options.get("form"):
+        given["form"] = options["form"]
+    data: LabelledConfig = dataclasses.replace(config.task.data, **given)
     return FineTuning(
-        name=task.name,
-        kind=kind,
-        problem=options.get("problem") or ("one_label" if kind == "classification" else ""),
-        train=task.files[0],
-        validation=task.files[1],
-        columns=options.get("columns") or {},
-        form=options.get("form") or "",
-        seeds=options.get("seeds") or SEEDS,
-        settings=options.get("settings") or (),
+        task.name,
+        dataclasses.replace(config, task=dataclasses.replace(config.task, data=data)),
+        tuple(options.get("settings") or ()),
+        options.get("seeds") or SEEDS,
+        "test" if "test" in files else "validation",
     )
 
+
+_FIX = "Give a config of a task with labels, for example classify."
 
 KIND = FineTuned()

@@ -1,0 +1,60 @@
+"""A task of a suite that fine-tunes: `jaxbert evaluate --suite` trains, and does not train again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from jaxbert.commands.main import main
+from jaxbert.errors import InputError
+from jaxbert.evaluate.suite.finetuned import asked
+from jaxbert.evaluate.suite.reading import read_suite
+from jaxbert.finetune.suite import _directory, trainer
+from tests.finetune.data import SETTINGS, write_examples, write_model
+
+
+def test_a_suite_fine_tunes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = write_model(tmp_path / "tiny")
+    for number, split in enumerate(("train", "validation", "test")):
+        write_examples(tmp_path / f"{split}.jsonl", "one_label", 32, number)
+    options = {"settings": [*SETTINGS, "task.epochs=1"], "seeds": 2}
+    task = {
+        **{"name": "good or bad?", "kind": "finetuned", "options": options},
+        "files": ["train.jsonl", "validation.jsonl", "test.jsonl"],
+    }
+    (tmp_path / "suite.json").write_text(json.dumps({"tasks": [task]}))
+    out = tmp_path / "results.json"
+    words = ["evaluate", str(model), "--suite", str(tmp_path / "suite.json"), "--json", str(out)]
+    assert main([*words, "--workdir", str(tmp_path / "runs")]) == 0
+    found = json.loads(out.read_text())["results"][str(model)]["good or bad?"]
+    place = tmp_path / "runs" / _directory("good or bad?") / _directory(str(model))
+    judged = [json.loads((place / f"seed-{seed}" / "judgement.json").read_text()) for seed in (0, 1)]
+    values = [one["splits"]["test"]["values"]["accuracy"] for one in judged]
+    assert found["values"]["score"]["value"] == pytest.approx(sum(values) / 2)
+    assert found["details"]["metric"] == "accuracy" and found["details"]["split"] == "test"
+    assert "accuracy on the test split" in capsys.readouterr().out
+
+    def again(*args: object, **options: object) -> None:
+        raise AssertionError("a run that was judged is trained again")
+
+    monkeypatch.setattr("jaxbert.finetune.runs.train", again)
+    assert main([*words, "--workdir", str(tmp_path / "runs")]) == 0
+    assert json.loads(out.read_text())["results"][str(model)]["good or bad?"]["values"] == found["values"]
+    # A judgement without the split is not one of this suite.
+    for seed in (0, 1):
+        path = place / f"seed-{seed}" / "judgement.json"
+        path.write_text(json.dumps({**judged[seed], "splits": {}}))
+    train = trainer(str(tmp_path / "suite.json"), str(tmp_path / "runs"))
+    assert train is not None
+    with pytest.raises(InputError, match=r"no score on its test split.*E-SUITE-FINETUNE"):
+        train(str(model), asked(read_suite(str(tmp_path / "suite.json")).tasks[0]))
+
+
+def test_names_of_directories() -> None:
+    names = ["mine", "a b", "a_b", "../x", "hf:a/b@c", ""]
+    made = [_directory(name) for name in names]
+    assert made[0] == "mine" and len(set(made)) == len(names) and not any("/" in one or one[:1] == "." for one in made)
