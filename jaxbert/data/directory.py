@@ -168,13 +168,7 @@ class ShardDirectory:
             if _is_shard(path.name, self.kind) and path.name not in keep:
                 path.unlink()
         write_json(self.path / MANIFEST, manifest)
-        # Each is renamed before it is removed: a directory with half of its notes would look unfinished. `.previous`
-        # goes first, because without notes beside it, it would be brought back.
-        for name in (PREVIOUS, PROGRESS):
-            if (self.path / name).exists():
-                leftover = self.path / f"{name}.{os.getpid()}{PARTIAL}"
-                os.replace(self.path / name, leftover)
-                shutil.rmtree(leftover)
+        _remove_notes(self.path)
         # Read it from the disk, so that a first call and a repeated one return equal values.
         return read_manifest(self.path, self.kind)
 
@@ -346,6 +340,32 @@ def _only_shards(path: Path, kind: str) -> bool:
 def _blank(path: Path) -> bool:
     """Returns whether the directory is empty, or was begun and killed before its arguments were written."""
     return {child.name for child in path.iterdir()} <= {PROGRESS} and not (path / PROGRESS / _ARGUMENTS).exists()
+
+
+def is_made(path: Path) -> bool:
+    """Returns whether a directory of shards is complete. What a kill has left of its making is removed.
+
+    A caller that can make the directory again from its source calls `open_directory` instead.
+    """
+    if not (path / MANIFEST).is_file():
+        return False
+    # The manifest is the last thing that is written.
+    _remove_notes(path)
+    _remove_partials(path)
+    return True
+
+
+def _remove_notes(path: Path) -> None:
+    """Removes the notes of a directory that has its manifest, and the directory that it replaces.
+
+    Each is renamed before it is removed: a directory with half of its notes would look unfinished. `.previous` goes
+    first, because without notes beside it, it would be brought back.
+    """
+    for name in (PREVIOUS, PROGRESS):
+        if (path / name).exists():
+            leftover = path / f"{name}.{os.getpid()}{PARTIAL}"
+            os.replace(path / name, leftover)
+            shutil.rmtree(leftover)
 
 
 def _remove_partials(path: Path) -> None:

@@ -18,7 +18,9 @@ from jaxbert.config import load_json, resume_differences
 from jaxbert.errors import InputError, counted
 from jaxbert.finetune.results import Judged, best_of, judge_run, read_judgement, table, write_results
 from jaxbert.finetune.settings import Run
+from jaxbert.run.hold import Hold
 from jaxbert.run.pretrain import train
+from jaxbert.run.processes import together
 from jaxbert.stores.storage import is_remote
 from jaxbert.stores.workdir import CHECKPOINTS, FINETUNE
 
@@ -99,6 +101,11 @@ def _judged_before(where: Path, run: Run) -> dict[str, Any] | None:
         saved = load_json(where / "config.json")
     except InputError:
         return None
+    # What a kill at the end of the run has left of its lease is removed.
+    with together() as watch, Hold(str(where), watch) as hold:
+        hold.wait()
+        if jax.process_index() == 0:
+            hold.take()
     # Labels and steps are found when a run begins, so only what the user asks for is compared.
     asked = run.asked.config
     same = saved.seed == asked.seed and saved.init == asked.init and saved.task.name == asked.task.name

@@ -15,6 +15,7 @@ from jaxbert.config import (
     settings_for_rows,
 )
 from jaxbert.core.machine import cores
+from jaxbert.data.directory import is_made
 from jaxbert.data.pipeline import Rows
 from jaxbert.data.shards import read_manifest
 from jaxbert.data.sources import open_source, reached_anywhere
@@ -249,10 +250,11 @@ def rows_are_made(config: RunConfig, phases: list[PhaseConfig], workdir: Path, *
       workdir: of the run.
       begun: whether the run has trained on the rows.
     """
-    if not all((local(phase_rows(config, phase, workdir)[0][0]) / "manifest.json").is_file() for phase in phases):
-        return False
+    places = [local(phase_rows(config, phase, workdir)[0][0]) for phase in phases]
     if kind_of_task(config).make_rows is not None:
-        return True
+        return all(is_made(place) for place in places)
+    if not all((place / "manifest.json").is_file() for place in places):
+        return False
     from jaxbert.data.same_text import changes_of_text
 
     changes = changes_of_text(config.data.source, workdir / "data")

@@ -23,6 +23,7 @@ from points import States, bytes_of, heard, try_states
 
 from jaxbert.commands import main as cli
 from jaxbert.evaluate import evaluation
+from jaxbert.evaluate import labelled as judging
 from jaxbert.labelled.encode import Encoding
 from jaxbert.labelled.examples import TextExample
 from jaxbert.labelled.writing import write_rows
@@ -47,6 +48,20 @@ def get_config():
         checkpoint=CheckpointConfig(every_steps=1),
         evaluation=EvaluationConfig(every_steps=2, batch_size=4),
         logging=LoggingConfig(every_steps=2, tensorboard=False),
+    )
+"""
+LABELLED = """
+import dataclasses
+from jaxbert.config import *
+from jaxbert.tasks.sequences import ClassificationConfig
+
+def get_config():
+    return RunConfig(
+        name="labelled", inherit="encoder", task=ClassificationConfig(epochs=1.0),
+        phases=(PhaseConfig(length=16, batch_size=8, steps=1, schedule=ScheduleConfig(peak=1e-2, warmup_steps=0)),),
+        checkpoint=CheckpointConfig(every_steps=1),
+        evaluation=EvaluationConfig(batch_size=8),
+        logging=LoggingConfig(every_steps=1, sinks=(), page=False),
     )
 """
 # Clocks, the owner's number, and what a report says of the clocks.
@@ -82,6 +97,13 @@ def of_run(root: Path) -> dict[str, Any]:
         meta = steps.read_manifest(root, step).meta
         found[f"checkpoint {step}"] = [steps.damage(root, step), json.dumps(meta, sort_keys=True)]
     found["checkpoints"] = sorted(path.name for path in (root / "checkpoints").iterdir())
+    return found
+
+
+def of_runs(root: Path) -> dict[str, Any]:
+    """Every file of a fine-tuning with several runs. Only the best run has checkpoints."""
+    found: dict[str, Any] = bytes_of(root, lambda name: ignored(name.partition("/")[2]) or ignored(name))
+    found["checkpoints"] = sorted(str(path.relative_to(root)) for path in root.glob("*/checkpoints/*"))
     return found
 
 
@@ -137,7 +159,7 @@ def main(place: Path, only: str, every: bool) -> None:
     (programs / "sbatch").chmod(0o755)
     os.environ |= {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "XDG_STATE_HOME": f"{root}/state"}
     # Runs of one config share a program, a table and a model: each is traced once, and touches no file.
-    pretrain.build = evaluation.build = functools.lru_cache(maxsize=8)(pretrain.build)
+    pretrain.build = evaluation.build = judging.build = functools.lru_cache(maxsize=8)(pretrain.build)
     pretrain.parameter_table = functools.cache(pretrain.parameter_table)
     models: dict[Any, Any] = {}
     make_model = pretraining.make_model
@@ -202,6 +224,13 @@ def main(place: Path, only: str, every: bool) -> None:
     report("rows", *cut)
     report("rows --overwrite", *cut, "--seed", "1", "--overwrite", before=made)
     labelled(report, inputs, root)
+    rng = random.Random(5)
+    lines = [f"{' '.join(rng.choices(['river', 'stone', 'blue', 'bird'], k=5))},{'xy'[n % 2]}" for n in range(16)]
+    (inputs / "labels.csv").write_text("\n".join(["text,label", *lines]) + "\n")
+    (inputs / "labelled.py").write_text(LABELLED)
+    words = ("finetune", f"{inputs}/labelled.py", "--init", str(run), "--train", f"{inputs}/labels.csv")
+    report("finetune", *words, "--workdir", f"{root}", look=of_run, known=known)
+    report("finetune --seeds 2", *words, "--workdir", f"{root}", "--seeds", "2", look=of_runs, known=known)
     report("embed", "embed", str(run), f"{inputs}/lines.txt", "--out", f"{root}/a.npy")
     again = ("--out", f"{root}/a.npy", "--pooling", "cls", "--overwrite")
     report("embed --overwrite", "embed", str(run), f"{inputs}/lines.txt", *again, before=vectors)

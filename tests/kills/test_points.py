@@ -28,6 +28,8 @@ COMMANDS = {
     "rows --overwrite": 40,
     "labelled rows": 35,
     "labelled rows --overwrite": 40,
+    "finetune": 80,
+    "finetune --seeds 2": 160,
     "embed": 4,
     "embed --overwrite": 4,
     "embed to .jsonl": 4,

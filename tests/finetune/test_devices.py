@@ -1,0 +1,28 @@
+"""Tasks with labels on eight fake devices have the losses of one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from tests import fake_devices
+
+
+def test_eight_devices_compute_what_one_computes() -> None:
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("device_runs.py")],
+        env=os.environ | fake_devices.environment(),
+        capture_output=True,
+        text=True,
+        timeout=580,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert len(found) == 4
+    for name, (eight, one) in found.items():
+        np.testing.assert_allclose(eight, one, rtol=1e-6 if name != "negatives" else 5e-6, err_msg=name)
