@@ -24,6 +24,25 @@ fill_mask({text})""",
 tokenizer = AutoTokenizer.from_pretrained({name})
 model = AutoModel.from_pretrained({name})
 hidden = model(**tokenizer("A text.", return_tensors="pt")).last_hidden_state""",
+    "sequence_classification": """from transformers import pipeline
+
+classify = pipeline("text-classification", model={name})
+classify("A text.")""",
+    "token_classification": """from transformers import pipeline
+
+label = pipeline("token-classification", model={name}, aggregation_strategy="first")
+label("A text.")""",
+    "question_answering": """from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained({name})
+model = AutoModelForQuestionAnswering.from_pretrained({name})
+scores = model(**tokenizer("A question?", "A text.", return_tensors="pt"))""",
+    "multiple_choice": """from transformers import AutoModelForMultipleChoice, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained({name})
+model = AutoModelForMultipleChoice.from_pretrained({name})
+rows = tokenizer(["A text."] * 2, ["goes on.", "ends."], return_tensors="pt", padding=True)
+scores = model(**{{key: value[None] for key, value in rows.items()}}).logits""",
     "sentence-transformers": """from sentence_transformers import SentenceTransformer
 
 SentenceTransformer({name}).encode(["A text."])""",
@@ -70,7 +89,8 @@ def render(
 
     heads = [part for part in params if part != "encoder"]
     mask = None if tokenizer is None else tokenizer.token(tokenizer.mask_id)
-    use = _USE["masked_lm" if "masked_lm" in heads and mask else ""]
+    tasks = [head for head in heads if head in _USE and head != "masked_lm"]
+    use = _USE["masked_lm" if "masked_lm" in heads and mask else tasks[0] if tasks else ""]
     use = _USE["sentence-transformers"] if layout else use
     environment = Environment(
         loader=PackageLoader("jaxbert.convert", "."), undefined=StrictUndefined, keep_trailing_newline=True
@@ -94,6 +114,7 @@ def render(
         longest=config.longest_row,
         made=origin.made,
         mask=mask,
+        predicts=bool(tasks),
         use=use.format(name=_literal(name), text=_literal(f"A text with a {mask} in it.")),
         origin=origin,
         receipt=_lines(receipt, verdict),

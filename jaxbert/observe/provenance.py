@@ -11,16 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jaxbert.config import PhaseConfig, RunConfig, load_json, phase_rows, schedule_start
+from jaxbert.config import LabelledTaskConfig, PhaseConfig, RunConfig, load_json, phase_rows, schedule_start
+from jaxbert.core.metrics import from_json
 from jaxbert.core.progress import duration
 from jaxbert.data.shards import read_manifest as read_shards_manifest
 from jaxbert.data.sources import without_folders
 from jaxbert.data.staging import local
-from jaxbert.errors import InputError
+from jaxbert.errors import InputError, counted
 from jaxbert.inputs.files import read_bytes
+from jaxbert.inputs.values import Whole, checked
 from jaxbert.observe.lines import JsonLines
 from jaxbert.stores.steps import read_manifest
-from jaxbert.stores.workdir import TELEMETRY
+from jaxbert.stores.workdir import JUDGEMENT, TELEMETRY
 
 _LICENCE = "Licence of the data:"
 
@@ -104,8 +106,11 @@ def of_run(workdir: Path, step: int) -> Provenance:
         "devices": started.get("devices"),
         "versions": started.get("versions", {}),
     }
+    labelled = isinstance(config.task, LabelledTaskConfig)
+    made = "Fine-tuned" if labelled else "Pretrained"
+    further = further.removeprefix("further, ") if labelled else further
     return Provenance(
-        made=f"Pretrained {further}by jaxbert: run {config.name}, step {step:,}.",
+        made=f"{made} {further}by jaxbert: run {config.name}, step {step:,}.",
         title=config.name,
         data=data,
         data_licence=licence,
@@ -114,7 +119,7 @@ def of_run(workdir: Path, step: int) -> Provenance:
         objectives=_objectives(config),
         optimizer=_optimizer(config),
         numerics=f"Activations in {config.numerics.dtype}, seed {config.seed}.",
-        results=_results(meta, step),
+        results=_judged(workdir, step) or _results(meta, step, labelled),
         cost=_cost(clock, started),
         receipt={name: value for name, value in receipt.items() if value is not None},
         run_config=run_config,
@@ -148,6 +153,8 @@ def _data(
             known = hashes.get(phase.name, [])
             digest = f"; sha256 {known[index]}" if index < len(known) else ""
             source = "" if phase.rows else config.data.source
+            if isinstance(config.task, LabelledTaskConfig) and not phase.rows:
+                source = without_folders(config.task.data.train)
             lines.append(f"Phase {phase.name}: {_rows(directory, source, licences)}{share}{digest}")
     lines = list(dict.fromkeys(lines))
     licence = " and ".join(dict.fromkeys(filter(None, licences)))
@@ -164,6 +171,14 @@ def _rows(directory: str | Path, source: str, licences: list[str]) -> str:
     made = manifest.get("provenance") or {}
     licences.append(made.get("licence") or "")
     train = manifest["statistics"]["train"]
+    if "labelled" in manifest:
+        counts = [
+            f"{counted(found['examples'], f'{split} example')}" for split, found in manifest["statistics"].items()
+        ]
+        return (
+            f"{source and source + ', '}{', '.join(counts)}, as rows of up to {manifest['length']} tokens "
+            f"({manifest['labelled']['kind'].replace('_', ' ')})"
+        )
     source = without_folders(made.get("source") or source)
     return (
         f"{source and source + ', '}{train['documents']:,} documents, {train['tokens']:,} tokens, as "
@@ -194,6 +209,14 @@ def _recipe(config: RunConfig, step: int) -> tuple[tuple[str, ...], ...]:
 
 
 def _objectives(config: RunConfig) -> tuple[str, ...]:
+    if isinstance(config.task, LabelledTaskConfig):
+        usual = type(config.task)()
+        shown = [
+            f"{name.replace('_', ' ')} {', '.join(map(str, value)) if isinstance(value, tuple) else value}"
+            for name, value in vars(config.task).items()
+            if name not in ("name", "data") and value != getattr(usual, name)
+        ]
+        return (config.task.name.replace("_", " ") + (f" ({'; '.join(shown)})" if shown else ""),)
     found = []
     for name, value in vars(config.objectives).items():
         if name == "extra" or value is None:
@@ -214,12 +237,32 @@ def _optimizer(config: RunConfig) -> str:
     return f"{config.optimizer.name} ({', '.join(f'{key} {value}' for key, value in facts.items())})"
 
 
-def _results(meta: Mapping[str, Any], step: int) -> tuple[str, ...]:
+def _judged(workdir: Path, step: int) -> tuple[str, ...]:
+    """Returns lines about the judgement of a fine-tuned run; none where it has none of this step."""
+    try:
+        found = checked(read_bytes(workdir / JUDGEMENT), {"step": Whole(), "splits": dict})
+        if found["step"] != step:
+            return ()
+        lines = []
+        for split, one in found["splits"].items():
+            known = {name: value for name, value in one["values"].items() if value is not None}
+            figures = [
+                f"{metric.title} {metric.text(known[metric.name])}"
+                for metric in from_json(one["metrics"])
+                if metric.name in known
+            ]
+            lines.append(f"On the {split} split, {counted(one['examples'], 'example')}: {', '.join(figures)}")
+        return tuple(lines)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return ()
+
+
+def _results(meta: Mapping[str, Any], step: int, labelled: bool = False) -> tuple[str, ...]:
     found = meta.get("last_evaluation") or {}
     if not found:
         return ("Not evaluated.",)
     when = "at this step" if found.get("step") == step else f"at step {found.get('step'):,}, the last one evaluated"
-    lines = [f"On held-out rows with fixed masks, {when}:"]
+    lines = [f"On held-out {'examples' if labelled else 'rows with fixed masks'}, {when}:"]
     for name, value in found.items():
         if name != "step" and isinstance(value, int | float):
             shown = f"{value:.1%}" if name.endswith("accuracy") else f"{value:.4f}"
@@ -253,6 +296,12 @@ def _init_name(config: RunConfig) -> str:
 
 
 def _replay(config: RunConfig, step: int, meta: Mapping[str, Any]) -> str:
+    if isinstance(config.task, LabelledTaskConfig):
+        return (
+            f"To repeat the run: `jaxbert finetune run.json --workdir DIR` with the same files and `--init` "
+            f"{markdown(_init_name(config))}, then `jaxbert convert DIR/checkpoints/{step} OUT --to hf`. With these "
+            "versions, on the same mesh of the same devices, model.safetensors has the same bits."
+        )
     given = [phase for phase in config.phases if phase.rows]
     data = " with the rows of these hashes (`--data`)" if given else ""
     # Runs of older versions have no hash, because manifests did not keep it.

@@ -379,7 +379,10 @@ def make_rows(task: type[LabelledTask], config: RunConfig, tokenizer: Tokenizer,
     """Makes the rows of a run; see `jaxbert.labelled.writing.write_rows`."""
     settings: Any = config.task
     splits = read_splits(task.kind, task.problem_of(settings), settings.data, config.seed)
-    write_rows(out, _encoding(task, config, tokenizer, phase), splits)
+    summary = write_rows(out, _encoding(task, config, tokenizer, phase), splits)
+    for split, counts in summary.counts.items():
+        for line in counts.lines():
+            _log.info(f"{split}: {line}")
 
 
 def check(task: type[LabelledTask], config: RunConfig) -> None:

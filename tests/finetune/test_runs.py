@@ -73,6 +73,14 @@ def test_every_kind_learns(model: Path, tmp_path: Path, case: str) -> None:
     config = load_json(tmp_path / "run" / "config.json")
     if case == "one_label":
         assert opened.labels is not None and opened.labels.names == ("no", "yes") == config.task.labels
+        opened.save(tmp_path / "written")
+        published = json.loads((tmp_path / "written" / "config.json").read_text())
+        assert published["architectures"] == ["BertForSequenceClassification"]
+        assert published["problem_type"] == "single_label_classification"
+        assert published["id2label"] == {"0": "no", "1": "yes"}
+        card = (tmp_path / "written" / "README.md").read_text()
+        assert "Fine-tuned from model by jaxbert" in card and "128 train examples, 48 validation examples" in card
+        assert "On the test split, 32 examples: accuracy" in card and 'pipeline("text-classification"' in card
 
 
 def test_seeds_and_a_sweep(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
