@@ -108,7 +108,7 @@ def of_run(workdir: Path, step: int) -> Provenance:
     }
     labelled = isinstance(config.task, LabelledTaskConfig)
     made = "Fine-tuned" if labelled else "Pretrained"
-    further = further.removeprefix("further, ") if labelled else further
+    further = f"from {_init_name(config)} " if labelled and config.init else further
     return Provenance(
         made=f"{made} {further}by jaxbert: run {config.name}, step {step:,}.",
         title=config.name,
