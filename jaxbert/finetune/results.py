@@ -4,61 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxbert.core.metrics import Metric, from_json, to_json
+from jaxbert.core.metrics import to_json
+from jaxbert.evaluate.judged import Judged, best_of, lines_of, spread
 from jaxbert.evaluate.labelled import judge, worst_errors
-from jaxbert.inputs.files import read_bytes
-from jaxbert.inputs.values import Maybe, Whole, checked
 from jaxbert.stores.files import write_whole
 from jaxbert.stores.steps import default_step
 from jaxbert.stores.workdir import FINETUNE, JUDGEMENT
-
-_SHAPE = {
-    "step": Whole(),
-    "seed": Whole(),
-    "setting": str,
-    "metric": dict,
-    "value": Maybe(float),
-    "learned": bool,
-    "stopped_early": bool,
-    "splits": dict,
-}
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A run that has ended.
-
-    Attributes:
-      name: the directory of the run in the workdir; "" for the workdir itself.
-      found: the content of its judgement.json.
-    """
-
-    name: str
-    found: Mapping[str, Any]
-
-    @property
-    def metric(self) -> Metric:
-        """Returns the metric that chose the checkpoint."""
-        return from_json([self.found["metric"]])[0]
-
-    @property
-    def value(self) -> float:
-        """Returns its value on the validation split; NaN where it has none."""
-        value = self.found["value"]
-        return math.nan if value is None else float(value)
-
-    @property
-    def rank(self) -> float:
-        """Returns the number by which runs are compared; the lowest is the best."""
-        if math.isnan(self.value):
-            return math.inf
-        return -self.value if self.metric.higher else self.value
 
 
 def judge_run(workdir: Path, *, seed: int, setting: str, stopped_early: bool) -> dict[str, Any]:
@@ -103,65 +58,8 @@ def judge_run(workdir: Path, *, seed: int, setting: str, stopped_early: bool) ->
     return content
 
 
-def read_judgement(workdir: Path) -> dict[str, Any] | None:
-    """Returns judgement.json of a run; None where there is none, or it is damaged."""
-    try:
-        found: dict[str, Any] = checked(read_bytes(workdir / JUDGEMENT), _SHAPE)
-    except (OSError, ValueError):
-        return None
-    return found
-
-
 def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
-
-
-@dataclass(frozen=True)
-class Line:
-    """A setting of a sweep, over its seeds.
-
-    Attributes:
-      setting: "rate=3e-05 epochs=3"; "" without a sweep.
-      runs: its runs, by seed.
-    """
-
-    setting: str
-    runs: Sequence[Judged]
-
-    @property
-    def mean(self) -> float:
-        """Returns the mean of the metric over the seeds; NaN where one has none."""
-        return statistics.fmean(run.value for run in self.runs)
-
-    @property
-    def deviation(self) -> float:
-        """Returns the standard deviation over the seeds, of n - 1; NaN for one seed."""
-        values = [run.value for run in self.runs]
-        return statistics.stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else math.nan
-
-    @property
-    def failed(self) -> list[int]:
-        """Returns the seeds that have not learned: they are no better than a constant answer."""
-        return [run.found["seed"] for run in self.runs if not run.found["learned"]]
-
-    @property
-    def rank(self) -> float:
-        """Returns the number by which settings are compared; the lowest is the best."""
-        if not math.isfinite(self.mean):
-            return math.inf
-        return -self.mean if self.runs[0].metric.higher else self.mean
-
-
-def lines_of(runs: Sequence[Judged]) -> list[Line]:
-    """Returns the settings of a sweep, the best first by the mean over seeds."""
-    settings = dict.fromkeys(run.found["setting"] for run in runs)
-    lines = [Line(setting, [run for run in runs if run.found["setting"] == setting]) for setting in settings]
-    return sorted(lines, key=lambda line: line.rank)
-
-
-def best_of(runs: Sequence[Judged]) -> Judged:
-    """Returns the run to use: the best seed of the best setting, by the validation split."""
-    return min(lines_of(runs)[0].runs, key=lambda run: run.rank)
 
 
 def table(runs: Sequence[Judged]) -> list[str]:
@@ -172,18 +70,11 @@ def table(runs: Sequence[Judged]) -> list[str]:
     head = f"{'setting':<{wide}}  {'mean':>8}  {'sd':>7}  {'worst':>8}  {'best':>8}  seeds that failed to learn"
     shown = [f"{metric.title} on the validation split, over {seeds} seed{'s' * (seeds > 1)}", head]
     for line in lines:
-        values = sorted((run.value for run in line.runs), key=lambda value: value if metric.higher else -value)
-        deviation = "-" if math.isnan(line.deviation) else _spread(metric, line.deviation)
-        failed = ", ".join(map(str, line.failed)) or "none"
-        worst, best = metric.text(values[0]), metric.text(values[-1])
+        deviation, failed = spread(metric, line.deviation), ", ".join(map(str, line.failed)) or "none"
+        worst, best = metric.text(line.worst), metric.text(line.best)
         name = line.setting or "all"
         shown.append(f"{name:<{wide}}  {metric.text(line.mean):>8}  {deviation:>7}  {worst:>8}  {best:>8}  {failed}")
     return shown
-
-
-def _spread(metric: Metric, deviation: float) -> str:
-    """Returns a standard deviation as people read it: in points of per cent, or as a number."""
-    return f"{100 * deviation:.2f}" if metric.form == "share" else f"{deviation:.4f}"
 
 
 def write_results(workdir: Path, runs: Sequence[Judged]) -> dict[str, Any]:

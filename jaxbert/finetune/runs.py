@@ -16,13 +16,15 @@ import jax
 
 from jaxbert.config import load_json, resume_differences
 from jaxbert.errors import InputError, counted
-from jaxbert.finetune.results import Judged, best_of, judge_run, read_judgement, table, write_results
+from jaxbert.evaluate.judged import Judged, best_of, read_judgement
+from jaxbert.finetune.results import judge_run, table, write_results
 from jaxbert.finetune.settings import Run
+from jaxbert.report.live import LivePage
 from jaxbert.run.hold import Hold
 from jaxbert.run.pretrain import train
 from jaxbert.run.processes import together
 from jaxbert.stores.storage import is_remote
-from jaxbert.stores.workdir import CHECKPOINTS, FINETUNE
+from jaxbert.stores.workdir import CHECKPOINTS, FINETUNE, PAGE
 
 _log = logging.getLogger(__name__)
 
@@ -80,15 +82,21 @@ def finetune(
             _keep_best(place, done)
     if not done:
         return {"workdir": str(workdir)}
+    pages = runs[0].asked.config.logging.page
     if not several:
+        if pages and (place / PAGE).is_file():
+            say(f"page: {place / PAGE}")
         return {**done[0].found, "workdir": str(workdir)}
     results = write_results(place, done)
-    say("")
-    for line in table(done):
-        say(line)
-    best = best_of(done)
-    if best.found["metric"]:
-        say(f"best: {best.name}; MODEL={workdir} is this run")
+    if done[0].metric.name:
+        say("")
+        for line in table(done):
+            say(line)
+        say(f"best: {best_of(done).name}; MODEL={workdir} is this run")
+    else:
+        say("no run is the best, because there is no validation split")
+    if LivePage(place, enabled=pages).write():
+        say(f"page: {place / PAGE}")
     return {**results, "workdir": str(workdir)}
 
 
@@ -127,14 +135,18 @@ def _train(run: Run, name: str, where: Path, overwrite: bool) -> dict[str, Any] 
             return {"metric": {}, "value": None, "learned": True, "seed": run.seed, "setting": run.setting,
                     "step": figures["step"], "splits": {}, "stopped_early": figures["stopped_early"]}  # fmt: skip
         with jax.default_device(jax.local_devices()[0]):
-            return judge_run(where, seed=run.seed, setting=run.setting, stopped_early=figures["stopped_early"])
+            found = judge_run(where, seed=run.seed, setting=run.setting, stopped_early=figures["stopped_early"])
+        LivePage(where, enabled=run.asked.config.logging.page).write()
+        return found
 
     found = train(run.asked, name, overwrite=overwrite, after=judged)
     return found or None
 
 
 def _keep_best(workdir: Path, done: Sequence[Judged]) -> None:
-    """Removes the checkpoints of all runs but the best one so far."""
+    """Removes the checkpoints of all runs but the best one so far. Without a metric, no run is the best."""
+    if not done[0].metric.name:
+        return
     best = best_of(done)
     for run in done:
         if run.name != best.name:

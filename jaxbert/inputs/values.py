@@ -143,6 +143,11 @@ def whole_number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
 
 
+def is_number(value: Any) -> bool:
+    """Returns whether a JSON value is a number that can be drawn. Edited or damaged files may hold any value."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= 1e300
+
+
 def short(value: Any) -> str:
     """Returns a value for a message: as JSON, cut to 60 characters."""
     try:

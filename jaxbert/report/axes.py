@@ -11,16 +11,23 @@ from jaxbert.data.shards import read_manifest
 from jaxbert.data.staging import local
 from jaxbert.errors import InputError
 from jaxbert.fit.passes import Passes, Text
-from jaxbert.report.read import Run, is_number
+from jaxbert.inputs.values import is_number
+from jaxbert.report.read import Run
 from jaxbert.stores.storage import is_remote
 
-# Pairs of an axis that the page holds. Between two pairs the page draws a straight line.
-_MOST = 300
+# Pairs of an axis that the page holds: of one axis, of one axis of many runs, and of that axis of all runs. Between two
+# pairs the page draws a straight line.
+_MOST, _FEWEST, _ALL = 300, 60, 6000
 
 Pairs = list[tuple[int, float]]
 
 
-def axes_of(run: Run) -> dict[str, Pairs]:
+def most_pairs(runs: int) -> int:
+    """Returns the most pairs of an axis on a page about a number of runs."""
+    return max(_FEWEST, min(_MOST, _ALL // runs))
+
+
+def axes_of(run: Run, most: int = _MOST) -> dict[str, Pairs]:
     """Returns the axes of a run by name, each as pairs (step, value) that rise. An axis that is not known is left out.
 
     "tokens" are real tokens, without padding. "epochs" are passes over the train text. "hours" are those of the clock
@@ -28,7 +35,7 @@ def axes_of(run: Run) -> dict[str, Pairs]:
     processes.
     """
     found = {"tokens": _tokens(run), "epochs": _epochs(run), "hours": _hours(run)}
-    return {name: _thinned(_rising(pairs)) for name, pairs in found.items() if len(pairs) > 1}
+    return {name: _thinned(_rising(pairs), most) for name, pairs in found.items() if len(pairs) > 1}
 
 
 def boundaries(run: Run) -> list[tuple[int, str]]:
@@ -108,8 +115,8 @@ def _rising(pairs: Pairs) -> Pairs:
     return kept
 
 
-def _thinned(pairs: Pairs) -> Pairs:
-    if len(pairs) <= _MOST:
+def _thinned(pairs: Pairs, most: int) -> Pairs:
+    if len(pairs) <= most:
         return pairs
-    chosen = sorted({round(index * (len(pairs) - 1) / (_MOST - 1)) for index in range(_MOST)})
+    chosen = sorted({round(index * (len(pairs) - 1) / (most - 1)) for index in range(most)})
     return [pairs[index] for index in chosen]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import cycle
 from typing import Any
 
@@ -45,6 +45,7 @@ class Curve:
 
 
 LOSS = Curve("Loss", "loss", "Sum of the weighted terms, in nats. Validation has fixed masks and no dropout.")
+_LABELLED_LOSS = replace(LOSS, note="Of the labels. Validation has no dropout.")
 _ALWAYS = (
     Curve("Learning rate", "rate", "As the schedule gives it.", "short", "Optimizer"),
     Curve("Gradient norm", "grad_norm", "Global norm before clipping.", "short", "Optimizer", log=True),
@@ -65,14 +66,12 @@ _ALWAYS = (
 def curves(runs: Sequence[Run]) -> list[Curve]:
     """Returns the charts of the page: the loss, the metrics of the runs' tasks, and the figures of every run."""
     measured = {metric.name: metric for run in runs for metric in run.measured}
-    return [
-        LOSS,
-        *(
-            Curve(title_of(metric), metric.name, metric.note, "percent" if metric.form == "share" else "number")
-            for metric in measured.values()
-        ),
-        *_ALWAYS,
-    ]
+    loss = _LABELLED_LOSS if all(run.labelled for run in runs) else LOSS
+    return [loss, *map(_curve_of, measured.values()), *_ALWAYS]
+
+
+def _curve_of(metric: Metric) -> Curve:
+    return Curve(title_of(metric), metric.name, metric.note, "percent" if metric.form == "share" else "number")
 
 
 def title_of(metric: Metric) -> str:
@@ -90,6 +89,8 @@ class Series:
       kind: "training", "validation", or "constant" for a level to compare with.
       colour: number of its colour.
       dash: number of its dashes, which tells it from a line of the same colour; 0 for a line without any.
+      group: name in the legend of all lines with this group; empty for a line with its own name there.
+      strong: whether the line is drawn thicker than others.
       steps, values: the points.
       low, high: lowest and highest value that a thinned point stands for; empty where nothing was thinned.
     """
@@ -103,6 +104,8 @@ class Series:
     low: list[float] = field(default_factory=list)
     high: list[float] = field(default_factory=list)
     dash: int = 0
+    group: str = ""
+    strong: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,17 +126,72 @@ class Chart:
 def charts_of(runs: Sequence[Run]) -> list[Chart]:
     """Returns the charts for which some run has figures."""
     wanted = curves(runs)
-    number = sum(bool(run.points(curve.train)[0]) for run in runs for curve in wanted)
-    most = max(_FEWEST_POINTS, min(_MOST_POINTS, _NUMBERS // (3 * max(1, number))))
+    most = _most_points(runs, wanted)
     found = [_chart(curve, runs, most) for curve in wanted]
     drawn = [chart for chart in found if any(one.kind != "constant" for one in chart.series)]
     # The only term of a loss, with the weight 1, is the whole loss.
-    return [chart for chart in drawn if chart.curve is LOSS or not _same(chart, drawn[0])]
+    return [chart for chart in drawn if chart.curve.train == LOSS.train or not _same(chart, drawn[0])]
+
+
+def _most_points(runs: Sequence[Run], wanted: Sequence[Curve]) -> int:
+    """Returns the most points of a line, so that a page with all of them has at most `_NUMBERS` numbers."""
+    number = sum(bool(run.points(curve.train)[0]) for run in runs for curve in wanted)
+    return max(_FEWEST_POINTS, min(_MOST_POINTS, _NUMBERS // (3 * max(1, number))))
 
 
 def _same(chart: Chart, other: Chart) -> bool:
     """Returns whether two charts have the same lines."""
-    return other.curve is LOSS and chart.series == other.series
+    return other.curve.train == LOSS.train and chart.series == other.series
+
+
+@dataclass(frozen=True)
+class Look:
+    """A run among the runs of a fine-tuning.
+
+    Attributes:
+      number: the number of its colour and dash; runs of the same setting share it.
+      group: name in the legend of all runs of its setting; empty where each run has its own name there.
+      chosen: whether it is the run to use.
+    """
+
+    number: int
+    group: str
+    chosen: bool
+
+
+def learning_curves(runs: Sequence[Run], looks: Sequence[Look]) -> list[Chart]:
+    """Returns how the runs of a fine-tuning learned: training loss, the metrics of validation, and its loss.
+
+    The metric that chooses the checkpoint comes second.
+
+    Args:
+      runs: the runs, in the order of the legend.
+      looks: the look of each.
+    """
+    measured = {metric.name: metric for run in runs for metric in run.shown}
+    chosen = {metric.name: metric for run in runs if (metric := run.chosen) is not None}
+    first, *rest = [_curve_of(metric) for metric in {**chosen, **measured}.values()] or [None]
+    wanted = [curve for curve in (_TRAINING_LOSS, first, _VALIDATION_LOSS, *rest) if curve is not None]
+    most = _most_points(runs, wanted)
+    charts = []
+    for curve in wanted:
+        kind = "training" if curve is _TRAINING_LOSS else "validation"
+        series, thinned = [], 1
+        for index, (run, look) in enumerate(zip(runs, looks, strict=True)):
+            points = run.points(curve.train if kind == "training" else f"validation_{curve.train}")
+            if points[0]:
+                kept, low, high, several = thin(points, most)
+                thinned = max(thinned, several)
+                name = f"{run.label} (chosen)" if look.chosen else run.label
+                colour, dash = look_of(look.number)
+                series.append(Series(name, index, kind, colour, *kept, low, high, dash, look.group, look.chosen))
+        if series:
+            charts.append(Chart(curve, series, thinned))
+    return charts
+
+
+_TRAINING_LOSS = replace(LOSS, title="Training loss", note="The mean since the line before, with dropout.")
+_VALIDATION_LOSS = replace(LOSS, title="Validation loss", note="Without dropout.")
 
 
 def _chart(curve: Curve, runs: Sequence[Run], most: int) -> Chart:
@@ -152,13 +210,26 @@ def _chart(curve: Curve, runs: Sequence[Run], most: int) -> Chart:
                     name = f"{run.label}: {name}" if curve.group == "Learning" else run.label
                 look = (colour, 0) if one else look_of(index)
                 series.append(Series(name, index, kind, look[0], *kept, low, high, look[1]))
-        if one and curve.train == run.first_metric and series:
+        if one and series:
             ends = [min(min(line.steps) for line in series), max(max(line.steps) for line in series)]
             series += [
-                Series(f"{name} {accuracy:.1%}", index, "constant", colour, ends, [accuracy] * 2, dash=dash)
-                for (name, accuracy), (colour, dash) in zip(run.baselines.items(), _levels(), strict=False)
+                Series(name, index, "constant", colour, ends, [value] * 2, dash=dash)
+                for (name, value), (colour, dash) in zip(_compared(run, curve.train), _levels(), strict=False)
             ]
     return Chart(curve, series, thinned)
+
+
+def _compared(run: Run, name: str) -> list[tuple[str, float]]:
+    """Returns (name, value) of the levels to compare a metric with: tables of counts, or a constant answer."""
+    if name == run.first_metric and run.baselines:
+        return [(f"{title} {accuracy:.1%}", accuracy) for title, accuracy in run.baselines.items()]
+    validation = run.judgement.splits.get("validation") if run.judgement is not None else None
+    if validation is None or name not in validation.constant:
+        return []
+    found = [metric for metric in validation.metrics if metric.name == name]
+    return [
+        (f"constant answer {metric.text(validation.constant[name])}", validation.constant[name]) for metric in found
+    ]
 
 
 def look_of(number: int) -> tuple[int, int]:

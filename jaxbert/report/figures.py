@@ -7,14 +7,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from jaxbert.config import RunConfig, phase_at, total_steps
+from jaxbert.config import LabelledTaskConfig, RunConfig, phase_at, total_steps
 from jaxbert.core.progress import duration
-from jaxbert.inputs.values import flat
+from jaxbert.inputs.values import flat, is_number
 from jaxbert.report.charts import title_of
-from jaxbert.report.read import Run, is_number
+from jaxbert.report.read import Run
 
 # Figures of corpus.json that are shown.
 _CORPUS_LINES = 60
+# Labels of a task that are shown beside the other settings.
+_LABELS = 12
 
 
 def final_figures(run: Run) -> list[tuple[str, str]]:
@@ -35,15 +37,7 @@ def final_figures(run: Run) -> list[tuple[str, str]]:
         ("Rows seen", f"{_rows_seen(run.config, done):,}"),
         ("Training loss", _known(run.last_number("loss"), "{:.4f}".format)),
         ("Validation", "" if best else _not_judged(run)),
-        ("Validation loss, best", _known(best, lambda pair: f"{pair[1]:.4f} {_where(run, pair[0])}")),
-        ("Validation loss, last", _known(run.last_number("validation_loss"), "{:.4f}".format)),
-        *(
-            (
-                f"{title_of(metric)}, last",
-                _known(run.last_number(f"validation_{metric.name}"), partial(metric.text, digits=2)),
-            )
-            for metric in run.shown
-        ),
+        *(_judged_figures(run) if run.labelled else _validation_figures(run, best)),
         *((f"Counting: {name}", f"{value:.2%}") for name, value in run.baselines.items()),
         *((f"A constant answer: {name}", f"{value:.2%}") for name, value in run.constant_answers.items()),
         ("Steps skipped (not finite)", _known(run.last_number("skipped"), "{:,}".format)),
@@ -56,6 +50,53 @@ def final_figures(run: Run) -> list[tuple[str, str]]:
         ("Host memory, most", f"{max(memory) / 2**30:.2f} GiB" if memory else ""),
         ("Device memory, most", f"{max(device) / 2**30:.2f} GiB" if device else ""),
     ]
+
+
+def _validation_figures(run: Run, best: tuple[int, float] | None) -> list[tuple[str, str]]:
+    return [
+        ("Validation loss, best", _known(best, lambda pair: f"{pair[1]:.4f} {_where(run, pair[0])}")),
+        ("Validation loss, last", _known(run.last_number("validation_loss"), "{:.4f}".format)),
+        *(
+            (
+                f"{title_of(metric)}, last",
+                _known(run.last_number(f"validation_{metric.name}"), partial(metric.text, digits=2)),
+            )
+            for metric in run.shown
+        ),
+    ]
+
+
+def _judged_figures(run: Run) -> list[tuple[str, str]]:
+    """Returns the figures of a fine-tuned run: of its judgement, or before that of its best evaluation."""
+    if run.judgement is not None and run.judgement.splits:
+        figures = [("Checkpoint", f"step {run.judgement.step:,}")]
+        for name, split in run.judgement.splits.items():
+            for metric in split.metrics:
+                value = split.values.get(metric.name)
+                figures.append((f"{title_of(metric)}, {name}", "none" if value is None else metric.text(value, 2)))
+            if run.chosen is not None and run.chosen.name in split.constant:
+                constant = run.chosen.text(split.constant[run.chosen.name], 2)
+                figures.append((f"{title_of(run.chosen)} of a constant answer, {name}", constant))
+        return figures
+    found = best_evaluation(run)
+    return [
+        ("Validation loss, last", _known(run.last_number("validation_loss"), "{:.4f}".format)),
+        ("Best evaluation", _known(found, lambda line: f"step {line['step']:,}")),
+        *(
+            (f"{title_of(metric)}, best evaluation", metric.text(value, 2))
+            for metric in run.shown
+            if found is not None and is_number(value := found.get(f"validation_{metric.name}"))
+        ),
+    ]
+
+
+def best_evaluation(run: Run) -> dict[str, Any] | None:
+    """Returns the line of the evaluation with the best value of the metric that chooses the checkpoint."""
+    if run.chosen is None:
+        return None
+    name, sign = f"validation_{run.chosen.name}", 1 if run.chosen.higher else -1
+    found = [line for line in run.metrics if is_number(line.get(name))]
+    return max(found, key=lambda line: sign * float(line[name]), default=None)
 
 
 def _known(value: Any, form: Callable[[Any], str]) -> str:
@@ -104,6 +145,7 @@ def about(run: Run) -> list[tuple[str, str]]:
     ]
     return [
         ("Run", config.name),
+        *_task(config),
         ("Began", _text(first.get("started"))),
         ("Command", _text(first.get("command"))),
         ("Code", _text(facts.get("code"))),
@@ -114,6 +156,21 @@ def about(run: Run) -> list[tuple[str, str]]:
         ("Peak", _known(_number(facts.get("peak_flops")), lambda value: _peak(value, facts.get("peak_source")))),
         ("Layout", f"{config.mesh.layout}, activations in {config.numerics.dtype}"),
         ("Seed", f"{config.seed}"),
+    ]
+
+
+def _task(config: RunConfig) -> list[tuple[str, str]]:
+    """Returns what a fine-tuned run has learned, and from what."""
+    task = config.task
+    if not isinstance(task, LabelledTaskConfig):
+        return []
+    shown = ", ".join(task.labels[:_LABELS])
+    more = f" and {len(task.labels) - _LABELS:,} more" if len(task.labels) > _LABELS else ""
+    return [
+        ("Task", " ".join((task.name, getattr(task, "problem", ""))).strip().replace("_", " ")),
+        ("Labels", f"{len(task.labels):,}: {shown}{more}" if task.labels else ""),
+        ("Model at the start", config.init or "random weights"),
+        ("Train examples", task.data.train),
     ]
 
 
@@ -251,6 +308,8 @@ def evaluations(run: Run) -> dict[str, Any]:
 def cards(run: Run) -> list[tuple[str, str]]:
     """Returns the figures that matter most, for the top of a page about one run."""
     figures = dict(final_figures(run))
+    if run.labelled:
+        return [*_judged_cards(run), *((name, figures[key]) for key, name in _COST if figures.get(key))]
     wanted = (
         ("Validation", "validation"),
         ("Validation loss, best", "best validation loss"),
@@ -259,3 +318,26 @@ def cards(run: Run) -> list[tuple[str, str]]:
         ("Throughput, median", "real tokens/s"),
     )
     return [(name, figures[key].split(" (")[0].removesuffix(f" {name}")) for key, name in wanted if figures.get(key)]
+
+
+# Figures of every page, with their names at its top.
+_COST = (("Time", "time"),)
+
+
+def _judged_cards(run: Run) -> list[tuple[str, str]]:
+    """Returns the chosen metric of each split, and of a constant answer, for the top of a page."""
+    metric = run.chosen
+    if metric is None:
+        return []
+    if run.judgement is None or not run.judgement.splits:
+        found = best_evaluation(run)
+        if found is None:
+            return [("validation", _not_judged(run))]
+        return [(f"{metric.title}, best validation so far", metric.text(found[f"validation_{metric.name}"]))]
+    shown = []
+    for name, split in run.judgement.splits.items():
+        if metric.name in split.values:
+            shown.append((f"{metric.title}, {name}", metric.text(split.values[metric.name])))
+        if metric.name in split.constant:
+            shown.append((f"constant answer, {name}", metric.text(split.constant[metric.name])))
+    return shown

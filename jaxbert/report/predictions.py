@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from jaxbert.inputs.values import is_number
 from jaxbert.report.charts import Chart, Curve, Series, look_of
-from jaxbert.report.read import Run, is_number
+from jaxbert.report.read import Run
 
 # Steps that a table shows: the first, the last, and others evenly between them.
 _STEPS = 8

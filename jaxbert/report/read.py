@@ -2,7 +2,7 @@
 
 Reads config.json, metrics.jsonl and telemetry.jsonl; and where they exist predictions.jsonl, corpus.json,
 parameters.txt, and evaluation.json, which the end of a run writes, or `jaxbert evaluate --json
-WORKDIR/evaluation.json`. The run wrote the titles of its numbers into telemetry.jsonl. Files may be edited or damaged,
+WORKDIR/evaluation.json`; of a fine-tuned run also judgement.json and suite.json. The run wrote the titles of its numbers into telemetry.jsonl. Files may be edited or damaged,
 so every value is checked before it is used. The page leaves out damaged lines and files, and `Run.damaged` names them.
 """
 
@@ -15,14 +15,25 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from jaxbert.config import RunConfig, load_json, total_steps
+from jaxbert.config import LabelledTaskConfig, RunConfig, load_json, total_steps
 from jaxbert.core.metrics import Metric, from_json
 from jaxbert.core.shell import path_word
 from jaxbert.errors import InputError, counted
 from jaxbert.inputs.files import read_text
-from jaxbert.inputs.values import read_json
+from jaxbert.inputs.values import is_number, read_json
 from jaxbert.observe.lines import JsonLines
-from jaxbert.stores.workdir import CORPUS, EVALUATION, METRICS, PARAMETERS, PREDICTIONS, TELEMETRY, check_run
+from jaxbert.report.judged import Judgement, Robustness, read_judgement, read_robustness
+from jaxbert.stores.workdir import (
+    CORPUS,
+    EVALUATION,
+    JUDGEMENT,
+    METRICS,
+    PARAMETERS,
+    PREDICTIONS,
+    SUITE,
+    TELEMETRY,
+    check_run,
+)
 
 Points = tuple[list[int], list[float]]
 
@@ -65,6 +76,8 @@ class Run:
       predictions: lines of predictions.jsonl.
       corpus: content of corpus.json, if any.
       parameters: number of parameters; None if it is not known.
+      judgement: content of judgement.json of a fine-tuned run, if any.
+      robustness: tasks of suite.json with changed texts, if any.
       damaged: what in these files cannot be read and is left out, a sentence for each file.
     """
 
@@ -79,6 +92,8 @@ class Run:
     predictions: list[dict[str, Any]] = field(default_factory=list)
     corpus: dict[str, Any] = field(default_factory=dict)
     parameters: int | None = None
+    judgement: Judgement | None = None
+    robustness: list[Robustness] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
 
     def points(self, name: str) -> Points:
@@ -118,6 +133,21 @@ class Run:
     def shown(self) -> list[Metric]:
         """Returns the metrics of the run's task without the losses of its terms."""
         return [metric for metric in self.measured if not metric.name.endswith("_loss")]
+
+    @property
+    def labelled(self) -> bool:
+        """Returns whether the run is a fine-tuning, of a task with labels."""
+        return isinstance(self.config.task, LabelledTaskConfig)
+
+    @property
+    def chosen(self) -> Metric | None:
+        """Returns the metric that chooses the checkpoint of a fine-tuned run; None where it is not known."""
+        if not isinstance(self.config.task, LabelledTaskConfig):
+            return None
+        if self.judgement is not None and self.judgement.metric is not None:
+            return self.judgement.metric
+        named = [metric for metric in self.shown if metric.name == self.config.task.metric]
+        return next(iter(named or self.shown), None)
 
     @property
     def first_metric(self) -> str:
@@ -171,11 +201,6 @@ def _guessed(lines: Sequence[dict[str, Any]]) -> list[Metric]:
     return sorted(found, key=lambda metric: metric.form != "share")
 
 
-def is_number(value: Any) -> bool:
-    """Returns whether a JSON value is a number that can be drawn. Edited or damaged files may hold any value."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= 1e300
-
-
 def read_run(workdir: Path, label: str) -> Run:
     """Reads a workdir.
 
@@ -185,6 +210,7 @@ def read_run(workdir: Path, label: str) -> Run:
     """
     check_run(workdir)
     config = load_json(workdir / "config.json")
+    labelled = isinstance(config.task, LabelledTaskConfig)
     damaged: list[str] = []
     metrics = _lines(workdir / METRICS, _has_step, damaged)
     if not metrics and damaged:
@@ -219,6 +245,8 @@ def read_run(workdir: Path, label: str) -> Run:
             damaged,
         ),
         parameters=_parameters(workdir / PARAMETERS, damaged),
+        judgement=read_judgement(workdir / JUDGEMENT, damaged) if labelled else None,
+        robustness=read_robustness(workdir / SUITE, damaged) if labelled else [],
         damaged=damaged,
     )
 

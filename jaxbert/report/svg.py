@@ -1,9 +1,13 @@
-"""Charts as SVG, for browsers that run no script. The colours are variables of the page."""
+"""Charts as SVG: those of browsers without scripts, the diagram of calibration, and bars.
+
+The colours are variables of the page.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 from jaxbert.report.charts import Chart, Series, text_of, thin
@@ -59,12 +63,15 @@ def chart_svg(chart: Chart, boundaries: Sequence[tuple[int, str]]) -> str:
             for step, value in zip(some, kept, strict=True)
         )
         dash = f' stroke-dasharray="{_DASHES[one.dash]}"' if one.dash else ""
-        parts.append(f'<polyline points="{line}" fill="none" stroke="{_colour(one)}" stroke-width="2"{dash}/>')
+        width = 4 if one.strong else 2
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{_colour(one)}" stroke-width="{width}"{dash}/>')
     parts.append("</svg>")
-    if len(drawn) > 1:
+    named = list({one.group or f"\0{number}": one for number, one in enumerate(drawn)}.values())
+    if len(named) > 1:
         names = "".join(
-            f'<li><span style="border-top: 3px {_BORDERS[one.dash]} {_colour(one)}"></span>{escape(one.name)}</li>'
-            for one in drawn
+            f'<li><span style="border-top: 3px {_BORDERS[one.dash]} {_colour(one)}"></span>'
+            f"{escape(one.group or one.name)}</li>"
+            for one in named
         )
         parts.append(f'<ul class="names">{names}</ul>')
     return "".join(parts)
@@ -96,3 +103,78 @@ def ticks(low: float, high: float) -> list[float]:
     step = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= span)
     first = math.ceil(low / step)
     return [float(f"{index * step:.12g}") for index in range(first, math.floor(high / step) + 1)]
+
+
+# The sides of the square in which calibration is drawn, and the height of the strip with the numbers of examples.
+_SQUARE, _STRIP = 240, 44
+_QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def reliability_svg(bins: Sequence[tuple[float, float, float, float]]) -> str:
+    """Returns a diagram of calibration: the accuracy of each bin of confidence, over a diagonal, and its examples.
+
+    Args:
+      bins: of each bin its bounds, its accuracy and its share of the examples, all between 0 and 1.
+    """
+    left, top, bottom = 44, 8, 8 + _SQUARE
+    strip, width = bottom + 34 + _STRIP, 44 + _SQUARE + 24
+    parts = [f'<svg viewBox="0 0 {width} {strip + 18}" role="img" aria-label="Accuracy by confidence" class="drawn">']
+    for share in _QUARTERS:
+        x, y = left + share * _SQUARE, bottom - share * _SQUARE
+        parts.append(f'<path d="M{left} {y:g}H{left + _SQUARE}M{x:g} {top}V{bottom}" stroke="var(--grid)"/>')
+        parts.append(f'<text x="{left - 6}" y="{y + 4:g}" text-anchor="end">{share:.0%}</text>')
+        parts.append(f'<text x="{x:g}" y="{bottom + 16}" text-anchor="middle">{share:.0%}</text>')
+    most = max(share for *_, share in bins)
+    for low, high, accuracy, share in bins:
+        x, wide = left + low * _SQUARE + 1, max(1.0, (high - low) * _SQUARE - 2)
+        parts.append(_box(x, bottom, wide, accuracy * _SQUARE, "var(--series-0)"))
+        parts.append(_box(x, strip, wide, share / most * _STRIP, "var(--series-2)"))
+    diagonal = f"M{left} {bottom}L{left + _SQUARE} {top}"
+    parts.append(f'<path d="{diagonal}" stroke="var(--ink)" stroke-width="1.5" stroke-dasharray="5 4"/>')
+    parts.append(f'<path d="M{left} {strip}H{left + _SQUARE}" stroke="var(--grid)"/>')
+    parts.append(f'<text x="{left + _SQUARE / 2:g}" y="{strip + 14}" text-anchor="middle">confidence</text></svg>')
+    return "".join(parts)
+
+
+def _box(x: float, bottom: float, width: float, height: float, colour: str) -> str:
+    return f'<rect x="{x:.1f}" y="{bottom - height:.1f}" width="{width:.1f}" height="{height:.1f}" fill="{colour}"/>'
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar with a share, and the bounds of its interval."""
+
+    name: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+_BAR_WIDTH, _BAR_ROW, _BAR_NAME = 360, 38, 36
+
+
+def bars_svg(bars: Sequence[Bar], level: float | None = None) -> str:
+    """Returns bars of shares below one another, each with its name, its value and its interval.
+
+    Args:
+      bars: the bars.
+      level: the share at which a dashed line is drawn, to compare with; None for no line.
+    """
+    height = _BAR_ROW * len(bars) + 4
+    parts = [f'<svg viewBox="0 0 {_BAR_WIDTH} {height}" aria-hidden="true" class="drawn">']
+    for number, bar in enumerate(bars):
+        top = number * _BAR_ROW
+        name = bar.name if len(bar.name) <= _BAR_NAME else f"{bar.name[: _BAR_NAME - 1]}\u2026"
+        parts.append(f'<text x="0" y="{top + 14}">{escape(name)}</text>')
+        parts.append(f'<text x="{_BAR_WIDTH}" y="{top + 14}" text-anchor="end" class="value">{bar.value:.1%}</text>')
+        parts.append(_box(0, top + 32, _BAR_WIDTH, 12, "var(--grid)"))
+        parts.append(_box(0, top + 32, bar.value * _BAR_WIDTH, 12, "var(--series-0)"))
+        if bar.low is not None and bar.high is not None:
+            low, high = bar.low * _BAR_WIDTH, bar.high * _BAR_WIDTH
+            whisker = f"M{low:.1f} {top + 26}H{high:.1f}M{low:.1f} {top + 22}v8M{high:.1f} {top + 22}v8"
+            parts.append(f'<path d="{whisker}" stroke="var(--ink)" stroke-width="1.5"/>')
+    if level is not None:
+        at = level * _BAR_WIDTH
+        marks = "".join(f"M{at:.1f} {number * _BAR_ROW + 18}v16" for number in range(len(bars)))
+        parts.append(f'<path d="{marks}" stroke="var(--series-1)" stroke-width="2" stroke-dasharray="3 2"/>')
+    return "".join((*parts, "</svg>"))

@@ -23,7 +23,8 @@ from jaxbert.inputs.files import read_bytes
 from jaxbert.inputs.values import parse
 from jaxbert.observe.lines import JsonLines
 from jaxbert.report.page import write_report
-from jaxbert.report.read import is_number, is_prediction
+from jaxbert.inputs.values import is_number
+from jaxbert.report.read import is_prediction
 from jaxbert.stores.files import full_disk, write_whole
 from jaxbert.stores.steps import default_step
 from jaxbert.stores.workdir import EVALUATION, EXPORT, PAGE, PNG, PREDICTIONS

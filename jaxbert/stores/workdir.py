@@ -18,6 +18,9 @@ METRICS, TELEMETRY, PARAMETERS = "metrics.jsonl", "telemetry.jsonl", "parameters
 EVALUATION, EXPORT = "evaluation.json", "hf"
 # The metrics and the worst errors of a fine-tuned run; and the results of a fine-tuning with several runs.
 JUDGEMENT, FINETUNE = "judgement.json", "finetune.json"
+# What a fine-tuned model gets right of changed texts: the place that the page reads of what `jaxbert evaluate --suite
+# FILE --json` writes.
+SUITE = "suite.json"
 # The page about the run, and the picture of its loss.
 PAGE, PNG = "report.html", "loss.png"
 # The judgement of the corpus.

@@ -10,7 +10,6 @@ import re
 import subprocess
 import sys
 import tomllib
-from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
 
@@ -26,6 +25,7 @@ from jaxbert.report.page import write_report
 from jaxbert.report.read import read_run
 from jaxbert.stores.steps import best_step, write_manifest
 from tests.report.corpora import write_corpus
+from tests.report.pages import data_of, read_page
 
 _SCHEDULE = ScheduleConfig(peak=1e-3, warmup_steps=10)
 CONFIG = RunConfig(
@@ -55,34 +55,6 @@ def make_workdir(path, config=CONFIG, *, steps=100, validation=True):
     clocks += [{"step": 20, "tokens_per_s": 1.0}, {"step": 20, "tokens_per_s": 500.0, "elapsed_s": 61.0}]
     (path / "telemetry.jsonl").write_text("".join(json.dumps(line) + "\n" for line in clocks))
     return path
-
-
-class Balance(HTMLParser):
-    """Fails on tags that are not closed in order."""
-
-    VOID = frozenset({"meta", "br", "img", "link", "hr", "input"})
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.text = [], []
-
-    def handle_starttag(self, tag, attributes):
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open and self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open[-1:] not in (["style"], ["script"]):
-            self.text.append(data)
-
-
-def read_page(path):
-    parser = Balance()
-    parser.feed(path.read_text(encoding="utf-8"))
-    assert parser.open == []
-    return parser
 
 
 def test_one_run(tmp_path):
@@ -296,13 +268,6 @@ def test_metrics_of_which_nothing_can_be_read(tmp_path):
     (workdir / "metrics.jsonl").write_bytes(b"\xff\n" * 3)
     with pytest.raises(InputError, match=r"no line of the file.*metrics\.jsonl.*E-REPORT-FILE"):
         read_run(workdir, "run")
-
-
-def data_of(path):
-    """The data that is embedded in a page."""
-    html = path.read_text(encoding="utf-8")
-    (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', html, re.S)
-    return json.loads(found)
 
 
 def test_what_a_script_of_the_page_finds(tmp_path):

@@ -10,6 +10,8 @@
   const colourOf = (name) => getComputedStyle(root).getPropertyValue(name).trim();
   const series = (number) => colourOf(`--series-${number}`);
   const dashes = [undefined, [6, 4], [2, 4]];
+  // Lines of a box with values, which is as high as a chart.
+  const mostRows = 12;
   // Colours of the page are written as #rrggbb.
   const faded = (colour, share) => colour + Math.round(share * 255).toString(16).padStart(2, "0");
 
@@ -101,7 +103,7 @@
       if (smoothed) add(one.values, { stroke: faded(colour, 0.3), width: 1 });
       add(smoothed ? smooth(one.values, weight) : one.values, {
         stroke: colour,
-        width: one.kind === "constant" ? 1.5 : 2,
+        width: one.kind === "constant" ? 1.5 : one.strong ? 3.5 : 2,
         dash: dashes[one.dash],
         points: one.kind === "validation" || (one.kind === "training" && one.values.length < 3),
         read: true,
@@ -162,17 +164,24 @@
     legend() {
       const names = this.figure.querySelector(".legend");
       names.hidden = this.chart.series.length < 2;
+      // Lines of a group have one name for all of them.
+      const entries = new Map();
       this.chart.series.forEach((one, index) => {
+        const key = one.group ? `group ${one.group}` : index;
+        entries.set(key, [...(entries.get(key) || []), index]);
+      });
+      entries.forEach((indices) => {
+        const one = this.chart.series[indices[0]];
         const button = document.createElement("button");
         button.type = "button";
         button.className = `${one.kind} dash-${one.dash}`;
         button.style.setProperty("--colour", `var(--series-${one.colour})`);
         button.setAttribute("aria-pressed", "true");
-        button.append(document.createElement("i"), one.name);
+        button.append(document.createElement("i"), one.group || one.name);
         button.addEventListener("click", () => {
-          if (this.hidden.has(index)) this.hidden.delete(index);
-          else this.hidden.add(index);
-          button.setAttribute("aria-pressed", !this.hidden.has(index));
+          const show = this.hidden.has(indices[0]);
+          indices.forEach((index) => (show ? this.hidden.delete(index) : this.hidden.add(index)));
+          button.setAttribute("aria-pressed", show);
           this.draw(true);
         });
         names.append(button);
@@ -343,7 +352,9 @@
       });
       const title = document.createElement("b");
       title.textContent = positions[name](here);
-      this.tip.replaceChildren(title, ...rows);
+      const more = document.createElement("div");
+      if (rows.length > mostRows) more.textContent = `and ${rows.splice(mostRows).length} more; click names to hide lines`;
+      this.tip.replaceChildren(title, ...rows, ...(more.textContent ? [more] : []));
       this.tip.hidden = false;
       const room = plot.over.clientWidth;
       const width = this.tip.offsetWidth;

@@ -1,0 +1,143 @@
+"""Runs of a fine-tuning that were judged, and their comparison over seeds and settings. Imports no jax.
+
+`jaxbert finetune` writes a judgement.json for each run (`jaxbert.finetune.results`), and a finetune.json over several.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jaxbert.core.metrics import Metric, from_json
+from jaxbert.inputs.files import read_bytes
+from jaxbert.inputs.values import Maybe, Whole, checked
+from jaxbert.stores.workdir import JUDGEMENT
+
+# What judgement.json has at least. Its splits have a shape of their own where they are shown.
+SHAPE = {
+    "step": Whole(),
+    "seed": Whole(),
+    "setting": str,
+    "metric": dict,
+    "value": Maybe(float),
+    "learned": bool,
+    "stopped_early": bool,
+    "splits": dict,
+}
+# The metric of a run that no split has judged.
+_NONE = Metric("", "no metric", "", "number")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A run that has ended.
+
+    Attributes:
+      name: the directory of the run in the workdir; "" for the workdir itself.
+      found: the content of its judgement.json, or its line of finetune.json with "setting" and "metric".
+    """
+
+    name: str
+    found: Mapping[str, Any]
+
+    @property
+    def metric(self) -> Metric:
+        """Returns the metric that chose the checkpoint; its name is "" where there is no split to judge the run."""
+        return next(iter(from_json([self.found["metric"]])), _NONE)
+
+    @property
+    def value(self) -> float:
+        """Returns its value on the validation split; NaN where it has none."""
+        value = self.found["value"]
+        return math.nan if value is None else float(value)
+
+    @property
+    def rank(self) -> float:
+        """Returns the number by which runs are compared; the lowest is the best."""
+        if math.isnan(self.value):
+            return math.inf
+        return -self.value if self.metric.higher else self.value
+
+
+def read_judgement(workdir: Path) -> dict[str, Any] | None:
+    """Returns judgement.json of a run; None where there is none, or it is damaged."""
+    try:
+        found: dict[str, Any] = checked(read_bytes(workdir / JUDGEMENT), SHAPE)
+    except (OSError, ValueError):
+        return None
+    return found
+
+
+@dataclass(frozen=True)
+class Line:
+    """A setting of a sweep, over its seeds.
+
+    Attributes:
+      setting: "rate=3e-05 epochs=3"; "" without a sweep.
+      runs: its runs, by seed.
+    """
+
+    setting: str
+    runs: Sequence[Judged]
+
+    @property
+    def mean(self) -> float:
+        """Returns the mean of the metric over the seeds; NaN where one has none."""
+        return statistics.fmean(run.value for run in self.runs)
+
+    @property
+    def deviation(self) -> float:
+        """Returns the standard deviation over the seeds, of n - 1; NaN for one seed."""
+        values = [run.value for run in self.runs]
+        return statistics.stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else math.nan
+
+    @property
+    def worst(self) -> float:
+        """Returns the value of the worst seed; NaN where one has none."""
+        return max(self.runs, key=lambda run: run.rank).value
+
+    @property
+    def best(self) -> float:
+        """Returns the value of the best seed; NaN where none has one."""
+        return min(self.runs, key=lambda run: run.rank).value
+
+    @property
+    def failed(self) -> list[int]:
+        """Returns the seeds that have not learned: they are no better than a constant answer."""
+        return [run.found["seed"] for run in self.runs if not run.found["learned"]]
+
+    @property
+    def rank(self) -> float:
+        """Returns the number by which settings are compared; the lowest is the best."""
+        if not math.isfinite(self.mean):
+            return math.inf
+        return -self.mean if self.runs[0].metric.higher else self.mean
+
+
+def lines_of(runs: Sequence[Judged]) -> list[Line]:
+    """Returns the settings of a sweep, the best first by the mean over seeds."""
+    settings = dict.fromkeys(run.found["setting"] for run in runs)
+    lines = [Line(setting, [run for run in runs if run.found["setting"] == setting]) for setting in settings]
+    return sorted(lines, key=lambda line: line.rank)
+
+
+def best_of(runs: Sequence[Judged]) -> Judged:
+    """Returns the run to use: the best seed of the best setting, by the validation split."""
+    return min(lines_of(runs)[0].runs, key=lambda run: run.rank)
+
+
+def spread(metric: Metric, deviation: float, digits: int = 2) -> str:
+    """Returns a standard deviation as people read it: in points of per cent, or as a number; "-" where it is NaN.
+
+    Args:
+      metric: the metric of the values.
+      deviation: the standard deviation.
+      digits: digits of the points after the point.
+    """
+    if math.isnan(deviation):
+        return "-"
+    return f"{100 * deviation:.{digits}f}" if metric.form == "share" else f"{deviation:.4f}"
