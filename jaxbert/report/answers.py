@@ -25,6 +25,8 @@ _PAIRS = 20
 _OPEN_LABELS, _LABELS = 30, 1000
 # Characters of a text that are shown at first, and of any text.
 _SHORT, _LONG = 240, 20_000
+# Characters of a name in a table, and of one in a matrix.
+_NAME, _NARROW = 120, 60
 # Errors that are shown at first.
 _OPEN_ERRORS = 6
 _ROBUSTNESS = 8
@@ -62,6 +64,11 @@ def folded(text: str) -> Folded:
     if len(text) <= _SHORT:
         return Folded(text)
     return Folded(text[:_SHORT], text[:_LONG], max(0, len(text) - _LONG))
+
+
+def cut(text: str, most: int = _NAME) -> str:
+    """Returns a name of at most `most` characters."""
+    return text if len(text) <= most else f"{text[: most - 1]}\u2026"
 
 
 def results(run: Run) -> dict[str, Any] | None:
@@ -121,7 +128,7 @@ def _loss(judged: Judgement) -> list[Metric]:
 def _split(name: str, split: Split) -> dict[str, Any]:
     """Returns the parts of a split; a part that its task does not have is empty.
 
-    Keys: "name", "facts" (sentences), "confusion" (`_confusion`), "pairs" (`_pairs`), "labels" (`_labels`),
+    Keys: "name", "facts" (folded sentences), "confusion" (`_confusion`), "pairs" (`_pairs`), "labels" (`_labels`),
     "calibration" (`_calibration`), "places" (`_places`); "stacked" and "parts", whether there are parts for a column,
     and any parts.
     """
@@ -138,7 +145,7 @@ def _split(name: str, split: Split) -> dict[str, Any]:
     calibration = _calibration(details.get("calibration", []))
     return {
         "name": name,
-        "facts": [*_facts(details), *split.notes[:_NOTES]],
+        "facts": [folded(fact) for fact in (*_facts(details), *split.notes[:_NOTES])],
         "confusion": matrix,
         "calibration": calibration,
         **parts,
@@ -190,9 +197,10 @@ def _confusion(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> dict[s
             }
             for column, count in enumerate(line)
         ]
-        rows.append({"label": label, "cells": cells})
-    upright = len(labels) > 4 or max(map(len, labels)) > 14
-    return {"labels": labels, "upright": upright, "wide": len(labels) > 8, "rows": rows}
+        rows.append({"label": cut(label, _NARROW), "cells": cells})
+    names = [cut(label, _NARROW) for label in labels]
+    upright = len(names) > 4 or max(map(len, names)) > 14
+    return {"labels": names, "upright": upright, "wide": len(labels) > 8, "rows": rows}
 
 
 def _pairs(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> dict[str, Any]:
@@ -205,7 +213,7 @@ def _pairs(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> dict[str, 
     ]
     wrong.sort(key=lambda one: -one[0])
     rows = [
-        [labels[row], labels[column], f"{count:,}", _share(count, sum(counts[row]))]
+        [cut(labels[row]), cut(labels[column]), f"{count:,}", _share(count, sum(counts[row]))]
         for count, row, column in wrong[:_PAIRS]
     ]
     return {"labels": len(labels), "rows": rows, "all": len(wrong)}
@@ -223,7 +231,7 @@ def _labels(details: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     rows = [
         {
-            "label": label,
+            "label": cut(label),
             "cells": [f"{one['precision']:.1%}", f"{one['recall']:.1%}", f"{one['f1']:.1%}", f"{one['support']:,}"],
             "share": min(1.0, max(0.0, one["f1"])),
         }
@@ -317,7 +325,7 @@ def robustness(run: Run) -> list[dict[str, Any]]:
     several = len({one.model for one in run.robustness}) > 1
     found = []
     for one in run.robustness[:_ROBUSTNESS]:
-        title = f"{one.task} ({one.model})" if several else one.task
+        title = f"{cut(one.task)} ({cut(one.model)})" if several else cut(one.task)
         if one.changed:
             bars = [*_bar("texts as they are", one.plain), *_bars(one.changed)]
             level = one.plain.value if one.plain is not None else None

@@ -15,8 +15,8 @@ from jaxbert.report.read import Run
 
 # Figures of corpus.json that are shown.
 _CORPUS_LINES = 60
-# Labels of a task that are shown beside the other settings.
-_LABELS = 12
+# Labels of a task that are shown beside the other settings, and the characters of one.
+_LABELS, _LABEL = 12, 60
 
 
 def final_figures(run: Run) -> list[tuple[str, str]]:
@@ -164,7 +164,7 @@ def _task(config: RunConfig) -> list[tuple[str, str]]:
     task = config.task
     if not isinstance(task, LabelledTaskConfig):
         return []
-    shown = ", ".join(task.labels[:_LABELS])
+    shown = ", ".join(label[:_LABEL] + "\u2026" * (len(label) > _LABEL) for label in task.labels[:_LABELS])
     more = f" and {len(task.labels) - _LABELS:,} more" if len(task.labels) > _LABELS else ""
     return [
         ("Task", " ".join((task.name, getattr(task, "problem", ""))).strip().replace("_", " ")),

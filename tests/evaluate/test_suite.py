@@ -26,6 +26,7 @@ from jaxbert.evaluate.suite.kinds import KINDS
 from jaxbert.evaluate.suite.reading import read_suite
 from jaxbert.evaluate.suite.robustness import PERTURBATIONS
 from jaxbert.models.model import Model
+from jaxbert.report.judged import read_robustness
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.use.embed import embed
 from jaxbert.use.library import Loaded
@@ -148,6 +149,12 @@ def test_every_kind(
     assert robust["by_perturbation"]["upper_case"]["drop"]["value"] == 0
     drop = values["robust"]["accuracy"] - values["robust"]["perturbed_accuracy"]
     assert values["robust"]["drop"] == pytest.approx(drop)
+
+    # The page of a fine-tuned run reads the same file.
+    damaged: list[str] = []
+    (changed,) = read_robustness(out, damaged)
+    assert damaged == [] and set(changed.changed) == set(PERTURBATIONS) and changed.pairs == 4
+    assert changed.plain is not None and changed.plain.value == pytest.approx(values["robust"]["accuracy"])
 
     texts = ["W7 w1 w2.", "W8 w1 w2.", "Aba w1 w2.", "Bab w1 w2.", "w3 w7 w4", "w3 w8 w4", "w3 aba w4", "w3 bab w4"]
     scores = score(bert, [*texts, "w5", "w6"])

@@ -16,6 +16,8 @@ from jaxbert.config import OptimizerConfig, find_config, load_json
 from jaxbert.errors import InputError, Interrupted
 from jaxbert.finetune.runs import finetune
 from jaxbert.finetune.settings import Files, Run, runs_of
+from jaxbert.report.page import write_report
+from jaxbert.report.read import read_run
 from jaxbert.run.loop import Loop
 from jaxbert.tasks import make_task
 from jaxbert.training.optim import shares_of_rate
@@ -69,6 +71,12 @@ def test_every_kind_learns(model: Path, tmp_path: Path, case: str) -> None:
     np.testing.assert_allclose(found["value"], best, atol=1e-6)
     assert found["step"] == next(line["step"] for line in lines if line.get(f"validation_{metric}") == best)
     assert any("test (32 examples)" in line for line in said)
+    judged = read_run(tmp_path / "run", "run")
+    assert judged.damaged == [] and judged.judgement is not None and set(judged.judgement.splits) == set(found["splits"])
+    page = write_report([tmp_path / "run"], png=False)[0].read_text(encoding="utf-8")
+    assert 'id="answers"' in page and ('id="errors"' in page) == any(
+        split["errors"] for split in found["splits"].values()
+    )
     opened = jaxbert.load(tmp_path / "run")
     config = load_json(tmp_path / "run" / "config.json")
     if case == "one_label":
@@ -84,7 +92,7 @@ def test_every_kind_learns(model: Path, tmp_path: Path, case: str) -> None:
 
 
 def test_seeds_and_a_sweep(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = runs(model, tmp_path, "one_label", "task.epochs=3", seeds=2, sweep=["rate=1e-2,1e-9"])
+    asked = runs(model, tmp_path, "one_label", "task.epochs=3", "logging.page=yes", seeds=2, sweep=["rate=1e-2,1e-9"])
     assert [run.name for run in asked] == [f"rate={rate}/seed-{seed}" for rate in ("1e-2", "1e-9") for seed in (0, 1)]
     said: list[str] = []
     workdir = tmp_path / "runs"
@@ -102,6 +110,10 @@ def test_seeds_and_a_sweep(model: Path, tmp_path: Path, monkeypatch: pytest.Monk
     table = said[said.index("") + 1 :]
     assert "accuracy on the validation split, over 2 seeds" in table[0]
     assert any(line.startswith("rate=1e-9") for line in table)
+    assert said[-1] == f"page: {workdir / 'report.html'}"
+    assert "2 settings, 4 runs" in (workdir / "report.html").read_text(encoding="utf-8")
+    # The page of a run has its judgement too.
+    assert all('id="answers"' in (workdir / run.name / "report.html").read_text(encoding="utf-8") for run in asked)
     seeds = [json.loads((workdir / run.name / "config.json").read_text())["seed"] for run in asked]
     assert seeds == [0, 1, 0, 1]
 
@@ -111,6 +123,20 @@ def test_seeds_and_a_sweep(model: Path, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(Loop, "run_phase", no_step)
     again = finetune(asked, workdir, say=lambda line: None)
     assert again == found
+
+
+def test_seeds_without_a_split_to_judge_them_keep_their_checkpoints(model: Path, tmp_path: Path) -> None:
+    config, _, _ = CASES["one_label"]
+    train = write_examples(tmp_path / "train.jsonl", "one_label", 32, 0)
+    settings = [*SETTINGS, "task.epochs=1", "task.data.validation_fraction=0", "logging.page=yes"]
+    asked = runs_of(find_config(config), Files(str(train)), init=str(model), settings=settings, seeds=2)
+    said: list[str] = []
+    found = finetune(asked, tmp_path / "runs", say=said.append)
+    assert [run["value"] for run in found["settings"][0]["runs"]] == [None, None]
+    assert all((tmp_path / "runs" / run.name / "checkpoints").exists() for run in asked)
+    assert "no run is the best, because there is no validation split" in said
+    page = (tmp_path / "runs" / "report.html").read_text(encoding="utf-8")
+    assert "1 setting, 2 runs" in page and 'id="answers"' not in page
 
 
 def test_a_run_that_was_cut_off_ends_with_the_same_bits(
