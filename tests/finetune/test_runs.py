@@ -55,7 +55,8 @@ REACHED = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_kind_learns(model: Path, tmp_path: Path, case: str) -> None:
-    asked = runs(model, tmp_path, case, "task.epochs=12", test=str(tmp_path / f"{case}-test.jsonl"))
+    page = "logging.page=yes" if case == "one_label" else "logging.page=no"
+    asked = runs(model, tmp_path, case, "task.epochs=12", page, test=str(tmp_path / f"{case}-test.jsonl"))
     said: list[str] = []
     found = finetune(asked, tmp_path / "run", say=said.append)
     metric, least = REACHED[case]
@@ -71,12 +72,12 @@ def test_every_kind_learns(model: Path, tmp_path: Path, case: str) -> None:
     np.testing.assert_allclose(found["value"], best, atol=1e-6)
     assert found["step"] == next(line["step"] for line in lines if line.get(f"validation_{metric}") == best)
     assert any("test (32 examples)" in line for line in said)
+    assert (said[-1] == f"page: {tmp_path / 'run' / 'report.html'}") == (case == "one_label")
     judged = read_run(tmp_path / "run", "run")
     assert judged.damaged == [] and judged.judgement is not None and set(judged.judgement.splits) == set(found["splits"])
-    page = write_report([tmp_path / "run"], png=False)[0].read_text(encoding="utf-8")
-    assert 'id="answers"' in page and ('id="errors"' in page) == any(
-        split["errors"] for split in found["splits"].values()
-    )
+    html = write_report([tmp_path / "run"], png=False)[0].read_text(encoding="utf-8")
+    wrong = any(split["errors"] for split in found["splits"].values())
+    assert 'id="answers"' in html and ('id="errors"' in html) == wrong
     opened = jaxbert.load(tmp_path / "run")
     config = load_json(tmp_path / "run" / "config.json")
     if case == "one_label":
