@@ -14,10 +14,10 @@ from typing import Any
 
 from jaxbert.core.metrics import Metric, from_json
 from jaxbert.inputs.files import read_bytes
-from jaxbert.inputs.values import Maybe, Whole, checked
+from jaxbert.inputs.values import Each, Maybe, Whole, checked
 from jaxbert.stores.workdir import JUDGEMENT
 
-# What judgement.json has at least. Its splits have a shape of their own where they are shown.
+# What judgement.json has at least. A page checks its splits one by one.
 SHAPE = {
     "step": Whole(),
     "seed": Whole(),
@@ -28,6 +28,8 @@ SHAPE = {
     "stopped_early": bool,
     "splits": dict,
 }
+# What the lines of the terminal show of a split.
+_SPLITS = Each({"examples": Whole(), "values": Each(Maybe(float)), "metrics": list})
 # The metric of a run that no split has judged.
 _NONE = Metric("", "no metric", "", "number")
 
@@ -66,7 +68,7 @@ class Judged:
 def read_judgement(workdir: Path) -> dict[str, Any] | None:
     """Returns judgement.json of a run; None where there is none, or it is damaged."""
     try:
-        found: dict[str, Any] = checked(read_bytes(workdir / JUDGEMENT), SHAPE)
+        found: dict[str, Any] = checked(read_bytes(workdir / JUDGEMENT), {**SHAPE, "splits": _SPLITS})
     except (OSError, ValueError):
         return None
     return found

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 
 from jaxbert.config import load_json, resume_differences
+from jaxbert.core.metrics import from_json
 from jaxbert.errors import InputError, counted
 from jaxbert.evaluate.judged import Judged, best_of, read_judgement
 from jaxbert.finetune.results import judge_run, table, write_results
@@ -24,7 +25,7 @@ from jaxbert.run.hold import Hold
 from jaxbert.run.pretrain import train
 from jaxbert.run.processes import together
 from jaxbert.stores.storage import is_remote
-from jaxbert.stores.workdir import CHECKPOINTS, FINETUNE, PAGE
+from jaxbert.stores.workdir import CHECKPOINTS, FINETUNE, JUDGEMENT, PAGE
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +71,9 @@ def finetune(
         if several:
             _log.info(f"run {number + 1} of {len(runs)}: {run.name}")
         found = None if overwrite else _judged_before(where, run)
-        if found is None:
+        if found is not None:
+            _finish_page(where, run)
+        else:
             found = _train(run, str(where) if run.name else str(workdir), where, overwrite)
         if found is None:  # Another process of the run has judged it.
             continue
@@ -125,6 +128,13 @@ def _judged_before(where: Path, run: Run) -> dict[str, Any] | None:
 _ASKED = ("optimizer.", "phases.0.schedule.peak", "phases.0.batch_size", "phases.0.length:", "task.epochs", "task.data")
 
 
+def _finish_page(where: Path, run: Run) -> None:
+    """Writes the page of a run that was killed after its judgement and before its page."""
+    page = where / PAGE
+    if not page.exists() or page.stat().st_mtime < (where / JUDGEMENT).stat().st_mtime:
+        LivePage(where, enabled=run.asked.config.logging.page and jax.process_index() == 0).write()
+
+
 def _train(run: Run, name: str, where: Path, overwrite: bool) -> dict[str, Any] | None:
     """Trains a run and judges it; returns its judgement, in the first process only."""
 
@@ -158,8 +168,6 @@ def _lines(judged: Judged) -> list[str]:
     found = judged.found
     words = []
     for split, one in found["splits"].items():
-        from jaxbert.core.metrics import from_json
-
         figures = [
             f"{metric.title} {metric.text(one['values'][metric.name])}"
             for metric in from_json(one["metrics"])

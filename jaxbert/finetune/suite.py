@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jaxbert.errors import InputError
+from jaxbert.evaluate.judged import read_judgement
 from jaxbert.evaluate.suite.finetuned import FineTuning, Trainer, asked
 from jaxbert.evaluate.suite.reading import read_suite
-from jaxbert.finetune.results import read_judgement
 from jaxbert.finetune.runs import finetune
 from jaxbert.finetune.settings import Files, runs_of
 from jaxbert.run.deterministic import ask_for_deterministic_kernels

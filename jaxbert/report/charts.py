@@ -170,8 +170,8 @@ def learning_curves(runs: Sequence[Run], looks: Sequence[Look]) -> list[Chart]:
     """
     measured = {metric.name: metric for run in runs for metric in run.shown}
     chosen = {metric.name: metric for run in runs if (metric := run.chosen) is not None}
-    first, *rest = [_curve_of(metric) for metric in {**chosen, **measured}.values()] or [None]
-    wanted = [curve for curve in (_TRAINING_LOSS, first, _VALIDATION_LOSS, *rest) if curve is not None]
+    metrics = [_curve_of(metric) for metric in {**chosen, **measured}.values()]
+    wanted = [_TRAINING_LOSS, *metrics[:1], _VALIDATION_LOSS, *metrics[1:]]
     most = _most_points(runs, wanted)
     charts = []
     for curve in wanted:
@@ -224,12 +224,10 @@ def _compared(run: Run, name: str) -> list[tuple[str, float]]:
     if name == run.first_metric and run.baselines:
         return [(f"{title} {accuracy:.1%}", accuracy) for title, accuracy in run.baselines.items()]
     validation = run.judgement.splits.get("validation") if run.judgement is not None else None
-    if validation is None or name not in validation.constant:
+    value = validation.constant.get(name) if validation is not None else None
+    if validation is None or value is None:
         return []
-    found = [metric for metric in validation.metrics if metric.name == name]
-    return [
-        (f"constant answer {metric.text(validation.constant[name])}", validation.constant[name]) for metric in found
-    ]
+    return [(f"constant answer {one.text(value)}", value) for one in validation.metrics if one.name == name]
 
 
 def look_of(number: int) -> tuple[int, int]:

@@ -78,16 +78,16 @@ def _judged_figures(run: Run) -> list[tuple[str, str]]:
                 constant = run.chosen.text(split.constant[run.chosen.name], 2)
                 figures.append((f"{title_of(run.chosen)} of a constant answer, {name}", constant))
         return figures
-    found = best_evaluation(run)
-    return [
+    best = best_evaluation(run) or {}
+    figures = [
         ("Validation loss, last", _known(run.last_number("validation_loss"), "{:.4f}".format)),
-        ("Best evaluation", _known(found, lambda line: f"step {line['step']:,}")),
-        *(
-            (f"{title_of(metric)}, best evaluation", metric.text(value, 2))
-            for metric in run.shown
-            if found is not None and is_number(value := found.get(f"validation_{metric.name}"))
-        ),
+        ("Best evaluation", f"step {best['step']:,}" if best else ""),
     ]
+    for metric in run.shown:
+        then: Any = best.get(f"validation_{metric.name}")
+        if is_number(then):
+            figures.append((f"{title_of(metric)}, best evaluation", metric.text(then, 2)))
+    return figures
 
 
 def best_evaluation(run: Run) -> dict[str, Any] | None:

@@ -2,8 +2,9 @@
 
 Reads config.json, metrics.jsonl and telemetry.jsonl; and where they exist predictions.jsonl, corpus.json,
 parameters.txt, and evaluation.json, which the end of a run writes, or `jaxbert evaluate --json
-WORKDIR/evaluation.json`; of a fine-tuned run also judgement.json and suite.json. The run wrote the titles of its numbers into telemetry.jsonl. Files may be edited or damaged,
-so every value is checked before it is used. The page leaves out damaged lines and files, and `Run.damaged` names them.
+WORKDIR/evaluation.json`; of a fine-tuned run also judgement.json and suite.json. The run wrote the titles of its
+numbers into telemetry.jsonl. Files may be edited or damaged, so every value is checked before it is used. The page
+leaves out damaged lines and files, and `Run.damaged` names them.
 """
 
 from __future__ import annotations

@@ -20,10 +20,9 @@ from jaxbert.errors import InputError, Stopped
 from jaxbert.evaluate.baselines import SAME_INPUT
 from jaxbert.evaluate.evaluation import evaluate, lines
 from jaxbert.inputs.files import read_bytes
-from jaxbert.inputs.values import parse
+from jaxbert.inputs.values import is_number, parse
 from jaxbert.observe.lines import JsonLines
 from jaxbert.report.page import write_report
-from jaxbert.inputs.values import is_number
 from jaxbert.report.read import is_prediction
 from jaxbert.stores.files import full_disk, write_whole
 from jaxbert.stores.steps import default_step

@@ -148,7 +148,7 @@ def write_suite(path: Path, models: Sequence[str] = ("runs/mine",)) -> None:
         return {
             "value": value,
             "low": value - 0.05,
-            "high": min(1.0, value + 0.05),
+            "high": value + 0.05,
             "confidence": 0.95,
             "method": "bca",
         }
