@@ -162,6 +162,10 @@ LEFT = (
     Left(r"^jaxbert launch local (?!.*--dry-run)", "tests/multiprocess/test_launch.py launches several processes"),
     Left(r"^jaxbert finetune ", "minutes on a CPU; tests/finetune runs every kind with a tiny model"),
     Left(r"^jaxbert convert runs/(mine|vectors) ", "needs a fine-tuned model; tests/finetune converts one"),
+    Left(
+        r"^jaxbert evaluate runs/mine --suite ",
+        "needs a fine-tuned model; tests/evaluate/test_suite.py runs such a suite",
+    ),
     Left(r"^jaxbert predict ", "needs a fine-tuned model; tests/predict/test_predict_command.py runs the command"),
     # Other programs.
     Left(r"^make ", "tests/cli/test_documented_commands.py asks make for it; .ci/stages.py runs most of them"),
