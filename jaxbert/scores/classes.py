@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from jaxbert.core.metrics import Metric
 from jaxbert.errors import InputError
+from jaxbert.inputs.values import short
 from jaxbert.scores.base import Scored, check_scores, matrix, not_empty
 
 ACCURACY = Metric("accuracy", "accuracy", "acc")
@@ -51,7 +53,7 @@ def metrics(problem: str, labels: Sequence[str]) -> tuple[Metric, ...]:
         return (MICRO_F1, MACRO_F1, SUBSET_ACCURACY, LOG_LOSS)
     if problem == "choices":
         return (ACCURACY, LOG_LOSS, CALIBRATION_ERROR)
-    two = (F1,) if len(labels) == 2 else ()
+    two = (replace(F1, title=f"F1 of {short(labels[1])}"),) if len(labels) == 2 else ()
     return (ACCURACY, MACRO_F1, *two, MATTHEWS, LOG_LOSS, CALIBRATION_ERROR)
 
 

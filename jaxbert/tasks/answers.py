@@ -32,7 +32,8 @@ class QuestionAnsweringConfig(LabelledTaskConfig):
 
     Attributes:
       longest_answer: tokens of the longest answer (google-research/bert run_squad.py: 30).
-      stride: tokens by which the windows of a long text are apart (run_squad.py: 128).
+      stride: tokens that two windows of a long text share (transformers' examples: 128). Windows never share more than
+        half of their room.
       unanswerable: some texts have no answer (SQuAD 2.0); the run finds it in the train file when it begins.
     """
 

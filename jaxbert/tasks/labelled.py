@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import logging
 import math
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -71,8 +72,10 @@ class LabelledTask(RowsTask):
         self.model = Model(config.encoder, heads, layout, sizes=heads)
         self.parts = self.model
         self.terms = {self.kind: TermInfo(1.0, self.title)}
-        self.metrics = self.metrics_of(settings)
-        self.best = next((one for one in self.metrics if one.name == settings.metric), self.metrics[0])
+        measured = self.metrics_of(settings)
+        # The loss says the same in a line of the log; the judgement has them all.
+        self.metrics = [one for one in measured if one.name not in ("log_loss", "calibration_error")]
+        self.best = next((one for one in measured if one.name == settings.metric), measured[0])
         self.dropout = getattr(config.encoder, "dropout", 0.0) if settings.dropout < 0 else settings.dropout
         self.flops_per_row = self.texts * step_flops(config.encoder, length=phase.length, slots=0, heads=heads)
 
@@ -240,7 +243,8 @@ def real_rows(batch: Arrays) -> jax.Array:
 def read_splits(kind: str, problem: str, data: LabelledConfig, seed: int) -> dict[str, list[Example]]:
     """Returns the examples of the splits "train", "validation" and "test" that `data` names.
 
-    Without a validation file, a share of the train examples is held out; `seed` decides which.
+    Without a validation file, a share of the train examples is held out; `seed` decides which. It is that of the
+    evaluation, so that runs of several seeds have the same validation examples.
 
     Raises:
       InputError: a file cannot be read, or has no example.
@@ -277,15 +281,44 @@ def read_splits(kind: str, problem: str, data: LabelledConfig, seed: int) -> dic
                 fix="Give more examples, or a validation file: --validation FILE.",
                 code="E-LABELLED-EMPTY",
             )
-        order = np.argsort(philox("held out", seed).random_raw(len(whole)), kind="stable")
-        out = set(order[:held].tolist())
-        splits["validation"] = [one for number, one in enumerate(whole) if number in out]
-        splits["train"] = [one for number, one in enumerate(whole) if number not in out]
+        out = held_out(whole, held, seed)
+        splits["validation"] = [one for one, is_out in zip(whole, out, strict=True) if is_out]
+        splits["train"] = [one for one, is_out in zip(whole, out, strict=True) if not is_out]
+        held = len(splits["validation"])
+        if not splits["train"]:
+            raise InputError(
+                "all examples have the same text, so none can be held out",
+                where=data.train,
+                fix="Give a validation file: --validation FILE.",
+                code="E-LABELLED-EMPTY",
+            )
         _log.info(
             f"there is no validation file: {counted(held, 'example')} of {data.train}, "
             f"{data.validation_fraction:.0%}, are held out by chance (seed {seed})"
         )
     return splits
+
+
+def held_out(examples: Sequence[Example], held: int, seed: int) -> list[bool]:
+    """Returns for each example whether it is held out: some by chance, and at least `held`.
+
+    Examples of the same text are held out together, so that no text is on both sides.
+    """
+    texts = [tuple(getattr(one, name, None) for name in _TEXTS) for one in examples]
+    counts = Counter(texts)
+    order = np.argsort(philox("held out", seed).random_raw(len(counts)), kind="stable")
+    different = list(counts)
+    chosen, count = set(), 0
+    for number in order.tolist():
+        if count >= held:
+            break
+        chosen.add(different[number])
+        count += counts[different[number]]
+    return [text in chosen for text in texts]
+
+
+# The texts of examples of all kinds. Questions about one text stay together.
+_TEXTS = ("text", "pair", "context")
 
 
 def _encoding(task: type[LabelledTask], config: RunConfig, tokenizer: Tokenizer, phase: PhaseConfig) -> Encoding:
@@ -297,6 +330,7 @@ def _encoding(task: type[LabelledTask], config: RunConfig, tokenizer: Tokenizer,
         tokenizer=tokenizer,
         length=phase.length,
         texts=task.texts_of(settings),
+        stride=getattr(settings, "stride", None),
     )
 
 
@@ -346,7 +380,7 @@ def complete(
             phases=(dataclasses.replace(phase, steps=steps, schedule=schedule),),
             evaluation=dataclasses.replace(config.evaluation, every_steps=every),
         )
-    splits = read_splits(task.kind, task.problem_of(settings), settings.data, config.seed)
+    splits = read_splits(task.kind, task.problem_of(settings), settings.data, config.evaluation.seed)
     found = task.found(settings, splits)
     for name, examples in splits.items():
         check_split(name, found.labels, examples, kind=task.kind)
@@ -378,7 +412,7 @@ FOUND = ("labels", "choices", "low", "high", "class_weights", "unanswerable")
 def make_rows(task: type[LabelledTask], config: RunConfig, tokenizer: Tokenizer, phase: PhaseConfig, out: Path) -> None:
     """Makes the rows of a run; see `jaxbert.labelled.writing.write_rows`."""
     settings: Any = config.task
-    splits = read_splits(task.kind, task.problem_of(settings), settings.data, config.seed)
+    splits = read_splits(task.kind, task.problem_of(settings), settings.data, config.evaluation.seed)
     summary = write_rows(out, _encoding(task, config, tokenizer, phase), splits)
     for split, counts in summary.counts.items():
         for line in counts.lines():

@@ -16,10 +16,12 @@ from jaxbert.config import OptimizerConfig, find_config, load_json
 from jaxbert.errors import InputError, Interrupted
 from jaxbert.finetune.runs import finetune
 from jaxbert.finetune.settings import Files, Run, runs_of
+from jaxbert.labelled.examples import TextExample
 from jaxbert.report.page import write_report
 from jaxbert.report.read import read_run
 from jaxbert.run.loop import Loop
 from jaxbert.tasks import make_task
+from jaxbert.tasks.labelled import held_out
 from jaxbert.training.optim import shares_of_rate
 from tests.finetune.data import CASES, SETTINGS, SIZES, write_examples, write_model
 
@@ -236,3 +238,11 @@ def test_a_model_without_a_tokenizer_is_not_fine_tuned(model: Path, tmp_path: Pa
         (bare / name).unlink(missing_ok=True)
     with pytest.raises(InputError, match="E-RUN-TOKENIZER"):
         finetune(runs(bare, tmp_path, "one_label"), tmp_path / "run")
+
+
+def test_a_text_is_never_on_both_sides() -> None:
+    examples = [TextExample(text=f"text {number % 30}", target="x") for number in range(100)]
+    out = held_out(examples, 10, 0)
+    sides = [{one.text for one, is_out in zip(examples, out, strict=True) if is_out == side} for side in (True, False)]
+    assert 10 <= sum(out) <= 14 and not sides[0] & sides[1] and len(sides[0] | sides[1]) == 30
+    assert out == held_out(examples, 10, 0) != held_out(examples, 10, 1)
