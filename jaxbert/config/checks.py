@@ -55,6 +55,21 @@ def check(config: RunConfig, devices: int | None = None) -> None:
     TaskConfig.VARIANTS.entries[config.task.name].check(config)
     _check_phases(config)
     _check_optimizer(config.optimizer)
+    layers, frozen = config.encoder.distinct_layers, config.optimizer.frozen_layers
+    _require(
+        frozen <= layers,
+        f"{frozen} layers are to be frozen, but the encoder has {layers}",
+        "optimizer.frozen_layers",
+        fix=f"Set it to at most {layers}, or to -1 for the whole encoder.",
+        code="E-CONFIG-OPTIMIZER",
+    )
+    _require(
+        config.optimizer.layer_decay == 1.0 or not config.encoder.shares_layers,
+        "layers that share their parameters cannot have different rates",
+        "optimizer.layer_decay",
+        fix="Set optimizer.layer_decay=1.",
+        code="E-CONFIG-OPTIMIZER",
+    )
     _range(
         config.checkpoint.keep >= 3,
         config.checkpoint.keep,

@@ -22,6 +22,7 @@ import numpy as np
 from jax.sharding import PartitionSpec as P
 
 from jaxbert.config import LabelledConfig, LabelledTaskConfig, PhaseConfig, RunConfig
+from jaxbert.config import check as check_config
 from jaxbert.core.parameters import Params
 from jaxbert.core.sharding import BATCH, LAYOUTS, Field, explicit_mesh
 from jaxbert.data.draws import philox
@@ -240,11 +241,8 @@ def real_rows(batch: Arrays) -> jax.Array:
 
 
 @functools.lru_cache(maxsize=1)  # A run asks twice: for its labels and steps, and for its rows.
-def read_splits(kind: str, problem: str, data: LabelledConfig, seed: int) -> dict[str, list[Example]]:
+def read_splits(kind: str, problem: str, data: LabelledConfig) -> dict[str, list[Example]]:
     """Returns the examples of the splits "train", "validation" and "test" that `data` names.
-
-    Without a validation file, a share of the train examples is held out; `seed` decides which. It is that of the
-    evaluation, so that runs of several seeds have the same validation examples.
 
     Raises:
       InputError: a file cannot be read, or has no example.
@@ -270,7 +268,18 @@ def read_splits(kind: str, problem: str, data: LabelledConfig, seed: int) -> dic
             fix="Give --train FILE.",
             code="E-LABELLED-TRAIN",
         )
-    splits = {name: read(place, name) for name, place in places.items() if place}
+    return {name: read(place, name) for name, place in places.items() if place}
+
+
+def divided(splits: Mapping[str, list[Example]], data: LabelledConfig, seed: int) -> dict[str, list[Example]]:
+    """Returns the splits, of which a share of the train examples is the validation split where there is none.
+
+    `seed` decides which. It is that of the evaluation, so that runs of several seeds have the same validation examples.
+
+    Raises:
+      InputError: there are too few examples.
+    """
+    splits = dict(splits)
     if "validation" not in splits and data.validation_fraction > 0:
         whole = splits["train"]
         held = max(1, round(data.validation_fraction * len(whole)))
@@ -284,7 +293,6 @@ def read_splits(kind: str, problem: str, data: LabelledConfig, seed: int) -> dic
         out = held_out(whole, held, seed)
         splits["validation"] = [one for one, is_out in zip(whole, out, strict=True) if is_out]
         splits["train"] = [one for one, is_out in zip(whole, out, strict=True) if not is_out]
-        held = len(splits["validation"])
         if not splits["train"]:
             raise InputError(
                 "all examples have the same text, so none can be held out",
@@ -292,10 +300,6 @@ def read_splits(kind: str, problem: str, data: LabelledConfig, seed: int) -> dic
                 fix="Give a validation file: --validation FILE.",
                 code="E-LABELLED-EMPTY",
             )
-        _log.info(
-            f"there is no validation file: {counted(held, 'example')} of {data.train}, "
-            f"{data.validation_fraction:.0%}, are held out by chance (seed {seed})"
-        )
     return splits
 
 
@@ -363,9 +367,10 @@ def complete(
             code="E-CONFIG-PHASE",
         )
     phase = config.phases[0]
-    if "phases.0.length" not in chosen and phase.length > config.encoder.longest_row:
-        _log.info(f"rows have {config.encoder.longest_row} tokens, because the model has no more positions")
-        phase = dataclasses.replace(phase, length=config.encoder.longest_row)
+    longest = config.encoder.longest_row
+    clipped = "phases.0.length" not in chosen and phase.length > longest
+    if clipped:
+        phase = dataclasses.replace(phase, length=longest)
     if begun is not None and isinstance(begun.task, LabelledTaskConfig) and begun.task.data == settings.data:
         kept = {name: getattr(begun.task, name) for name in FOUND if hasattr(begun.task, name)}
         was = begun.phases[0]
@@ -380,13 +385,26 @@ def complete(
             phases=(dataclasses.replace(phase, steps=steps, schedule=schedule),),
             evaluation=dataclasses.replace(config.evaluation, every_steps=every),
         )
-    splits = read_splits(task.kind, task.problem_of(settings), settings.data, config.evaluation.seed)
+    # Mistakes in settings are found before files are read. Which metrics there are depends on the labels.
+    unlabelled = dataclasses.replace(settings, metric="")
+    check_config(dataclasses.replace(config, task=unlabelled, phases=(phase,)))
+    splits = read_splits(task.kind, task.problem_of(settings), settings.data)
     found = task.found(settings, splits)
+    check(task, dataclasses.replace(config, task=found))
     for name, examples in splits.items():
         check_split(name, found.labels, examples, kind=task.kind)
+    if "validation" not in splits:
+        splits = divided(splits, settings.data, config.evaluation.seed)
+        if "validation" in splits:
+            _log.info(
+                f"there is no validation file: {counted(len(splits['validation']), 'example')} of "
+                f"{settings.data.train}, {settings.data.validation_fraction:.0%}, are held out by chance"
+            )
     config = dataclasses.replace(config, task=found)
     encoded = encode(_encoding(task, config, tokenizer, phase), splits["train"])
     rows = len(encoded.rows)
+    if clipped:
+        _log.info(f"rows have {longest} tokens, because the model has no more positions")
     if settings.epochs > 0 and "steps" not in _chosen(chosen):
         phase = dataclasses.replace(phase, steps=max(1, math.ceil(settings.epochs * rows / phase.batch_size)))
     if settings.warmup >= 0 and phase.schedule is not None and "warmup" not in _chosen(chosen):
@@ -412,7 +430,9 @@ FOUND = ("labels", "choices", "low", "high", "class_weights", "unanswerable")
 def make_rows(task: type[LabelledTask], config: RunConfig, tokenizer: Tokenizer, phase: PhaseConfig, out: Path) -> None:
     """Makes the rows of a run; see `jaxbert.labelled.writing.write_rows`."""
     settings: Any = config.task
-    splits = read_splits(task.kind, task.problem_of(settings), settings.data, config.evaluation.seed)
+    splits = divided(
+        read_splits(task.kind, task.problem_of(settings), settings.data), settings.data, config.evaluation.seed
+    )
     summary = write_rows(out, _encoding(task, config, tokenizer, phase), splits)
     for split, counts in summary.counts.items():
         for line in counts.lines():

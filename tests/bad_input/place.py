@@ -104,6 +104,32 @@ def _texts() -> None:
         "late.jsonl": b'{"text": "a b c."}\n' * 50 + b"{\n",
         "latin.jsonl": b'{"text": "caf\xe9"}\n',
         "table.csv": b"id,text\n1,some words here.\n",
+        "labels.csv": b"text,label\n" + b"w1 w2,a\nw3,b\n" * 6,
+        "one-class.csv": b"text,label\n" + b"w1 w2,a\n" * 6,
+        "floats.csv": b"text,label\n" + b"".join(b"w1,0.%d\n" % number for number in range(30)),
+        "no-label.csv": b"text,label\nw1,a\nw2,\nw3,b\n",
+        "new-label.csv": b"text,label\nw1,a\nw2,c\n",
+        "header.csv": b"text,label\n",
+        "mixed.tsv": b"text\tlabel\nw1\ta\nw2,b\n",
+        "nan.csv": b"text,label\nw1,1.5\nw2,nan\n",
+        "outside.json": json.dumps(
+            {
+                "data": [
+                    {
+                        "paragraphs": [
+                            {
+                                "context": "w1 w2",
+                                "qas": [{"id": "1", "question": "w3", "answers": [{"text": "w9", "answer_start": 0}]}],
+                            }
+                        ]
+                    }
+                ]
+            }
+        ).encode(),
+        "one-choice.jsonl": b'{"text": "w1", "choices": ["w2"], "label": 0}\n',
+        "far-choice.jsonl": b'{"text": "w1", "choices": ["w2", "w3"], "label": 2}\n',
+        "tags.jsonl": b'{"tokens": ["w1", "w2"], "tags": ["O"]}\n',
+        "no-pair.csv": b"text,label\nw1,0.5\n",
         "ragged.csv": b'id,text\n1,"open\n',
         "texts.txt": b"w0 w1 w2\nw3 w4\n",
     }
