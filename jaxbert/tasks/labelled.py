@@ -303,6 +303,11 @@ def divided(splits: Mapping[str, list[Example]], data: LabelledConfig, seed: int
     return splits
 
 
+def splits_of(kind: str, problem: str, data: LabelledConfig, seed: int) -> dict[str, list[Example]]:
+    """Returns the splits of a run: those of `read_splits`, divided by `divided`."""
+    return divided(read_splits(kind, problem, data), data, seed)
+
+
 def held_out(examples: Sequence[Example], held: int, seed: int) -> list[bool]:
     """Returns for each example whether it is held out: some by chance, and at least `held`.
 
@@ -430,9 +435,7 @@ FOUND = ("labels", "choices", "low", "high", "class_weights", "unanswerable")
 def make_rows(task: type[LabelledTask], config: RunConfig, tokenizer: Tokenizer, phase: PhaseConfig, out: Path) -> None:
     """Makes the rows of a run; see `jaxbert.labelled.writing.write_rows`."""
     settings: Any = config.task
-    splits = divided(
-        read_splits(task.kind, task.problem_of(settings), settings.data), settings.data, config.evaluation.seed
-    )
+    splits = splits_of(task.kind, task.problem_of(settings), settings.data, config.evaluation.seed)
     summary = write_rows(out, _encoding(task, config, tokenizer, phase), splits)
     for split, counts in summary.counts.items():
         for line in counts.lines():

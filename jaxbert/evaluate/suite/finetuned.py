@@ -20,7 +20,7 @@ from jaxbert.inputs.values import Each, Maybe, Whole
 from jaxbert.labelled.examples import ChoiceExample, Example, Question, TextExample, WordsExample
 from jaxbert.scores.intervals import over_seeds
 from jaxbert.tasks import kind_of_task
-from jaxbert.tasks.labelled import read_splits
+from jaxbert.tasks.labelled import splits_of
 from jaxbert.use.library import Loaded
 
 SEEDS = 3
@@ -75,7 +75,7 @@ class FineTuned(Kind[Example]):
         config = apply_overrides(runs.config, runs.settings)
         assert isinstance(config.task, LabelledTaskConfig)
         problem = getattr(config.task, "problem", "")
-        return read_splits(config.task.name, problem, config.task.data, config.seed)[runs.split]
+        return splits_of(config.task.name, problem, config.task.data, config.evaluation.seed)[runs.split]
 
     def texts(self, item: Example) -> Sequence[str]:
         """See `Kind`."""
