@@ -19,7 +19,8 @@ from .devices import POOL, add_env, variables
 from .job import Command, Control, File, Request, Submission, Target
 from .manifest import documents
 
-# A ConfigMap may hold 1 MiB (kubernetes.io/docs/concepts/configuration/configmap).
+# A ConfigMap may hold 1 MiB of values (kubernetes.io/docs/concepts/configuration/configmap), which count as they are:
+# base64 is only how YAML writes them.
 _MOST_BYTES = 1_000_000
 _POD = Path(__file__).with_name("pod.sh")
 # The variables that this script sets.
@@ -163,9 +164,9 @@ class JobSet(Target):
         """See `Target`."""
         options, place = request.options, request.place
         nodes = self.nodes(request)
-        if len(request.archive.content) * 4 / 3 > _MOST_BYTES:
+        if len(request.archive.content) > _MOST_BYTES:
             raise InputError(
-                f"the packed code has {len(request.archive.content):,} bytes, and a ConfigMap takes 750,000",
+                f"the packed code has {len(request.archive.content):,} bytes, and a ConfigMap takes {_MOST_BYTES:,}",
                 where=request.archive.name,
                 fix="Remove large files from the package's directories.",
                 code="E-LAUNCH-CODE-SIZE",
