@@ -321,6 +321,8 @@ class LabelledTaskConfig(TaskConfig):
         it as it is.
       evaluations: evaluations an epoch; the run sets `evaluation.every_steps` by it. 0 leaves it as it is.
       dropout: dropout before the head; below 0 takes the encoder's.
+      fit_rate: raise the schedule's rate for a model that is narrower than BERT-base, or whose weights began larger;
+        see `jaxbert.tasks.labelled.fitted_rate`. A rate of `--set` stays as it is.
     """
 
     data: LabelledConfig = LabelledConfig()
@@ -330,6 +332,7 @@ class LabelledTaskConfig(TaskConfig):
     warmup: float = 0.1
     evaluations: float = 1.0
     dropout: float = -1.0
+    fit_rate: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ on from its last checkpoint, and the others follow.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import shutil
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ import jax
 
 from jaxbert.config import load_json, resume_differences
 from jaxbert.core.metrics import from_json
+from jaxbert.core.shell import path_word
 from jaxbert.errors import InputError, counted
 from jaxbert.evaluate.judged import Judged, best_of, read_judgement
 from jaxbert.finetune.results import judge_run, table, write_results
@@ -26,6 +28,7 @@ from jaxbert.run.pretrain import train
 from jaxbert.run.processes import together
 from jaxbert.stores.storage import is_remote
 from jaxbert.stores.workdir import CHECKPOINTS, FINETUNE, JUDGEMENT, PAGE
+from jaxbert.tasks.labelled import fitted_rate
 
 _log = logging.getLogger(__name__)
 
@@ -89,6 +92,8 @@ def finetune(
     if not several:
         if pages and (place / PAGE).is_file():
             say(f"page: {place / PAGE}")
+        for line in _next(place, runs[0]):
+            say(line)
         return {**done[0].found, "workdir": str(workdir)}
     results = write_results(place, done)
     if done[0].metric.name:
@@ -100,6 +105,9 @@ def finetune(
         say("no run is the best, because there is no validation split")
     if LivePage(place, enabled=pages).write():
         say(f"page: {place / PAGE}")
+    if done[0].metric.name:
+        for line in _next(place, runs[0]):
+            say(line)
     return {**results, "workdir": str(workdir)}
 
 
@@ -118,7 +126,8 @@ def _judged_before(where: Path, run: Run) -> dict[str, Any] | None:
         if jax.process_index() == 0:
             hold.take()
     # Labels and steps are found when a run begins, so only what the user asks for is compared.
-    asked = run.asked.config
+    asked = dataclasses.replace(run.asked.config, encoder=saved.encoder)
+    asked, _ = fitted_rate(asked, [setting.key for setting in run.asked.settings])
     same = saved.seed == asked.seed and saved.init == asked.init and saved.task.name == asked.task.name
     data = getattr(saved.task, "data", None) == getattr(asked.task, "data", None)
     rate = [difference for difference in resume_differences(saved, asked) if difference.startswith(_ASKED)]
@@ -163,20 +172,52 @@ def _keep_best(workdir: Path, done: Sequence[Judged]) -> None:
             shutil.rmtree(workdir / run.name / CHECKPOINTS, ignore_errors=True)
 
 
+# The files that `jaxbert predict` takes, by the kind of the task.
+_FILES = {
+    "classification": "FILE.txt",
+    "token_labels": "FILE.txt",
+    "question_answering": "FILE.jsonl",
+    "multiple_choice": "FILE.jsonl",
+}
+
+
+def _next(workdir: Path, run: Run) -> list[str]:
+    """Returns the commands to type next."""
+
+    def beside(ending: str) -> str:
+        return path_word(workdir.with_name(f"{workdir.name}-{ending}"))
+
+    model, kind = path_word(workdir), run.asked.config.task.name
+    if kind == "sentence_vectors":
+        commands = [
+            f"jaxbert embed {model} FILE.txt --out FILE.npy",
+            f"jaxbert convert {model} {beside('st')} --to sentence-transformers",
+        ]
+    else:
+        commands = [
+            f"jaxbert predict {model} {_FILES.get(kind, 'FILE')}",
+            f"jaxbert convert {model} {beside('hf')} --to hf",
+        ]
+    return ["Next:", *(f"  {command}" for command in commands)]
+
+
 def _lines(judged: Judged) -> list[str]:
     """Returns what a run has reached, as lines for people."""
     found = judged.found
     words = []
     for split, one in found["splits"].items():
-        figures = [
-            f"{metric.title} {metric.text(one['values'][metric.name])}"
-            for metric in from_json(one["metrics"])
-            if one["values"].get(metric.name) is not None
-        ]
+        figures = []
+        for metric in from_json(one["metrics"]):
+            if one["values"].get(metric.name) is None:
+                continue
+            figures.append(f"{metric.title} {metric.text(one['values'][metric.name])}")
+            constant = one.get("constant", {}).get(metric.name)
+            if metric.name == judged.metric.name and constant is not None:
+                figures[-1] += f" (a constant answer: {metric.text(constant)})"
         words.append(f"{split} ({counted(one['examples'], 'example')}): {', '.join(figures)}")
     early = ", stopped early" if found["stopped_early"] else ""
     name = f"{judged.name}, " if judged.name else ""
-    lines = [f"{name}checkpoint {found['step']}{early}", *(f"  {line}" for line in words)]
+    lines = [f"{name}the best checkpoint is that of step {found['step']}{early}:", *(f"  {line}" for line in words)]
     if not found["learned"]:
         lines.append(
             "  This run has not learned: a constant answer is as good. Other seeds may learn (--seeds 5), or a lower "

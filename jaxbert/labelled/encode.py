@@ -24,6 +24,8 @@ from jaxbert.text.tokenizers import Tokenizer
 STRIDES = {"question_answering": 128, "token_labels": 64}
 # The number of places that a count names, and of characters of a text that it shows.
 _NAMED, _SHOWN = 5, 40
+# The number of places that a line names.
+_LISTED = 2
 # A row of a question has at least so many tokens, so that its text has some of them.
 _LEAST = 12
 UNKNOWN = -1
@@ -183,8 +185,10 @@ class Counts:
             ("lost_answers", f"{counted(self.lost_answers, 'answer')} that no row holds whole; longer rows may"),
         ):
             if getattr(self, count):
-                more = ", ..." if getattr(self, count) > len(self.named.get(count, [])) else ""
-                lines.append(f"{what} ({', '.join(self.named.get(count, []))}{more})")
+                # A place has a comma in it.
+                places = self.named.get(count, [])[:_LISTED]
+                more = "; ..." if getattr(self, count) > len(places) else ""
+                lines.append(f"{what} ({'; '.join(places)}{more})")
         return lines
 
 

@@ -74,6 +74,26 @@ def _labels_of(example: Example) -> Iterable[str]:
     return ()
 
 
+# The labels that a line names.
+_NAMED = 12
+
+
+def shares_line(labels: Sequence[str], examples: Sequence[Example]) -> str:
+    """Returns a line about the labels of a split: "2 labels: good 51%, bad 49%", the most frequent first.
+
+    The shares are of the examples, or of the words where each word has a label.
+    """
+    counts = dict.fromkeys(labels, 0)
+    words = 0
+    for example in examples:
+        for label in _labels_of(example):
+            counts[label] = counts.get(label, 0) + 1
+        words += len(example.words) if isinstance(example, WordsExample) else 1
+    ordered = sorted(counts, key=lambda label: -counts[label])
+    shown = ", ".join(f"{label} {counts[label] / max(words, 1):.1%}" for label in ordered[:_NAMED])
+    return f"{counted(len(labels), 'label')}: {shown}{', ...' if len(labels) > _NAMED else ''}"
+
+
 def is_unknown(example: Example) -> bool:
     """Returns whether an example has no answer."""
     if isinstance(example, TextExample | ChoiceExample):

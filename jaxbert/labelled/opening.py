@@ -11,7 +11,7 @@ from jaxbert.config import did_you_mean
 from jaxbert.data.sources.lines import read_head
 from jaxbert.data.sources.packed import inner_suffix
 from jaxbert.errors import InputError
-from jaxbert.labelled import glue
+from jaxbert.labelled import glue, sample
 from jaxbert.labelled.conll import read_conll
 from jaxbert.labelled.examples import KINDS, Example
 from jaxbert.labelled.reading import read_records
@@ -34,7 +34,7 @@ def open_examples(
     Args:
       kind: a key of `KINDS`.
       place: a file, packed or not; a pattern in which all files have one form; `glue:TASK:FOLDER`; `tfds:NAME`;
-        `hf:NAME[:CONFIG]`.
+        `hf:NAME[:CONFIG]`; `sample:NAME`, which has no columns.
       problem: for classification, one of `reading.PROBLEMS`; "" takes one label, or the problem of GLUE's task.
       columns: the name of the column of each role: text, pair, label, id, words, tags, entities, question, context,
         answers, start, choices. A role whose name is "" is not read. Numbers from 1 on count the columns of a table
@@ -75,6 +75,8 @@ def _not_empty(examples: Iterator[Example], place: str, split: str) -> Iterator[
 
 
 def _opened(kind: str, place: str, problem: str, columns: dict[str, str], form: str, split: str) -> Iterator[Example]:
+    if place.startswith("sample:"):
+        return sample.open_sample(kind, place, problem=problem, split=split)
     if place.startswith("glue:"):
         task = glue.task_of(place)
         if kind not in ("classification", "sentence_vectors"):

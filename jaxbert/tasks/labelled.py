@@ -30,7 +30,7 @@ from jaxbert.data.pipeline import Rows
 from jaxbert.errors import InputError, counted
 from jaxbert.labelled.encode import Encoding, encode
 from jaxbert.labelled.examples import Example
-from jaxbert.labelled.labels import check_split, find_labels
+from jaxbert.labelled.labels import check_split, find_labels, shares_line
 from jaxbert.labelled.opening import open_examples
 from jaxbert.labelled.writing import write_rows
 from jaxbert.models.families import check_family
@@ -254,8 +254,10 @@ def read_splits(kind: str, problem: str, data: LabelledConfig) -> dict[str, list
     places = {name: getattr(data, name) for name in ("train", "validation", "test")}
     if glue:
         places = {name: f"{glue}:{place}" if place else "" for name, place in places.items()}
-    if places["train"].startswith("glue:"):
+    if places["train"].startswith(("glue:", "sample:")):
         places["validation"] = places["validation"] or places["train"]
+    if places["train"].startswith("sample:"):  # GLUE's test splits have no answers.
+        places["test"] = places["test"] or places["train"]
 
     def read(place: str, split: str) -> list[Example]:
         form = "" if glue else data.form
@@ -330,6 +332,44 @@ def held_out(examples: Sequence[Example], held: int, seed: int) -> list[bool]:
 _TEXTS = ("text", "pair", "context")
 
 
+# The width and the initial weights of BERT-base, for which the rates of configs are published.
+_WIDTH, _INITIALIZER = 768, 0.02
+
+
+def fitted_rate(config: RunConfig, chosen: Collection[str]) -> tuple[RunConfig, str]:
+    """Returns the config with a rate that suits the size of the model, and a line that says so; "" where it stays.
+
+    A step of Adam moves each weight by about the rate, whatever the weight's size. So the rate is raised by the ratio
+    of BERT-base's width to the model's (Yang et al. 2022, "Tensor Programs V", table 3: the rate of hidden matrices
+    falls as 1 / width), and by the ratio of the model's initial weights to BERT-base's. Turc et al. 2019 fine-tune a
+    width of 128 at up to 3e-4, six times BERT-base's 5e-5. A wider model keeps the rate.
+
+    Args:
+      config: the run, with the sizes of its model.
+      chosen: the keys of `--set`; a rate among them stays.
+    """
+    settings, phase = config.task, config.phases[0]
+    assert isinstance(settings, LabelledTaskConfig)
+    if not settings.fit_rate or "phases.0.schedule.peak" in chosen or phase.schedule is None:
+        return config, ""
+    width = getattr(config.encoder, "hidden_size", _WIDTH)
+    weights = getattr(config.encoder, "initializer_range", _INITIALIZER)
+    factor = max(1.0, _WIDTH / width) * max(1.0, weights / _INITIALIZER)
+    if factor == 1.0:
+        return config, ""
+    peak = phase.schedule.peak * factor
+    phases = (dataclasses.replace(phase, schedule=dataclasses.replace(phase.schedule, peak=peak)), *config.phases[1:])
+    why = [
+        f"its width is {width}, and BERT-base's {_WIDTH}" if width < _WIDTH else "",
+        f"its weights began at {weights:g}, and BERT-base's at {_INITIALIZER:g}" if weights > _INITIALIZER else "",
+    ]
+    return (
+        dataclasses.replace(config, phases=phases),
+        f"rate {peak:.3g}: {factor:.3g} times the config's {phase.schedule.peak:g}, because the model is small: "
+        f"{'; '.join(filter(None, why))} (another rate: --set phases.0.schedule.peak=RATE)",
+    )
+
+
 def _encoding(task: type[LabelledTask], config: RunConfig, tokenizer: Tokenizer, phase: PhaseConfig) -> Encoding:
     settings: Any = config.task
     return Encoding(
@@ -376,6 +416,8 @@ def complete(
     clipped = "phases.0.length" not in chosen and phase.length > longest
     if clipped:
         phase = dataclasses.replace(phase, length=longest)
+    config, said = fitted_rate(dataclasses.replace(config, phases=(phase,)), chosen)
+    phase = config.phases[0]
     if begun is not None and isinstance(begun.task, LabelledTaskConfig) and begun.task.data == settings.data:
         kept = {name: getattr(begun.task, name) for name in FOUND if hasattr(begun.task, name)}
         was = begun.phases[0]
@@ -405,11 +447,15 @@ def complete(
                 f"there is no validation file: {counted(len(splits['validation']), 'example')} of "
                 f"{settings.data.train}, {settings.data.validation_fraction:.0%}, are held out by chance"
             )
+    if found.labels:
+        _log.info(shares_line(found.labels, splits["train"]))
     config = dataclasses.replace(config, task=found)
     encoded = encode(_encoding(task, config, tokenizer, phase), splits["train"])
     rows = len(encoded.rows)
     if clipped:
         _log.info(f"rows have {longest} tokens, because the model has no more positions")
+    if said:
+        _log.info(said)
     if settings.epochs > 0 and "steps" not in _chosen(chosen):
         phase = dataclasses.replace(phase, steps=max(1, math.ceil(settings.epochs * rows / phase.batch_size)))
     if settings.warmup >= 0 and phase.schedule is not None and "warmup" not in _chosen(chosen):
@@ -437,8 +483,8 @@ def make_rows(task: type[LabelledTask], config: RunConfig, tokenizer: Tokenizer,
     settings: Any = config.task
     splits = splits_of(task.kind, task.problem_of(settings), settings.data, config.evaluation.seed)
     summary = write_rows(out, _encoding(task, config, tokenizer, phase), splits)
-    for split, counts in summary.counts.items():
-        for line in counts.lines():
+    for split in splits:
+        for line in summary.counts[split].lines():
             _log.info(f"{split}: {line}")
 
 

@@ -19,6 +19,8 @@ FOLDERS = ("folder", "texts", "corpus")
 FILE = "mine.txt"
 _TEXT = 500_000
 _TRAIN, _VALIDATION = 16, 3
+# Further services, which `sample:classify` tells apart.
+_CLASSIFIED = ("iam", "s3")
 
 
 def documentation(characters: int) -> list[tuple[str, str]]:
@@ -51,13 +53,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def a_small_sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Gives `sample:aws-docs` a few of its services, of both splits, so that reading them takes a second."""
+    """Gives `sample:` a few of botocore's services, of both splits, so that reading them takes a second."""
     root = AwsDocsSource("sample:aws-docs").root
     few = tmp_path_factory.mktemp("botocore")
     services = sorted(path.name for path in root.iterdir() if path.is_dir())
     for split, count in (("train", _TRAIN), ("validation", _VALIDATION)):
         for service in itertools.islice((name for name in services if sample._split(name) == split), count):
             (few / service).symlink_to(root / service)
+    for service in _CLASSIFIED:
+        (few / service).symlink_to(root / service)
     whole = AwsDocsSource.__init__
 
     def smaller(self: AwsDocsSource, *arguments: Any, **options: Any) -> None:

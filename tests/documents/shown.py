@@ -189,6 +189,7 @@ _FEW = (
     "phases.*.steps=3 phases.0.schedule.warmup_steps=1 logging.every_steps=1 checkpoint.every_steps=3 "
     "evaluation.batches=2 evaluation.every_steps=3"
 )
+_FEW_LABELS = "--set phases.0.steps=2 phases.0.length=32 phases.0.lengths=[] logging.page=no"
 # The same command with another folder and workdir: it runs once.
 _SAME_AUTO = {"--text books --workdir runs/books": "--text folder"}
 # The sample has a few of its documents (tests/documents/test_commands.py), which fill a smaller vocabulary.
@@ -209,6 +210,8 @@ SMALLER = (
     Smaller(r"^jaxbert report .*runs/other", {"runs/mine runs/other": "runs/quickstart runs/auto"}),
     Smaller(r"logging\.sentences", {"runs/mine": "runs/sentences"}, f"--set {_FEW} encoder.vocab_size=2048"),
     Smaller(r"^jaxbert pretrain ", {}, f"--set {_FEW} encoder.vocab_size=2048"),
+    Smaller(r"^jaxbert finetune .*--sweep", {"--seeds 2": "", "3,6": "1"}, _FEW_LABELS),
+    Smaller(r"^jaxbert finetune ", {}, _FEW_LABELS),
     Smaller(r"--vocab-size (30522|4096|8192)", {"30522": "2048", "8192": "2048"}),
     Smaller(r"^jaxbert plan ", {" --analytic": ""}, "--analytic"),
     Smaller(r"CONFIG", {"CONFIG": "smoke", "DIR": "runs/placeholder"}),

@@ -15,7 +15,12 @@ from jaxbert.commands.main import main
 from tests.documents.shown import PAGES, ROOT, Shown, blocks_of, left, shown, smaller
 
 # Pages whose results others use come first.
-_FIRST = ("docs/tutorials/quickstart.md", "docs/tutorials/own_text.md", "docs/how-to/steps.md")
+_FIRST = (
+    "docs/tutorials/quickstart.md",
+    "docs/tutorials/own_text.md",
+    "docs/tutorials/finetune.md",
+    "docs/how-to/steps.md",
+)
 # Pages whose blocks of Python another test runs, with the models that they name.
 _ELSEWHERE = ("docs/tutorials/migration.md",)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import jaxbert
-from jaxbert.config import OptimizerConfig, find_config, load_json
+from jaxbert.config import EncoderConfig, OptimizerConfig, find_config, load_json
 from jaxbert.errors import InputError, Interrupted
 from jaxbert.finetune.runs import finetune
 from jaxbert.finetune.settings import Files, Run, runs_of
@@ -21,7 +21,7 @@ from jaxbert.report.page import write_report
 from jaxbert.report.read import read_run
 from jaxbert.run.loop import Loop
 from jaxbert.tasks import make_task
-from jaxbert.tasks.labelled import held_out
+from jaxbert.tasks.labelled import fitted_rate, held_out
 from jaxbert.training.optim import shares_of_rate
 from tests.finetune.data import CASES, SETTINGS, SIZES, write_examples, write_model
 
@@ -74,7 +74,7 @@ def test_every_kind_learns(model: Path, tmp_path: Path, case: str) -> None:
     np.testing.assert_allclose(found["value"], best, atol=1e-6)
     assert found["step"] == next(line["step"] for line in lines if line.get(f"validation_{metric}") == best)
     assert any("test (32 examples)" in line for line in said)
-    assert (said[-1] == f"page: {tmp_path / 'run' / 'report.html'}") == (case == "one_label")
+    assert (f"page: {tmp_path / 'run' / 'report.html'}" in said) == (case == "one_label")
     read = read_run(tmp_path / "run", "run")
     assert read.damaged == [] and read.judgement is not None and list(read.judgement.splits) == list(found["splits"])
     html = write_report([tmp_path / "run"], png=False)[0].read_text(encoding="utf-8")
@@ -113,7 +113,7 @@ def test_seeds_and_a_sweep(model: Path, tmp_path: Path, monkeypatch: pytest.Monk
     table = said[said.index("") + 1 :]
     assert "accuracy on the validation split, over 2 seeds" in table[0]
     assert any(line.startswith("rate=1e-9") for line in table)
-    assert said[-1] == f"page: {workdir / 'report.html'}"
+    assert f"page: {workdir / 'report.html'}" in said
     assert "2 settings, 4 runs" in (workdir / "report.html").read_text(encoding="utf-8")
     # The page of a run has its judgement too.
     assert all('id="answers"' in (workdir / run.name / "report.html").read_text(encoding="utf-8") for run in asked)
@@ -168,6 +168,57 @@ def test_a_run_that_was_cut_off_ends_with_the_same_bits(
     resumed = finetune(asked, tmp_path / "cut", say=lambda line: None)
     assert {**whole, "workdir": ""} == {**resumed, "workdir": ""}
     assert (tmp_path / "whole/metrics.jsonl").read_bytes() == (tmp_path / "cut/metrics.jsonl").read_bytes()
+
+
+def test_set_takes_the_short_names(model: Path, tmp_path: Path) -> None:
+    (run,) = runs(model, tmp_path, "one_label", "rate=2e-3", "batch=8", "epochs=7", "seed=3")
+    config = run.asked.config
+    assert config.phases[0].schedule is not None and config.phases[0].schedule.peak == 2e-3
+    assert config.phases[0].batch_size == 8 and config.task.epochs == 7 and config.seed == 3  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("width", "weights", "factor"),
+    [(768, 0.02, 1), (128, 0.02, 6), (128, 0.1, 30), (768, 0.04, 2), (1024, 0.02, 1), (1024, 0.01, 1)],
+)
+def test_the_rate_follows_the_size_of_the_model(width: int, weights: float, factor: float) -> None:
+    config = find_config("classify")
+    config = dataclasses.replace(config, encoder=EncoderConfig(hidden_size=width, initializer_range=weights))
+    schedule = config.phases[0].schedule
+    assert schedule is not None
+    found, said = fitted_rate(config, ())
+    assert found.phases[0].schedule == dataclasses.replace(schedule, peak=pytest.approx(schedule.peak * factor))
+    assert bool(said) == (factor != 1)
+    assert fitted_rate(config, ["phases.0.schedule.peak"]) == (config, "")
+    kept = dataclasses.replace(config, task=dataclasses.replace(config.task, fit_rate=False))
+    assert fitted_rate(kept, ()) == (kept, "")
+
+
+def test_a_run_whose_rate_was_raised_is_not_trained_again(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    said: list[str] = []
+    settings = [text for text in SETTINGS if "peak" not in text]
+    train = str(write_examples(tmp_path / "train.jsonl", "one_label", 40, 0))
+
+    def asked() -> list[Run]:
+        return runs_of(find_config("classify"), Files(train), init=str(model), settings=[*settings, "epochs=1"])
+
+    with caplog.at_level("INFO"):
+        found = finetune(asked(), tmp_path / "run", say=said.append)
+    # The tiny model has a width of 32, and initial weights of 0.3.
+    assert "rate 0.0108: 360 times the config's 3e-05" in caplog.text
+    assert "2 labels: " in caplog.text and "train: 36 examples in 36 rows" in caplog.text
+    schedule = load_json(tmp_path / "run" / "config.json").phases[0].schedule
+    assert schedule is not None and schedule.peak == pytest.approx(3e-5 * 24 * 15)
+    assert any("(a constant answer: " in line for line in said)
+    assert said[-3:-1] == ["Next:", f"  jaxbert predict {tmp_path}/run FILE.txt"]
+
+    def no_step(*_: Any, **__: Any) -> None:
+        raise AssertionError("a run that was judged is trained again")
+
+    monkeypatch.setattr(Loop, "run_phase", no_step)
+    assert finetune(asked(), tmp_path / "run", say=said.append) == found
 
 
 def test_settings_that_cannot_be_run(model: Path, tmp_path: Path) -> None:

@@ -68,14 +68,19 @@ class AwsDocsSource(Source):
 
     def documents(self) -> Iterator[Document]:
         """See `Source`. All of train comes first, then validation."""
-        services = sorted(path.name for path in self.root.iterdir() if path.is_dir())
+        services = self.services()
         seen: set[bytes] = set()
         for split in ("train", "validation"):
             for service in services:
-                if _split(service) == split and (file := self._newest(service)) is not None:
+                if _split(service) == split and (file := self.newest(service)) is not None:
                     yield from bounded(service, "\n".join(_strings(file, seen)), split)
 
-    def _newest(self, service: str) -> Path | None:
+    def services(self) -> list[str]:
+        """Returns the names of the services in their order."""
+        return sorted(path.name for path in self.root.iterdir() if path.is_dir())
+
+    def newest(self, service: str) -> Path | None:
+        """Returns the file of a service's newest version; None where the service has no such file."""
         for version in sorted((self.root / service).iterdir(), reverse=True):
             for name in _FILES:
                 if (version / name).is_file():
@@ -88,12 +93,16 @@ def _split(service: str) -> str:
     return "validation" if int.from_bytes(digest[:8], "big") < _VALIDATION * 2**64 else "train"
 
 
-def _strings(file: Path, seen: set[bytes]) -> Iterator[str]:
-    """Yields the strings of one service whose digests are not in `seen`, and adds them to it."""
+def read_service(file: Path) -> dict[str, Any]:
+    """Returns the content of a service's file.
+
+    Raises:
+      InputError: the file is damaged.
+    """
     try:
         with reading(file):
             data = read_bytes(file)
-        value = parse(gzip.decompress(data) if file.suffix == ".gz" else data, strict=False)
+        found: dict[str, Any] = parse(gzip.decompress(data) if file.suffix == ".gz" else data, strict=False)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(
             f"damaged file of botocore ({error})",
@@ -101,8 +110,13 @@ def _strings(file: Path, seen: set[bytes]) -> Iterator[str]:
             fix="pip install --force-reinstall botocore.",
             code="E-SOURCE-DAMAGED",
         ) from None
+    return found
+
+
+def _strings(file: Path, seen: set[bytes]) -> Iterator[str]:
+    """Yields the strings of one service whose digests are not in `seen`, and adds them to it."""
     found: list[str] = []
-    _documentation(value, found)
+    _documentation(read_service(file), found)
     for raw in found:
         # Most repeats are equal before HTML is removed too, and removing it takes most of the time.
         if _new(raw, seen) and (text := strip_html(raw)) and _new(text, seen, b"text"):
