@@ -229,7 +229,7 @@ def test_names_in_words_and_first_sentences() -> None:
 
 
 def test_a_run_takes_all_splits(made: dict[str, dict[str, list[Example]]]) -> None:
-    found = read_splits("classification", "one_label", LabelledConfig(train="sample:classify"), 0)
+    found = read_splits("classification", "one_label", LabelledConfig(train="sample:classify"))
     assert found == made["classify"]
 
 
