@@ -17,6 +17,7 @@ from jaxbert.evaluate.evaluation import constant_answers, evaluate_rows, lines, 
 from jaxbert.objectives.base import Term, means
 
 TASK: Any = SimpleNamespace(
+    per_token=(),
     terms={"masked_lm": TermInfo(1.0, "masked LM"), "next_sentence": TermInfo(0.5, "next sentence")},
     measure=means,
     collate=None,
@@ -34,11 +35,18 @@ def term(total: float, weight: float, right: float, ones: float | None = None) -
 def test_an_evaluation_is_a_mean_in_float64(monkeypatch: pytest.MonkeyPatch, batches: int) -> None:
     """float32 has no 16777217, and its third has other digits."""
     given = [{"masked_lm": term(16777216.0, 3.0, 1.0)}, *[{"masked_lm": term(1.0, 4.0, 3.0)}] * (batches - 1)]
-    program: Any = SimpleNamespace(task=TASK, evaluate=lambda params, frozen, batch, number: given[int(number)])
-    monkeypatch.setattr(evaluation, "FixedBatches", lambda *args, **kwargs: [None] * batches)
+    program: Any = SimpleNamespace(
+        task=TASK, judge=None, evaluate=lambda params, frozen, batch, number: given[int(number)]
+    )
+
+    class Batches(list[None]):
+        def length(self, index: int) -> int:
+            return 8
+
+    monkeypatch.setattr(evaluation, "FixedBatches", lambda *args, **kwargs: Batches([None] * batches))
     monkeypatch.setattr(evaluation, "global_batch", lambda *args: {})
     config: Any = SimpleNamespace(evaluation=SimpleNamespace(batch_size=2, batches=0))
-    rows: Any = [None]
+    rows: Any = [SimpleNamespace(length=8)]
     mesh: Any = None
     found = evaluate_rows(program, {}, {}, rows, mesh, config=config)
     weight = 3.0 + 4.0 * (batches - 1)
