@@ -160,13 +160,13 @@ LEFT = (
     Left(r".", "measurements of minutes to hours; benchmarks/ has the programs", page=r"docs/explanations/results\.md"),
     Left(r".", "tests/documents/test_notebook.py runs the notebook", page=r"\.ipynb"),
     Left(r"^jaxbert launch local (?!.*--dry-run)", "tests/multiprocess/test_launch.py launches several processes"),
-    Left(r"^jaxbert finetune ", "minutes on a CPU; tests/finetune runs every kind with a tiny model"),
-    Left(r"^jaxbert convert runs/(mine|vectors) ", "needs a fine-tuned model; tests/finetune converts one"),
+    Left(r"^jaxbert finetune .*--init MODEL ", "MODEL is any model; commands that name runs/quickstart are run"),
+    Left(r"^jaxbert convert runs/mine ", "needs files of the user; tests/finetune converts a fine-tuned model"),
     Left(
         r"^jaxbert evaluate runs/mine --suite ",
         "needs a fine-tuned model; tests/evaluate/test_suite.py runs such a suite",
     ),
-    Left(r"^jaxbert predict ", "needs a fine-tuned model; tests/predict/test_predict_command.py runs the command"),
+    Left(r"^jaxbert predict runs/mine ", "needs files of the user; tests/predict/test_predict_command.py has some"),
     # Other programs.
     Left(r"^make ", "tests/cli/test_documented_commands.py asks make for it; .ci/stages.py runs most of them"),
     Left(r"^bash \.ci/run$", "it is what runs this test"),
@@ -189,7 +189,7 @@ _FEW = (
     "phases.*.steps=3 phases.0.schedule.warmup_steps=1 logging.every_steps=1 checkpoint.every_steps=3 "
     "evaluation.batches=2 evaluation.every_steps=3"
 )
-_FEW_LABELS = "--set phases.0.steps=2 phases.0.length=32 phases.0.lengths=[] logging.page=no"
+_FEW_LABELS = "--set phases.0.length=32 phases.0.lengths=[] logging.page=no"
 # The same command with another folder and workdir: it runs once.
 _SAME_AUTO = {"--text books --workdir runs/books": "--text folder"}
 # The sample has a few of its documents (tests/documents/test_commands.py), which fill a smaller vocabulary.
@@ -210,8 +210,8 @@ SMALLER = (
     Smaller(r"^jaxbert report .*runs/other", {"runs/mine runs/other": "runs/quickstart runs/auto"}),
     Smaller(r"logging\.sentences", {"runs/mine": "runs/sentences"}, f"--set {_FEW} encoder.vocab_size=2048"),
     Smaller(r"^jaxbert pretrain ", {}, f"--set {_FEW} encoder.vocab_size=2048"),
-    Smaller(r"^jaxbert finetune .*--sweep", {"--seeds 2": "", "3,6": "1"}, _FEW_LABELS),
-    Smaller(r"^jaxbert finetune ", {}, _FEW_LABELS),
+    Smaller(r"^jaxbert finetune .*--sweep", {" --seeds 2": "", "3,6": "0.01"}, _FEW_LABELS),
+    Smaller(r"^jaxbert finetune ", {}, f"{_FEW_LABELS} epochs=0.01"),
     Smaller(r"--vocab-size (30522|4096|8192)", {"30522": "2048", "8192": "2048"}),
     Smaller(r"^jaxbert plan ", {" --analytic": ""}, "--analytic"),
     Smaller(r"CONFIG", {"CONFIG": "smoke", "DIR": "runs/placeholder"}),
