@@ -16,7 +16,7 @@ from jaxbert.errors import InputError
 from jaxbert.labelled import sample
 from jaxbert.labelled.encode import Encoding, encode
 from jaxbert.labelled.examples import ChoiceExample, Example, Question, TextExample, WordsExample, to_json
-from jaxbert.labelled.labels import check_split, find_labels
+from jaxbert.labelled.labels import check_split, find_labels, shares_line
 from jaxbert.labelled.opening import open_examples
 from jaxbert.labelled.reading import PROBLEMS
 from jaxbert.labelled.sample import SERVICES, SPLITS, TASKS, bare, first_sentence, in_words, marked_lines, unmarked
@@ -256,3 +256,16 @@ def test_the_order_of_names() -> None:
     """The services of classify are in the order in which a run has its labels."""
     assert list(SERVICES) == sorted(SERVICES)
     assert Path(AwsDocsSource("sample:aws-docs").root).is_dir()
+
+
+def test_a_line_says_the_shares_of_labels(made: dict[str, dict[str, list[Example]]]) -> None:
+    texts = [TextExample(text="a", target=label) for label in ("bad", "good", "good", "good")]
+    assert shares_line(("bad", "good"), texts) == "2 labels: good 75.0%, bad 25.0%"
+    several = [TextExample(text="a", target=labels) for labels in (("x", "y"), ("x",), (), ())]
+    assert shares_line(("x", "y"), several) == "2 labels: x 50.0%, y 25.0%"
+    words = [WordsExample(text="a b", words=((0, 1), (2, 3)), tags=("O", "B-A"))]
+    assert shares_line(("O", "B-A", "I-A"), words) == "3 labels: O 50.0%, B-A 50.0%, I-A 0.0%"
+    labels = find_labels("classification", "one_label", made["classify"]["train"])
+    assert shares_line(labels, made["classify"]["train"]).startswith(f"{len(labels)} labels: iam ")
+    many = [TextExample(text="a", target=str(number)) for number in range(20)]
+    assert shares_line([str(number) for number in range(20)], many).endswith("11 5.0%, ...")
