@@ -8,35 +8,21 @@ two windows share 128 tokens. Texts without an answer (SQuAD 2.0, 2 epochs at 5e
 train file: then an answer is given only where its score is above that of none.
 """
 
-from jaxbert.config import (
-    CheckpointConfig,
-    EvaluationConfig,
-    LoggingConfig,
-    OptimizerConfig,
-    PhaseConfig,
-    RunConfig,
-    ScheduleConfig,
-)
+import dataclasses
+
+from jaxbert.configs import classify
+
+from jaxbert.config import EvaluationConfig, RunConfig, ScheduleConfig
 from jaxbert.tasks.answers import QuestionAnsweringConfig
 
 
 def get_config() -> RunConfig:
-    return RunConfig(
+    usual = classify.get_config()
+    schedule = ScheduleConfig(kind="linear", peak=5e-5, warmup_steps=100, decay_from="warmup")
+    return dataclasses.replace(
+        usual,
         name="answer",
-        inherit="encoder",
         task=QuestionAnsweringConfig(epochs=3.0),
-        optimizer=OptimizerConfig(name="adamw", weight_decay=0.01, clip_norm=1.0),
-        phases=(
-            PhaseConfig(
-                length=384,
-                batch_size=32,
-                steps=1000,
-                lengths=(128, 192, 256),
-                grouped=32,
-                schedule=ScheduleConfig(kind="linear", peak=5e-5, warmup_steps=100, decay_from="warmup"),
-            ),
-        ),
-        checkpoint=CheckpointConfig(every_steps=1000),
+        phases=(dataclasses.replace(usual.phases[0], length=384, lengths=(128, 192, 256), schedule=schedule),),
         evaluation=EvaluationConfig(every_steps=500, batch_size=32),
-        logging=LoggingConfig(every_steps=50),
     )

@@ -10,35 +10,20 @@ example for token classification takes 5e-5 and 3 epochs of 8 rows. This config 
 because words have many more labels than texts. A long text is divided into windows that overlap, so nothing is cut.
 """
 
-from jaxbert.config import (
-    CheckpointConfig,
-    EvaluationConfig,
-    LoggingConfig,
-    OptimizerConfig,
-    PhaseConfig,
-    RunConfig,
-    ScheduleConfig,
-)
+import dataclasses
+
+from jaxbert.configs import classify
+
+from jaxbert.config import RunConfig, ScheduleConfig
 from jaxbert.tasks.token_labels import TokenLabelsConfig
 
 
 def get_config() -> RunConfig:
-    return RunConfig(
+    usual = classify.get_config()
+    schedule = ScheduleConfig(kind="linear", peak=5e-5, warmup_steps=100, decay_from="warmup")
+    return dataclasses.replace(
+        usual,
         name="label_words",
-        inherit="encoder",
         task=TokenLabelsConfig(epochs=5.0),
-        optimizer=OptimizerConfig(name="adamw", weight_decay=0.01, clip_norm=1.0),
-        phases=(
-            PhaseConfig(
-                length=128,
-                batch_size=32,
-                steps=1000,
-                lengths=(32, 64),
-                grouped=32,
-                schedule=ScheduleConfig(kind="linear", peak=5e-5, warmup_steps=100, decay_from="warmup"),
-            ),
-        ),
-        checkpoint=CheckpointConfig(every_steps=1000),
-        evaluation=EvaluationConfig(every_steps=500, batch_size=64),
-        logging=LoggingConfig(every_steps=50),
+        phases=(dataclasses.replace(usual.phases[0], schedule=schedule),),
     )

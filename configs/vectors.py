@@ -11,35 +11,20 @@ Reimers and Gurevych 2019, section 4, fine-tune STS-B with 16 pairs, 4 epochs, 2
 steps; a vector is the mean of the hidden states. Without dropout before a head, because there is none.
 """
 
-from jaxbert.config import (
-    CheckpointConfig,
-    EvaluationConfig,
-    LoggingConfig,
-    OptimizerConfig,
-    PhaseConfig,
-    RunConfig,
-    ScheduleConfig,
-)
+import dataclasses
+
+from jaxbert.configs import classify
+
+from jaxbert.config import RunConfig, ScheduleConfig
 from jaxbert.tasks.vectors import SentenceVectorsConfig
 
 
 def get_config() -> RunConfig:
-    return RunConfig(
+    usual = classify.get_config()
+    schedule = ScheduleConfig(kind="linear", peak=2e-5, warmup_steps=100, decay_from="warmup")
+    return dataclasses.replace(
+        usual,
         name="vectors",
-        inherit="encoder",
         task=SentenceVectorsConfig(epochs=4.0),
-        optimizer=OptimizerConfig(name="adamw", weight_decay=0.01, clip_norm=1.0),
-        phases=(
-            PhaseConfig(
-                length=128,
-                batch_size=16,
-                steps=1000,
-                lengths=(32, 64),
-                grouped=32,
-                schedule=ScheduleConfig(kind="linear", peak=2e-5, warmup_steps=100, decay_from="warmup"),
-            ),
-        ),
-        checkpoint=CheckpointConfig(every_steps=1000),
-        evaluation=EvaluationConfig(every_steps=500, batch_size=64),
-        logging=LoggingConfig(every_steps=50),
+        phases=(dataclasses.replace(usual.phases[0], batch_size=16, schedule=schedule),),
     )

@@ -433,6 +433,9 @@ def complete(
             evaluation=dataclasses.replace(config.evaluation, every_steps=every),
         )
     # Mistakes in settings are found before files are read. Which metrics there are depends on the labels.
+    if phase.schedule is not None and settings.warmup >= 0 and "warmup" not in _chosen(chosen):
+        # The config's warm-up belongs to the config's steps.
+        phase = dataclasses.replace(phase, schedule=dataclasses.replace(phase.schedule, warmup_steps=0))
     unlabelled = dataclasses.replace(settings, metric="")
     check_config(dataclasses.replace(config, task=unlabelled, phases=(phase,)))
     splits = read_splits(task.kind, task.problem_of(settings), settings.data)
