@@ -6,7 +6,6 @@ on from its last checkpoint, and the others follow.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import shutil
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from typing import Any
 
 import jax
 
-from jaxbert.config import load_json, resume_differences
+from jaxbert.config import RunConfig, load_json, resume_differences
 from jaxbert.core.metrics import from_json
 from jaxbert.core.shell import path_word
 from jaxbert.errors import InputError, counted
@@ -24,11 +23,13 @@ from jaxbert.finetune.results import judge_run, table, write_results
 from jaxbert.finetune.settings import Run
 from jaxbert.report.live import LivePage
 from jaxbert.run.hold import Hold
+from jaxbert.run.inherit import inherit
 from jaxbert.run.pretrain import train
 from jaxbert.run.processes import together
 from jaxbert.stores.storage import is_remote
 from jaxbert.stores.workdir import CHECKPOINTS, FINETUNE, JUDGEMENT, PAGE
-from jaxbert.tasks.labelled import fitted_rate
+from jaxbert.tasks import kind_of_task
+from jaxbert.text.tokenizers import Tokenizer
 
 _log = logging.getLogger(__name__)
 
@@ -125,16 +126,22 @@ def _judged_before(where: Path, run: Run) -> dict[str, Any] | None:
         hold.wait()
         if jax.process_index() == 0:
             hold.take()
-    # Labels and steps are found when a run begins, so only what the user asks for is compared.
-    asked = dataclasses.replace(run.asked.config, encoder=saved.encoder)
-    asked, _ = fitted_rate(asked, [setting.key for setting in run.asked.settings])
-    same = saved.seed == asked.seed and saved.init == asked.init and saved.task.name == asked.task.name
-    data = getattr(saved.task, "data", None) == getattr(asked.task, "data", None)
-    rate = [difference for difference in resume_differences(saved, asked) if difference.startswith(_ASKED)]
-    return found if same and data and not rate else None
+    return found if _same(run, saved, where) else None
 
 
-_ASKED = ("optimizer.", "phases.0.schedule.peak", "phases.0.batch_size", "phases.0.length:", "task.epochs", "task.data")
+def _same(run: Run, saved: RunConfig, where: Path) -> bool:
+    """Returns whether a workdir holds this run: what its user asks for, with what it found when it began, is saved."""
+    asked = run.asked.config
+    data = [getattr(config.task, "data", None) for config in (saved, asked)]
+    if (saved.name, saved.init, saved.task.name, data[0]) != (asked.name, asked.init, asked.task.name, data[1]):
+        return False
+    config, _ = inherit(run.asked, where)
+    complete = kind_of_task(config).complete
+    assert complete is not None
+    tokenizer = Tokenizer.load(where / "tokenizer")
+    config = complete(config, tokenizer, saved, [setting.key for setting in run.asked.settings])
+    # A run may go on with more steps, but then it is not judged yet.
+    return config.phases[0].steps == saved.phases[0].steps and not resume_differences(saved, config)
 
 
 def _finish_page(where: Path, run: Run) -> None:

@@ -128,6 +128,10 @@ def test_seeds_and_a_sweep(model: Path, tmp_path: Path, monkeypatch: pytest.Monk
     (workdir / asked[0].name / "report.html").unlink()
     again = finetune(asked, workdir, say=lambda line: None)
     assert again == found and (workdir / asked[0].name / "report.html").exists()
+    # Another setting is another run, which is never answered with the figures of this one.
+    other = runs(model, tmp_path, "one_label", "task.epochs=3", "task.smoothing=0.1", seeds=2, sweep=["rate=1e-2,1e-9"])
+    with pytest.raises(InputError, match=r"task.smoothing.*E-WORKDIR-OTHER-RUN"):
+        finetune(other, workdir, say=lambda line: None)
 
 
 def test_seeds_without_a_split_to_judge_them_keep_their_checkpoints(model: Path, tmp_path: Path) -> None:
