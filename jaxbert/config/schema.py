@@ -298,6 +298,7 @@ class LabelledConfig:
       form: format of the files; empty: as their endings say.
       columns: columns by their roles, "text=sentence"; a role that is left out takes the usual names.
       validation_fraction: share of the train examples that is held out where no validation file is given.
+      contents: "SPLIT NAME SHA256" of each file. The run finds them when it begins, and so notices a changed file.
     """
 
     train: str = ""
@@ -306,6 +307,7 @@ class LabelledConfig:
     form: str = ""
     columns: tuple[str, ...] = ()
     validation_fraction: float = 0.1
+    contents: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

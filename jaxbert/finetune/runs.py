@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from jaxbert.config import RunConfig, load_json, resume_differences
+from jaxbert.config import LabelledConfig, LabelledTaskConfig, RunConfig, load_json, resume_differences
 from jaxbert.core.metrics import from_json
 from jaxbert.core.shell import path_word
 from jaxbert.errors import InputError, counted
@@ -26,9 +27,11 @@ from jaxbert.run.hold import Hold
 from jaxbert.run.inherit import inherit
 from jaxbert.run.pretrain import train
 from jaxbert.run.processes import together
+from jaxbert.run.resume import model_has_changed
 from jaxbert.stores.storage import is_remote
 from jaxbert.stores.workdir import CHECKPOINTS, FINETUNE, JUDGEMENT, PAGE
 from jaxbert.tasks import kind_of_task
+from jaxbert.tasks.labelled import changed_files, same_places
 from jaxbert.text.tokenizers import Tokenizer
 
 _log = logging.getLogger(__name__)
@@ -69,6 +72,8 @@ def finetune(
             fix="Give another --workdir.",
             code="E-FINETUNE-PLACE",
         )
+    if not overwrite:
+        _check_inputs(runs, place)
     done: list[Judged] = []
     for number, run in enumerate(runs):
         where = place / run.name if run.name else place
@@ -132,8 +137,9 @@ def _judged_before(where: Path, run: Run) -> dict[str, Any] | None:
 def _same(run: Run, saved: RunConfig, where: Path) -> bool:
     """Returns whether a workdir holds this run: what its user asks for, with what it found when it began, is saved."""
     asked = run.asked.config
-    data = [getattr(config.task, "data", None) for config in (saved, asked)]
-    if (saved.name, saved.init, saved.task.name, data[0]) != (asked.name, asked.init, asked.task.name, data[1]):
+    if (saved.name, saved.init, saved.task.name) != (asked.name, asked.init, asked.task.name):
+        return False
+    if not same_places(_data(saved), _data(asked)):
         return False
     config, _ = inherit(run.asked, where)
     complete = kind_of_task(config).complete
@@ -142,6 +148,47 @@ def _same(run: Run, saved: RunConfig, where: Path) -> bool:
     config = complete(config, tokenizer, saved, [setting.key for setting in run.asked.settings])
     # A run may go on with more steps, but then it is not judged yet.
     return config.phases[0].steps == saved.phases[0].steps and not resume_differences(saved, config)
+
+
+def _data(config: RunConfig) -> LabelledConfig:
+    assert isinstance(config.task, LabelledTaskConfig)
+    return config.task.data
+
+
+def _check_inputs(runs: Sequence[Run], place: Path) -> None:
+    """Looks at the inputs of runs that have begun before: the model of --init, and the files with labels.
+
+    The run of a changed input goes on, with a warning. But runs that have not begun would take the input of today, and
+    no table may compare the two.
+
+    Raises:
+      InputError: an input has changed, and some of the runs have not begun.
+    """
+    begun: dict[str, RunConfig] = {}
+    for run in runs:
+        with suppress(InputError):
+            saved = load_json(place / run.name / "config.json")
+            if isinstance(saved.task, LabelledTaskConfig) and saved.task.name == run.asked.config.task.name:
+                begun[run.name] = saved
+    if not begun:
+        return
+    names = list(dict.fromkeys(name for config in begun.values() for name in changed_files(_data(config))))
+    changed = [f"{counted(len(names), 'file')} ({', '.join(names)})"] if names else []
+    if model_has_changed([place / name for name in begun], runs[0].asked.config.init):
+        changed.append(f"the model of --init ({runs[0].asked.config.init})")
+        _log.warning(
+            f"the model of --init, {runs[0].asked.config.init}, changed since this run began. The run keeps what it "
+            "learned from the model of that time; for a run from the model of today, repeat the command with another "
+            "--workdir"
+        )
+    if changed and len(begun) < len(runs):
+        raise InputError(
+            f"{' and '.join(changed)} changed since {next(iter(begun))} began, and {len(runs) - len(begun)} of "
+            f"{len(runs)} runs have not begun: their figures could not be compared",
+            where=str(place),
+            fix="Restore what has changed, or give another --workdir.",
+            code="E-LABELLED-CHANGED",
+        )
 
 
 def _finish_page(where: Path, run: Run) -> None:

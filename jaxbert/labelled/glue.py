@@ -96,7 +96,7 @@ def open_glue(place: str, *, split: str) -> Records:
       InputError: there is no such task or file, or the file has other columns.
     """
     task = task_of(place)
-    path = _file(place, task, split)
+    path = file_of(place, split)
     check_regular(path)
     check_head(path)
     name = printable(str(path))
@@ -141,7 +141,13 @@ def _columns(path: Path, task: GlueTask) -> tuple[list[str], bool]:
     return names, True
 
 
-def _file(place: str, task: GlueTask, split: str) -> Path:
+def file_of(place: str, split: str) -> Path:
+    """Returns the file of a split of `glue:TASK:FOLDER`.
+
+    Raises:
+      InputError: there is no such task, split or file.
+    """
+    task = task_of(place)
     folder = Path(place.split(":", 2)[2] if place.count(":") > 1 else "").expanduser()
     if folder.is_file():
         return folder

@@ -59,6 +59,17 @@ def open_examples(
     return itertools.islice(examples, limit) if limit else examples
 
 
+def local_files(place: str, split: str) -> list[Path]:
+    """Returns the files of a place; none for datasets by name, whose content their name and version fix.
+
+    Raises:
+      InputError: there is no such file.
+    """
+    if place.startswith(("hf:", "tfds:", "sample:")):
+        return []
+    return [glue.file_of(place, split)] if place.startswith("glue:") else files_of(place)
+
+
 def _not_empty(examples: Iterator[Example], place: str, split: str) -> Iterator[Example]:
     """Yields examples. Raises InputError at the end where there are none."""
     some = False

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from jaxbert.config import RunConfig
-from jaxbert.errors import InputError
+from jaxbert.config import RunConfig, load_json
+from jaxbert.errors import CommandError, InputError
+from jaxbert.run.initial import load_initial
 from jaxbert.run.inputs import PhaseRows
 from jaxbert.run.teacher import fingerprint
+from jaxbert.stores.steps import committed_steps, read_manifest
+from jaxbert.stores.storage import is_remote
 from jaxbert.use.library import Loaded
+from jaxbert.use.model_place import HUB
 
 _log = logging.getLogger(__name__)
 
@@ -98,3 +103,28 @@ def check_steps(before: RunConfig, now: RunConfig, meta: Mapping[str, Any], work
             "other steps than before: phase %s; the learning rate follows the new number, so it may jump here",
             ", phase ".join(changed_steps),
         )
+
+
+def model_has_changed(workdirs: Iterable[Path], model: str) -> bool:
+    """Returns whether the model of `--init` has other parameters now than those that a run began with.
+
+    A model that is gone, or is not on this machine, has not changed: the runs do not need it any more.
+
+    Args:
+      workdirs: of runs that began from the model.
+      model: MODEL.
+    """
+    if not model or model.startswith(HUB) or is_remote(model):
+        return False
+    began: dict[str, RunConfig] = {}
+    for workdir in workdirs:
+        with suppress(CommandError, OSError, ValueError):
+            for step in committed_steps(workdir)[-1:]:
+                if digest := read_manifest(workdir, step).meta.get("init"):
+                    began[digest] = load_json(workdir / "config.json")
+    if not began:
+        return False
+    try:
+        return fingerprint(load_initial(next(iter(began.values()))).params) not in began or len(began) > 1
+    except CommandError:
+        return False

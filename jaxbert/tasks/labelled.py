@@ -7,6 +7,7 @@ begins, and makes the rows.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -27,11 +28,13 @@ from jaxbert.core.parameters import Params
 from jaxbert.core.sharding import BATCH, LAYOUTS, Field, explicit_mesh
 from jaxbert.data.draws import philox
 from jaxbert.data.pipeline import Rows
-from jaxbert.errors import InputError, counted
+from jaxbert.data.sources.files import digest_of
+from jaxbert.data.sources.finding import printable
+from jaxbert.errors import CommandError, InputError, counted
 from jaxbert.labelled.encode import Encoding, encode
 from jaxbert.labelled.examples import Example
 from jaxbert.labelled.labels import check_split, find_labels, shares_line
-from jaxbert.labelled.opening import open_examples
+from jaxbert.labelled.opening import local_files, open_examples
 from jaxbert.labelled.writing import write_rows
 from jaxbert.models.families import check_family
 from jaxbert.models.flops import step_flops
@@ -240,15 +243,8 @@ def real_rows(batch: Arrays) -> jax.Array:
     return (group > 0).any(tuple(range(1, group.ndim))).astype(jnp.float32)
 
 
-@functools.lru_cache(maxsize=1)  # A run asks twice: for its labels and steps, and for its rows.
-def read_splits(kind: str, problem: str, data: LabelledConfig) -> dict[str, list[Example]]:
-    """Returns the examples of the splits "train", "validation" and "test" that `data` names.
-
-    Raises:
-      InputError: a file cannot be read, or has no example.
-    """
-    columns = dict(column.partition("=")[::2] for column in data.columns)
-
+def places_of(data: LabelledConfig) -> dict[str, str]:
+    """Returns the place of each split that `data` has: "train", "validation", "test"."""
     # The folder of a task of GLUE has all splits.
     glue = data.form if data.form.startswith("glue:") else ""
     places = {name: getattr(data, name) for name in ("train", "validation", "test")}
@@ -258,9 +254,58 @@ def read_splits(kind: str, problem: str, data: LabelledConfig) -> dict[str, list
         places["validation"] = places["validation"] or places["train"]
     if places["train"].startswith("sample:"):  # GLUE's test splits have no answers.
         places["test"] = places["test"] or places["train"]
+    return {name: place for name, place in places.items() if place}
+
+
+def contents_of(data: LabelledConfig) -> tuple[str, ...]:
+    """Returns "SPLIT NAME SHA256" of each file of `data` on this machine, in the order of the splits.
+
+    Raises:
+      InputError: a file is not there, or cannot be read.
+    """
+    return tuple(line for split, place in places_of(data).items() for line in _contents(split, place))
+
+
+def _contents(split: str, place: str) -> list[str]:
+    found = []
+    for path in local_files(place, split):
+        status = path.stat()
+        found.append(f"{split} {printable(path.name)} {_sha256(path, status.st_size, status.st_mtime_ns)}")
+    return found
+
+
+@functools.lru_cache(maxsize=64)  # The runs of a sweep share their files.
+def _sha256(path: Path, size: int, modified_ns: int) -> str:
+    del size, modified_ns
+    digest: str = digest_of(path)["sha256"]
+    return digest
+
+
+def changed_files(data: LabelledConfig) -> list[str]:
+    """Returns the names of the files of a run that has begun whose content is another one now.
+
+    A file that is gone has not changed: the run has its examples. An earlier version of jaxbert noted no contents.
+    """
+    if not data.contents:
+        return []
+    now: list[str] = []
+    for split, place in places_of(data).items():
+        with contextlib.suppress(CommandError, OSError):
+            now += _contents(split, place)
+    return list(dict.fromkeys(line.split(" ", 1)[1].rsplit(" ", 1)[0] for line in now if line not in data.contents))
+
+
+@functools.lru_cache(maxsize=1)  # A run asks twice: for its labels and steps, and for its rows.
+def read_splits(kind: str, problem: str, data: LabelledConfig) -> dict[str, list[Example]]:
+    """Returns the examples of the splits "train", "validation" and "test" that `data` names.
+
+    Raises:
+      InputError: a file cannot be read, or has no example.
+    """
+    columns = dict(column.partition("=")[::2] for column in data.columns)
 
     def read(place: str, split: str) -> list[Example]:
-        form = "" if glue else data.form
+        form = "" if data.form.startswith("glue:") else data.form
         return list(open_examples(kind, place, problem=problem, columns=columns, form=form, split=split))
 
     if not data.train:
@@ -270,7 +315,7 @@ def read_splits(kind: str, problem: str, data: LabelledConfig) -> dict[str, list
             fix="Give --train FILE.",
             code="E-LABELLED-TRAIN",
         )
-    return {name: read(place, name) for name, place in places.items() if place}
+    return {name: read(place, name) for name, place in places_of(data).items()}
 
 
 def divided(splits: Mapping[str, list[Example]], data: LabelledConfig, seed: int) -> dict[str, list[Example]]:
@@ -418,7 +463,8 @@ def complete(
         phase = dataclasses.replace(phase, length=longest)
     config, said = fitted_rate(dataclasses.replace(config, phases=(phase,)), chosen)
     phase = config.phases[0]
-    if begun is not None and isinstance(begun.task, LabelledTaskConfig) and begun.task.data == settings.data:
+    if begun is not None and isinstance(begun.task, LabelledTaskConfig) and same_places(begun.task.data, settings.data):
+        say_changed(begun.task.data)
         kept = {name: getattr(begun.task, name) for name in FOUND if hasattr(begun.task, name)}
         was = begun.phases[0]
         schedule = phase.schedule
@@ -438,6 +484,9 @@ def complete(
         phase = dataclasses.replace(phase, schedule=dataclasses.replace(phase.schedule, warmup_steps=0))
     unlabelled = dataclasses.replace(settings, metric="")
     check_config(dataclasses.replace(config, task=unlabelled, phases=(phase,)))
+    # The digests are taken before the files are read, so that a file that changes meanwhile counts as changed.
+    contents = contents_of(settings.data)
+    settings = dataclasses.replace(settings, data=dataclasses.replace(settings.data, contents=contents))
     splits = read_splits(task.kind, task.problem_of(settings), settings.data)
     found = task.found(settings, splits)
     check(task, dataclasses.replace(config, task=found))
@@ -471,6 +520,21 @@ def complete(
     return dataclasses.replace(config, phases=(phase,), evaluation=evaluation)
 
 
+def same_places(data: LabelledConfig, other: LabelledConfig) -> bool:
+    """Returns whether two runs name the same files and columns, whatever is in the files."""
+    return dataclasses.replace(data, contents=()) == dataclasses.replace(other, contents=())
+
+
+def say_changed(data: LabelledConfig) -> None:
+    """Warns where files of a run that has begun have changed."""
+    if names := changed_files(data):
+        _log.warning(
+            f"{counted(len(names), 'file')} changed since this run began: {', '.join(names)}. The run keeps the "
+            "examples that it began with, and its figures are of them; for a run on the new ones, repeat the command "
+            "with another --workdir, or with --overwrite"
+        )
+
+
 def _chosen(keys: Collection[str]) -> set[str]:
     """Returns which of the numbers that a run sets by itself its user has set."""
     words = {"phases.0.steps": "steps", "phases.0.schedule.warmup_steps": "warmup", "evaluation.every_steps": "every"}
@@ -478,12 +542,20 @@ def _chosen(keys: Collection[str]) -> set[str]:
 
 
 # The settings that a run finds in its files when it begins.
-FOUND = ("labels", "choices", "low", "high", "class_weights", "unanswerable")
+FOUND = ("data", "labels", "choices", "low", "high", "class_weights", "unanswerable")
 
 
 def make_rows(task: type[LabelledTask], config: RunConfig, tokenizer: Tokenizer, phase: PhaseConfig, out: Path) -> None:
     """Makes the rows of a run; see `jaxbert.labelled.writing.write_rows`."""
     settings: Any = config.task
+    if names := changed_files(settings.data):
+        raise InputError(
+            f"the rows of this run are not made yet, and {counted(len(names), 'file')} changed since it began: "
+            f"{', '.join(names)}",
+            where=str(out),
+            fix="Restore the files; or begin again with --overwrite, or with another --workdir.",
+            code="E-LABELLED-CHANGED",
+        )
     splits = splits_of(task.kind, task.problem_of(settings), settings.data, config.evaluation.seed)
     summary = write_rows(out, _encoding(task, config, tokenizer, phase), splits)
     for split in splits:

@@ -31,11 +31,11 @@ SIZES = EncoderConfig(
 )
 
 
-def write_model(directory: Path) -> Path:
+def write_model(directory: Path, seed: int = 3) -> Path:
     """A tiny encoder with random weights, as files."""
     (directory / "vocabulary").mkdir(parents=True)
     (directory / "vocabulary" / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n", encoding="utf-8")
-    params = jax.jit(Model(SIZES, ("pooler",)).init)(jax.random.key(3))
+    params = jax.jit(Model(SIZES, ("pooler",)).init)(jax.random.key(seed))
     Loaded("here", SIZES, params, Tokenizer.load(directory / "vocabulary")).save(directory / "model")
     return directory / "model"
 

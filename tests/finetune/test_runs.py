@@ -20,7 +20,7 @@ from jaxbert.labelled.examples import TextExample
 from jaxbert.report.page import write_report
 from jaxbert.report.read import read_run
 from jaxbert.run.loop import Loop
-from jaxbert.tasks import make_task
+from jaxbert.tasks import labelled, make_task
 from jaxbert.tasks.labelled import fitted_rate, held_out
 from jaxbert.training.optim import shares_of_rate
 from tests.finetune.data import CASES, SETTINGS, SIZES, write_examples, write_model
@@ -132,6 +132,61 @@ def test_seeds_and_a_sweep(model: Path, tmp_path: Path, monkeypatch: pytest.Monk
     other = runs(model, tmp_path, "one_label", "task.epochs=3", "task.smoothing=0.1", seeds=2, sweep=["rate=1e-2,1e-9"])
     with pytest.raises(InputError, match=r"task.smoothing.*E-WORKDIR-OTHER-RUN"):
         finetune(other, workdir, say=lambda line: None)
+
+
+def test_changed_inputs_are_named(model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Other content under the same name: a run keeps what it began with, and no table compares two contents."""
+    start = tmp_path / "start"
+    shutil.copytree(model, start)
+    config, _, _ = CASES["one_label"]
+    train = write_examples(tmp_path / "train.jsonl", "one_label", 32, 0)
+
+    def asked(seeds: int) -> list[Run]:
+        settings = [*SETTINGS, "task.epochs=1"]
+        return runs_of(find_config(config), Files(str(train)), init=str(start), settings=settings, seeds=seeds)
+
+    def answer(seeds: int, **how: bool) -> dict[str, Any]:
+        caplog.clear()
+        return finetune(asked(seeds), tmp_path / "runs", say=lambda line: None, **how)
+
+    first = answer(2)
+    assert answer(2) == first and "changed since" not in caplog.text
+    before = train.read_bytes()
+    write_examples(train, "one_label", 40, 1)
+    assert answer(2) == first and "1 file changed since this run began: train.jsonl. The run keeps" in caplog.text
+    with pytest.raises(InputError, match=r"1 file \(train.jsonl\) changed since seed-0 began, and 1 of 3"):
+        answer(3)
+    train.write_bytes(before)
+    assert answer(2) == first and "changed since" not in caplog.text
+    shutil.rmtree(start)
+    shutil.copytree(write_model(tmp_path / "another", seed=4), start)
+    assert answer(2) == first and f"the model of --init, {start}, changed since this run began" in caplog.text
+    with pytest.raises(InputError, match=r"the model of --init .* 1 of 3 runs have not begun.*E-LABELLED-CHANGED"):
+        answer(3)
+    # Begun again, the runs have the examples of today.
+    write_examples(train, "one_label", 40, 1)
+    found = answer(2, overwrite=True)
+    assert found != first and "changed since" not in caplog.text
+
+
+def test_rows_that_are_not_made_yet_are_not_made_of_other_files(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (asked,) = runs(model, tmp_path, "one_label", "task.epochs=1")
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise Interrupted("cut off", where="here", fix="Go on.", code="E-SIGNAL-INTERRUPT")
+
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        patched.setattr(labelled, "write_rows", interrupted)
+        finetune([asked], tmp_path / "run", say=lambda line: None)
+    write_examples(tmp_path / "one_label.jsonl", "one_label", 40, 7)
+    with pytest.raises(InputError, match=r"1 file changed since it began: one_label.jsonl.*E-LABELLED-CHANGED"):
+        finetune([asked], tmp_path / "run", say=lambda line: None)
+    found = finetune([asked], tmp_path / "run", overwrite=True, say=lambda line: None)
+    (manifest,) = (tmp_path / "run" / "data").glob("*/manifest.json")
+    assert json.loads(manifest.read_text())["counts"]["train"] == 40
+    assert found["splits"]["validation"]["examples"] == 48
 
 
 def test_seeds_without_a_split_to_judge_them_keep_their_checkpoints(model: Path, tmp_path: Path) -> None:
