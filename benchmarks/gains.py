@@ -27,6 +27,8 @@ from finetune import TASKS, Task, as_records, splits_of
 
 from jaxbert.config import load_json
 from jaxbert.core.machine import cores
+from jaxbert.data.sources.lines import read_whole_lines
+from jaxbert.evaluate.score_files import find_inputs
 from jaxbert.stores.steps import committed_steps
 
 STARTS = ("pretrained", "random")
@@ -68,16 +70,66 @@ def finetuned(task: Task, run: Path, directory: Path, start: str, seeds: int, ep
     return [json.loads(place.read_text(encoding="utf-8")) for place in places]
 
 
+def some_pairs(folder: Path, number: int, out: Path) -> Path:
+    """Writes `number` pairs of each file of minimal pairs, at even distances, and returns the folder of the copies."""
+    out.mkdir()
+    for file in map(Path, find_inputs([str(folder)]).files):
+        lines = [line for _, line in read_whole_lines(file)]
+        chosen = lines[:: max(1, len(lines) // number)][:number] if number else lines
+        text = "".join(f"{line}\n" for line in chosen)
+        (out / f"{file.name.partition('.')[0]}.jsonl").write_text(text, encoding="utf-8")
+    return out
+
+
 def blimp(run: Path, folder: Path, step: int) -> dict[str, Any]:
-    """Returns the accuracy of minimal pairs at a step of the run."""
-    with tempfile.NamedTemporaryFile(suffix=".json") as file:
-        model = run / "checkpoints" / str(step)
-        command = [sys.executable, "-m", "jaxbert", "score", str(model), str(folder), "--json", file.name]
-        done = subprocess.run([*command, "--out", os.devnull, "--overwrite"], capture_output=True, text=True)
+    """Returns the accuracy of minimal pairs at a step of the run, all together and of each file."""
+    with tempfile.TemporaryDirectory() as temporary:
+        figures = Path(temporary) / "figures.json"
+        command = [sys.executable, "-m", "jaxbert", "score", str(run / "checkpoints" / str(step)), str(folder)]
+        out = ["--json", str(figures), "--out", f"{temporary}/pairs.jsonl"]
+        done = subprocess.run([*command, *out], capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(f"step {step}: {done.stderr[-2000:]}")
-        found: dict[str, Any] = json.loads(Path(file.name).read_text(encoding="utf-8"))
-    return found
+        found = json.loads(figures.read_text(encoding="utf-8"))
+    return {
+        **{key: found[key] for key in ("pairs", "accuracy", "interval", "ties")},
+        "by_file": {name: one["accuracy"] for name, one in found["by_uid"].items()},
+    }
+
+
+def validation_at(run: Path) -> dict[int, float]:
+    """Returns the masked-LM accuracy of the run's evaluations by their steps."""
+    lines = map(json.loads, (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    name = "validation_masked_lm_accuracy"
+    return {line["step"]: line[name] for line in lines if name in line}
+
+
+def draw(curve: list[dict[str, Any]], path: Path) -> None:
+    """Draws accuracy over the steps: of all pairs with their interval, of each file, and of the masked tokens."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    steps = [one["step"] for one in curve]
+    figure, panels = plt.subplots(1, 2, figsize=(12, 4.8), constrained_layout=True)
+    low, high = ([100 * one["interval"][side] for one in curve] for side in (0, 1))
+    panels[0].fill_between(steps, low, high, alpha=0.2, label="95% interval")
+    panels[0].plot(steps, [100 * one["accuracy"] for one in curve], marker="o", label="minimal pairs of BLiMP")
+    masked = [None if one["masked_tokens"] is None else 100 * one["masked_tokens"] for one in curve]
+    panels[0].plot(steps, masked, marker="s", linestyle="--", label="masked tokens of validation")
+    for name in curve[-1]["by_file"]:
+        label = name.replace("_", " ")
+        panels[1].plot(steps, [100 * one["by_file"][name] for one in curve], marker=".", label=label)
+    for panel in panels:
+        panel.axhline(50, color="grey", linewidth=0.8)
+        panel.set_xlabel("steps of pretraining")
+        panel.set_ylabel("right (%)")
+        panel.grid(alpha=0.3)
+    panels[0].legend()
+    panels[1].legend(fontsize=7, ncols=2)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
 
 
 def main() -> None:
@@ -85,6 +137,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, metavar="RUN")
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--blimp", type=Path, metavar="FOLDER")
+    parser.add_argument("--pairs", type=int, default=250, help="pairs of each file of minimal pairs; 0 takes all")
     parser.add_argument("--tasks", nargs="*", default=["sst2", "stsb", "wnut17"], choices=list(TASKS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=float, default=3.0)
@@ -115,11 +168,15 @@ def main() -> None:
     if args.blimp is None:
         return
     curve = []
-    for step in committed_steps(args.run):
-        curve.append({"step": step, **blimp(args.run, args.blimp, step)})
-        print(json.dumps(curve[-1])[:300], flush=True)
-        if args.write:
-            save(args, {"blimp": curve})
+    with tempfile.TemporaryDirectory() as temporary:
+        pairs = some_pairs(args.blimp, args.pairs, Path(temporary) / args.blimp.name)
+        masked = validation_at(args.run)
+        for step in committed_steps(args.run):
+            curve.append({"step": step, "masked_tokens": masked.get(step), **blimp(args.run, pairs, step)})
+            print(json.dumps(curve[-1])[:300], flush=True)
+            if args.write:
+                save(args, {"blimp": curve})
+                draw(curve, RESULTS / "blimp.png")
 
 
 def save(args: argparse.Namespace, new: dict[str, Any]) -> None:
@@ -128,14 +185,14 @@ def save(args: argparse.Namespace, new: dict[str, Any]) -> None:
     before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     results = {**before.get("results", {}), **new.get("results", {})}
     config = load_json(args.run / "config.json")
-    lines = (args.run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     settings = {
         "run": config.name,
         "steps": sum(phase.steps for phase in config.phases),
-        "validation": next(line for line in map(json.loads, reversed(lines)) if "validation_loss" in line),
+        "masked_tokens": list(validation_at(args.run).values())[-1],
         "epochs": args.epochs,
         "rate": args.rate or "fitted",
         "seeds": args.seeds,
+        "pairs of each file": args.pairs or "all",
     }
     figures = {"settings": settings, "results": results, "blimp": new.get("blimp", before.get("blimp", []))}
     print(f"wrote {write('gains', figures)}", flush=True)

@@ -29,7 +29,7 @@ from jaxbert.run.pretrain import train
 from jaxbert.run.processes import together
 from jaxbert.run.resume import model_has_changed
 from jaxbert.stores.storage import is_remote
-from jaxbert.stores.workdir import CHECKPOINTS, FINETUNE, JUDGEMENT, PAGE
+from jaxbert.stores.workdir import CHECKPOINTS, FINETUNE, JUDGEMENT, PAGE, SUITE
 from jaxbert.tasks import kind_of_task
 from jaxbert.tasks.labelled import changed_files, same_places
 from jaxbert.text.tokenizers import Tokenizer
@@ -74,6 +74,8 @@ def finetune(
         )
     if not overwrite:
         _check_inputs(runs, place)
+    elif several and jax.process_index() == 0:
+        (place / SUITE).unlink(missing_ok=True)  # It is about the best of the runs that are replaced.
     done: list[Judged] = []
     for number, run in enumerate(runs):
         where = place / run.name if run.name else place

@@ -33,6 +33,7 @@ from jaxbert.stores.workdir import (
     PNG,
     PREDICTIONS,
     RECIPE,
+    SUITE,
     TELEMETRY,
 )
 
@@ -40,7 +41,7 @@ from jaxbert.stores.workdir import (
 OUTPUTS = (
     *(CORPUS, PARAMETERS, CHECKPOINTS, "tokenizer", "data"),
     *(METRICS, TELEMETRY, PREDICTIONS, "tensorboard", "sinks", "profile"),
-    *(PAGE, PNG, EVALUATION, JUDGEMENT, EXPORT, *RECIPE, "config.json"),
+    *(PAGE, PNG, EVALUATION, JUDGEMENT, SUITE, EXPORT, *RECIPE, "config.json"),
 )
 REPLACED = ".replaced"
 # A replaced run that is being removed.
