@@ -179,7 +179,9 @@ def test_rows_that_are_not_made_yet_are_not_made_of_other_files(
     write_examples(tmp_path / "one_label.jsonl", "one_label", 40, 7)
     with pytest.raises(InputError, match=r"1 file changed since it began: one_label.jsonl.*E-LABELLED-CHANGED"):
         finetune([asked], tmp_path / "run", say=lambda line: None)
+    (tmp_path / "run" / "suite.json").write_text("{}")  # figures of the run that is replaced
     found = finetune([asked], tmp_path / "run", overwrite=True, say=lambda line: None)
+    assert not (tmp_path / "run" / "suite.json").exists()
     (manifest,) = (tmp_path / "run" / "data").glob("*/manifest.json")
     assert json.loads(manifest.read_text())["counts"]["train"] == 40
     assert found["splits"]["validation"]["examples"] == 48
