@@ -64,7 +64,7 @@ class Task:
 TASKS = {
     "sst2": Task(
         "classification", "classify", "sst2/train.tsv", "sst2/dev.tsv", "accuracy", columns=("text=1", "label=2"),
-        lengths=(16, 24, 32, 48), epochs=1.0,
+        lengths=(16, 24, 32, 48, 64), epochs=1.0,
     ),
     "cola": Task(
         "classification",
@@ -73,16 +73,16 @@ TASKS = {
         "cola/in_domain_dev.tsv",
         "matthews",
         columns=("text=4", "label=2"),
-        lengths=(8, 12, 16, 24),
+        lengths=(8, 12, 16, 24, 48),
         epochs=2.0,
     ),
     "stsb": Task(
         "classification", "classify", "stsb/glue-train.tsv", "stsb/glue-dev.tsv", "pearson", "number",
-        ("text=sentence1", "pair=sentence2", "label=score"), lengths=(16, 24, 32, 64), epochs=2.0,
+        ("text=sentence1", "pair=sentence2", "label=score"), lengths=(16, 24, 32, 48, 80), epochs=2.0,
     ),
     "wnut17": Task(
         "token_labels", "label_words", "wnut17/train.conll", "wnut17/dev.conll", "entity_f1", "",
-        lengths=(24, 32, 48),
+        lengths=(16, 24, 32, 48, 80),
     ),
     "xquad": Task(
         "question_answering", "answer", "xquad_en/xquad.en.json", "", "f1", "", length=384,
