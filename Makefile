@@ -61,7 +61,8 @@ test: $(VENV)/.installed-test
 	@JAXBERT_POINTS_SET=$(SET) $(BIN)/python -m pytest -q -n 2 --dist loadscope tests
 
 # The suite under the newest Python, without what a version of Python, jax, flax or numpy cannot break where the lower
-# versions pass. A new test is in, unless it is named here (tests/test_checks.py sees that every name exists). Left out:
+# versions pass; of a test with many cases every third (tests/conftest.py). A new test is in, unless it is named here
+# (tests/test_checks.py sees that every name exists). Left out:
 # - statistics over 100,000 rows: tests/objectives/test_masking.py holds the same masks to golden bits under both versions;
 # - rows against plain references, in 100 passes: tests/data/test_rows.py and test_policies.py write the same rows;
 # - a user's training loops: tests/models and the rest of tests/convert compile the same encoders and read the same files
@@ -105,7 +106,7 @@ $(NEWEST)/.installed: requirements.txt requirements-test.txt requirements-test-f
 	@touch $@
 
 test-newest: $(NEWEST)/.installed
-	@$(NEWEST)/bin/python -m pytest -q -n 2 --dist loadscope $(NEWEST_OUT) tests
+	@JAXBERT_TESTS_EVERY=3 $(NEWEST)/bin/python -m pytest -q -n 2 --dist loadscope $(NEWEST_OUT) tests
 
 # Eight fake devices a process, then what several processes hold. With --capture=sys the words of XLA reach the terminal:
 # where it ends a process, they are the only ones that say why.

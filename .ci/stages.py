@@ -4,9 +4,9 @@
     python3 .ci/stages.py --no-browser        without the page in a browser; the table says so
     python3 .ci/stages.py --list              the stages and their limits
 
-The foreground runs the suite, many devices, the suite under the newest Python, and Beam and a bucket. The background
-makes the other environments, and then runs the other stages that have separate rooms and environments. Some of these
-wait a lot: for Slurm, for lost heartbeats, for a bucket. Side by side, the lanes leave no core idle.
+The foreground runs the suite, many devices, and the suite under the newest Python. The background makes the other
+environments, and then runs the stages that have separate rooms and environments. Some of these wait a lot: for Slurm,
+for lost heartbeats, for a bucket. Side by side, the lanes leave no core idle.
 
 Each stage runs below a process that adopts its orphans. So a stage that ends, or that exceeds its limit, leaves no
 process behind, and the table has the CPU seconds of every process that the stage started. Only the standard library is
@@ -106,6 +106,7 @@ def lanes(newest: str | None, *, browser: bool = True) -> dict[str, list[Stage]]
         make("test-wheel", limit=900),
         *([make("test-browser", limit=400)] if browser else []),
         make("test-launch", limit=2400),
+        make("test-cloud", limit=1500),
         make("test-tpu", limit=1800),
         make("test-peers", limit=1500),
         make("quickstart", limit=2000),
@@ -119,7 +120,6 @@ def lanes(newest: str | None, *, browser: bool = True) -> dict[str, list[Stage]]
             ),
         )
         foreground.append(make("test-newest", python, limit=2000, after=["environment: newest Python"]))
-    foreground.append(make("test-cloud", limit=1500, after=["environment: cloud"]))
     return {"foreground": foreground, "background": background}
 
 
