@@ -146,6 +146,13 @@ def _tags(found: set[str], where: str) -> tuple[str, ...]:
             code="E-LABELLED-CLASSES",
         )
     if not are_spans(found):
+        if len(found) == 1:
+            raise InputError(
+                f"all words have the label {next(iter(found))!r}",
+                where=where,
+                fix="Give texts whose words have two labels or more.",
+                code="E-LABELLED-CLASSES",
+            )
         return ordered(found)
     types = sorted({known[1] for tag in found if tag != OUTSIDE and (known := parts(tag))})
     both = (f"{letter}-{name}" if name else letter for name in types for letter in "BI")

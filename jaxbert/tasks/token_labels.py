@@ -1,12 +1,13 @@
 """Labels of words: entities, parts of speech.
 
-The first piece of each word has the word's label (Devlin et al. 2019, section 5.3).
+The first piece of each word has the word's label (Devlin et al. 2019, section 5.3). Labels that mark spans (B-LOC) are
+scored as entities, others (NOUN) word by word.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
@@ -18,9 +19,9 @@ from jaxbert.core.sharding import Field
 from jaxbert.data.pipeline import Rows
 from jaxbert.labelled.answers import words_of_windows
 from jaxbert.labelled.examples import Example, WordsExample
-from jaxbert.labelled.tags import spans
+from jaxbert.labelled.tags import OUTSIDE, are_spans, spans
 from jaxbert.labelled.writing import read_examples
-from jaxbert.scores import entities
+from jaxbert.scores import classes, entities
 from jaxbert.scores.base import Scored
 from jaxbert.tasks.base import Arrays, Term
 from jaxbert.tasks.labelled import LabelledTask, kind_of
@@ -57,9 +58,10 @@ class TokenLabels(LabelledTask):
 
     @classmethod
     def metrics_of(cls, settings: TokenLabelsConfig) -> Sequence[Metric]:
-        """See `LabelledTask`."""
-        del settings
-        return entities.METRICS
+        """See `LabelledTask`. Before the run has found its labels, they count as marks of spans."""
+        if _mark_spans(settings.labels):
+            return entities.METRICS
+        return classes.metrics("one_label", settings.labels)
 
     def answers_at(self, length: int) -> Mapping[str, Field]:
         """See `LabelledTask`."""
@@ -81,58 +83,90 @@ class TokenLabels(LabelledTask):
 
     def scored(self, outputs: Mapping[str, np.ndarray], rows: Rows) -> Scored:
         """See `LabelledTask`."""
-        gold, predicted, _ = self._entities(outputs, rows, list(read_examples(rows.directory, rows.split)))
-        return entities.score(predicted, gold, schemes=False)
+        examples = list(read_examples(rows.directory, rows.split))
+        if _mark_spans(self.settings.labels):
+            gold, predicted = self._answers(outputs, rows, examples)
+            return entities.score(predicted, gold, schemes=False)
+        number = {label: index for index, label in enumerate(self.settings.labels)}
+        tags = [tag for example in examples for tag in _tags_of(example)]
+        logits = np.concatenate(self._words(outputs, rows, examples))
+        found = classes.one_label(logits, [number[tag] for tag in tags], self.settings.labels)
+        return replace(found, examples=len(examples))
 
-    def _entities(
-        self, outputs: Mapping[str, np.ndarray], rows: Rows, examples: Sequence[Example]
-    ) -> tuple[list[Any], list[Any], list[np.ndarray]]:
-        """Returns the right and the predicted entities of each example, and the logits of its words."""
-
-        def found(tags: Sequence[str]) -> list[tuple[str, int, int]]:
-            return [(label, first, end - 1) for label, first, end in spans(tags)]
-
+    def _words(self, outputs: Mapping[str, np.ndarray], rows: Rows, examples: Sequence[Example]) -> list[np.ndarray]:
+        """Returns the logits of the words of each example, float [words, C]; zeros for a word without a token."""
         known = [example for example in examples if isinstance(example, WordsExample)]
         words = words_of_windows(outputs["logits"], rows.read(np.arange(len(rows))), known)
-        gold, predicted = [], []
-        for example, logits in zip(known, words, strict=True):
-            assert example.tags is not None
-            gold.append(found(example.tags))
-            predicted.append(found([self.settings.labels[label] for label in logits.argmax(-1)]))
-        return gold, predicted, words
+        return [np.nan_to_num(logits, nan=0.0) for logits in words]
+
+    def _answers(
+        self, outputs: Mapping[str, np.ndarray], rows: Rows, examples: Sequence[Example]
+    ) -> tuple[list[list[tuple[str, int, int]]], list[list[tuple[str, int, int]]]]:
+        """Returns the right and the predicted (label, first word, last word) of each example: entities, or words."""
+        marks = _mark_spans(self.settings.labels)
+
+        def found(tags: Sequence[str]) -> list[tuple[str, int, int]]:
+            if marks:
+                return [(label, first, end - 1) for label, first, end in spans(tags)]
+            return [(tag, index, index) for index, tag in enumerate(tags)]
+
+        words = self._words(outputs, rows, examples)
+        predicted = [found([self.settings.labels[label] for label in logits.argmax(-1)]) for logits in words]
+        return [found(_tags_of(example)) for example in examples], predicted
 
     def constant_outputs(self, rows: Rows) -> dict[str, np.ndarray]:
-        """See `LabelledTask`; no entity anywhere."""
-        logits = np.zeros((len(rows), rows.length, len(self.settings.labels)), np.float32)
-        logits[..., self.settings.labels.index("O")] = 1.0
-        return {"logits": logits}
+        """See `LabelledTask`; no entity anywhere, or the most frequent label for every word."""
+        if _mark_spans(self.settings.labels):
+            scores_C = np.array([label == OUTSIDE for label in self.settings.labels], np.float32)
+        else:
+            target = rows.read(np.arange(len(rows)))["target"]
+            counts_C = np.bincount(target[target >= 0], minlength=len(self.settings.labels))
+            scores_C = np.log(counts_C + 1.0).astype(np.float32)
+        return {"logits": np.broadcast_to(scores_C, (len(rows), rows.length, len(scores_C)))}
 
     def errors(
         self, outputs: Mapping[str, np.ndarray], rows: Rows, examples: Sequence[Example], most: int
     ) -> list[dict[str, Any]]:
-        """See `LabelledTask`. The score is the number of entities that are wrong or missing."""
-        gold, predicted, _ = self._entities(outputs, rows, examples)
-        wrong = np.array([len(set(one) ^ set(other)) for one, other in zip(gold, predicted, strict=True)])
+        """See `LabelledTask`. The score is the number of entities that are wrong or missing, or of wrong words."""
+        gold, predicted = self._answers(outputs, rows, examples)
+        differ = [(set(one) - set(other), set(other) - set(one)) for one, other in zip(gold, predicted, strict=True)]
+        marks = _mark_spans(self.settings.labels)
+        wrong = np.array([len(missing) + len(extra) if marks else len(missing) for missing, extra in differ])
         found = []
         for row in np.argsort(-wrong, kind="stable")[:most]:
-            example = examples[row]
-            assert isinstance(example, WordsExample)
             if wrong[row]:
-                words = example.words
-                right, ours = (
-                    [f"{kind}: {example.text[words[first][0] : words[last][1]]}" for kind, first, last in spans[row]]
-                    for spans in (gold, predicted)
-                )
+                # A text has a label at each word: only the wrong ones say something.
+                right, ours = (gold[row], predicted[row]) if marks else map(_in_order, differ[row])
                 found.append(
                     {
                         "number": int(row),
-                        "text": example.text,
-                        "right": right,
-                        "predicted": ours,
+                        "text": examples[row].text,
+                        "right": _shown(examples[row], right),
+                        "predicted": _shown(examples[row], ours),
                         "score": int(wrong[row]),
                     }
                 )
         return found
+
+
+def _mark_spans(labels: Sequence[str]) -> bool:
+    return not labels or are_spans(labels)
+
+
+def _tags_of(example: Example) -> Sequence[str]:
+    assert isinstance(example, WordsExample) and example.tags is not None
+    return example.tags
+
+
+def _in_order(answers: Iterable[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
+    return sorted(answers, key=lambda answer: answer[1:])
+
+
+def _shown(example: Example, answers: Sequence[tuple[str, int, int]]) -> list[str]:
+    """Returns answers as "LABEL: their words"."""
+    assert isinstance(example, WordsExample)
+    words = example.words
+    return [f"{label}: {example.text[words[first][0] : words[last][1]]}" for label, first, last in answers]
 
 
 KIND = kind_of(TokenLabels, TokenLabelsConfig)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import random
 import shutil
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from jaxbert.run.loop import Loop
 from jaxbert.tasks import labelled, make_task
 from jaxbert.tasks.labelled import fitted_rate, held_out
 from jaxbert.training.optim import shares_of_rate
-from tests.finetune.data import CASES, SETTINGS, SIZES, write_examples, write_model
+from tests.finetune.data import BAD, CASES, GOOD, SETTINGS, SIZES, write_examples, write_model
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +93,29 @@ def test_every_kind_learns(model: Path, tmp_path: Path, case: str) -> None:
         card = (tmp_path / "written" / "README.md").read_text()
         assert "Fine-tuned from model by jaxbert" in card and "128 train examples, 48 validation examples" in card
         assert "On the test split, 32 examples: accuracy" in card and 'pipeline("text-classification"' in card
+
+
+def test_labels_that_mark_no_spans_are_scored_word_by_word(model: Path, tmp_path: Path) -> None:
+    """Parts of speech, for example: every word has one, and there is no tag O."""
+    rng = random.Random(0)
+    for name, number in (("train", 96), ("validation", 24)):
+        lines = []
+        for _ in range(number):
+            words = rng.choices([*GOOD, *BAD], k=rng.randint(2, 6))
+            lines.append(json.dumps({"tokens": words, "tags": ["ADJ" if word in GOOD else "NOUN" for word in words]}))
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    files = Files(str(tmp_path / "train.jsonl"), str(tmp_path / "validation.jsonl"))
+    settings = [*SETTINGS, "task.epochs=6"]
+    asked = runs_of(find_config("label_words"), files, init=str(model), settings=settings)
+    found = finetune(asked, tmp_path / "run", say=lambda line: None)
+    judged = found["splits"]["validation"]
+    assert found["metric"]["name"] == "accuracy" and found["learned"] and found["value"] > 0.9
+    assert judged["examples"] == 24 and 0.4 < judged["constant"]["accuracy"] < 0.8
+    assert list(judged["details"]["by_label"]) == ["ADJ", "NOUN"]
+    assert all(len(one["right"]) == len(one["predicted"]) == one["score"] for one in judged["errors"])
+    assert 'id="answers"' in write_report([tmp_path / "run"], png=False)[0].read_text(encoding="utf-8")
+    tags = jaxbert.load(tmp_path / "run").tag([[GOOD[0], BAD[0]]])[0]
+    assert tags.tags == ("ADJ", "NOUN") and tags.entities == ()
 
 
 def test_seeds_and_a_sweep(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

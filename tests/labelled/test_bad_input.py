@@ -92,6 +92,7 @@ CASES = {
     "another number of columns": Case(TAGS, "a.conll", "a O\nb\n", "E-LABELLED-TAGS", "line 2"),
     "tags of two kinds": Case(TAGS, "a.conll", "a B-X\n\nb NOUN\n", "E-LABELLED-TAGS", "line 3"),
     "only O": Case(TAGS, "a.conll", "a O\nb O\n", "E-LABELLED-CLASSES", "line 1"),
+    "one part of speech": Case(TAGS, "a.conll", "a NOUN\nb NOUN\n", "E-LABELLED-CLASSES", "train split"),
     "entities that overlap": Case(
         TAGS, "a.jsonl", lines({"text": "a b", "entities": [[0, 3, "X"], [2, 3, "Y"]]}), "E-LABELLED-ENTITY", "line 1"
     ),
