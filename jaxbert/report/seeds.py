@@ -16,7 +16,7 @@ from typing import Any
 from jaxbert.core.metrics import Metric, from_json
 from jaxbert.core.progress import duration
 from jaxbert.errors import CommandError, InputError, counted
-from jaxbert.evaluate.judged import Judged, Line, best_of, lines_of, read_judgement, spread
+from jaxbert.evaluate.judged import Judged, Line, best_of, lines_of, metric_of, read_judgement, spread
 from jaxbert.inputs.values import Maybe, Whole
 from jaxbert.report.charts import Look, title_of
 from jaxbert.report.judged import checked_file, read_robustness
@@ -173,7 +173,7 @@ def settings(found: Finetuning) -> dict[str, Any]:
     "runs", the same of every run, with "open" for whether that table is open at first.
     """
     runs = [run for line in found.lines for run in line.runs]
-    metric = runs[0].metric
+    metric = metric_of(runs)
     chosen = found.chosen.workdir
     marked = [look.chosen for look in found.looks]
     rows = [
@@ -241,7 +241,7 @@ def state(found: Finetuning) -> str:
 def cards(found: Finetuning) -> list[tuple[str, str]]:
     """Returns the figures over seeds that matter most, for the top of the page."""
     line = found.lines[0]
-    metric = line.runs[0].metric
+    metric = metric_of(line.runs)
     if not metric.name:
         return []
     failed = sum(len(one.failed) for one in found.lines)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -22,12 +22,14 @@ from jaxbert.config import (
     InitPositions,
     RunConfig,
 )
+from jaxbert.convert.read import Labels
 from jaxbert.core.parameters import Params, path_of, with_rows
 from jaxbert.core.shapes import shapes_of
 from jaxbert.errors import InputError
+from jaxbert.inputs.values import short
 from jaxbert.models.families import FAMILIES
 from jaxbert.run.inherit import vocab_size_of
-from jaxbert.tasks import make_task
+from jaxbert.tasks import kind_of_task, make_task
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.text.transfer import transfer
 from jaxbert.use.library import Loaded, load
@@ -57,7 +59,7 @@ def load_initial(config: RunConfig, initial: Loaded | None = None) -> Loaded:
       InputError: there is no such model, its encoder computes something else, or it has another vocabulary, fewer
         positions or heads of other sizes.
     """
-    initial = initial or load(config.init)
+    initial = without_other_labels(config, initial or load(config.init))
     where = f"--init {config.init}"
     _check_encoder(config.encoder, initial.config, where)
     _check_positions(config.encoder, initial.config, config.init_positions, where)
@@ -94,6 +96,47 @@ def load_initial(config: RunConfig, initial: Loaded | None = None) -> Loaded:
                     code="E-RUN-INIT-HEAD",
                 )
     return initial
+
+
+def without_other_labels(config: RunConfig, initial: Loaded) -> Loaded:
+    """Returns the model without its classifier where that is for other labels than the run has.
+
+    Logits mean what the names of the labels say, so a head for other names is no better than a random one.
+    """
+    labels = kind_of_task(config).labels
+    mine = labels(config) if labels is not None else None
+    theirs = initial.labels
+    heads = [name for name in getattr(make_task(config, config.phases[-1]).parts, "heads", ()) if name in _CLASSIFIERS]
+    there = [name for name in heads if name in initial.params]
+    if mine is None or not there or (theirs is not None and theirs.names == mine[0] and _same_problem(mine[1], theirs)):
+        return initial
+    names = f" ({_some(theirs.names)})" if theirs is not None and theirs.names else ""
+    _log.info(f"--init has a {there[0]} for other labels{names}, which it leaves out")
+    params = {name: part for name, part in initial.params.items() if name not in there}
+    return Loaded(
+        initial.source,
+        initial.config,
+        params,
+        initial.tokenizer,
+        dtype=initial.dtype,
+        format=initial.format,
+        path=initial.path,
+        step=initial.step,
+        kept=initial.kept,
+    )
+
+
+# The heads whose outputs have names.
+_CLASSIFIERS = ("sequence_classification", "token_classification")
+_NAMED = 6
+
+
+def _same_problem(problem: str, theirs: Labels) -> bool:
+    return not problem or not theirs.problem_type or problem == theirs.problem_type
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(map(short, names[:_NAMED])) + (", ..." if len(names) > _NAMED else "")
 
 
 def _check_encoder(mine: EncoderBase, other: EncoderBase, where: str) -> None:

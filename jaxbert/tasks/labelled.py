@@ -182,6 +182,11 @@ class LabelledTask(RowsTask):
         """Returns the metrics of an evaluation, with their details, from finite outputs of all rows; see `judge`."""
         raise NotImplementedError
 
+    @property
+    def needs_answers(self) -> bool:
+        """Returns whether examples without answers cannot be scored."""
+        return True
+
     def constant(self, rows: Rows) -> dict[str, float]:
         """Returns the metrics of the better constant answer; a metric that is missing, or NaN, has the value 0."""
         found = self.scored(self.constant_outputs(rows), rows).values

@@ -102,6 +102,11 @@ class SentenceVectors(LabelledTask):
             )
         return replace(settings, low=low, high=high)
 
+    @property
+    def needs_answers(self) -> bool:
+        """See `LabelledTask`; a pair is its own answer where its loss has negatives."""
+        return self.settings.loss == "cosine"
+
     def answers_at(self, length: int) -> Mapping[str, Field]:
         """See `LabelledTask`."""
         del length

@@ -9,12 +9,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
 import jaxbert
 from jaxbert.config import EncoderConfig, OptimizerConfig, find_config, load_json
-from jaxbert.errors import InputError, Interrupted
+from jaxbert.errors import InputError, Interrupted, Stopped
+from jaxbert.finetune import runs as finetune_runs
 from jaxbert.finetune.runs import finetune
 from jaxbert.finetune.settings import Files, Run, runs_of
 from jaxbert.labelled.examples import TextExample
@@ -118,6 +120,41 @@ def test_labels_that_mark_no_spans_are_scored_word_by_word(model: Path, tmp_path
     assert tags.tags == ("ADJ", "NOUN") and tags.entities == ()
 
 
+@pytest.mark.parametrize("case", ["one_label", "token_labels", "question_answering"])
+def test_a_test_split_without_answers_is_not_scored(
+    model: Path, tmp_path: Path, case: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (asked,) = runs(model, tmp_path, case, "task.epochs=1", test=str(tmp_path / "bare.jsonl"))
+    lines = [json.loads(line) for line in (tmp_path / f"{case}-test.jsonl").read_text().splitlines()]
+    answers = ("label", "tags", "answers", "answer_start")
+    bare = [{key: value for key, value in line.items() if key not in answers} for line in lines]
+    (tmp_path / "bare.jsonl").write_text("".join(json.dumps(line) + "\n" for line in bare))
+    found = finetune([asked], tmp_path / "run", say=lambda line: None)
+    assert list(found["splits"]) == ["validation"]
+    assert "the test split has no answers, so nothing is measured on it" in caplog.text
+
+
+def test_a_head_for_other_labels_is_left_out(model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (first,) = runs(model, tmp_path, "one_label", "task.epochs=1")
+    finetune([first], tmp_path / "run", say=lambda line: None)
+    (tmp_path / "three.jsonl").write_text(
+        "".join(json.dumps({"text": f"w{n} good", "label": "abc"[n % 3]}) + "\n" for n in range(30))
+    )
+    renamed = (tmp_path / "one_label.jsonl").read_text().replace('"yes"', '"positive"')
+    (tmp_path / "renamed.jsonl").write_text(renamed)
+    for name, left_out in (("three", True), ("renamed", True), ("one_label", False)):
+        caplog.clear()
+        files = Files(str(tmp_path / f"{name}.jsonl"))
+        settings = [*SETTINGS, "task.epochs=1", "phases.0.schedule.peak=1e-9"]
+        (asked,) = runs_of(find_config("classify"), files, init=str(tmp_path / "run"), settings=settings)
+        finetune([asked], tmp_path / f"from-{name}", say=lambda line: None)
+        said = 'sequence_classification for other labels ("no", "yes"), which it leaves out' in caplog.text
+        assert said == left_out == ("--init has no sequence_classification: it starts at random" in caplog.text)
+        heads = [jaxbert.load(tmp_path / at).params["sequence_classification"] for at in ("run", f"from-{name}")]
+        same = jax.tree.map(lambda a, b: a.shape == b.shape and np.allclose(a, b, atol=1e-5), *heads)
+        assert all(jax.tree.leaves(same)) != left_out
+
+
 def test_seeds_and_a_sweep(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = runs(model, tmp_path, "one_label", "task.epochs=3", "logging.page=yes", seeds=2, sweep=["rate=1e-2,1e-9"])
     assert [run.name for run in asked] == [f"rate={rate}/seed-{seed}" for rate in ("1e-2", "1e-9") for seed in (0, 1)]
@@ -156,6 +193,62 @@ def test_seeds_and_a_sweep(model: Path, tmp_path: Path, monkeypatch: pytest.Monk
     other = runs(model, tmp_path, "one_label", "task.epochs=3", "task.smoothing=0.1", seeds=2, sweep=["rate=1e-2,1e-9"])
     with pytest.raises(InputError, match=r"task.smoothing.*E-WORKDIR-OTHER-RUN"):
         finetune(other, workdir, say=lambda line: None)
+
+
+def test_a_run_that_diverges_does_not_stop_the_others(model: Path, tmp_path: Path) -> None:
+    settings = ["task.epochs=2", "phases.0.schedule.warmup_steps=0", "optimizer.clip_norm=0", "guard.max_skipped=2"]
+    asked = runs(model, tmp_path, "one_label", *settings, sweep=["rate=1e30,1e-2"])
+    said: list[str] = []
+    found = finetune(asked, tmp_path / "runs", say=said.append)
+    assert found["best"] == "rate=1e-2/seed-0" and found["settings"][1]["failed"] == [0]
+    assert any(line.startswith("rate=1e30/seed-0: this run has diverged") for line in said)
+    assert "diverged, and left out of the mean: rate=1e30/seed-0" in said
+    assert jaxbert.load(tmp_path / "runs").path == tmp_path / "runs" / "rate=1e-2/seed-0"
+    assert finetune(asked, tmp_path / "runs", say=said.append) == found, "a diverged run is not tried again"
+    with pytest.raises(Stopped, match=r"all 1 runs have diverged.*E-FINETUNE-DIVERGED"):
+        finetune(asked[:1], tmp_path / "runs", say=said.append)
+
+
+def test_the_best_run_keeps_its_checkpoints(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mean of a setting says nothing before its last seed has ended."""
+    values = {("1e-5", 0): 0.9, ("1e-5", 1): 0.9, ("1e-2", 0): 0.95, ("1e-2", 1): 0.5, ("1e-2", 2): 1.0}
+    metric = {"name": "accuracy", "title": "accuracy", "short": "acc", "form": "share", "note": "", "higher": True}
+    trained: list[str] = []
+
+    def train(run: Run, name: str, where: Path, overwrite: bool, **_: Any) -> dict[str, Any]:
+        trained.append(run.name)
+        step = where / "checkpoints" / "1"
+        step.mkdir(parents=True, exist_ok=True)
+        (step / "manifest.json").write_text("{}")
+        value = values.get((run.setting.partition("=")[2], run.seed), 0.1)
+        content = {"step": 1, "seed": run.seed, "setting": run.setting, "stopped_early": False, "metric": metric,
+                   "value": value, "learned": True, "splits": {}}  # fmt: skip
+        (where / "judgement.json").write_text(json.dumps(content))
+        return content
+
+    def before(where: Path, run: Run) -> dict[str, Any] | None:
+        return json.loads((where / "judgement.json").read_text()) if (where / "judgement.json").exists() else None
+
+    monkeypatch.setattr(finetune_runs, "_train", train)
+    monkeypatch.setattr(finetune_runs, "_judged_before", before)
+
+    def answer(seeds: int) -> tuple[str, list[str]]:
+        asked = runs(model, tmp_path, "one_label", seeds=seeds, sweep=["rate=1e-5,1e-2"])
+        best = finetune(asked, tmp_path / "runs", say=lambda line: None)["best"]
+        return best, [run.name for run in asked if (tmp_path / "runs" / run.name / "checkpoints").exists()]
+
+    assert answer(2) == ("rate=1e-5/seed-0", ["rate=1e-5/seed-0"])
+    values |= {("1e-5", 2): 0.0}
+    trained.clear()
+    # A third seed makes the other setting the best one, and its best seed is the new one.
+    assert answer(3) == ("rate=1e-2/seed-2", ["rate=1e-2/seed-2"])
+    assert trained == ["rate=1e-5/seed-2", "rate=1e-2/seed-2"]
+    # Were it an older seed, whose checkpoints are gone, it would be trained again.
+    values |= {("1e-5", 3): 0.0, ("1e-2", 3): 0.9}
+    shutil.rmtree(tmp_path / "runs" / "rate=1e-2/seed-2/checkpoints")
+    trained.clear()
+    assert answer(4) == ("rate=1e-2/seed-2", ["rate=1e-2/seed-2"])
+    assert trained == ["rate=1e-5/seed-3", "rate=1e-2/seed-3", "rate=1e-2/seed-2"]
 
 
 def test_changed_inputs_are_named(model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
