@@ -239,8 +239,8 @@ def work(name: str, model: str, directory: Path, seed: int, epochs: float, rate:
     encoded = {
         split: _encoded(task, tokenizer, records, labels, train=split == "train") for split, records in raw.items()
     }
-    # Trainer groups the rows of an evaluation by length, too. Here it gets them sorted, and takes them in order, so each
-    # output belongs to its row.
+    # Trainer groups the rows of an evaluation by length, too. Here it gets them sorted and takes them in order, so that
+    # each output belongs to its row.
     encoded["validation"].sort(key=lambda row: -len(row["input_ids"]))
     keep = ("input_ids", "token_type_ids", "attention_mask", "labels", "start_positions", "end_positions")
     features = {

@@ -26,6 +26,16 @@ _NAMES = re.compile(r"(?!(true|false|null)\b)[a-z][a-z0-9_]*(,[a-z][a-z0-9_]*)*"
 _TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
 # JSON writes null, and Python writes None.
 _NONE = ("none", "null")
+# Short names of the settings that people often change when they fine-tune, for --set, --sweep and suites.
+SHORT_KEYS = {
+    "rate": "phases.0.schedule.peak",
+    "epochs": "task.epochs",
+    "batch": "phases.0.batch_size",
+    "decay": "optimizer.weight_decay",
+    "layer_decay": "optimizer.layer_decay",
+    "warmup": "task.warmup",
+    "dropout": "task.dropout",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +54,12 @@ class Setting:
     def where(self) -> str:
         """Returns the setting as an error names it."""
         return f"--set {self.key}"
+
+
+def with_long_key(setting: str) -> str:
+    """Returns KEY=VALUE with the key of the config in the place of a short one."""
+    key, equals, value = setting.partition("=")
+    return f"{SHORT_KEYS.get(key, key)}{equals}{value}"
 
 
 def parse_settings(texts: Iterable[str]) -> tuple[Setting, ...]:

@@ -101,8 +101,9 @@ def judge(workdir: Path, step: int, split: str) -> Judgement | None:
     if not len(rows):
         return None
     examples = list(read_examples(rows.directory, split))
-    needs = make_task(config, phase).needs_answers
-    if needs and all(map(is_unknown, examples)):
+    task = make_task(config, phase)
+    assert isinstance(task, LabelledTask)
+    if task.needs_answers and all(map(is_unknown, examples)):
         _log.info(
             f"the {split} split has no answers, so nothing is measured on it; `jaxbert predict` gives the model's"
         )

@@ -39,7 +39,12 @@ _log = logging.getLogger(__name__)
 
 
 def finetune(
-    runs: Sequence[Run], workdir: Path | str, *, overwrite: bool = False, say: Callable[[str], None] = print
+    runs: Sequence[Run],
+    workdir: Path | str,
+    *,
+    overwrite: bool = False,
+    only_same: bool = False,
+    say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Trains and judges runs, one after the other, and returns the figures.
 
@@ -49,6 +54,7 @@ def finetune(
       runs: of `jaxbert.finetune.settings.runs_of`.
       workdir: of all runs.
       overwrite: begin again, and replace what is there.
+      only_same: refuse runs that have begun with another content of their files, or from another model.
       say: the function that gets each line of the results.
 
     Returns:
@@ -74,7 +80,7 @@ def finetune(
             code="E-FINETUNE-PLACE",
         )
     if not overwrite:
-        _check_inputs(runs, place)
+        _check_inputs(runs, place, only_same)
     elif several and jax.process_index() == 0:
         (place / SUITE).unlink(missing_ok=True)  # It is about the best of the runs that are replaced.
     done: list[Judged] = []
@@ -161,14 +167,14 @@ def _data(config: RunConfig) -> LabelledConfig:
     return config.task.data
 
 
-def _check_inputs(runs: Sequence[Run], place: Path) -> None:
+def _check_inputs(runs: Sequence[Run], place: Path, only_same: bool) -> None:
     """Looks at the inputs of runs that have begun before: the model of --init, and the files with labels.
 
     The run of a changed input goes on, with a warning. But runs that have not begun would take the input of today, and
     no table may compare the two.
 
     Raises:
-      InputError: an input has changed, and some of the runs have not begun.
+      InputError: an input has changed, and some of the runs have not begun, or `only_same` asks for the same.
     """
     begun: dict[str, RunConfig] = {}
     for run in runs:
@@ -181,11 +187,19 @@ def _check_inputs(runs: Sequence[Run], place: Path) -> None:
     names = list(dict.fromkeys(name for config in begun.values() for name in changed_files(_data(config))))
     changed = [f"{counted(len(names), 'file')} ({', '.join(names)})"] if names else []
     if model_has_changed([place / name for name in begun], runs[0].asked.config.init):
-        changed.append(f"the model of --init ({runs[0].asked.config.init})")
-        _log.warning(
-            f"the model of --init, {runs[0].asked.config.init}, changed since this run began. The run keeps what it "
-            "learned from the model of that time; for a run from the model of today, repeat the command with another "
-            "--workdir"
+        changed.append(f"the model {runs[0].asked.config.init}")
+        if not only_same:
+            _log.warning(
+                f"the model of --init, {runs[0].asked.config.init}, changed since this run began. The run keeps what "
+                "it learned from the model of that time; for a run from the model of today, repeat the command with "
+                "another --workdir"
+            )
+    if changed and only_same:
+        raise InputError(
+            f"{' and '.join(changed)} changed since this was fine-tuned",
+            where=str(place),
+            fix="Give another --workdir, remove this directory, or restore what has changed.",
+            code="E-LABELLED-CHANGED",
         )
     if changed and len(begun) < len(runs):
         raise InputError(

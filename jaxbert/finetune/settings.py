@@ -9,20 +9,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from jaxbert.config import LabelledTaskConfig, RunConfig
-from jaxbert.config.overrides import parse_settings
+from jaxbert.config.overrides import parse_settings, with_long_key
 from jaxbert.errors import InputError
 from jaxbert.run.wanted import Wanted, wanted
 
-# Short names of the settings that people often change, for --set and --sweep. Both also take any key of the config.
-SHORT = {
-    "rate": "phases.0.schedule.peak",
-    "epochs": "task.epochs",
-    "batch": "phases.0.batch_size",
-    "decay": "optimizer.weight_decay",
-    "layer_decay": "optimizer.layer_decay",
-    "warmup": "task.warmup",
-    "dropout": "task.dropout",
-}
 _MOST_RUNS = 1000
 
 
@@ -78,14 +68,14 @@ def runs_of(
       files: of the command line.
       init: MODEL that the runs start from; None starts them at random, with the tokenizer of the command line.
       tokenizer: directory of a tokenizer, for runs that start at random.
-      settings: `--set` texts; the names of `SHORT` are keys too.
+      settings: `--set` texts; the names of `jaxbert.config.overrides.SHORT_KEYS` are keys too.
       seeds: number of seeds, from the config's on.
-      sweep: "key=value,value" each; see `SHORT`.
+      sweep: "key=value,value" each; see `jaxbert.config.overrides.SHORT_KEYS`.
 
     Raises:
       InputError: the config is not of a task with labels, or a setting or a sweep cannot be read.
     """
-    settings = [_long(text) for text in settings]
+    settings = [with_long_key(text) for text in settings]
     config = _with_files(config, files)
     if init is None and not config.init:
         if tokenizer is None:
@@ -108,7 +98,7 @@ def runs_of(
     several = seeds > 1 or bool(sweep)
     found = []
     for combination in combinations:
-        texts = [_long(f"{key}={value}") for key, value in combination]
+        texts = [with_long_key(f"{key}={value}") for key, value in combination]
         base = wanted(config, init=init, tokenizer=tokenizer, settings=[*settings, *texts])
         first = base.config.seed
         setting = " ".join(f"{key}={value}" for key, value in combination)
@@ -173,14 +163,8 @@ def _combinations(sweep: Sequence[str]) -> list[tuple[tuple[str, str], ...]]:
                 code="E-FINETUNE-SWEEP",
             )
         axes.append((key, each))
-    parse_settings([_long(f"{key}={value}") for key, each in axes for value in each])
+    parse_settings([with_long_key(f"{key}={value}") for key, each in axes for value in each])
     return list(itertools.product(*[[(key, value) for value in each] for key, each in axes]))
-
-
-def _long(setting: str) -> str:
-    """Returns KEY=VALUE with the key of the config in the place of a short name."""
-    key, equals, value = setting.partition("=")
-    return f"{SHORT.get(key, key)}{equals}{value}"
 
 
 def _directory(combination: Sequence[tuple[str, str]]) -> str:

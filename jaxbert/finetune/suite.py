@@ -45,10 +45,17 @@ def trainer(suite: str, workdir: str | None = None) -> Trainer | None:
     def train(model: str, runs: FineTuning) -> tuple[str, Sequence[Mapping[str, float]]]:
         place = top / _directory(runs.name) / _directory(model)
         wanted = runs_of(runs.config, Files(), init=model, settings=runs.settings, seeds=runs.seeds)
-        finetune(wanted, place, say=_log.info)
+        finetune(wanted, place, only_same=True, say=_log.info)
         metric, scores = "", []
         for run in wanted:
             judged = read_judgement(place / run.name if run.name else place)
+            if judged is not None and judged.get("diverged"):
+                raise InputError(
+                    f"the run of seed {run.seed} has diverged, so the task has no score",
+                    where=str(place / run.name),
+                    fix='Give the task a lower rate, for example "settings": ["rate=1e-5"], and remove the directory.',
+                    code="E-SUITE-FINETUNE",
+                )
             if judged is None or runs.split not in judged["splits"]:
                 raise InputError(
                     f"the run has no score on its {runs.split} split",

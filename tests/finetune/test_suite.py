@@ -21,7 +21,7 @@ def test_a_suite_fine_tunes(
     model = write_model(tmp_path / "tiny")
     for number, split in enumerate(("train", "validation", "test")):
         write_examples(tmp_path / f"{split}.jsonl", "one_label", 32, number)
-    options = {"settings": [*SETTINGS, "task.epochs=1"], "seeds": 2}
+    options = {"settings": [*SETTINGS, "epochs=1"], "seeds": 2}
     task = {
         **{"name": "good or bad?", "kind": "finetuned", "options": options},
         "files": ["train.jsonl", "validation.jsonl", "test.jsonl"],
@@ -44,6 +44,16 @@ def test_a_suite_fine_tunes(
     monkeypatch.setattr("jaxbert.finetune.runs.train", again)
     assert main([*words, "--workdir", str(tmp_path / "runs")]) == 0
     assert json.loads(out.read_text())["results"][str(model)]["good or bad?"]["values"] == found["values"]
+    # The scores of other files are not those of this suite.
+    before = (tmp_path / "validation.jsonl").read_bytes()
+    write_examples(tmp_path / "validation.jsonl", "one_label", 8, 9)
+    capsys.readouterr()
+    assert main([*words, "--workdir", str(tmp_path / "runs")]) == 2
+    assert "1 file (validation.jsonl) changed since this was fine-tuned" in capsys.readouterr().err
+    (tmp_path / "validation.jsonl").write_bytes(before)
+    (place / "seed-1" / "judgement.json").write_text(json.dumps({**judged[1], "diverged": "its loss is lost"}))
+    assert main([*words, "--workdir", str(tmp_path / "runs")]) == 2
+    assert "the run of seed 1 has diverged" in capsys.readouterr().err
     # A judgement without the split is not one of this suite.
     for seed in (0, 1):
         path = place / f"seed-{seed}" / "judgement.json"

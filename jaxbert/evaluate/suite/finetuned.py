@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from jaxbert.config import LabelledConfig, LabelledTaskConfig, RunConfig, find_config
-from jaxbert.config.overrides import apply_overrides
+from jaxbert.config.overrides import apply_overrides, with_long_key
 from jaxbert.core.metrics import Metric
 from jaxbert.errors import InputError
 from jaxbert.evaluate.suite.base import Kind, Outcome, Setting, Task
@@ -148,7 +148,7 @@ def asked(task: Task) -> FineTuning:
     return FineTuning(
         task.name,
         dataclasses.replace(config, task=dataclasses.replace(config.task, data=data)),
-        tuple(options.get("settings") or ()),
+        tuple(map(with_long_key, options.get("settings") or ())),
         options.get("seeds") or SEEDS,
         "test" if "test" in files else "validation",
     )
