@@ -433,6 +433,19 @@ def _encoding(task: type[LabelledTask], config: RunConfig, tokenizer: Tokenizer,
     )
 
 
+# The kinds whose long texts become several rows.
+_WINDOWED = ("token_labels", "question_answering")
+_COUNTED = 1024  # examples that are encoded at once to count their rows
+
+
+def _count_rows(encoding: Encoding, examples: Sequence[Example]) -> int:
+    """Returns the number of rows that examples become. Memory does not grow with their number."""
+    if encoding.kind not in _WINDOWED:
+        return len(examples)
+    starts = range(0, len(examples), _COUNTED)
+    return sum(len(encode(encoding, examples[start : start + _COUNTED], first=start).rows) for start in starts)
+
+
 def complete(
     task: type[LabelledTask],
     config: RunConfig,
@@ -507,8 +520,7 @@ def complete(
     if found.labels:
         _log.info(shares_line(found.labels, splits["train"]))
     config = dataclasses.replace(config, task=found)
-    encoded = encode(_encoding(task, config, tokenizer, phase), splits["train"])
-    rows = len(encoded.rows)
+    rows = _count_rows(_encoding(task, config, tokenizer, phase), splits["train"])
     if clipped:
         _log.info(f"rows have {longest} tokens, because the model has no more positions")
     if said:
