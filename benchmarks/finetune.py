@@ -57,7 +57,6 @@ class Task:
     problem: str = "one_label"
     columns: tuple[str, ...] = ()
     length: int = 128
-    lengths: tuple[int, ...] = (32, 64)
     epochs: float = 3.0
     rate: float = 1e-4
 
@@ -65,7 +64,7 @@ class Task:
 TASKS = {
     "sst2": Task(
         "classification", "classify", "sst2/train.tsv", "sst2/dev.tsv", "accuracy", columns=("text=1", "label=2"),
-        lengths=(8, 16, 24, 32, 40, 48, 72), epochs=1.0,
+        epochs=1.0,
     ),
     "cola": Task(
         "classification",
@@ -74,20 +73,19 @@ TASKS = {
         "cola/in_domain_dev.tsv",
         "matthews",
         columns=("text=4", "label=2"),
-        lengths=(8, 12, 16, 24, 48),
         epochs=2.0,
     ),
     "stsb": Task(
         "classification", "classify", "stsb/glue-train.tsv", "stsb/glue-dev.tsv", "pearson", "number",
-        ("text=sentence1", "pair=sentence2", "label=score"), lengths=(16, 24, 32, 40, 48, 64, 80), epochs=1.0,
+        ("text=sentence1", "pair=sentence2", "label=score"), epochs=1.0,
     ),
     "wnut17": Task(
         "token_labels", "label_words", "wnut17/train.conll", "wnut17/dev.conll", "entity_f1", "",
-        lengths=(16, 24, 32, 40, 48, 56, 80), epochs=2.0, rate=2e-4,
+        epochs=2.0, rate=2e-4,
     ),
     "xquad": Task(
         "question_answering", "answer", "xquad_en/xquad.en.json", "", "f1", "", length=384,
-        lengths=(128, 160, 192, 256), epochs=2.0, rate=2e-4,
+        epochs=2.0, rate=2e-4,
     ),
 }  # fmt: skip
 
@@ -162,7 +160,6 @@ def ours(task: Task, model: str, directory: Path, seed: int, epochs: float, rate
         "phases.0.schedule.peak": rate,
         "phases.0.batch_size": 32,
         "phases.0.length": task.length,
-        "phases.0.lengths": json.dumps(list(task.lengths)),
         "seed": seed,
         "logging.sinks": "[]",
         "logging.page": "no",

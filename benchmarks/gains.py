@@ -50,7 +50,6 @@ def finetuned(task: Task, run: Path, directory: Path, start: str, seeds: int, ep
         "task.epochs": epochs,
         "task.metric": task.metric,
         "phases.0.length": length,
-        "phases.0.lengths": json.dumps([each for each in task.lengths if each < length]),
         **({"phases.0.schedule.peak": rate} if rate else {}),
         "logging.sinks": "[]",
         "logging.page": "no",

@@ -23,6 +23,6 @@ def get_config() -> RunConfig:
         usual,
         name="answer",
         task=QuestionAnsweringConfig(epochs=3.0),
-        phases=(dataclasses.replace(usual.phases[0], length=384, lengths=(128, 192, 256), schedule=schedule),),
+        phases=(dataclasses.replace(usual.phases[0], length=384, schedule=schedule),),
         evaluation=EvaluationConfig(every_steps=500, batch_size=32),
     )

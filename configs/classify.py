@@ -38,7 +38,6 @@ def get_config() -> RunConfig:
                 length=128,
                 batch_size=32,
                 steps=1000,
-                lengths=(32, 64),
                 grouped=32,
                 schedule=ScheduleConfig(kind="linear", peak=3e-5, warmup_steps=100, decay_from="warmup"),
             ),

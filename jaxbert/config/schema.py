@@ -322,6 +322,8 @@ class LabelledTaskConfig(TaskConfig):
       warmup: share of the steps in which the rate rises; the run sets the schedule's warm-up by it. Below 0 leaves
         it as it is.
       evaluations: evaluations an epoch; the run sets `evaluation.every_steps` by it. 0 leaves it as it is.
+      shapes: the most lengths of batches that the run chooses by its train rows when it begins, and sets the phase's
+        `lengths` by, where the config has none; 0 chooses none.
       dropout: dropout before the head; below 0 takes the encoder's.
       fit_rate: raise the schedule's rate for a model that is narrower than BERT-base, or whose weights began larger;
         see `jaxbert.tasks.labelled.fitted_rate`. A rate of `--set` stays as it is.
@@ -333,6 +335,7 @@ class LabelledTaskConfig(TaskConfig):
     epochs: float = 3.0
     warmup: float = 0.1
     evaluations: float = 1.0
+    shapes: int = 8
     dropout: float = -1.0
     fit_rate: bool = True
 

@@ -48,6 +48,54 @@ def cropped(rows: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
     return short
 
 
+# Lengths are multiples of this, and no batch is shorter than the second.
+_STEP, _SHORTEST = 4, 8
+# Blocks whose batches stand for all batches of a run.
+_BLOCKS = 16
+# A further length must save this share of the tokens: each costs a compilation.
+_GAIN = 0.02
+
+
+def few_lengths(lengths: np.ndarray, batch_size: int, grouped: int, longest: int, most: int) -> tuple[int, ...]:
+    """Returns the lengths below `longest` to which the batches of a run are cut with the least padding.
+
+    It draws some blocks as a run has them, and finds the lengths that hold all their batches with the fewest tokens. It
+    takes no more lengths than are worth their compilation.
+
+    Args:
+      lengths: of the rows, int [n].
+      batch_size: B.
+      grouped: batches of a block; see `Block`.
+      longest: L, the length that every run has.
+      most: the largest number of lengths.
+    """
+    size = batch_size * grouped
+    blocks = min(_BLOCKS, max(1, len(lengths) // size))
+    drawn = np.resize(lengths[permutation(len(lengths), "few lengths")], (blocks, grouped, batch_size))
+    maxima = np.sort(drawn.reshape(blocks, size), axis=1).reshape(blocks * grouped, batch_size).max(1)
+    needed = np.minimum(longest, np.maximum(_SHORTEST, -(-maxima // _STEP) * _STEP))
+    values, counts = np.unique(needed, return_counts=True)
+    before = np.concatenate([[0], np.cumsum(counts)])
+    # least[j]: tokens of the batches that need at most values[j], with k lengths of which values[j] is the last.
+    least, chosen = values * before[1:], [np.zeros(len(values), np.int64)]
+    totals = [least[-1]]
+    for _ in range(1, min(most, len(values))):
+        # The batches that need more than values[i] and at most values[j] are cut to values[j].
+        added = values[None, :] * (before[1:][None, :] - before[1:][:, None])
+        tokens = np.where(
+            np.arange(len(values))[:, None] < np.arange(len(values))[None, :], least[:, None] + added, 2**62
+        )
+        chosen.append(tokens.argmin(0))
+        least = tokens.min(0)
+        totals.append(least[-1])
+    number = next(k for k, total in enumerate(totals) if total <= (1 + _GAIN) * min(totals))
+    found, at = [], len(values) - 1
+    for k in range(number, -1, -1):
+        found.append(int(values[at]))
+        at = int(chosen[k][at])
+    return tuple(length for length in reversed(found) if length < longest)
+
+
 class Block:
     """The rows of the batches of a block, in batches of about one length.
 

@@ -27,6 +27,7 @@ from jaxbert.config import check as check_config
 from jaxbert.core.parameters import Params
 from jaxbert.core.sharding import BATCH, LAYOUTS, Field, explicit_mesh
 from jaxbert.data.draws import philox
+from jaxbert.data.lengths import few_lengths
 from jaxbert.data.pipeline import Rows
 from jaxbert.data.sources.files import digest_of
 from jaxbert.data.sources.finding import printable
@@ -435,15 +436,29 @@ def _encoding(task: type[LabelledTask], config: RunConfig, tokenizer: Tokenizer,
 
 # The kinds whose long texts become several rows.
 _WINDOWED = ("token_labels", "question_answering")
-_COUNTED = 1024  # examples that are encoded at once to count their rows
+# Examples that are encoded at once to measure them; and examples that stand for all of the other kinds.
+_AT_ONCE, _SOME = 1024, 1 << 14
 
 
-def _count_rows(encoding: Encoding, examples: Sequence[Example]) -> int:
-    """Returns the number of rows that examples become. Memory does not grow with their number."""
-    if encoding.kind not in _WINDOWED:
-        return len(examples)
-    starts = range(0, len(examples), _COUNTED)
-    return sum(len(encode(encoding, examples[start : start + _COUNTED], first=start).rows) for start in starts)
+def _measured(encoding: Encoding, examples: Sequence[Example]) -> tuple[int, np.ndarray]:
+    """Returns the number of rows that examples become, and the lengths of these rows, or of some of them, int [n]."""
+    some = examples if encoding.kind in _WINDOWED else examples[:: -(-len(examples) // _SOME)]
+    found = []
+    for start in range(0, len(some), _AT_ONCE):
+        group = encode(encoding, some[start : start + _AT_ONCE], first=start).rows["group"]
+        found.append((group > 0).sum(-1, dtype=np.int32).reshape(len(group), -1).max(-1))
+    lengths = np.concatenate(found)
+    return len(lengths) if some is examples else len(examples), lengths
+
+
+def _with_lengths(settings: LabelledTaskConfig, phase: PhaseConfig, lengths: np.ndarray) -> tuple[PhaseConfig, str]:
+    """Returns the phase with the lengths of its batches, and a line that says so."""
+    found = few_lengths(lengths, phase.batch_size, phase.grouped, phase.length, settings.shapes)
+    if not found:
+        return phase, ""
+    known = ", ".join(map(str, found))
+    said = f"batches are cut to {known} tokens, because texts have {lengths.mean():.0f} tokens on average"
+    return dataclasses.replace(phase, lengths=found), f"{said}; each length is compiled once"
 
 
 def complete(
@@ -490,10 +505,11 @@ def complete(
             schedule = dataclasses.replace(schedule, warmup_steps=was.schedule.warmup_steps)
         steps = phase.steps if "steps" in _chosen(chosen) else was.steps
         every = config.evaluation.every_steps if "every" in _chosen(chosen) else begun.evaluation.every_steps
+        cut_to = phase.lengths if phase.lengths or "lengths" in _chosen(chosen) else was.lengths
         return dataclasses.replace(
             config,
             task=dataclasses.replace(settings, **kept),
-            phases=(dataclasses.replace(phase, steps=steps, schedule=schedule),),
+            phases=(dataclasses.replace(phase, steps=steps, schedule=schedule, lengths=cut_to),),
             evaluation=dataclasses.replace(config.evaluation, every_steps=every),
         )
     # Mistakes in settings are found before files are read. Which metrics there are depends on the labels.
@@ -520,11 +536,15 @@ def complete(
     if found.labels:
         _log.info(shares_line(found.labels, splits["train"]))
     config = dataclasses.replace(config, task=found)
-    rows = _count_rows(_encoding(task, config, tokenizer, phase), splits["train"])
+    rows, lengths = _measured(_encoding(task, config, tokenizer, phase), splits["train"])
     if clipped:
         _log.info(f"rows have {longest} tokens, because the model has no more positions")
     if said:
         _log.info(said)
+    if settings.shapes > 0 and not phase.lengths and "lengths" not in _chosen(chosen):
+        phase, told = _with_lengths(settings, phase, lengths)
+        if told:
+            _log.info(told)
     if settings.epochs > 0 and "steps" not in _chosen(chosen):
         phase = dataclasses.replace(phase, steps=max(1, math.ceil(settings.epochs * rows / phase.batch_size)))
     if settings.warmup >= 0 and phase.schedule is not None and "warmup" not in _chosen(chosen):
@@ -554,7 +574,12 @@ def say_changed(data: LabelledConfig) -> None:
 
 def _chosen(keys: Collection[str]) -> set[str]:
     """Returns which of the numbers that a run sets by itself its user has set."""
-    words = {"phases.0.steps": "steps", "phases.0.schedule.warmup_steps": "warmup", "evaluation.every_steps": "every"}
+    words = {
+        "phases.0.steps": "steps",
+        "phases.0.schedule.warmup_steps": "warmup",
+        "phases.0.lengths": "lengths",
+        "evaluation.every_steps": "every",
+    }
     return {words[key] for key in keys if key in words}
 
 

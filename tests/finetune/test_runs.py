@@ -23,6 +23,7 @@ from jaxbert.labelled.examples import TextExample
 from jaxbert.report.page import write_report
 from jaxbert.report.read import read_run
 from jaxbert.run.loop import Loop
+from jaxbert.run.resolve import resolve
 from jaxbert.tasks import labelled, make_task
 from jaxbert.tasks.labelled import fitted_rate, held_out
 from jaxbert.training.optim import shares_of_rate
@@ -342,6 +343,25 @@ def test_a_run_that_was_cut_off_ends_with_the_same_bits(
     resumed = finetune(asked, tmp_path / "cut", say=lambda line: None)
     assert {**whole, "workdir": ""} == {**resumed, "workdir": ""}
     assert (tmp_path / "whole/metrics.jsonl").read_bytes() == (tmp_path / "cut/metrics.jsonl").read_bytes()
+
+
+def test_a_run_chooses_the_lengths_of_its_batches(
+    model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = [text for text in SETTINGS if "lengths" not in text]
+    train = str(write_examples(tmp_path / "train.jsonl", "one_label", 64, 0))
+
+    def lengths(*more: str) -> tuple[int, ...]:
+        (asked,) = runs_of(find_config("classify"), Files(train), init=str(model), settings=[*settings, *more])
+        return resolve(asked.asked, tmp_path / "run").config.phases[0].lengths
+
+    chosen = lengths()
+    assert chosen and max(chosen) < 16 and f"batches are cut to {', '.join(map(str, chosen))} tokens" in caplog.text
+    assert lengths("task.shapes=0") == () == lengths("phases.0.lengths=[]") and lengths("phases.0.lengths=[9]") == (9,)
+    (asked,) = runs_of(find_config("classify"), Files(train), init=str(model), settings=[*settings, "epochs=1"])
+    finetune([asked], tmp_path / "run", say=lambda line: None)
+    write_examples(tmp_path / "train.jsonl", "one_label", 64, 1)
+    assert load_json(tmp_path / "run" / "config.json").phases[0].lengths == chosen == lengths("epochs=1")
 
 
 def test_set_takes_the_short_names(model: Path, tmp_path: Path) -> None:
