@@ -12,7 +12,8 @@ from typing import Any
 from jaxbert.config import did_you_mean
 from jaxbert.data.sources.base import is_blank
 from jaxbert.errors import InputError, counted
-from jaxbert.inputs.values import parse, short
+from jaxbert.inputs.values import short
+from jaxbert.labelled.cells import decoded, looks_like_list, no_list, strings, structure
 from jaxbert.labelled.columns import NUMBER, PAIRS, USUAL, Columns, plain_text, wrong_value
 from jaxbert.labelled.examples import ChoiceExample, Example, Question, TextExample, WordsExample
 from jaxbert.labelled.squad import checked_answers
@@ -153,6 +154,8 @@ class _Separators:
         """Returns the labels of a value; None where they are unknown (null)."""
         if value is None:
             return None
+        if isinstance(value, str) and looks_like_list(value):
+            value = decoded(value, "the labels", place)
         if isinstance(value, str):
             self.barred = self.barred or SEPARATOR in value
             self.comma = self.comma or (place if re.search("[,;]", value) else "")
@@ -201,7 +204,7 @@ def _words(records: Records, given: Mapping[str, str], need: bool) -> Iterator[A
         name = _id(columns.get(record, "id", place), number)
         if by_entities:
             text = columns.text(record, "text", place)
-            value = _decoded(columns.get(record, "entities", place), place)
+            value = decoded(columns.get(record, "entities", place), "the entities", place)
             if value is None:
                 yield WordsExample(place=place, id=name, text=text, words=split_words(text))
                 continue
@@ -209,10 +212,10 @@ def _words(records: Records, given: Mapping[str, str], need: bool) -> Iterator[A
             cut, first = cut + edges, first or (place if edges else "")
             yield WordsExample(place=place, id=name, text=text, words=words, tags=tags)
             continue
-        tokens = _strings(columns.get(record, "words", place), "the words", place)
+        tokens = strings(columns.get(record, "words", place), "the words", place, spaces=True)
         if tokens is None:
             raise wrong_value("the words are null, but a list is needed", place)
-        given_tags = _strings(columns.get(record, "tags", place), "the tags", place)
+        given_tags = strings(columns.get(record, "tags", place), "the tags", place, spaces=True)
         if given_tags is not None and len(given_tags) != len(tokens):
             raise wrong_value(
                 f"there are {counted(len(tokens), 'word')} and {counted(len(given_tags), 'tag')}",
@@ -227,35 +230,6 @@ def _words(records: Records, given: Mapping[str, str], need: bool) -> Iterator[A
         _log.warning(
             f"{records.place}: {counted(cut, 'word')} cut at the edge of an entity inside it, first in {first}"
         )
-
-
-def _strings(value: Any, what: str, place: str) -> list[str] | None:
-    """Returns a list of strings, or the parts between white space of one string."""
-    if value is None:
-        return None
-    if isinstance(value, str):
-        return value.split()
-    if not isinstance(value, list | tuple):
-        raise wrong_value(f"{what} are {short(value)}, but a list is needed", place)
-    found = []
-    for one in value:
-        text = str(one) if isinstance(one, int) and not isinstance(one, bool) else plain_text(one, what, place)
-        if text is None:
-            raise wrong_value(f"one of {what} is null", place)
-        found.append(text)
-    return found
-
-
-def _decoded(value: Any, place: str) -> Any:
-    """Returns a list, also where a cell of a table holds it as JSON."""
-    if not isinstance(value, str):
-        return value
-    if not value.strip():
-        return None
-    try:
-        return parse(value)
-    except ValueError as error:
-        raise wrong_value(f"the cell holds {short(value)}, which is not JSON: {error}", place) from None
 
 
 def _entities(value: Any, place: str) -> list[tuple[int, int, str]]:
@@ -300,29 +274,58 @@ def _questions(records: Records, given: Mapping[str, str], need: bool) -> Iterat
 
 
 def _answers(value: Any, start: Any, context: str, place: str) -> tuple[tuple[str, int], ...] | None:
-    """Returns the answers of a record: a dict of lists, a list of objects or of strings, or one string."""
+    """Returns the answers of a record: a dict of lists, a list of objects or of strings, or one string.
+
+    Args:
+      value: the answers.
+      start: the first character of each, where another column has them; None or "" where none has.
+      context: the text. A string that it has is an answer, even if it looks like a list.
+      place: the place of the record.
+    """
     if value is None:
         return None
-    if isinstance(value, str) and value.lstrip().startswith(("[", "{")) and start is None:
-        value = _decoded(value, place)
+    start = _several_starts(start, place)
+    if isinstance(value, str) and looks_like_list(value, "[{") and value not in context:
+        value = decoded(value, "the answers", place)
     if isinstance(value, dict):
-        texts, starts = value.get("text"), value.get("answer_start")
+        texts, starts = value.get("text"), value.get("answer_start", start)
         if isinstance(texts, str):
-            texts, starts = [texts], [starts]
-        if not isinstance(texts, list | tuple) or not isinstance(starts, list | tuple) or len(texts) != len(starts):
-            raise wrong_value(f"the answers are {short(value)}", place, 'Give {"text": [...], "answer_start": [...]}.')
-        pairs = list(zip(texts, starts, strict=True))
-    elif isinstance(value, str):
-        pairs = [(value, start)] if value else []
+            texts = [texts]
     elif isinstance(value, list | tuple):
-        pairs = [
-            (entry.get("text"), entry.get("answer_start")) if isinstance(entry, dict) else (entry, None)
-            for entry in value
-        ]
+        objects = [entry for entry in value if isinstance(entry, dict)]
+        texts = [entry.get("text") if isinstance(entry, dict) else entry for entry in value]
+        starts = [entry.get("answer_start") if isinstance(entry, dict) else None for entry in value]
+        starts = starts if objects and any(one is not None for one in starts) else start
+    elif isinstance(value, str):
+        texts, starts = [value] if value else [], start
     else:
         raise wrong_value(f"the answers are {short(value)}", place, 'Give [{"text": "...", "answer_start": 0}].')
-    found = [(_answer(text, place), _start(text, begin, context, place)) for text, begin in pairs]
+    if starts in (None, "") and isinstance(texts, list | tuple):
+        starts = [None] * len(texts)
+    elif not isinstance(starts, list | tuple):
+        starts = [starts]
+    if not isinstance(texts, list | tuple):
+        raise wrong_value(f"the answers are {short(value)}", place, 'Give {"text": [...], "answer_start": [...]}.')
+    if len(texts) != len(starts):
+        raise wrong_value(
+            f"there are {counted(len(texts), 'answer')} and {counted(len(starts), 'answer_start')}",
+            place,
+            "Give each answer one answer_start.",
+        )
+    found = [
+        (_answer(text, place), _start(text, begin, context, place)) for text, begin in zip(texts, starts, strict=True)
+    ]
     return checked_answers(found, context, place)
+
+
+def _several_starts(start: Any, place: str) -> Any:
+    """Returns the first characters of a record's answers, also where a cell of a table holds their list."""
+    if not isinstance(start, str) or not start.strip():
+        return None if isinstance(start, str) else start
+    found = structure(start)
+    if found is None and looks_like_list(start):
+        raise no_list(start, "the answer_starts", place)
+    return start if found is None else found
 
 
 def _answer(text: Any, place: str) -> str:
@@ -334,7 +337,9 @@ def _answer(text: Any, place: str) -> str:
 
 def _start(text: Any, start: Any, context: str, place: str) -> int:
     """Returns the first character of an answer. Without it, the text must occur once."""
-    if isinstance(start, str) and re.fullmatch(r"\s*\d{1,18}\s*", start):
+    if isinstance(start, str) and re.fullmatch(r"\s*\d{1,18}(?:\.0*)?\s*", start):
+        start = int(start.partition(".")[0])
+    elif isinstance(start, float) and start.is_integer():  # pandas writes 2.0 in a column with an empty cell.
         start = int(start)
     if isinstance(start, int) and not isinstance(start, bool):
         return start
@@ -424,18 +429,19 @@ def _cells_of(record: Mapping[str, Any], several: Sequence[str], place: str) -> 
 
 def _listed(value: Any, place: str) -> tuple[tuple[str, ...], list[str]]:
     """Returns the choices of a record, and their letters where it gives them."""
-    value = _decoded(value, place)
+    value = decoded(value, "the choices", place)
     if isinstance(value, dict):
-        texts = _strings(value.get("text"), "the choices", place)
-        names = _strings(value.get("label"), "the letters of the choices", place)
+        texts = strings(value.get("text"), "the choices", place)
+        names = strings(value.get("label"), "the letters of the choices", place)
         if texts is None or (names is not None and len(names) != len(texts)):
             raise wrong_value(
                 f"the choices are {short(value)}", place, 'Give {"text": [...], "label": [...]}, or a list.'
             )
         return tuple(texts), names or []
-    if not isinstance(value, list | tuple):
-        raise wrong_value(f"the choices are {short(value)}, but a list is needed", place)
-    return tuple(_strings(value, "the choices", place) or ()), []
+    found = strings(value, "the choices", place)
+    if found is None:
+        raise wrong_value("the choices are null, but a list is needed", place)
+    return tuple(found), []
 
 
 def _choice(value: Any, names: Sequence[str], count: int, place: str) -> int | None:
