@@ -74,6 +74,13 @@ def _labels_of(example: Example) -> Iterable[str]:
     return ()
 
 
+def answers_to_keep(example: Example) -> set[str]:
+    """Returns the answers of an example that the train split must have too: its labels, or that there is no answer."""
+    if isinstance(example, Question):
+        return {"an answer" if example.answers else "no answer"} if example.answers is not None else set()
+    return set(_labels_of(example))
+
+
 # The labels that a line names.
 _NAMED = 12
 

@@ -13,7 +13,7 @@ import functools
 import logging
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,12 +29,13 @@ from jaxbert.core.sharding import BATCH, LAYOUTS, Field, explicit_mesh
 from jaxbert.data.draws import philox
 from jaxbert.data.lengths import few_lengths
 from jaxbert.data.pipeline import Rows
+from jaxbert.data.sources.base import is_blank
 from jaxbert.data.sources.files import digest_of
 from jaxbert.data.sources.finding import printable
 from jaxbert.errors import CommandError, InputError, counted
 from jaxbert.labelled.encode import Encoding, encode
-from jaxbert.labelled.examples import Example
-from jaxbert.labelled.labels import check_split, find_labels, shares_line
+from jaxbert.labelled.examples import ChoiceExample, Example, Question, TextExample
+from jaxbert.labelled.labels import answers_to_keep, check_split, find_labels, shares_line
 from jaxbert.labelled.opening import local_files, open_examples
 from jaxbert.labelled.writing import write_rows
 from jaxbert.models.families import check_family
@@ -328,6 +329,7 @@ def divided(splits: Mapping[str, list[Example]], data: LabelledConfig, seed: int
     """Returns the splits, of which a share of the train examples is the validation split where there is none.
 
     `seed` decides which. It is that of the evaluation, so that runs of several seeds have the same validation examples.
+    Every label of the train examples stays in the train split.
 
     Raises:
       InputError: there are too few examples.
@@ -346,9 +348,12 @@ def divided(splits: Mapping[str, list[Example]], data: LabelledConfig, seed: int
         out = held_out(whole, held, seed)
         splits["validation"] = [one for one, is_out in zip(whole, out, strict=True) if is_out]
         splits["train"] = [one for one, is_out in zip(whole, out, strict=True) if not is_out]
-        if not splits["train"]:
+        if all(out) or not any(out):
+            same = len(set(map(_text_of, whole))) == 1
             raise InputError(
-                "all examples have the same text, so none can be held out",
+                "all examples have the same text, so none can be held out"
+                if same
+                else "every example is the only one with one of its labels, so none can be held out",
                 where=data.train,
                 fix="Give a validation file: --validation FILE.",
                 code="E-LABELLED-EMPTY",
@@ -362,25 +367,43 @@ def splits_of(kind: str, problem: str, data: LabelledConfig, seed: int) -> dict[
 
 
 def held_out(examples: Sequence[Example], held: int, seed: int) -> list[bool]:
-    """Returns for each example whether it is held out: some by chance, and at least `held`.
+    """Returns for each example whether it is held out: some by chance, and at least `held` if the labels allow it.
 
-    Examples of the same text are held out together, so that no text is on both sides.
+    Examples of the same text are held out together, so that no text is on both sides. A text stays where it has the
+    last example of a label, because a model cannot learn a label that only the validation split has.
     """
-    texts = [tuple(getattr(one, name, None) for name in _TEXTS) for one in examples]
-    counts = Counter(texts)
-    order = np.argsort(philox("held out", seed).random_raw(len(counts)), kind="stable")
-    different = list(counts)
+    texts = [_text_of(one) for one in examples]
+    groups: dict[Hashable, list[Example]] = {}
+    for text, one in zip(texts, examples, strict=True):
+        groups.setdefault(text, []).append(one)
+    left = Counter(answer for one in examples for answer in answers_to_keep(one))
+    order = np.argsort(philox("held out", seed).random_raw(len(groups)), kind="stable")
+    different = list(groups)
     chosen, count = set(), 0
     for number in order.tolist():
         if count >= held:
             break
+        group = groups[different[number]]
+        mine = Counter(answer for one in group for answer in answers_to_keep(one))
+        if any(left[answer] == times for answer, times in mine.items()):
+            continue
+        left -= mine
         chosen.add(different[number])
-        count += counts[different[number]]
+        count += len(group)
     return [text in chosen for text in texts]
 
 
-# The texts of examples of all kinds. Questions about one text stay together.
-_TEXTS = ("text", "pair", "context")
+def _text_of(example: Example) -> Hashable:
+    """Returns the texts that may not be on both sides of a split. Questions about one text stay together."""
+    if isinstance(example, TextExample):
+        return example.text, example.pair
+    if isinstance(example, Question):
+        return ("", example.question) if is_blank(example.context) else example.context
+    if isinstance(example, ChoiceExample):
+        # Without a text, the question may be the same one everywhere, such as "Which sentence is true?"
+        alone = is_blank(example.text)
+        return (example.question, tuple(sorted(example.choices))) if alone else example.text
+    return getattr(example, "text", None)
 
 
 # The width and the initial weights of BERT-base, for which the rates of configs are published.
@@ -522,17 +545,19 @@ def complete(
     contents = contents_of(settings.data)
     settings = dataclasses.replace(settings, data=dataclasses.replace(settings.data, contents=contents))
     splits = read_splits(task.kind, task.problem_of(settings), settings.data)
+    # The whole file says what is wrong with the labels, and which there are. The rest comes from what is trained on.
     found = task.found(settings, splits)
     check(task, dataclasses.replace(config, task=found))
-    for name, examples in splits.items():
-        check_split(name, found.labels, examples, kind=task.kind)
     if "validation" not in splits:
         splits = divided(splits, settings.data, config.evaluation.seed)
         if "validation" in splits:
+            found = task.found(dataclasses.replace(settings, labels=found.labels), splits)
             _log.info(
                 f"there is no validation file: {counted(len(splits['validation']), 'example')} of "
                 f"{settings.data.train}, {settings.data.validation_fraction:.0%}, are held out by chance"
             )
+    for name, examples in splits.items():
+        check_split(name, found.labels, examples, kind=task.kind)
     if found.labels:
         _log.info(shares_line(found.labels, splits["train"]))
     config = dataclasses.replace(config, task=found)
