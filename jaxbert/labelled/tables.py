@@ -22,7 +22,7 @@ from jaxbert.data.sources.json_file import values_of
 from jaxbert.data.sources.lines import check_head, check_regular, read_whole_lines
 from jaxbert.data.sources.packed import inner_suffix
 from jaxbert.data.sources.table import open_table
-from jaxbert.errors import InputError
+from jaxbert.errors import InputError, counted
 
 _log = logging.getLogger(__name__)
 
@@ -164,10 +164,10 @@ def _open_table(path: Path, name: str, wanted: Collection[str], form: str) -> Re
     quotes = form == "csv" or _has_quoted_cells(path)
     delimiter = "\t" if form == "tsv" else ""
     numbered = bool(wanted) and all(column.isascii() and column.isdigit() for column in wanted)
-    table = open_table(path, wanted, delimiter=delimiter, quotes=quotes)
+    table = open_table(path, wanted, delimiter=delimiter, quotes=quotes, exact=True)
     header = not numbered or set(wanted) <= set(table.names)
     if not header:
-        table = open_table(path, (), delimiter=delimiter, quotes=quotes, header=False)
+        table = open_table(path, (), delimiter=delimiter, quotes=quotes, header=False, exact=True)
     double = next((one for one in table.names if table.names.count(one) > 1), None)
     if double is not None:
         raise InputError(
@@ -179,11 +179,17 @@ def _open_table(path: Path, name: str, wanted: Collection[str], form: str) -> Re
     names = table.names
 
     def read() -> Iterator[tuple[str, Mapping[str, Any]]]:
-        table = open_table(path, wanted if header else (), delimiter=delimiter, quotes=quotes, header=header)
-        for first, _, row in table.rows():
+        wanted_names = wanted if header else ()
+        table = open_table(path, wanted_names, delimiter=delimiter, quotes=quotes, header=header, exact=True)
+        behind, blank = table.above, []
+        for first, last, row in table.rows():
             if len(row) != len(names):
                 raise table.wrong_row(row, first)
+            blank += range(behind + 1, first)
+            behind = last
             yield f"{name}, line {first}", dict(zip(names, row, strict=True))
+        if blank:
+            _log.info(f"{name}: {counted(len(blank), 'blank line')} between rows left out, first line {blank[0]}")
 
     return Records(name, names, read)
 

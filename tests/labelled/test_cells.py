@@ -121,3 +121,29 @@ def test_each_start_belongs_to_its_answer(record: dict[str, Any], expected: Any,
     else:
         (one,) = open_examples(ASK, str(path))
         assert vars(one)["answers"] == expected
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\n", "\r"])
+def test_line_breaks_in_cells_stay(end: str, tmp_path: Path):
+    rows = ["question,context,answer,answer_start", f'q,"a{end}{end}red {end}b",red,{1 + 2 * len(end)}', f'q,"{end}",,']
+    (tmp_path / "a.csv").write_bytes(end.join([*rows, ""]).encode())
+    one, two = (vars(one) for one in open_examples(ASK, str(tmp_path / "a.csv")))
+    assert one["context"] == f"a{end}{end}red {end}b" and one["answers"] == (("red", 1 + 2 * len(end)),)
+    assert two["context"] == end and two["place"].endswith("line 6")
+
+
+def test_empty_rows_of_one_column(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    def read(content: str, **options: Any) -> list[tuple[str, str, str]]:
+        (tmp_path / "a.csv").write_text(content)
+        found = open_examples(TEXTS, str(tmp_path / "a.csv"), split="test", **options)
+        return [(one.id, vars(one)["text"], one.place.rpartition(" ")[2]) for one in found]
+
+    rows = [("0", "good", "2"), ("1", "", "3"), ("2", "bad", "4")]
+    assert read("text\ngood\n\nbad\n") == rows == read("text\r\ngood\r\n\r\nbad")
+    assert read('text\ngood\n""\nbad\n') == rows
+    assert "1 text of only white space, first in" in caplog.text
+    assert read("\ngood\n\n", columns={"text": "1"}) == [("0", "", "1"), ("1", "good", "2"), ("2", "", "3")]
+    # A blank line has no cells where there are several columns; a line says so.
+    caplog.set_level("INFO", "jaxbert")
+    assert read("text,label\ngood,x\n\n\nbad,y\n\n") == [("0", "good", "2"), ("1", "bad", "5")]
+    assert "2 blank lines between rows left out, first line 3" in caplog.text

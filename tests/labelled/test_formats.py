@@ -72,7 +72,7 @@ def test_every_form_in_every_packing(tmp_path: Path, form: str, packing: str):
 def test_a_byte_order_mark_and_ends_of_windows(tmp_path: Path):
     path = write(tmp_path / "a.csv", b"\xef\xbb\xbf" + CSV.replace("\n", "\r\n").encode())
     first, second = opened(path)
-    assert (first.text, first.target, second.place) == ('a, "b"\nc', "x", f"{path}, line 5")
+    assert (first.text, first.target, second.place) == ('a, "b"\r\nc', "x", f"{path}, line 5")
     conll = write(tmp_path / "a.conll", b"\xef\xbb\xbfa\tB-X\r\n\r\nb\tO\r\n")
     assert [one.tags for one in opened(conll, "token_labels")] == [("B-X",), ("O",)]
 

@@ -80,7 +80,7 @@ def reading(path: Path) -> Iterator[None]:
         ) from None
 
 
-def read_lines(path: Path, stream: IO[bytes] | None = None) -> Iterator[tuple[int, str]]:
+def read_lines(path: Path, stream: IO[bytes] | None = None, *, ends: bool = False) -> Iterator[tuple[int, str]]:
     r"""Yields (number from 1, line without its end) of a UTF-8 text file. It accepts a byte order mark.
 
     A line ends with "\n" or "\r\n". In a file without any "\n" in its first 64 KiB, "\r" ends a line too, as old Macs
@@ -89,6 +89,7 @@ def read_lines(path: Path, stream: IO[bytes] | None = None) -> Iterator[tuple[in
     Args:
       path: the file, or the name of the stream in messages.
       stream: what to read in the place of a file: standard input. It is closed at the end.
+      ends: whether each line has its end, as the file has it. The last line may have none.
 
     Raises:
       InputError: the file is not UTF-8 or holds NUL bytes (the message names the line), cannot be read, or its
@@ -98,7 +99,8 @@ def read_lines(path: Path, stream: IO[bytes] | None = None) -> Iterator[tuple[in
         number, rest = 1, file.readline(min(_HEAD, MAX_DOCUMENT_BYTES))
         _refuse_utf16(rest, path)
         rest = rest.removeprefix(b"\xef\xbb\xbf")
-        if b"\r" in rest and b"\n" not in rest:
+        old_mac = b"\r" in rest and b"\n" not in rest
+        if old_mac:
             file = io.BufferedReader(_CarriageReturns(rest, file), _HEAD)
             rest = b""
         while data := rest if rest.endswith(b"\n") else rest + file.readline(MAX_DOCUMENT_BYTES - len(rest)):
@@ -107,7 +109,12 @@ def read_lines(path: Path, stream: IO[bytes] | None = None) -> Iterator[tuple[in
             if not ended and len(data) >= MAX_DOCUMENT_BYTES:
                 cut = data.rfind(b" ") + 1 or _between_letters(data)
                 data, rest = data[:cut], data[cut:]
-            yield number, _decode(data, path, number)
+            text = _decode(data, path, number)
+            if not ends:
+                text = text.rstrip("\r\n")
+            elif old_mac and ended:
+                text = f"{text[:-1]}\r"
+            yield number, text
             number += ended
 
 
@@ -167,7 +174,7 @@ def _decode(data: bytes, path: Path, number: int) -> str:
             fix="Convert it, for example iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW.",
             code="E-SOURCE-ENCODING",
         ) from None
-    return text.rstrip("\r\n")
+    return text
 
 
 def _refuse_utf16(data: bytes, path: Path) -> None:
@@ -216,15 +223,18 @@ def _refuse_binary(head: bytes, path: Path) -> None:
         )
 
 
-def read_whole_lines(path: Path) -> Iterator[tuple[int, str]]:
+def read_whole_lines(path: Path, *, ends: bool = False) -> Iterator[tuple[int, str]]:
     """Yields what `read_lines` yields, but each line whole, for files that have a record on each line.
+
+    Args:
+      path, ends: see `read_lines`.
 
     Raises:
       InputError: as `read_lines`, or a line is longer than `MAX_LINE_BYTES`.
     """
     pieces: list[str] = []
     last = size = 0
-    for number, piece in read_lines(path):
+    for number, piece in read_lines(path, ends=ends):
         if number != last and pieces:
             yield last, "".join(pieces)
             pieces, size = [], 0
@@ -278,7 +288,7 @@ def decode_whole(data: bytes, path: Path) -> str:
             return data.decode()
     except UnicodeDecodeError:
         pass
-    return "\n".join(_decode(line, path, number) for number, line in enumerate(data.split(b"\n"), 1))
+    return "\n".join(_decode(line, path, number).rstrip("\r\n") for number, line in enumerate(data.split(b"\n"), 1))
 
 
 def check_head(path: Path) -> None:

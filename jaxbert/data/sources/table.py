@@ -41,6 +41,7 @@ class Table:
       quotes: whether a quote at the begin of a cell opens a cell in quotes; otherwise it is a character like others.
       above: the number of lines above the first row of cells.
       lines: the lines after the names, to read once.
+      exact: see `open_table`.
     """
 
     path: Path
@@ -49,11 +50,13 @@ class Table:
     quotes: bool
     above: int
     lines: Iterator[str]
+    exact: bool = False
 
     def rows(self) -> Iterator[tuple[int, int, list[str]]]:
         """Yields (number of its first line, number of its last line, cells) of each row that is not blank.
 
-        A row may have any number of cells; see `wrong_row`.
+        A row may have any number of cells; see `wrong_row`. In an exact table of one column, a blank line is a row with
+        an empty cell. In other tables it is no row.
 
         Raises:
           InputError: a quote never closes, or text follows a cell in quotes.
@@ -63,8 +66,8 @@ class Table:
         try:
             for row in rows:
                 first, last = last + 1, rows.line_num + self.above
-                if row:
-                    yield first, last, row
+                if row or (self.exact and len(self.names) == 1):
+                    yield first, last, row or [""]
         except csv.Error as error:
             unclosed = "unexpected end" in str(error)
             raise InputError(
@@ -133,7 +136,13 @@ class CsvReader(RecordReader):
 
 
 def open_table(
-    path: Path, wanted: Collection[str] = (), *, delimiter: str = "", quotes: bool = True, header: bool = True
+    path: Path,
+    wanted: Collection[str] = (),
+    *,
+    delimiter: str = "",
+    quotes: bool = True,
+    header: bool = True,
+    exact: bool = False,
 ) -> Table:
     """Reads the names of the columns.
 
@@ -143,13 +152,15 @@ def open_table(
       delimiter: what separates the cells; "" finds it.
       quotes: see `Table`.
       header: whether the first row names the columns. Otherwise they are called "1", "2", ...
+      exact: whether line breaks in cells stay as the file has them, and empty rows of one column are rows. Otherwise
+        a line break is "\\n", and they are left out.
 
     Raises:
       InputError: the file is not a table.
     """
     csv.field_size_limit(MAX_LINE_BYTES)
     # The module reads line breaks in cells only if they are there.
-    lines = (line + "\n" for _, line in read_whole_lines(path))
+    lines = (line if exact else line + "\n" for _, line in read_whole_lines(path, ends=exact))
     above, head = _header(lines, quotes=quotes)
     if not head:
         raise InputError("the file has only white space", where=str(path), fix=REMOVE_OR_NARROW, code="E-SOURCE-EMPTY")
@@ -174,11 +185,11 @@ def open_table(
     order = found[1:2] + found if inner_suffix(path) == ".tsv" and not delimiter else found
     fitting = (one for one in order if wanted and set(wanted) <= set(one[0]))
     names, mark, count = next(fitting, None) or max(order, key=lambda one: len(one[0]))
-    if not header:
-        return Table(
-            path, [str(n) for n in range(1, len(names) + 1)], mark, quotes, above, itertools.chain(head, lines)
-        )
-    return Table(path, names, mark, quotes, above + count, itertools.chain(head[count:], lines))
+    if header:
+        return Table(path, names, mark, quotes, above + count, itertools.chain(head[count:], lines), exact)
+    numbers = [str(n) for n in range(1, len(names) + 1)]
+    blank = ["\n"] * above if exact and len(numbers) == 1 else []
+    return Table(path, numbers, mark, quotes, above - len(blank), itertools.chain(blank, head, lines), exact)
 
 
 def _quoting(quotes: bool) -> Any:
