@@ -8,7 +8,6 @@ import sys
 from typing import Any
 
 from jaxbert.commands.arguments import MODEL, add_batch_tokens, add_overwrite
-from jaxbert.errors import InputError
 
 EPILOG = f"""{MODEL}. It has a head for a task: `jaxbert finetune` trains one. For example:
 
@@ -74,14 +73,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Prints or writes the results."""
-    columns = {}
-    for pair in args.columns:
-        role, equals, name = pair.partition("=")
-        if not equals or not role:
-            raise InputError(
-                f"{pair!r} is not ROLE=COLUMN", where="--columns", fix="Write text=review.", code="E-PREDICT-COLUMNS"
-            )
-        columns[role] = name
+    from jaxbert.labelled.columns import columns_of
+
+    columns = columns_of(args.columns)
     from jaxbert.core.compiled import verify_kept_programs
     from jaxbert.use.task_files import predict_file, predicted_lines
 

@@ -1,12 +1,13 @@
 """The columns of a file by their roles: which column holds the text, the label, and so on.
 
 A user may name the column of a role. Otherwise it is the first one with a usual name, and a line of the log says which.
+A name that differs only in capitals or in spaces around it counts where no other column has such a name.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from jaxbert.config import did_you_mean
@@ -62,12 +63,56 @@ USUAL: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 NUMBER = {**USUAL["classification"], "label": ("score", "similarity", "label", "target")}
 
 
-class Columns:
-    """The columns of the roles of a kind, and the values of a record by their roles."""
+def columns_of(pairs: Iterable[str]) -> dict[str, str]:
+    """Returns the columns by their roles, of texts such as "text=review".
 
-    def __init__(self, records: Records, given: Mapping[str, str], usual: Mapping[str, tuple[str, ...]]):
-        self.records = records
+    Raises:
+      InputError: a text is not ROLE=COLUMN, or a role occurs twice.
+    """
+    found: dict[str, str] = {}
+    for pair in pairs:
+        role, equals, name = pair.partition("=")
+        if not equals or not role or role in found:
+            raise InputError(
+                f"the role {role!r} occurs twice" if role in found and equals else f"{pair!r} is not ROLE=COLUMN",
+                where="--columns",
+                fix="Write text=review label=stars, each role once.",
+                code="E-LABELLED-COLUMN",
+            )
+        found[role] = name
+    return found
+
+
+class Columns:
+    """The columns of the roles of a kind, and the values of a record by their roles.
+
+    Attributes:
+      marks: the columns that hold 0 or 1 for a label each, where the role label names several; () otherwise.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        given: Mapping[str, str],
+        usual: Mapping[str, tuple[str, ...]],
+        *,
+        several: bool = False,
+    ):
+        """Looks at the columns that the user named.
+
+        Args:
+          records: the records.
+          given: the name of the column of each role; "" leaves the role out.
+          usual: the usual names of the columns of each role.
+          several: whether the role label may have several columns, with commas between their names.
+
+        Raises:
+          InputError: a role is unknown, or a column is not there.
+        """
+        self.records, self.usual = records, usual
+        self._several = several
         self._column: dict[str, str] = {}
+        self.marks: tuple[str, ...] = ()
         for role, name in given.items():
             if role not in usual:
                 raise InputError(
@@ -76,24 +121,53 @@ class Columns:
                     fix=f"{did_you_mean(role, list(usual))}Roles: {', '.join(usual)}.",
                     code="E-LABELLED-COLUMN",
                 )
-            if name and name not in records.fields:
-                raise self.error(f"no {records.holder} {name!r}", did_you_mean(name, list(records.fields)))
-            self._column[role] = name
-        self.usual = usual
+            names = [name]
+            if name not in records.fields and role == "label" and "," in name:
+                names = name.split(",")
+                if not several:
+                    raise self.error(
+                        f"no {records.holder} {name!r}", "Several columns of labels need task.problem=several_labels. "
+                    )
+                self.marks = tuple(names)
+            for one in names:
+                if one not in (*records.fields, *([] if self.marks else [""])):
+                    raise self.error(f"no {records.holder} {one!r}", self._near(one))
+            self._column[role] = "" if self.marks else name
 
-    def find(self, role: str, *names: str) -> str:
+    def find(self, role: str) -> str:
         """Returns the column of a role: the one given, or the first of the usual ones that is there; "" for none."""
         if role not in self._column:
-            there = (name for name in (*names, *self.usual[role]) if name in self.records.fields)
-            self._column[role] = next(there, "")
+            there = filter(None, map(self._there, self.usual[role]))
+            self._column[role] = next((name for name in self.usual[role] if name in self.records.fields), "")
+            self._column[role] = self._column[role] or next(there, "")
         return self._column[role]
+
+    def find_pair(self) -> None:
+        """Takes the first two columns that usually hold a pair of texts for the roles text and pair."""
+        exact = [pair for pair in PAIRS if set(pair) <= set(self.records.fields)]
+        alike = [pair for names in PAIRS if all(pair := tuple(map(self._there, names)))]
+        for pair in (*exact, *alike)[:1]:
+            self._column["text"], self._column["pair"] = pair
+
+    def _there(self, name: str) -> str:
+        """Returns the only column that has a name, whatever its capitals and spaces; "" for none or several."""
+        alike = [one for one in self.records.fields if one.strip().casefold() == name.strip().casefold()]
+        return alike[0] if len(alike) == 1 else ""
+
+    def _near(self, name: str) -> str:
+        near = self._there(name)
+        return f"Did you mean {near!r}? " if near else did_you_mean(name, list(self.records.fields))
 
     def need(self, role: str) -> str:
         """Returns the column of a role. Raises InputError where there is none."""
         found = self.find(role)
-        if not found:
+        if not found and not (role == "label" and self.marks):
             names = ", ".join(self.usual[role])
-            raise self.error(f"no {self.records.holder} for the role {role} (usual names: {names})")
+            advice = "Where each label has a column of 0 and 1, name them: label=SPORT,POLITICS. "
+            raise self.error(
+                f"no {self.records.holder} for the role {role} (usual names: {names})",
+                advice if role == "label" and self._several else "",
+            )
         return found
 
     def error(self, what: str, advice: str = "") -> InputError:
@@ -117,6 +191,15 @@ class Columns:
         name = self._column.get(role, "")
         if not name:
             return None
+        value = self._value(record, name, place)
+        classes = self.records.classes.get(name)
+        return _class_of(value, classes, place) if classes else value
+
+    def marks_of(self, record: Mapping[str, Any], place: str) -> dict[str, Any]:
+        """Returns what a record holds in the columns of labels, by their names. Raises InputError where one lacks."""
+        return {name: self._value(record, name, place) for name in self.marks}
+
+    def _value(self, record: Mapping[str, Any], name: str, place: str) -> Any:
         if name not in record:
             raise InputError(
                 f"no {self.records.holder} {name!r}",
@@ -124,9 +207,7 @@ class Columns:
                 fix=f"Give every record the same {self.records.holder}s; null stands for an unknown value.",
                 code="E-LABELLED-COLUMN",
             )
-        value = record[name]
-        classes = self.records.classes.get(name)
-        return _class_of(value, classes, place) if classes else value
+        return record[name]
 
     def text(self, record: Mapping[str, Any], role: str, place: str) -> str:
         """Returns the text that a record holds for a role.
@@ -143,6 +224,8 @@ class Columns:
     def said(self) -> None:
         """Logs which columns are read."""
         used = ", ".join(f"{role} from {name!r}" for role, name in self._column.items() if name)
+        if self.marks:
+            used += f", labels from {', '.join(map(repr, self.marks))}"
         _log.info(f"{self.records.place}: {used}")
 
 

@@ -81,6 +81,11 @@ def answers_to_keep(example: Example) -> set[str]:
     return set(_labels_of(example))
 
 
+def on_one_line(label: str) -> str:
+    """Returns a label for a line of the log, with an escape for each character that is not printed."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in label)
+
+
 # The labels that a line names.
 _NAMED = 12
 
@@ -97,7 +102,7 @@ def shares_line(labels: Sequence[str], examples: Sequence[Example]) -> str:
             counts[label] = counts.get(label, 0) + 1
         words += len(example.words) if isinstance(example, WordsExample) else 1
     ordered = sorted(counts, key=lambda label: -counts[label])
-    shown = ", ".join(f"{label} {counts[label] / max(words, 1):.1%}" for label in ordered[:_NAMED])
+    shown = ", ".join(f"{on_one_line(label)} {counts[label] / max(words, 1):.1%}" for label in ordered[:_NAMED])
     return f"{counted(len(labels), 'label')}: {shown}{', ...' if len(labels) > _NAMED else ''}"
 
 
@@ -189,7 +194,7 @@ def check_split(split: str, labels: Sequence[str], examples: Iterable[Example], 
             answered = answered or example
         for label in _labels_of(example):
             if known and label not in known:
-                shown = ", ".join(labels[:20]) + (" ..." if len(labels) > 20 else "")
+                shown = ", ".join(map(on_one_line, labels[:20])) + (" ..." if len(labels) > 20 else "")
                 raise InputError(
                     f"the label {label!r} is not in the train split",
                     where=example.place,

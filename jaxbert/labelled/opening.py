@@ -38,7 +38,8 @@ def open_examples(
       problem: for classification, one of `reading.PROBLEMS`; "" takes one label, or the problem of GLUE's task.
       columns: the name of the column of each role: text, pair, label, id, words, tags, entities, question, context,
         answers, start, choices. A role whose name is "" is not read. Numbers from 1 on count the columns of a table
-        that does not name them. Roles that are not here get a column with a usual name.
+        that does not name them. Roles that are not here get a column with a usual name. For several labels, the role
+        label may have one column a label, "toxic,insult", which hold 0 or 1.
       form: "jsonl", "json", "csv", "tsv", "parquet", "conll" or "squad", where the ending of the file does not say it.
       split: "train", "validation" or "test", or another split of a dataset. Only the splits of `reading.UNLABELLED`
         may lack a column of answers.
@@ -113,7 +114,7 @@ def _opened(kind: str, place: str, problem: str, columns: dict[str, str], form: 
         return _conll(files_of(place), columns)
     if not remote and (form == "squad" or (kind == "question_answering" and not form and _is_squad(place))):
         return (example for path in files_of(place) for example in read_squad(path))
-    wanted = [column for column in columns.values() if column]
+    wanted = [one for role, name in columns.items() for one in (name.split(",") if role == "label" else [name]) if one]
     records = open_records(place, split=split, wanted=wanted, form=form)
     return read_records(kind, records, problem=problem, columns=columns, split=split)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -14,11 +13,12 @@ from jaxbert.data.sources.base import is_blank
 from jaxbert.errors import InputError, counted
 from jaxbert.inputs.values import short
 from jaxbert.labelled.cells import decoded, looks_like_list, no_list, strings, structure
-from jaxbert.labelled.columns import NUMBER, PAIRS, USUAL, Columns, plain_text, wrong_value
+from jaxbert.labelled.columns import NUMBER, USUAL, Columns, plain_text, wrong_value
 from jaxbert.labelled.examples import ChoiceExample, Example, Question, TextExample, WordsExample
 from jaxbert.labelled.squad import checked_answers
 from jaxbert.labelled.tables import Records
 from jaxbert.labelled.tags import Scheme
+from jaxbert.labelled.targets import OneLabel, SeveralLabels, marked, number_of, one_label
 from jaxbert.labelled.words import joined, split_words, with_entities
 
 _log = logging.getLogger(__name__)
@@ -26,8 +26,6 @@ _log = logging.getLogger(__name__)
 PROBLEMS = ("one_label", "several_labels", "number")
 # The splits whose examples need no answers.
 UNLABELLED = ("test", "predict")
-# Separates several labels in a cell of a table.
-SEPARATOR = "|"
 # The columns of the choices of a question, one a choice: a beginning and numbers, or letters.
 _CHOICES = ("choice", "ending", "option", "sol", "answer")
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -68,11 +66,10 @@ def read_records(
 
 
 def _texts(records: Records, problem: str, given: Mapping[str, str], need: bool, kind: str) -> Iterator[Any]:
-    columns = Columns(records, given, NUMBER if problem == "number" else USUAL["classification"])
-    pair = next((pair for pair in PAIRS if set(pair) <= set(records.fields)), ("", ""))
-    if "text" not in given and "pair" not in given and all(pair):
-        columns.find("text", pair[0])
-        columns.find("pair", pair[1])
+    usual = NUMBER if problem == "number" else USUAL["classification"]
+    columns = Columns(records, given, usual, several=problem == "several_labels")
+    if "text" not in given and "pair" not in given:
+        columns.find_pair()
     columns.need("text")
     columns.find("pair")
     if kind == "sentence_vectors":
@@ -83,7 +80,7 @@ def _texts(records: Records, problem: str, given: Mapping[str, str], need: bool,
     columns.find("id")
     columns.said()
     blank: list[str] = []
-    separators = _Separators()
+    one, several = OneLabel(), SeveralLabels()
     yield None
     for number, (place, record) in enumerate(records.read()):
         text = columns.text(record, "text", place)
@@ -92,94 +89,23 @@ def _texts(records: Records, problem: str, given: Mapping[str, str], need: bool,
             blank.append(place)
         value = columns.get(record, "label", place)
         if problem == "number":
-            target: Any = _number(value, place)
+            target: Any = number_of(value, place)
+        elif columns.marks:
+            target = marked(columns.marks_of(record, place), place)
         elif problem == "several_labels":
-            target = separators.labels(value, place)
+            target = several.labels(value, place)
         else:
-            target = _one_label(value, place)
+            target = one.label(value, place)
         yield TextExample(
             place=place, id=_id(columns.get(record, "id", place), number), text=text, pair=two, target=target
         )
-    separators.check()
+    several.check()
     if blank:
         _log.warning(f"{records.place}: {counted(len(blank), 'text')} of only white space, first in {blank[0]}")
 
 
 def _id(value: Any, number: int) -> str:
     return str(number) if value is None or value == "" else str(value)
-
-
-def _one_label(value: Any, place: str) -> str | None:
-    """Returns the name of a label; None where it is unknown: null, or an empty cell."""
-    if value is None:
-        return None
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and not math.isfinite(value):
-        raise _wrong_label(f"the label is {value}", place, "Give a label, or null where it is unknown.")
-    if isinstance(value, int | float):
-        return str(value)
-    if isinstance(value, list | tuple | dict):
-        raise _wrong_label(
-            f"the label is {short(value)}, but one label is needed",
-            place,
-            "Give one label, or say that a text has several: problem=several_labels.",
-        )
-    text = (plain_text(value, "the label", place) or "").strip()
-    return text or None
-
-
-def _number(value: Any, place: str) -> float | None:
-    """Returns the number of a text; None where it is unknown: null, or an empty cell."""
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return None
-    try:
-        if isinstance(value, bool) or not isinstance(value, int | float | str):
-            raise ValueError
-        number = float(value)
-    except ValueError:
-        raise _wrong_label(f"the score is {short(value)}, not a number", place, "Give a number such as 3.5.") from None
-    if not math.isfinite(number):
-        raise _wrong_label(f"the score is {number}", place, "Give a finite number, or nothing where it is unknown.")
-    return number
-
-
-class _Separators:
-    """Reads several labels: a list, or one cell with a bar between two. An empty cell means that no label applies."""
-
-    def __init__(self) -> None:
-        self.barred, self.comma = False, ""
-
-    def labels(self, value: Any, place: str) -> tuple[str, ...] | None:
-        """Returns the labels of a value; None where they are unknown (null)."""
-        if value is None:
-            return None
-        if isinstance(value, str) and looks_like_list(value):
-            value = decoded(value, "the labels", place)
-        if isinstance(value, str):
-            self.barred = self.barred or SEPARATOR in value
-            self.comma = self.comma or (place if re.search("[,;]", value) else "")
-            given: Sequence[Any] = value.split(SEPARATOR) if value.strip() else []
-        elif isinstance(value, list | tuple):
-            self.barred = True  # A comma is not a separator beside lists.
-            given = value
-        else:
-            given = [value]
-        labels = [_one_label(one, place) for one in given]
-        if None in labels:
-            raise _wrong_label("one of the labels is empty", place, f"Give label{SEPARATOR}label, or a list of labels.")
-        if len(set(labels)) < len(labels):
-            raise _wrong_label("a label occurs twice", place, "Give each label once.")
-        return tuple(label for label in labels if label is not None)
-
-    def check(self) -> None:
-        """Raises InputError where commas seem to separate the labels."""
-        if self.comma and not self.barred:
-            raise _wrong_label(
-                f"a comma is in the labels, and no cell of the file has {SEPARATOR!r}, which separates labels",
-                self.comma,
-                f"Write a{SEPARATOR}b for two labels.",
-            )
 
 
 def _words(records: Records, given: Mapping[str, str], need: bool) -> Iterator[Any]:
@@ -242,7 +168,7 @@ def _entities(value: Any, place: str) -> list[tuple[int, int, str]]:
             raise wrong_value(
                 f"an entity is {short(entry)}", place, 'Give a list of {"start": 0, "end": 5, "label": "PERSON"}.'
             )
-        label = _one_label(parts[2], place)
+        label = one_label(parts[2], place)
         if label is None:
             raise wrong_value("an entity has no label", place)
         found.append((parts[0], parts[1], label))
@@ -400,16 +326,18 @@ def _choices(records: Records, given: Mapping[str, str], need: bool) -> Iterator
 
 def _choice_columns(fields: Sequence[str]) -> list[str]:
     """Returns the columns that hold a choice each, in order: choice0, choice1 ...; A, B ...; [] for none."""
+    plain = {name: name.strip().casefold() for name in fields}
     for begin in _CHOICES:
-        numbered = [name for name in fields if re.fullmatch(rf"{begin}_?\d{{1,2}}", name)]
+        numbered = [name for name in fields if re.fullmatch(rf"{begin}_?\d{{1,2}}", plain[name], re.ASCII)]
         if len(numbered) > 1:
             return sorted(numbered, key=lambda name: int(re.sub(r"\D", "", name)))
-    lettered = list(itertools.takewhile(lambda letter: letter in fields, _LETTERS))
+    letters = {name.strip(): name for name in fields}
+    lettered = [letters[letter] for letter in itertools.takewhile(letters.__contains__, _LETTERS)]
     return lettered if len(lettered) > 1 else []
 
 
 def _ending(name: str) -> str:
-    return name if name in _LETTERS else ""
+    return name.strip() if name.strip() in _LETTERS else ""
 
 
 def _cells_of(record: Mapping[str, Any], several: Sequence[str], place: str) -> tuple[str, ...]:
@@ -446,7 +374,7 @@ def _listed(value: Any, place: str) -> tuple[tuple[str, ...], list[str]]:
 
 def _choice(value: Any, names: Sequence[str], count: int, place: str) -> int | None:
     """Returns the number of the right choice: of its letter where the record or the columns have letters, or itself."""
-    text = _one_label(value, place)
+    text = one_label(value, place)
     if text is None:
         return None
     if text in names[:count]:
@@ -466,7 +394,3 @@ def _choice(value: Any, names: Sequence[str], count: int, place: str) -> int | N
             code="E-LABELLED-CHOICE",
         )
     return index
-
-
-def _wrong_label(what: str, place: str, fix: str) -> InputError:
-    return InputError(what, where=place, fix=fix, code="E-LABELLED-LABEL")

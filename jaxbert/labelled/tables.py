@@ -181,7 +181,8 @@ def _open_table(path: Path, name: str, wanted: Collection[str], form: str) -> Re
     def read() -> Iterator[tuple[str, Mapping[str, Any]]]:
         wanted_names = wanted if header else ()
         table = open_table(path, wanted_names, delimiter=delimiter, quotes=quotes, header=header, exact=True)
-        behind, blank = table.above, []
+        behind = table.above
+        blank: list[int] = []
         for first, last, row in table.rows():
             if len(row) != len(names):
                 raise table.wrong_row(row, first)

@@ -33,6 +33,7 @@ from jaxbert.data.sources.base import is_blank
 from jaxbert.data.sources.files import digest_of
 from jaxbert.data.sources.finding import printable
 from jaxbert.errors import CommandError, InputError, counted
+from jaxbert.labelled.columns import columns_of
 from jaxbert.labelled.encode import Encoding, encode
 from jaxbert.labelled.examples import ChoiceExample, Example, Question, TextExample
 from jaxbert.labelled.labels import answers_to_keep, check_split, find_labels, shares_line
@@ -309,7 +310,7 @@ def read_splits(kind: str, problem: str, data: LabelledConfig) -> dict[str, list
     Raises:
       InputError: a file cannot be read, or has no example.
     """
-    columns = dict(column.partition("=")[::2] for column in data.columns)
+    columns = columns_of(data.columns)
 
     def read(place: str, split: str) -> list[Example]:
         form = "" if data.form.startswith("glue:") else data.form

@@ -51,6 +51,7 @@ CASES = {
     "unknown form": Case(TEXTS, "a.dat", "text,label\na,x\n", "E-LABELLED-FORM"),
     "unknown column": Case(TEXTS, "a.csv", "text,label\na,x\n", "E-LABELLED-COLUMN", columns={"text": "texts"}),
     "unknown role": Case(TEXTS, "a.csv", "text,label\na,x\n", "E-LABELLED-COLUMN", columns={"context": "text"}),
+    "two columns with nearly one name": Case(TEXTS, "a.csv", "Text,TEXT,label\na,b,x\n", "E-LABELLED-COLUMN"),
     "missing text": Case(TEXTS, "a.csv", "words,label\na,x\n", "E-LABELLED-COLUMN"),
     "missing label": Case(TEXTS, "a.csv", "text,other\na,x\n", "E-LABELLED-COLUMN"),
     "one column twice": Case(TEXTS, "a.csv", "text,label,text\na,x,b\n", "E-LABELLED-COLUMN"),
@@ -81,6 +82,47 @@ CASES = {
     "a label twice": Case(TEXTS, "a.csv", "text,label\na,x|x\n", "E-LABELLED-LABEL", "line 2", "several_labels"),
     "an empty one of several": Case(
         TEXTS, "a.csv", "text,label\na,x|\n", "E-LABELLED-LABEL", "line 2", "several_labels"
+    ),
+    "zeros and ones for labels": Case(
+        TEXTS,
+        "a.jsonl",
+        lines({"text": "a", "label": [0, 1]}, {"text": "b", "label": [1, 0]}),
+        "E-LABELLED-LABEL",
+        "line 1",
+        "several_labels",
+    ),
+    "many zeros and ones": Case(
+        TEXTS, "a.jsonl", lines({"text": "a", "label": [0, 1.0, False]}), "E-LABELLED-LABEL", "line 1", "several_labels"
+    ),
+    "a comma beside a bar": Case(
+        TEXTS, "a.csv", 'text,label\na,"x, y"\nb,x|y\n', "E-LABELLED-LABEL", "line 2", "several_labels"
+    ),
+    "a mark that is not one": Case(
+        TEXTS,
+        "a.csv",
+        "text,x,y\na,1,0\nb,1,-1\n",
+        "E-LABELLED-LABEL",
+        "line 3",
+        "several_labels",
+        {"label": "x,y"},
+    ),
+    "an empty mark": Case(
+        TEXTS, "a.csv", "text,x,y\na,1,\n", "E-LABELLED-LABEL", "line 2", "several_labels", {"label": "x,y"}
+    ),
+    "columns of marks": Case(TEXTS, "a.csv", "text,x,y\na,1,0\n", "E-LABELLED-COLUMN", columns={"label": "x,y"}),
+    "a column of marks that is not there": Case(
+        TEXTS, "a.csv", "text,x,y\na,1,0\n", "E-LABELLED-COLUMN", "", "several_labels", {"label": "x,z"}
+    ),
+    "true beside names": Case(
+        TEXTS,
+        "a.jsonl",
+        lines({"text": "a", "label": None}, {"text": "b", "label": True}, {"text": "c", "label": "True"}),
+        "E-LABELLED-LABEL",
+        "line 3",
+        split="test",
+    ),
+    "1 beside false": Case(
+        TEXTS, "a.jsonl", lines(GOOD, {"text": "b", "label": False}), "E-LABELLED-LABEL", "line 2", split="test"
     ),
     "a score of NaN": Case(TEXTS, "a.csv", "text,score\na,1.5\nb,nan\n", "E-LABELLED-LABEL", "line 3", "number"),
     "an infinite score": Case(

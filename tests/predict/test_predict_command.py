@@ -163,7 +163,7 @@ def test_a_line_comes_before_all_texts_are_read(places, monkeypatch: pytest.Monk
         ("classifier", ["empty.jsonl"], "E-SOURCE-EMPTY"),
         ("classifier", ["no.csv"], "E-SOURCE-FILE"),
         ("classifier", ["a.txt", "--columns", "text=x"], "E-PREDICT-FORM"),
-        ("classifier", ["a.txt", "--columns", "text"], "E-PREDICT-COLUMNS"),
+        ("classifier", ["a.txt", "--columns", "text"], "E-LABELLED-COLUMN"),
         ("classifier", ["a.jsonl", "--columns", "text=x"], "E-LABELLED-COLUMN"),
         ("classifier", ["a.jsonl", "--task", "token_labels"], "E-MODEL-HEAD"),
         ("classifier", ["a.jsonl", "--task", "x"], "E-PREDICT-TASK"),

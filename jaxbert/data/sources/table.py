@@ -153,7 +153,7 @@ def open_table(
       quotes: see `Table`.
       header: whether the first row names the columns. Otherwise they are called "1", "2", ...
       exact: whether line breaks in cells stay as the file has them, and empty rows of one column are rows. Otherwise
-        a line break is "\\n", and they are left out.
+        a line feed is in the place of each line break, and they are left out.
 
     Raises:
       InputError: the file is not a table.
