@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=5,
         metavar="N",
-        help="labels with their probabilities, or candidates of an answer (default: %(default)s)",
+        help="likeliest labels with their probabilities, or candidates of an answer (default: %(default)s)",
     )
     parser.add_argument(
         "--null-threshold",

@@ -19,14 +19,14 @@ from jaxbert.labelled.words import joined
 _DOCUMENT = "-DOCSTART-"
 
 
-def read_conll(path: Path, *, first: int = 0, word: str = "", tag: str = "") -> Iterator[WordsExample]:
+def read_conll(path: Path, *, first: int = 0, word: str = "", tag: str | None = "") -> Iterator[WordsExample]:
     """Yields the texts of a file. Their tags become BIO, whatever scheme the file has.
 
     Args:
       path: the file.
       first: the number of its first text.
       word: the number of the column of words, from 1; "" takes the first.
-      tag: the number of the column of tags; "" takes the last, if there are two columns or more.
+      tag: the number of the column of tags; "" takes the last, if there are two columns or more. None reads no tags.
 
     Raises:
       InputError: a line has another number of columns than the first one, or the tags are of two kinds.
@@ -48,7 +48,7 @@ def read_conll(path: Path, *, first: int = 0, word: str = "", tag: str = "") -> 
         if not tokens:
             place = f"{name}, line {line_number}"
         columns = columns or len(cells)
-        if len(cells) != columns:
+        if len(cells) != columns and tag is not None:
             raise InputError(
                 f"the line has {counted(len(cells), 'column')}, but the lines before it have {columns}",
                 where=f"{name}, line {line_number}",
@@ -56,15 +56,15 @@ def read_conll(path: Path, *, first: int = 0, word: str = "", tag: str = "") -> 
                 "empty line behind each text.",
                 code="E-LABELLED-TAGS",
             )
-        if not max(at, tag_at or 0) < columns or at < 0 or (tag_at or 0) < 0:
+        if not max(at, tag_at or 0) < len(cells) or at < 0 or (tag_at or 0) < 0:
             raise InputError(
-                f"the line has {counted(columns, 'column')}, but column {word or tag} is needed",
+                f"the line has {counted(len(cells), 'column')}, but column {word or tag} is needed",
                 where=f"{name}, line {line_number}",
                 fix="Give the numbers of the columns, from 1 on.",
                 code="E-LABELLED-COLUMN",
             )
         tokens.append(cells[at])
-        if tag_at is not None or columns > 1:
+        if tag is not None and (tag_at is not None or columns > 1):
             tags.append(cells[-1 if tag_at is None else tag_at])
     scheme.report()
 

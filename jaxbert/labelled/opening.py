@@ -113,7 +113,8 @@ def _opened(kind: str, place: str, problem: str, columns: dict[str, str], form: 
     if not remote and (form == "conll" or (kind == "token_labels" and not form and _is_conll(place, columns))):
         return _conll(files_of(place), columns)
     if not remote and (form == "squad" or (kind == "question_answering" and not form and _is_squad(place))):
-        return (example for path in files_of(place) for example in read_squad(path))
+        read = columns.get("answers") != ""
+        return (example for path in files_of(place) for example in read_squad(path, answers=read))
     wanted = [one for role, name in columns.items() for one in (name.split(",") if role == "label" else [name]) if one]
     records = open_records(place, split=split, wanted=wanted, form=form)
     return read_records(kind, records, problem=problem, columns=columns, split=split)
@@ -127,7 +128,10 @@ def _is_conll(place: str, columns: Mapping[str, str]) -> bool:
 
 
 def _conll(paths: Sequence[Path], columns: Mapping[str, str]) -> Iterator[Example]:
+    unread = "tags" in columns and not columns["tags"]
     for role, column in columns.items():
+        if not column and role in ("tags", "entities"):
+            continue
         if role not in ("words", "tags") or not (column.isascii() and column.isdigit()):
             raise InputError(
                 f"the role {role} has the column {column!r}, but the columns of a CoNLL file have no names",
@@ -137,7 +141,8 @@ def _conll(paths: Sequence[Path], columns: Mapping[str, str]) -> Iterator[Exampl
             )
     number = 0
     for path in paths:
-        for example in read_conll(path, first=number, word=columns.get("words", ""), tag=columns.get("tags", "")):
+        tag = None if unread else columns.get("tags", "")
+        for example in read_conll(path, first=number, word=columns.get("words", ""), tag=tag):
             yield example
             number += 1
 

@@ -110,7 +110,7 @@ def _id(value: Any, number: int) -> str:
 
 def _words(records: Records, given: Mapping[str, str], need: bool) -> Iterator[Any]:
     columns = Columns(records, given, USUAL["token_labels"])
-    by_entities = ("entities" in given or not columns.find("words")) and "words" not in given
+    by_entities = bool(given.get("entities") or not columns.find("words")) and "words" not in given
     columns.find("id")
     if by_entities:
         columns.need("text")

@@ -5,6 +5,9 @@ A question of version 2.0 that its text does not answer has `is_impossible`.
 
 from __future__ import annotations
 
+import itertools
+import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,34 +16,25 @@ from jaxbert.data.sources.finding import printable
 from jaxbert.data.sources.lines import decode_whole, reading
 from jaxbert.data.sources.packed import open_bytes
 from jaxbert.errors import InputError
-from jaxbert.inputs.values import Maybe, Whole, parse_json
+from jaxbert.inputs.values import Maybe, Whole, check, parse
 from jaxbert.labelled.examples import Question
 
 # SQuAD 2.0's train file has 42 MB. The file is read whole.
 _MOST_BYTES = 1 << 30
-_SHAPE = {
-    "data": [
-        {
-            "paragraphs": [
-                {
-                    "context": str,
-                    "qas": [
-                        {
-                            "question": str,
-                            "id": object,
-                            "is_impossible": Maybe(bool),
-                            "answers": Maybe([{"text": str, "answer_start": Whole()}]),
-                        }
-                    ],
-                }
-            ]
-        }
-    ]
-}
+_QUESTION = {"question": str, "id": object}
+_ANSWERED = {"is_impossible": Maybe(bool), "answers": Maybe([{"text": str, "answer_start": Whole()}])}
+# A string of JSON, or a number with the names that are not JSON's.
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|(NaN|-?Infinity|-?\d[\d.eE+-]*)')
+# The place of a question in the message of `check`.
+_PATH = re.compile(r"data\.(\d+)\.paragraphs\.(\d+)\.qas\.(\d+)")
 
 
-def read_squad(path: Path) -> Iterator[Question]:
+def read_squad(path: Path, *, answers: bool = True) -> Iterator[Question]:
     """Yields the questions of a file.
+
+    Args:
+      path: the file.
+      answers: whether the answers are read. Otherwise whatever the file holds for them is ignored.
 
     Raises:
       InputError: the file is not SQuAD's JSON, or an answer is not where the file says it is.
@@ -55,26 +49,71 @@ def read_squad(path: Path) -> Iterator[Question]:
             fix="Divide the file, or give JSON lines.",
             code="E-SOURCE-LARGE",
         )
-    value: dict[str, Any] = parse_json(
-        decode_whole(data, path),
-        "not SQuAD's JSON",
-        where=name,
-        fix='Give {"data": [{"paragraphs": [{"context": ..., "qas": [...]}]}]}, or JSON lines with question, context '
-        "and answers.",
-        code="E-LABELLED-ANSWER",
-        shape=_SHAPE,
-    )
+    text = decode_whole(data, path)
+    value: Any = None
+    try:
+        value = parse(text)
+        question = {**_QUESTION, **(_ANSWERED if answers else {})}
+        check(value, {"data": [{"paragraphs": [{"context": str, "qas": [question]}]}]})
+    except ValueError as error:
+        raise InputError(
+            f"not SQuAD's JSON: {error}",
+            where=name + _line_of_fault(text, value, error),
+            fix='Give {"data": [{"paragraphs": [{"context": ..., "qas": [...]}]}]}, or JSON lines with question, '
+            "context and answers.",
+            code="E-LABELLED-ANSWER",
+        ) from None
     for article in value["data"]:
         for paragraph in article["paragraphs"]:
             for entry in paragraph["qas"]:
                 place = f"{name}, question {entry['id']}"
+                try:
+                    known = _answers(entry, paragraph["context"], place) if answers else None
+                except InputError as error:
+                    where = f"{name}{_line_of_id(text, entry['id'])}, question {entry['id']}"
+                    raise InputError(error.what, where=where, fix=error.fix, code=error.code) from None
                 yield Question(
                     place=place,
                     id=str(entry["id"]),
                     question=entry["question"],
                     context=paragraph["context"],
-                    answers=_answers(entry, paragraph["context"], place),
+                    answers=known,
                 )
+
+
+def _line_of_id(text: str, name: Any) -> str:
+    """Returns ", line N" of the question with an id; "" where the file writes the id in another way, or twice."""
+    forms = {re.escape(json.dumps(name, ensure_ascii=ascii_only)) for ascii_only in (True, False)}
+    found = list(itertools.islice(re.finditer(rf'"id"\s*:\s*(?:{"|".join(forms)})\s*[,}}]', text), 2))
+    return _line(text, found[0].start()) if len(found) == 1 else ""
+
+
+def _line_of_fault(text: str, value: Any, error: ValueError) -> str:
+    """Returns ", line N" of what is wrong with a file, or "" where it is not known."""
+    if isinstance(error, json.JSONDecodeError):
+        return ""  # The message names the line.
+    if value is None:
+        for found in _TOKEN.finditer(text):
+            if found[1] and (not found[1].lstrip("-")[0].isdigit() or _is_too_large(found[1])):
+                return _line(text, found.start())
+        return ""
+    at = _PATH.search(str(error))
+    if at is None:
+        return ""
+    entry = value["data"][int(at[1])]["paragraphs"][int(at[2])]["qas"][int(at[3])]
+    return _line_of_id(text, entry["id"]) if isinstance(entry, dict) and "id" in entry else ""
+
+
+def _is_too_large(number: str) -> bool:
+    try:
+        parse(number)
+    except ValueError:
+        return True
+    return False
+
+
+def _line(text: str, place: int) -> str:
+    return f", line {text.count(chr(10), 0, place) + 1}"
 
 
 def _answers(entry: dict[str, Any], context: str, place: str) -> tuple[tuple[str, int], ...] | None:

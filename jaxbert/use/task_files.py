@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -12,13 +13,16 @@ from typing import Any
 
 from jaxbert.data.sources.packed import inner_suffix
 from jaxbert.errors import InputError, counted
+from jaxbert.inputs.files import open_regular
+from jaxbert.inputs.values import parse
 from jaxbert.labelled.encode import Counts
 from jaxbert.labelled.examples import ChoiceExample, Example, Question, TextExample, WordsExample
 from jaxbert.labelled.opening import open_examples
 from jaxbert.labelled.tags import are_spans
 from jaxbert.labelled.words import split_words
+from jaxbert.labelled.writing import examples_file
 from jaxbert.stores.files import full_disk, replacing
-from jaxbert.use.library import load
+from jaxbert.use.library import Loaded, load
 from jaxbert.use.tasks import (
     Answered,
     Chosen,
@@ -38,6 +42,7 @@ LINES = "lines"  # the form of a file with a text a line
 # Columns of right answers, which are not read.
 _ANSWERS: Mapping[str, tuple[str, ...]] = {
     "classification": ("label",),
+    "token_labels": ("tags", "entities"),
     "question_answering": ("answers", "start"),
     "multiple_choice": ("label",),
 }
@@ -72,7 +77,8 @@ def predict_file(
       columns: the name of the column of each role; see `open_examples`.
       form: a form of `open_examples`, or "lines"; "" for the form by the name of the file.
       split: the split of a dataset, or of a task of GLUE.
-      top: the most labels whose probabilities are given, and the candidates of an answer.
+      top: the number of likeliest labels whose probabilities are given, beside the labels of the text, and of the
+        candidates of an answer.
       null_threshold, max_length, batch_tokens: see `jaxbert.use.tasks.answer`.
       overwrite: replace `out`.
 
@@ -97,7 +103,7 @@ def predict_file(
     parts = predict_stream(
         loaded,
         kind,
-        examples,
+        _like_training(loaded, file, examples),
         max_length=max_length,
         batch_tokens=batch_tokens,
         candidates=top if kind == "question_answering" else 1,
@@ -165,8 +171,30 @@ def open_inputs(
                 code="E-PREDICT-FORM",
             )
         return _of_lines(kind, open_texts(file))
-    unread = {} if "label" in columns else dict.fromkeys(_ANSWERS.get(kind, ()), "")
-    return open_examples(kind, file, columns={**unread, **columns}, form=form, split=split)
+    unread = dict.fromkeys(_ANSWERS[kind], "")
+    return open_examples(kind, file, columns={**columns, **unread}, form=form, split=split)
+
+
+def _like_training(model: Loaded, file: str, examples: Iterator[Example]) -> Iterator[Example]:
+    """Yields examples. Warns where the model learned from pairs of texts and the file has none, or the reverse."""
+    pairs = _had_pairs(model)
+    for number, example in enumerate(examples):
+        if number == 0 and isinstance(example, TextExample) and pairs not in (None, example.pair is not None):
+            given, learned = ("single texts", "pairs of texts") if pairs else ("pairs of texts", "single texts")
+            fix = "name the columns of both: --columns text=A pair=B" if pairs else "--columns pair= leaves it out"
+            _log.warning(f"{file}: {given}, but {model.source} learned from {learned} ({fix})")
+        yield example
+
+
+def _had_pairs(model: Loaded) -> bool | None:
+    """Returns whether a run's train examples were pairs of texts; None where the run's files do not say it."""
+    if model.step is None or model.path is None:
+        return None
+    for path in model.path.glob(f"data/rows-*/{examples_file('train')}"):
+        with contextlib.suppress(OSError, ValueError, InputError), open_regular(path) as file:
+            first = parse(file.readline())
+            return isinstance(first, dict) and "pair" in first
+    return None
 
 
 def _of_lines(kind: str, texts: Iterable[tuple[str, str]]) -> Iterator[Example]:
@@ -202,7 +230,9 @@ def _found(example: Example, result: Result, top: int, spans: bool) -> dict[str,
         case Classified(number=float() as number):
             return {"number": _rounded(number)}
         case Classified():
-            best = sorted(result.probabilities.items(), key=lambda item: -item[1])[:top]
+            # A label that is given has a probability, whatever `top` says.
+            most = max(top, len(result.labels))
+            best = sorted(result.probabilities.items(), key=lambda item: -item[1])[:most]
             shown = {label: _rounded(share) for label, share in best}
             if not result.several:
                 return {"label": best[0][0], "probability": _rounded(best[0][1]), "probabilities": shown}

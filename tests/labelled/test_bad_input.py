@@ -173,6 +173,27 @@ CASES = {
         "question 7",
     ),
     "SQuAD without a question": Case(ASK, "a.json", squad({"id": "7"}), "E-LABELLED-ANSWER"),
+    "a line of SQuAD": Case(
+        ASK,
+        "a.json",
+        '{"data": [{"paragraphs": [{"context": "A red.", "qas": [{"question": "q",\n"id" : "\\u00e9", "answers": '
+        '[{"text": "red", "answer_start": 3}]}]}]}]}',
+        "E-LABELLED-ANSWER",
+        "a.json, line 2, question é",
+    ),
+    "a line of SQuAD without a context": Case(
+        ASK,
+        "a.json",
+        '{"data": [{"paragraphs": [{"context": "A red.", "qas": [\n{"id": 7}]}]}]}',
+        "E-LABELLED-ANSWER",
+        "a.json, line 2",
+    ),
+    "a number that is not finite": Case(
+        ASK, "a.json", '{"version": "NaN 1e999",\n"data": [\nNaN]}', "E-LABELLED-ANSWER", "a.json, line 3"
+    ),
+    "a number that is too large": Case(
+        ASK, "a.json", '{"version": "\\"NaN",\n"data": [1,\n-1e999]}', "E-LABELLED-ANSWER", "a.json, line 3"
+    ),
     "an answer that occurs twice": Case(
         ASK,
         "a.jsonl",

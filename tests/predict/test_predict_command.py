@@ -13,9 +13,12 @@ from typing import Any
 import pytest
 
 from jaxbert.commands.main import main
+from jaxbert.convert.read import Labels
+from jaxbert.labelled.examples import TextExample, to_json
 from jaxbert.use import task_files, tasks
 from jaxbert.use.library import Loaded
 from jaxbert.use.task_files import predict_file
+from tests.predict.conftest import with_head
 
 TEXTS = ["w1 w2 w3", "", " ".join(f"w{word}" for word in range(40)), "w5 w4"]
 
@@ -136,6 +139,58 @@ def test_what_is_cut_is_said_beside_the_results(places, tmp_path: Path, capsys):
     assert main(["predict", places["classifier"], str(tmp_path / "a.txt"), "--max-length", "10"]) == 0
     said = capsys.readouterr()
     assert len(said.out.splitlines()) == 4 and "cut by 32 tokens" in said.err
+
+
+WRONG = {
+    "reader": {
+        "a.json": '{"data": [{"paragraphs": [{"context": "w1", "qas": [{"question": "w1", "id": 1, "answers": '
+        '[{"text": "w9", "answer_start": 5}]}, {"question": "w1", "id": 2, "answers": "?", "is_impossible": 3}]}]}]}',
+        "a.jsonl": '{"question": "w1", "context": "w1", "answers": ["w9"], "answer_start": [7, 8]}\n' * 2,
+    },
+    "tagger": {
+        "a.jsonl": '{"tokens": ["w1", "w2"], "tags": ["O"]}\n{"tokens": ["w1"], "tags": 5}\n',
+        "b.jsonl": '{"text": "w1", "entities": [[0, 9, "X"]]}\n{"text": "w1", "entities": "?"}\n',
+        "a.conll": "w1 B-X\nw2 NOUN\nw3\n\nw1 w2 w3\n",
+        "a.csv": "tokens,tags\nw1,['O' 'O']\nw2,O\n",
+    },
+    "chooser": {"a.csv": "text,A,B,label\nw1,w2,w3,Z\nw1,w2,w3,9\n"},
+    "classifier": {"a.jsonl": '{"text": "w1", "label": true}\n{"text": "w1", "label": {}}\n'},
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_answers_are_not_looked_at(places, tmp_path: Path, capsys, name: str):
+    for file, content in WRONG[name].items():
+        (tmp_path / file).write_text(content)
+        assert len(printed(capsys, places[name], tmp_path / file)) == 2, file
+    # A column that the user names for another command is not looked at either.
+    if name == "classifier":
+        assert len(printed(capsys, places[name], tmp_path / "a.jsonl", "--columns", "label=label")) == 2
+
+
+def test_labels_that_are_given_have_a_probability(model: Loaded, tmp_path: Path, capsys):
+    names = tuple(f"label {number}" for number in range(12))
+    with_head(model, "sequence_classification", 12, Labels(names, "multi_label_classification")).save(tmp_path / "m")
+    (tmp_path / "a.txt").write_text("w1 w2\nw3 w9\n")
+    found = printed(capsys, tmp_path / "m", tmp_path / "a.txt", "--top", 1)
+    assert max(len(one["labels"]) for one in found) > 1
+    assert all(set(one["labels"]) <= set(one["probabilities"]) for one in found)
+
+
+@pytest.mark.parametrize("pairs", [True, False])
+def test_texts_unlike_those_of_the_run(pairs: bool, classifier: Loaded, tmp_path: Path, caplog):
+    (tmp_path / "data" / "rows-x").mkdir(parents=True)
+    texts = [TextExample(text="w1", pair="w2"), TextExample(text="w1", pair="w2")]
+    singles = [TextExample(text="w1"), TextExample(text="w2")]
+    lines = [json.dumps(to_json(one)) for one in (texts if pairs else singles)]
+    (tmp_path / "data" / "rows-x" / "examples-train.jsonl").write_text("\n".join(lines))
+    run = Loaded("run", classifier.config, classifier.params, classifier.tokenizer, path=tmp_path, step=1)
+    assert list(task_files._like_training(run, "a.csv", iter(texts if pairs else singles))) and not caplog.text
+    assert len(list(task_files._like_training(run, "a.csv", iter(singles if pairs else texts)))) == 2
+    assert caplog.text.count("a.csv: ") == 1 and "but run learned from" in caplog.text
+    caplog.clear()
+    # Other models say nothing of their texts.
+    assert list(task_files._like_training(classifier, "a.csv", iter(singles))) and not caplog.text
 
 
 def test_a_line_comes_before_all_texts_are_read(places, monkeypatch: pytest.MonkeyPatch):
