@@ -354,7 +354,7 @@ def divided(splits: Mapping[str, list[Example]], data: LabelledConfig, seed: int
             raise InputError(
                 "all examples have the same text, so none can be held out"
                 if same
-                else "every example is the only one with one of its labels, so none can be held out",
+                else "every text has all examples of one of its labels, so none can be held out",
                 where=data.train,
                 fix="Give a validation file: --validation FILE.",
                 code="E-LABELLED-EMPTY",

@@ -67,7 +67,7 @@ def test_no_label_is_only_held_out(seed: int):
 
 def test_where_nothing_can_be_held_out():
     examples: list[Example] = [TextExample(text=str(number), target=str(number)) for number in range(20)]
-    with pytest.raises(InputError, match=r"only one with one of its labels.*--validation FILE.*E-LABELLED-EMPTY"):
+    with pytest.raises(InputError, match=r"all examples of one of its labels.*--validation FILE.*E-LABELLED-EMPTY"):
         divided({"train": examples}, DATA, 0)
     with pytest.raises(InputError, match=r"the same text.*E-LABELLED-EMPTY"):
         divided({"train": [TextExample(text="a", target=str(number % 2)) for number in range(20)]}, DATA, 0)
