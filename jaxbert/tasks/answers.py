@@ -16,7 +16,7 @@ from jaxbert.config import LabelledTaskConfig, RunConfig
 from jaxbert.core.metrics import Metric
 from jaxbert.core.sharding import Field
 from jaxbert.data.pipeline import Rows
-from jaxbert.labelled.answers import best_answers
+from jaxbert.labelled.answers import Answer, best_answers
 from jaxbert.labelled.examples import Example, Question
 from jaxbert.labelled.writing import read_examples
 from jaxbert.scores import answers
@@ -111,7 +111,7 @@ class QuestionAnswering(LabelledTask):
         right = [accepted(one) for one in examples]
         if not self.settings.unanswerable:
             return answers.score([one.text for one in found], right, version="1.1")
-        nulls = [one.null_score - one.score for one in found]
+        nulls = [_lead_of_none(one) for one in found]
         return answers.score([one.text for one in found], right, null_scores=nulls, threshold=0.0, version="2.0")
 
     def _found(self, outputs: Mapping[str, np.ndarray], rows: Rows, examples: Sequence[Example]) -> Any:
@@ -152,6 +152,12 @@ class QuestionAnswering(LabelledTask):
                     }
                 )
         return listed
+
+
+def _lead_of_none(found: Answer) -> float:
+    """Returns by how much the score of no answer leads, a finite number also where no token can be in an answer."""
+    lead = found.null_score - found.score
+    return lead if np.isfinite(lead) else float(np.finfo(np.float64).max)
 
 
 def accepted(example: Example) -> list[str] | None:

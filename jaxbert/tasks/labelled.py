@@ -182,13 +182,22 @@ class LabelledTask(RowsTask):
         return self.model.apply_head(self.head, params, x, pooled=pooled)
 
     def scored(self, outputs: Mapping[str, np.ndarray], rows: Rows) -> Scored:
-        """Returns the metrics of an evaluation, with their details, from finite outputs of all rows; see `judge`."""
+        """Returns the metrics of an evaluation, with their details, from finite outputs of all rows; see `judge`.
+
+        The metrics are among those of `metrics_of`, in its order.
+        """
         raise NotImplementedError
 
     @property
     def needs_answers(self) -> bool:
         """Returns whether examples without answers cannot be scored."""
         return True
+
+    def measured(self, found: Scored) -> Scored:
+        """Returns what was scored without the metrics that the task does not measure, in the order of `metrics_of`."""
+        metrics = [metric for metric in self.metrics_of(self.settings) if metric.name in found.values]
+        values = {metric.name: found.values[metric.name] for metric in metrics}
+        return dataclasses.replace(found, values=values, metrics=metrics)
 
     def constant(self, rows: Rows) -> dict[str, float]:
         """Returns the metrics of the better constant answer; a metric that is missing, or NaN, has the value 0."""

@@ -1,11 +1,13 @@
 """Labels of words: entities, parts of speech.
 
 The first piece of each word has the word's label (Devlin et al. 2019, section 5.3). Labels that mark spans (B-LOC) are
-scored as entities, others (NOUN) word by word.
+scored as entities, others (NOUN) word by word. Where most words have the label O (O, LOC), accuracy says little: a
+model that finds nothing is right about most words. So macro F1 is the usual metric of such labels.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -17,6 +19,7 @@ from jaxbert.config import LabelledTaskConfig, RunConfig
 from jaxbert.core.metrics import Metric
 from jaxbert.core.sharding import Field
 from jaxbert.data.pipeline import Rows
+from jaxbert.errors import InputError
 from jaxbert.labelled.answers import words_of_windows
 from jaxbert.labelled.examples import Example, WordsExample
 from jaxbert.labelled.tags import OUTSIDE, are_spans, spans
@@ -26,6 +29,9 @@ from jaxbert.scores.base import Scored
 from jaxbert.tasks.base import Arrays, Term
 from jaxbert.tasks.labelled import LabelledTask, kind_of
 from jaxbert.tasks.sequences import smoothed_cross_entropy
+
+# A mark of a span in small letters: b-loc.
+_SMALL = re.compile(r"[bieslu]-.+", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +67,24 @@ class TokenLabels(LabelledTask):
         """See `LabelledTask`. Before the run has found its labels, they count as marks of spans."""
         if _mark_spans(settings.labels):
             return entities.METRICS
-        return classes.metrics("one_label", settings.labels)
+        metrics = classes.metrics("one_label", settings.labels)
+        if OUTSIDE in settings.labels:
+            return sorted(metrics, key=lambda metric: metric is not classes.MACRO_F1)
+        return metrics
+
+    @classmethod
+    def found(cls, settings: Any, splits: Mapping[str, Sequence[Example]]) -> Any:
+        """See `LabelledTask`; refuses marks of spans in small letters, which would be labels of words."""
+        found = super().found(settings, splits)
+        marks = [label for label in found.labels if label not in (OUTSIDE, OUTSIDE.lower())]
+        if marks and all(_SMALL.fullmatch(label) for label in marks):
+            raise InputError(
+                f"the tags {', '.join(marks[:3])} look like marks of spans, but their first letters are small",
+                where=settings.data.train,
+                fix=f"Write the letters as capitals: {OUTSIDE}, {', '.join(_capital(label) for label in marks[:3])}.",
+                code="E-LABELLED-TAGS",
+            )
+        return found
 
     def answers_at(self, length: int) -> Mapping[str, Field]:
         """See `LabelledTask`."""
@@ -91,7 +114,7 @@ class TokenLabels(LabelledTask):
         tags = [tag for example in examples for tag in _tags_of(example)]
         logits = np.concatenate(self._words(outputs, rows, examples))
         found = classes.one_label(logits, [number[tag] for tag in tags], self.settings.labels)
-        return replace(found, examples=len(examples))
+        return self.measured(replace(found, examples=len(examples)))
 
     def _words(self, outputs: Mapping[str, np.ndarray], rows: Rows, examples: Sequence[Example]) -> list[np.ndarray]:
         """Returns the logits of the words of each example, float [words, C]; zeros for a word without a token."""
@@ -147,6 +170,10 @@ class TokenLabels(LabelledTask):
                     }
                 )
         return found
+
+
+def _capital(label: str) -> str:
+    return label[0].upper() + label[1:]
 
 
 def _mark_spans(labels: Sequence[str]) -> bool:
