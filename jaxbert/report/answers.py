@@ -38,7 +38,7 @@ _UNITS = {
     "token_labels": "the number of entities that are wrong or missing",
     "question_answering": "by how much the model prefers its answer to no answer, in logits",
     "multiple_choice": "by how many nats the wrong choice is likelier than the right one",
-    "sentence_vectors": "the distance of the cosine from that of the right number",
+    "sentence_vectors": "how far the cosine is from that of the right number; without numbers, the partner's rank",
 }
 # What an empty answer means.
 _EMPTY = {"question_answering": "no answer", "token_labels": "no entity", "classification": "no label"}

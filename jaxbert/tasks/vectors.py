@@ -66,7 +66,7 @@ class SentenceVectors(LabelledTask):
     def metrics_of(cls, settings: SentenceVectorsConfig) -> Sequence[Metric]:
         """See `LabelledTask`."""
         # A cosine is not on the scale of the scores, so the errors of numbers mean nothing.
-        return (numbers.SPEARMAN, numbers.PEARSON) if settings.loss == "cosine" else retrieval.METRICS
+        return numbers.CORRELATIONS if settings.loss == "cosine" else retrieval.METRICS
 
     @classmethod
     def texts_of(cls, settings: SentenceVectorsConfig) -> int:
@@ -147,8 +147,11 @@ class SentenceVectors(LabelledTask):
         same_BB = jnp.arange(size)[:, None] == jnp.arange(size)[None]
         sign_B = _signature(batch["tokens"][:, 1], batch["group"][:, 1])
         alike_BB = sign_B[:, None] == reshard(sign_B, P(None))[None]
+        first_B = _signature(batch["tokens"][:, 0], batch["group"][:, 0])
+        alike_BB |= first_B[:, None] == reshard(first_B, P(None))[None]
         real_B = reshard(batch["group"][:, 1, 0] > 0, P(None))
-        # A text that stands twice in a batch is not its own negative, and padding is nobody's.
+        # A second text that stands twice in a batch is not its own negative. The second texts of one first text are
+        # all right, so none is another one's negative. Padding is nobody's.
         counts_BB = same_BB | (~alike_BB & real_B[None])
         z_BB = jnp.where(counts_BB, z_BB, jnp.finfo(z_BB.dtype).min)
         log_p_BB = jax.nn.log_softmax(z_BB, axis=-1)
@@ -160,8 +163,8 @@ class SentenceVectors(LabelledTask):
         """See `LabelledTask`."""
         first, second = outputs["vectors"][:, 0], outputs["vectors"][:, 1]
         if self.settings.loss == "cosine":
-            return numbers.score((first * second).sum(-1), rows.read(np.arange(len(rows)))["target"])
-        return retrieval.score(first, second)
+            return self.measured(numbers.score((first * second).sum(-1), rows.read(np.arange(len(rows)))["target"]))
+        return retrieval.score(first, second, *_texts(rows))
 
     def constant_outputs(self, rows: Rows) -> dict[str, np.ndarray]:
         """See `LabelledTask`; one vector for every text."""
@@ -172,9 +175,12 @@ class SentenceVectors(LabelledTask):
     def errors(
         self, outputs: Mapping[str, np.ndarray], rows: Rows, examples: Sequence[Example], most: int
     ) -> list[dict[str, Any]]:
-        """See `LabelledTask`. The score is the distance of the cosine from that of the pair's score."""
+        """See `LabelledTask`.
+
+        The score is the distance of the cosine from that of the pair's score; with negatives, the rank of the partner.
+        """
         if self.settings.loss != "cosine":
-            return []
+            return self._worst_ranks(outputs, rows, examples, most)
         target = rows.read(np.arange(len(rows)))["target"]
         cosine = outputs["vectors"].astype(np.float64).prod(1).sum(-1)
         span = self.settings.high - self.settings.low
@@ -184,6 +190,40 @@ class SentenceVectors(LabelledTask):
              "predicted": round(float(cosine[row] * span + self.settings.low), 4), "score": round(float(far[row]), 4)}
             for row in np.argsort(-far, kind="stable")[:most]
         ]  # fmt: skip
+
+    def _worst_ranks(
+        self, outputs: Mapping[str, np.ndarray], rows: Rows, examples: Sequence[Example], most: int
+    ) -> list[dict[str, Any]]:
+        """Returns the pairs whose second text is farthest behind the nearest one, with that one."""
+        first, second = outputs["vectors"][:, 0], outputs["vectors"][:, 1]
+        first_texts, second_texts = _texts(rows)
+        ranks = retrieval.ranks_of(first, second, first_texts, second_texts)
+        found = []
+        for row in np.argsort(-ranks, kind="stable")[:most].tolist():
+            if ranks[row] <= 1:
+                break
+            right = np.isin(second_texts, second_texts[first_texts == first_texts[row]])
+            nearest = int(np.where(right, -np.inf, second @ first[row]).argmax())
+            shown = text_of(examples[row])
+            found.append(
+                {
+                    "text": shown["text"],
+                    "number": row,
+                    "right": shown["pair"],
+                    "predicted": text_of(examples[nearest])["pair"],
+                    "score": round(float(ranks[row]), 1),
+                }
+            )
+        return found
+
+
+def _texts(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Returns a number for each first and each second text of rows, int (N,): the same for texts of the same tokens."""
+    stored = rows.read(np.arange(len(rows)))
+    tokens = np.ascontiguousarray(np.where(stored["group"] > 0, stored["tokens"].astype(np.int64) + 1, 0))
+    as_bytes = tokens.view(np.dtype((np.void, tokens.dtype.itemsize * tokens.shape[-1])))[..., 0]
+    first, second = (np.unique(as_bytes[:, side], return_inverse=True)[1].reshape(-1) for side in (0, 1))
+    return first, second
 
 
 def _rows(x: jax.Array) -> Any:
