@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -35,7 +36,8 @@ class ClassificationConfig(LabelledTaskConfig):
         `number`: regression with the squared error.
       smoothing: share of a label's probability that goes to all classes alike (Szegedy et al. 2016), for `one_label`.
       weighting: `none`; or `balanced`: a class counts by examples / (classes x its examples), for `one_label`.
-      class_weights: a weight for each class; the run sets it by `weighting` when it begins.
+      class_weights: a weight for each class, in the order of the labels; the run sets it by `weighting` when it
+        begins. With `smoothing` the share of a class has the class's weight, as in torch.nn.CrossEntropyLoss.
     """
 
     name: str = "classification"
@@ -126,10 +128,19 @@ class Classification(LabelledTask):
         if self.settings.problem == "several_labels":
             return real_B[:, None] * (target <= 1)
         weight_B = real_B * (target >= 0)
-        if self.settings.class_weights:
-            is_label_BC = jnp.arange(len(self.settings.class_weights)) == target[:, None]
-            weight_B = weight_B * (is_label_BC * jnp.asarray(self.settings.class_weights, jnp.float32)).sum(-1)
+        weight_C = self._class_weights()
+        if weight_C is not None:
+            weight_B = weight_B * ((jnp.arange(len(weight_C)) == target[:, None]) * weight_C).sum(-1)
         return weight_B
+
+    def _class_weights(self) -> Any:
+        """Returns the weights of the classes as multiples of the least one above 0, float32 (C,); None for none.
+
+        Only their ratios count, because a loss is divided by the sum of its weights. The step never divides by less
+        than 1, which the sum of a batch of light classes might be.
+        """
+        weights = np.asarray(self.settings.class_weights, np.float64)
+        return jnp.asarray(weights / weights[weights > 0].min(), jnp.float32) if weights.any() else None
 
     def losses(self, outputs: Arrays, batch: Arrays) -> Term:
         """See `LabelledTask`."""
@@ -142,8 +153,16 @@ class Classification(LabelledTask):
             loss_BC = jnp.logaddexp(0.0, z_BC) - true_BC * z_BC
             right_BC = (z_BC > 0) == (true_BC > 0)
             return Term((weight * loss_BC).sum(), weight.sum(), {"accuracy": (weight * right_BC).sum()})
-        loss_B, right_B = smoothed_cross_entropy(z_BC, target, self.settings.smoothing)
-        return Term((weight * loss_B).sum(), weight.sum(), {"accuracy": (weight * right_B).sum()})
+        smoothing, weight_C = self.settings.smoothing, self._class_weights()
+        if weight_C is None or not smoothing:
+            loss_B, right_B = smoothed_cross_entropy(z_BC, target, smoothing)
+            return Term((weight * loss_B).sum(), weight.sum(), {"accuracy": (weight * right_B).sum()})
+        # The share of smoothing has the weight of each class, as torch.nn.CrossEntropyLoss has it.
+        loss_B, right_B = smoothed_cross_entropy(z_BC, target, 0.0)
+        known_B = real_rows(batch) * (target >= 0)
+        spread_B = -(weight_C * jax.nn.log_softmax(z_BC, axis=-1)).mean(-1)
+        total = (1.0 - smoothing) * (weight * loss_B).sum() + smoothing * (known_B * spread_B).sum()
+        return Term(total, weight.sum(), {"accuracy": (weight * right_B).sum()})
 
     def scored(self, outputs: Mapping[str, np.ndarray], rows: Rows) -> Scored:
         """See `LabelledTask`."""

@@ -119,8 +119,9 @@ def loss_of(name: str, peer: Any, batch: dict[str, np.ndarray], dtype: str) -> A
             cosine = (vectors[:, 0] * vectors[:, 1]).sum(-1)
             return torch.nn.functional.mse_loss(cosine[known], target[known].to(real) / 5)
         scores = 20 * vectors[:, 0] @ vectors[:, 1].T
-        # A second text that stands twice in the batch is not a negative of itself.
-        same = (given["input_ids"][:, 1, None] == given["input_ids"][None, :, 1]).all(-1)
+        # A text that stands twice in the batch, on either side, makes no negative of its other partner.
+        ids = given["input_ids"]
+        same = (ids[:, None] == ids[None]).all(-1).any(-1)
         scores = scores.masked_fill(same & ~torch.eye(len(scores), dtype=bool), float("-inf"))
         return torch.nn.functional.cross_entropy(scores, torch.arange(len(scores)))
     out = peer(**given)
@@ -143,14 +144,10 @@ def loss_of(name: str, peer: Any, batch: dict[str, np.ndarray], dtype: str) -> A
     settings: Any = CASES[name].task
     if name == "token_labels":
         return torch.nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten().long(), ignore_index=-1)
-    if settings.class_weights:
-        # torch smooths weighted labels in another way, so the mean over classes is taken here.
-        known = target >= 0
-        weight = torch.tensor(settings.class_weights).to(real)[target[known].long()]
-        log_p = torch.log_softmax(logits[known], -1)
-        each = -(1 - settings.smoothing) * log_p.gather(1, target[known].long()[:, None])[:, 0]
-        return (weight * (each - settings.smoothing * log_p.mean(-1))).sum() / weight.sum()
-    return torch.nn.functional.cross_entropy(logits, target.long(), ignore_index=-1, label_smoothing=settings.smoothing)
+    weight = torch.tensor(settings.class_weights).to(real) if settings.class_weights else None
+    return torch.nn.functional.cross_entropy(
+        logits, target.long(), weight, ignore_index=-1, label_smoothing=settings.smoothing
+    )
 
 
 def main() -> None:
