@@ -317,6 +317,7 @@ class LabelledTaskConfig(TaskConfig):
     Attributes:
       data: the files.
       labels: the names of the classes. The run finds them in the train file when it begins.
+      found: the names of the settings that the run found in its files when it began. Its user set the others.
       metric: the metric that chooses the best checkpoint; empty: the first of the task.
       epochs: passes over the train examples. The run sets the steps of its phase by it; 0 leaves them as they are.
       warmup: share of the steps in which the rate rises; the run sets the schedule's warm-up by it. Below 0 leaves
@@ -331,6 +332,7 @@ class LabelledTaskConfig(TaskConfig):
 
     data: LabelledConfig = LabelledConfig()
     labels: tuple[str, ...] = ()
+    found: tuple[str, ...] = ()
     metric: str = ""
     epochs: float = 3.0
     warmup: float = 0.1

@@ -5,7 +5,7 @@ A text without an answer, as SQuAD 2.0 has them, has its answer at the first tok
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -67,6 +67,17 @@ class QuestionAnswering(LabelledTask):
     def metrics_of(cls, settings: QuestionAnsweringConfig) -> Sequence[Metric]:
         """See `LabelledTask`."""
         return answers.metrics("2.0" if settings.unanswerable else "1.1")
+
+    @classmethod
+    def ranges(cls, settings: QuestionAnsweringConfig) -> Iterator[tuple[str, bool, str]]:
+        """See `LabelledTask`."""
+        yield "longest_answer", settings.longest_answer >= 1, "1 or more"
+        yield "stride", settings.stride >= 0, "0 or more"
+
+    @classmethod
+    def idle(cls, settings: QuestionAnsweringConfig) -> Mapping[str, str]:
+        """See `LabelledTask`."""
+        return {**super().idle(settings), "dropout": "there is no dropout before the head of answers"}
 
     @classmethod
     def found(

@@ -13,7 +13,7 @@ import functools
 import logging
 import math
 from collections import Counter
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -113,6 +113,18 @@ class LabelledTask(RowsTask):
         """Returns the problem of a classification; "" for the other kinds."""
         del settings
         return ""
+
+    @classmethod
+    def ranges(cls, settings: Any) -> Iterator[tuple[str, bool, str]]:
+        """Yields (name, whether its value can be used, what to do) of settings of this task."""
+        del settings
+        yield from ()
+
+    @classmethod
+    def idle(cls, settings: Any) -> Mapping[str, str]:
+        """Returns the settings of this task that would do nothing, each with the reason."""
+        del settings
+        return {"labels": "this task has no labels"}
 
     @classmethod
     def found(cls, settings: Any, splits: Mapping[str, Sequence[Example]]) -> Any:
@@ -531,14 +543,19 @@ def complete(
     phase = config.phases[0]
     if begun is not None and isinstance(begun.task, LabelledTaskConfig) and same_places(begun.task.data, settings.data):
         say_changed(begun.task.data)
-        kept = {name: getattr(begun.task, name) for name in FOUND if hasattr(begun.task, name)}
+        kept = _kept(begun.task, settings, chosen)
         was = begun.phases[0]
         schedule = phase.schedule
-        if schedule is not None and was.schedule is not None and "warmup" not in _chosen(chosen):
+        if settings.warmup >= 0 and schedule and was.schedule and "warmup" not in _chosen(chosen):
             schedule = dataclasses.replace(schedule, warmup_steps=was.schedule.warmup_steps)
-        steps = phase.steps if "steps" in _chosen(chosen) else was.steps
-        every = config.evaluation.every_steps if "every" in _chosen(chosen) else begun.evaluation.every_steps
-        cut_to = phase.lengths if phase.lengths or "lengths" in _chosen(chosen) else was.lengths
+        # A number that the run did not set is compared like any other one.
+        steps = was.steps if settings.epochs > 0 and "steps" not in _chosen(chosen) else phase.steps
+        every = config.evaluation.every_steps
+        if settings.evaluations > 0 and "every" not in _chosen(chosen):
+            every = begun.evaluation.every_steps
+        cut_to = phase.lengths
+        if settings.shapes > 0 and not phase.lengths and "lengths" not in _chosen(chosen):
+            cut_to = was.lengths
         return dataclasses.replace(
             config,
             task=dataclasses.replace(settings, **kept),
@@ -556,12 +573,13 @@ def complete(
     settings = dataclasses.replace(settings, data=dataclasses.replace(settings.data, contents=contents))
     splits = read_splits(task.kind, task.problem_of(settings), settings.data)
     # The whole file says what is wrong with the labels, and which there are. The rest comes from what is trained on.
-    found = task.found(settings, splits)
+    found = _found(task, settings, splits, chosen)
     check(task, dataclasses.replace(config, task=found))
     if "validation" not in splits:
         splits = divided(splits, settings.data, config.evaluation.seed)
         if "validation" in splits:
-            found = task.found(dataclasses.replace(settings, labels=found.labels), splits)
+            settings = dataclasses.replace(settings, labels=found.labels, found=found.found)
+            found = _found(task, settings, splits, chosen)
             _log.info(
                 f"there is no validation file: {counted(len(splits['validation']), 'example')} of "
                 f"{settings.data.train}, {settings.data.validation_fraction:.0%}, are held out by chance"
@@ -618,8 +636,54 @@ def _chosen(keys: Collection[str]) -> set[str]:
     return {words[key] for key in keys if key in words}
 
 
-# The settings that a run finds in its files when it begins.
-FOUND = ("data", "labels", "choices", "low", "high", "class_weights", "unanswerable")
+# The settings that a run may find in its files when it begins.
+FOUND = ("labels", "choices", "low", "high", "class_weights", "unanswerable")
+_DATA = "data"  # in `found` of every run: its files' contents
+
+
+def _is_set(settings: LabelledTaskConfig, name: str, chosen: Collection[str]) -> bool:
+    """Returns whether the user has set a setting of `FOUND`."""
+    default = next(field.default for field in dataclasses.fields(settings) if field.name == name)
+    return f"task.{name}" in chosen or (name not in settings.found and getattr(settings, name) != default)
+
+
+def _found(
+    task: type[LabelledTask],
+    settings: LabelledTaskConfig,
+    splits: Mapping[str, Sequence[Example]],
+    chosen: Collection[str],
+) -> Any:
+    """Returns the settings with what the examples decide, and with the names of these settings.
+
+    Raises:
+      InputError: the examples decide a setting that the user has set to something else.
+    """
+    found = task.found(settings, splits)
+    names = [_DATA]
+    for name in FOUND:
+        if not hasattr(settings, name):
+            continue
+        was, now = getattr(settings, name), getattr(found, name)
+        if was != now and _is_set(settings, name, chosen):
+            raise InputError(
+                f"task.{name} is set to {was}, but the files make it {now}",
+                where=f"task.{name}",
+                fix="Leave the setting out.",
+                code="E-TASK-SETTING",
+            )
+        if was != now or name in settings.found:
+            names.append(name)
+    return dataclasses.replace(found, found=tuple(names))
+
+
+def _kept(begun: LabelledTaskConfig, settings: LabelledTaskConfig, chosen: Collection[str]) -> dict[str, Any]:
+    """Returns the settings that a run which has begun keeps: those that it found, unless the user sets them now.
+
+    An earlier version of jaxbert did not note which these are.
+    """
+    names = [name for name in begun.found or FOUND if name in FOUND and hasattr(begun, name)]
+    kept = {name: getattr(begun, name) for name in names if not _is_set(settings, name, chosen)}
+    return {_DATA: begun.data, "found": begun.found, **kept}
 
 
 def make_rows(task: type[LabelledTask], config: RunConfig, tokenizer: Tokenizer, phase: PhaseConfig, out: Path) -> None:
@@ -651,14 +715,31 @@ def check(task: type[LabelledTask], config: RunConfig) -> None:
             fix=f"It has: {', '.join(names)}.",
             code="E-TASK-METRIC",
         )
-    for name, low, high in (("epochs", 0, math.inf), ("evaluations", 0, math.inf), ("dropout", -math.inf, 1)):
-        value = getattr(settings, name)
-        if not low <= value <= high:
+    ranges = [
+        ("epochs", settings.epochs >= 0, "0 or more"),
+        ("evaluations", settings.evaluations >= 0, "0 or more"),
+        ("dropout", settings.dropout <= 1, "at most 1"),
+        ("warmup", settings.warmup <= 1, "a share of the steps, at most 1; below 0 leaves the schedule as it is"),
+        ("data.validation_fraction", 0 <= settings.data.validation_fraction < 1, "0 or more, and less than 1"),
+        *task.ranges(settings),
+    ]
+    for name, fits, wanted in ranges:
+        if not fits:
+            value = functools.reduce(getattr, name.split("."), settings)
             raise InputError(
-                f"{name} is {value}",
+                f"{name.rpartition('.')[2]} is {value}",
                 where=f"task.{name}",
-                fix=f"Set it to {'at most 1' if name == 'dropout' else '0 or more'}.",
+                fix=f"Set it to {wanted}.",
                 code="E-CONFIG-RANGE",
+            )
+    defaults = {field.name: field.default for field in dataclasses.fields(settings)}
+    for name, why in task.idle(settings).items():
+        if getattr(settings, name) != defaults[name]:
+            raise InputError(
+                f"the setting task.{name} would do nothing: {why}",
+                where=f"task.{name}",
+                fix="Leave the setting out.",
+                code="E-TASK-SETTING",
             )
 
 

@@ -5,7 +5,8 @@ The pooled vector goes through dropout and one dense layer (Devlin et al. 2019, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -81,6 +82,29 @@ class Classification(LabelledTask):
         if settings.problem == "number":
             return numbers.METRICS
         return classes.metrics(settings.problem, settings.labels)
+
+    @classmethod
+    def ranges(cls, settings: ClassificationConfig) -> Iterator[tuple[str, bool, str]]:
+        """See `LabelledTask`."""
+        yield ("smoothing", 0 <= settings.smoothing < 1, "0 or more, and less than 1")
+        weights = settings.class_weights
+        usable = all(0 <= weight < math.inf for weight in weights) and (any(weights) or not weights)
+        yield "class_weights", usable, "numbers of 0 or more, of which one is above 0"
+        labels = settings.labels
+        yield (
+            "class_weights",
+            not (weights and labels) or len(weights) == len(labels),
+            f"{len(labels)} weights, one for each label: {', '.join(labels[:20])}",
+        )
+
+    @classmethod
+    def idle(cls, settings: ClassificationConfig) -> Mapping[str, str]:
+        """See `LabelledTask`."""
+        if settings.problem == "one_label":
+            return {}
+        why = f"it is for problem=one_label, and the problem is {settings.problem}"
+        labels = {"labels": "a number has no labels"} if settings.problem == "number" else {}
+        return {"smoothing": why, "weighting": why, "class_weights": why, **labels}
 
     @classmethod
     def problem_of(cls, settings: ClassificationConfig) -> str:

@@ -8,7 +8,7 @@ model that finds nothing is right about most words. So macro F1 is the usual met
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -71,6 +71,17 @@ class TokenLabels(LabelledTask):
         if OUTSIDE in settings.labels:
             return sorted(metrics, key=lambda metric: metric is not classes.MACRO_F1)
         return metrics
+
+    @classmethod
+    def ranges(cls, settings: TokenLabelsConfig) -> Iterator[tuple[str, bool, str]]:
+        """See `LabelledTask`."""
+        yield ("smoothing", 0 <= settings.smoothing < 1, "0 or more, and less than 1")
+
+    @classmethod
+    def idle(cls, settings: TokenLabelsConfig) -> Mapping[str, str]:
+        """See `LabelledTask`."""
+        del settings
+        return {}
 
     @classmethod
     def found(cls, settings: Any, splits: Mapping[str, Sequence[Example]]) -> Any:

@@ -7,7 +7,9 @@ their library: the squared error of the cosine, and the cross entropy of a pair 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -27,6 +29,8 @@ from jaxbert.scores.base import Scored
 from jaxbert.tasks.base import Arrays, Term
 from jaxbert.tasks.labelled import LabelledTask, apart, kind_of, merged
 from jaxbert.tasks.sequences import text_of
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +79,20 @@ class SentenceVectors(LabelledTask):
         return 2
 
     @classmethod
+    def ranges(cls, settings: SentenceVectorsConfig) -> Iterator[tuple[str, bool, str]]:
+        """See `LabelledTask`."""
+        yield "scale", 0 < settings.scale < math.inf, "a number above 0"
+        ordered = settings.low < settings.high or settings.low == settings.high == 0
+        yield "low", ordered, f"less than task.high, which is {settings.high}; or set both to 0"
+
+    @classmethod
+    def idle(cls, settings: SentenceVectorsConfig) -> Mapping[str, str]:
+        """See `LabelledTask`."""
+        names, loss = (("scale",), "negatives") if settings.loss == "cosine" else (("low", "high"), "cosine")
+        why = f"it is for loss={loss}, and the loss is {settings.loss}"
+        return {**super().idle(settings), "dropout": "vectors have no head", **dict.fromkeys(names, why)}
+
+    @classmethod
     def found(cls, settings: SentenceVectorsConfig, splits: Mapping[str, Sequence[Example]]) -> SentenceVectorsConfig:
         """See `LabelledTask`; the range of the scores."""
         if settings.loss == "negatives":
@@ -99,6 +117,11 @@ class SentenceVectors(LabelledTask):
                 where=settings.data.train,
                 fix="Give pairs with different scores.",
                 code="E-LABELLED-LABEL",
+            )
+        if settings.low == settings.high:
+            _log.info(
+                f"the score {low:g} is a cosine of 0, and {high:g} a cosine of 1, by the train scores "
+                "(others: --set task.low=LOW task.high=HIGH)"
             )
         return replace(settings, low=low, high=high)
 

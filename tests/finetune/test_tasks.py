@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jaxbert.config import RunConfig, find_config
+from jaxbert.config import RunConfig, check, find_config, resume_differences
 from jaxbert.config.overrides import apply_overrides
 from jaxbert.data.pipeline import Rows
 from jaxbert.errors import InputError
@@ -156,3 +156,66 @@ def test_equal_texts_count_once_in_retrieval(tokenizer: Tokenizer, tmp_path: Pat
     vectors[:2, 1] = np.eye(8)[1]
     worst = task.errors({"vectors": vectors}, rows, examples, 1)
     assert worst == [{"text": "oslo", "number": 2, "right": "w3", "predicted": "w1", "score": 3.0}]
+
+
+def test_only_settings_that_were_found_are_kept(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """A run that has begun never takes its own value in the place of one that its user sets, or has set before."""
+    run = asked(tmp_path, "vectors", "cosine")
+    begun = complete(run, tokenizer)
+    assert begun.task.found == ("data", "high")  # type: ignore[attr-defined]
+    assert complete(run, tokenizer, begun) == begun
+
+    def differs(config: str, records: str, begun: RunConfig, *settings: str) -> list[str]:
+        again = asked(tmp_path, config, records, settings)
+        lines = resume_differences(
+            begun, complete(again, tokenizer, begun, [one.partition("=")[0] for one in settings])
+        )
+        return [line.partition(":")[0] for line in lines]
+
+    assert differs("vectors", "cosine", begun, "task.high=4", "task.low=2") == ["task.high", "task.low"]
+    assert differs("vectors", "cosine", begun, "task.high=5") == []
+    wide = complete(asked(tmp_path, "vectors", "cosine", ["task.low=-1", "task.high=6"]), tokenizer)
+    assert differs("vectors", "cosine", wide) == ["task.high", "task.low"], "the user no longer sets them"
+    begun = complete(asked(tmp_path, "classify", "one_label"), tokenizer)
+    assert differs("classify", "one_label", begun, "task.class_weights=[1,9]")
+    assert differs("classify", "one_label", begun, 'task.labels=["yes","no"]')
+    weighted = complete(asked(tmp_path, "classify", "one_label", ["task.class_weights=[1,9]"]), tokenizer)
+    assert differs("classify", "one_label", weighted)
+    with pytest.raises(InputError, match=r"task.choices is set to 5, but the files make it 2.*E-TASK-SETTING"):
+        complete(asked(tmp_path, "choose", "multiple_choice", ["task.choices=5"]), tokenizer, None, ["task.choices"])
+
+
+@pytest.mark.parametrize(
+    ("config", "settings", "code"),
+    [
+        ("classify", ["task.smoothing=5"], "E-CONFIG-RANGE"),
+        ("classify", ["task.smoothing=-1"], "E-CONFIG-RANGE"),
+        ("label_words", ["task.smoothing=1"], "E-CONFIG-RANGE"),
+        ("classify", ["task.data.validation_fraction=1.5"], "E-CONFIG-RANGE"),
+        ("classify", ["task.data.validation_fraction=-1"], "E-CONFIG-RANGE"),
+        ("classify", ["task.warmup=2"], "E-CONFIG-RANGE"),
+        ("classify", ["task.class_weights=[1,-1]"], "E-CONFIG-RANGE"),
+        ("classify", ["task.class_weights=[0,0]"], "E-CONFIG-RANGE"),
+        ("classify", ["task.class_weights=[1,2,3]", 'task.labels=["a","b"]'], "E-CONFIG-RANGE"),
+        ("answer", ["task.longest_answer=0"], "E-CONFIG-RANGE"),
+        ("answer", ["task.stride=-5"], "E-CONFIG-RANGE"),
+        ("vectors", ["task.loss=negatives", "task.scale=-1"], "E-CONFIG-RANGE"),
+        ("vectors", ["task.low=5", "task.high=1"], "E-CONFIG-RANGE"),
+        ("classify", ["task.problem=several_labels", "task.weighting=balanced"], "E-TASK-SETTING"),
+        ("classify", ["task.problem=number", "task.smoothing=0.1"], "E-TASK-SETTING"),
+        ("vectors", ["task.scale=30"], "E-TASK-SETTING"),
+        ("vectors", ["task.loss=negatives", "task.high=5"], "E-TASK-SETTING"),
+        ("answer", ["task.dropout=0.2"], "E-TASK-SETTING"),
+        ("choose", ['task.labels=["a"]'], "E-TASK-SETTING"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_refused(config: str, settings: list[str], code: str) -> None:
+    name = settings[0].partition("=")[0] if len(settings) == 1 else "task."
+    with pytest.raises(InputError, match=rf"{name}.*{code}"):
+        check(apply_overrides(find_config(config), settings))
+
+
+def test_weights_that_do_not_fit_the_labels_are_refused(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """The labels are known only when the run begins."""
+    with pytest.raises(InputError, match=r"2 weights, one for each label: no, yes.*E-CONFIG-RANGE"):
+        complete(asked(tmp_path, "classify", "one_label", ["task.class_weights=[1,2,3]"]), tokenizer)
