@@ -117,7 +117,7 @@ def judge(workdir: Path, step: int, split: str) -> Judgement | None:
         frozen = replicated(mesh, {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in program.frozen.items()})
         outputs, sums, _ = over_split(program, params, frozen, rows, mesh, config=config, lengths=phase.lengths)
     loss = measures(task, sums)["loss"]
-    return Judgement(task, rows, examples, outputs, task.scored(outputs, rows), task.constant(rows), loss)
+    return Judgement(task, rows, examples, outputs, task.scored(outputs, rows, final=True), task.constant(rows), loss)
 
 
 def _on_one_device(config: RunConfig) -> RunConfig:

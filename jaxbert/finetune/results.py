@@ -38,6 +38,7 @@ def judge_run(workdir: Path, *, seed: int, setting: str, stopped_early: bool) ->
             "examples": found.scored.examples,
             "loss": _finite(found.loss),
             "values": {name: _finite(value) for name, value in found.scored.values.items()},
+            "intervals": {name: list(bounds) for name, bounds in found.scored.intervals.items()},
             "metrics": to_json(found.scored.metrics),
             "constant": {name: _finite(value) for name, value in found.constant.items()},
             "details": found.scored.details,

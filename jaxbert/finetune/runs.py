@@ -341,8 +341,11 @@ def _lines(judged: Judged) -> list[str]:
                 continue
             figures.append(f"{metric.title} {metric.text(one['values'][metric.name])}")
             constant = one.get("constant", {}).get(metric.name)
-            if metric.name == judged.metric.name and constant is not None:
-                figures[-1] += f" (a constant answer: {metric.text(constant)})"
+            if metric.name == judged.metric.name:
+                bounds = one.get("intervals", {}).get(metric.name)
+                told = f"95% interval: {metric.text(bounds[0])} to {metric.text(bounds[1])}" if bounds else ""
+                beside = f"a constant answer: {metric.text(constant)}" if constant is not None else ""
+                figures[-1] += f" ({'; '.join(filter(None, (told, beside)))})" if told or beside else ""
         words.append(f"{split} ({counted(one['examples'], 'example')}): {', '.join(figures)}")
     early = ", stopped early" if found["stopped_early"] else ""
     name = f"{judged.name}, " if judged.name else ""

@@ -97,7 +97,10 @@ def _said(judged: Judgement) -> str:
 
 
 def _rows(judged: Judgement) -> list[dict[str, Any]]:
-    """Returns the metrics: {"name", "note", "chosen", "cells"}, with a cell {"value", "constant"} for each split."""
+    """Returns the metrics: {"name", "note", "chosen", "cells"}, with a cell for each split.
+
+    A cell has "value", "interval" and "constant", each as people read it, or "".
+    """
     metrics: dict[str, Metric] = {}
     for split in judged.splits.values():
         metrics |= {metric.name: metric for metric in split.metrics if metric.name not in metrics}
@@ -105,8 +108,9 @@ def _rows(judged: Judgement) -> list[dict[str, Any]]:
     for metric in (*metrics.values(), *_loss(judged)):
         cells = [
             {
-                name: metric.text(values[metric.name], 2) if metric.name in values else ""
-                for name, values in (("value", split.values), ("constant", split.constant))
+                "value": metric.text(split.values[metric.name], 2) if metric.name in split.values else "",
+                "interval": " to ".join(metric.text(bound, 2) for bound in split.intervals.get(metric.name, ())),
+                "constant": metric.text(split.constant[metric.name], 2) if metric.name in split.constant else "",
             }
             for split in judged.splits.values()
         ]
@@ -137,7 +141,7 @@ def _split(name: str, split: Split) -> dict[str, Any]:
     confusion = details.get("confusion")
     matrix = _confusion(labels, confusion) if confusion and len(labels) <= _MOST_LABELS else None
     parts = {
-        "pairs": _pairs(labels, confusion) if confusion and len(labels) > _MOST_LABELS else None,
+        "pairs": _pairs(labels, details) if len(labels) > _MOST_LABELS else None,
         "labels": _labels(details),
         "places": _places(details),
     }
@@ -161,6 +165,12 @@ def _facts(details: Mapping[str, Any]) -> list[str]:
         facts.append(
             f"The texts have {_many(counts['true'])}. The model predicts {counts['predicted']:,}, and "
             f"{counts['right']:,} of these are right."
+        )
+    if "schemes" in details:
+        exact, partial, kind = (details["schemes"][name]["f1"] for name in ("exact", "partial", "type"))
+        facts.append(
+            f"F1 is {exact:.1%} where only the words of an entity must be right, {partial:.1%} where half a point is "
+            f"given for some of its words, and {kind:.1%} where only its type must be right and some of its words."
         )
     if "has_answer" in details and "no_answer" in details:
         has, none = details["has_answer"], details["no_answer"]
@@ -203,20 +213,32 @@ def _confusion(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> dict[s
     return {"labels": names, "upright": upright, "wide": len(labels) > 8, "rows": rows}
 
 
-def _pairs(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> dict[str, Any]:
-    """Returns the pairs that are confused most often, as {"rows", "labels"}: right, predicted, count, share."""
-    wrong = [
-        (count, row, column)
-        for row, line in enumerate(counts)
-        for column, count in enumerate(line)
-        if row != column and count
-    ]
-    wrong.sort(key=lambda one: -one[0])
+def _pairs(labels: Sequence[str], details: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Returns the pairs that are confused most often, as {"rows", "labels", "all"}; None where nothing is known.
+
+    A row has the right label, the predicted one, the count and its share.
+    """
+    if "confusion" in details:
+        counts = details["confusion"]
+        wrong = [
+            (row, column, count)
+            for row, line in enumerate(counts)
+            for column, count in enumerate(line)
+            if row != column and count
+        ]
+        totals = dict(enumerate(map(sum, counts)))
+    elif "confused" in details:
+        wrong = [(row, column, count) for row, column, count in details["confused"]]
+        figures = details.get("by_label", {})
+        totals = {row: figures.get(labels[row], {}).get("support", 0) for row, _, _ in wrong}
+    else:
+        return None
+    wrong.sort(key=lambda one: -one[2])
     rows = [
-        [cut(labels[row]), cut(labels[column]), f"{count:,}", _share(count, sum(counts[row]))]
-        for count, row, column in wrong[:_PAIRS]
+        [cut(labels[row]), cut(labels[column]), f"{count:,}", _share(count, totals[row])]
+        for row, column, count in wrong[:_PAIRS]
     ]
-    return {"labels": len(labels), "rows": rows, "all": len(wrong)}
+    return {"labels": len(labels), "rows": rows, "all": details.get("confusions", len(wrong))}
 
 
 def _share(count: int, total: int) -> str:

@@ -16,7 +16,7 @@ from jaxbert.evaluate.judged import SHAPE
 from jaxbert.inputs.files import read_bytes
 from jaxbert.inputs.values import Each, Maybe, Whole, check, checked, is_number
 
-# Twenty texts of each split, and a confusion matrix of two thousand labels, are smaller.
+# Twenty texts of each split, and the figures of some thousand labels, are smaller.
 _MOST_BYTES = 1 << 26
 SPLITS = ("validation", "test")
 
@@ -30,16 +30,20 @@ _SPLIT = {
     "notes": [str],
     "errors": list,
 }
+_SCHEMES = ("exact", "partial", "type")
 _FIGURES = Each({"precision": float, "recall": float, "f1": float, "support": Whole()})
 # The parts of the details that a page shows. `jaxbert.scores` makes them.
 _DETAILS: Mapping[str, Any] = {
     "labels": [str],
     "confusion": [[Whole()]],
+    "confused": [[Whole()]],
+    "confusions": Whole(),
     "by_label": _FIGURES,
     "by_type": _FIGURES,
     "calibration": [
         {"from": float, "to": float, "count": Whole(), "confidence": Maybe(float), "accuracy": Maybe(float)}
     ],
+    "schemes": {name: {"precision": float, "recall": float, "f1": float} for name in _SCHEMES},
     "entities": {"right": Whole(), "predicted": Whole(), "true": Whole()},
     "right": [Whole()],
     "predicted": [Whole()],
@@ -69,6 +73,7 @@ class Split:
       examples: the number of examples that count.
       metrics: the metrics, in the order in which they are shown.
       values: the value of each metric by its name. A metric without a value is missing.
+      intervals: the bounds of the 95% interval of each metric that has one.
       constant: the values of the better constant answer.
       details: the parts of the details that have the right shape; see `_DETAILS`.
       notes: sentences about odd cases.
@@ -78,6 +83,7 @@ class Split:
     examples: int
     metrics: Sequence[Metric]
     values: Mapping[str, float]
+    intervals: Mapping[str, tuple[float, float]]
     constant: Mapping[str, float]
     details: Mapping[str, Any]
     notes: Sequence[str]
@@ -185,11 +191,22 @@ def _split(value: Any, place: str, damaged: list[str]) -> Split | None:
         value["examples"],
         from_json(value["metrics"]),
         {name: float(one) for name, one in values.items() if is_number(one)},
+        _bounds(value.get("intervals", {}), place, damaged),
         {name: float(one) for name, one in value["constant"].items() if is_number(one)},
         _details(value["details"], place, damaged),
         value["notes"],
         errors,
     )
+
+
+def _bounds(value: Any, place: str, damaged: list[str]) -> dict[str, tuple[float, float]]:
+    """Returns the bounds of intervals. A judgement of an earlier version has none."""
+    try:
+        check(value, Each([float]), "intervals")
+    except ValueError as error:
+        damaged.append(f"{place}: {error}, and the page leaves it out")
+        return {}
+    return {name: (one[0], one[1]) for name, one in value.items() if len(one) == 2 and all(map(is_number, one))}
 
 
 def _details(value: Mapping[str, Any], place: str, damaged: list[str]) -> dict[str, Any]:
@@ -208,6 +225,9 @@ def _details(value: Mapping[str, Any], place: str, damaged: list[str]) -> dict[s
             if "labels" in found or "labels" not in value:
                 damaged.append(f"{place}: the confusion matrix does not fit the labels, and the page leaves it out")
             del found["confusion"]
+    if "confused" in found:
+        size = len(found.get("labels", ()))
+        found["confused"] = [cell for cell in found["confused"] if len(cell) == 3 and max(cell[:2]) < size]
     return found
 
 

@@ -24,6 +24,7 @@ class Scored:
       examples: number of examples that count. Examples whose right answer is unknown do not.
       details: further figures as plain JSON values: a confusion matrix, figures of each label, bins.
       notes: sentences about odd cases: labels that nobody predicts, values that do not exist.
+      intervals: the bounds of the 95% interval of values, over the examples, by name. Few values have one.
     """
 
     values: Mapping[str, float]
@@ -31,6 +32,7 @@ class Scored:
     examples: int
     details: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def same_count(predicted: int, right: int, what: str) -> None:

@@ -39,6 +39,8 @@ CALIBRATION_ERROR = Metric(
 BINS = 15
 UNKNOWN = -1  # the target of an example whose label is unknown
 UNKNOWN_SEVERAL = 255
+# The confusion matrix of more labels is too large for a file; its largest wrong cells are kept.
+MOST_CELLS = 200
 _CHUNK = 1 << 16  # examples that are made float64 at once
 
 
@@ -70,7 +72,9 @@ def one_label(logits: Any, targets: Any, labels: Sequence[str]) -> Scored:
 
     Returns:
       The values of `metrics`. details: "labels"; "confusion", counts (C, C) with a row for each right label and a
-      column for each predicted one; "by_label" with the precision, recall, F1 and support of each; and "calibration",
+      column for each predicted one, or, of more than `MOST_CELLS` labels, "confused", the `MOST_CELLS` largest counts
+      of wrong answers, as [right, predicted, count] with the labels' numbers, and "confusions", the number of
+      different ones; "by_label" with the precision, recall, F1 and support of each; and "calibration",
       the bins by confidence, each with its bounds, its count, its mean confidence and its accuracy.
 
     Raises:
@@ -82,11 +86,21 @@ def one_label(logits: Any, targets: Any, labels: Sequence[str]) -> Scored:
     shares, notes = _of_confusion(confusion, labels)
     details = {
         "labels": list(labels),
-        "confusion": confusion.tolist(),
+        **({"confusion": confusion.tolist()} if count <= MOST_CELLS else _largest(confusion)),
         "by_label": shares.pop("by_label"),
         **details,
     }
     return Scored({**shares, **values}, metrics("one_label", labels), len(golds), details, tuple(notes))
+
+
+def _largest(confusion: np.ndarray) -> dict[str, Any]:
+    """Returns the largest wrong cells of a confusion matrix, and the number of wrong cells."""
+    wrong = confusion * ~np.eye(len(confusion), dtype=bool)
+    rows, columns = np.nonzero(wrong)
+    counts = wrong[rows, columns]
+    order = np.argsort(-counts, kind="stable")[:MOST_CELLS]
+    cells = np.stack([rows, columns, counts], axis=1)[order]
+    return {"confused": cells.tolist(), "confusions": len(counts)}
 
 
 def choices(logits: Any, targets: Any) -> Scored:

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxbert.core.metrics import Metric
 from jaxbert.errors import InputError
+from jaxbert.scores import intervals
 from jaxbert.scores.base import Scored, check_scores, not_empty, same_count
 
 PEARSON = Metric("pearson", "Pearson correlation", "pearson", "number")
@@ -38,6 +39,22 @@ def score(predicted: Any, targets: Any) -> Scored:
     values["squared_error"] = float(np.mean((found - golds) ** 2))
     values["absolute_error"] = float(np.mean(np.abs(found - golds)))
     return Scored(values, METRICS, len(golds), notes=notes)
+
+
+def bounds(predicted: Any, targets: Any) -> dict[str, tuple[float, float]]:
+    """Returns the bounds of the 95% interval of each of `METRICS` that has one; the arguments are those of `score`."""
+    found, golds = known(predicted, targets)
+    errors = {"squared_error": (found - golds) ** 2, "absolute_error": np.abs(found - golds)}
+    return {
+        **correlation_bounds(predicted, targets),
+        **intervals.bounds_of_sums(intervals.of_means(errors)),
+    }
+
+
+def correlation_bounds(predicted: Any, targets: Any) -> dict[str, tuple[float, float]]:
+    """Returns the bounds of the 95% intervals of the correlations; the arguments are those of `score`."""
+    found, golds = known(predicted, targets)
+    return intervals.bounds(intervals.correlations(found, golds, most=intervals.QUICK))
 
 
 def known(predicted: Any, targets: Any) -> tuple[np.ndarray, np.ndarray]:

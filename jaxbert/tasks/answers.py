@@ -19,7 +19,7 @@ from jaxbert.data.pipeline import Rows
 from jaxbert.labelled.answers import Answer, best_answers
 from jaxbert.labelled.examples import Example, Question
 from jaxbert.labelled.writing import read_examples
-from jaxbert.scores import answers
+from jaxbert.scores import answers, intervals
 from jaxbert.scores.base import Scored
 from jaxbert.tasks.base import Arrays, Term
 from jaxbert.tasks.labelled import LabelledTask, kind_of
@@ -115,15 +115,23 @@ class QuestionAnswering(LabelledTask):
         figures = {"accuracy": (weight_B * (right_B & also_B)).sum()}
         return Term((weight_B * (first_B + last_B) / 2).sum(), weight_B.sum(), figures)
 
-    def scored(self, outputs: Mapping[str, np.ndarray], rows: Rows) -> Scored:
+    def scored(self, outputs: Mapping[str, np.ndarray], rows: Rows, *, final: bool = False) -> Scored:
         """See `LabelledTask`; where some texts have no answer, one is given if its score is above that of none."""
         examples = list(read_examples(rows.directory, rows.split))
         found = self._found(outputs, rows, examples)
         right = [accepted(one) for one in examples]
-        if not self.settings.unanswerable:
-            return answers.score([one.text for one in found], right, version="1.1")
-        nulls = [_lead_of_none(one) for one in found]
-        return answers.score([one.text for one in found], right, null_scores=nulls, threshold=0.0, version="2.0")
+        texts = [one.text for one in found]
+        version: answers.Version = "2.0" if self.settings.unanswerable else "1.1"
+        nulls = [_lead_of_none(one) for one in found] if self.settings.unanswerable else None
+        scored = answers.score(
+            texts, right, null_scores=nulls, threshold=None if nulls is None else 0.0, version=version
+        )
+        if not final:
+            return scored
+        given = texts if nulls is None else ["" if none > 0 else text for text, none in zip(texts, nulls, strict=True)]
+        points = answers.points_of(given, right, version)
+        sums = intervals.of_means({"exact_match": points[:, 0], "f1": points[:, 1]})
+        return replace(scored, intervals=intervals.bounds_of_sums(sums))
 
     def _found(self, outputs: Mapping[str, np.ndarray], rows: Rows, examples: Sequence[Example]) -> Any:
         first, last = outputs["logits"][..., 0], outputs["logits"][..., 1]

@@ -13,7 +13,7 @@ from jaxbert.config import LabelledTaskConfig, RunConfig
 from jaxbert.core.metrics import Metric
 from jaxbert.data.pipeline import Rows
 from jaxbert.labelled.examples import ChoiceExample, Example
-from jaxbert.scores import classes
+from jaxbert.scores import classes, intervals
 from jaxbert.scores.base import Scored
 from jaxbert.tasks.base import Arrays, Term
 from jaxbert.tasks.labelled import LabelledTask, apart, kind_of
@@ -83,9 +83,14 @@ class MultipleChoice(LabelledTask):
         loss_B, right_B = smoothed_cross_entropy(outputs["logits"], batch["target"], 0.0)
         return Term((weight_B * loss_B).sum(), weight_B.sum(), {"accuracy": (weight_B * right_B).sum()})
 
-    def scored(self, outputs: Mapping[str, np.ndarray], rows: Rows) -> Scored:
+    def scored(self, outputs: Mapping[str, np.ndarray], rows: Rows, *, final: bool = False) -> Scored:
         """See `LabelledTask`."""
-        return classes.choices(outputs["logits"], rows.read(np.arange(len(rows)))["target"])
+        logits, target = outputs["logits"], rows.read(np.arange(len(rows)))["target"]
+        found = classes.choices(logits, target)
+        if not final:
+            return found
+        sums = intervals.of_means({"accuracy": (logits.argmax(-1) == target)[target >= 0]})
+        return replace(found, intervals=intervals.bounds_of_sums(sums))
 
     def constant_outputs(self, rows: Rows) -> dict[str, np.ndarray]:
         """See `LabelledTask`; the place that is right most often."""

@@ -193,10 +193,15 @@ class LabelledTask(RowsTask):
         x = dropout(x, self.dropout, keys[1])
         return self.model.apply_head(self.head, params, x, pooled=pooled)
 
-    def scored(self, outputs: Mapping[str, np.ndarray], rows: Rows) -> Scored:
+    def scored(self, outputs: Mapping[str, np.ndarray], rows: Rows, *, final: bool = False) -> Scored:
         """Returns the metrics of an evaluation, with their details, from finite outputs of all rows; see `judge`.
 
         The metrics are among those of `metrics_of`, in its order.
+
+        Args:
+          outputs: see `judge`.
+          rows: see `judge`.
+          final: also make what a judgement at the end of a run has, and an evaluation does not: intervals.
         """
         raise NotImplementedError
 

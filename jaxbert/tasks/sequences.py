@@ -20,7 +20,7 @@ from jaxbert.core.sharding import Field
 from jaxbert.data.pipeline import Rows
 from jaxbert.errors import InputError
 from jaxbert.labelled.examples import Example, TextExample
-from jaxbert.scores import classes, numbers
+from jaxbert.scores import classes, intervals, numbers
 from jaxbert.scores.base import Scored
 from jaxbert.tasks.base import Arrays, Term
 from jaxbert.tasks.labelled import LabelledTask, kind_of, real_rows
@@ -188,14 +188,21 @@ class Classification(LabelledTask):
         total = (1.0 - smoothing) * (weight * loss_B).sum() + smoothing * (known_B * spread_B).sum()
         return Term(total, weight.sum(), {"accuracy": (weight * right_B).sum()})
 
-    def scored(self, outputs: Mapping[str, np.ndarray], rows: Rows) -> Scored:
+    def scored(self, outputs: Mapping[str, np.ndarray], rows: Rows, *, final: bool = False) -> Scored:
         """See `LabelledTask`."""
         target = rows.read(np.arange(len(rows)))["target"]
         if self.settings.problem == "number":
-            return numbers.score(outputs["logits"][:, 0], target)
+            found = numbers.score(outputs["logits"][:, 0], target)
+            return replace(found, intervals=numbers.bounds(outputs["logits"][:, 0], target)) if final else found
+        logits, labels = outputs["logits"], self.settings.labels
         if self.settings.problem == "several_labels":
-            return classes.several_labels(outputs["logits"], target, self.settings.labels)
-        return classes.one_label(outputs["logits"], target, self.settings.labels)
+            found = classes.several_labels(logits, target, labels)
+            few = len(labels) <= intervals.MOST_LABELS
+            sums = intervals.of_several_labels(logits > 0, target) if final and few else None
+        else:
+            found = classes.one_label(logits, target, labels)
+            sums = _sums(target, logits.argmax(-1), len(labels)) if final else None
+        return found if sums is None else replace(found, intervals=intervals.bounds_of_sums(sums))
 
     def constant_outputs(self, rows: Rows) -> dict[str, np.ndarray]:
         """See `LabelledTask`."""
@@ -238,6 +245,13 @@ class Classification(LabelledTask):
             for row in np.argsort(-loss, kind="stable")[:most]
             if loss[row] > 0
         ]  # fmt: skip
+
+
+def _sums(target: np.ndarray, predicted: np.ndarray, labels: int) -> intervals.Sums:
+    """Returns the sums of the scores of labels; those of the accuracy where there are many labels."""
+    if labels <= intervals.MOST_LABELS:
+        return intervals.of_labels(target, predicted, labels)
+    return intervals.of_means({"accuracy": (predicted == target)[target >= 0]})
 
 
 def text_of(example: Example) -> dict[str, Any]:

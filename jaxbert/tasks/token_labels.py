@@ -24,7 +24,7 @@ from jaxbert.labelled.answers import words_of_windows
 from jaxbert.labelled.examples import Example, WordsExample
 from jaxbert.labelled.tags import OUTSIDE, are_spans, spans
 from jaxbert.labelled.writing import read_examples
-from jaxbert.scores import classes, entities
+from jaxbert.scores import classes, entities, intervals
 from jaxbert.scores.base import Scored
 from jaxbert.tasks.base import Arrays, Term
 from jaxbert.tasks.labelled import LabelledTask, kind_of
@@ -115,17 +115,26 @@ class TokenLabels(LabelledTask):
         loss_BL, right_BL = smoothed_cross_entropy(outputs["logits"], batch["target"], self.settings.smoothing)
         return Term((weight_BL * loss_BL).sum(), weight_BL.sum(), {"accuracy": (weight_BL * right_BL).sum()})
 
-    def scored(self, outputs: Mapping[str, np.ndarray], rows: Rows) -> Scored:
+    def scored(self, outputs: Mapping[str, np.ndarray], rows: Rows, *, final: bool = False) -> Scored:
         """See `LabelledTask`."""
         examples = list(read_examples(rows.directory, rows.split))
         if _mark_spans(self.settings.labels):
             gold, predicted = self._answers(outputs, rows, examples)
-            return entities.score(predicted, gold, schemes=False)
+            found = entities.score(predicted, gold, schemes=final)
+            if not final:
+                return found
+            sums = intervals.of_entities(entities.counts_of(predicted, gold))
+            return replace(found, intervals=intervals.bounds_of_sums(sums))
         number = {label: index for index, label in enumerate(self.settings.labels)}
         tags = [tag for example in examples for tag in _tags_of(example)]
-        logits = np.concatenate(self._words(outputs, rows, examples))
-        found = classes.one_label(logits, [number[tag] for tag in tags], self.settings.labels)
-        return self.measured(replace(found, examples=len(examples)))
+        words = self._words(outputs, rows, examples)
+        logits, right = np.concatenate(words), np.array([number[tag] for tag in tags], np.int64)
+        found = self.measured(replace(classes.one_label(logits, right, self.settings.labels), examples=len(examples)))
+        if not final or len(number) > intervals.MOST_LABELS:
+            return found
+        texts = np.repeat(np.arange(len(words)), [len(one) for one in words])
+        sums = intervals.of_words(right, logits.argmax(-1), texts, len(number))
+        return replace(found, intervals=intervals.bounds_of_sums(sums))
 
     def _words(self, outputs: Mapping[str, np.ndarray], rows: Rows, examples: Sequence[Example]) -> list[np.ndarray]:
         """Returns the logits of the words of each example, float [words, C]; zeros for a word without a token."""

@@ -24,7 +24,7 @@ from jaxbert.core.sharding import BATCH, Field, explicit_mesh, reshard
 from jaxbert.data.pipeline import Rows
 from jaxbert.errors import InputError
 from jaxbert.labelled.examples import Example, TextExample
-from jaxbert.scores import numbers, retrieval
+from jaxbert.scores import intervals, numbers, retrieval
 from jaxbert.scores.base import Scored
 from jaxbert.tasks.base import Arrays, Term
 from jaxbert.tasks.labelled import LabelledTask, apart, kind_of, merged
@@ -182,12 +182,19 @@ class SentenceVectors(LabelledTask):
         right_B = jnp.where(same_BB, z_BB, 0.0).sum(-1) >= z_BB.max(-1)
         return Term((weight_B * loss_B).sum(), weight_B.sum(), {"accuracy": (weight_B * right_B).sum()})
 
-    def scored(self, outputs: Mapping[str, np.ndarray], rows: Rows) -> Scored:
+    def scored(self, outputs: Mapping[str, np.ndarray], rows: Rows, *, final: bool = False) -> Scored:
         """See `LabelledTask`."""
         first, second = outputs["vectors"][:, 0], outputs["vectors"][:, 1]
         if self.settings.loss == "cosine":
-            return self.measured(numbers.score((first * second).sum(-1), rows.read(np.arange(len(rows)))["target"]))
-        return retrieval.score(first, second, *_texts(rows))
+            cosine, target = (first * second).sum(-1), rows.read(np.arange(len(rows)))["target"]
+            found = self.measured(numbers.score(cosine, target))
+            return replace(found, intervals=numbers.correlation_bounds(cosine, target)) if final else found
+        texts = _texts(rows)
+        found = retrieval.score(first, second, *texts)
+        if not final:
+            return found
+        sums = intervals.of_means(retrieval.points_of(retrieval.ranks_of(first, second, *texts)))
+        return replace(found, intervals=intervals.bounds_of_sums(sums))
 
     def constant_outputs(self, rows: Rows) -> dict[str, np.ndarray]:
         """See `LabelledTask`; one vector for every text."""

@@ -88,6 +88,21 @@ def test_what_is_scored_is_what_the_task_measures(tokenizer: Tokenizer, tmp_path
     assert set(names) == set(found.values) and names[0] == measured[0]
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_a_judgement_has_intervals(tokenizer: Tokenizer, tmp_path: Path, case: str) -> None:
+    """They hold the values, the same call gives the same ones, and an evaluation does not wait for them."""
+    config, own, _ = CASES[case]
+    task, rows = opened(tmp_path, tokenizer, config, case, own)
+    made = outputs(task, rows)
+    assert not task.scored(made, rows).intervals and "schemes" not in task.scored(made, rows).details
+    found = task.scored(made, rows, final=True)
+    assert found.intervals == task.scored(made, rows, final=True).intervals
+    assert task.best is not None and task.best.name in found.intervals
+    for name, (low, high) in found.intervals.items():
+        assert low <= found.values[name] <= high, name
+    assert ("schemes" in found.details) == (case == "token_labels")
+
+
 TAGS = [{"tokens": ["rome", *["w1"] * 8, "oslo"], "tags": ["PLACE", *["O"] * 9]}] * 8
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from jaxbert.errors import InputError
@@ -105,6 +106,36 @@ def test_many_labels_have_their_worst_pairs_in_the_place_of_the_matrix(tmp_path,
     if not matrix:
         rows = re.findall(r'<tr><th scope="row"><bdi>(label \d+)</bdi></th><td class="name"><bdi>(label \d+)', shown)
         assert len(rows) == 20 and rows[0] == ("label 0", "label 9")  # (0 x 7 + 9) % 10 is the first 9
+
+
+def test_very_many_labels_have_the_largest_cells_only(tmp_path):
+    """A matrix of two thousand labels would be 24 MB of judgement.json."""
+    golds = np.arange(900) % 300
+    names = [f"label {number}" for number in range(300)]
+    found = classes.one_label(np.eye(300, dtype=np.float32)[(golds + (golds < 250)) % 300], golds, names)
+    assert "confusion" not in found.details and len(found.details["confused"]) == classes.MOST_CELLS
+    assert found.details["confusions"] == 250 and found.details["confused"][0] == [0, 1, 3]
+    splits = {"validation": split(details=found.details)}
+    workdir = write_run(tmp_path / "run", judgement(splits=splits))
+    assert read_run(workdir, "run").damaged == []
+    shown = section(workdir, "answers")
+    assert "the 20 most frequent of 250 wrong pairs" in shown
+    assert re.search(r"label 0</bdi></th><td class=\"name\"><bdi>label 1</bdi></td><td>3</td><td>100.0%", shown)
+
+
+def test_intervals_and_nearly_right_entities_are_shown(tmp_path):
+    schemes = {name: {"precision": 0.5, "recall": 0.5, "f1": f1} for name, f1 in
+               (("exact", 0.61), ("partial", 0.62), ("type", 0.63))}  # fmt: skip
+    details = {"entities": {"right": 1, "predicted": 2, "true": 3}, "schemes": schemes}
+    splits = {"validation": split(intervals={"accuracy": [0.7, 0.8]}, details=details)}
+    workdir = write_run(tmp_path / "run", judgement(splits=splits))
+    assert '75.00%<small class="note">70.00% to 80.00%</small>' in section(workdir, "answers")
+    assert "61.0% where only the words" in text_of(workdir) and "63.0% where only its type" in text_of(workdir)
+    assert read_run(workdir, "run").damaged == []
+    broken = {"validation": split(intervals={"accuracy": "wide"})}
+    workdir = write_run(tmp_path / "broken", judgement(splits=broken))
+    assert any("intervals" in one for one in read_run(workdir, "run").damaged)
+    assert "75.00%" in section(workdir, "answers")
 
 
 def test_calibration_is_a_diagram_in_words_and_in_figures(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import warnings
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy import stats
 from sklearn import metrics as sk
 
 from jaxbert.errors import InputError
-from jaxbert.scores import classes, entities, intervals
+from jaxbert.scores import classes, entities, intervals, numbers
 
 
 @pytest.fixture(autouse=True)
@@ -232,3 +233,29 @@ def test_what_does_not_fit_is_refused():
         with pytest.raises(InputError) as error:
             call()
         assert error.value.code == code
+
+
+def test_words_are_drawn_by_their_texts():
+    """A text whose words are all wrong together makes a wider interval than words by themselves."""
+    rng = np.random.default_rng(0)
+    golds = rng.integers(0, 3, 2000)
+    texts = np.repeat(np.arange(100), 20)
+    wrong = np.repeat(rng.random(100) < 0.3, 20)
+    predicted = np.where(wrong, (golds + 1) % 3, golds)
+    words = intervals.intervals(intervals.of_labels(golds, predicted, 3))
+    by_text = intervals.intervals(intervals.of_words(golds, predicted, texts, 3))
+    for name in ("accuracy", "macro_f1", "matthews"):
+        assert by_text[name].value == pytest.approx(words[name].value)
+        assert by_text[name].high - by_text[name].low > 2 * (words[name].high - words[name].low)
+
+
+def test_bounds_of_ten_thousand_examples_take_no_second():
+    """Every example has another value here, and every pair of labels occurs."""
+    rng = np.random.default_rng(0)
+    golds, values = rng.integers(0, 100, 10_000), rng.normal(size=10_000)
+    began = time.process_time()
+    found = intervals.bounds_of_sums(intervals.of_labels(golds, rng.permutation(golds), 100))
+    found |= intervals.bounds_of_sums(intervals.of_means({"mean": values}))
+    found |= numbers.correlation_bounds(values, values + rng.normal(size=10_000))
+    assert time.process_time() - began < 2, "about 0.2 s by itself"
+    assert found["mean"][0] < values.mean() < found["mean"][1] and found["pearson"][0] > 0.6
