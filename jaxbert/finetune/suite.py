@@ -42,11 +42,11 @@ def trainer(suite: str, workdir: str | None = None) -> Trainer | None:
         ask_for_deterministic_kernels(runs.config)
     top = Path(workdir or f"runs/{_directory(found.name)}")
 
-    def train(model: str, runs: FineTuning) -> tuple[str, Sequence[Mapping[str, float]]]:
+    def train(model: str, runs: FineTuning) -> tuple[str, Sequence[Mapping[str, float]], Sequence[int]]:
         place = top / _directory(runs.name) / _directory(model)
         wanted = runs_of(runs.config, Files(), init=model, settings=runs.settings, seeds=runs.seeds)
         finetune(wanted, place, only_same=True, say=_log.info)
-        metric, scores = "", []
+        metric, scores, failed = "", [], []
         for run in wanted:
             judged = read_judgement(place / run.name if run.name else place)
             if judged is not None and judged.get("diverged"):
@@ -65,8 +65,10 @@ def trainer(suite: str, workdir: str | None = None) -> Trainer | None:
                 )
             metric = str(judged["metric"].get("name", ""))
             values = judged["splits"][runs.split]["values"]
+            if not judged["learned"]:
+                failed.append(run.seed)
             scores.append({name: float(value) for name, value in values.items() if value is not None})
-        return metric, scores
+        return metric, scores, failed
 
     return train
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ def tasks(tmp_path: Path) -> list[dict[str, Any]]:
         {"sentence1": one, "sentence2": SENTENCES[n - 1], "score": n * 7 % 5} for n, one in enumerate(SENTENCES[:12])
     ]
     clozes = [{"text": f"w1 [MASK] w{n}", "answer": "w2"} for n in range(9)] + [{"text": "w1 [MASK]", "answer": "abba"}]
+    clozes.append({"text": "w1 [MASK]", "answer": "zebra"})
     labelled = [{"text": one, "label": ("no", "yes")[n % 2]} for n, one in enumerate(SENTENCES)]
     counter = [
         {"text": f"w{n}", "label": "no", "counterfactual": f"w{n} aba", "counterfactual_label": "yes"} for n in range(4)
@@ -131,9 +133,10 @@ def test_every_kind(
 
     filled = fill_mask(bert, [f"w1 [MASK] w{n}" for n in range(9)], top=5)
     best = [[candidate.token for candidate in one.candidates] for one in filled]
-    assert values["cloze"]["accuracy_1"] == sum(one[0] == "w2" for one in best) / 10
-    assert values["cloze"]["accuracy_5"] == sum("w2" in one for one in best) / 10
-    assert "1 of 10 answers are several pieces" in found["cloze"]["notes"][0]
+    assert values["cloze"]["accuracy_1"] == sum(one[0] == "w2" for one in best) / 11
+    assert values["cloze"]["accuracy_5"] == sum("w2" in one for one in best) / 11
+    assert "1 of 11 answers are several pieces" in found["cloze"]["notes"][0]
+    assert "1 of 11 answers are unknown words" in found["cloze"]["notes"][1]
 
     details = found["words"]["details"]
     assert set(details["by_file"]) == {"a.txt", "b.txt"} and details["frequencies"] == "of the training corpus"
@@ -141,10 +144,16 @@ def test_every_kind(
     assert total == details["masked_words"] == sum(one["words"] for one in details["by_file"].values()) > 10
 
     assert -1 <= values["space"]["anisotropy"] <= 1 and 0 < values["space"]["first_component"] <= 1
+    # Pairs that share a text are not independent: pair by pair the interval would be narrower.
+    space = found["space"]["values"]["anisotropy"]
+    alone = embed(bert, SENTENCES[:12], normalize=True)
+    pairs = (alone @ alone.T)[np.triu_indices(12, 1)]
+    assert space["high"] - space["low"] > 2 * 1.96 * pairs.std() / len(pairs) ** 0.5
     assert 1 <= values["space"]["dimensions"] <= 12 and len(found["space"]["details"]["neighbours"]) == 2
 
     robust = found["robust"]["details"]
     assert set(robust["by_perturbation"]) == set(PERTURBATIONS) and robust["counterfactuals"]["pairs"] == 4
+    assert results["tasks"]["robust"]["examples"] == 24, "pairs are no further examples"
     # The vocabulary has small letters only, so that upper case changes nothing.
     assert robust["by_perturbation"]["upper_case"]["drop"]["value"] == 0
     drop = values["robust"]["accuracy"] - values["robust"]["perturbed_accuracy"]
@@ -169,7 +178,7 @@ def test_every_kind(
     assert found["alike"]["without_found"]["examples"] == 12 - 3
     assert found["cloze"]["found"]["looked_for"] == 9 and found["cloze"]["without_found"] is None
     assert "pairs: 2 of 24 examples are in it, 2 of them whole" in shown
-    assert "without those in the corpus" in shown and "1 are too short to look for" in shown
+    assert "without those in the corpus" in shown and "2 are too short to look for" in shown
 
 
 def test_models_side_by_side(
@@ -195,9 +204,9 @@ def test_a_trainer_gives_the_scores_of_seeds(directory: Path, tmp_path: Path) ->
     task = {"name": "mine", "kind": "finetuned", "files": [file, file], "options": options}
     asked = []
 
-    def train(model: str, runs: FineTuning) -> tuple[str, list[dict[str, float]]]:
+    def train(model: str, runs: FineTuning) -> tuple[str, list[dict[str, float]], list[int]]:
         asked.append((model, runs))
-        return "accuracy", [{"accuracy": 0.5, "macro_f1": 0.1}, {"accuracy": 0.7, "macro_f1": 0.3}]
+        return "accuracy", [{"accuracy": 0.5, "macro_f1": 0.1}, {"accuracy": 0.7, "macro_f1": 0.3}], [1]
 
     (tmp_path / "corpus.txt").write_text(SENTENCES[0] + "\n")
     results = running.evaluate_suite(
@@ -212,7 +221,9 @@ def test_a_trainer_gives_the_scores_of_seeds(directory: Path, tmp_path: Path) ->
     assert found["values"]["score"]["high"] == pytest.approx(expected.high)
     # The examples that are in the corpus are named, but the trainer's scores cannot leave them out.
     assert found["found"]["overlap"] == 1 and found["without_found"] is None
-    assert "accuracy on the validation split" in "\n".join(table.lines(results))
+    shown = "\n".join(table.lines(results))
+    assert "accuracy on the validation split" in shown and "1 of 2 seeds did not learn (1)" in shown
+    assert re.search(r"without those in the corpus +not known", shown) and found["details"]["failed"] == [1]
     for change, message in (
         ({}, "E-SUITE-FINETUNE"),
         ({"files": [file] * 4}, "at most 3 files.*E-SUITE-ITEM"),

@@ -120,6 +120,10 @@ class Kind(abc.ABC, Generic[Item]):
     def place(self, item: Item) -> str:
         """Returns the file and line of an item."""
 
+    def count(self, items: Sequence[Item]) -> int:
+        """Returns the number of examples that the scores are of."""
+        return len(items)
+
     def check(self, model: Loaded, items: Sequence[Item], task: Task) -> None:
         """Raises InputError where the model cannot answer the items. It computes nothing."""
 

@@ -19,6 +19,8 @@ from jaxbert.use.predict import fill_mask
 # The mask in a suite's files. It stands for the mask of whatever model answers.
 MASK = "[MASK]"
 _BEST = 5
+# In the place of the id of an answer: it is several pieces; the model does not know it.
+_SEVERAL, _UNKNOWN = -1, -2
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Cloze:
 
 
 class ClozeTest(Kind[Cloze]):
-    """Records with a text and an answer. An answer that is several pieces for a model is never right, and is counted.
+    """Records with a text and an answer. An answer that is not one piece of a model is never right, and is counted.
 
     Options: text and answer, the names of the fields, by default "text" and "answer".
     """
@@ -91,8 +93,8 @@ class ClozeTest(Kind[Cloze]):
 
     def answer(
         self, model: Loaded, items: Sequence[Cloze], task: Task, setting: Setting
-    ) -> Sequence[tuple[int, int, bool]]:
-        """Returns of each item: whether the answer is first, whether it is among five, whether it is one piece."""
+    ) -> Sequence[tuple[int, int, int]]:
+        """Returns of each item: whether the answer is first, whether it is among five, and its id; see `_piece`."""
         tokenizer = model.require_tokenizer()
         texts = [_masked(item, tokenizer) for item in items]
         filled = fill_mask(model, texts, top=_BEST, batch_tokens=setting.batch_tokens)
@@ -100,18 +102,22 @@ class ClozeTest(Kind[Cloze]):
         for item, text, one in zip(items, texts, filled, strict=True):
             right = _piece(item, text, tokenizer)
             ids = [candidate.id for candidate in one.candidates]
-            found.append((int(ids[0] == right), int(right in ids), right >= 0))
+            found.append((int(ids[0] == right), int(right in ids), right))
         return found
 
     def score(
-        self, task: Task, items: Sequence[Cloze], answers: Sequence[tuple[int, int, bool]], setting: Setting
+        self, task: Task, items: Sequence[Cloze], answers: Sequence[tuple[int, int, int]], setting: Setting
     ) -> Outcome:
         """See `Kind`."""
         sums = intervals.of_means({"first": [one[0] for one in answers], "five": [one[1] for one in answers]})
         values = renamed(intervals.intervals(sums), {"first": "accuracy_1", "five": "accuracy_5"})
-        several = sum(not one[2] for one in answers)
-        notes = [f"{several:,} of {len(answers):,} answers are several pieces for this model, which are never right."]
-        return Outcome(values, {"answers_of_several_pieces": several}, notes if several else ())
+        several, unknown = (sum(one[2] == sign for one in answers) for sign in (_SEVERAL, _UNKNOWN))
+        notes = [
+            f"{count:,} of {len(answers):,} answers are {what} for this model, which are never right."
+            for count, what in ((several, "several pieces"), (unknown, "unknown words"))
+            if count
+        ]
+        return Outcome(values, {"answers_of_several_pieces": several, "unknown_answers": unknown}, notes)
 
 
 def _masked(item: Cloze, tokenizer: Tokenizer) -> str:
@@ -119,15 +125,17 @@ def _masked(item: Cloze, tokenizer: Tokenizer) -> str:
 
 
 def _piece(item: Cloze, masked: str, tokenizer: Tokenizer) -> int:
-    """Returns the id of the answer where it is one piece in the place of the mask, else -1."""
+    """Returns the id of the answer where it is one piece in the place of the mask; else `_SEVERAL` or `_UNKNOWN`."""
     before, after = (
         tokenizer.encode(text, special_tokens=True) for text in (masked, item.text.replace(MASK, item.answer))
     )
     if len(before) != len(after):
-        return -1
+        return _SEVERAL
     at = before.index(tokenizer.mask_id)
     same = before[:at] == after[:at] and before[at + 1 :] == after[at + 1 :]
-    return after[at] if same and after[at] != tokenizer.unk_id else -1
+    if after[at] == tokenizer.unk_id:
+        return _UNKNOWN
+    return after[at] if same else _SEVERAL
 
 
 KIND = ClozeTest()

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from jaxbert.config import LabelledConfig, LabelledTaskConfig, RunConfig, find_config
 from jaxbert.config.overrides import apply_overrides, with_long_key
 from jaxbert.core.metrics import Metric
-from jaxbert.errors import InputError
+from jaxbert.errors import InputError, counted
 from jaxbert.evaluate.suite.base import Kind, Outcome, Setting, Task
 from jaxbert.inputs.values import Each, Maybe, Whole
 from jaxbert.labelled.examples import ChoiceExample, Example, Question, TextExample, WordsExample
@@ -46,8 +46,9 @@ class FineTuning:
     split: str
 
 
-# (MODEL, runs) -> (the name of the task's usual metric, the scores of each seed by the names of the metrics).
-Trainer = Callable[[str, FineTuning], tuple[str, Sequence[Mapping[str, float]]]]
+# (MODEL, runs) -> (the name of the task's usual metric, the scores of each seed by the names of the metrics, the seeds
+# that have not learned).
+Trainer = Callable[[str, FineTuning], tuple[str, Sequence[Mapping[str, float]], Sequence[int]]]
 
 
 class FineTuned(Kind[Example]):
@@ -95,7 +96,7 @@ class FineTuned(Kind[Example]):
         return item.place
 
     def answer(self, model: Loaded, items: Sequence[Example], task: Task, setting: Setting) -> Sequence[Any]:
-        """Returns the name of the metric, and the scores of each seed."""
+        """Returns the name of the metric, the scores of each seed, and the seeds that have not learned."""
         if setting.finetune is None:
             raise InputError(
                 "there is no trainer for tasks with labels here",
@@ -107,7 +108,7 @@ class FineTuned(Kind[Example]):
 
     def score(self, task: Task, items: Sequence[Example], answers: Sequence[Any], setting: Setting) -> Outcome:
         """See `Kind`."""
-        metric, seeds = answers
+        metric, seeds, failed = answers
         names = [name for name in seeds[0] if all(name in one for one in seeds)]
         found = {name: over_seeds([one[name] for one in seeds]) for name in names}
         if metric not in found:
@@ -116,10 +117,17 @@ class FineTuned(Kind[Example]):
             "metric": metric,
             "split": asked(task).split,
             "seeds": len(seeds),
+            "failed": list(failed),
             "scores": [dict(one) for one in seeds],
             "metrics": {name: interval.to_json() for name, interval in found.items()},
         }
-        return Outcome({"score": found[metric]}, details, [f"The score is {metric} on the {asked(task).split} split."])
+        notes = [f"The score is {metric} on the {asked(task).split} split."]
+        if failed:
+            notes.append(
+                f"{len(failed)} of {counted(len(seeds), 'seed')} did not learn ({', '.join(map(str, failed))}): a "
+                "constant answer is as good. They count in the mean."
+            )
+        return Outcome({"score": found[metric]}, details, notes)
 
 
 def asked(task: Task) -> FineTuning:

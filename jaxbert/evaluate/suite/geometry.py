@@ -5,6 +5,7 @@ The vectors are the means of the last layer's hidden states, as `jaxbert embed` 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, get_args
 
@@ -20,6 +21,7 @@ from jaxbert.use.embed import embed
 from jaxbert.use.library import Loaded
 from jaxbert.use.texts import open_texts
 
+_RESAMPLES = 1000
 PAIRS = 10_000  # random pairs at most
 NEIGHBOURS = 5  # texts whose neighbours are shown
 _NEAREST = 3
@@ -107,13 +109,27 @@ class Geometry(Kind[Placed]):
         variances = np.linalg.svd(vectors - vectors.mean(axis=0), compute_uv=False) ** 2
         total = max(float(variances.sum()), 1e-300)
         values = {
-            "anisotropy": intervals.intervals(intervals.of_means({"cosine": cosines}))["cosine"],
+            "anisotropy": _mean_cosine(cosines, one, other, len(items)),
             "first_component": without_interval(float(variances[0]) / total),
             "dimensions": without_interval(total**2 / max(float((variances**2).sum()), 1e-300)),
         }
         number = task.options.get("neighbours")
         shown = _neighbours(unit, [text for _, text in items], NEIGHBOURS if number is None else number)
         return Outcome(values, {"pairs": len(one), "neighbours": shown})
+
+
+def _mean_cosine(cosines: np.ndarray, one: np.ndarray, other: np.ndarray, count: int) -> intervals.Interval:
+    """Returns the mean with its interval over texts that are drawn again. Pairs of one text are not independent."""
+    rng = np.random.default_rng(0)
+    drawn = []
+    for _ in range(_RESAMPLES):
+        times = np.bincount(rng.integers(count, size=count), minlength=count)
+        weights = times[one] * times[other]
+        if weights.any():
+            drawn.append(float(weights @ cosines / weights.sum()))
+    ends = np.array([(1 - intervals.CONFIDENCE) / 2, (1 + intervals.CONFIDENCE) / 2])
+    low, high = np.quantile(drawn, ends) if drawn else (math.nan, math.nan)
+    return intervals.Interval(float(cosines.mean()), float(low), float(high), intervals.CONFIDENCE, "percentile")
 
 
 def _pairs(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

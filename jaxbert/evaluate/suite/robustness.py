@@ -125,6 +125,10 @@ class Robustness(Kind[Case]):
         """See `Kind`."""
         return item.example.place
 
+    def count(self, items: Sequence[Case]) -> int:
+        """See `Kind`; pairs of a text and its counterfactual have their figures in the details."""
+        return sum(item.counterfactual is None for item in items)
+
     def check(self, model: Loaded, items: Sequence[Case], task: Task) -> None:
         """See `Kind`."""
         known = labels_of(model)

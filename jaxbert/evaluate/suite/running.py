@@ -36,7 +36,7 @@ class _Opened:
     Attributes:
       task, kind: the task, and its kind.
       items: those to answer.
-      there: the number of items of the files.
+      there: the number of examples of the files.
     """
 
     task: Task
@@ -107,7 +107,7 @@ def _open(task: Task) -> _Opened:
     limit = task.options.get("limit") or len(items)
     # At equal distances, so that files in an order give some of each part.
     chosen = items if len(items) <= limit else [items[number * len(items) // limit] for number in range(limit)]
-    return _Opened(task, kind, chosen, len(items))
+    return _Opened(task, kind, chosen, kind.count(items))
 
 
 def _described(opened: _Opened) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def _described(opened: _Opened) -> dict[str, Any]:
         "options": dict(task.options),
         "metric": task.metric,
         "metrics": naming.to_json(opened.kind.metrics),
-        "examples": len(opened.items),
+        "examples": opened.kind.count(opened.items),
         "examples_in_files": opened.there,
     }
 
@@ -196,6 +196,7 @@ def _found(opened: _Opened, found: Sequence[Found]) -> dict[str, Any]:
     """Returns how many of the items are in the corpus, and the places of the first ones."""
     places = [opened.kind.place(item) for item, one in zip(opened.items, found, strict=True) if one.overlap]
     return {
+        "items": len(found),
         "looked_for": sum(one.looked_for for one in found),
         "overlap": sum(one.overlap for one in found),
         "whole": sum(one.whole for one in found),
@@ -212,10 +213,9 @@ def _without(
     kept = [number for number, one in enumerate(found) if not one.overlap]
     if len(kept) in (0, len(found)):
         return None
-    outcome = opened.kind.score(
-        opened.task, [opened.items[number] for number in kept], [answers[number] for number in kept], setting
-    )
-    return {"examples": len(kept), **_figures(outcome)}
+    items = [opened.items[number] for number in kept]
+    outcome = opened.kind.score(opened.task, items, [answers[number] for number in kept], setting)
+    return {"examples": opened.kind.count(items), **_figures(outcome)}
 
 
 __all__ = ["FORMAT", "OWN_CORPUS", "Suite", "evaluate_suite"]

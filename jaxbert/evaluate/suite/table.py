@@ -7,6 +7,7 @@ from typing import Any
 
 from jaxbert.core.metrics import Metric, from_json
 from jaxbert.errors import counted
+from jaxbert.evaluate.suite.kinds import KINDS
 
 _NAMED = 3  # places that a line names
 
@@ -25,6 +26,9 @@ def lines(results: Mapping[str, Any]) -> list[str]:
             counts = {one["without_found"]["examples"] for one in found if one["without_found"]}
             left = f"{counts.pop():,}" if len(counts) == 1 else ""
             rows.append(["  without those in the corpus", "", left, *cells])
+        elif not KINDS[task["kind"]].answers_by_item and any(one["found"] and one["found"]["overlap"] for one in found):
+            # The runs keep their scores, and not what they answered to each example.
+            rows.append(["  without those in the corpus", "", "", *("not known" for _ in found)])
     shown = [f"suite {results['suite']['name']}" + (f", {models[0]}" if len(models) == 1 else "")]
     shown += _aligned(rows)
     shown += list(_remarks(results, models))
@@ -68,10 +72,10 @@ def _remarks(results: Mapping[str, Any], models: Sequence[str]) -> Iterator[str]
         model = next(model for model in models if results["corpora"][model]["source"] == spec)
         corpus = results["corpora"][model]
         yield f"corpus {spec}: {counted(corpus['documents'], 'document')}, {counted(corpus['words'], 'word')}"
-        for name, task in results["tasks"].items():
+        for name in results["tasks"]:
             found = results["results"][model][name]["found"]
-            short = task["examples"] - found["looked_for"]
-            line = f"  {name}: {found['overlap']:,} of {task['examples']:,} examples are in it"
+            short = found["items"] - found["looked_for"]
+            line = f"  {name}: {found['overlap']:,} of {found['items']:,} examples are in it"
             line += f", {found['whole']:,} of them whole" if found["overlap"] else ""
             line += f"; {short:,} are too short to look for" if short else ""
             places = ", ".join(found["places"][:_NAMED])
