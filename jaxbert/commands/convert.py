@@ -46,15 +46,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pooling", choices=["mean", "cls"], help="sentence-transformers: pooling of the vectors (default: mean)"
     )
     parser.add_argument(
-        "--normalize", action=argparse.BooleanOptionalAction, help="sentence-transformers: vectors of length 1"
+        "--normalize",
+        action=argparse.BooleanOptionalAction,
+        help="sentence-transformers: vectors of length 1 (default: for a run that learned vectors)",
     )
-    parser.add_argument("--max-length", type=int, metavar="L", help="sentence-transformers: longest text, in tokens")
+    parser.add_argument(
+        "--max-length",
+        type=int,
+        metavar="L",
+        help="sentence-transformers: longest text, in tokens (default: that of a run that learned vectors)",
+    )
     add_overwrite(parser, "replace an export that is there; refused where anything else would be lost")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Converts the model and prints the verdict of the comparison."""
-    from jaxbert.convert.sentence_transformers import SentenceLayout, check_length
+    from jaxbert.convert.sentence_transformers import check_length
     from jaxbert.convert.target import check_target, may_write
 
     # The options and the target are checked before the model is read, which may be large.
@@ -73,13 +80,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from jaxbert.core.compiled import verify_kept_programs
     from jaxbert.use.batches import check_limits
     from jaxbert.use.library import load
+    from jaxbert.use.tasks import trained_layout
 
     verify_kept_programs()
     model = load(args.source, drop=args.drop)
     if args.to == "sentence-transformers":
         if args.max_length is not None:
             check_limits(model, args.max_length, None)
-        layout = dataclasses.replace(model.layout or SentenceLayout("mean"), **changes)
+        layout = dataclasses.replace(trained_layout(model), **changes)
     written = model.save(
         args.target,
         overwrite=args.overwrite,

@@ -32,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--task",
         default="",
-        help="classification, token_labels, question_answering or multiple_choice (default: that of the model's head)",
+        help="classification, token_labels, question_answering, multiple_choice or sentence_vectors (default: that of "
+        "the model)",
     )
     parser.add_argument(
         "--columns",

@@ -109,7 +109,7 @@ def _stream(model: Loaded, parts: Iterator[Window], pooling: Pooling, normalize:
     before: tuple[Window, list[jax.Array]] | None = None
     for window in parts:
         started = dispatch(
-            window.batches, lambda batch: _vectors(model.model, pooling, normalize, model.params, batch.arrays)
+            window.batches, lambda batch: pooled_vectors(model.model, pooling, normalize, model.params, batch.arrays)
         )
         if before is not None:
             yield _collect(model, *before)
@@ -127,7 +127,7 @@ def _collect(model: Loaded, window: Window, started: list[jax.Array]) -> Embedde
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def _vectors(model: Model, pooling: Pooling, normalize: bool, params: Params, batch: dict[str, Any]) -> jax.Array:
+def pooled_vectors(model: Model, pooling: Pooling, normalize: bool, params: Params, batch: dict[str, Any]) -> jax.Array:
     """Returns vectors (B, G, D) of the texts of packed rows; 0 where a row has fewer texts."""
     x_BLD = model.hidden(params, batch)
     group_BL = batch["group"]

@@ -278,11 +278,13 @@ class Loaded:
 
         return tasks.answer(self, questions, **options)
 
-    def choose(self, questions: Iterable[tuple[str, Sequence[str]]], **options: Any) -> list[Chosen]:
+    def choose(
+        self, questions: Iterable[tuple[str, Sequence[str]] | tuple[str, str, Sequence[str]]], **options: Any
+    ) -> list[Chosen]:
         """Returns which of several texts follows a text.
 
         Args:
-          questions: any number of (text, choices).
+          questions: any number of (text, choices), or of (text, question, choices).
           options: `max_length` and `batch_tokens`; see `jaxbert.use.tasks.choose`.
 
         Raises:

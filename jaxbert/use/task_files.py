@@ -24,9 +24,11 @@ from jaxbert.labelled.writing import examples_file
 from jaxbert.stores.files import full_disk, replacing
 from jaxbert.use.library import Loaded, load
 from jaxbert.use.tasks import (
+    VECTORS,
     Answered,
     Chosen,
     Classified,
+    Embedded,
     Predicted,
     Result,
     Tagged,
@@ -73,7 +75,7 @@ def predict_file(
         takes single texts: a name that ends with .txt, also packed, or "-" for standard input.
       write: takes each line, with its line break. It is not called where `out` is given.
       out: a file for the lines. It appears when it is complete.
-      task: a key of `jaxbert.use.tasks.HEADS_OF_KINDS`; "" for the one whose head the model has.
+      task: see `jaxbert.use.tasks.kind_of_model`.
       columns: the name of the column of each role; see `open_examples`.
       form: a form of `open_examples`, or "lines"; "" for the form by the name of the file.
       split: the split of a dataset, or of a task of GLUE.
@@ -98,7 +100,9 @@ def predict_file(
     loaded = load(model)
     kind = kind_of_model(loaded, task)
     labels = labels_of(loaded)
-    examples = open_inputs(kind, file, columns=dict(columns or {}), form=form, split=split)
+    # A text without a partner has a vector too.
+    read = "classification" if kind == VECTORS else kind
+    examples = open_inputs(read, file, columns=dict(columns or {}), form=form, split=split)
     began = time.perf_counter()
     parts = predict_stream(
         loaded,
@@ -253,6 +257,9 @@ def _found(example: Example, result: Result, top: int, spans: bool) -> dict[str,
         case Tagged():
             assert isinstance(example, WordsExample)
             return {"words": [example.text[start:end] for start, end in result.words], "tags": list(result.tags)}
+        case Embedded():
+            names = {"vector": result.vector, "pair_vector": result.pair}
+            return {name: [_rounded(x) for x in one] for name, one in names.items() if one is not None}
         case Answered():
             return {
                 "answer": result.text,

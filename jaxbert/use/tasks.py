@@ -1,4 +1,4 @@
-"""Answers of a fine-tuned model: labels of texts, entities, answers to questions, choices.
+"""Answers of a fine-tuned model: labels of texts, entities, answers to questions, choices, vectors.
 
 Texts are packed into batches as `embed` packs them, so the result of a text does not depend on the others, up to
 rounding. Long texts of the kinds token_labels and question_answering are read in windows, and nothing is cut.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbert.config import load_json
+from jaxbert.convert.sentence_transformers import Pooling, SentenceLayout
 from jaxbert.core.parameters import Params
 from jaxbert.errors import InputError
 from jaxbert.labelled.answers import (
@@ -50,6 +52,8 @@ HEADS_OF_KINDS: Mapping[str, str] = {
     "question_answering": "question_answering",
     "multiple_choice": "multiple_choice",
 }
+# The kind that needs no head. Its runs give vectors.
+VECTORS = "sentence_vectors"
 _CHUNK = 64  # examples tokenised at once
 # The first texts are read this many batches at a time, and then four times as many each time, up to `WINDOW`. So the
 # first results come soon.
@@ -130,7 +134,20 @@ class Chosen:
     probabilities: tuple[float, ...]
 
 
-Result = Classified | Tagged | Answered | Chosen
+@dataclass(frozen=True)
+class Embedded:
+    """The vector of a text, or those of a pair.
+
+    Attributes:
+      vector: the vector of the text, of length 1, as the task compares it.
+      pair: that of its partner; None where it has none.
+    """
+
+    vector: tuple[float, ...]
+    pair: tuple[float, ...] | None = None
+
+
+Result = Classified | Tagged | Answered | Chosen | Embedded
 One = TypeVar("One", bound=Result)
 
 
@@ -256,7 +273,7 @@ def answer(
 
 def choose(
     model: Loaded,
-    questions: Iterable[tuple[str, Sequence[str]]],
+    questions: Iterable[tuple[str, Sequence[str]] | tuple[str, str, Sequence[str]]],
     *,
     max_length: int | None = None,
     batch_tokens: int | None = None,
@@ -265,7 +282,8 @@ def choose(
 
     Args:
       model: from `jaxbert.load`, with the head multiple_choice.
-      questions: any number of (text, choices); a text goes on with one of its choices, of which there are at least two.
+      questions: any number of (text, choices), or of (text, question, choices) as the files of fine-tuning have them. A
+        text goes on with one of its choices, of which there are at least two.
       max_length: longest text with a choice, in tokens. Longer ones are cut. By default as in `classify`.
       batch_tokens: tokens a batch.
 
@@ -274,15 +292,17 @@ def choose(
     """
 
     def one(question: Any, where: str) -> ChoiceExample:
-        if not isinstance(question, tuple | list) or len(question) != 2:
+        if not isinstance(question, tuple | list) or len(question) not in (2, 3):
             check_text(None, where)
-        text, choices = question
+        text, *asked, choices = question
         given = tuple(check_texts(choices, where, check_text))
         if len(given) < 2:
             raise InputError(
                 f"the question has {len(given)} choices", where=where, fix="Give two or more.", code="E-PREDICT-CHOICES"
             )
-        return ChoiceExample(text=check_text(text, where), choices=given)
+        return ChoiceExample(
+            text=check_text(text, where), question=check_text(asked[0], where) if asked else "", choices=given
+        )
 
     given = check_texts(questions, "choose", one)
     return _all(Chosen, model, "multiple_choice", given, max_length=max_length, batch_tokens=batch_tokens)
@@ -302,18 +322,21 @@ def kind_of_model(model: Loaded, task: str = "") -> str:
 
     Args:
       model: the model.
-      task: a key of `HEADS_OF_KINDS`; "" for the one whose head the model has.
+      task: a key of `HEADS_OF_KINDS`, or `VECTORS`, which needs no head; "" for the one whose head the model has, or
+        for the one that it was trained for where it has none.
 
     Raises:
       InputError: the model lacks the head, or has several.
     """
+    if task == VECTORS or (not task and _task_of(model) == VECTORS):
+        return VECTORS
     there = [kind for kind, head in HEADS_OF_KINDS.items() if head in model.params]
     if task:
         if task not in HEADS_OF_KINDS:
             raise InputError(
                 f"unknown task {task!r}",
                 where="task",
-                fix=f"Known: {', '.join(HEADS_OF_KINDS)}.",
+                fix=f"Known: {', '.join((*HEADS_OF_KINDS, VECTORS))}.",
                 code="E-PREDICT-TASK",
             )
         model.require(HEADS_OF_KINDS[task])
@@ -351,7 +374,7 @@ def predict_stream(
 
     Args:
       model: from `jaxbert.load`.
-      kind: a key of `HEADS_OF_KINDS`.
+      kind: a key of `HEADS_OF_KINDS`, or `VECTORS`, whose examples are texts or pairs.
       examples: of this kind. Their right answers are not looked at.
       max_length, batch_tokens, candidates, null_threshold: see `answer`.
 
@@ -362,6 +385,10 @@ def predict_stream(
     tokenizer = model.require_tokenizer()
     settings = _settings_of(model)
     limit, batch_tokens = check_limits(model, settings.length if max_length is None else max_length, batch_tokens)
+    if kind == VECTORS:
+        return _vectors_stream(
+            model, Encoding(kind="classification", tokenizer=tokenizer, length=limit), examples, batch_tokens
+        )
     encoding = Encoding(kind=kind, tokenizer=tokenizer, length=limit)
     threshold = settings.null_threshold if null_threshold is None else null_threshold
     if candidates < 1:
@@ -372,7 +399,38 @@ def predict_stream(
         "question_answering": partial(_answered, candidates, settings.longest_answer, threshold),
         "multiple_choice": _chosen,
     }
-    return _stream(model, _windows(encoding, iter(examples), batch_tokens), readers[kind])
+    return _stream(model, _windows(encoding, iter(examples), batch_tokens, HEADS_OF_KINDS[kind]), readers[kind])
+
+
+def _vectors_stream(
+    model: Loaded, encoding: Encoding, examples: Iterable[Example], batch_tokens: int
+) -> Iterator[Predicted]:
+    """Returns the vectors of texts and of pairs, whose two texts are read one after the other."""
+    waiting: deque[TextExample] = deque()
+
+    def texts() -> Iterator[Example]:
+        for one in examples:
+            assert isinstance(one, TextExample)
+            waiting.append(one)
+            yield from (
+                dataclasses.replace(one, text=text, pair=None) for text in (one.text, one.pair) if text is not None
+            )
+
+    def read(chunk: _Chunk) -> list[Result]:
+        check_scores(chunk.logits, chunk.first)
+        return [Embedded(tuple(vector)) for vector in chunk.logits.tolist()]
+
+    ready: deque[Any] = deque()
+    for part in _stream(model, _windows(encoding, texts(), batch_tokens, ""), read):
+        ready += part.results
+        done: list[Example] = []
+        results: list[Result] = []
+        while waiting and len(ready) > (waiting[0].pair is not None):
+            one = waiting.popleft()
+            first = ready.popleft()
+            done.append(one)
+            results.append(first if one.pair is None else Embedded(first.vector, ready.popleft().vector))
+        yield Predicted(done, results, dataclasses.replace(part.counts, examples=len(done)))
 
 
 @dataclass(frozen=True)
@@ -390,11 +448,26 @@ class _Settings:
     null_threshold: float = math.inf
 
 
+def trained_layout(model: Loaded) -> SentenceLayout:
+    """Returns how a model makes vectors: as its run learned it, by its files, or the mean of all tokens.
+
+    A run of vectors compares them by their cosine, and has read texts of the length of its rows.
+    """
+    if _task_of(model) == VECTORS:
+        return SentenceLayout("mean", normalize=True, max_length=_settings_of(model).length)
+    return model.layout or SentenceLayout("mean")
+
+
+def _task_of(model: Loaded) -> str:
+    """Returns the name of the task of the run that the model is; "" for another model."""
+    return "" if model.step is None or model.path is None else load_json(model.path / "config.json").task.name
+
+
 def _settings_of(model: Loaded) -> _Settings:
     if model.step is None or model.path is None:
         return _Settings()
     config = load_json(model.path / "config.json")
-    if config.task.name not in HEADS_OF_KINDS:  # a run of pretraining, with a head that is new
+    if config.task.name not in (*HEADS_OF_KINDS, VECTORS):  # a run of pretraining, with a head that is new
         return _Settings()
     task = vars(config.task)
     return _Settings(
@@ -426,7 +499,7 @@ class _Window:
     """Some consecutive examples, tokenised and packed.
 
     Attributes:
-      head: the name of the head.
+      head: the name of the head; "" for vectors.
       chunks: the examples, with the structured array of rows that `encode` made of them.
       lengths: the number of tokens of each text of all rows; the texts of a row follow each other.
       batches: the packed texts.
@@ -442,7 +515,7 @@ class _Window:
     first: int
 
 
-def _windows(encoding: Encoding, examples: Iterator[Example], batch_tokens: int) -> Iterator[_Window]:
+def _windows(encoding: Encoding, examples: Iterator[Example], batch_tokens: int, head: str) -> Iterator[_Window]:
     seen = 0
     for size in itertools.count():
         budget = batch_tokens * min(WINDOW, _FIRST_WINDOW * 4 ** min(size, 8))
@@ -466,7 +539,7 @@ def _windows(encoding: Encoding, examples: Iterator[Example], batch_tokens: int)
             return
         packed = pack(ids, firsts, limit=encoding.length, batch_tokens=batch_tokens, pad_id=encoding.tokenizer.pad_id)
         lengths = np.array([len(one) for one in ids], np.int64)
-        yield _Window(HEADS_OF_KINDS[encoding.kind], chunks, lengths, packed, counts, seen)
+        yield _Window(head, chunks, lengths, packed, counts, seen)
         seen += sum(len(chunk) for chunk, _ in chunks)
 
 
@@ -480,6 +553,8 @@ def _stream(model: Loaded, windows: Iterator[_Window], read: Callable[[_Chunk], 
     before: tuple[_Window, list[jax.Array]] | None = None
     for window in windows:
         compute = _of_tokens if window.head in ("token_classification", "question_answering") else _of_texts
+        if not window.head:
+            compute = partial(_of_vectors, trained_layout(model).pooling)
         started = dispatch(
             window.batches,
             lambda batch: compute(model.model, window.head, model.params, batch.arrays),  # noqa: B023
@@ -549,6 +624,14 @@ def _of_texts(model: Model, head: str, params: Params, batch: dict[str, Any]) ->
     x_BGD = jnp.take_along_axis(x_BLD, first_BG[..., None], axis=1)
     z_TC = model.apply_head(head, params, x_BGD.reshape(-1, 1, size))
     return z_TC.reshape(rows, len(number_G), -1)
+
+
+def _of_vectors(pooling: Pooling, model: Model, head: str, params: Params, batch: dict[str, Any]) -> jax.Array:
+    """Returns the vectors (B, G, D) of the texts of packed rows, those of `embed` with length 1."""
+    from jaxbert.use.embed import pooled_vectors
+
+    del head
+    return pooled_vectors(model, pooling, True, params, batch)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

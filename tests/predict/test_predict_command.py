@@ -10,11 +10,15 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from jaxbert.commands.main import main
+from jaxbert.config import PhaseConfig, RunConfig, ScheduleConfig, save_json
 from jaxbert.convert.read import Labels
+from jaxbert.convert.sentence_transformers import SentenceLayout
 from jaxbert.labelled.examples import TextExample, to_json
+from jaxbert.tasks.vectors import SentenceVectorsConfig
 from jaxbert.use import task_files, tasks
 from jaxbert.use.library import Loaded
 from jaxbert.use.task_files import predict_file
@@ -58,6 +62,39 @@ def test_texts_of_every_form_get_the_same(places, classifier: Loaded, tmp_path: 
     named = printed(capsys, places["classifier"], tmp_path / "a.csv", "--columns", "text=review", "id=key", "--top", 1)
     assert [one["id"] for one in named] == ["k0", "k1", "k2", "k3"]
     assert [(one["label"], len(one["probabilities"])) for one in named] == [(one["label"], 1) for one in found]
+
+
+def test_vectors(places, classifier: Loaded, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch):
+    """Each text, and each text of a pair, has the vector of `embed`, also where a pair is in two windows."""
+    monkeypatch.setattr(tasks, "WINDOW", 1)
+    monkeypatch.setattr(tasks, "_CHUNK", 1)
+    records = [
+        {"id": str(n), "text": text, **({"pair": TEXTS[n - 1]} if n % 2 else {})} for n, text in enumerate(TEXTS)
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records))
+    words = [tmp_path / "a.jsonl", "--task", "sentence_vectors", "--max-length", 32, "--batch-tokens", 32]
+    found = printed(capsys, places["classifier"], *words)
+    wanted = np.asarray(classifier.embed(TEXTS, normalize=True, max_length=32))
+    assert [one["text"] for one in found] == TEXTS
+    for number, one in enumerate(found):
+        np.testing.assert_allclose(one["vector"], wanted[number], atol=1e-5)
+        assert ("pair_vector" in one) == (number % 2 == 1)
+        if number % 2:
+            np.testing.assert_allclose(one["pair_vector"], wanted[number - 1], atol=1e-5)
+    (tmp_path / "a.txt").write_text("\n".join(TEXTS) + "\n")
+    lines = printed(capsys, places["classifier"], tmp_path / "a.txt", *words[1:])
+    np.testing.assert_allclose([one["vector"] for one in lines], wanted, atol=1e-5)
+
+
+def test_a_run_of_vectors_gives_vectors(model: Loaded, tmp_path: Path):
+    phases = (PhaseConfig(length=20, schedule=ScheduleConfig(warmup_steps=0)),)
+    save_json(RunConfig(name="vectors", task=SentenceVectorsConfig(), phases=phases), tmp_path / "config.json")
+    run = Loaded("here", model.config, model.params, model.tokenizer, path=tmp_path, step=3)
+    assert tasks.kind_of_model(run) == "sentence_vectors"
+    (part,) = tasks.predict_stream(run, "", [TextExample(text=" ".join(["w1"] * 50))])
+    assert part.counts.tokens == 20, "the length of the run"
+    assert tasks.trained_layout(run) == SentenceLayout("mean", normalize=True, max_length=20)
+    assert tasks.trained_layout(model) == SentenceLayout("mean")
 
 
 def test_standard_input(places, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch):

@@ -246,3 +246,10 @@ def test_what_does_not_fit_is_refused(
         refused(call, code)
     assert tasks.kind_of_model(both, "token_labels") == "token_labels"
     assert dataclasses.is_dataclass(tasks.Chosen) and classifier.classify([]) == []
+
+
+def test_a_choice_may_have_a_question(chooser: Loaded) -> None:
+    """The question begins each choice, as in the files of fine-tuning."""
+    asked = tasks.choose(chooser, [("w1 w2", "w3 w4", ["w5", "w6 w7"]), ("w1 w2", ["w3 w4 w5", "w3 w4 w6 w7"])])
+    np.testing.assert_allclose(asked[0].probabilities, asked[1].probabilities, atol=1e-6)
+    assert tasks.choose(chooser, [("w1 w2", ["w5", "w6 w7"])])[0].probabilities != asked[0].probabilities
