@@ -68,9 +68,7 @@ def test_vectors(places, classifier: Loaded, tmp_path: Path, capsys, monkeypatch
     """Each text, and each text of a pair, has the vector of `embed`, also where a pair is in two windows."""
     monkeypatch.setattr(tasks, "WINDOW", 1)
     monkeypatch.setattr(tasks, "_CHUNK", 1)
-    records = [
-        {"id": str(n), "text": text, **({"pair": TEXTS[n - 1]} if n % 2 else {})} for n, text in enumerate(TEXTS)
-    ]
+    records = [{"id": str(n), "text": text, "pair": TEXTS[n - 1] if n % 2 else None} for n, text in enumerate(TEXTS)]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records))
     words = [tmp_path / "a.jsonl", "--task", "sentence_vectors", "--max-length", 32, "--batch-tokens", 32]
     found = printed(capsys, places["classifier"], *words)
