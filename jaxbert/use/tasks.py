@@ -552,7 +552,9 @@ def _unanswered(example: Example) -> Example:
 def _stream(model: Loaded, windows: Iterator[_Window], read: Callable[[_Chunk], list[Result]]) -> Iterator[Predicted]:
     before: tuple[_Window, list[jax.Array]] | None = None
     for window in windows:
-        compute = _of_tokens if window.head in ("token_classification", "question_answering") else _of_texts
+        compute: Callable[..., jax.Array] = (
+            _of_tokens if window.head in ("token_classification", "question_answering") else _of_texts
+        )
         if not window.head:
             compute = partial(_of_vectors, trained_layout(model).pooling)
         started = dispatch(
