@@ -7,23 +7,19 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import IO, Any, get_args
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxbert.convert.sentence_transformers import MODULES, Pooling, SentenceLayout
-from jaxbert.core.parameters import Params
-from jaxbert.core.sharding import moved_along_rows
 from jaxbert.errors import InputError, counted
-from jaxbert.models.model import Model
 from jaxbert.stores.files import full_disk, replacing
 from jaxbert.text.text_rows import Text
-from jaxbert.use.batches import TOKENS_A_TEXT, Window, check_limits, dispatch, windows
+from jaxbert.use.batches import Window, check_limits, dispatch, windows
 from jaxbert.use.library import Loaded, load
+from jaxbert.use.pooling import pooled_vectors
 from jaxbert.use.texts import open_texts
 
 FORMATS = (".npy", ".jsonl")
@@ -124,24 +120,6 @@ def _collect(model: Loaded, window: Window, started: list[jax.Array]) -> Embedde
         there = batch.texts >= 0
         vectors[batch.texts[there]] = np.asarray(found)[there]
     return Embedded(window.texts, vectors, window.tokens, window.cut)
-
-
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def pooled_vectors(model: Model, pooling: Pooling, normalize: bool, params: Params, batch: dict[str, Any]) -> jax.Array:
-    """Returns vectors (B, G, D) of the texts of packed rows; 0 where a row has fewer texts."""
-    x_BLD = model.hidden(params, batch)
-    group_BL = batch["group"]
-    number_G = jnp.arange(1, max(1, group_BL.shape[1] // TOKENS_A_TEXT) + 1)
-    mine_BGL = group_BL[:, None, :] == number_G[:, None]
-    if pooling == "cls":
-        mine_BGL &= (group_BL != moved_along_rows(group_BL, 1, 0))[:, None, :]
-    weight_BGL = mine_BGL.astype(x_BLD.dtype)
-    # Full float32 on every device: a mean over many tokens would lose digits in bfloat16.
-    sum_BGD = jnp.einsum("bgl,bld->bgd", weight_BGL, x_BLD, precision=jax.lax.Precision.HIGHEST)
-    y_BGD = sum_BGD / jnp.maximum(weight_BGL.sum(-1, keepdims=True), 1)
-    if normalize:
-        y_BGD /= jnp.maximum(jnp.linalg.norm(y_BGD, axis=-1, keepdims=True), 1e-12)
-    return y_BGD
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -41,6 +41,7 @@ from jaxbert.scores.base import check_scores
 from jaxbert.text.text_rows import Text
 from jaxbert.use.arguments import check_segments, check_text, check_texts
 from jaxbert.use.batches import TOKENS_A_TEXT, WINDOW, Packed, check_limits, dispatch, pack
+from jaxbert.use.pooling import pooled_vectors
 
 if TYPE_CHECKING:
     from jaxbert.use.library import Loaded
@@ -630,8 +631,6 @@ def _of_texts(model: Model, head: str, params: Params, batch: dict[str, Any]) ->
 
 def _of_vectors(pooling: Pooling, model: Model, head: str, params: Params, batch: dict[str, Any]) -> jax.Array:
     """Returns the vectors (B, G, D) of the texts of packed rows, those of `embed` with length 1."""
-    from jaxbert.use.embed import pooled_vectors
-
     del head
     return pooled_vectors(model, pooling, True, params, batch)
 
