@@ -405,7 +405,7 @@ def test_a_run_whose_rate_was_raised_is_not_trained_again(
     assert "2 labels: " in caplog.text and "train: 36 examples in 36 rows" in caplog.text
     schedule = load_json(tmp_path / "run" / "config.json").phases[0].schedule
     assert schedule is not None and schedule.peak == pytest.approx(3e-5 * 24 * 15)
-    assert any("(a constant answer: " in line for line in said)
+    assert any("(95% interval: " in line and "; a constant answer: " in line for line in said)
     assert said[-3:-1] == ["Next:", f"  jaxbert predict {tmp_path}/run FILE.txt"]
 
     def no_step(*_: Any, **__: Any) -> None:

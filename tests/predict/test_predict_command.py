@@ -20,6 +20,7 @@ from jaxbert.convert.sentence_transformers import SentenceLayout
 from jaxbert.labelled.examples import TextExample, to_json
 from jaxbert.tasks.vectors import SentenceVectorsConfig
 from jaxbert.use import task_files, tasks
+from jaxbert.use.embed import embed
 from jaxbert.use.library import Loaded
 from jaxbert.use.task_files import predict_file
 from tests.predict.conftest import with_head
@@ -72,7 +73,7 @@ def test_vectors(places, classifier: Loaded, tmp_path: Path, capsys, monkeypatch
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records))
     words = [tmp_path / "a.jsonl", "--task", "sentence_vectors", "--max-length", 32, "--batch-tokens", 32]
     found = printed(capsys, places["classifier"], *words)
-    wanted = np.asarray(classifier.embed(TEXTS, normalize=True, max_length=32))
+    wanted = embed(classifier, TEXTS, normalize=True, max_length=32)
     assert [one["text"] for one in found] == TEXTS
     for number, one in enumerate(found):
         np.testing.assert_allclose(one["vector"], wanted[number], atol=1e-5)
