@@ -127,6 +127,12 @@ class LabelledTask(RowsTask):
         return {"labels": "this task has no labels"}
 
     @classmethod
+    def told(cls, settings: Any) -> str:
+        """Returns a line about settings that the run has found; "" for none."""
+        del settings
+        return ""
+
+    @classmethod
     def found(cls, settings: Any, splits: Mapping[str, Sequence[Example]]) -> Any:
         """Returns the settings with what the examples decide: the labels, by default."""
         labels = settings.labels or find_labels(cls.kind, cls.problem_of(settings), splits["train"])
@@ -593,6 +599,8 @@ def complete(
         check_split(name, found.labels, examples, kind=task.kind)
     if found.labels:
         _log.info(shares_line(found.labels, splits["train"]))
+    if line := task.told(found):
+        _log.info(line)
     config = dataclasses.replace(config, task=found)
     rows, lengths = _measured(_encoding(task, config, tokenizer, phase), splits["train"])
     if clipped:

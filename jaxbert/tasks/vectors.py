@@ -7,7 +7,6 @@ their library: the squared error of the cosine, and the cross entropy of a pair 
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,8 +28,6 @@ from jaxbert.scores.base import Scored
 from jaxbert.tasks.base import Arrays, Term
 from jaxbert.tasks.labelled import LabelledTask, apart, kind_of, merged
 from jaxbert.tasks.sequences import text_of
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,12 +115,17 @@ class SentenceVectors(LabelledTask):
                 fix="Give pairs with different scores.",
                 code="E-LABELLED-LABEL",
             )
-        if settings.low == settings.high:
-            _log.info(
-                f"the score {low:g} is a cosine of 0, and {high:g} a cosine of 1, by the train scores "
-                "(others: --set task.low=LOW task.high=HIGH)"
-            )
         return replace(settings, low=low, high=high)
+
+    @classmethod
+    def told(cls, settings: SentenceVectorsConfig) -> str:
+        """See `LabelledTask`."""
+        if settings.loss != "cosine":
+            return ""
+        return (
+            f"the score {settings.low:g} is a cosine of 0, and {settings.high:g} a cosine of 1 "
+            "(others: --set task.low=LOW task.high=HIGH)"
+        )
 
     @property
     def needs_answers(self) -> bool:

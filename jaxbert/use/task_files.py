@@ -107,7 +107,8 @@ def predict_file(
     parts = predict_stream(
         loaded,
         kind,
-        _like_training(loaded, file, examples),
+        # A run of vectors has learned from pairs, and gives single texts their vectors too.
+        examples if kind == VECTORS else _like_training(loaded, file, examples),
         max_length=max_length,
         batch_tokens=batch_tokens,
         candidates=top if kind == "question_answering" else 1,

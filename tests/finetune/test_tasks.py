@@ -173,10 +173,13 @@ def test_equal_texts_count_once_in_retrieval(tokenizer: Tokenizer, tmp_path: Pat
     assert worst == [{"text": "oslo", "number": 2, "right": "w3", "predicted": "w1", "score": 3.0}]
 
 
-def test_only_settings_that_were_found_are_kept(tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_only_settings_that_were_found_are_kept(
+    tokenizer: Tokenizer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """A run that has begun never takes its own value in the place of one that its user sets, or has set before."""
     run = asked(tmp_path, "vectors", "cosine")
     begun = complete(run, tokenizer)
+    assert "the score 0 is a cosine of 0, and 5 a cosine of 1" in caplog.text
     assert begun.task.found == ("data", "high")  # type: ignore[attr-defined]
     assert complete(run, tokenizer, begun) == begun
 
