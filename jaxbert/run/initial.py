@@ -112,18 +112,7 @@ def without_other_labels(config: RunConfig, initial: Loaded) -> Loaded:
         return initial
     names = f" ({_some(theirs.names)})" if theirs is not None and theirs.names else ""
     _log.info(f"--init has a {there[0]} for other labels{names}, which it leaves out")
-    params = {name: part for name, part in initial.params.items() if name not in there}
-    return Loaded(
-        initial.source,
-        initial.config,
-        params,
-        initial.tokenizer,
-        dtype=initial.dtype,
-        format=initial.format,
-        path=initial.path,
-        step=initial.step,
-        kept=initial.kept,
-    )
+    return initial.with_parts({name: part for name, part in initial.params.items() if name not in there}, None)
 
 
 # The heads whose outputs have names.

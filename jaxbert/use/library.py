@@ -103,6 +103,26 @@ class Loaded:
         self.path, self.step, self.kept = path, step, kept or {}
         self.model = Model(config, [part for part in params if part != "encoder"], sizes=head_sizes(params))
 
+    def with_parts(self, params: Params, labels: Labels | None) -> Loaded:
+        """Returns this model with other parts: further heads, or fewer.
+
+        Args:
+          params: as the attribute.
+          labels: of its classifier.
+        """
+        return Loaded(
+            self.source,
+            self.config,
+            params,
+            self.tokenizer,
+            labels=labels,
+            dtype=self.dtype,
+            format=self.format,
+            path=self.path,
+            step=self.step,
+            kept=self.kept,
+        )
+
     @functools.cached_property
     def layout(self) -> sentence_transformers.SentenceLayout | None:
         """Returns pooling, normalisation and longest text of a sentence-transformers directory, or else None.
@@ -522,18 +542,7 @@ def _with_heads(loaded: Loaded, heads: Iterable[str] | Mapping[str, int], seed: 
     _log.warning(f"not in {loaded.source}, so it starts at random (seed {seed}): {', '.join(missing)}")
     params = {**loaded.params, **{head: fresh[head] for head in missing}}
     params = {part: params[part] for part in ("encoder", *HEADS) if part in params}
-    return Loaded(
-        loaded.source,
-        loaded.config,
-        params,
-        loaded.tokenizer,
-        labels=loaded.labels,
-        dtype=loaded.dtype,
-        format=loaded.format,
-        path=loaded.path,
-        step=loaded.step,
-        kept=loaded.kept,
-    )
+    return loaded.with_parts(params, loaded.labels)
 
 
 def _drop_heads(loaded: Loaded, drop: Sequence[str]) -> None:
