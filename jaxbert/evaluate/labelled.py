@@ -104,9 +104,7 @@ def judge(workdir: Path, step: int, split: str) -> Judgement | None:
     task = make_task(config, phase)
     assert isinstance(task, LabelledTask)
     if task.needs_answers and all(map(is_unknown, examples)):
-        _log.info(
-            f"the {split} split has no answers, so nothing is measured on it; `jaxbert predict` gives the model's"
-        )
+        _log.info(f"the {split} split has no answers, so nothing is measured on it; `jaxbert predict` answers it")
         return None
     mesh = single_device_mesh()
     program = build(_on_one_device(config), mesh)

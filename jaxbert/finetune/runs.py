@@ -81,8 +81,6 @@ def finetune(
         )
     if not overwrite:
         _check_inputs(runs, place, only_same)
-    elif several and jax.process_index() == 0:
-        (place / SUITE).unlink(missing_ok=True)  # It is about the best of the runs that are replaced.
     done: list[Judged] = []
     for number, run in enumerate(runs):
         where = place / run.name if run.name else place
@@ -93,8 +91,10 @@ def finetune(
             _finish_page(where, run)
         else:
             found = _train(run, str(where) if run.name else str(workdir), where, overwrite, may_fail=several)
-        if found is None:  # Another process of the run has judged it.
+        if found is None or not _leads():  # Process 0 compares the runs and writes the results.
             continue
+        if several and overwrite:
+            (place / SUITE).unlink(missing_ok=True)  # It is about the best of the runs that are replaced.
         judged = Judged(run.name, found)
         done.append(judged)
         for line in _lines(judged):
@@ -141,7 +141,7 @@ def _judged_before(where: Path, run: Run) -> dict[str, Any] | None:
     # What a kill at the end of the run has left of its lease is removed.
     with together() as watch, Hold(str(where), watch) as hold:
         hold.wait()
-        if jax.process_index() == 0:
+        if _leads():
             hold.take()
     return found if _same(run, saved, where) else None
 
@@ -215,7 +215,7 @@ def _finish_page(where: Path, run: Run) -> None:
     """Writes the page of a run that was killed after its judgement and before its page."""
     page = where / PAGE
     if not page.exists() or page.stat().st_mtime < (where / JUDGEMENT).stat().st_mtime:
-        LivePage(where, enabled=run.asked.config.logging.page and jax.process_index() == 0).write()
+        LivePage(where, enabled=run.asked.config.logging.page and _leads()).write()
 
 
 def _train(run: Run, name: str, where: Path, overwrite: bool, *, may_fail: bool = False) -> dict[str, Any] | None:
@@ -293,6 +293,13 @@ def _train_best_again(place: Path, done: Sequence[Judged], runs: Sequence[Run]) 
         return
     best = best_of(done)
     if committed_steps(place / best.name):
+        return
+    if jax.process_count() > 1:
+        # The other processes do not know which run it is.
+        _log.warning(
+            f"{best.name} is the best run now, but its checkpoints were removed before: give another --workdir to "
+            "train all runs again"
+        )
         return
     _log.info(f"{best.name} is the best run now, and its checkpoints were removed before: it is trained again")
     run = next(run for run in runs if run.name == best.name)
