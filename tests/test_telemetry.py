@@ -94,6 +94,9 @@ def test_flops_of_the_other_families_parts():
     assert step_flops(shared, length=L, slots=M, heads=("masked_lm",)) == pytest.approx(expected)
     pair = step_flops(plain, length=L, slots=M, heads=("pooler", "sentence_order"))
     assert pair == pytest.approx(layers + 6 * (D * D + 2 * D))
+    first = step_flops(plain, length=L, slots=0, heads=("pooler", "sequence_classification"), asked=1)
+    # The last layer: queries, output, feed-forward, scores and the weighted sum are those of one token.
+    assert first == pytest.approx(pair - 6 * (L - 1) * (2 * D * D + 2 * D * 64 + 2 * L * D))
     boundary = step_flops(plain, length=L, slots=M, heads=("span_boundary",))
     assert boundary == pytest.approx(layers + 6 * M * (2 * D * D + D * D + D * V))
     teacher = DistillationConfig(teacher="x", encoder=shared)

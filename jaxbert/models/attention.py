@@ -49,6 +49,7 @@ def attend(
     implementation: str = "reference",
     rate: float = 0.0,
     key: jax.Array | None = None,
+    asking_BM: jax.Array | None = None,
 ) -> jax.Array:
     """Computes softmax attention within groups. Scores are scaled by 1/sqrt(K).
 
@@ -63,12 +64,16 @@ def attend(
       implementation: key of `IMPLEMENTATIONS`.
       rate: rate of the dropout on the attention probabilities. Only the reference has it (`jaxbert.config.check`).
       key: key of that dropout. Without a key there is no dropout.
+      asking_BM: the groups of the queries, where there are M in a row and not one for each token. Only the reference
+        has that.
 
     Returns:
-      Context vectors (B, L, H, K).
+      Context vectors (B, L, H, K), or (B, M, H, K).
     """
     if implementation == "reference":
-        return reference(q_BLHK, k_BLHK, v_BLHK, group_BL, rate=rate, key=key)
+        return reference(q_BLHK, k_BLHK, v_BLHK, group_BL, rate=rate, key=key, asking_BM=asking_BM)
+    if asking_BM is not None:
+        raise ValueError(f"{implementation} attention needs a query for each token")
     if rate and key is not None:
         raise ValueError(f"{implementation} attention has no dropout on its probabilities")
     return IMPLEMENTATIONS[implementation](q_BLHK, k_BLHK, v_BLHK, group_BL)
@@ -82,11 +87,13 @@ def reference(
     *,
     rate: float = 0.0,
     key: jax.Array | None = None,
+    asking_BM: jax.Array | None = None,
 ) -> jax.Array:
     """Computes attention by einsum, softmax, einsum; see `attend`."""
     scale = q_BLHK.shape[-1] ** -0.5
     score_BHLS = jnp.einsum("blhk,bshk->bhls", q_BLHK * jnp.asarray(scale, q_BLHK.dtype), k_BLHK)
-    same_BLS = group_BL[:, None, :, None] == group_BL[:, None, None, :]
+    asking_BL = group_BL if asking_BM is None else asking_BM
+    same_BLS = asking_BL[:, None, :, None] == group_BL[:, None, None, :]
     score_BHLS = jnp.where(same_BLS, score_BHLS, jnp.finfo(score_BHLS.dtype).min)
     probability_BHLS = dropout(softmax(score_BHLS), rate, key)
     return jnp.einsum("bhls,bshk->blhk", probability_BHLS, v_BLHK)

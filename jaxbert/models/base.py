@@ -48,6 +48,7 @@ class Encoder(Protocol):
         dropout_key: jax.Array | None = None,
         dtype: Any = jnp.float32,
         all_layers: bool = False,
+        at_BM: jax.Array | None = None,
     ) -> jax.Array:
         """Returns hidden states.
 
@@ -59,9 +60,11 @@ class Encoder(Protocol):
           dropout_key: None in evaluation.
           dtype: dtype of the activations and of the weights in use.
           all_layers: return the embeddings and the output of every layer, (N + 1, B, L, D), instead of only the last.
+          at_BM: int, M positions in each row whose vectors are wanted; None: all. Not together with `all_layers`.
 
         Returns:
-          Hidden states (B, L, D) of the last layer.
+          Hidden states (B, L, D) of the last layer, or (B, M, D) at the positions `at_BM`. An encoder may leave out
+          what the vectors at other positions alone would need. `jaxbert.models.layers.take_slots` takes them too.
         """
         ...
 

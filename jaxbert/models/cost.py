@@ -191,8 +191,11 @@ class Cost(Protocol):
         """Returns this cost with the attention kernel of another encoder, where both can have it; else itself."""
         ...
 
-    def forward(self, length: int) -> int:
-        """Returns the multiply-adds of the forward pass over one row of L tokens, the heads left out."""
+    def forward(self, length: int, asked: int | None = None) -> int:
+        """Returns the multiply-adds of the forward pass over one row of L tokens, the heads left out.
+
+        `asked` is the number of positions whose vectors the heads read; None: all.
+        """
         ...
 
     def layer(self, batch: MicroBatch, *, train: bool = True) -> Iterator[Op]:
@@ -248,13 +251,21 @@ class PostLNCost:
             return False
         return (batch.platform == "tpu" and batch.length % 128 == 0) or (batch.platform == "gpu" and batch.width == 2)
 
-    def forward(self, length: int) -> int:
-        """Returns N x (4 L D^2 + 2 L D F + 2 L^2 D) multiply-adds, and L E D where embeddings are projected."""
+    def forward(self, length: int, asked: int | None = None) -> int:
+        """Returns N x (4 L D^2 + 2 L D F + 2 L^2 D) multiply-adds, and L E D where embeddings are projected.
+
+        With M positions asked for, the last layer has keys and values of all tokens, and all else of M:
+        2 L D^2 + 2 M D^2 + 2 M D F + 2 M L D.
+        """
         config = self.config
+        size = config.hidden_size
         dense = sum(product.into * product.out * product.copies for product in self._products())
-        attention = 2 * length * length * config.hidden_size  # Scores and the weighted sum.
-        projection = length * config.embedding_size * config.hidden_size
-        return config.num_layers * (length * dense + attention) + projection
+        attention = 2 * length * length * size  # Scores and the weighted sum.
+        projection = length * config.embedding_size * size
+        total = config.num_layers * (length * dense + attention) + projection
+        if asked is not None:
+            total -= (length - asked) * (dense - 2 * size * size) + 2 * (length - asked) * length * size
+        return total
 
     def layer(self, batch: MicroBatch, *, train: bool = True) -> Iterator[Op]:
         """See `Cost`."""

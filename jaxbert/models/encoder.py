@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -23,6 +24,7 @@ from jaxbert.models.layers import (
     dropout,
     gelu,
     sinusoidal,
+    take_slots,
     weights,
     zero_from,
 )
@@ -82,22 +84,30 @@ class Block(nnx.Module):
         self.down = Dense("blf,fd->bld", (inner, size), (size,), dims="down_FD", bias_dims="bias_D", **common)
         self.output_norm = LayerNorm(size, config.layer_norm_epsilon, layout=layout, rngs=rngs)
 
-    def __call__(self, x_BLD: jax.Array, group_BL: jax.Array, dropout_key: jax.Array | None) -> jax.Array:
-        """Returns x_BLD after the block."""
+    def __call__(
+        self, x_BLD: jax.Array, group_BL: jax.Array, dropout_key: jax.Array | None, at_BM: jax.Array | None = None
+    ) -> jax.Array:
+        """Returns x_BLD after the block; or (B, M, D) at the positions `at_BM`, and computes no others."""
         config = self.config
+        asked_BLD, asking_BM = x_BLD, None
+        attention = choose(config.attention, x_BLD.shape[1], x_BLD.dtype)
+        if at_BM is not None:
+            asked_BLD, asking_BM = take_slots(x_BLD, at_BM), take_along_rows(group_BL, at_BM)
+            attention = "reference"
         keys = (None, None, None) if dropout_key is None else tuple(jax.random.split(dropout_key, 3))
         with jax.named_scope("attention"):
             context_BLHK = attend(
-                self.query(x_BLD),
+                self.query(asked_BLD),
                 self.key(x_BLD),
                 self.value(x_BLD),
                 group_BL,
-                implementation=choose(config.attention, x_BLD.shape[1], x_BLD.dtype),
+                implementation=attention,
                 rate=config.attention_dropout,
                 key=keys[0],
+                asking_BM=asking_BM,
             )
             attended_BLD = self.out(context_BLHK, act("act_BLD"))
-            x_BLD = self.attention_norm(x_BLD + dropout(attended_BLD, config.dropout, keys[1]))
+            x_BLD = self.attention_norm(asked_BLD + dropout(attended_BLD, config.dropout, keys[1]))
         with jax.named_scope("feed_forward"):
             inner_BLF = gelu(self.up(x_BLD), config.activation)
             fed_BLD = self.down(inner_BLF, act("act_BLD"))
@@ -146,9 +156,12 @@ class PostLN:
         dropout_key: jax.Array | None = None,
         dtype: Any = jnp.float32,
         all_layers: bool = False,
+        at_BM: jax.Array | None = None,
     ) -> jax.Array:
-        """See `base.Encoder`."""
+        """See `base.Encoder`. Where `at_BM` is given, the last layer has queries and a feed-forward only there."""
         config = self.config
+        if all_layers and at_BM is not None:
+            raise ValueError("all layers have vectors at all positions only")
         check_length(config, tokens_BL.shape[1])
         embedding_key, layers_key = (None, None) if dropout_key is None else tuple(jax.random.split(dropout_key))
         with jax.named_scope("embeddings"):
@@ -161,33 +174,51 @@ class PostLN:
             ).astype(dtype)
         keys = None if layers_key is None else jax.random.split(layers_key, config.num_layers)
 
-        def body(x_BLD: jax.Array, layer: tuple[Params, jax.Array | None]) -> tuple[jax.Array, jax.Array | None]:
-            block, key = layer
-            x_BLD = self._block(in_use(block, dtype), x_BLD, group_BL, key)
+        shared, repeats = config.layer_groups > 0, config.num_layers // config.distinct_layers
+
+        def layer(used: Params, x_BLD: jax.Array, key: jax.Array | None) -> tuple[jax.Array, jax.Array | None]:
+            x_BLD = self._block(used, x_BLD, group_BL, key)
             return x_BLD, x_BLD if all_layers else None
 
-        def group(x_BLD: jax.Array, shared: tuple[Params, jax.Array | None]) -> tuple[jax.Array, jax.Array | None]:
-            block, group_keys = shared
+        def body(x_BLD: jax.Array, own: tuple[Params, jax.Array | None]) -> tuple[jax.Array, jax.Array | None]:
+            block, key = own
+            return layer(in_use(block, dtype), x_BLD, key)
+
+        def repeated(block: Params, x_BLD: jax.Array, keys: jax.Array | None, times: int) -> Any:
             used = in_use(block, dtype)  # Gathered once for all layers of the group.
+            return jax.lax.scan(rematerialised(partial(layer, used), config.remat), x_BLD, keys, length=times)
 
-            def again(x_BLD: jax.Array, key: jax.Array | None) -> tuple[jax.Array, jax.Array | None]:
-                x_BLD = self._block(used, x_BLD, group_BL, key)
-                return x_BLD, x_BLD if all_layers else None
+        def group(x_BLD: jax.Array, own: tuple[Params, jax.Array | None]) -> Any:
+            block, keys = own
+            return repeated(block, x_BLD, keys, repeats)
 
-            repeats = config.num_layers // config.layer_groups
-            return jax.lax.scan(rematerialised(again, config.remat), x_BLD, group_keys, length=repeats)
+        def stack(x_BLD: jax.Array, blocks: Params, keys: jax.Array | None) -> Any:
+            if not shared:
+                return jax.lax.scan(rematerialised(body, config.remat), x_BLD, (blocks, keys))
+            if keys is not None:
+                keys = keys.reshape(-1, repeats)
+            return jax.lax.scan(group, x_BLD, (blocks, keys))
+
+        def last_at(x_BLD: jax.Array, block: Params, key: jax.Array | None) -> jax.Array:
+            x_BMD: jax.Array = self._block(in_use(block, dtype), x_BLD, group_BL, key, at_BM)
+            return x_BMD
 
         with jax.named_scope("layers"):
-            if config.layer_groups:
-                if keys is not None:
-                    keys = keys.reshape(config.layer_groups, -1)
-                last_BLD, each_NBLD = jax.lax.scan(group, embedded_BLD, (params["layers"], keys))
-                if each_NBLD is not None:
-                    each_NBLD = each_NBLD.reshape(config.num_layers, *each_NBLD.shape[2:])
+            blocks = params["layers"]
+            if at_BM is None:
+                last_BLD, each_NBLD = stack(embedded_BLD, blocks, keys)
             else:
-                last_BLD, each_NBLD = jax.lax.scan(
-                    rematerialised(body, config.remat), embedded_BLD, (params["layers"], keys)
-                )
+                before = jax.tree.map(lambda leaf: leaf[:-1], blocks)
+                last = jax.tree.map(lambda leaf: leaf[-1], blocks)
+                parts = (None, None, None) if keys is None else (keys[:-repeats], keys[-repeats:-1], keys[-1])
+                x_BLD = embedded_BLD
+                if config.distinct_layers > 1:
+                    x_BLD, _ = stack(x_BLD, before, parts[0])
+                if repeats > 1:
+                    x_BLD, _ = repeated(last, x_BLD, parts[1], repeats - 1)
+                return rematerialised(last_at, config.remat)(x_BLD, last, parts[2])
+        if each_NBLD is not None and shared:
+            each_NBLD = each_NBLD.reshape(config.num_layers, *each_NBLD.shape[2:])
         return last_BLD if each_NBLD is None else jnp.concatenate([embedded_BLD[None], each_NBLD])
 
 

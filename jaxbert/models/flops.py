@@ -15,6 +15,7 @@ def step_flops(
     slots: int,
     heads: Collection[str],
     distillation: DistillationConfig | None = None,
+    asked: int | None = None,
 ) -> float:
     """Returns the FLOPs of one row in one training step: three times those of the forward pass.
 
@@ -23,6 +24,8 @@ def step_flops(
 
         each of N layers   2 x (4 L D^2 + 2 L D F)     query, key, value, output; feed-forward up and down
                            2 x 2 L^2 D                 attention scores and weighted sum
+        the last of them, where A positions are asked for:
+                           2 x (2 L D^2 + 2 A D^2 + 2 A D F + 2 A L D)
         embeddings         2 x L E D                   their projection, where there is one
         masked_lm          2 x M (D E + E V)           transform and tied decoder, on the slots only
         span_boundary      2 x M (2 D^2 + D E + E V)   both boundaries, second layer, tied decoder, on the slots only
@@ -39,6 +42,7 @@ def step_flops(
       length: L.
       slots: M.
       heads: names of the heads that the run trains (keys of `jaxbert.models.model.HEADS`), or their sizes by name.
+      asked: A, the number of positions whose vectors the task asks the encoder for; None: all.
       distillation: settings of a student's distillation, with its teacher's encoder.
     """
     vectors = {"tokens": length, "slots": slots, "rows": 1}
@@ -48,7 +52,7 @@ def step_flops(
         return sum(product.madds(counts[product.over]) for product in HEADS[name].products(config, **sizes))
 
     names = set(heads) | ({"pooler"} if any(map(on_pooler, heads)) else set())
-    madds = encoder_of(encoder).cost(encoder).forward(length) + sum(head(name, encoder) for name in names)
+    madds = encoder_of(encoder).cost(encoder).forward(length, asked) + sum(head(name, encoder) for name in names)
     teacher = 0
     if distillation is not None and distillation.encoder is not None:
         over = distillation.encoder

@@ -78,8 +78,12 @@ class Model:
         dropout_key: jax.Array | None = None,
         dtype: Any = jnp.float32,
         all_layers: bool = False,
+        at_BM: jax.Array | None = None,
     ) -> jax.Array:
-        """Returns hidden states (B, L, D) of a batch with `tokens`, `types` and `group`; see `Encoder.apply`."""
+        """Returns hidden states (B, L, D), or (B, M, D) at the positions `at_BM`; see `Encoder.apply`.
+
+        The batch has `tokens`, `types` and `group`.
+        """
         return self.encoder.apply(
             as_dicts(params["encoder"]),
             batch["tokens"],
@@ -88,6 +92,7 @@ class Model:
             dropout_key=dropout_key,
             dtype=dtype,
             all_layers=all_layers,
+            at_BM=at_BM,
         )
 
     def apply_head(self, name: str, params: Params, x: jax.Array, *rest: jax.Array, pooled: bool = False) -> jax.Array:

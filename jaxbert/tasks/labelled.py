@@ -84,7 +84,9 @@ class LabelledTask(RowsTask):
         self.metrics = [one for one in measured if one.name not in ("log_loss", "calibration_error")]
         self.best = next((one for one in measured if one.name == settings.metric), measured[0])
         self.dropout = getattr(config.encoder, "dropout", 0.0) if settings.dropout < 0 else settings.dropout
-        self.flops_per_row = self.texts * step_flops(config.encoder, length=phase.length, slots=0, heads=heads)
+        asked = 1 if "pooler" in heads else None
+        flops = step_flops(config.encoder, length=phase.length, slots=0, heads=heads, asked=asked)
+        self.flops_per_row = self.texts * flops
 
     @classmethod
     def heads_of(cls, config: RunConfig) -> Mapping[str, Mapping[str, int]]:
@@ -184,16 +186,22 @@ class LabelledTask(RowsTask):
         """See `Task`."""
         return {SEED: jax.ShapeDtypeStruct((), np.dtype(np.int32))}
 
-    def hidden(self, params: Params, batch: Arrays, key: jax.Array | None, dtype: Any) -> jax.Array:
-        """Returns hidden states (B, L, D), or (B x K, L, D) of rows with K texts each, text by text."""
+    def hidden(
+        self, params: Params, batch: Arrays, key: jax.Array | None, dtype: Any, *, first: bool = False
+    ) -> jax.Array:
+        """Returns hidden states (B, L, D), or (B x K, L, D) of rows with K texts each, text by text.
+
+        With `first`, L is 1: the encoder computes the vector at the first position only.
+        """
         flat = {name: merged(batch[name]) if self.texts > 1 else batch[name] for name in ("tokens", "types", "group")}
-        return self.model.hidden(params, flat, dropout_key=key, dtype=dtype)
+        at_BM = jnp.zeros_like(flat["group"][:, :1]) if first else None
+        return self.model.hidden(params, flat, dropout_key=key, dtype=dtype, at_BM=at_BM)
 
     def scores(self, params: Params, batch: Arrays, key: jax.Array | None, dtype: Any) -> jax.Array:
         """Returns the head's logits, float32: (B, C) from the pooled vectors, or (B, L, C). With dropout before it."""
         keys = (None, None) if key is None else jax.random.split(key)
-        x = self.hidden(params, batch, keys[0], dtype)
         pooled = "pooler" in self.model.heads
+        x = self.hidden(params, batch, keys[0], dtype, first=pooled)
         if pooled:
             x = self.model.pooled(params, x)
         x = dropout(x, self.dropout, keys[1])

@@ -619,13 +619,12 @@ def _of_texts(model: Model, head: str, params: Params, batch: dict[str, Any]) ->
 
     The pooler reads the first place of a row. So each text's first hidden state becomes a row of one place.
     """
-    x_BLD = model.hidden(params, batch)
     group_BL = batch["group"]
-    rows, length, size = x_BLD.shape
+    rows, length = group_BL.shape
     number_G = jnp.arange(1, max(1, length // TOKENS_A_TEXT) + 1)
     first_BG = (group_BL[:, None, :] == number_G[:, None]).argmax(-1)
-    x_BGD = jnp.take_along_axis(x_BLD, first_BG[..., None], axis=1)
-    z_TC = model.apply_head(head, params, x_BGD.reshape(-1, 1, size))
+    x_BGD = model.hidden(params, batch, at_BM=first_BG)
+    z_TC = model.apply_head(head, params, x_BGD.reshape(-1, 1, x_BGD.shape[-1]))
     return z_TC.reshape(rows, len(number_G), -1)
 
 

@@ -14,6 +14,7 @@ from jaxbert.config import EncoderConfig
 from jaxbert.core.parameters import Params
 from jaxbert.models.encoder import positions
 from jaxbert.models.families import FAMILIES
+from jaxbert.models.layers import take_slots
 from jaxbert.models.model import Model
 from tests.models.odd import ODD, heads_of, random_params
 
@@ -203,3 +204,44 @@ def test_a_normal_start_is_not_cut() -> None:
         assert not np.any(layers[name]["bias"])
         assert not np.array_equal(layers[name]["kernel"][0], layers[name]["kernel"][1])
     assert np.all(layers["output_norm"]["scale"] == 1)
+
+
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [
+        *((family, {}) for family in sorted(FAMILIES)),
+        ("bert", {"remat": "full"}),
+        ("bert", {"num_layers": 1}),
+        ("albert", {"layer_groups": 1, "remat": "dots"}),
+        ("albert", {"layer_groups": 0}),
+    ],
+)
+def test_vectors_at_some_positions_are_those_of_all(family: str, changes: dict[str, Any]) -> None:
+    """The last layer computes the asked positions only: the same vectors, with the same gradients."""
+    case = case_of(family, **changes)
+    batch = batch_of(case.config)
+    at = jnp.asarray([[0, 5, 9], [5, 0, 0]])
+    weight = jnp.asarray(np.random.default_rng(2).standard_normal((ROWS, 3, case.config.hidden_size)), jnp.float32)
+
+    def some(params: Params) -> jax.Array:
+        return case.model.hidden(params, batch, at_BM=at)
+
+    def of_all(params: Params) -> jax.Array:
+        return take_slots(case.model.hidden(params, batch), at)
+
+    def value_and_gradient(vectors: Any) -> Any:
+        return jax.jit(jax.value_and_grad(lambda params: (vectors(params) * weight).sum()))(case.params)
+
+    a, b = jax.jit(some)(case.params), jax.jit(of_all)(case.params)
+    assert a.shape == weight.shape
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=5e-6)
+    (_, found), (_, expected) = value_and_gradient(some), value_and_gradient(of_all)
+    largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(expected["encoder"]))
+    for x, y in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-4, atol=2e-6 * largest)
+
+
+def test_all_layers_have_no_positions() -> None:
+    case = case_of("bert")
+    with pytest.raises(ValueError, match="all layers have vectors at all positions only"):
+        case.model.hidden(case.params, batch_of(case.config), all_layers=True, at_BM=jnp.zeros((ROWS, 1), jnp.int32))

@@ -21,6 +21,7 @@ from jaxbert.models.base import check_length
 from jaxbert.models.cost import GELU, NORM, SOFTMAX, MicroBatch, Op, dense_op
 from jaxbert.models.encoder import positions, rematerialised
 from jaxbert.models.families.family import Family, Name, dense, norm
+from jaxbert.models.layers import take_slots
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,7 @@ class RotaryCost:
     def with_kernels_of(self, other: Any) -> RotaryCost:
         return self
 
-    def forward(self, length: int) -> int:
+    def forward(self, length: int, asked: int | None = None) -> int:
         size, inner = self.config.hidden_size, self.config.intermediate_size
         return self.config.num_layers * (length * (4 * size * size + 2 * size * inner) + 2 * length * length * size)
 
@@ -152,6 +153,7 @@ class Rotary:
         dropout_key: jax.Array | None = None,
         dtype: Any = jnp.float32,
         all_layers: bool = False,
+        at_BM: jax.Array | None = None,
     ) -> jax.Array:
         config = self.config
         check_length(config, tokens_BL.shape[1])
@@ -172,6 +174,8 @@ class Rotary:
 
         last_BLD, each_NBLD = jax.lax.scan(rematerialised(body, config.remat), x_BLD, params["layers"])
         last_BLD = rms_norm(last_BLD, params["last_norm"]["scale"], config.layer_norm_epsilon)
+        if at_BM is not None:
+            return take_slots(last_BLD, at_BM)
         return last_BLD if each_NBLD is None else jnp.concatenate([x_BLD[None], each_NBLD[:-1], last_BLD[None]])
 
 
