@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +23,11 @@ from jaxbert.errors import InputError
 from jaxbert.evaluate.evaluation import measures, over_split
 from jaxbert.labelled.examples import Example
 from jaxbert.labelled.labels import is_unknown
-from jaxbert.labelled.writing import read_examples
 from jaxbert.scores.base import Scored
 from jaxbert.stores.checkpoint import load_params
+from jaxbert.stores.workdir import OUTPUTS
 from jaxbert.tasks import make_task
-from jaxbert.tasks.labelled import LabelledTask
+from jaxbert.tasks.labelled import LabelledTask, Part, examples_of
 from jaxbert.training.step import build
 
 _log = logging.getLogger(__name__)
@@ -89,21 +90,12 @@ def judge(workdir: Path, step: int, split: str) -> Judgement | None:
       InputError: the run is of a task without labels, or its rows are gone.
       Stopped: the checkpoint is damaged.
     """
-    config = load_json(workdir / "config.json")
-    phase = config.phases[-1]
-    ((place, _),) = phase_rows(config, phase, workdir)
-    try:
-        rows = Rows(local(place), split)
-    except InputError as error:
-        if error.code == "E-ROWS-SPLIT":
-            return None
-        raise
-    if not len(rows):
+    opened = _opened(workdir, split)
+    if opened is None:
         return None
-    examples = list(read_examples(rows.directory, split))
-    task = make_task(config, phase)
-    assert isinstance(task, LabelledTask)
-    if task.needs_answers and all(map(is_unknown, examples)):
+    config, known, rows = opened
+    examples = examples_of(rows)
+    if known.needs_answers and all(map(is_unknown, examples)):
         _log.info(f"the {split} split has no answers, so nothing is measured on it; `jaxbert predict` answers it")
         return None
     mesh = single_device_mesh()
@@ -113,9 +105,47 @@ def judge(workdir: Path, step: int, split: str) -> Judgement | None:
     with jax.set_mesh(mesh):
         params = load_params(workdir, step, task.parts, mesh)
         frozen = replicated(mesh, {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in program.frozen.items()})
-        outputs, sums, _ = over_split(program, params, frozen, rows, mesh, config=config, lengths=phase.lengths)
+        lengths = config.phases[-1].lengths
+        outputs, sums, _ = over_split(program, params, frozen, rows, mesh, config=config, lengths=lengths)
     loss = measures(task, sums)["loss"]
     return Judgement(task, rows, examples, outputs, task.scored(outputs, rows, final=True), task.constant(rows), loss)
+
+
+def score_part(workdir: Path, split: str, kept: Sequence[int]) -> Mapping[str, float] | None:
+    """Returns the metrics of some examples of a split, from the outputs that the run has kept; None without them.
+
+    Args:
+      workdir: of the run; `jaxbert.finetune.results.judge_run` has kept its outputs.
+      split: the split.
+      kept: the numbers of the examples, from 0, in rising order.
+    """
+    opened = _opened(workdir, split)
+    try:
+        with np.load(workdir / OUTPUTS.format(split=split)) as stored:
+            outputs = dict(stored)
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return None
+    if opened is None or any(len(values) != len(opened[2]) for values in outputs.values()):
+        return None
+    _, task, rows = opened
+    part = Part(rows, kept)
+    return task.scored({name: values[part.rows] for name, values in outputs.items()}, part).values
+
+
+def _opened(workdir: Path, split: str) -> tuple[RunConfig, LabelledTask, Rows] | None:
+    """Returns the config of a run, its task, and the rows of a split; None where there are none."""
+    config = load_json(workdir / "config.json")
+    phase = config.phases[-1]
+    ((place, _),) = phase_rows(config, phase, workdir)
+    try:
+        rows = Rows(local(place), split)
+    except InputError as error:
+        if error.code == "E-ROWS-SPLIT":
+            return None
+        raise
+    task = make_task(config, phase)
+    assert isinstance(task, LabelledTask)
+    return (config, task, rows) if len(rows) else None
 
 
 def _on_one_device(config: RunConfig) -> RunConfig:

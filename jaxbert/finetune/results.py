@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from jaxbert.core.metrics import to_json
 from jaxbert.evaluate.judged import Judged, best_of, lines_of, metric_of, spread
 from jaxbert.evaluate.labelled import judge, worst_errors
 from jaxbert.stores.files import write_whole
 from jaxbert.stores.steps import default_step
-from jaxbert.stores.workdir import FINETUNE, JUDGEMENT
+from jaxbert.stores.workdir import FINETUNE, JUDGEMENT, OUTPUTS
 
 
-def judge_run(workdir: Path, *, seed: int, setting: str, stopped_early: bool) -> dict[str, Any]:
+def judge_run(
+    workdir: Path, *, seed: int, setting: str, stopped_early: bool, keep_outputs: bool = False
+) -> dict[str, Any]:
     """Judges the best checkpoint of a run on its validation and its test split, and writes judgement.json.
 
     Args:
@@ -24,6 +29,7 @@ def judge_run(workdir: Path, *, seed: int, setting: str, stopped_early: bool) ->
       seed: of the run.
       setting: the part of the sweep that the run has.
       stopped_early: whether it stopped early.
+      keep_outputs: also keep what the model gives for each row, for `jaxbert.evaluate.labelled.score_part`.
     """
     step = default_step(workdir)
     assert step is not None
@@ -34,6 +40,10 @@ def judge_run(workdir: Path, *, seed: int, setting: str, stopped_early: bool) ->
         if found is None:
             continue
         first = first or found
+        if keep_outputs:
+            packed = io.BytesIO()
+            np.savez_compressed(packed, allow_pickle=False, **found.outputs)
+            write_whole(workdir / OUTPUTS.format(split=split), packed.getvalue())
         splits[split] = {
             "examples": found.scored.examples,
             "loss": _finite(found.loss),

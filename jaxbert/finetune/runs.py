@@ -44,6 +44,7 @@ def finetune(
     *,
     overwrite: bool = False,
     only_same: bool = False,
+    keep_outputs: bool = False,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Trains and judges runs, one after the other, and returns the figures.
@@ -55,6 +56,7 @@ def finetune(
       workdir: of all runs.
       overwrite: begin again, and replace what is there.
       only_same: refuse runs that have begun with another content of their files, or from another model.
+      keep_outputs: each run keeps its outputs; see `judge_run`.
       say: the function that gets each line of the results.
 
     Returns:
@@ -90,7 +92,14 @@ def finetune(
         if found is not None:
             _finish_page(where, run)
         else:
-            found = _train(run, str(where) if run.name else str(workdir), where, overwrite, may_fail=several)
+            found = _train(
+                run,
+                str(where) if run.name else str(workdir),
+                where,
+                overwrite,
+                may_fail=several,
+                keep_outputs=keep_outputs,
+            )
         if found is None or not _leads():  # Process 0 compares the runs and writes the results.
             continue
         if several and overwrite:
@@ -218,7 +227,9 @@ def _finish_page(where: Path, run: Run) -> None:
         LivePage(where, enabled=run.asked.config.logging.page and _leads()).write()
 
 
-def _train(run: Run, name: str, where: Path, overwrite: bool, *, may_fail: bool = False) -> dict[str, Any] | None:
+def _train(
+    run: Run, name: str, where: Path, overwrite: bool, *, may_fail: bool = False, keep_outputs: bool = False
+) -> dict[str, Any] | None:
     """Trains a run and judges it; returns its judgement, in the first process only.
 
     With `may_fail`, a run that has diverged is judged as one, and raises nothing.
@@ -231,7 +242,13 @@ def _train(run: Run, name: str, where: Path, overwrite: bool, *, may_fail: bool 
             return {"metric": {}, "value": None, "learned": True, "seed": run.seed, "setting": run.setting,
                     "step": figures["step"], "splits": {}, "stopped_early": figures["stopped_early"]}  # fmt: skip
         with jax.default_device(jax.local_devices()[0]):
-            found = judge_run(where, seed=run.seed, setting=run.setting, stopped_early=figures["stopped_early"])
+            found = judge_run(
+                where,
+                seed=run.seed,
+                setting=run.setting,
+                stopped_early=figures["stopped_early"],
+                keep_outputs=keep_outputs,
+            )
         LivePage(where, enabled=run.asked.config.logging.page).write()
         return found
 

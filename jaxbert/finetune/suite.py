@@ -10,7 +10,8 @@ from pathlib import Path
 
 from jaxbert.errors import InputError
 from jaxbert.evaluate.judged import read_judgement
-from jaxbert.evaluate.suite.finetuned import FineTuning, Trainer, asked
+from jaxbert.evaluate.labelled import score_part as score_part_of_run
+from jaxbert.evaluate.suite.finetuned import FineTuned, FineTuning, Trainer, asked
 from jaxbert.evaluate.suite.reading import read_suite
 from jaxbert.finetune.runs import finetune
 from jaxbert.finetune.settings import Files, runs_of
@@ -42,10 +43,10 @@ def trainer(suite: str, workdir: str | None = None) -> Trainer | None:
         ask_for_deterministic_kernels(runs.config)
     top = Path(workdir or f"runs/{_directory(found.name)}")
 
-    def train(model: str, runs: FineTuning) -> tuple[str, Sequence[Mapping[str, float]], Sequence[int]]:
+    def train(model: str, runs: FineTuning) -> FineTuned:
         place = top / _directory(runs.name) / _directory(model)
         wanted = runs_of(runs.config, Files(), init=model, settings=runs.settings, seeds=runs.seeds)
-        finetune(wanted, place, only_same=True, say=_log.info)
+        finetune(wanted, place, only_same=True, keep_outputs=True, say=_log.info)
         metric, scores, failed = "", [], []
         for run in wanted:
             judged = read_judgement(place / run.name if run.name else place)
@@ -68,7 +69,13 @@ def trainer(suite: str, workdir: str | None = None) -> Trainer | None:
             if not judged["learned"]:
                 failed.append(run.seed)
             scores.append({name: float(value) for name, value in values.items() if value is not None})
-        return metric, scores, failed
+
+        def score_part(kept: Sequence[int]) -> Sequence[Mapping[str, float]] | None:
+            found = [score_part_of_run(place / run.name if run.name else place, runs.split, kept) for run in wanted]
+            known = [one for one in found if one is not None]
+            return known if len(known) == len(found) else None
+
+        return FineTuned(metric, scores, failed, score_part)
 
     return train
 

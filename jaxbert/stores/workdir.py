@@ -18,6 +18,8 @@ METRICS, TELEMETRY, PARAMETERS = "metrics.jsonl", "telemetry.jsonl", "parameters
 EVALUATION, EXPORT = "evaluation.json", "hf"
 # The metrics and the worst errors of a fine-tuned run; and the results of a fine-tuning with several runs.
 JUDGEMENT, FINETUNE = "judgement.json", "finetune.json"
+# The outputs of a fine-tuned run for the rows of a split, where a suite may score a part of the examples.
+OUTPUTS = "outputs-{split}.npz"
 # What a fine-tuned model gets right of changed texts: the place that the page reads of what `jaxbert evaluate --suite
 # FILE --json` writes.
 SUITE = "suite.json"

@@ -18,11 +18,10 @@ from jaxbert.core.sharding import Field
 from jaxbert.data.pipeline import Rows
 from jaxbert.labelled.answers import Answer, best_answers
 from jaxbert.labelled.examples import Example, Question
-from jaxbert.labelled.writing import read_examples
 from jaxbert.scores import answers, intervals
 from jaxbert.scores.base import Scored
 from jaxbert.tasks.base import Arrays, Term
-from jaxbert.tasks.labelled import LabelledTask, kind_of
+from jaxbert.tasks.labelled import LabelledTask, Part, examples_of, kind_of
 from jaxbert.tasks.sequences import smoothed_cross_entropy
 
 
@@ -115,9 +114,9 @@ class QuestionAnswering(LabelledTask):
         figures = {"accuracy": (weight_B * (right_B & also_B)).sum()}
         return Term((weight_B * (first_B + last_B) / 2).sum(), weight_B.sum(), figures)
 
-    def scored(self, outputs: Mapping[str, np.ndarray], rows: Rows, *, final: bool = False) -> Scored:
+    def scored(self, outputs: Mapping[str, np.ndarray], rows: Rows | Part, *, final: bool = False) -> Scored:
         """See `LabelledTask`; where some texts have no answer, one is given if its score is above that of none."""
-        examples = list(read_examples(rows.directory, rows.split))
+        examples = examples_of(rows)
         found = self._found(outputs, rows, examples)
         right = [accepted(one) for one in examples]
         texts = [one.text for one in found]
@@ -133,7 +132,7 @@ class QuestionAnswering(LabelledTask):
         sums = intervals.of_means({"exact_match": points[:, 0], "f1": points[:, 1]})
         return replace(scored, intervals=intervals.bounds_of_sums(sums))
 
-    def _found(self, outputs: Mapping[str, np.ndarray], rows: Rows, examples: Sequence[Example]) -> Any:
+    def _found(self, outputs: Mapping[str, np.ndarray], rows: Rows | Part, examples: Sequence[Example]) -> Any:
         first, last = outputs["logits"][..., 0], outputs["logits"][..., 1]
         stored = rows.read(np.arange(len(rows)))
         known = [example for example in examples if isinstance(example, Question)]
@@ -141,7 +140,7 @@ class QuestionAnswering(LabelledTask):
 
     def constant(self, rows: Rows) -> dict[str, float]:
         """See `LabelledTask`; the answer that there is none."""
-        right = [accepted(one) for one in read_examples(rows.directory, rows.split)]
+        right = [accepted(one) for one in examples_of(rows)]
         version: Any = "2.0" if self.settings.unanswerable else "1.1"
         return dict(answers.score([""] * len(right), right, version=version).values)
 

@@ -16,7 +16,7 @@ from jaxbert.labelled.examples import ChoiceExample, Example
 from jaxbert.scores import classes, intervals
 from jaxbert.scores.base import Scored
 from jaxbert.tasks.base import Arrays, Term
-from jaxbert.tasks.labelled import LabelledTask, apart, kind_of
+from jaxbert.tasks.labelled import LabelledTask, Part, apart, kind_of
 from jaxbert.tasks.sequences import smoothed_cross_entropy
 
 
@@ -83,7 +83,7 @@ class MultipleChoice(LabelledTask):
         loss_B, right_B = smoothed_cross_entropy(outputs["logits"], batch["target"], 0.0)
         return Term((weight_B * loss_B).sum(), weight_B.sum(), {"accuracy": (weight_B * right_B).sum()})
 
-    def scored(self, outputs: Mapping[str, np.ndarray], rows: Rows, *, final: bool = False) -> Scored:
+    def scored(self, outputs: Mapping[str, np.ndarray], rows: Rows | Part, *, final: bool = False) -> Scored:
         """See `LabelledTask`."""
         logits, target = outputs["logits"], rows.read(np.arange(len(rows)))["target"]
         found = classes.choices(logits, target)

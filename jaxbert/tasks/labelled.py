@@ -38,7 +38,7 @@ from jaxbert.labelled.encode import Encoding, encode
 from jaxbert.labelled.examples import ChoiceExample, Example, Question, TextExample
 from jaxbert.labelled.labels import answers_to_keep, check_split, find_labels, shares_line
 from jaxbert.labelled.opening import local_files, open_examples
-from jaxbert.labelled.writing import write_rows
+from jaxbert.labelled.writing import read_examples, write_rows
 from jaxbert.models.families import check_family
 from jaxbert.models.flops import step_flops
 from jaxbert.models.layers import dropout
@@ -207,7 +207,7 @@ class LabelledTask(RowsTask):
         x = dropout(x, self.dropout, keys[1])
         return self.model.apply_head(self.head, params, x, pooled=pooled)
 
-    def scored(self, outputs: Mapping[str, np.ndarray], rows: Rows, *, final: bool = False) -> Scored:
+    def scored(self, outputs: Mapping[str, np.ndarray], rows: Rows | Part, *, final: bool = False) -> Scored:
         """Returns the metrics of an evaluation, with their details, from finite outputs of all rows; see `judge`.
 
         The metrics are among those of `metrics_of`, in its order.
@@ -283,6 +283,39 @@ def apart(x: jax.Array, texts: int) -> jax.Array:
     """Returns (B x K, ...) as (B, K, ...), in the batch's place."""
     shape = (x.shape[0] // texts, texts, *x.shape[1:])
     return jnp.reshape(x, shape, out_sharding=P(BATCH, *(None for _ in shape[1:])) if explicit_mesh() else None)
+
+
+class Part:
+    """Some examples of a split with their rows, for `LabelledTask.scored`. The examples are numbered from 0 again.
+
+    Attributes:
+      directory, split, length: those of the whole split.
+      examples: the examples.
+      rows: int64 (n,), the numbers of their rows in the whole split.
+    """
+
+    def __init__(self, whole: Rows, kept: Sequence[int]):
+        """Takes the examples with the numbers `kept`, in rising order."""
+        self.directory, self.split, self.length = whole.directory, whole.split, whole.length
+        every = examples_of(whole)
+        self.examples = [every[number] for number in kept]
+        stored = whole.read(np.arange(len(whole)))
+        documents = stored["origins"]["document"][:, 0].astype(np.int64)
+        self.rows = np.flatnonzero(np.isin(documents, np.asarray(kept, np.int64)))
+        self._stored = stored[self.rows]
+        self._stored["origins"]["document"][:, 0] = np.searchsorted(kept, documents[self.rows])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
+        """Returns rows; see `Rows.read`."""
+        return self._stored[np.asarray(indices, np.int64)]
+
+
+def examples_of(rows: Rows | Part) -> list[Example]:
+    """Returns the examples of a split that `make_rows` wrote, or of a part of it."""
+    return rows.examples if isinstance(rows, Part) else list(read_examples(rows.directory, rows.split))
 
 
 def real_rows(batch: Arrays) -> jax.Array:

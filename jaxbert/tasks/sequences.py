@@ -23,7 +23,7 @@ from jaxbert.labelled.examples import Example, TextExample
 from jaxbert.scores import classes, intervals, numbers
 from jaxbert.scores.base import Scored
 from jaxbert.tasks.base import Arrays, Term
-from jaxbert.tasks.labelled import LabelledTask, kind_of, real_rows
+from jaxbert.tasks.labelled import LabelledTask, Part, kind_of, real_rows
 
 Problem = Literal["one_label", "several_labels", "number"]
 
@@ -188,7 +188,7 @@ class Classification(LabelledTask):
         total = (1.0 - smoothing) * (weight * loss_B).sum() + smoothing * (known_B * spread_B).sum()
         return Term(total, weight.sum(), {"accuracy": (weight * right_B).sum()})
 
-    def scored(self, outputs: Mapping[str, np.ndarray], rows: Rows, *, final: bool = False) -> Scored:
+    def scored(self, outputs: Mapping[str, np.ndarray], rows: Rows | Part, *, final: bool = False) -> Scored:
         """See `LabelledTask`."""
         target = rows.read(np.arange(len(rows)))["target"]
         if self.settings.problem == "number":

@@ -23,11 +23,10 @@ from jaxbert.errors import InputError
 from jaxbert.labelled.answers import words_of_windows
 from jaxbert.labelled.examples import Example, WordsExample
 from jaxbert.labelled.tags import OUTSIDE, are_spans, spans
-from jaxbert.labelled.writing import read_examples
 from jaxbert.scores import classes, entities, intervals
 from jaxbert.scores.base import Scored
 from jaxbert.tasks.base import Arrays, Term
-from jaxbert.tasks.labelled import LabelledTask, kind_of
+from jaxbert.tasks.labelled import LabelledTask, Part, examples_of, kind_of
 from jaxbert.tasks.sequences import smoothed_cross_entropy
 
 # A mark of a span in small letters: b-loc.
@@ -115,9 +114,9 @@ class TokenLabels(LabelledTask):
         loss_BL, right_BL = smoothed_cross_entropy(outputs["logits"], batch["target"], self.settings.smoothing)
         return Term((weight_BL * loss_BL).sum(), weight_BL.sum(), {"accuracy": (weight_BL * right_BL).sum()})
 
-    def scored(self, outputs: Mapping[str, np.ndarray], rows: Rows, *, final: bool = False) -> Scored:
+    def scored(self, outputs: Mapping[str, np.ndarray], rows: Rows | Part, *, final: bool = False) -> Scored:
         """See `LabelledTask`."""
-        examples = list(read_examples(rows.directory, rows.split))
+        examples = examples_of(rows)
         if _mark_spans(self.settings.labels):
             gold, predicted = self._answers(outputs, rows, examples)
             found = entities.score(predicted, gold, schemes=final)
@@ -136,14 +135,16 @@ class TokenLabels(LabelledTask):
         sums = intervals.of_words(right, logits.argmax(-1), texts, len(number))
         return replace(found, intervals=intervals.bounds_of_sums(sums))
 
-    def _words(self, outputs: Mapping[str, np.ndarray], rows: Rows, examples: Sequence[Example]) -> list[np.ndarray]:
+    def _words(
+        self, outputs: Mapping[str, np.ndarray], rows: Rows | Part, examples: Sequence[Example]
+    ) -> list[np.ndarray]:
         """Returns the logits of the words of each example, float [words, C]; zeros for a word without a token."""
         known = [example for example in examples if isinstance(example, WordsExample)]
         words = words_of_windows(outputs["logits"], rows.read(np.arange(len(rows))), known)
         return [np.nan_to_num(logits, nan=0.0) for logits in words]
 
     def _answers(
-        self, outputs: Mapping[str, np.ndarray], rows: Rows, examples: Sequence[Example]
+        self, outputs: Mapping[str, np.ndarray], rows: Rows | Part, examples: Sequence[Example]
     ) -> tuple[list[list[tuple[str, int, int]]], list[list[tuple[str, int, int]]]]:
         """Returns the right and the predicted (label, first word, last word) of each example: entities, or words."""
         marks = _mark_spans(self.settings.labels)

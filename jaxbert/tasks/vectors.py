@@ -26,7 +26,7 @@ from jaxbert.labelled.examples import Example, TextExample
 from jaxbert.scores import intervals, numbers, retrieval
 from jaxbert.scores.base import Scored
 from jaxbert.tasks.base import Arrays, Term
-from jaxbert.tasks.labelled import LabelledTask, apart, kind_of, merged
+from jaxbert.tasks.labelled import LabelledTask, Part, apart, kind_of, merged
 from jaxbert.tasks.sequences import text_of
 
 
@@ -184,7 +184,7 @@ class SentenceVectors(LabelledTask):
         right_B = jnp.where(same_BB, z_BB, 0.0).sum(-1) >= z_BB.max(-1)
         return Term((weight_B * loss_B).sum(), weight_B.sum(), {"accuracy": (weight_B * right_B).sum()})
 
-    def scored(self, outputs: Mapping[str, np.ndarray], rows: Rows, *, final: bool = False) -> Scored:
+    def scored(self, outputs: Mapping[str, np.ndarray], rows: Rows | Part, *, final: bool = False) -> Scored:
         """See `LabelledTask`."""
         first, second = outputs["vectors"][:, 0], outputs["vectors"][:, 1]
         if self.settings.loss == "cosine":
@@ -249,7 +249,7 @@ class SentenceVectors(LabelledTask):
         return found
 
 
-def _texts(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+def _texts(rows: Rows | Part) -> tuple[np.ndarray, np.ndarray]:
     """Returns a number for each first and each second text of rows, int (N,): the same for texts of the same tokens."""
     stored = rows.read(np.arange(len(rows)))
     tokens = np.ascontiguousarray(np.where(stored["group"] > 0, stored["tokens"].astype(np.int64) + 1, 0))

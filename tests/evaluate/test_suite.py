@@ -22,7 +22,7 @@ from jaxbert.errors import InputError
 from jaxbert.evaluate.likelihood import score
 from jaxbert.evaluate.suite import cloze, masked_lm, running, table
 from jaxbert.evaluate.suite.base import Kind, Outcome, Setting, Task, mean_of_groups, without_interval
-from jaxbert.evaluate.suite.finetuned import FineTuning
+from jaxbert.evaluate.suite.finetuned import FineTuned, FineTuning
 from jaxbert.evaluate.suite.kinds import KINDS
 from jaxbert.evaluate.suite.reading import read_suite
 from jaxbert.evaluate.suite.robustness import PERTURBATIONS
@@ -204,10 +204,14 @@ def test_a_trainer_gives_the_scores_of_seeds(directory: Path, tmp_path: Path) ->
     task = {"name": "mine", "kind": "finetuned", "files": [file, file], "options": options}
     asked = []
 
-    def train(model: str, runs: FineTuning) -> tuple[str, list[dict[str, float]], list[int]]:
-        asked.append((model, runs))
-        return "accuracy", [{"accuracy": 0.5, "macro_f1": 0.1}, {"accuracy": 0.7, "macro_f1": 0.3}], [1]
+    parts: list[Any] = [None, [{"accuracy": 0.25}, {"accuracy": 0.35}]]
 
+    def train(model: str, runs: FineTuning) -> FineTuned:
+        asked.append((model, runs))
+        scores = [{"accuracy": 0.5, "macro_f1": 0.1}, {"accuracy": 0.7, "macro_f1": 0.3}]
+        return FineTuned("accuracy", scores, [1], lambda kept: (numbers.append(kept), parts[len(numbers) - 1])[1])
+
+    numbers: list[Sequence[int]] = []
     (tmp_path / "corpus.txt").write_text(SENTENCES[0] + "\n")
     results = running.evaluate_suite(
         [str(directory)], suite_of(tmp_path, task), corpus=str(tmp_path / "corpus.txt"), finetune=train
@@ -219,11 +223,18 @@ def test_a_trainer_gives_the_scores_of_seeds(directory: Path, tmp_path: Path) ->
     expected = stats.ttest_1samp([0.5, 0.7], 0).confidence_interval()
     assert found["values"]["score"]["value"] == pytest.approx(0.6)
     assert found["values"]["score"]["high"] == pytest.approx(expected.high)
-    # The examples that are in the corpus are named, but the trainer's scores cannot leave them out.
+    # The examples that are in the corpus are named; a run that has not kept its outputs cannot leave them out.
     assert found["found"]["overlap"] == 1 and found["without_found"] is None
     shown = "\n".join(table.lines(results))
     assert "accuracy on the validation split" in shown and "1 of 2 seeds did not learn (1)" in shown
     assert re.search(r"without those in the corpus +not known", shown) and found["details"]["failed"] == [1]
+    results = running.evaluate_suite(
+        [str(directory)], suite_of(tmp_path, task), corpus=str(tmp_path / "corpus.txt"), finetune=train
+    )
+    rest = results["results"][str(directory)]["mine"]["without_found"]
+    assert rest["examples"] == len(SENTENCES) - 1 and rest["values"]["score"]["value"] == pytest.approx(0.3)
+    assert re.search(rf"without those in the corpus +{len(SENTENCES) - 1} +0\.30", "\n".join(table.lines(results)))
+    assert numbers == [list(range(1, len(SENTENCES)))] * 2
     for change, message in (
         ({}, "E-SUITE-FINETUNE"),
         ({"files": [file] * 4}, "at most 3 files.*E-SUITE-ITEM"),

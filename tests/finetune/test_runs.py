@@ -15,7 +15,9 @@ import pytest
 
 import jaxbert
 from jaxbert.config import EncoderConfig, OptimizerConfig, find_config, load_json
+from jaxbert.data.pipeline import Rows
 from jaxbert.errors import InputError, Interrupted, Stopped
+from jaxbert.evaluate.labelled import score_part
 from jaxbert.finetune import runs as finetune_runs
 from jaxbert.finetune.runs import finetune
 from jaxbert.finetune.settings import Files, Run, runs_of
@@ -96,6 +98,31 @@ def test_every_kind_learns(model: Path, tmp_path: Path, case: str) -> None:
         card = (tmp_path / "written" / "README.md").read_text()
         assert "Fine-tuned from model by jaxbert" in card and "128 train examples, 48 validation examples" in card
         assert "On the test split, 32 examples: accuracy" in card and 'pipeline("text-classification"' in card
+
+
+@pytest.mark.parametrize("case", ["number", "token_labels", "question_answering", "cosine"])
+def test_a_part_of_the_examples_has_its_own_score(model: Path, tmp_path: Path, case: str) -> None:
+    """The same as if a file had only these examples."""
+    # Long texts are several rows; and no score is 0 or 1.
+    more = {
+        "token_labels": ["phases.0.length=8", "task.epochs=2"],
+        "question_answering": ["phases.0.length=12", "task.stride=2", "task.epochs=1", "phases.0.schedule.peak=2e-3"],
+    }
+    settings = more.get(case, ["task.epochs=1"])
+    kept = [1, 2, 5, *range(9, 30, 2), 47]
+    (asked,) = runs(model, tmp_path, case, *settings, test=str(tmp_path / "part.jsonl"))
+    lines = (tmp_path / f"{case}-validation.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "part.jsonl").write_text("".join(lines[number] for number in kept))
+    found = finetune([asked], tmp_path / "run", keep_outputs=True, say=lambda line: None)
+    whole, part = (found["splits"][split]["values"] for split in ("validation", "test"))
+    if case in more:
+        assert len(Rows(next((tmp_path / "run" / "data").glob("rows*")), "validation")) > 48
+    for numbers, expected in ((range(48), whole), (kept, part)):
+        scores = score_part(tmp_path / "run", "validation", list(numbers))
+        assert scores is not None and scores == pytest.approx({name: expected[name] for name in scores}, abs=1e-5)
+    assert whole != pytest.approx(part, abs=1e-3)
+    (tmp_path / "run" / "outputs-validation.npz").unlink()
+    assert score_part(tmp_path / "run", "validation", kept) is None
 
 
 def test_labels_that_mark_no_spans_are_scored_word_by_word(model: Path, tmp_path: Path) -> None:

@@ -37,13 +37,24 @@ def test_a_suite_fine_tunes(
     assert found["values"]["score"]["value"] == pytest.approx(sum(values) / 2)
     assert found["details"]["metric"] == "accuracy" and found["details"]["split"] == "test"
     assert "accuracy on the test split" in capsys.readouterr().out
+    # The first eight examples stand in a corpus, so the runs are scored without them too.
+    texts = [json.loads(line)["text"] for line in (tmp_path / "test.jsonl").read_text().splitlines()]
+    (tmp_path / "corpus.txt").write_text("\n".join(texts[:8]) + "\n")
 
     def again(*args: object, **options: object) -> None:
         raise AssertionError("a run that was judged is trained again")
 
     monkeypatch.setattr("jaxbert.finetune.runs.train", again)
-    assert main([*words, "--workdir", str(tmp_path / "runs")]) == 0
-    assert json.loads(out.read_text())["results"][str(model)]["good or bad?"]["values"] == found["values"]
+    assert main([*words, "--workdir", str(tmp_path / "runs"), "--corpus", str(tmp_path / "corpus.txt")]) == 0
+    results = json.loads(out.read_text())["results"][str(model)]["good or bad?"]
+    assert results["values"] == found["values"] and results["found"]["overlap"] >= 8
+    rest = results["without_found"]
+    assert rest["examples"] == 32 - results["found"]["overlap"]
+    # The mean over both seeds is that of shares of the examples that are left.
+    assert rest["values"]["score"]["value"] * 2 * rest["examples"] == pytest.approx(
+        round(rest["values"]["score"]["value"] * 2 * rest["examples"])
+    )
+    assert "without those in the corpus" in capsys.readouterr().out
     # The scores of other files are not those of this suite.
     before = (tmp_path / "validation.jsonl").read_bytes()
     write_examples(tmp_path / "validation.jsonl", "one_label", 8, 9)

@@ -96,13 +96,11 @@ class Kind(abc.ABC, Generic[Item]):
       metrics: the first one is shown where a suite names none.
       options: the names of the options, each with the shape of its value (`jaxbert.inputs.values.check`).
       heads: the heads that a model must have.
-      answers_by_item: whether `answer` gives an answer for each item, so that items can be left out of the scores.
     """
 
     metrics: ClassVar[tuple[Metric, ...]]
     options: ClassVar[Mapping[str, Any]] = {}
     heads: ClassVar[tuple[str, ...]] = ()
-    answers_by_item: ClassVar[bool] = True
 
     @abc.abstractmethod
     def read(self, task: Task) -> list[Item]:
@@ -129,11 +127,20 @@ class Kind(abc.ABC, Generic[Item]):
 
     @abc.abstractmethod
     def answer(self, model: Loaded, items: Sequence[Item], task: Task, setting: Setting) -> Sequence[Any]:
-        """Returns the model's answer to each item; with `answers_by_item` off any other list of answers."""
+        """Returns the model's answer to each item; or any other list, where the kind has its own `score_part`."""
 
     @abc.abstractmethod
     def score(self, task: Task, items: Sequence[Item], answers: Sequence[Any], setting: Setting) -> Outcome:
-        """Returns the scores of items. It is called again without the items that are in the training corpus."""
+        """Returns the scores of items."""
+
+    def score_part(
+        self, task: Task, items: Sequence[Item], answers: Sequence[Any], kept: Sequence[int], setting: Setting
+    ) -> Outcome | None:
+        """Returns the scores of the items with the numbers `kept`: those that are not in the training corpus.
+
+        None says that these scores cannot be known.
+        """
+        return self.score(task, [items[number] for number in kept], [answers[number] for number in kept], setting)
 
 
 def without_interval(value: float) -> Interval:

@@ -46,12 +46,28 @@ class FineTuning:
     split: str
 
 
-# (MODEL, runs) -> (the name of the task's usual metric, the scores of each seed by the names of the metrics, the seeds
-# that have not learned).
-Trainer = Callable[[str, FineTuning], tuple[str, Sequence[Mapping[str, float]], Sequence[int]]]
+@dataclass(frozen=True)
+class FineTuned:
+    """The runs of a task after their training.
+
+    Attributes:
+      metric: the name of the task's usual metric.
+      scores: the scores of each seed by the names of the metrics.
+      failed: the seeds that have not learned.
+      score_part: gives `scores` of the examples with some numbers; None where a run has not kept its outputs.
+    """
+
+    metric: str
+    scores: Sequence[Mapping[str, float]]
+    failed: Sequence[int]
+    score_part: Callable[[Sequence[int]], Sequence[Mapping[str, float]] | None]
 
 
-class FineTuned(Kind[Example]):
+# It takes MODEL and the runs.
+Trainer = Callable[[str, FineTuning], FineTuned]
+
+
+class FineTunedTask(Kind[Example]):
     """Files with labels: for training, for validation, and, where there is a third one, for the score.
 
     Options: config, a CONFIG of `jaxbert finetune`, "classify" by default; settings, as its --set; seeds, their number;
@@ -68,7 +84,6 @@ class FineTuned(Kind[Example]):
         "columns": Maybe(Each(str)),
         "form": Maybe(str),
     }
-    answers_by_item: ClassVar[bool] = False
 
     def read(self, task: Task) -> list[Example]:
         """Returns the examples of the split whose score counts."""
@@ -96,7 +111,7 @@ class FineTuned(Kind[Example]):
         return item.place
 
     def answer(self, model: Loaded, items: Sequence[Example], task: Task, setting: Setting) -> Sequence[Any]:
-        """Returns the name of the metric, the scores of each seed, and the seeds that have not learned."""
+        """Returns a `FineTuned`, alone."""
         if setting.finetune is None:
             raise InputError(
                 "there is no trainer for tasks with labels here",
@@ -104,11 +119,23 @@ class FineTuned(Kind[Example]):
                 fix="Leave the task out of the suite, or type `jaxbert evaluate --suite`.",
                 code="E-SUITE-FINETUNE",
             )
-        return setting.finetune(model.source, asked(task))
+        return [setting.finetune(model.source, asked(task))]
 
     def score(self, task: Task, items: Sequence[Example], answers: Sequence[Any], setting: Setting) -> Outcome:
         """See `Kind`."""
-        metric, seeds, failed = answers
+        (trained,) = answers
+        return self._outcome(task, trained, trained.scores)
+
+    def score_part(
+        self, task: Task, items: Sequence[Example], answers: Sequence[Any], kept: Sequence[int], setting: Setting
+    ) -> Outcome | None:
+        """See `Kind`."""
+        (trained,) = answers
+        scores = trained.score_part(kept)
+        return None if scores is None else self._outcome(task, trained, scores)
+
+    def _outcome(self, task: Task, trained: FineTuned, seeds: Sequence[Mapping[str, float]]) -> Outcome:
+        metric, failed = trained.metric, trained.failed
         names = [name for name in seeds[0] if all(name in one for one in seeds)]
         found = {name: over_seeds([one[name] for one in seeds]) for name in names}
         if metric not in found:
@@ -164,4 +191,4 @@ def asked(task: Task) -> FineTuning:
 
 _FIX = "Give a config of a task with labels, for example classify."
 
-KIND = FineTuned()
+KIND = FineTunedTask()

@@ -207,15 +207,17 @@ def _found(opened: _Opened, found: Sequence[Found]) -> dict[str, Any]:
 def _without(
     opened: _Opened, answers: Sequence[Any], found: Sequence[Found], setting: Setting
 ) -> Mapping[str, Any] | None:
-    """Returns the scores without the items that are in the corpus; None where none is, or none would be left."""
-    if not opened.kind.answers_by_item:
-        return None
+    """Returns the scores without the items that are in the corpus.
+
+    None where none is, where none would be left, and where the kind does not know them.
+    """
     kept = [number for number, one in enumerate(found) if not one.overlap]
     if len(kept) in (0, len(found)):
         return None
-    items = [opened.items[number] for number in kept]
-    outcome = opened.kind.score(opened.task, items, [answers[number] for number in kept], setting)
-    return {"examples": opened.kind.count(items), **_figures(outcome)}
+    outcome = opened.kind.score_part(opened.task, opened.items, answers, kept, setting)
+    if outcome is None:
+        return None
+    return {"examples": opened.kind.count([opened.items[number] for number in kept]), **_figures(outcome)}
 
 
 __all__ = ["FORMAT", "OWN_CORPUS", "Suite", "evaluate_suite"]

@@ -7,7 +7,6 @@ from typing import Any
 
 from jaxbert.core.metrics import Metric, from_json
 from jaxbert.errors import counted
-from jaxbert.evaluate.suite.kinds import KINDS
 
 _NAMED = 3  # places that a line names
 
@@ -26,8 +25,8 @@ def lines(results: Mapping[str, Any]) -> list[str]:
             counts = {one["without_found"]["examples"] for one in found if one["without_found"]}
             left = f"{counts.pop():,}" if len(counts) == 1 else ""
             rows.append(["  without those in the corpus", "", left, *cells])
-        elif not KINDS[task["kind"]].answers_by_item and any(one["found"] and one["found"]["overlap"] for one in found):
-            # The runs keep their scores, and not what they answered to each example.
+        elif any(one["found"] and 0 < one["found"]["overlap"] < one["found"]["items"] for one in found):
+            # A fine-tuned run of an older version has not kept what it answered to each example.
             rows.append(["  without those in the corpus", "", "", *("not known" for _ in found)])
     shown = [f"suite {results['suite']['name']}" + (f", {models[0]}" if len(models) == 1 else "")]
     shown += _aligned(rows)
