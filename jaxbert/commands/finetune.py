@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if not processes.first(os.environ):
         show_log(logging.WARNING)
     ask_for_gpu_memory()
-    config = find_config(args.config)
+    config = find_config(args.config, labelled=True)
     from jaxbert.finetune.settings import Files, runs_of
 
     files = Files(args.train, args.validation, args.test, tuple(args.columns), args.form)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jaxbert.config.registry import did_you_mean
-from jaxbert.config.schema import RunConfig
+from jaxbert.config.schema import LabelledTaskConfig, RunConfig
 from jaxbert.errors import CommandError, InputError
 from jaxbert.inputs.files import check_regular
 from jaxbert.inputs.values import parse, read_json, short
@@ -29,8 +29,10 @@ _SMALLEST_FLOAT, _LARGEST_FLOAT = 2.0**-126, (2 - 2.0**-23) * 2.0**127
 RESUME_MAY_CHANGE = ("mesh", "checkpoint", "logging", "guard.hang_minutes", "guard.max_diverged", "phases.*.steps")
 
 
-def find_config(name: str) -> RunConfig:
+def find_config(name: str, *, labelled: bool = False) -> RunConfig:
     """Returns CONFIG of the command line: a bare name from `jaxbert.configs`, a Python file with `get_config`, or JSON.
+
+    With `labelled`, the error for an unknown name offers only the configs of tasks that learn from labels.
 
     Raises:
       InputError: there is no such config (the error names the nearest), or it does not give a RunConfig.
@@ -52,6 +54,8 @@ def find_config(name: str) -> RunConfig:
                 code="E-CONFIG-AUTO",
             )
         if name not in known:
+            if labelled:
+                known = [one for one in known if isinstance(find_config(one).task, LabelledTaskConfig)]
             raise InputError(
                 f"no config named {name!r}",
                 where="CONFIG",

@@ -6,6 +6,7 @@ Imports no jax.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import logging
 import re
 import types
@@ -16,7 +17,7 @@ from typing import Any, Literal
 from jaxbert.config import scaling
 from jaxbert.config.io import field_types, from_json, to_json, unknown_key, variant
 from jaxbert.config.registry import did_you_mean
-from jaxbert.config.schema import RunConfig
+from jaxbert.config.schema import LabelledTaskConfig, RunConfig
 from jaxbert.errors import InputError
 from jaxbert.inputs.values import parse, short, whole_number
 
@@ -109,7 +110,11 @@ def apply_settings(config: RunConfig, settings: Iterable[Setting]) -> tuple[RunC
             except InputError as error:
                 # A key inside a JSON value has another place.
                 unknown = error.code == "E-CONFIG-KEY" and error.where == setting.where
-                if not unknown or not (found := nearby_keys(config, setting.key)):
+                found = nearby_keys(config, setting.key) if unknown else []
+                if unknown and isinstance(config.task, LabelledTaskConfig):
+                    # A short key of `jaxbert finetune` with a letter wrong.
+                    found += difflib.get_close_matches(setting.key, SHORT_KEYS, 2)
+                if not found:
                     raise
                 raise InputError(
                     error.what,

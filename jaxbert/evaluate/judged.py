@@ -146,6 +146,13 @@ def metric_of(runs: Sequence[Judged]) -> Metric:
     return next((run.metric for run in runs if run.metric.name), _NONE)
 
 
+def seeds_named(seeds: Sequence[int]) -> str:
+    """Returns seeds as people read them, so that no one takes a seed for a count: "none", "seed 0", "seeds 0, 2"."""
+    if not seeds:
+        return "none"
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+
+
 def spread(metric: Metric, deviation: float, digits: int = 2) -> str:
     """Returns a standard deviation as people read it: in points of per cent, or as a number; "-" where it is NaN.
 

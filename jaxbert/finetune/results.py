@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from jaxbert.core.metrics import to_json
-from jaxbert.evaluate.judged import Judged, best_of, lines_of, metric_of, spread
+from jaxbert.evaluate.judged import Judged, best_of, lines_of, metric_of, seeds_named, spread
 from jaxbert.evaluate.labelled import judge, worst_errors
 from jaxbert.stores.files import write_whole
 from jaxbert.stores.steps import default_step
@@ -98,7 +98,7 @@ def table(runs: Sequence[Judged]) -> list[str]:
     head = f"{'setting':<{wide}}  {'mean':>8}  {'sd':>7}  {'worst':>8}  {'best':>8}  seeds that failed to learn"
     shown = [f"{metric.title} on the validation split, over {seeds} seed{'s' * (seeds > 1)}", head]
     for line in lines:
-        deviation, failed = spread(metric, line.deviation), ", ".join(map(str, line.failed)) or "none"
+        deviation, failed = spread(metric, line.deviation), seeds_named(line.failed)
         mean, worst, best = ("-" if math.isnan(x) else metric.text(x) for x in (line.mean, line.worst, line.best))
         name = line.setting or "all"
         shown.append(f"{name:<{wide}}  {mean:>8}  {deviation:>7}  {worst:>8}  {best:>8}  {failed}")

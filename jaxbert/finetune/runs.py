@@ -90,6 +90,7 @@ def finetune(
             _log.info(f"run {number + 1} of {len(runs)}: {run.name}")
         found = None if overwrite else _judged_before(where, run)
         if found is not None:
+            _log.info(f"{where} has ended before, and is not trained again")
             _finish_page(where, run)
         else:
             found = _train(
@@ -370,13 +371,15 @@ def _lines(judged: Judged) -> list[str]:
                 told = f"95% interval: {metric.text(bounds[0])} to {metric.text(bounds[1])}" if bounds else ""
                 beside = f"a constant answer: {metric.text(constant)}" if constant is not None else ""
                 figures[-1] += f" ({'; '.join(filter(None, (told, beside)))})" if told or beside else ""
-        words.append(f"{split} ({counted(one['examples'], 'example')}): {', '.join(figures)}")
+        shown = ", ".join(figures) or "no metric has a value; more examples are needed"
+        words.append(f"{split} ({counted(one['examples'], 'example')}): {shown}")
     early = ", stopped early" if found["stopped_early"] else ""
     name = f"{judged.name}, " if judged.name else ""
     lines = [f"{name}the best checkpoint is that of step {found['step']}{early}:", *(f"  {line}" for line in words)]
     if not found["learned"]:
         lines.append(
-            "  This run has not learned: a constant answer is as good. Other seeds may learn (--seeds 5), or a lower "
-            "rate and more steps of warm-up."
+            "  This run has not learned: a constant answer is no worse. Give more examples; or type, with another "
+            "--workdir, --sweep epochs=10,30 for longer training, --sweep rate=RATE,RATE for other rates, or --seeds 5, "
+            "because some seeds do not learn."
         )
     return lines

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from jaxbert.core.metrics import Metric, from_json
 from jaxbert.errors import InputError
 from jaxbert.evaluate.judged import read_judgement
 from jaxbert.evaluate.labelled import score_part as score_part_of_run
@@ -47,7 +48,7 @@ def trainer(suite: str, workdir: str | None = None) -> Trainer | None:
         place = top / _directory(runs.name) / _directory(model)
         wanted = runs_of(runs.config, Files(), init=model, settings=runs.settings, seeds=runs.seeds)
         finetune(wanted, place, only_same=True, keep_outputs=True, say=_log.info)
-        metric, scores, failed = "", [], []
+        metric, scores, failed = Metric("", "no metric", ""), [], []
         for run in wanted:
             judged = read_judgement(place / run.name if run.name else place)
             if judged is not None and judged.get("diverged"):
@@ -64,7 +65,7 @@ def trainer(suite: str, workdir: str | None = None) -> Trainer | None:
                     fix="Remove the directory, and run the same command again.",
                     code="E-SUITE-FINETUNE",
                 )
-            metric = str(judged["metric"].get("name", ""))
+            metric = next(iter(from_json([judged["metric"]])), metric)
             values = judged["splits"][runs.split]["values"]
             if not judged["learned"]:
                 failed.append(run.seed)

@@ -131,7 +131,7 @@ class Columns:
                 self.marks = tuple(names)
             for one in names:
                 if one not in (*records.fields, *([] if self.marks else [""])):
-                    raise self.error(f"no {records.holder} {one!r}", self._near(one))
+                    raise self.error(f"no {records.holder} {one!r}", self._near(one), role)
             self._column[role] = "" if self.marks else name
 
     def find(self, role: str) -> str:
@@ -167,18 +167,19 @@ class Columns:
             raise self.error(
                 f"no {self.records.holder} for the role {role} (usual names: {names})",
                 advice if role == "label" and self._several else "",
+                role,
             )
         return found
 
-    def error(self, what: str, advice: str = "") -> InputError:
-        """Returns the error for missing columns."""
+    def error(self, what: str, advice: str = "", role: str = "ROLE") -> InputError:
+        """Returns the error for missing columns; `role` is what lacks one."""
         there = ", ".join(self.records.fields) or "none"
-        if self.records.holder == "column":
-            advice += "Where the first row holds no names, count the columns: text=1. "
+        count = f" Where the first row holds no names, count the columns: {role}=1."
         return InputError(
             what,
             where=self.records.place,
-            fix=f"{advice}There are: {there}. Name the column of a role: ROLE=COLUMN.",
+            fix=f"{advice}There are: {there}. Type --columns {role}=COLUMN, with the name of one."
+            + (count if self.records.holder == "column" else ""),
             code="E-LABELLED-COLUMN",
         )
 

@@ -142,9 +142,9 @@ def _refuse_scores(counts: dict[str, int], first: dict[str, str], examples: int)
             f"{counted(examples, 'example')} have {len(counts):,} different labels, such as {label!r}: these are "
             f"{'scores' if scores else 'not labels'}",
             where=first[label],
-            fix="Learn numbers with problem=number, or name another column as the label: label=COLUMN."
+            fix="Learn numbers, --set task.problem=number; or name the column of the label, --columns label=COLUMN."
             if None not in numbers
-            else "Name another column as the label: label=COLUMN.",
+            else "Name the column of the label: --columns label=COLUMN.",
             code="E-LABELLED-CLASSES",
         )
 

@@ -16,7 +16,7 @@ from typing import Any
 from jaxbert.core.metrics import Metric, from_json
 from jaxbert.core.progress import duration
 from jaxbert.errors import CommandError, InputError, counted
-from jaxbert.evaluate.judged import Judged, Line, best_of, lines_of, metric_of, read_judgement, spread
+from jaxbert.evaluate.judged import Judged, Line, best_of, lines_of, metric_of, read_judgement, seeds_named, spread
 from jaxbert.inputs.values import Maybe, Whole
 from jaxbert.report.charts import Look, title_of
 from jaxbert.report.judged import checked_file, read_robustness
@@ -225,7 +225,7 @@ def _failed(line: Line) -> str:
     """Returns which seeds of a setting have not learned: "1 of 5: seed 3"."""
     if not line.failed:
         return "none"
-    return f"{len(line.failed)} of {len(line.runs)}: seed {', '.join(map(str, line.failed))}"
+    return f"{len(line.failed)} of {len(line.runs)}: {seeds_named(line.failed)}"
 
 
 def _text(metric: Metric, value: float) -> str:

@@ -427,9 +427,9 @@ def divided(splits: Mapping[str, list[Example]], data: LabelledConfig, seed: int
             raise InputError(
                 "all examples have the same text, so none can be held out"
                 if same
-                else "every text has all examples of one of its labels, so none can be held out",
+                else "no label has enough examples for one to be held out: one must stay in the train split",
                 where=data.train,
-                fix="Give a validation file: --validation FILE.",
+                fix="Give each label two different texts or more, or a validation file: --validation FILE.",
                 code="E-LABELLED-EMPTY",
             )
     return splits
@@ -441,7 +441,7 @@ def splits_of(kind: str, problem: str, data: LabelledConfig, seed: int) -> dict[
 
 
 def held_out(examples: Sequence[Example], held: int, seed: int) -> list[bool]:
-    """Returns for each example whether it is held out: some by chance, and at least `held` if the labels allow it.
+    """Returns for each example whether it is held out: some at random, and at least `held` if the labels allow it.
 
     Examples of the same text are held out together, so that no text is on both sides. A text stays where it has the
     last example of a label, because a model cannot learn a label that only the validation split has.
@@ -632,9 +632,10 @@ def complete(
         if "validation" in splits:
             settings = dataclasses.replace(settings, labels=found.labels, found=found.found)
             found = _found(task, settings, splits, chosen)
+            held, every = len(splits["validation"]), sum(map(len, splits.values()))
             _log.info(
-                f"there is no validation file: {counted(len(splits['validation']), 'example')} of "
-                f"{settings.data.train}, {settings.data.validation_fraction:.0%}, are held out by chance"
+                f"there is no validation file: {held:,} of the {counted(every, 'example')} of {settings.data.train} "
+                f"{'is' if held == 1 else 'are'} held out, chosen at random"
             )
     for name, examples in splits.items():
         check_split(name, found.labels, examples, kind=task.kind)

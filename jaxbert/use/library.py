@@ -314,14 +314,20 @@ class Loaded:
 
         return tasks.choose(self, questions, **options)
 
-    def require(self, head: str) -> None:
-        """Raises InputError unless the model has `head`. Only `load(..., heads=)` adds a head."""
+    def require(self, head: str, *, for_what: str = "") -> None:
+        """Raises InputError unless the model has `head`. Only `load(..., heads=)` adds a head.
+
+        `for_what` says in the error what needs the head.
+        """
         if head not in self.params:
             has = ", ".join(part for part in self.params if part != "encoder") or "none"
             raise InputError(
-                f"the model has no {head} head (heads: {has})",
+                f"{for_what} needs the head {head}, and the model does not have it (heads: {has})"
+                if for_what
+                else f"the model has no {head} head (heads: {has})",
                 where=self.source,
-                fix=f'Load a model that has it, or add a new one: jaxbert.load(MODEL, heads=["{head}"]).',
+                fix=f"Give {_maker(head)}. In Python, "
+                f'jaxbert.load(MODEL, heads=["{head}"]) adds a new head with random weights.',
                 code="E-MODEL-HEAD",
             )
 
@@ -591,3 +597,12 @@ def _load_run(place: ModelPlace) -> Loaded:
     labels = None if kind.labels is None else kind.labels(config)
     names = None if labels is None else Labels(*labels)
     return Loaded(place.name, config.encoder, params, tokenizer, labels=names, path=workdir, step=step)
+
+
+def _maker(head: str) -> str:
+    """Returns what makes a model with a head, in words."""
+    if head == "masked_lm":
+        return "a model that was pretrained with masked tokens, such as a run of `jaxbert pretrain`"
+    if head in ("sequence_classification", "token_classification", "question_answering", "multiple_choice"):
+        return "a model that was fine-tuned for this, such as a run of `jaxbert finetune`"
+    return "a model that has it"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from jaxbert.data.sources.base import is_blank
 from jaxbert.data.sources.packed import inner_suffix
 from jaxbert.errors import InputError, counted
 from jaxbert.inputs.files import open_regular
@@ -203,11 +204,16 @@ def _had_pairs(model: Loaded) -> bool | None:
 
 
 def _of_lines(kind: str, texts: Iterable[tuple[str, str]]) -> Iterator[Example]:
+    blank: list[str] = []
     for number, (place, text) in enumerate(texts):
+        if is_blank(text):
+            blank.append(place)
         if kind == "classification":
             yield TextExample(place=place, id=str(number), text=text)
         else:
             yield WordsExample(place=place, id=str(number), text=text, words=split_words(text))
+    if blank:
+        _log.warning(f"{counted(len(blank), 'text')} of only white space, first in {blank[0]}")
 
 
 def _lines(part: Predicted, top: int, spans: bool) -> Iterator[str]:

@@ -209,7 +209,12 @@ def test_a_trainer_gives_the_scores_of_seeds(directory: Path, tmp_path: Path) ->
     def train(model: str, runs: FineTuning) -> FineTuned:
         asked.append((model, runs))
         scores = [{"accuracy": 0.5, "macro_f1": 0.1}, {"accuracy": 0.7, "macro_f1": 0.3}]
-        return FineTuned("accuracy", scores, [1], lambda kept: (numbers.append(kept), parts[len(numbers) - 1])[1])
+        return FineTuned(
+            naming.Metric("accuracy", "accuracy", "acc"),
+            scores,
+            [1],
+            lambda kept: (numbers.append(kept), parts[len(numbers) - 1])[1],
+        )
 
     numbers: list[Sequence[int]] = []
     (tmp_path / "corpus.txt").write_text(SENTENCES[0] + "\n")
@@ -226,14 +231,14 @@ def test_a_trainer_gives_the_scores_of_seeds(directory: Path, tmp_path: Path) ->
     # The examples that are in the corpus are named; a run that has not kept its outputs cannot leave them out.
     assert found["found"]["overlap"] == 1 and found["without_found"] is None
     shown = "\n".join(table.lines(results))
-    assert "accuracy on the validation split" in shown and "1 of 2 seeds did not learn (1)" in shown
+    assert "accuracy on the validation split" in shown and "1 of 2 seeds did not learn (seed 1)" in shown
     assert re.search(r"without those in the corpus +not known", shown) and found["details"]["failed"] == [1]
     results = running.evaluate_suite(
         [str(directory)], suite_of(tmp_path, task), corpus=str(tmp_path / "corpus.txt"), finetune=train
     )
     rest = results["results"][str(directory)]["mine"]["without_found"]
     assert rest["examples"] == len(SENTENCES) - 1 and rest["values"]["score"]["value"] == pytest.approx(0.3)
-    assert re.search(rf"without those in the corpus +{len(SENTENCES) - 1} +0\.30", "\n".join(table.lines(results)))
+    assert re.search(rf"without those in the corpus +{len(SENTENCES) - 1} +30\.0%", "\n".join(table.lines(results)))
     assert numbers == [list(range(1, len(SENTENCES)))] * 2
     for change, message in (
         ({}, "E-SUITE-FINETUNE"),

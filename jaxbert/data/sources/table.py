@@ -71,8 +71,8 @@ class Table:
         except csv.Error as error:
             unclosed = "unexpected end" in str(error)
             raise InputError(
-                "a quote that opens in this row never closes" if unclosed else f"not a table: {error}",
-                where=f"{self.path}:{last + 1 if unclosed else rows.line_num + self.above}",
+                "a quote that opens in this row never closes" if unclosed else f"the row has a wrong quote: {error}",
+                where=f"{self.path}:{last + 1}",
                 fix="Close the quote, or double a quote that is text: a cell in quotes ends with one, and inner quotes "
                 "are doubled.",
                 code="E-SOURCE-FIELD",

@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 
 from jaxbert.config import LabelledConfig, LabelledTaskConfig, RunConfig, find_config
 from jaxbert.config.overrides import apply_overrides, with_long_key
-from jaxbert.core.metrics import Metric
+from jaxbert.core.metrics import Metric, to_json
 from jaxbert.errors import InputError, counted
+from jaxbert.evaluate.judged import seeds_named
 from jaxbert.evaluate.suite.base import Kind, Outcome, Setting, Task
 from jaxbert.inputs.values import Each, Maybe, Whole
 from jaxbert.labelled.examples import ChoiceExample, Example, Question, TextExample, WordsExample
@@ -51,13 +52,13 @@ class FineTuned:
     """The runs of a task after their training.
 
     Attributes:
-      metric: the name of the task's usual metric.
+      metric: the task's usual metric.
       scores: the scores of each seed by the names of the metrics.
       failed: the seeds that have not learned.
       score_part: gives `scores` of the examples with some numbers; None where a run has not kept its outputs.
     """
 
-    metric: str
+    metric: Metric
     scores: Sequence[Mapping[str, float]]
     failed: Sequence[int]
     score_part: Callable[[Sequence[int]], Sequence[Mapping[str, float]] | None]
@@ -135,13 +136,14 @@ class FineTunedTask(Kind[Example]):
         return None if scores is None else self._outcome(task, trained, scores)
 
     def _outcome(self, task: Task, trained: FineTuned, seeds: Sequence[Mapping[str, float]]) -> Outcome:
-        metric, failed = trained.metric, trained.failed
+        metric, failed = trained.metric.name, trained.failed
         names = [name for name in seeds[0] if all(name in one for one in seeds)]
         found = {name: over_seeds([one[name] for one in seeds]) for name in names}
         if metric not in found:
             found[metric] = over_seeds([float("nan")])
         details = {
             "metric": metric,
+            "shown": to_json([trained.metric])[0],
             "split": asked(task).split,
             "seeds": len(seeds),
             "failed": list(failed),
@@ -151,8 +153,8 @@ class FineTunedTask(Kind[Example]):
         notes = [f"The score is {metric} on the {asked(task).split} split."]
         if failed:
             notes.append(
-                f"{len(failed)} of {counted(len(seeds), 'seed')} did not learn ({', '.join(map(str, failed))}): a "
-                "constant answer is as good. They count in the mean."
+                f"{len(failed)} of {counted(len(seeds), 'seed')} did not learn ({seeds_named(failed)}): a constant "
+                "answer is no worse. They count in the mean."
             )
         return Outcome({"score": found[metric]}, details, notes)
 

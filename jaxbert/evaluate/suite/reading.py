@@ -24,6 +24,10 @@ from jaxbert.inputs.values import Maybe, Whole, check, read_json
 # Options of every kind.
 COMMON: Mapping[str, Any] = {"limit": Maybe(Whole(1))}
 _TASK = {"name": str, "kind": str, "files": [str], "metric": Maybe(str), "options": Maybe(dict)}
+_OPTIONS_FIX = (
+    'Write for example "options": {"settings": ["epochs=4"], "columns": {"label": "stars"}}; docs/how-to/score.md has '
+    "the options of each kind."
+)
 _FIX = (
     'Write {"tasks": [{"name": "BLiMP", "kind": "minimal_pairs", "files": ["blimp"]}]}; docs/how-to/score.md has more.'
 )
@@ -103,7 +107,7 @@ def _task(value: Mapping[str, Any], place: str, folder: Path) -> Task:
                 fix=f"{did_you_mean(option, list(shapes))}Known: {', '.join(shapes)}.",
                 code="E-SUITE-KEY",
             )
-    _shaped(options, shapes, f"{place}, options")
+    _shaped(options, shapes, f"{place}, options", _OPTIONS_FIX)
     metrics = [metric.name for metric in kind.metrics]
     metric = value.get("metric") or metrics[0]
     if metric not in metrics:
@@ -117,11 +121,11 @@ def _task(value: Mapping[str, Any], place: str, folder: Path) -> Task:
     return dataclasses.replace(task, files=tuple(map(task.path, value["files"])))
 
 
-def _shaped(value: Mapping[str, Any], shape: Mapping[str, Any], place: str) -> None:
+def _shaped(value: Mapping[str, Any], shape: Mapping[str, Any], place: str, fix: str = _FIX) -> None:
     try:
         check(value, dict(shape))
     except ValueError as error:
-        raise InputError(f"the suite cannot be used: {error}", where=place, fix=_FIX, code="E-SUITE-FILE") from None
+        raise InputError(f"the suite cannot be used: {error}", where=place, fix=fix, code="E-SUITE-FILE") from None
 
 
 def _known(value: Mapping[str, Any], keys: Sequence[str], place: str) -> None:

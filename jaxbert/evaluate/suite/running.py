@@ -127,7 +127,7 @@ def _check(model: Loaded, opened: Sequence[_Opened]) -> None:
     """Raises InputError where a model cannot answer one of the tasks."""
     for one in opened:
         for head in one.kind.heads:
-            model.require(head)
+            model.require(head, for_what=f"the task {one.task.name!r} of the suite")
         model.require_tokenizer()
         one.kind.check(model, one.items, one.task)
 

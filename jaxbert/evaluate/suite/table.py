@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,8 +18,8 @@ def lines(results: Mapping[str, Any]) -> list[str]:
     head = ["task", "metric", "examples", *(models if len(models) > 1 else ["value (95% interval)"])]
     rows = [head]
     for name, task in tasks.items():
-        metric = _metric(task)
         found = [results["results"][model][name] for model in models]
+        metric = _metric(task, found)
         rows.append([name, metric.title, f"{task['examples']:,}", *(_value(metric, one["values"]) for one in found)])
         if any(one["without_found"] for one in found):
             cells = [_value(metric, one["without_found"]["values"]) if one["without_found"] else "" for one in found]
@@ -34,8 +35,11 @@ def lines(results: Mapping[str, Any]) -> list[str]:
     return shown
 
 
-def _metric(task: Mapping[str, Any]) -> Metric:
-    return next(one for one in from_json(task["metrics"]) if one.name == task["metric"])
+def _metric(task: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> Metric:
+    """Returns the metric of a task; for a fine-tuned one, how its own metric is shown."""
+    metric = next(one for one in from_json(task["metrics"]) if one.name == task["metric"])
+    own = from_json([one["details"]["shown"] for one in found if "shown" in one["details"]])
+    return dataclasses.replace(own[0], name=metric.name) if own else metric
 
 
 def _value(metric: Metric, values: Mapping[str, Any]) -> str:
@@ -44,10 +48,13 @@ def _value(metric: Metric, values: Mapping[str, Any]) -> str:
     if one["value"] is None:
         return "none"
     text = metric.text(one["value"])
-    if one["low"] is None or one["high"] is None:
+    low, high = one["low"], one["high"]
+    if low is None or high is None or low == high:  # An interval of a single example is none.
         return text
-    scale, digits = (100, 1) if metric.form == "share" else (1, 4)
-    return f"{text} ({scale * one['low']:.{digits}f} to {scale * one['high']:.{digits}f})"
+    if metric.form == "share":
+        # Student's interval of few seeds may go beyond what a share can be.
+        return f"{text} ({100 * max(0.0, low):.1f} to {100 * min(1.0, high):.1f})"
+    return f"{text} ({low:.4f} to {high:.4f})"
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
