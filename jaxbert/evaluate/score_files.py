@@ -236,6 +236,7 @@ def _score_pairs(
         **tally.figures(),
         "texts": counts.texts,
         "tokens": counts.tokens,
+        "empty": counts.empty,
         "unknown": counts.unknown,
         "seconds": round(time.perf_counter() - began, 3),
     }

@@ -82,6 +82,7 @@ def finetune(
             code="E-FINETUNE-PLACE",
         )
     if not overwrite:
+        _check_others(runs, place)
         _check_inputs(runs, place, only_same)
     done: list[Judged] = []
     for number, run in enumerate(runs):
@@ -175,6 +176,24 @@ def _same(run: Run, saved: RunConfig, where: Path) -> bool:
 def _data(config: RunConfig) -> LabelledConfig:
     assert isinstance(config.task, LabelledTaskConfig)
     return config.task.data
+
+
+def _check_others(runs: Sequence[Run], place: Path) -> None:
+    """Raises InputError where the workdir has runs of other seeds or settings, which the table would leave out.
+
+    The best run would be chosen without them, and a worse model would take the place of a better one.
+    """
+    asked = {run.name for run in runs}
+    judged = (path.parent.relative_to(place).as_posix() for path in place.glob(f"*/**/{JUDGEMENT}"))
+    if others := sorted(set(judged) - asked):
+        some = ", ".join(others[:3]) + (" ..." if len(others) > 3 else "")
+        raise InputError(
+            f"the workdir has {counted(len(others), 'run')} that this command does not ask for ({some}), and the best "
+            "run is chosen among all",
+            where=str(place),
+            fix="Ask for them too, with --seeds and --sweep, or give another --workdir. --overwrite begins again.",
+            code="E-FINETUNE-PLACE",
+        )
 
 
 def _check_inputs(runs: Sequence[Run], place: Path, only_same: bool) -> None:
@@ -310,7 +329,8 @@ def _train_best_again(place: Path, done: Sequence[Judged], runs: Sequence[Run]) 
     if not metric_of(done).name:
         return
     best = best_of(done)
-    if committed_steps(place / best.name):
+    # A kill may have left a part of its checkpoints: while they were removed, or while it was trained again.
+    if best.found["step"] in committed_steps(place / best.name):
         return
     if jax.process_count() > 1:
         # The other processes do not know which run it is.
@@ -368,7 +388,9 @@ def _lines(judged: Judged) -> list[str]:
             constant = one.get("constant", {}).get(metric.name)
             if metric.name == judged.metric.name:
                 bounds = one.get("intervals", {}).get(metric.name)
-                told = f"95% interval: {metric.text(bounds[0])} to {metric.text(bounds[1])}" if bounds else ""
+                # Where all answers are right, resamples of texts say nothing.
+                known = bounds and bounds[0] != bounds[1]
+                told = f"95% interval: {metric.text(bounds[0])} to {metric.text(bounds[1])}" if known else ""
                 beside = f"a constant answer: {metric.text(constant)}" if constant is not None else ""
                 figures[-1] += f" ({'; '.join(filter(None, (told, beside)))})" if told or beside else ""
         shown = ", ".join(figures) or "no metric has a value; more examples are needed"
@@ -378,8 +400,8 @@ def _lines(judged: Judged) -> list[str]:
     lines = [f"{name}the best checkpoint is that of step {found['step']}{early}:", *(f"  {line}" for line in words)]
     if not found["learned"]:
         lines.append(
-            "  This run has not learned: a constant answer is no worse. Give more examples; or type, with another "
-            "--workdir, --sweep epochs=10,30 for longer training, --sweep rate=RATE,RATE for other rates, or --seeds 5, "
-            "because some seeds do not learn."
+            "  This run has not learned: a constant answer is no worse. Give more examples; or, with another "
+            "--workdir, train longer (--sweep epochs=10,30), try other rates (--sweep rate=RATE,RATE), or other seeds "
+            "(--seeds 5)."
         )
     return lines

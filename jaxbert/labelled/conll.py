@@ -6,6 +6,7 @@ line that begins with -DOCSTART- keeps documents apart, and is no word. A file o
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,12 @@ from jaxbert.labelled.examples import WordsExample
 from jaxbert.labelled.tags import Scheme
 from jaxbert.labelled.words import joined
 
+_log = logging.getLogger(__name__)
+
 _DOCUMENT = "-DOCSTART-"
+# A first line of two of these names the columns.
+_WORDS = ("word", "words", "token", "tokens", "form", "text")
+_TAGS = ("tag", "tags", "label", "labels", "ner", "ner_tag", "ner_tags", "pos", "pos_tag", "pos_tags", "upos", "xpos")
 
 
 def read_conll(path: Path, *, first: int = 0, word: str = "", tag: str | None = "") -> Iterator[WordsExample]:
@@ -47,6 +53,10 @@ def read_conll(path: Path, *, first: int = 0, word: str = "", tag: str | None = 
             continue
         if not tokens:
             place = f"{name}, line {line_number}"
+        if not columns and len(cells) > 1 and cells[0].lower() in _WORDS and cells[-1].lower() in _TAGS:
+            _log.warning(f"{name}, line {line_number}: these are names of columns, and no word: {' '.join(cells)}")
+            columns = len(cells)
+            continue
         columns = columns or len(cells)
         if len(cells) != columns and tag is not None:
             raise InputError(

@@ -141,6 +141,15 @@ def _columns(path: Path, task: GlueTask) -> tuple[list[str], bool]:
     return names, True
 
 
+def is_file(place: str) -> bool:
+    """Returns whether `glue:TASK:PATH` names a file, which is one split, and not a folder with all of them."""
+    return _path_of(place).is_file()
+
+
+def _path_of(place: str) -> Path:
+    return Path(place.split(":", 2)[2] if place.count(":") > 1 else "").expanduser()
+
+
 def file_of(place: str, split: str) -> Path:
     """Returns the file of a split of `glue:TASK:FOLDER`.
 
@@ -148,7 +157,7 @@ def file_of(place: str, split: str) -> Path:
       InputError: there is no such task, split or file.
     """
     task = task_of(place)
-    folder = Path(place.split(":", 2)[2] if place.count(":") > 1 else "").expanduser()
+    folder = _path_of(place)
     if folder.is_file():
         return folder
     if split not in task.splits:

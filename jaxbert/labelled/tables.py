@@ -151,8 +151,8 @@ def _open_file(path: Path, wanted: Collection[str], form: str) -> Records:
     raise InputError(
         f"unknown form {form!r}" if form else "the ending of the file does not say its form",
         where=name,
-        fix=f"{did_you_mean(form, list(FORMS))}Known: {', '.join(f'.{known}' for known in FORMS)}. Labels need columns; "
-        "only `jaxbert predict` also takes a text a line: .txt, or --form lines.",
+        fix=f"{did_you_mean(form, list(FORMS))}Known: {', '.join(f'.{known}' for known in FORMS)}. "
+        "Labels need columns; only `jaxbert predict` also takes a text a line: .txt, or --form lines.",
         code="E-LABELLED-FORM",
     )
 

@@ -19,6 +19,7 @@ _log = logging.getLogger(__name__)
 SEPARATOR = "|"
 # A whole number in a float is a label without its ".0". Larger floats are not exact.
 _EXACT = 1 << 53
+_LARGEST = 3.4028234663852886e38  # of float32
 _MARKS = ("0", "1", "true", "false")
 _NAMES = 'Name the labels that apply: a list such as ["sport"], sport|politics in a cell, or one column a label '
 _COLUMNS = "(label=SPORT,POLITICS)."
@@ -88,6 +89,10 @@ def number_of(value: Any, place: str) -> float | None:
         raise wrong_label(f"the score is {short(value)}, not a number", place, "Give a number such as 3.5.") from None
     if not math.isfinite(number):
         raise wrong_label(f"the score is {number}", place, "Give a finite number, or nothing where it is unknown.")
+    if abs(number) > _LARGEST:
+        raise wrong_label(
+            f"the score is {number:g}, which float32 does not hold", place, f"Give numbers of up to {_LARGEST:g}."
+        )
     return number
 
 

@@ -92,7 +92,7 @@ class Model:
             dropout_key=dropout_key,
             dtype=dtype,
             all_layers=all_layers,
-            at_BM=at_BM,
+            **({} if at_BM is None else {"at_BM": at_BM}),
         )
 
     def apply_head(self, name: str, params: Params, x: jax.Array, *rest: jax.Array, pooled: bool = False) -> jax.Array:

@@ -36,6 +36,7 @@ from jaxbert.errors import CommandError, InputError, counted
 from jaxbert.labelled.columns import columns_of
 from jaxbert.labelled.encode import Encoding, encode
 from jaxbert.labelled.examples import ChoiceExample, Example, Question, TextExample
+from jaxbert.labelled.glue import is_file as is_glue_file
 from jaxbert.labelled.labels import answers_to_keep, check_split, find_labels, shares_line
 from jaxbert.labelled.opening import local_files, open_examples
 from jaxbert.labelled.writing import read_examples, write_rows
@@ -331,10 +332,12 @@ def places_of(data: LabelledConfig) -> dict[str, str]:
     places = {name: getattr(data, name) for name in ("train", "validation", "test")}
     if glue:
         places = {name: f"{glue}:{place}" if place else "" for name, place in places.items()}
-    if places["train"].startswith(("glue:", "sample:")):
-        places["validation"] = places["validation"] or places["train"]
-    if places["train"].startswith("sample:"):  # GLUE's test splits have no answers.
-        places["test"] = places["test"] or places["train"]
+    train = places["train"]
+    # A file of GLUE's is one split only.
+    if train.startswith("sample:") or (train.startswith("glue:") and not is_glue_file(train)):
+        places["validation"] = places["validation"] or train
+    if train.startswith("sample:"):  # GLUE's test splits have no answers.
+        places["test"] = places["test"] or train
     return {name: place for name, place in places.items() if place}
 
 

@@ -128,6 +128,9 @@ class TokenLabels(LabelledTask):
         tags = [tag for example in examples for tag in _tags_of(example)]
         words = self._words(outputs, rows, examples)
         logits, right = np.concatenate(words), np.array([number[tag] for tag in tags], np.int64)
+        # A word without a token gets no label, so it counts as wrong.
+        missing = np.isnan(logits[:, 0])
+        logits[missing] = -1.0 * (np.arange(len(number)) == right[missing, None])
         found = self.measured(replace(classes.one_label(logits, right, self.settings.labels), examples=len(examples)))
         if not final or len(number) > intervals.MOST_LABELS:
             return found
@@ -138,10 +141,9 @@ class TokenLabels(LabelledTask):
     def _words(
         self, outputs: Mapping[str, np.ndarray], rows: Rows | Part, examples: Sequence[Example]
     ) -> list[np.ndarray]:
-        """Returns the logits of the words of each example, float [words, C]; zeros for a word without a token."""
+        """Returns the logits of the words of each example, float [words, C]; NaN for a word without a token."""
         known = [example for example in examples if isinstance(example, WordsExample)]
-        words = words_of_windows(outputs["logits"], rows.read(np.arange(len(rows))), known)
-        return [np.nan_to_num(logits, nan=0.0) for logits in words]
+        return words_of_windows(outputs["logits"], rows.read(np.arange(len(rows))), known)
 
     def _answers(
         self, outputs: Mapping[str, np.ndarray], rows: Rows | Part, examples: Sequence[Example]
@@ -154,9 +156,16 @@ class TokenLabels(LabelledTask):
                 return [(label, first, end - 1) for label, first, end in spans(tags)]
             return [(tag, index, index) for index, tag in enumerate(tags)]
 
+        def predicted(logits: np.ndarray) -> list[str]:
+            missing = np.isnan(logits[:, 0])
+            best = np.where(missing, 0, np.nan_to_num(logits).argmax(-1))
+            none = OUTSIDE if marks else ""
+            labels = self.settings.labels
+            return [none if gone else labels[label] for label, gone in zip(best, missing, strict=True)]
+
         words = self._words(outputs, rows, examples)
-        predicted = [found([self.settings.labels[label] for label in logits.argmax(-1)]) for logits in words]
-        return [found(_tags_of(example)) for example in examples], predicted
+        predicted_words = [found(predicted(logits)) for logits in words]
+        return [found(_tags_of(example)) for example in examples], predicted_words
 
     def constant_outputs(self, rows: Rows) -> dict[str, np.ndarray]:
         """See `LabelledTask`; no entity anywhere, or the most frequent label for every word."""

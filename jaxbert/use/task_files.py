@@ -11,14 +11,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from jaxbert.config import LabelledTaskConfig, load_json
 from jaxbert.data.sources.base import is_blank
 from jaxbert.data.sources.packed import inner_suffix
 from jaxbert.errors import InputError, counted
 from jaxbert.inputs.files import open_regular
 from jaxbert.inputs.values import parse
+from jaxbert.labelled.columns import columns_of
 from jaxbert.labelled.encode import Counts
 from jaxbert.labelled.examples import ChoiceExample, Example, Question, TextExample, WordsExample
 from jaxbert.labelled.opening import open_examples
+from jaxbert.labelled.tables import open_records
 from jaxbert.labelled.tags import are_spans
 from jaxbert.labelled.words import split_words
 from jaxbert.labelled.writing import examples_file
@@ -103,7 +106,8 @@ def predict_file(
     labels = labels_of(loaded)
     # A text without a partner has a vector too.
     read = "classification" if kind == VECTORS else kind
-    examples = open_inputs(read, file, columns=dict(columns or {}), form=form, split=split)
+    given = dict(columns or {}) or _columns_of_run(loaded, read, file, form, split)
+    examples = open_inputs(read, file, columns=given, form=form, split=split)
     began = time.perf_counter()
     parts = predict_stream(
         loaded,
@@ -179,6 +183,30 @@ def open_inputs(
         return _of_lines(kind, open_texts(file))
     unread = dict.fromkeys(_ANSWERS[kind], "")
     return open_examples(kind, file, columns={**columns, **unread}, form=form, split=split)
+
+
+def _columns_of_run(model: Loaded, kind: str, file: str, form: str, split: str) -> dict[str, str]:
+    """Returns the columns that the model's run has read its texts from, where a file has them too; else none.
+
+    They come before the usual names: a run that learned from `review` must not read `text`.
+    """
+    if model.step is None or model.path is None or form == LINES or file == STDIN:
+        return {}
+    task = load_json(model.path / "config.json").task
+    if not isinstance(task, LabelledTaskConfig) or file.startswith(("hf:", "tfds:", "sample:", "glue:")):
+        return {}
+    learned = {role: name for role, name in columns_of(task.data.columns).items() if role not in _ANSWERS[kind]}
+    if not any(learned.values()):
+        return {}
+    try:
+        fields = open_records(file, split=split, form=form).fields
+    except InputError:  # It is a file of another form, such as lines or CoNLL's, or it cannot be read at all.
+        return {}
+    if all(name in fields for name in learned.values() if name):
+        return learned
+    told = ", ".join(f"{role} from {name!r}" for role, name in learned.items() if name)
+    _log.warning(f"{file} does not have the columns that {model.source} learned from ({told}); name them: --columns")
+    return {}
 
 
 def _like_training(model: Loaded, file: str, examples: Iterator[Example]) -> Iterator[Example]:

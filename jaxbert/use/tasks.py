@@ -390,7 +390,7 @@ def predict_stream(
         return _vectors_stream(
             model, Encoding(kind="classification", tokenizer=tokenizer, length=limit), examples, batch_tokens
         )
-    encoding = Encoding(kind=kind, tokenizer=tokenizer, length=limit)
+    encoding = Encoding(kind=kind, tokenizer=tokenizer, length=limit, stride=settings.stride)
     threshold = settings.null_threshold if null_threshold is None else null_threshold
     if candidates < 1:
         raise InputError(f"{candidates} candidates", where="candidates", fix="Give 1 or more.", code="E-PREDICT-TOP")
@@ -440,11 +440,13 @@ class _Settings:
 
     Attributes:
       length: tokens of a row; None where no run says it.
+      stride: tokens that two windows of a text share; None for the usual number.
       longest_answer: tokens of the longest answer.
       null_threshold: see `answer`; infinite where the model always answers.
     """
 
     length: int | None = None
+    stride: int | None = None
     longest_answer: int = MAX_ANSWER_TOKENS
     null_threshold: float = math.inf
 
@@ -473,6 +475,7 @@ def _settings_of(model: Loaded) -> _Settings:
     task = vars(config.task)
     return _Settings(
         config.phases[-1].length,
+        task.get("stride"),
         task.get("longest_answer", MAX_ANSWER_TOKENS),
         0.0 if task.get("unanswerable") else math.inf,
     )
@@ -672,7 +675,9 @@ def _tagged(labels: tuple[str, ...], chunk: _Chunk) -> list[Result]:
         shares = _softmax(logits)
         known = ~np.isnan(shares[:, 0])
         best = np.where(known, shares.argmax(axis=-1), 0)
-        tags = [labels[number] if there else OUTSIDE for number, there in zip(best, known, strict=True)]
+        # A word without a token has no label.
+        none = OUTSIDE if marks else ""
+        tags = [labels[number] if there else none for number, there in zip(best, known, strict=True)]
         sure = shares[np.arange(len(best)), best]
         parts = tuple(entities(tags, example, sure)) if marks else ()
         found.append(Tagged(parts, example.words, tuple(tags), tuple(sure.tolist())))

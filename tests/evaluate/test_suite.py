@@ -30,7 +30,7 @@ from jaxbert.models.model import Model
 from jaxbert.report.judged import read_robustness
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.use.embed import embed
-from jaxbert.use.library import Loaded
+from jaxbert.use.library import Loaded, load
 from jaxbert.use.predict import fill_mask
 from jaxbert.use.texts import open_texts
 from tests.evaluate import models
@@ -196,6 +196,41 @@ def test_models_side_by_side(
     # A model without the head is refused before anything is computed.
     assert main([*words[:-1], suite_of(tmp_path, tasks[0], tasks[5])]) == 2
     assert "E-MODEL-HEAD" in capsys.readouterr().err
+
+
+def test_nothing_is_left_out_in_silence(
+    tasks: list[dict[str, Any]], classifier: Path, bert: Loaded, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Texts that are cut, passages that are too short, sentences without a token; and two files of one name."""
+    pairs, alike, _, words, space, robust, bias = tasks
+    long = " ".join(["w1"] * 70)
+    jsonl(tmp_path / "pairs.jsonl", [{"sentence_good": "w1", "sentence_bad": "[SEP]"}])
+    jsonl(tmp_path / "alike.jsonl", [{"sentence1": f"w{n}", "sentence2": long, "score": n} for n in range(4)])
+    (tmp_path / "a.txt").write_text(f"w1\nw2\n{long}\n")
+    jsonl(tmp_path / "labelled.jsonl", [{"text": long, "label": "no"}, {"text": "w1", "label": "yes"}])
+    jsonl(tmp_path / "templates.jsonl", [{"first": "[SEP]", "second": "w6"}])
+    (tmp_path / "more").mkdir()
+    for place, sentences in ((tmp_path, SENTENCES[:2]), (tmp_path / "more", SENTENCES[2:4])):
+        (place / "c.txt").write_text("".join(f"{one}\n\n" for one in sentences) + "w1 w2\n")
+    count = sum(len(one.split()) for one in SENTENCES[:2])
+    words = {**words, "files": ["c.txt", "more/c.txt"], "options": {"words": count}}
+    suite = suite_of(tmp_path, pairs, alike, words, space, robust, {**bias, "options": {}})
+    found = running.evaluate_suite([str(classifier)], suite)["results"][str(classifier)]
+    cut = f"texts have more than the model's {bert.config.longest_row} tokens, and are cut."
+    assert found["pairs"]["notes"] == ["1 text without a token to score, with the score 0."] == found["bias"]["notes"]
+    assert found["alike"]["notes"] == [f"1 of 5 {cut}"]
+    assert found["space"]["notes"] == [f"1 of 3 {cut}"]
+    assert found["robust"]["notes"] == [f"1 of 10 {cut}"]
+    assert len(found["words"]["details"]["by_file"]) == 2
+    assert caplog.text.count("1 passage of fewer than 4 words left out") == 2
+    # A model of several labels answers another question.
+    several = Labels(("no", "yes"), "multi_label_classification")
+    Loaded("here", bert.config, load(classifier).params, bert.tokenizer, labels=several).save(tmp_path / "several")
+    with pytest.raises(InputError, match=r"another problem than one label a text.*E-SUITE-ITEM"):
+        running.evaluate_suite([str(tmp_path / "several")], suite_of(tmp_path, robust))
+    # Its runs judge all examples.
+    with pytest.raises(InputError, match=r"the kind finetuned has no option 'limit'.*E-SUITE-KEY"):
+        read_suite(suite_of(tmp_path, {"name": "x", "kind": "finetuned", "files": ["a"], "options": {"limit": 5}}))
 
 
 def test_a_trainer_gives_the_scores_of_seeds(directory: Path, tmp_path: Path) -> None:

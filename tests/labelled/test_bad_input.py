@@ -128,6 +128,7 @@ CASES = {
     "an infinite score": Case(
         TEXTS, "a.jsonl", '{"text": "a", "score": -Infinity}', "E-LABELLED-LABEL", "line 1", "number"
     ),
+    "a score beyond float32": Case(TEXTS, "a.csv", "text,score\na,-1e39\n", "E-LABELLED-LABEL", "line 2", "number"),
     "a score in words": Case(TEXTS, "a.csv", "text,score\na,high\n", "E-LABELLED-LABEL", "line 2", "number"),
     # Words.
     "fewer tags": Case(TAGS, "a.jsonl", lines({"tokens": ["a", "b"], "tags": ["O"]}), "E-LABELLED-VALUE", "line 1"),

@@ -235,6 +235,14 @@ def words(path: Path, **options: Any) -> list[WordsExample]:
     return opened(path, "token_labels", **options)
 
 
+def test_names_of_columns_are_no_word(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    (one,) = words(write(tmp_path / "a.tsv", "Word\tPOS\na\tNOUN\nword\tVERB\n"))
+    assert one.text == "a word" and one.tags == ("NOUN", "VERB")
+    assert "a.tsv, line 1: these are names of columns, and no word: Word POS" in caplog.text
+    (one,) = words(write(tmp_path / "b.conll", "word B-X\ntag O\n"))
+    assert one.text == "word tag"
+
+
 def test_conll(tmp_path: Path):
     content = "-DOCSTART- -X- O\n\nEU NNP B-ORG\n a\u00a0b VB O\n\n-DOCSTART- -X- O\nx NN O"
     path = write(tmp_path / "a.txt", content)

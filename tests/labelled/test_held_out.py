@@ -13,7 +13,7 @@ import pytest
 from jaxbert.config import EncoderConfig, LabelledConfig, find_config
 from jaxbert.errors import InputError
 from jaxbert.labelled.examples import ChoiceExample, Example, Question, TextExample, WordsExample
-from jaxbert.tasks.labelled import complete, divided, splits_of
+from jaxbert.tasks.labelled import complete, divided, places_of, splits_of
 from jaxbert.tasks.sequences import Classification, ClassificationConfig
 from jaxbert.text.tokenizers import Tokenizer
 
@@ -67,10 +67,24 @@ def test_no_label_is_only_held_out(seed: int):
 
 def test_where_nothing_can_be_held_out():
     examples: list[Example] = [TextExample(text=str(number), target=str(number)) for number in range(20)]
-    with pytest.raises(InputError, match=r"all examples of one of its labels.*--validation FILE.*E-LABELLED-EMPTY"):
+    with pytest.raises(InputError, match=r"no label has enough examples.*--validation FILE.*E-LABELLED-EMPTY"):
         divided({"train": examples}, DATA, 0)
     with pytest.raises(InputError, match=r"the same text.*E-LABELLED-EMPTY"):
         divided({"train": [TextExample(text="a", target=str(number % 2)) for number in range(20)]}, DATA, 0)
+
+
+def test_a_file_of_glue_is_one_split_only(tmp_path: Path):
+    """A folder has a validation split; of a file, a part is held out, and the train split does not judge itself."""
+    for name in ("train", "dev"):
+        (tmp_path / f"{name}.tsv").write_text("sentence\tlabel\n" + "".join(f"a {n}\t{n % 2}\n" for n in range(40)))
+    assert set(places_of(LabelledConfig(train=f"glue:sst2:{tmp_path}"))) == {"train", "validation"}
+    for data in (
+        LabelledConfig(train=f"glue:sst2:{tmp_path / 'train.tsv'}", validation_fraction=0.25),
+        LabelledConfig(train=str(tmp_path / "train.tsv"), form="glue:sst2", validation_fraction=0.25),
+    ):
+        assert set(places_of(data)) == {"train"}
+        found = splits_of("classification", "", data, 0)
+        assert {name: len(examples) for name, examples in found.items()} == {"train": 30, "validation": 10}
 
 
 def test_weights_come_from_what_is_trained_on(tmp_path: Path, tokenizer: Tokenizer):

@@ -13,8 +13,9 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 
 from jaxbert.core.metrics import Metric
-from jaxbert.errors import InputError
+from jaxbert.errors import InputError, counted
 from jaxbert.scores.intervals import Interval
+from jaxbert.text.text_rows import Text
 from jaxbert.use.library import Loaded
 
 Item = TypeVar("Item")
@@ -96,11 +97,13 @@ class Kind(abc.ABC, Generic[Item]):
       metrics: the first one is shown where a suite names none.
       options: the names of the options, each with the shape of its value (`jaxbert.inputs.values.check`).
       heads: the heads that a model must have.
+      limited: whether the option `limit` may leave items out.
     """
 
     metrics: ClassVar[tuple[Metric, ...]]
     options: ClassVar[Mapping[str, Any]] = {}
     heads: ClassVar[tuple[str, ...]] = ()
+    limited: ClassVar[bool] = True
 
     @abc.abstractmethod
     def read(self, task: Task) -> list[Item]:
@@ -125,6 +128,10 @@ class Kind(abc.ABC, Generic[Item]):
     def check(self, model: Loaded, items: Sequence[Item], task: Task) -> None:
         """Raises InputError where the model cannot answer the items. It computes nothing."""
 
+    def notes(self, model: Loaded, items: Sequence[Item]) -> Sequence[str]:
+        """Returns sentences about what the model cannot read of the items. It computes nothing."""
+        return ()
+
     @abc.abstractmethod
     def answer(self, model: Loaded, items: Sequence[Item], task: Task, setting: Setting) -> Sequence[Any]:
         """Returns the model's answer to each item; or any other list, where the kind has its own `score_part`."""
@@ -141,6 +148,24 @@ class Kind(abc.ABC, Generic[Item]):
         None says that these scores cannot be known.
         """
         return self.score(task, [items[number] for number in kept], [answers[number] for number in kept], setting)
+
+
+def notes_of_cuts(model: Loaded, texts: Sequence[Text]) -> list[str]:
+    """Returns a sentence about texts that are longer than the model's positions, and are cut at their end."""
+    tokenizer, limit = model.require_tokenizer(), model.config.longest_row
+    cut = 0
+    for text in texts:
+        parts = (text,) if isinstance(text, str) else text
+        between = 1 if len(parts) == 1 else 1 + tokenizer.pair_separators
+        cut += 1 + between + sum(len(tokenizer.encode(part)) for part in parts) > limit
+    if not cut:
+        return []
+    return [f"{cut:,} of {counted(len(texts), 'text')} have more than the model's {limit} tokens, and are cut."]
+
+
+def notes_of_empty(empty: int) -> list[str]:
+    """Returns a sentence about texts of which no token is scored."""
+    return [f"{counted(empty, 'text')} without a token to score, with the score 0."] if empty else []
 
 
 def without_interval(value: float) -> Interval:

@@ -13,7 +13,7 @@ from jaxbert.core.metrics import Metric
 from jaxbert.errors import InputError
 from jaxbert.evaluate.likelihood import MASKS, ScoredText, count, score_stream
 from jaxbert.evaluate.minimal_pairs import TIE
-from jaxbert.evaluate.suite.base import Kind, Outcome, Setting, Task
+from jaxbert.evaluate.suite.base import Kind, Outcome, Setting, Task, notes_of_empty
 from jaxbert.inputs.values import Maybe, OneOf, short
 from jaxbert.labelled.tables import open_records
 from jaxbert.scores import intervals
@@ -97,6 +97,10 @@ class Bias(Kind[Two]):
     def check(self, model: Loaded, items: Sequence[Two], task: Task) -> None:
         """See `Kind`."""
         count(model, _both(items))
+
+    def notes(self, model: Loaded, items: Sequence[Two]) -> Sequence[str]:
+        """See `Kind`."""
+        return notes_of_empty(count(model, _both(items)).empty)
 
     def answer(self, model: Loaded, items: Sequence[Two], task: Task, setting: Setting) -> Sequence[float]:
         """Returns the difference of each pair in nats."""

@@ -86,6 +86,8 @@ class FineTunedTask(Kind[Example]):
         "form": Maybe(str),
     }
 
+    limited: ClassVar[bool] = False
+
     def read(self, task: Task) -> list[Example]:
         """Returns the examples of the split whose score counts."""
         runs = asked(task)

@@ -14,7 +14,7 @@ import numpy as np
 from jaxbert.convert.sentence_transformers import Pooling
 from jaxbert.core.metrics import Metric
 from jaxbert.errors import InputError
-from jaxbert.evaluate.suite.base import Kind, Outcome, Setting, Task, without_interval
+from jaxbert.evaluate.suite.base import Kind, Outcome, Setting, Task, notes_of_cuts, without_interval
 from jaxbert.inputs.values import Maybe, OneOf, Whole
 from jaxbert.scores import intervals
 from jaxbert.use.embed import embed
@@ -90,6 +90,10 @@ class Geometry(Kind[Placed]):
     def check(self, model: Loaded, items: Sequence[Placed], task: Task) -> None:
         """See `Kind`."""
         model.require_tokenizer()
+
+    def notes(self, model: Loaded, items: Sequence[Placed]) -> Sequence[str]:
+        """See `Kind`."""
+        return notes_of_cuts(model, [text for _, text in items])
 
     def answer(self, model: Loaded, items: Sequence[Placed], task: Task, setting: Setting) -> Sequence[np.ndarray]:
         """See `Kind`."""

@@ -8,6 +8,7 @@ vocabularies can be compared.
 from __future__ import annotations
 
 import bisect
+import logging
 import os
 import zlib
 from collections import Counter
@@ -19,7 +20,7 @@ import numpy as np
 
 from jaxbert.core.metrics import Metric
 from jaxbert.data.sources import open_source
-from jaxbert.errors import InputError
+from jaxbert.errors import InputError, counted
 from jaxbert.evaluate.masked import Query, log_probabilities
 from jaxbert.evaluate.suite.base import Kind, Outcome, Setting, Task
 from jaxbert.evaluate.suite.contamination import normalised
@@ -28,6 +29,8 @@ from jaxbert.labelled.words import split_words
 from jaxbert.scores.intervals import Interval, Sums, intervals
 from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.use.library import Loaded
+
+_log = logging.getLogger(__name__)
 
 WORDS = 100  # words of a passage
 LEAST_WORDS = 4  # a shorter one says little about a masked word
@@ -71,7 +74,7 @@ class MaskedWords(Kind[Passage]):
         size = task.options.get("words") or WORDS
         found: list[Passage] = []
         for file in task.files:
-            number = 0
+            number = short = 0
             for document in open_source(file).documents():
                 words = document.text.split()
                 for start in range(0, len(words), size):
@@ -79,6 +82,10 @@ class MaskedWords(Kind[Passage]):
                     if len(some) >= LEAST_WORDS:
                         number += 1
                         found.append(Passage(f"{file}, passage {number}", file, " ".join(some)))
+                    else:
+                        short += 1
+            if short:
+                _log.warning(f"{file}: {counted(short, 'passage')} of fewer than {LEAST_WORDS} words left out")
         return found
 
     def texts(self, item: Passage) -> Sequence[str]:
@@ -139,10 +146,12 @@ class MaskedWords(Kind[Passage]):
             if some:
                 by_frequency[name] = _figures(some)
         by_file = {}
+        bare = Counter(os.path.basename(file.rstrip("/")) for file in {item.file for item in items})
         for file in dict.fromkeys(item.file for item in items):
             some = [one for one in flat if items[one[0]].file == file]
             if some:
-                by_file[os.path.basename(file.rstrip("/")) or file] = _figures(some)
+                name = os.path.basename(file.rstrip("/"))
+                by_file[name if name and bare[name] == 1 else file] = _figures(some)
         details = {
             "masked_words": len(flat),
             "words_across_pieces": skipped,

@@ -11,7 +11,7 @@ from jaxbert.core.metrics import Metric
 from jaxbert.evaluate.likelihood import MASKS, count
 from jaxbert.evaluate.minimal_pairs import BAD, GOOD, Judged, Pair, Tally, judge_stream, read_pairs, sentences
 from jaxbert.evaluate.score_files import find_inputs
-from jaxbert.evaluate.suite.base import Kind, Outcome, Setting, Task, mean_of_groups
+from jaxbert.evaluate.suite.base import Kind, Outcome, Setting, Task, mean_of_groups, notes_of_empty
 from jaxbert.inputs.values import Maybe, OneOf
 from jaxbert.scores.intervals import share
 from jaxbert.scores.pairs import ACCURACY, GROUP_ACCURACY
@@ -45,6 +45,10 @@ class MinimalPairs(Kind[Pair]):
     def check(self, model: Loaded, items: Sequence[Pair], task: Task) -> None:
         """See `Kind`."""
         count(model, (sentence for pair in items for sentence in sentences(pair)))
+
+    def notes(self, model: Loaded, items: Sequence[Pair]) -> Sequence[str]:
+        """See `Kind`."""
+        return notes_of_empty(count(model, (sentence for pair in items for sentence in sentences(pair))).empty)
 
     def answer(self, model: Loaded, items: Sequence[Pair], task: Task, setting: Setting) -> Sequence[Judged]:
         """See `Kind`."""

@@ -21,7 +21,7 @@ from jaxbert.evaluate.suite.base import Task
 from jaxbert.evaluate.suite.kinds import KINDS
 from jaxbert.inputs.values import Maybe, Whole, check, read_json
 
-# Options of every kind.
+# Options of every kind that can leave items out.
 COMMON: Mapping[str, Any] = {"limit": Maybe(Whole(1))}
 _TASK = {"name": str, "kind": str, "files": [str], "metric": Maybe(str), "options": Maybe(dict)}
 _OPTIONS_FIX = (
@@ -98,7 +98,7 @@ def _task(value: Mapping[str, Any], place: str, folder: Path) -> Task:
         raise InputError("a task needs a name and at least one file", where=place, fix=_FIX, code="E-SUITE-FILE")
     kind = KINDS[name]
     options = value.get("options") or {}
-    shapes = {**COMMON, **kind.options}
+    shapes = {**(COMMON if kind.limited else {}), **kind.options}
     for option in options:
         if option not in shapes:
             raise InputError(

@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxbert.core.metrics import Metric
 from jaxbert.errors import InputError
-from jaxbert.evaluate.suite.base import Kind, Outcome, Setting, Task, without_interval
+from jaxbert.evaluate.suite.base import Kind, Outcome, Setting, Task, notes_of_cuts, without_interval
 from jaxbert.evaluate.suite.examples import COLUMNS, read_texts
 from jaxbert.inputs.values import Maybe, OneOf, Whole, short
 from jaxbert.labelled.examples import TextExample
@@ -132,6 +132,14 @@ class Robustness(Kind[Case]):
     def check(self, model: Loaded, items: Sequence[Case], task: Task) -> None:
         """See `Kind`."""
         known = labels_of(model)
+        problem = model.labels.problem_type if model.labels is not None else ""
+        if problem not in ("", "single_label_classification"):
+            raise InputError(
+                f"the model has learned another problem than one label a text ({problem})",
+                where=f"{task.place}, {model.source}",
+                fix="Give a model with one label for each text: `jaxbert finetune classify` makes one.",
+                code="E-SUITE-ITEM",
+            )
         for item in items:
             for one in (item.example, item.counterfactual):
                 if one is not None and one.target not in known:
@@ -141,6 +149,11 @@ class Robustness(Kind[Case]):
                         fix="Give files with the model's labels, or a model of these labels.",
                         code="E-SUITE-ITEM",
                     )
+
+    def notes(self, model: Loaded, items: Sequence[Case]) -> Sequence[str]:
+        """See `Kind`; of the texts as they are."""
+        both = [one for item in items for one in (item.example, item.counterfactual) if one is not None]
+        return notes_of_cuts(model, [one.text if one.pair is None else (one.text, one.pair) for one in both])
 
     def answer(
         self, model: Loaded, items: Sequence[Case], task: Task, setting: Setting

@@ -177,7 +177,7 @@ def _answer(model: Loaded, opened: Sequence[_Opened], finder: Finder | None, set
             "found": None if found is None else _found(one, found),
             "without_found": None if found is None else _without(one, answers, found, setting),
             "details": dict(outcome.details),
-            "notes": list(outcome.notes),
+            "notes": [*one.kind.notes(model, one.items), *outcome.notes],
             "seconds": round(time.perf_counter() - began, 3),
         }
         _log.info(f"{model.source}: {one.task.name}, {counted(len(one.items), 'example')}, {_seconds(began)}")

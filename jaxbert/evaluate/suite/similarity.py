@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxbert.convert.sentence_transformers import Pooling
 from jaxbert.core.metrics import Metric
-from jaxbert.evaluate.suite.base import Kind, Outcome, Setting, Task
+from jaxbert.evaluate.suite.base import Kind, Outcome, Setting, Task, notes_of_cuts
 from jaxbert.evaluate.suite.examples import COLUMNS, read_texts
 from jaxbert.inputs.values import Maybe, OneOf
 from jaxbert.labelled.examples import TextExample
@@ -46,6 +46,10 @@ class Similarity(Kind[TextExample]):
     def check(self, model: Loaded, items: Sequence[TextExample], task: Task) -> None:
         """See `Kind`."""
         model.require_tokenizer()
+
+    def notes(self, model: Loaded, items: Sequence[TextExample]) -> Sequence[str]:
+        """See `Kind`."""
+        return notes_of_cuts(model, list(dict.fromkeys(text for item in items for text in self.texts(item))))
 
     def answer(self, model: Loaded, items: Sequence[TextExample], task: Task, setting: Setting) -> Sequence[float]:
         """See `Kind`."""
