@@ -4,9 +4,10 @@
     python benchmarks/gains.py RUN --data FOLDER [--blimp FOLDER] [--tasks sst2 stsb wnut17] [--seeds N] [--write]
 
 RUN is a pretraining with its checkpoints. FOLDER of --data has the files of the tasks, as for benchmarks/finetune.py.
-Both starts have the same encoder, tokenizer, settings and seeds; the random one has no pretraining. The rate is the one
-that `jaxbert finetune` fits to the size of the model, the same for both. BLiMP is scored at every checkpoint that the
-run has kept, by `jaxbert score`. With --write, results/gains.json is written after each task.
+Both starts have the same encoder, tokenizer, settings and seeds; the random one has no pretraining. Each start has the
+best of --rates for the task, by its first seed: one rate for both would be a handicap for one of them. BLiMP is scored
+at every checkpoint that the run has kept, by `jaxbert score`. With --write, results/gains.json is written after each
+task.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +36,10 @@ from jaxbert.stores.steps import committed_steps
 STARTS = ("pretrained", "random")
 
 
-def finetuned(task: Task, run: Path, directory: Path, start: str, seeds: int, epochs: float, rate: float) -> list[Any]:
-    """Returns the judgements of the seeds of one start."""
+def finetuned(
+    task: Task, run: Path, directory: Path, start: str, seeds: int, epochs: float, rate: float, *, files: Path
+) -> list[Any]:
+    """Returns the judgements of the seeds of one start, which is fine-tuned in `directory`."""
     encoder = load_json(run / "config.json").encoder
     begin = ["--init", str(run)] if start == STARTS[0] else ["--tokenizer", str(run / "tokenizer")]
     # The workdir of a run says all that its encoder is.
@@ -50,7 +54,7 @@ def finetuned(task: Task, run: Path, directory: Path, start: str, seeds: int, ep
         "task.epochs": epochs,
         "task.metric": task.metric,
         "phases.0.length": length,
-        **({"phases.0.schedule.peak": rate} if rate else {}),
+        "phases.0.schedule.peak": rate,
         "logging.sinks": "[]",
         "logging.page": "no",
         **({"task.problem": task.problem} if task.kind == "classification" else {}),
@@ -58,7 +62,7 @@ def finetuned(task: Task, run: Path, directory: Path, start: str, seeds: int, ep
     workdir = directory / start
     command = [
         *(sys.executable, "-m", "jaxbert", "finetune", task.config, *begin, "--workdir", str(workdir)),
-        *("--train", str(directory / "train.jsonl"), "--validation", str(directory / "validation.jsonl")),
+        *("--train", str(files / "train.jsonl"), "--validation", str(files / "validation.jsonl")),
         *("--seeds", str(seeds), "--set", *(f"{key}={value}" for key, value in settings.items())),
     ]
     environment = {**os.environ, **ENVIRONMENT, "OMP_NUM_THREADS": str(cores())}
@@ -67,6 +71,16 @@ def finetuned(task: Task, run: Path, directory: Path, start: str, seeds: int, ep
         raise SystemExit(f"{start}: {done.stderr[-2000:]}")
     places = sorted(workdir.glob("seed-*/judgement.json")) or [workdir / "judgement.json"]
     return [json.loads(place.read_text(encoding="utf-8")) for place in places]
+
+
+def best_rate(task: Task, run: Path, directory: Path, start: str, epochs: float, rates: Sequence[float]) -> float:
+    """Returns the rate with the best value of one seed."""
+    found = {}
+    for rate in rates:
+        (judged,) = finetuned(task, run, directory / f"rate-{rate}", start, 1, epochs, rate, files=directory)
+        found[rate] = judged["value"] or 0.0
+    print(f"{start}: {found}", flush=True)
+    return max(found, key=lambda rate: found[rate])
 
 
 def some_pairs(folder: Path, number: int, out: Path) -> Path:
@@ -140,7 +154,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="*", default=["sst2", "stsb", "wnut17"], choices=list(TASKS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=float, default=3.0)
-    parser.add_argument("--rate", type=float, default=0.0, help="0: the rate that the size of the model asks for")
+    parser.add_argument("--rates", type=float, nargs="+", default=[3e-4, 1e-3, 3e-3])
     parser.add_argument("--write", action="store_true", help="write results/gains.json")
     args = parser.parse_args()
     results: dict[str, Any] = {}
@@ -154,11 +168,17 @@ def main() -> None:
                 (directory / f"{split}.jsonl").write_text(lines, encoding="utf-8")
             found: dict[str, Any] = {"metric": task.metric}
             for start in STARTS:
-                judged = finetuned(task, args.run, directory, start, args.seeds, args.epochs, args.rate)
+                rate = best_rate(task, args.run, directory, start, args.epochs, args.rates)
+                judged = finetuned(task, args.run, directory, start, args.seeds, args.epochs, rate, files=directory)
                 # A correlation with a constant has no value, and is worth nothing.
                 values = [one["value"] or 0.0 for one in judged]
                 deviation = statistics.stdev(values) if len(values) > 1 else None
-                found[start] = {"mean": statistics.fmean(values), "deviation": deviation, "values": values}
+                found[start] = {
+                    "rate": rate,
+                    "mean": statistics.fmean(values),
+                    "deviation": deviation,
+                    "values": values,
+                }
         found["points_gained"] = round(100 * (found[STARTS[0]]["mean"] - found[STARTS[1]]["mean"]), 2)
         results[name] = found
         print(json.dumps({name: found}, indent=2), flush=True)
@@ -189,7 +209,7 @@ def save(args: argparse.Namespace, new: dict[str, Any]) -> None:
         "steps": sum(phase.steps for phase in config.phases),
         "masked_tokens": list(validation_at(args.run).values())[-1],
         "epochs": args.epochs,
-        "rate": args.rate or "fitted",
+        "rates tried": args.rates,
         "seeds": args.seeds,
         "pairs of each file": args.pairs or "all",
     }

@@ -95,15 +95,15 @@ def add_validation_fraction(parser: argparse.ArgumentParser, verb: str) -> None:
     )
 
 
-def add_set(parser: argparse.ArgumentParser) -> None:
-    """Adds --set."""
+def add_set(parser: argparse.ArgumentParser, example: str = "phases.0.steps=100") -> None:
+    """Adds --set; `example` is one of its values."""
     parser.add_argument(
         "--set",
         nargs="+",
         action="extend",
         default=[],
         metavar="KEY=VALUE",
-        help="change the config, for example phases.0.steps=100",
+        help=f"change the config, for example {example}",
     )
 
 

@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="train with every combination: rate=1e-5,3e-5 epochs=3,10",
     )
     parser.add_argument("--tokenizer", metavar="DIR", help="tokenizer of a model that starts at random, without --init")
-    add_set(parser)
+    add_set(parser, "epochs=10 batch=16")
     add_overwrite(parser, "start anew where the workdir holds another run")
     parser.add_argument(
         "--distributed",

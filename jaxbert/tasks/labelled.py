@@ -558,7 +558,7 @@ def _with_lengths(settings: LabelledTaskConfig, phase: PhaseConfig, lengths: np.
         return phase, ""
     known = ", ".join(map(str, found))
     said = f"batches are cut to {known} tokens, because texts have {lengths.mean():.0f} tokens on average"
-    return dataclasses.replace(phase, lengths=found), f"{said}; each length is compiled once"
+    return dataclasses.replace(phase, lengths=found), f"{said}; a run compiles its step once for each"
 
 
 def complete(

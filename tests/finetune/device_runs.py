@@ -20,9 +20,19 @@ from jaxbert.core.sharding import global_batch, make_mesh, replicated, single_de
 from jaxbert.training.step import build
 from tests.finetuning import CASES, ROWS, rows
 
-STEPS = 5
-# Kinds that differ in how they place arrays: pooled vectors, several texts a row, vectors compared over all rows.
-KINDS = ("layer_decay", "token_labels", "multiple_choice", "negatives")
+STEPS = 3
+# Every kind of loss, with every way to place arrays: pooled vectors, vectors of tokens, several texts a row, vectors
+# compared over all rows.
+KINDS = (
+    "layer_decay",
+    "several_labels",
+    "number",
+    "token_labels",
+    "question_answering",
+    "multiple_choice",
+    "cosine",
+    "negatives",
+)
 
 
 def losses(name: str, mesh: jax.sharding.Mesh, config: MeshConfig) -> list[float]:

@@ -23,7 +23,7 @@ def test_eight_devices_compute_what_one_computes() -> None:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
-    assert len(found) == 4
+    assert len(found) == 8
     for name, (eight, one) in found.items():
         # The last number sums the outputs of a batch, which has no loss's mean over it.
         np.testing.assert_allclose(eight[:-1], one[:-1], rtol=1e-6, err_msg=name)
