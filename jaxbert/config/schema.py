@@ -324,7 +324,8 @@ class LabelledTaskConfig(TaskConfig):
         it as it is.
       evaluations: evaluations an epoch; the run sets `evaluation.every_steps` by it. 0 leaves it as it is.
       shapes: the most lengths of batches that the run chooses by its train rows when it begins, and sets the phase's
-        `lengths` by, where the config has none; 0 chooses none.
+        `lengths` by, where the config has none; 0 chooses none. A length must save more padding than its
+        compilation costs, so a short run has few.
       dropout: dropout before the head; below 0 takes the encoder's.
       fit_rate: raise the schedule's rate for a model that is narrower than BERT-base, or whose weights began larger;
         see `jaxbert.tasks.labelled.fitted_rate`. A rate of `--set` stays as it is.

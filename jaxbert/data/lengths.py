@@ -52,15 +52,24 @@ def cropped(rows: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
 _STEP, _SHORTEST = 4, 8
 # Blocks whose batches stand for all batches of a run.
 _BLOCKS = 16
-# A further length must save this share of the tokens: each costs a compilation.
+# Fewer lengths are better where they cost no more than this share.
 _GAIN = 0.02
 
 
-def few_lengths(lengths: np.ndarray, batch_size: int, grouped: int, longest: int, most: int) -> tuple[int, ...]:
-    """Returns the lengths below `longest` to which the batches of a run are cut with the least padding.
+def few_lengths(
+    lengths: np.ndarray,
+    batch_size: int,
+    grouped: int,
+    longest: int,
+    most: int,
+    *,
+    steps: int = 1,
+    price: float = 0.0,
+) -> tuple[int, ...]:
+    """Returns the lengths below `longest` to which the batches of a run are cut at the least cost.
 
-    It draws some blocks as a run has them, and finds the lengths that hold all their batches with the fewest tokens. It
-    takes no more lengths than are worth their compilation.
+    It draws some blocks as a run has them, and finds the lengths that hold all their batches with the fewest tokens. A
+    further length costs a compilation, which must be less than the padding that it saves.
 
     Args:
       lengths: of the rows, int [n].
@@ -68,6 +77,8 @@ def few_lengths(lengths: np.ndarray, batch_size: int, grouped: int, longest: int
       grouped: batches of a block; see `Block`.
       longest: L, the length that every run has.
       most: the largest number of lengths.
+      steps: batches of the run.
+      price: of a length, in tokens that the run computes in the time of a compilation.
     """
     size = batch_size * grouped
     blocks = min(_BLOCKS, max(1, len(lengths) // size))
@@ -88,7 +99,8 @@ def few_lengths(lengths: np.ndarray, batch_size: int, grouped: int, longest: int
         chosen.append(tokens.argmin(0))
         least = tokens.min(0)
         totals.append(least[-1])
-    number = next(k for k, total in enumerate(totals) if total <= (1 + _GAIN) * min(totals))
+    costs = [total / len(needed) * steps * batch_size + k * price for k, total in enumerate(totals, 1)]
+    number = next(k for k, cost in enumerate(costs) if cost <= (1 + _GAIN) * min(costs))
     found, at = [], len(values) - 1
     for k in range(number, -1, -1):
         found.append(int(values[at]))

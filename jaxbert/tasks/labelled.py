@@ -551,9 +551,23 @@ def _measured(encoding: Encoding, examples: Sequence[Example]) -> tuple[int, np.
     return len(lengths) if some is examples else len(examples), lengths
 
 
-def _with_lengths(settings: LabelledTaskConfig, phase: PhaseConfig, lengths: np.ndarray) -> tuple[PhaseConfig, str]:
+# FLOPs that a device computes while it compiles a step and the evaluation of a length. On two CPU cores, 12 s + 3 s at
+# 100 GFLOP/s (MiniLM; jax 0.10.2). On accelerators it is an assumption: 20 s at a few tens of TFLOP/s.
+_COMPILATION = {"cpu": 1.5e12}
+_COMPILATION_ELSEWHERE = 1e15
+
+
+def _with_lengths(
+    task: type[LabelledTask], config: RunConfig, phase: PhaseConfig, lengths: np.ndarray
+) -> tuple[PhaseConfig, str]:
     """Returns the phase with the lengths of its batches, and a line that says so."""
-    found = few_lengths(lengths, phase.batch_size, phase.grouped, phase.length, settings.shapes)
+    settings = config.task
+    assert isinstance(settings, LabelledTaskConfig)
+    a_row = task.texts_of(settings) * step_flops(config.encoder, length=phase.length, slots=0, heads=())
+    price = _COMPILATION.get(jax.default_backend(), _COMPILATION_ELSEWHERE) / (a_row / phase.length)
+    found = few_lengths(
+        lengths, phase.batch_size, phase.grouped, phase.length, settings.shapes, steps=phase.steps, price=price
+    )
     if not found:
         return phase, ""
     known = ", ".join(map(str, found))
@@ -652,12 +666,12 @@ def complete(
         _log.info(f"rows have {longest} tokens, because the model has no more positions")
     if said:
         _log.info(said)
-    if settings.shapes > 0 and not phase.lengths and "lengths" not in _chosen(chosen):
-        phase, told = _with_lengths(settings, phase, lengths)
-        if told:
-            _log.info(told)
     if settings.epochs > 0 and "steps" not in _chosen(chosen):
         phase = dataclasses.replace(phase, steps=max(1, math.ceil(settings.epochs * rows / phase.batch_size)))
+    if settings.shapes > 0 and not phase.lengths and "lengths" not in _chosen(chosen):
+        phase, told = _with_lengths(task, config, phase, lengths)
+        if told:
+            _log.info(told)
     if settings.warmup >= 0 and phase.schedule is not None and "warmup" not in _chosen(chosen):
         warmup = min(math.ceil(settings.warmup * phase.steps), phase.steps - 1)
         phase = dataclasses.replace(phase, schedule=dataclasses.replace(phase.schedule, warmup_steps=warmup))

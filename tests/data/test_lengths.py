@@ -44,3 +44,6 @@ def test_a_length_that_saves_nothing_is_not_chosen() -> None:
     assert few_lengths(mixed, 64, 1, 128, 8) == (100,)
     assert few_lengths(mixed, 64, 32, 128, 8) == (12, 100)
     assert few_lengths(mixed, 64, 32, 128, 1) == (100,)
+    # Half of the batches are cut from 100 to 12 tokens: 2,816 tokens saved in a step.
+    for price, found in ((2_500 * 50, (12, 100)), (2_900 * 50, (100,))):
+        assert few_lengths(mixed, 64, 32, 128, 8, steps=50, price=price) == found
