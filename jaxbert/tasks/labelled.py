@@ -551,10 +551,11 @@ def _measured(encoding: Encoding, examples: Sequence[Example]) -> tuple[int, np.
     return len(lengths) if some is examples else len(examples), lengths
 
 
-# FLOPs that a device computes while it compiles a step and the evaluation of a length. On two CPU cores, 12 s + 3 s at
-# 100 GFLOP/s (MiniLM; jax 0.10.2). On accelerators it is an assumption: 20 s at a few tens of TFLOP/s.
-_COMPILATION = {"cpu": 1.5e12}
-_COMPILATION_ELSEWHERE = 1e15
+# FLOPs that a device computes in half of the time in which it compiles the step and the evaluation of a length. On two
+# CPU cores that time is 12 s + 3 s, at 80 GFLOP/s (MiniLM; jax 0.10.2). Half of it counts, because further runs of the
+# same shapes find the programs compiled. On accelerators it is an assumption: 20 s at some tens of TFLOP/s.
+_COMPILATION = {"cpu": 0.6e12}
+_COMPILATION_ELSEWHERE = 0.5e15
 
 
 def _with_lengths(
@@ -570,9 +571,9 @@ def _with_lengths(
     )
     if not found:
         return phase, ""
-    known = ", ".join(map(str, found))
-    said = f"batches are cut to {known} tokens, because texts have {lengths.mean():.0f} tokens on average"
-    return dataclasses.replace(phase, lengths=found), f"{said}; a run compiles its step once for each"
+    known = " or ".join(filter(None, (", ".join(map(str, found[:-1])), str(found[-1]))))
+    said = f"batches are cut to {known} tokens where their texts fit ({lengths.mean():.0f} on average)"
+    return dataclasses.replace(phase, lengths=found), f"{said}; a run compiles its step for each length"
 
 
 def complete(

@@ -21,7 +21,7 @@ PAGES = [
     ),
 ]
 # The first word of a line of code that is a command. A line that begins with "$ " is one in any case.
-PROGRAMS = ("jaxbert", "make", "pip", "uvx", "python", "printf", "bash", "docker", "gcloud", "kubectl", "sky")
+PROGRAMS = ("jaxbert", "make", "pip", "uvx", "python", "printf", "mkdir", "bash", "docker", "gcloud", "kubectl", "sky")
 _ASSIGNMENT = re.compile(r"[A-Z][A-Z_0-9]*=\S*")
 # What a command prints may begin with the name of the program.
 _PRINTED = re.compile(r"jaxbert: ")
