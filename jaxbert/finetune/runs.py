@@ -82,7 +82,8 @@ def finetune(
             code="E-FINETUNE-PLACE",
         )
     if not overwrite:
-        _check_others(runs, place)
+        if several and not only_same:  # A suite takes the scores of its runs, and no best one.
+            _check_others(runs, place)
         _check_inputs(runs, place, only_same)
     done: list[Judged] = []
     for number, run in enumerate(runs):
@@ -184,7 +185,9 @@ def _check_others(runs: Sequence[Run], place: Path) -> None:
     The best run would be chosen without them, and a worse model would take the place of a better one.
     """
     asked = {run.name for run in runs}
-    judged = (path.parent.relative_to(place).as_posix() for path in place.glob(f"*/**/{JUDGEMENT}"))
+    # Names are those of `runs_of`: "seed-0", or "rate=1e-5/seed-0".
+    found = (*place.glob(f"*/{JUDGEMENT}"), *place.glob(f"*/*/{JUDGEMENT}"))
+    judged = (path.parent.relative_to(place).as_posix() for path in found)
     if others := sorted(set(judged) - asked):
         some = ", ".join(others[:3]) + (" ..." if len(others) > 3 else "")
         raise InputError(

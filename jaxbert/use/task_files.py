@@ -232,16 +232,16 @@ def _had_pairs(model: Loaded) -> bool | None:
 
 
 def _of_lines(kind: str, texts: Iterable[tuple[str, str]]) -> Iterator[Example]:
-    blank: list[str] = []
+    blank, first = 0, ""
     for number, (place, text) in enumerate(texts):
         if is_blank(text):
-            blank.append(place)
+            blank, first = blank + 1, first or place
         if kind == "classification":
             yield TextExample(place=place, id=str(number), text=text)
         else:
             yield WordsExample(place=place, id=str(number), text=text, words=split_words(text))
     if blank:
-        _log.warning(f"{counted(len(blank), 'text')} of only white space, first in {blank[0]}")
+        _log.warning(f"{counted(blank, 'text')} of only white space, first in {first}")
 
 
 def _lines(part: Predicted, top: int, spans: bool) -> Iterator[str]:

@@ -461,6 +461,12 @@ def trained_layout(model: Loaded) -> SentenceLayout:
     return model.layout or SentenceLayout("mean")
 
 
+def longest_text(model: Loaded) -> int:
+    """Returns the most tokens of a text that `classify` reads, with special tokens: those of the rows of its run."""
+    limit, _ = check_limits(model, _settings_of(model).length, None)
+    return limit
+
+
 def _task_of(model: Loaded) -> str:
     """Returns the name of the task of the run that the model is; "" for another model."""
     return "" if model.step is None or model.path is None else load_json(model.path / "config.json").task.name

@@ -150,9 +150,9 @@ class Kind(abc.ABC, Generic[Item]):
         return self.score(task, [items[number] for number in kept], [answers[number] for number in kept], setting)
 
 
-def notes_of_cuts(model: Loaded, texts: Sequence[Text]) -> list[str]:
-    """Returns a sentence about texts that are longer than the model's positions, and are cut at their end."""
-    tokenizer, limit = model.require_tokenizer(), model.config.longest_row
+def notes_of_cuts(model: Loaded, texts: Sequence[Text], limit: int = 0) -> list[str]:
+    """Returns a sentence about texts longer than `limit`, which are cut at their end; 0: the model's positions."""
+    tokenizer, limit = model.require_tokenizer(), limit or model.config.longest_row
     cut = 0
     for text in texts:
         parts = (text,) if isinstance(text, str) else text

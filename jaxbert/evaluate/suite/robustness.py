@@ -24,7 +24,7 @@ from jaxbert.labelled.tables import open_records
 from jaxbert.scores import intervals
 from jaxbert.text.text_rows import Text
 from jaxbert.use.library import Loaded
-from jaxbert.use.tasks import classify, labels_of
+from jaxbert.use.tasks import classify, labels_of, longest_text
 
 TYPO_SHARE = 0.2  # of the words of `_LEAST_LETTERS` letters and more get a typo, at least one
 DELETED_SHARE = 0.1  # of the words are deleted, at least one of several
@@ -153,7 +153,8 @@ class Robustness(Kind[Case]):
     def notes(self, model: Loaded, items: Sequence[Case]) -> Sequence[str]:
         """See `Kind`; of the texts as they are."""
         both = [one for item in items for one in (item.example, item.counterfactual) if one is not None]
-        return notes_of_cuts(model, [one.text if one.pair is None else (one.text, one.pair) for one in both])
+        texts = [one.text if one.pair is None else (one.text, one.pair) for one in both]
+        return notes_of_cuts(model, texts, longest_text(model))
 
     def answer(
         self, model: Loaded, items: Sequence[Case], task: Task, setting: Setting
