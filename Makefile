@@ -61,27 +61,27 @@ test: $(VENV)/.installed-test
 	@JAXBERT_POINTS_SET=$(SET) $(BIN)/python -m pytest -q -n 2 --dist loadscope tests
 
 # The suite under the newest Python, without what a version of Python, jax, flax or numpy cannot break where the lower
-# versions pass; of a test with many cases every third (tests/conftest.py). A new test is in, unless it is named here
+# versions pass; of a test with several cases every fourth (tests/conftest.py). A new test is in, unless it is named here
 # (tests/test_checks.py sees that every name exists). Left out:
 # - statistics over 100,000 rows: tests/objectives/test_masking.py holds the same masks to golden bits under both versions;
 # - rows against plain references, in 100 passes: tests/data/test_rows.py and test_policies.py write the same rows;
 # - a user's training loops: tests/models and the rest of tests/convert compile the same encoders and read the same files
 #   (the families' golden gradients are in: other versions of jax must give the same numbers);
-# - additions to our tables (tests/test_extension.py, tests/tasks, toys): dictionaries do not change with Python, and
-#   tests/train and tests/multidevice compile the step and shard it over eight devices;
+# - additions to our tables (tests/test_extension.py, tests/tasks, toys), and the labelled kinds over eight devices:
+#   dictionaries do not change with Python, and tests/train and tests/multidevice compile the step and shard it;
 # - names and sizes of every published model, which are our own tables; files of other projects, twice over;
 # - runs on packed or staged rows, runs that adapt a model, and all runs with a teacher but one: one run of each other
 #   kind has the same programs;
 # - what each class of a flax file computes: the goldens compile the same encoders, other tests read the same files;
 # - the model of the page (tests/report_browser), which Node runs, and what a run says of its corpus (train/test_corpus.py);
 # - words through shells (tests/launch/test_injection.py, test_document.py): shells do not change with Python;
-# - what runs do about signals, damaged files, full disks and refusals: none of it depends on a library. One kill stays,
-#   because a continued run needs all of them.
+# - what runs do about signals, damaged files, full disks and refusals, and what several runs of a fine-tuning do about
+#   each other: none of it depends on a library. A kill of each stays, because a continued run needs all of them.
 NEWEST_OUT := $(addprefix --ignore=tests/,objectives/test_masking_rates.py objectives/test_masking_schemes.py \
   data/test_against_original.py data/test_against_plain.py \
   convert/test_foreign_loop.py convert/test_names.py convert/test_models_table.py \
   kills/test_points.py train/test_packed_rows.py train/test_initial.py train/test_release.py train/test_bad_input.py \
-  report_browser/test_model_js.py train/test_corpus.py \
+  report_browser/test_model_js.py train/test_corpus.py finetune/test_devices.py \
   launch/test_injection.py launch/test_document.py test_extension.py tasks/test_tasks.py) \
   $(addprefix --deselect=tests/,train/test_pretrain.py::test_an_interrupt train/test_pretrain.py::test_damaged \
   train/test_pretrain.py::test_all_ train/test_pretrain.py::test_uncommitted train/test_pretrain.py::test_full \
@@ -95,7 +95,12 @@ NEWEST_OUT := $(addprefix --ignore=tests/,objectives/test_masking_rates.py objec
   convert/test_flax_msgpack.py::test_what_a_class_computes \
   train/test_distillation.py::test_another_teacher data/test_staging.py::test_a_run_reads_them \
   models/test_model.py::test_published_sizes models/test_model.py::test_every_preset_is_a_model \
-  multidevice/test_meshes.py::test_a_toy_architecture plan/test_command.py::test_where_nothing_would_fit) \
+  multidevice/test_meshes.py::test_a_toy_architecture multidevice/test_meshes.py::test_corruption \
+  train/test_window.py::test_the_same_bytes train/test_samples.py::test_a_config_needs \
+  finetune/test_runs.py::test_seeds_ finetune/test_runs.py::test_a_head finetune/test_runs.py::test_changed \
+  finetune/test_runs.py::test_a_run_that_diverges finetune/test_runs.py::test_labels_that finetune/test_runs.py::test_rows_ \
+  finetune/test_runs.py::test_a_run_whose finetune/test_runs.py::test_predictions_read \
+  plan/test_command.py::test_where_nothing_would_fit) \
   "--deselect=tests/train/test_pretrain.py::test_a_killed_run_continues_to_the_same_bits[before"
 
 $(NEWEST)/.installed: requirements.txt requirements-test.txt requirements-test-files.txt pyproject.toml
@@ -106,7 +111,7 @@ $(NEWEST)/.installed: requirements.txt requirements-test.txt requirements-test-f
 	@touch $@
 
 test-newest: $(NEWEST)/.installed
-	@JAXBERT_TESTS_EVERY=3 $(NEWEST)/bin/python -m pytest -q -n 2 --dist loadscope $(NEWEST_OUT) tests
+	@JAXBERT_TESTS_EVERY=4 $(NEWEST)/bin/python -m pytest -q -n 2 --dist loadscope $(NEWEST_OUT) tests
 
 # Eight fake devices a process, then what several processes hold. With --capture=sys the words of XLA reach the terminal:
 # where it ends a process, they are the only ones that say why.

@@ -91,7 +91,7 @@ def lanes(newest: str | None, *, browser: bool = True) -> dict[str, list[Stage]]
     # Environments are made one after the other: building the package writes jaxbert.egg-info, which they share.
     foreground = [
         make(".venv/.installed-test", limit=600, name="environment"),
-        make("test", limit=2700),
+        make("test", limit=3600),
         make("test-scale", limit=1200),
     ]
     background = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import SUPPRESS, ArgumentParser
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 
 from jaxbert.observe.accelerators import CUDA_DRIVERS
 
@@ -17,20 +17,24 @@ CONTROLS = {
 _RESTARTS = 50
 
 
-def add_arguments(
-    parser: ArgumentParser, targets: Mapping[str, Target], pretrain_arguments: Callable[[ArgumentParser], None]
-) -> None:
-    """Adds a parser for `local`, for each target, and for status, logs and stop."""
+def add_arguments(parser: ArgumentParser, targets: Mapping[str, Target], run: ArgumentParser) -> None:
+    """Adds a parser for `local`, for each target, and for status, logs and stop.
+
+    Args:
+      parser: of `jaxbert launch`.
+      targets: by their names.
+      run: has the arguments of a run, which `local` and each target share; made without --help.
+    """
     words = parser.add_subparsers(dest="target", metavar="TARGET", required=True, parser_class=type(parser))
 
-    def added(name: str, summary: str, epilog: str = "") -> ArgumentParser:
-        return words.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", epilog=epilog)
+    def added(name: str, summary: str, epilog: str = "", parents: Sequence[ArgumentParser] = ()) -> ArgumentParser:
+        description = f"{summary[0].upper()}{summary[1:]}."
+        return words.add_parser(name, help=summary, description=description, epilog=epilog, parents=parents)
 
-    _local(added("local", "processes on this machine"), pretrain_arguments)
+    _local(added("local", "processes on this machine", parents=[run]))
     for name, target in targets.items():
         example = f"Example: jaxbert launch {name} bert_base --workdir DIR --data ROWS {target.example}".rstrip()
-        one = added(name, target.summary, example)
-        pretrain_arguments(one)
+        one = added(name, target.summary, example, [run])
         _common(one, needed=None not in target.kinds)
         if "gpu" in target.kinds and not target.shares_disk:
             _cuda(one)
@@ -44,8 +48,7 @@ def add_arguments(
         _json(one)
 
 
-def _local(one: ArgumentParser, pretrain_arguments: Callable[[ArgumentParser], None]) -> None:
-    pretrain_arguments(one)
+def _local(one: ArgumentParser) -> None:
     one.add_argument("--processes", type=int, required=True, metavar="N", help="number of processes")
     one.add_argument("--devices", type=int, metavar="D", help="devices of each process: CPU devices, or GPUs")
     one.add_argument(

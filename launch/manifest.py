@@ -6,8 +6,12 @@ from typing import Any
 
 import yaml
 
+# The archive of the code is a text of a million characters. PyYAML's own emitter looks at each of them for half a
+# second; libyaml, where PyYAML is built with it, needs a hundredth of that.
+_Base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
-class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # PyYAML has no types.
+
+class _Dumper(_Base):  # type: ignore[misc]  # PyYAML has no types.
     """A dumper that writes no references (&a, *a) and writes text of several lines as a block."""
 
     def ignore_aliases(self, data: Any) -> bool:

@@ -60,9 +60,9 @@ os.environ["PYTHONWARNINGS"] = ",".join(
 )
 
 
-# `make test-newest` asks for every third case of a test with many: they run the same code, and another version of a
+# `make test-newest` asks for every fourth case of a test with several: they run the same code, and another version of a
 # library breaks it for all of them. `make test` runs all cases.
-_MANY = 4
+_MANY = 2
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

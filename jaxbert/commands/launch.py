@@ -35,15 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from jaxbert.launch import TARGETS
     from jaxbert.launch.arguments import add_arguments as add_targets
 
-    def add_all(one: argparse.ArgumentParser) -> None:
-        add_run_arguments(one)
-        for name in _OF_PRETRAIN:
-            if name in _FLAGS:
-                one.add_argument(f"--{name}", action="store_true", default=None, help=argparse.SUPPRESS)
-            else:
-                one.add_argument(f"--{name}", help=argparse.SUPPRESS)
-
-    add_targets(parser, TARGETS, add_all)
+    shared = argparse.ArgumentParser(add_help=False)
+    add_run_arguments(shared)
+    for name in _OF_PRETRAIN:
+        if name in _FLAGS:
+            shared.add_argument(f"--{name}", action="store_true", default=None, help=argparse.SUPPRESS)
+        else:
+            shared.add_argument(f"--{name}", help=argparse.SUPPRESS)
+    add_targets(parser, TARGETS, shared)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import errno
 import fnmatch
+import functools
 import glob
 import os
 import re
@@ -81,8 +82,9 @@ _READ_DIRECTLY = ("config.json", "manifest.json", "metrics.jsonl", "tokenizer.js
 _CONTINUE = "The same command continues."
 
 
+@functools.cache
 def parser() -> tuple[argparse.ArgumentParser, dict[str, Callable[[argparse.Namespace], dict[str, Any]]]]:
-    """Returns the parser of the whole command line, and the function of each command."""
+    """Returns the parser of the whole command line, and the function of each command; made once in a process."""
     top = Parser(
         prog="jaxbert",
         description="Pretrains BERT encoders in JAX: raw text in, a trained, resumable, usable BERT out.",

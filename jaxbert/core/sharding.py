@@ -56,7 +56,7 @@ ACTIVATIONS: Mapping[str, P] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # it equals itself only, so that it can be a key
 class Layout:
     """The specs of parameters and of optimizer moments at rest, by dimension name."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -52,8 +53,10 @@ class Model:
         self.config, self.layout = config, layout
         self.heads = tuple(heads)
         self.sizes: HeadSizes = {name: dict((sizes or {}).get(name, {})) for name in self.heads}
-        self.encoder: Encoder = encoder_of(config)(config, layout)
-        self._heads = {name: _define_head(HEADS[name], config, layout, self.sizes[name]) for name in self.heads}
+        self.encoder: Encoder = _define_encoder(encoder_of(config), config, layout)
+        self._heads = {
+            name: _define_head(HEADS[name], config, layout, tuple(self.sizes[name].items())) for name in self.heads
+        }
         self.names: Params = {"encoder": self.encoder.names, **{name: parts[2] for name, parts in self._heads.items()}}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -165,8 +168,16 @@ def as_dicts(params: Mapping[str, Any]) -> Params:
     }
 
 
-def _define_head(kind: type[Head], config: EncoderBase, layout: Layout, sizes: Mapping[str, int]) -> Any:
-    return define(lambda rngs: kind(config, layout=layout, rngs=rngs, **sizes))  # type: ignore[call-arg]
+# A run makes its model a dozen times: to check the config, to count memory, to train, to judge. flax traces the modules
+# of each for a tenth of a second, so that what it found is kept. Nothing in it depends on a mesh, or changes.
+@lru_cache(maxsize=64)
+def _define_encoder(kind: type[Encoder], config: EncoderBase, layout: Layout) -> Encoder:
+    return kind(config, layout)
+
+
+@lru_cache(maxsize=64)
+def _define_head(kind: type[Head], config: EncoderBase, layout: Layout, sizes: tuple[tuple[str, int], ...]) -> Any:
+    return define(lambda rngs: kind(config, layout=layout, rngs=rngs, **dict(sizes)))  # type: ignore[call-arg]
 
 
 def head_sizes(params: Params) -> HeadSizes:

@@ -166,8 +166,10 @@ def kind(label: str) -> str:
 
     Points at which only a temporary file or directory changes are of one kind too, whatever its name: none of its files
     counts until it is renamed, and the point of that renaming finds it, and everything before it, on the disk. So are
-    the moves of a run that is replaced, which tests/kills/test_replaced.py tries, and its removal.
+    the moves of a run that is replaced, which tests/kills/test_replaced.py tries, and its removal. What one of several
+    runs does below its seed-N is of the kind of a single run's point.
     """
+    label = re.sub(r"\bseed-\d+/", "", label)
     label = re.sub(r"(\.orbax-checkpoint-tmp|\.partial|\.removed)/\S+", r"\1", label)
     label = re.sub(r"^os\.rename (\S+) \.replaced/\1$", "os.rename OUTPUT .replaced", label)
     label = re.sub(r"^(open|opened|fsync|os\.mkdir|os\.rmdir) \S+(\.partial|-tmp)$", r"written \2", label)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 import os
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from jaxbert.launch import TARGETS
 from jaxbert.launch.archive import archive
+from jaxbert.launch.job import Target
 
-from jaxbert.commands.main import main
+from jaxbert.commands.main import main, parser
 from jaxbert.run.pool import OLD_POOL, POOL
 
 BUCKET = "gs://my-bucket/runs/base"
@@ -97,6 +98,18 @@ def planned(monkeypatch: pytest.MonkeyPatch, figures: dict[str, Any], planned_fo
 
     monkeypatch.setattr(planning, "plan", plan)
     return asked
+
+
+@pytest.fixture
+def add_target(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, Target], None]]:
+    """Adds a target to the table, as its line would. The parser, which a process makes once, is made again."""
+
+    def add(name: str, target: Target) -> None:
+        monkeypatch.setitem(TARGETS, name, target)
+        parser.cache_clear()
+
+    yield add
+    parser.cache_clear()
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ def test_the_page_shows_what_is_printed(target: str):
     assert block(target) in PAGE.read_text(encoding="utf-8"), "python -m tests.launch.document"
 
 
-def test_a_new_target_gets_a_section(monkeypatch: pytest.MonkeyPatch):
+def test_a_new_target_gets_a_section(add_target, monkeypatch: pytest.MonkeyPatch):
     before = PAGE.read_text(encoding="utf-8")
     monkeypatch.setattr("tests.launch.document.TARGETS", {"toy": Toy()})
-    monkeypatch.setitem(TARGETS, "toy", Toy())
+    add_target("toy", Toy())
     page = written(before)
     assert f"## Toy\n\nA queue of this machine.\n\n<!-- dry run: toy -->\n\n{block('toy')}\n\n" in page
     assert page.index("## Toy") < page.index("## What was tested")

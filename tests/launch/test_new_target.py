@@ -9,7 +9,7 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
-from jaxbert.launch import TARGETS, records
+from jaxbert.launch import records
 from jaxbert.launch.job import Control
 
 from tests.launch.conftest import BUCKET, arguments
@@ -17,10 +17,10 @@ from tests.launch.toy import Toy
 
 
 @pytest.fixture(autouse=True)
-def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Toy:
+def toy(add_target) -> Toy:
     """The line in `TARGETS`."""
     target = Toy()
-    monkeypatch.setitem(TARGETS, "toy", target)
+    add_target("toy", target)
     return target
 
 
