@@ -77,7 +77,7 @@ TASKS = {
     ),
     "stsb": Task(
         "classification", "classify", "stsb/glue-train.tsv", "stsb/glue-dev.tsv", "pearson", "number",
-        ("text=sentence1", "pair=sentence2", "label=score"), epochs=1.0,
+        ("text=sentence1", "pair=sentence2", "label=score"), epochs=2.0,
     ),
     "wnut17": Task(
         "token_labels", "label_words", "wnut17/train.conll", "wnut17/dev.conll", "entity_f1", "",
