@@ -125,7 +125,8 @@ def draw(curve: list[dict[str, Any]], path: Path) -> None:
     from matplotlib import pyplot as plt
 
     steps = [one["step"] for one in curve]
-    figure, panels = plt.subplots(1, 2, figsize=(12, 4.8), constrained_layout=True)
+    figure, panels = plt.subplots(1, 2, figsize=(14, 4.8), constrained_layout=True)
+    panels[1].set_prop_cycle(color=plt.get_cmap("Paired").colors)  # twelve, as many as files
     low, high = ([100 * one["interval"][side] for one in curve] for side in (0, 1))
     panels[0].fill_between(steps, low, high, alpha=0.2, label="95% interval")
     panels[0].plot(steps, [100 * one["accuracy"] for one in curve], marker="o", label="minimal pairs of BLiMP")
@@ -140,7 +141,7 @@ def draw(curve: list[dict[str, Any]], path: Path) -> None:
         panel.set_ylabel("right (%)")
         panel.grid(alpha=0.3)
     panels[0].legend()
-    panels[1].legend(fontsize=7, ncols=2)
+    panels[1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
