@@ -56,7 +56,7 @@ install: $(VENV)/.installed
 quickstart: $(VENV)/.installed
 	@$(BIN)/jaxbert pretrain quickstart --workdir $(RUN) --finish
 
-# make test SET=full: every point at which a kill can end `pretrain` and `convert`, five minutes more.
+# make test SET=full: every point at which a kill can end a command that writes, about half an hour more.
 test: $(VENV)/.installed-test
 	@JAXBERT_POINTS_SET=$(SET) $(BIN)/python -m pytest -q -n 2 --dist loadscope tests
 

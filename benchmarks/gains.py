@@ -126,7 +126,7 @@ def draw(curve: list[dict[str, Any]], path: Path) -> None:
 
     steps = [one["step"] for one in curve]
     figure, panels = plt.subplots(1, 2, figsize=(14, 4.8), constrained_layout=True)
-    panels[1].set_prop_cycle(color=plt.get_cmap("Paired").colors)  # twelve, as many as files
+    panels[1].set_prop_cycle(plt.cycler(linestyle=["-", "--"]) * plt.cycler(color=plt.get_cmap("tab10").colors))
     low, high = ([100 * one["interval"][side] for one in curve] for side in (0, 1))
     panels[0].fill_between(steps, low, high, alpha=0.2, label="95% interval")
     panels[0].plot(steps, [100 * one["accuracy"] for one in curve], marker="o", label="minimal pairs of BLiMP")
