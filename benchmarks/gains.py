@@ -205,15 +205,17 @@ def save(args: argparse.Namespace, new: dict[str, Any]) -> None:
     before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     results = {**before.get("results", {}), **new.get("results", {})}
     config = load_json(args.run / "config.json")
+    # A call measures the tasks, the pairs, or both. The rest keeps the settings of the call that measured it.
     settings = {
+        **before.get("settings", {}),
         "run": config.name,
         "steps": sum(phase.steps for phase in config.phases),
         "masked_tokens": list(validation_at(args.run).values())[-1],
-        "epochs": args.epochs,
-        "rates tried": args.rates,
-        "seeds": args.seeds,
-        "pairs of each file": args.pairs or "all",
     }
+    if "results" in new:
+        settings |= {"epochs": args.epochs, "rates tried": args.rates, "seeds": args.seeds}
+    if "blimp" in new:
+        settings["pairs of each file"] = args.pairs or "all"
     figures = {"settings": settings, "results": results, "blimp": new.get("blimp", before.get("blimp", []))}
     print(f"wrote {write('gains', figures)}", flush=True)
 

@@ -1,4 +1,4 @@
-"""Computes the loss and the accuracies on validation rows, with fixed masks; or the tasks of a suite."""
+"""Computes the loss and the accuracies on validation rows, with fixed masks; or on a file with labels; or a suite."""
 
 from __future__ import annotations
 
@@ -20,6 +20,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also print the accuracy of tables of counts: constant, bigram, two-sided",
     )
+    parser.add_argument(
+        "--test",
+        metavar="FILE",
+        help="judge a fine-tuned run on this file with right answers: .jsonl, .csv, .tsv, .parquet, .conll, SQuAD's "
+        ".json, glue:TASK:FOLDER, hf:NAME, tfds:NAME",
+    )
+    parser.add_argument(
+        "--columns",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="ROLE=COLUMN",
+        help="columns of FILE, such as text=review label=stars (default: those that the run learned from)",
+    )
+    parser.add_argument("--form", metavar="FORM", help="format of FILE (default: by its ending)")
+    parser.add_argument("--split", help="split of a dataset or of GLUE that FILE names (default: test)")
     parser.add_argument("--suite", metavar="FILE.json", help="evaluate the tasks of this file (docs/how-to/score.md)")
     corpus = parser.add_argument(
         "--corpus",
@@ -41,6 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Evaluates the model, or the models by a suite."""
     _check(args)
+    from jaxbert.labelled.columns import columns_of
+
+    columns = columns_of(args.columns) or None
     from jaxbert.core.compiled import verify_kept_programs
 
     verify_kept_programs()
@@ -58,6 +77,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         )
         print("\n".join(table.lines(results)))
         return results
+    if args.test is not None:
+        from jaxbert.evaluate.labelled_file import judge_file, judged_lines
+
+        judged = judge_file(args.model[0], args.test, columns=columns, form=args.form or "", split=args.split or "test")
+        print("\n".join(judged_lines(judged)))
+        return judged
     from jaxbert.evaluate.evaluation import evaluate, lines
 
     found = evaluate(args.model[0], args.data, baselines=args.baselines)
@@ -65,26 +90,41 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
+# What the command evaluates on, by the option that says so.
+_ROWS, _FILE, _SUITE = "--data ROWS", "--test FILE", "--suite FILE.json"
+_MEANT = {_ROWS: "on rows", _FILE: "on a file with labels", _SUITE: "by a suite"}
+
+
 def _check(args: argparse.Namespace) -> None:
     """Raises InputError where options do not belong together."""
-    of_rows = {"--data": args.data is not None, "--baselines": args.baselines}
-    of_suite = {
-        "--corpus": args.corpus is not None,
-        "--workdir": args.workdir is not None,
-        "--batch-tokens": args.batch_tokens is not None,
+    given = {
+        _ROWS: {"--data": args.data is not None, "--baselines": args.baselines},
+        _FILE: {
+            "--test": args.test is not None,
+            "--columns": bool(args.columns),
+            "--form": args.form is not None,
+            "--split": args.split is not None,
+        },
+        _SUITE: {
+            "--suite": args.suite is not None,
+            "--corpus": args.corpus is not None,
+            "--workdir": args.workdir is not None,
+            "--batch-tokens": args.batch_tokens is not None,
+        },
     }
-    wrong = of_suite if args.suite is None else of_rows
-    option = next((name for name, given in wrong.items() if given), "")
-    if option:
+    what = _SUITE if args.suite is not None else _FILE if args.test is not None else _ROWS
+    for other, options in given.items():
+        option = next((name for name, is_given in options.items() if is_given), "")
+        if option and other != what:
+            raise InputError(
+                f"{option} is for an evaluation {_MEANT[other]}, but this is one {_MEANT[what]}",
+                where="jaxbert evaluate",
+                fix=f"Leave {option} out." if what != _ROWS else f"Leave {option} out, or add {other}.",
+                code="E-EVALUATE-OPTION",
+            )
+    if what != _SUITE and len(args.model) > 1:
         raise InputError(
-            f"{option} does not apply {'without' if args.suite is None else 'together with'} --suite",
-            where="jaxbert evaluate",
-            fix=f"Leave {option} out.",
-            code="E-SUITE-OPTION",
-        )
-    if args.suite is None and len(args.model) > 1:
-        raise InputError(
-            f"{len(args.model)} models are given, but rows are evaluated with one",
+            f"{len(args.model)} models are given, but rows and files are evaluated with one",
             where="jaxbert evaluate",
             fix="Give one MODEL, or --suite FILE.json to compare several.",
             code="E-SUITE-MODEL",

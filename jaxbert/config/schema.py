@@ -328,7 +328,7 @@ class LabelledTaskConfig(TaskConfig):
         compilation costs, so a short run has few.
       dropout: dropout before the head; below 0 takes the encoder's.
       fit_rate: raise the schedule's rate for a model that is narrower than BERT-base, or whose weights began larger;
-        see `jaxbert.tasks.labelled.fitted_rate`. A rate of `--set` stays as it is.
+        see `jaxbert.tasks.labelled_runs.fitted_rate`. A rate of `--set` stays as it is.
     """
 
     data: LabelledConfig = LabelledConfig()

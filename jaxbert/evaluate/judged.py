@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxbert.core.metrics import Metric, from_json
+from jaxbert.errors import counted
 from jaxbert.inputs.files import read_bytes
 from jaxbert.inputs.values import Each, Maybe, Whole, checked
 from jaxbert.stores.workdir import JUDGEMENT
@@ -164,3 +165,28 @@ def spread(metric: Metric, deviation: float, digits: int = 2) -> str:
     if math.isnan(deviation):
         return "-"
     return f"{100 * deviation:.{digits}f}" if metric.form == "share" else f"{deviation:.4f}"
+
+
+def line_of_split(name: str, one: Mapping[str, Any], chosen: str) -> str:
+    """Returns the figures of a split as a line for people.
+
+    Args:
+      name: of the split.
+      one: its entry in judgement.json.
+      chosen: the name of the metric that is shown with its interval and with the value of a constant answer.
+    """
+    figures = []
+    for metric in from_json(one["metrics"]):
+        if one["values"].get(metric.name) is None:
+            continue
+        figures.append(f"{metric.title} {metric.text(one['values'][metric.name])}")
+        constant = one.get("constant", {}).get(metric.name)
+        if metric.name == chosen:
+            bounds = one.get("intervals", {}).get(metric.name)
+            # Where all answers are right, resamples of texts say nothing.
+            known = bounds and bounds[0] != bounds[1]
+            told = f"95% interval: {metric.text(bounds[0])} to {metric.text(bounds[1])}" if known else ""
+            beside = f"a constant answer: {metric.text(constant)}" if constant is not None else ""
+            figures[-1] += f" ({'; '.join(filter(None, (told, beside)))})" if told or beside else ""
+    shown = ", ".join(figures) or "no metric has a value; more examples are needed"
+    return f"{name} ({counted(one['examples'], 'example')}): {shown}"

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from jaxbert.config import RunConfig, load_json, phase_rows
-from jaxbert.core.metrics import Metric
+from jaxbert.core.metrics import Metric, to_json
 from jaxbert.core.sharding import replicated, single_device_mesh
 from jaxbert.data.pipeline import Rows
 from jaxbert.data.staging import local
@@ -94,10 +94,25 @@ def judge(workdir: Path, step: int, split: str) -> Judgement | None:
     if opened is None:
         return None
     config, known, rows = opened
-    examples = examples_of(rows)
-    if known.needs_answers and all(map(is_unknown, examples)):
+    if known.needs_answers and all(map(is_unknown, examples_of(rows))):
         _log.info(f"the {split} split has no answers, so nothing is measured on it; `jaxbert predict` answers it")
         return None
+    return judge_rows(config, workdir, step, rows)
+
+
+def judge_rows(config: RunConfig, workdir: Path, step: int, rows: Rows) -> Judgement:
+    """Returns how a step of a run answers rows of its task, on one device.
+
+    Args:
+      config: of the run.
+      workdir: of the run.
+      step: a step that has a checkpoint.
+      rows: a split that `jaxbert.labelled.writing.write_rows` wrote with the tokenizer, labels and length of the run.
+
+    Raises:
+      Stopped: the checkpoint is damaged.
+    """
+    examples = examples_of(rows)
     mesh = single_device_mesh()
     program = build(_on_one_device(config), mesh)
     task = program.task
@@ -109,6 +124,27 @@ def judge(workdir: Path, step: int, split: str) -> Judgement | None:
         outputs, sums, _ = over_split(program, params, frozen, rows, mesh, config=config, lengths=lengths)
     loss = measures(task, sums)["loss"]
     return Judgement(task, rows, examples, outputs, task.scored(outputs, rows, final=True), task.constant(rows), loss)
+
+
+def entry_of(judgement: Judgement) -> dict[str, Any]:
+    """Returns a judgement as JSON values, as judgement.json has it for each split."""
+    scored = judgement.scored
+    return {
+        "examples": scored.examples,
+        "loss": finite(judgement.loss),
+        "values": {name: finite(value) for name, value in scored.values.items()},
+        "intervals": {name: list(bounds) for name, bounds in scored.intervals.items()},
+        "metrics": to_json(scored.metrics),
+        "constant": {name: finite(value) for name, value in judgement.constant.items()},
+        "details": scored.details,
+        "notes": list(scored.notes),
+        "errors": worst_errors(judgement),
+    }
+
+
+def finite(value: float) -> float | None:
+    """Returns a number for JSON, which has neither NaN nor infinity: None for them."""
+    return float(value) if math.isfinite(value) else None
 
 
 def score_part(workdir: Path, split: str, kept: Sequence[int]) -> Mapping[str, float] | None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxbert.core.metrics import to_json
 from jaxbert.evaluate.judged import Judged, best_of, lines_of, metric_of, seeds_named, spread
-from jaxbert.evaluate.labelled import judge, worst_errors
+from jaxbert.evaluate.labelled import entry_of, finite, judge
 from jaxbert.stores.files import write_whole
 from jaxbert.stores.steps import default_step
 from jaxbert.stores.workdir import FINETUNE, JUDGEMENT, OUTPUTS
@@ -44,24 +44,14 @@ def judge_run(
             packed = io.BytesIO()
             np.savez_compressed(packed, allow_pickle=False, **found.outputs)
             write_whole(workdir / OUTPUTS.format(split=split), packed.getvalue())
-        splits[split] = {
-            "examples": found.scored.examples,
-            "loss": _finite(found.loss),
-            "values": {name: _finite(value) for name, value in found.scored.values.items()},
-            "intervals": {name: list(bounds) for name, bounds in found.scored.intervals.items()},
-            "metrics": to_json(found.scored.metrics),
-            "constant": {name: _finite(value) for name, value in found.constant.items()},
-            "details": found.scored.details,
-            "notes": list(found.scored.notes),
-            "errors": worst_errors(found),
-        }
+        splits[split] = entry_of(found)
     content: dict[str, Any] = {
         "step": step,
         "seed": seed,
         "setting": setting,
         "stopped_early": stopped_early,
         "metric": {} if first is None else to_json([first.metric])[0],
-        "value": None if first is None else _finite(first.value),
+        "value": None if first is None else finite(first.value),
         "learned": True if first is None else first.learned,
         "splits": splits,
     }
@@ -84,10 +74,6 @@ def write_failed(workdir: Path, *, seed: int, setting: str, why: str) -> dict[st
     }
     write_whole(workdir / JUDGEMENT, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return content
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
 
 
 def table(runs: Sequence[Judged]) -> list[str]:
@@ -119,8 +105,8 @@ def write_results(workdir: Path, runs: Sequence[Judged]) -> dict[str, Any]:
         "settings": [
             {
                 "setting": line.setting,
-                "mean": _finite(line.mean),
-                "deviation": _finite(line.deviation),
+                "mean": finite(line.mean),
+                "deviation": finite(line.deviation),
                 "failed": line.failed,
                 "runs": [
                     {

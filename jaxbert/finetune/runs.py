@@ -16,10 +16,17 @@ from typing import Any
 import jax
 
 from jaxbert.config import LabelledConfig, LabelledTaskConfig, RunConfig, load_json, resume_differences
-from jaxbert.core.metrics import from_json
 from jaxbert.core.shell import path_word
 from jaxbert.errors import InputError, Stopped, counted
-from jaxbert.evaluate.judged import Judged, best_of, best_of_line, lines_of, metric_of, read_judgement
+from jaxbert.evaluate.judged import (
+    Judged,
+    best_of,
+    best_of_line,
+    line_of_split,
+    lines_of,
+    metric_of,
+    read_judgement,
+)
 from jaxbert.finetune.results import judge_run, table, write_failed, write_results
 from jaxbert.finetune.settings import Run
 from jaxbert.report.live import LivePage
@@ -32,7 +39,8 @@ from jaxbert.stores.steps import committed_steps
 from jaxbert.stores.storage import is_remote
 from jaxbert.stores.workdir import CHECKPOINTS, FINETUNE, JUDGEMENT, PAGE, SUITE
 from jaxbert.tasks import kind_of_task
-from jaxbert.tasks.labelled import changed_files, same_places
+from jaxbert.tasks.labelled_runs import same_places
+from jaxbert.tasks.splits import changed_files
 from jaxbert.text.tokenizers import Tokenizer
 
 _log = logging.getLogger(__name__)
@@ -381,23 +389,7 @@ def _lines(judged: Judged) -> list[str]:
     found = judged.found
     if found.get("diverged"):
         return [f"{judged.name}: this run has diverged ({found['diverged']})"]
-    words = []
-    for split, one in found["splits"].items():
-        figures = []
-        for metric in from_json(one["metrics"]):
-            if one["values"].get(metric.name) is None:
-                continue
-            figures.append(f"{metric.title} {metric.text(one['values'][metric.name])}")
-            constant = one.get("constant", {}).get(metric.name)
-            if metric.name == judged.metric.name:
-                bounds = one.get("intervals", {}).get(metric.name)
-                # Where all answers are right, resamples of texts say nothing.
-                known = bounds and bounds[0] != bounds[1]
-                told = f"95% interval: {metric.text(bounds[0])} to {metric.text(bounds[1])}" if known else ""
-                beside = f"a constant answer: {metric.text(constant)}" if constant is not None else ""
-                figures[-1] += f" ({'; '.join(filter(None, (told, beside)))})" if told or beside else ""
-        shown = ", ".join(figures) or "no metric has a value; more examples are needed"
-        words.append(f"{split} ({counted(one['examples'], 'example')}): {shown}")
+    words = [line_of_split(split, one, judged.metric.name) for split, one in found["splits"].items()]
     early = ", stopped early" if found["stopped_early"] else ""
     name = f"{judged.name}, " if judged.name else ""
     lines = [f"{name}the best checkpoint is that of step {found['step']}{early}:", *(f"  {line}" for line in words)]

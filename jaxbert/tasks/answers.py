@@ -21,7 +21,8 @@ from jaxbert.labelled.examples import Example, Question
 from jaxbert.scores import answers, intervals
 from jaxbert.scores.base import Scored
 from jaxbert.tasks.base import Arrays, Term
-from jaxbert.tasks.labelled import LabelledTask, Part, examples_of, kind_of
+from jaxbert.tasks.labelled import LabelledTask, Part, examples_of
+from jaxbert.tasks.labelled_runs import kind_of
 from jaxbert.tasks.sequences import smoothed_cross_entropy
 
 

@@ -16,7 +16,8 @@ from jaxbert.labelled.examples import ChoiceExample, Example
 from jaxbert.scores import classes, intervals
 from jaxbert.scores.base import Scored
 from jaxbert.tasks.base import Arrays, Term
-from jaxbert.tasks.labelled import LabelledTask, Part, apart, kind_of
+from jaxbert.tasks.labelled import LabelledTask, Part, apart
+from jaxbert.tasks.labelled_runs import kind_of
 from jaxbert.tasks.sequences import smoothed_cross_entropy
 
 

@@ -23,7 +23,8 @@ from jaxbert.labelled.examples import Example, TextExample
 from jaxbert.scores import classes, intervals, numbers
 from jaxbert.scores.base import Scored
 from jaxbert.tasks.base import Arrays, Term
-from jaxbert.tasks.labelled import LabelledTask, Part, kind_of, real_rows
+from jaxbert.tasks.labelled import LabelledTask, Part, real_rows
+from jaxbert.tasks.labelled_runs import kind_of
 
 Problem = Literal["one_label", "several_labels", "number"]
 

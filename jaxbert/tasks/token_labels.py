@@ -26,7 +26,8 @@ from jaxbert.labelled.tags import OUTSIDE, are_spans, spans
 from jaxbert.scores import classes, entities, intervals
 from jaxbert.scores.base import Scored
 from jaxbert.tasks.base import Arrays, Term
-from jaxbert.tasks.labelled import LabelledTask, Part, examples_of, kind_of
+from jaxbert.tasks.labelled import LabelledTask, Part, examples_of
+from jaxbert.tasks.labelled_runs import kind_of
 from jaxbert.tasks.sequences import smoothed_cross_entropy
 
 # A mark of a span in small letters: b-loc.

@@ -26,7 +26,8 @@ from jaxbert.labelled.examples import Example, TextExample
 from jaxbert.scores import intervals, numbers, retrieval
 from jaxbert.scores.base import Scored
 from jaxbert.tasks.base import Arrays, Term
-from jaxbert.tasks.labelled import LabelledTask, Part, apart, kind_of, merged
+from jaxbert.tasks.labelled import LabelledTask, Part, apart, merged
+from jaxbert.tasks.labelled_runs import kind_of
 from jaxbert.tasks.sequences import text_of
 
 

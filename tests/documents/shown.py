@@ -166,6 +166,10 @@ LEFT = (
         r"^jaxbert evaluate runs/mine --suite ",
         "needs a fine-tuned model; tests/evaluate/test_suite.py runs such a suite",
     ),
+    Left(
+        r"^jaxbert evaluate runs/mine --test ",
+        "needs files of the user; tests/finetune/test_runs.py judges later files",
+    ),
     Left(r"^jaxbert predict runs/mine ", "needs files of the user; tests/predict/test_predict_command.py has some"),
     # Other programs.
     Left(r"^make ", "tests/cli/test_documented_commands.py asks make for it; .ci/stages.py runs most of them"),

@@ -399,7 +399,7 @@ def test_options_that_do_not_belong_together(
     suite = suite_of(tmp_path, GOOD)
     for words in (["--suite", suite, "--data", "x"], ["--suite", suite, "--baselines"], ["--corpus", "x"]):
         assert main(["evaluate", str(directory), *words]) == 2
-        assert "E-SUITE-OPTION" in capsys.readouterr().err
+        assert "E-EVALUATE-OPTION" in capsys.readouterr().err
     assert main(["evaluate", str(directory), "other"]) == 2 and "E-SUITE-MODEL" in capsys.readouterr().err
 
 

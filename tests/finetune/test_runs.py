@@ -18,6 +18,7 @@ from jaxbert.config import EncoderConfig, OptimizerConfig, find_config, load_jso
 from jaxbert.data.pipeline import Rows
 from jaxbert.errors import InputError, Interrupted, Stopped
 from jaxbert.evaluate.labelled import score_part
+from jaxbert.evaluate.labelled_file import judge_file, judged_lines
 from jaxbert.finetune import runs as finetune_runs
 from jaxbert.finetune.runs import finetune
 from jaxbert.finetune.settings import Files, Run, runs_of
@@ -26,8 +27,9 @@ from jaxbert.report.page import write_report
 from jaxbert.report.read import read_run
 from jaxbert.run.loop import Loop
 from jaxbert.run.resolve import resolve
-from jaxbert.tasks import labelled, make_task
-from jaxbert.tasks.labelled import fitted_rate, held_out
+from jaxbert.tasks import labelled_runs, make_task
+from jaxbert.tasks.labelled_runs import fitted_rate
+from jaxbert.tasks.splits import held_out
 from jaxbert.training.optim import shares_of_rate
 from jaxbert.use import tasks as predict_tasks
 from jaxbert.use.task_files import predict_file
@@ -90,6 +92,11 @@ def test_every_kind_learns(model: Path, tmp_path: Path, case: str) -> None:
     assert 'id="answers"' in html and ('id="errors"' in html) == wrong
     opened = jaxbert.load(tmp_path / "run")
     config = load_json(tmp_path / "run" / "config.json")
+    # The same file, judged later, has the same figures.
+    later = judge_file(str(tmp_path / "run"), str(tmp_path / f"{case}-test.jsonl"))
+    assert {name: later[name] for name in found["splits"]["test"]} == found["splits"]["test"]
+    assert (later["step"], later["metric"]) == (found["step"], metric)
+    assert judged_lines(later)[-1].endswith(next(line for line in said if "test (32" in line).split("test ", 1)[1])
     if case == "one_label":
         assert opened.labels is not None and opened.labels.names == ("no", "yes") == config.task.labels
         opened.save(tmp_path / "written")
@@ -166,7 +173,12 @@ def test_predictions_read_the_columns_of_the_run(model: Path, tmp_path: Path, ca
         (tmp_path / f"{name}.csv").write_text("text,review,label\n" + "".join(lines))
     files = Files(str(tmp_path / "train.csv"), str(tmp_path / "validation.csv"), columns=("text=review",))
     asked = runs_of(find_config("classify"), files, init=str(model), settings=[*SETTINGS, "task.epochs=1"])
-    finetune(asked, tmp_path / "run", say=lambda line: None)
+    learned = finetune(asked, tmp_path / "run", say=lambda line: None)
+    later = judge_file(str(tmp_path / "run"), str(tmp_path / "validation.csv"))
+    assert later["values"] == learned["splits"]["validation"]["values"]
+    (tmp_path / "unknown.csv").write_text("text,review,label\nw1,w2,yes\nw1,w3,perhaps\n")
+    with pytest.raises(InputError, match=r"'perhaps' is not in the train split .*unknown\.csv, line 3"):
+        judge_file(str(tmp_path / "run"), str(tmp_path / "unknown.csv"))
 
     def texts(file: Path, **more: Any) -> set[str]:
         found: list[str] = []
@@ -194,6 +206,8 @@ def test_a_test_split_without_answers_is_not_scored(
     found = finetune([asked], tmp_path / "run", say=lambda line: None)
     assert list(found["splits"]) == ["validation"]
     assert "the test split has no answers, so nothing is measured on it" in caplog.text
+    with pytest.raises(InputError, match=r"no right answers.*jaxbert predict.*E-EVALUATE-TEST"):
+        judge_file(str(tmp_path / "run"), str(tmp_path / "bare.jsonl"))
 
 
 def test_a_head_for_other_labels_is_left_out(model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -363,7 +377,7 @@ def test_rows_that_are_not_made_yet_are_not_made_of_other_files(
         raise Interrupted("cut off", where="here", fix="Go on.", code="E-SIGNAL-INTERRUPT")
 
     with monkeypatch.context() as patched, pytest.raises(Interrupted):
-        patched.setattr(labelled, "write_rows", interrupted)
+        patched.setattr(labelled_runs, "write_rows", interrupted)
         finetune([asked], tmp_path / "run", say=lambda line: None)
     write_examples(tmp_path / "one_label.jsonl", "one_label", 40, 7)
     with pytest.raises(InputError, match=r"1 file changed since it began: one_label.jsonl.*E-LABELLED-CHANGED"):

@@ -14,7 +14,7 @@ from jaxbert.errors import InputError
 from jaxbert.labelled.examples import TextExample
 from jaxbert.labelled.labels import find_labels, shares_line
 from jaxbert.labelled.opening import open_examples
-from jaxbert.tasks.labelled import read_splits
+from jaxbert.tasks.splits import read_splits
 
 TEXTS = "classification"
 

@@ -13,8 +13,9 @@ import pytest
 from jaxbert.config import EncoderConfig, LabelledConfig, find_config
 from jaxbert.errors import InputError
 from jaxbert.labelled.examples import ChoiceExample, Example, Question, TextExample, WordsExample
-from jaxbert.tasks.labelled import complete, divided, places_of, splits_of
+from jaxbert.tasks.labelled_runs import complete
 from jaxbert.tasks.sequences import Classification, ClassificationConfig
+from jaxbert.tasks.splits import divided, places_of, splits_of
 from jaxbert.text.tokenizers import Tokenizer
 
 DATA = LabelledConfig(train="a.jsonl")

@@ -20,7 +20,7 @@ from jaxbert.labelled.labels import check_split, find_labels, shares_line
 from jaxbert.labelled.opening import open_examples
 from jaxbert.labelled.reading import PROBLEMS
 from jaxbert.labelled.sample import SERVICES, SPLITS, TASKS, bare, first_sentence, in_words, marked_lines, unmarked
-from jaxbert.tasks.labelled import read_splits
+from jaxbert.tasks.splits import read_splits
 from jaxbert.text.tokenizers import Tokenizer
 
 _FEW = ("dynamodb", "iam", "kms", "lambda", "rds", "route53", "s3", "sns", "sqs")

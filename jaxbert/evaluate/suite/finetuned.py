@@ -21,7 +21,7 @@ from jaxbert.inputs.values import Each, Maybe, Whole
 from jaxbert.labelled.examples import ChoiceExample, Example, Question, TextExample, WordsExample
 from jaxbert.scores.intervals import over_seeds
 from jaxbert.tasks import kind_of_task
-from jaxbert.tasks.labelled import splits_of
+from jaxbert.tasks.splits import splits_of
 from jaxbert.use.library import Loaded
 
 SEEDS = 3
