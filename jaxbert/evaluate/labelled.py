@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from jaxbert.config import RunConfig, load_json, phase_rows
-from jaxbert.core.metrics import Metric, to_json
+from jaxbert.core.metrics import Metric, finite, to_json
 from jaxbert.core.sharding import replicated, single_device_mesh
 from jaxbert.data.pipeline import Rows
 from jaxbert.data.staging import local
@@ -94,10 +94,15 @@ def judge(workdir: Path, step: int, split: str) -> Judgement | None:
     if opened is None:
         return None
     config, known, rows = opened
-    if known.needs_answers and all(map(is_unknown, examples_of(rows))):
+    if no_answers(known, examples_of(rows)):
         _log.info(f"the {split} split has no answers, so nothing is measured on it; `jaxbert predict` answers it")
         return None
     return judge_rows(config, workdir, step, rows)
+
+
+def no_answers(task: LabelledTask, examples: Sequence[Example]) -> bool:
+    """Returns whether nothing can be measured on examples, because none has an answer and the task needs answers."""
+    return task.needs_answers(task.settings) and all(map(is_unknown, examples))
 
 
 def judge_rows(config: RunConfig, workdir: Path, step: int, rows: Rows) -> Judgement:
@@ -140,11 +145,6 @@ def entry_of(judgement: Judgement) -> dict[str, Any]:
         "notes": list(scored.notes),
         "errors": worst_errors(judgement),
     }
-
-
-def finite(value: float) -> float | None:
-    """Returns a number for JSON, which has neither NaN nor infinity: None for them."""
-    return float(value) if math.isfinite(value) else None
 
 
 def score_part(workdir: Path, split: str, kept: Sequence[int]) -> Mapping[str, float] | None:

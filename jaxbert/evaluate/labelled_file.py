@@ -7,74 +7,106 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxbert.config import LabelledTaskConfig, load_json
+from jaxbert.config import LabelledTaskConfig, RunConfig, load_json
+from jaxbert.core.shell import path_word
 from jaxbert.data.pipeline import Rows
 from jaxbert.errors import InputError
-from jaxbert.evaluate.judged import line_of_split
-from jaxbert.evaluate.labelled import entry_of, judge_rows
-from jaxbert.labelled.columns import columns_of
-from jaxbert.labelled.labels import is_unknown
-from jaxbert.labelled.opening import open_examples
+from jaxbert.evaluate.judged import line_of_split, read_judgement
+from jaxbert.evaluate.labelled import entry_of, judge_rows, no_answers
+from jaxbert.labelled.opening import has_splits, open_examples
 from jaxbert.stores.steps import default_step
 from jaxbert.tasks import make_task
 from jaxbert.tasks.labelled import LabelledTask
 from jaxbert.tasks.labelled_runs import make_test_rows
 from jaxbert.text.tokenizers import Tokenizer
-from jaxbert.use.model_place import find_model
+from jaxbert.use.learned import learned_columns, like_training
+from jaxbert.use.model_place import ModelPlace, find_model
 
 
 def judge_file(
-    model: str, file: str, *, columns: Mapping[str, str] | None = None, form: str = "", split: str = "test"
+    model: str, file: str, *, columns: Mapping[str, str] | None = None, form: str = "", split: str = ""
 ) -> dict[str, Any]:
     """Returns how good a fine-tuned run is on the examples of a file, by the metrics of its task.
 
     Args:
       model: a run of `jaxbert finetune`, or one of its steps.
       file: what `jaxbert.labelled.opening.open_examples` opens, with right answers.
-      columns: the name of the column of each role; None for those that the run learned from, else the usual names.
+      columns: the name of the column of a role. Other roles take the column that was named when the run was trained,
+        where the file has it, and else a column with a usual name.
       form: the format of the file; "" for the one by its name.
-      split: the split of a dataset, of GLUE or of a sample.
+      split: the split of a dataset, of GLUE or of a sample; "" for "test". A file has no splits.
 
     Returns:
-      The figures of `jaxbert.evaluate.labelled.entry_of`, and "metric" (the one that chose the checkpoint), "step",
-      "file" and "cut" (lines about what was cut). `judged_lines` describes them.
+      The figures of `jaxbert.evaluate.labelled.entry_of`; and "chosen_by" (the name of the metric that chose the
+      checkpoint), "step", "file", and "rows" (lines about sizes, and what was cut). `judged_lines` describes them.
 
     Raises:
-      InputError: the model is not such a run; or the file cannot be read, has no answers, or has a label that the run
-        does not know.
+      InputError: the model is not such a run, or its checkpoints are gone; or the file cannot be read, has no answers,
+        or has a label that the run does not know.
     """
     place = find_model(model)
-    config = load_json(place.path / "config.json") if place.run else None
-    if config is None or not isinstance(config.task, LabelledTaskConfig):
+    config, step = _run(place, model)
+    task = make_task(config, config.phases[-1])
+    assert isinstance(task, LabelledTask) and isinstance(config.task, LabelledTaskConfig)
+    if split and not has_splits(file):
         raise InputError(
-            "the model is not a run of `jaxbert finetune`, so it has no task with labels",
-            where=model,
-            fix="Give the workdir of such a run; or --data ROWS for the loss on rows.",
+            f"a file has no splits, so there is no split {split!r} of it",
+            where="--split",
+            fix="Leave --split out; it is for hf:, tfds:, glue: and sample:.",
             code="E-EVALUATE-TEST",
         )
-    step = default_step(place.path) if place.step is None else place.step
-    if step is None:
-        raise InputError("the run has no checkpoint yet", where=model, fix="Let the run end.", code="E-EVALUATE-TEST")
-    task = make_task(config, config.phases[-1])
-    assert isinstance(task, LabelledTask)
-    named = columns_of(config.task.data.columns) if columns is None else columns
+    split = split or "test"
+    named = {**learned_columns(place.path, model, file, form=form), **(columns or {})}
     problem = task.problem_of(config.task)
-    examples = list(open_examples(task.kind, file, problem=problem, columns=named, form=form, split=split))
-    if task.needs_answers and all(map(is_unknown, examples)):
+    opened = open_examples(task.kind, file, problem=problem, columns=named, form=form, split=split)
+    examples = list(like_training(place.path, model, file, opened))
+    if no_answers(task, examples):
         raise InputError(
-            "the file has no right answers, so nothing can be measured",
+            f"the split {split} has no right answers" if has_splits(file) else "the file has no right answers",
             where=file,
-            fix=f"Give a file with answers. `jaxbert predict {model} {file}` answers this one.",
+            fix=f"{'Name another one: --split validation. ' if has_splits(file) else 'Give a file with answers. '}"
+            f"`jaxbert predict {path_word(model)} {path_word(file)}` answers it.",
             code="E-EVALUATE-TEST",
         )
     with tempfile.TemporaryDirectory(prefix="jaxbert-") as folder:
         rows = Path(folder) / "rows"
-        cut = make_test_rows(task, Tokenizer.load(place.path / "tokenizer"), examples, rows)
+        counts = make_test_rows(task, Tokenizer.load(place.path / "tokenizer"), examples, rows)
         judged = judge_rows(config, place.path, step, Rows(rows, "test"))
         found = entry_of(judged)
-    return {"file": file, "step": step, "metric": judged.metric.name, "cut": list(cut.lines()), **found}
+    return {"file": file, "step": step, "chosen_by": judged.metric.name, "rows": counts.lines(), **found}
+
+
+def _run(place: ModelPlace, model: str) -> tuple[RunConfig, int]:
+    """Returns the config of a fine-tuned run, and the step that MODEL stands for."""
+    if not place.run:
+        raise InputError(
+            "a published model does not say how its task was prepared, so it cannot be judged on a file",
+            where=model,
+            fix="Give the workdir of the run that made it; or compare the answers of `jaxbert predict` yourself.",
+            code="E-EVALUATE-TEST",
+        )
+    config = load_json(place.path / "config.json")
+    if not isinstance(config.task, LabelledTaskConfig):
+        raise InputError(
+            "the run has not learned from labels, so it has no answers for a file with labels",
+            where=model,
+            fix="Fine-tune it first: `jaxbert finetune`. Without --test, its loss on rows is computed.",
+            code="E-EVALUATE-TEST",
+        )
+    step = default_step(place.path) if place.step is None else place.step
+    if step is None:
+        ended = read_judgement(place.path) is not None
+        raise InputError(
+            "the checkpoints of this run were removed, because another run was better"
+            if ended
+            else "the run has no checkpoint yet",
+            where=model,
+            fix="Name the workdir of all runs: it stands for the best one." if ended else "Let the run end.",
+            code="E-EVALUATE-TEST",
+        )
+    return config, step
 
 
 def judged_lines(found: Mapping[str, Any]) -> list[str]:
     """Returns what `judge_file` found, as lines for people."""
-    return [*found["cut"], line_of_split(found["file"], found, found["metric"]), *found["notes"]]
+    return [*found["rows"], line_of_split(found["file"], found, found["chosen_by"]), *found["notes"]]

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxbert.core.metrics import to_json
+from jaxbert.core.metrics import finite, to_json
 from jaxbert.evaluate.judged import Judged, best_of, lines_of, metric_of, seeds_named, spread
-from jaxbert.evaluate.labelled import entry_of, finite, judge
+from jaxbert.evaluate.labelled import entry_of, judge
 from jaxbert.stores.files import write_whole
 from jaxbert.stores.steps import default_step
 from jaxbert.stores.workdir import FINETUNE, JUDGEMENT, OUTPUTS

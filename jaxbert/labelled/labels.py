@@ -41,7 +41,7 @@ def find_labels(kind: str, problem: str, examples: Iterable[Example]) -> tuple[s
     for example in examples:
         number += 1
         if is_unknown(example) and kind != "sentence_vectors":
-            raise _missing(example, "train")
+            raise _missing(example)
         for label in _labels_of(example):
             if label not in counts:
                 first[label] = example.place
@@ -171,14 +171,14 @@ def _tags(found: set[str], where: str) -> tuple[str, ...]:
     return (OUTSIDE, *both)
 
 
-def check_split(split: str, labels: Sequence[str], examples: Iterable[Example], *, kind: str = "") -> None:
+def check_split(split: str, labels: Sequence[str], examples: Iterable[Example], *, needs_answers: bool = True) -> None:
     """Checks the examples of another split: that there are some, with answers, and with labels that are known.
 
     Args:
       split: the name of the split. All examples of a test split may lack answers, but not some of them.
       labels: of `find_labels`.
       examples: of the split.
-      kind: "sentence_vectors" needs no answers.
+      needs_answers: whether the task needs answers. Pairs that are learned with negatives need none.
 
     Raises:
       InputError: it finds the first example that is wrong.
@@ -198,17 +198,14 @@ def check_split(split: str, labels: Sequence[str], examples: Iterable[Example], 
                 raise InputError(
                     f"the label {label!r} is not in the train split",
                     where=example.place,
-                    fix=f"Labels of the train split: {shown}. Mend the label, or add such examples to the train split.",
+                    fix=f"Labels of the train split: {shown}. Mend the label, leave the example out, or train "
+                    "with such examples.",
                     code="E-LABELLED-LABEL",
                 )
     if not number:
         raise empty(split)
-    if (
-        kind != "sentence_vectors"
-        and unknown is not None
-        and (answered is not None or not split.startswith(UNLABELLED))
-    ):
-        raise _missing(unknown, split)
+    if needs_answers and unknown is not None and (answered is not None or not split.startswith(UNLABELLED)):
+        raise _missing(unknown)
 
 
 def empty(split: str) -> InputError:
@@ -221,10 +218,10 @@ def empty(split: str) -> InputError:
     )
 
 
-def _missing(example: Example, split: str) -> InputError:
+def _missing(example: Example) -> InputError:
     return InputError(
         "the example has no answer",
         where=example.place,
-        fix=f"Give each example of the {split} split its label, or remove the example.",
+        fix="Give each example its label, or remove those without one.",
         code="E-LABELLED-LABEL",
     )

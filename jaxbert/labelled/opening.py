@@ -71,6 +71,11 @@ def local_files(place: str, split: str) -> list[Path]:
     return [glue.file_of(place, split)] if place.startswith("glue:") else files_of(place)
 
 
+def has_splits(place: str) -> bool:
+    """Returns whether a place has splits, as datasets have; a file is one split."""
+    return place.startswith(("hf:", "tfds:", "sample:")) or (place.startswith("glue:") and not glue.is_file(place))
+
+
 def _not_empty(examples: Iterator[Example], place: str, split: str) -> Iterator[Example]:
     """Yields examples. Raises InputError at the end where there are none."""
     some = False
@@ -79,7 +84,7 @@ def _not_empty(examples: Iterator[Example], place: str, split: str) -> Iterator[
         yield example
     if not some:
         raise InputError(
-            f"no example of the split {split} is there",
+            f"the split {split} has no example" if has_splits(place) else "the file has no example",
             where=place,
             fix="Give a file that has examples.",
             code="E-LABELLED-EMPTY",

@@ -24,6 +24,7 @@ from jaxbert.config import (
     total_steps,
 )
 from jaxbert.core import metrics as naming
+from jaxbert.core.metrics import finite
 from jaxbert.core.progress import Progress
 from jaxbert.core.sharding import compute_dtype, global_batch
 from jaxbert.core.signals import end_now, handling
@@ -387,9 +388,7 @@ class Loop:
         self._write(self.metrics, {**self._where(phase), **figures})
         self.sinks.scalars(self.step, {**self._where(phase), **figures})
         memory = self.memory
-        # JSON has no number that is not finite.
-        finite = {name: value if math.isfinite(value) else None for name, value in found.items()}
-        memory["last_evaluation"] = {"step": self.step, **finite}
+        memory["last_evaluation"] = {"step": self.step, **{name: finite(value) for name, value in found.items()}}
         sane = self.guard.sane_evaluation(found["loss"])
         improved = sane and (memory["best"] is None or self._rank(found) < self._rank(memory["best"]))
         memory["evaluations_since_best"] = 0 if improved else memory["evaluations_since_best"] + 1
@@ -446,7 +445,7 @@ class Loop:
             "next_batch": within,
             "skipped": int(np.asarray(state["skipped"])[0]),
             "validation_loss": evaluation["loss"] if judged else None,
-            "rank": _finite(self._rank(evaluation)) if judged else None,
+            "rank": finite(self._rank(evaluation)) if judged else None,
             "evaluated_phase": phase_at(self.config, self.step - 1)[0],
         }
         if self.metrics is not None:
@@ -517,11 +516,6 @@ def signals() -> Iterator[Callable[[], str | None]]:
 
     with handling(handle):
         yield lambda: seen[0] if seen else None
-
-
-def _finite(value: float) -> float | None:
-    """Returns a number as JSON has it: None where it is not finite."""
-    return value if math.isfinite(value) else None
 
 
 def _epoch(passes: float) -> str:

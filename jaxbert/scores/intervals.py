@@ -318,13 +318,16 @@ def _resampled(
     _check(confidence)
     n = int(counts.sum())
     total = counts @ table
-    # The scores without one example of each kind.
+    # The scores without one example of each kind. Without the only example there is no score: NaN.
     fewer = max(1, n - 1)
     step = max(1, _CELLS // table.shape[1])
-    without = {
-        name: np.concatenate([one(total - table[start : start + step], fewer) for start in range(0, len(table), step)])
-        for name, one in statistics.items()
-    }
+    with np.errstate(invalid="ignore"):
+        without = {
+            name: np.concatenate(
+                [one(total - table[start : start + step], fewer) for start in range(0, len(table), step)]
+            )
+            for name, one in statistics.items()
+        }
     if len(table) > (most_kinds or MOST_KINDS):
         return {
             name: _normal(float(one(total, n)), without[name], counts, confidence) for name, one in statistics.items()

@@ -16,6 +16,7 @@ from jaxbert.config import LabelledTaskConfig, RunConfig
 from jaxbert.core.metrics import Metric
 from jaxbert.core.sharding import Field
 from jaxbert.data.pipeline import Rows
+from jaxbert.errors import counted
 from jaxbert.labelled.answers import Answer, best_answers
 from jaxbert.labelled.examples import Example, Question
 from jaxbert.scores import answers, intervals
@@ -126,6 +127,12 @@ class QuestionAnswering(LabelledTask):
         scored = answers.score(
             texts, right, null_scores=nulls, threshold=None if nulls is None else 0.0, version=version
         )
+        none = sum(one is not None and not one for one in right)
+        if none and nulls is None:
+            about = f"{none:,} of {counted(len(right), 'question')} have no answer"
+            scored = replace(
+                scored, notes=[*scored.notes, f"{about}; this run learned from none, so it always answers"]
+            )
         if not final:
             return scored
         given = texts if nulls is None else ["" if none > 0 else text for text, none in zip(texts, nulls, strict=True)]

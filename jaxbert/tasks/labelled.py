@@ -206,9 +206,10 @@ class LabelledTask(RowsTask):
         """
         raise NotImplementedError
 
-    @property
-    def needs_answers(self) -> bool:
-        """Returns whether examples without answers cannot be scored."""
+    @classmethod
+    def needs_answers(cls, settings: Any) -> bool:
+        """Returns whether examples without answers can be neither learned nor scored."""
+        del settings
         return True
 
     def measured(self, found: Scored) -> Scored:

@@ -202,7 +202,7 @@ def complete(
                 f"{'is' if held == 1 else 'are'} held out, chosen at random"
             )
     for name, examples in splits.items():
-        check_split(name, found.labels, examples, kind=task.kind)
+        check_split(name, found.labels, examples, needs_answers=task.needs_answers(found))
     if found.labels:
         _log.info(shares_line(found.labels, splits["train"]))
     if line := task.told(found):
@@ -335,7 +335,7 @@ def make_test_rows(task: LabelledTask, tokenizer: Tokenizer, examples: Sequence[
     Raises:
       InputError: an example has a label that the run does not know, or some have no answer.
     """
-    check_split("test", task.settings.labels, examples, kind=task.kind)
+    check_split("test", task.settings.labels, examples, needs_answers=task.needs_answers(task.settings))
     encoding = _encoding(type(task), task.config, tokenizer, task.phase)
     return write_rows(out, encoding, {"test": examples}).counts["test"]
 

@@ -128,10 +128,10 @@ class SentenceVectors(LabelledTask):
             "(others: --set task.low=LOW task.high=HIGH)"
         )
 
-    @property
-    def needs_answers(self) -> bool:
+    @classmethod
+    def needs_answers(cls, settings: SentenceVectorsConfig) -> bool:
         """See `LabelledTask`; a pair is its own answer where its loss has negatives."""
-        return self.settings.loss == "cosine"
+        return settings.loss == "cosine"
 
     def answers_at(self, length: int) -> Mapping[str, Field]:
         """See `LabelledTask`."""

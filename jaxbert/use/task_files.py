@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import math
@@ -11,22 +10,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxbert.config import LabelledTaskConfig, load_json
 from jaxbert.data.sources.base import is_blank
 from jaxbert.data.sources.packed import inner_suffix
 from jaxbert.errors import InputError, counted
-from jaxbert.inputs.files import open_regular
-from jaxbert.inputs.values import parse
-from jaxbert.labelled.columns import columns_of
 from jaxbert.labelled.encode import Counts
 from jaxbert.labelled.examples import ChoiceExample, Example, Question, TextExample, WordsExample
 from jaxbert.labelled.opening import open_examples
-from jaxbert.labelled.tables import open_records
 from jaxbert.labelled.tags import are_spans
 from jaxbert.labelled.words import split_words
-from jaxbert.labelled.writing import examples_file
 from jaxbert.stores.files import full_disk, replacing
-from jaxbert.use.library import Loaded, load
+from jaxbert.use.learned import learned_columns, like_training
+from jaxbert.use.library import load
 from jaxbert.use.tasks import (
     VECTORS,
     Answered,
@@ -106,14 +100,17 @@ def predict_file(
     labels = labels_of(loaded)
     # A text without a partner has a vector too.
     read = "classification" if kind == VECTORS else kind
-    given = dict(columns or {}) or _columns_of_run(loaded, read, file, form, split)
+    run = loaded.path if loaded.step is not None else None
+    given = dict(columns or {})
+    if run is not None and form != LINES and file != STDIN:
+        given = {**learned_columns(run, loaded.source, file, form=form, unread=_ANSWERS[read]), **given}
     examples = open_inputs(read, file, columns=given, form=form, split=split)
     began = time.perf_counter()
     parts = predict_stream(
         loaded,
         kind,
         # A run of vectors has learned from pairs, and gives single texts their vectors too.
-        examples if kind == VECTORS else _like_training(loaded, file, examples),
+        examples if kind == VECTORS else like_training(run, loaded.source, file, examples),
         max_length=max_length,
         batch_tokens=batch_tokens,
         candidates=top if kind == "question_answering" else 1,
@@ -183,52 +180,6 @@ def open_inputs(
         return _of_lines(kind, open_texts(file))
     unread = dict.fromkeys(_ANSWERS[kind], "")
     return open_examples(kind, file, columns={**columns, **unread}, form=form, split=split)
-
-
-def _columns_of_run(model: Loaded, kind: str, file: str, form: str, split: str) -> dict[str, str]:
-    """Returns the columns that the model's run has read its texts from, where a file has them too; else none.
-
-    They come before the usual names: a run that learned from `review` must not read `text`.
-    """
-    if model.step is None or model.path is None or form == LINES or file == STDIN:
-        return {}
-    task = load_json(model.path / "config.json").task
-    if not isinstance(task, LabelledTaskConfig) or file.startswith(("hf:", "tfds:", "sample:", "glue:")):
-        return {}
-    learned = {role: name for role, name in columns_of(task.data.columns).items() if role not in _ANSWERS[kind]}
-    if not any(learned.values()):
-        return {}
-    try:
-        fields = open_records(file, split=split, form=form).fields
-    except InputError:  # It is a file of another form, such as lines or CoNLL's, or it cannot be read at all.
-        return {}
-    if all(name in fields for name in learned.values() if name):
-        return learned
-    told = ", ".join(f"{role} from {name!r}" for role, name in learned.items() if name)
-    _log.warning(f"{file} does not have the columns that {model.source} learned from ({told}); name them: --columns")
-    return {}
-
-
-def _like_training(model: Loaded, file: str, examples: Iterator[Example]) -> Iterator[Example]:
-    """Yields examples. Warns where the model learned from pairs of texts and the file has none, or the reverse."""
-    pairs = _had_pairs(model)
-    for number, example in enumerate(examples):
-        if number == 0 and isinstance(example, TextExample) and pairs not in (None, example.pair is not None):
-            given, learned = ("single texts", "pairs of texts") if pairs else ("pairs of texts", "single texts")
-            fix = "name the columns of both: --columns text=A pair=B" if pairs else "--columns pair= leaves it out"
-            _log.warning(f"{file}: {given}, but {model.source} learned from {learned} ({fix})")
-        yield example
-
-
-def _had_pairs(model: Loaded) -> bool | None:
-    """Returns whether a run's train examples were pairs of texts; None where the run's files do not say it."""
-    if model.step is None or model.path is None:
-        return None
-    for path in model.path.glob(f"data/rows-*/{examples_file('train')}"):
-        with contextlib.suppress(OSError, ValueError, InputError), open_regular(path) as file:
-            first = parse(file.readline())
-            return isinstance(first, dict) and "pair" in first
-    return None
 
 
 def _of_lines(kind: str, texts: Iterable[tuple[str, str]]) -> Iterator[Example]:

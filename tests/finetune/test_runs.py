@@ -65,8 +65,37 @@ REACHED = {
 }
 
 
+def judge_odd_files(case: str, run: Path, file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Judges a run on files that differ from those it learned from."""
+    records = [json.loads(line) for line in file.read_text().splitlines()]
+    odd = file.with_name("odd.jsonl")
+
+    def judged(records: list[dict[str, Any]]) -> dict[str, Any]:
+        odd.write_text("".join(json.dumps(record) + "\n" for record in records))
+        caplog.clear()
+        return judge_file(str(run), str(odd))
+
+    if case == "one_label":
+        judged([{**record, "pair": "w1"} for record in records])
+        assert "pairs of texts, but" in caplog.text and "learned from single texts" in caplog.text
+        assert judged(records[:1])["values"]["accuracy"] in (0.0, 1.0)
+        with pytest.raises(InputError, match=r"no splits.*--split.*E-EVALUATE-TEST"):
+            judge_file(str(run), str(odd), split="validation")
+    if case == "question_answering":
+        asked = [{**record, "answers": [], "answer_start": []} for record in records[::2]]
+        assert (
+            "16 of 32 questions have no answer; this run learned from none"
+            in judged([*asked, *records[1::2]])["notes"][0]
+        )
+    if case == "cosine":
+        with pytest.raises(InputError, match=r"no answer .*odd\.jsonl, line 1"):
+            judged([{**records[0], "score": None}, *records[1:]])
+    if case == "negatives":
+        assert judged([{**records[0], "pair": "w1"}, *records[1:]])["examples"] == len(records)
+
+
 @pytest.mark.parametrize("case", CASES)
-def test_every_kind_learns(model: Path, tmp_path: Path, case: str) -> None:
+def test_every_kind_learns(model: Path, tmp_path: Path, case: str, caplog: pytest.LogCaptureFixture) -> None:
     page = "logging.page=yes" if case == "one_label" else "logging.page=no"
     asked = runs(model, tmp_path, case, "task.epochs=12", page, test=str(tmp_path / f"{case}-test.jsonl"))
     said: list[str] = []
@@ -95,8 +124,9 @@ def test_every_kind_learns(model: Path, tmp_path: Path, case: str) -> None:
     # The same file, judged later, has the same figures.
     later = judge_file(str(tmp_path / "run"), str(tmp_path / f"{case}-test.jsonl"))
     assert {name: later[name] for name in found["splits"]["test"]} == found["splits"]["test"]
-    assert (later["step"], later["metric"]) == (found["step"], metric)
+    assert (later["step"], later["chosen_by"]) == (found["step"], metric)
     assert judged_lines(later)[-1].endswith(next(line for line in said if "test (32" in line).split("test ", 1)[1])
+    judge_odd_files(case, tmp_path / "run", tmp_path / f"{case}-test.jsonl", caplog)
     if case == "one_label":
         assert opened.labels is not None and opened.labels.names == ("no", "yes") == config.task.labels
         opened.save(tmp_path / "written")
@@ -179,6 +209,15 @@ def test_predictions_read_the_columns_of_the_run(model: Path, tmp_path: Path, ca
     (tmp_path / "unknown.csv").write_text("text,review,label\nw1,w2,yes\nw1,w3,perhaps\n")
     with pytest.raises(InputError, match=r"'perhaps' is not in the train split .*unknown\.csv, line 3"):
         judge_file(str(tmp_path / "run"), str(tmp_path / "unknown.csv"))
+    # Another column of labels leaves the column of texts as it was.
+    lines = (tmp_path / "validation.csv").read_text().replace("label", "stars", 1)
+    (tmp_path / "stars.csv").write_text(lines)
+    stars = judge_file(str(tmp_path / "run"), str(tmp_path / "stars.csv"), columns={"label": "stars"})
+    assert stars["values"] == later["values"]
+    shutil.rmtree(tmp_path / "run" / "data")
+    shutil.copytree(tmp_path / "run", tmp_path / "removed", ignore=shutil.ignore_patterns("checkpoints"))
+    with pytest.raises(InputError, match=r"were removed.*workdir of all runs.*E-EVALUATE-TEST"):
+        judge_file(str(tmp_path / "removed"), str(tmp_path / "stars.csv"))
 
     def texts(file: Path, **more: Any) -> set[str]:
         found: list[str] = []
@@ -191,7 +230,7 @@ def test_predictions_read_the_columns_of_the_run(model: Path, tmp_path: Path, ca
     (tmp_path / "other.csv").write_text("text,more\nw3,w4\n")
     caplog.clear()
     assert texts(tmp_path / "other.csv") == {"w3"}
-    assert "does not have the columns that" in caplog.text and "text from 'review'" in caplog.text
+    assert "lacks columns that" in caplog.text and "text from 'review'" in caplog.text
 
 
 @pytest.mark.parametrize("case", ["one_label", "token_labels", "question_answering"])
@@ -208,6 +247,11 @@ def test_a_test_split_without_answers_is_not_scored(
     assert "the test split has no answers, so nothing is measured on it" in caplog.text
     with pytest.raises(InputError, match=r"no right answers.*jaxbert predict.*E-EVALUATE-TEST"):
         judge_file(str(tmp_path / "run"), str(tmp_path / "bare.jsonl"))
+    if case == "one_label":
+        (tmp_path / "CoLA").mkdir()
+        (tmp_path / "CoLA" / "test.tsv").write_text("index\tsentence\n0\tw1 w2\n")
+        with pytest.raises(InputError, match=r"the split test has no right answers.*--split validation"):
+            judge_file(str(tmp_path / "run"), f"glue:cola:{tmp_path}/CoLA")
 
 
 def test_a_head_for_other_labels_is_left_out(model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -14,6 +14,7 @@ import jaxbert
 from jaxbert.config import RunConfig, TaskConfig, save_json
 from jaxbert.errors import InputError
 from jaxbert.evaluate import evaluation
+from jaxbert.evaluate.labelled_file import judge_file
 from jaxbert.observe import provenance
 from jaxbert.stores.steps import write_manifest
 from jaxbert.use.library import Loaded
@@ -108,6 +109,12 @@ def test_what_cannot_be_evaluated(directory: Path, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(evaluation, "Rows", lambda *_, **__: [])
     with pytest.raises(InputError, match=r"rows.*E-EVALUATE-NO-ROWS"):
         evaluation.evaluate(str(directory), str(tmp_path / "rows"))
+
+
+def test_what_has_not_learned_labels_is_not_judged_on_them(directory: Path, run: Path) -> None:
+    for model, why in ((directory, "published model"), (run, "has not learned from labels")):
+        with pytest.raises(InputError, match=rf"{why}.*E-EVALUATE-TEST"):
+            judge_file(str(model), "any.csv")
 
 
 def test_counts_guess_no_targets_of_another_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

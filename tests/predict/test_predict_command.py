@@ -21,6 +21,7 @@ from jaxbert.labelled.examples import TextExample, to_json
 from jaxbert.tasks.vectors import SentenceVectorsConfig
 from jaxbert.use import task_files, tasks
 from jaxbert.use.embed import embed
+from jaxbert.use.learned import like_training
 from jaxbert.use.library import Loaded
 from jaxbert.use.task_files import predict_file
 from tests.predict.conftest import with_head
@@ -220,12 +221,12 @@ def test_texts_unlike_those_of_the_run(pairs: bool, classifier: Loaded, tmp_path
     lines = [json.dumps(to_json(one)) for one in (texts if pairs else singles)]
     (tmp_path / "data" / "rows-x" / "examples-train.jsonl").write_text("\n".join(lines))
     run = Loaded("run", classifier.config, classifier.params, classifier.tokenizer, path=tmp_path, step=1)
-    assert list(task_files._like_training(run, "a.csv", iter(texts if pairs else singles))) and not caplog.text
-    assert len(list(task_files._like_training(run, "a.csv", iter(singles if pairs else texts)))) == 2
+    assert list(like_training(run.path, "run", "a.csv", iter(texts if pairs else singles))) and not caplog.text
+    assert len(list(like_training(run.path, "run", "a.csv", iter(singles if pairs else texts)))) == 2
     assert caplog.text.count("a.csv: ") == 1 and "but run learned from" in caplog.text
     caplog.clear()
     # Other models say nothing of their texts.
-    assert list(task_files._like_training(classifier, "a.csv", iter(singles))) and not caplog.text
+    assert list(like_training(None, "m", "a.csv", iter(singles))) and not caplog.text
 
 
 def test_a_line_comes_before_all_texts_are_read(places, monkeypatch: pytest.MonkeyPatch):
