@@ -12,6 +12,7 @@ steps that are skipped because they are not finite.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -24,7 +25,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxbert.config import RunConfig, check, horizon, schedule_start
+from jaxbert.config import LoggingConfig, RunConfig, check, horizon, schedule_start
 from jaxbert.core.machine import DETERMINISTIC_OPS, backend
 from jaxbert.core.parameters import Params, check_names, is_stacked, kind_of, path_of
 from jaxbert.core.shapes import shapes_of
@@ -74,9 +75,12 @@ class Program:
 
 
 def build(config: RunConfig, mesh: Mesh, phase: int = 0) -> Program:
-    """Returns the program of phase `phase` of a run on `mesh`; touches no file and no state of the process.
+    """Returns the program of phase `phase` of a run on `mesh`; touches no file.
 
-    So it does not set XLA's flag for `numerics.deterministic` (see `jaxbert.run.deterministic`). It logs a warning
+    Runs of one process that differ in nothing that the program depends on share it, so it is traced once for them: the
+    seeds of a fine-tuning, and the evaluation after a run.
+
+    It does not set XLA's flag for `numerics.deterministic` (see `jaxbert.run.deterministic`). It logs a warning
     where the flag is missing.
 
     Raises:
@@ -95,10 +99,28 @@ def build(config: RunConfig, mesh: Mesh, phase: int = 0) -> Program:
     on_gpu = backend() == "gpu" and mesh.devices.flat[0].platform == "gpu"
     if config.numerics.deterministic and on_gpu and DETERMINISTIC_OPS not in os.environ.get("XLA_FLAGS", ""):
         _log.warning("numerics.deterministic: set XLA_FLAGS=%s=true before the first use of jax", DETERMINISTIC_OPS)
+    task = make_task(config, config.phases[phase])
+    check_names(path_of(keys) for keys, _ in jax.tree_util.tree_leaves_with_path(task.parts.names))
+    alike = dataclasses.replace(
+        config, name="", logging=LoggingConfig(), seed=0 if SEED in task.abstract_tables() else config.seed
+    )
+    x64 = bool(jax.config.read("jax_enable_x64"))
+    try:
+        program = _built(alike, mesh, phase, x64)
+    except TypeError:  # A task from outside may have settings that cannot be hashed, such as a list.
+        program = _built.__wrapped__(alike, mesh, phase, x64)
+    # The tables of the task may have the seed.
+    return dataclasses.replace(program, task=task)
+
+
+# Two phases, each with a step and an evaluation on another mesh.
+@functools.lru_cache(maxsize=4)
+def _built(config: RunConfig, mesh: Mesh, phase: int, x64: bool) -> Program:
+    """Returns the program of a run; see `build`. `x64` is the setting of jax on which it depends, too."""
+    del x64
     now = config.phases[phase]
     layout = LAYOUTS[config.mesh.layout]
     task = make_task(config, now)
-    check_names(path_of(keys) for keys, _ in jax.tree_util.tree_leaves_with_path(task.parts.names))
     optimizer = make_optimizer(config.optimizer)
     learning_rate = phase_learning_rate(config, phase)
     dtype = compute_dtype(config.numerics.dtype, mesh.devices.flat[0].platform)

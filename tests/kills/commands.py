@@ -22,8 +22,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 from points import States, bytes_of, heard, try_states
 
 from jaxbert.commands import main as cli
-from jaxbert.evaluate import evaluation
-from jaxbert.evaluate import labelled as judging
 from jaxbert.labelled.encode import Encoding
 from jaxbert.labelled.examples import TextExample
 from jaxbert.labelled.writing import write_rows
@@ -158,8 +156,7 @@ def main(place: Path, only: str, every: bool) -> None:
     (programs / "sbatch").write_text("#!/bin/sh\necho 1\n")
     (programs / "sbatch").chmod(0o755)
     os.environ |= {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "XDG_STATE_HOME": f"{root}/state"}
-    # Runs of one config share a program, a table and a model: each is traced once, and touches no file.
-    pretrain.build = evaluation.build = judging.build = functools.lru_cache(maxsize=8)(pretrain.build)
+    # Runs of one config share a table and a model: each is traced once, and touches no file.
     pretrain.parameter_table = functools.cache(pretrain.parameter_table)
     models: dict[Any, Any] = {}
     make_model = pretraining.make_model

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from jaxbert.config import DataConfig
 from jaxbert.data.from_source import make_rows
-from jaxbert.evaluate import evaluation
-from jaxbert.run import pretrain
-from jaxbert.training.step import build
 
 VOCAB, LENGTH = 200, 32
 WORDS = ["the", "cat", "dog", "sees", "takes", "gives", "a", "red", "blue", "old", "house", "tree", "river", "walks"]
@@ -25,19 +20,6 @@ def write_corpus(path: Path, documents: int, seed: int) -> None:
     sentences = lambda: " ".join(rng.choices(WORDS, k=rng.randint(4, 12))).capitalize() + "."  # noqa: E731
     paragraphs = [" ".join(sentences() for _ in range(rng.randint(4, 9))) for _ in range(documents)]
     path.write_text("\n\n".join(paragraphs) + "\n", encoding="utf-8")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def built_once() -> Iterator[None]:
-    """Gives the runs of this process that have the same config the same program, so that it is traced once.
-
-    `build` touches no file and no state of the process. Runs that must not share a program start a separate process.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        once = functools.lru_cache(maxsize=8)(build)
-        patch.setattr(pretrain, "build", once)
-        patch.setattr(evaluation, "build", once)
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ from jaxbert.stores import checkpoint, replaced, steps
 def params_of(workdir: Path) -> dict[str, np.ndarray]:
     """Every array of the newest checkpoint's state, by path."""
     from jaxbert.core.sharding import single_device_mesh
-    from jaxbert.run.pretrain import build  # the one of `built_once`
+    from jaxbert.training.step import build
 
     config = find_config(str(workdir / "config.json"))
     mesh = single_device_mesh()

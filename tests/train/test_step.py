@@ -14,9 +14,11 @@ from jaxbert.config import (
     DataConfig,
     EncoderConfig,
     EvaluationConfig,
+    LoggingConfig,
     PhaseConfig,
     RunConfig,
     ScheduleConfig,
+    find_config,
 )
 from jaxbert.core.sharding import replicated, single_device_mesh
 from jaxbert.objectives.vocabulary import frozen_tables
@@ -192,6 +194,21 @@ def test_build_is_abstract_and_says_what_it_takes():
         new_state, metrics = step.lower(state, program.frozen, batch).out_info
     assert jax.tree.map(lambda x: x.shape, new_state) == jax.tree.map(lambda x: x.shape, state)
     assert {"loss", "masked_lm_accuracy", "rate", "grad_norm", "skipped"} <= set(metrics)
+
+
+def test_runs_share_a_program_that_is_the_same_for_them():
+    mesh = single_device_mesh()
+    first = build(CONFIG, mesh)
+    renamed = dataclasses.replace(CONFIG, name="other", logging=LoggingConfig(every_steps=3))
+    assert build(renamed, mesh).step is first.step
+    # The draws of masks have the seed in them.
+    assert build(dataclasses.replace(CONFIG, seed=1), mesh).step is not first.step
+    classify = find_config("classify")
+    task = dataclasses.replace(classify.task, labels=("a", "b"))
+    labelled = dataclasses.replace(classify, encoder=ENCODER, task=task, phases=CONFIG.phases)
+    programs = [build(dataclasses.replace(labelled, seed=seed), mesh) for seed in (3, 4)]
+    assert programs[0].step is programs[1].step and programs[0].judge is programs[1].judge
+    assert [int(program.task.tables(None, None)["seed"]) for program in programs] == [3, 4]
 
 
 def test_phases_hand_over_moments():

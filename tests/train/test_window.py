@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import math
 import os
@@ -20,12 +19,12 @@ from jaxbert.core.metrics import TermInfo
 from jaxbert.errors import Interrupted
 from jaxbert.observe.sinks import SINKS
 from jaxbert.observe.sinks.base import SinkKind, numbers
-from jaxbert.run import pretrain as pretrain_module
 from jaxbert.run.loop import Loop
 from jaxbert.run.pretrain import pretrain
 from jaxbert.run.window import Window
 from jaxbert.stores import steps
 from jaxbert.tasks.base import RowsTask, Term
+from jaxbert.training import step as training_step
 
 
 class Pairs(RowsTask):
@@ -133,8 +132,8 @@ def sparse(tiny_config, tmp_path_factory):
     """
     base = find_config(str(tiny_config))
     config = apply_overrides(base, ["logging.every_steps=7"])
-    # Not those of other files, so that they are compiled here.
-    built = functools.cache(pretrain_module.build.__wrapped__)
+    # Not the programs of other files, so that they are compiled here.
+    training_step._built.cache_clear()
     compiled, compile_named = Compiled(), Loop._compile
 
     def noted(self, what, *args):
@@ -142,17 +141,14 @@ def sparse(tiny_config, tmp_path_factory):
         compile_named(self, what, *args)
         compiled.by = ""
 
-    with pytest.MonkeyPatch.context() as patch:
-        plain = lambda config: dataclasses.replace(config, logging=base.logging)  # noqa: E731
-        patch.setattr(pretrain_module, "build", lambda config, *args: built(plain(config), *args))
-        workdir = tmp_path_factory.mktemp("sparse") / "run"
-        with pytest.MonkeyPatch.context() as while_running:
-            while_running.setattr(Loop, "_compile", noted)
-            jax.monitoring.register_event_duration_secs_listener(compiled.heard)
-            pretrain(config, workdir)
-            # jax keeps its listener: what other tests compile is not for this one.
-            compiled.over = True
-        yield config, (workdir / "metrics.jsonl").read_bytes(), compiled
+    workdir = tmp_path_factory.mktemp("sparse") / "run"
+    with pytest.MonkeyPatch.context() as while_running:
+        while_running.setattr(Loop, "_compile", noted)
+        jax.monitoring.register_event_duration_secs_listener(compiled.heard)
+        pretrain(config, workdir)
+        # jax keeps its listener: what other tests compile is not for this one.
+        compiled.over = True
+    return config, (workdir / "metrics.jsonl").read_bytes(), compiled
 
 
 def test_each_program_is_compiled_once_and_by_name(sparse):
