@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import functools
 import json
 import math
 import os
@@ -220,12 +221,7 @@ def theirs(
     return {**json.loads(done.stdout.splitlines()[-1]), "seconds": seconds}
 
 
-def random(*arguments: Any) -> dict[str, Any]:
-    """Returns the figures of `theirs` with batches of any length."""
-    return theirs(*arguments, grouped=False)
-
-
-SIDES = {OURS: ours, THEIRS: theirs, RANDOM: random}
+SIDES = {OURS: ours, THEIRS: theirs, RANDOM: functools.partial(theirs, grouped=False)}
 
 
 def work(name: str, model: str, directory: Path, seed: int, epochs: float, rate: float, *, grouped: bool) -> None:
@@ -455,7 +451,10 @@ def main() -> None:
         parser.error("--first-seed must be below --seeds")
     if args.first_seed and any(not TASKS[name].dev for name in args.tasks):
         parser.error("a task with folds has one seed: leave --first-seed out")
-    began = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    call = {
+        "call": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "revision": machine()["revision"],
+    }
     file = RESULTS / "finetune.json"
     for name in args.tasks:
         task = TASKS[name]
@@ -478,7 +477,7 @@ def main() -> None:
                         (directory / f"{split}.jsonl").write_text(lines, encoding="utf-8")
                     for side in args.sides[:: 1 if (seed + fold) % 2 == 0 else -1]:
                         found = SIDES[side](task, model, directory, seed + fold, epochs, rate)
-                        runs.setdefault(side, {})[fold, seed] = {"call": began, "examples": len(validation), **found}
+                        runs.setdefault(side, {})[fold, seed] = {**call, "examples": len(validation), **found}
                         said = f"{name} {side} seed {seed} fold {fold}: {found['value']:.4f}"
                         print(f"{said}, {found['seconds']:.0f} s", flush=True)
         result = {**settings, **summary(task, runs)}

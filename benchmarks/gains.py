@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common import ENVIRONMENT, RESULTS, write
+from common import ENVIRONMENT, RESULTS, machine, write
 from finetune import TASKS, Task, as_records, splits_of
 
 from jaxbert.config import load_json
@@ -203,9 +203,10 @@ def main() -> None:
 
 
 def about(run: Path) -> dict[str, Any]:
-    """Returns the name, the steps and the masked-LM accuracy of a pretraining run."""
+    """Returns the measured revision, and the name, the steps and the masked-LM accuracy of a pretraining run."""
     config = load_json(run / "config.json")
     return {
+        "revision": machine()["revision"],
         "run": config.name,
         "steps": sum(phase.steps for phase in config.phases),
         "masked_tokens": list(validation_at(run).values())[-1],

@@ -107,6 +107,11 @@ def add_set(parser: argparse.ArgumentParser, example: str = "phases.0.steps=100"
     )
 
 
+def add_columns(parser: argparse.ArgumentParser, text: str) -> None:
+    """Adds --columns, the columns of a file with labels by their roles; `text` says which file and what is usual."""
+    parser.add_argument("--columns", nargs="+", action="extend", default=[], metavar="ROLE=COLUMN", help=text)
+
+
 def add_batch_tokens(parser: argparse.ArgumentParser) -> None:
     """Adds --batch-tokens."""
     parser.add_argument(

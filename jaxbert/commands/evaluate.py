@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from jaxbert.commands.arguments import MODEL, Sources, add_batch_tokens
+from jaxbert.commands.arguments import MODEL, Sources, add_batch_tokens, add_columns
 from jaxbert.errors import InputError
 
 EPILOG = MODEL
@@ -26,14 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="judge a fine-tuned run (its workdir, or WORKDIR/checkpoints/STEP) on this file with right answers: "
         ".jsonl, .csv, .tsv, .parquet, .conll, SQuAD's .json, glue:TASK:FOLDER, hf:NAME, tfds:NAME",
     )
-    parser.add_argument(
-        "--columns",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="ROLE=COLUMN",
-        help="columns of FILE, such as text=review label=stars (default: those that were named when the run was "
-        "trained, else the usual names)",
+    add_columns(
+        parser,
+        "columns of FILE, such as text=review label=stars (default: those that were named when the run was trained, "
+        "else the usual names)",
     )
     parser.add_argument("--form", metavar="FORM", help="format of FILE (default: by its ending)")
     parser.add_argument("--split", help="split of a dataset or of GLUE that FILE names (default: test)")

@@ -7,7 +7,7 @@ import logging
 import os
 from typing import Any
 
-from jaxbert.commands.arguments import add_overwrite, add_set
+from jaxbert.commands.arguments import add_columns, add_overwrite, add_set
 
 EPILOG = """\
 CONFIG is a kind of task: classify, label_words, answer, choose or vectors; a task of GLUE, such as glue_cola; or a
@@ -35,14 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("test", "examples on which the best checkpoint is judged at the end"),
     ):
         parser.add_argument(f"--{split}", default="", metavar="FILE", help=what)
-    parser.add_argument(
-        "--columns",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="ROLE=COLUMN",
-        help="columns of the files, such as text=review label=stars (default: the usual names)",
-    )
+    add_columns(parser, "columns of the files, such as text=review label=stars (default: the usual names)")
     parser.add_argument("--form", default="", metavar="FORM", help="format of the files (default: by their endings)")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="train with N seeds (default: %(default)s)")
     parser.add_argument(

@@ -7,7 +7,7 @@ import logging
 import sys
 from typing import Any
 
-from jaxbert.commands.arguments import MODEL, add_batch_tokens, add_overwrite
+from jaxbert.commands.arguments import MODEL, add_batch_tokens, add_columns, add_overwrite
 
 EPILOG = f"""{MODEL}. It has a head for a task: `jaxbert finetune` trains one. For example:
 
@@ -35,13 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="classification, token_labels, question_answering, multiple_choice or sentence_vectors (default: that of "
         "the model)",
     )
-    parser.add_argument(
-        "--columns",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="ROLE=COLUMN",
-        help="columns of the file, such as text=review (default: the usual names)",
+    add_columns(
+        parser,
+        "columns of the file, such as text=review (default: those that were named when the run was trained, else the "
+        "usual names)",
     )
     parser.add_argument(
         "--form", default="", metavar="FORM", help="format of the file, or lines (default: by its ending)"

@@ -127,9 +127,9 @@ class QuestionAnswering(LabelledTask):
         scored = answers.score(
             texts, right, null_scores=nulls, threshold=None if nulls is None else 0.0, version=version
         )
-        none = sum(one is not None and not one for one in right)
-        if none and nulls is None:
-            about = f"{none:,} of {counted(len(right), 'question')} have no answer"
+        unanswered = sum(one is not None and not one for one in right)
+        if unanswered and nulls is None:
+            about = f"{unanswered:,} of {counted(len(right), 'question')} have no answer"
             scored = replace(
                 scored, notes=[*scored.notes, f"{about}; this run learned from none, so it always answers"]
             )

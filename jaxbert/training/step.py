@@ -105,12 +105,13 @@ def build(config: RunConfig, mesh: Mesh, phase: int = 0) -> Program:
         config, name="", logging=LoggingConfig(), seed=0 if SEED in task.abstract_tables() else config.seed
     )
     x64 = bool(jax.config.read("jax_enable_x64"))
+    made: Callable[..., Program] = _built
     try:
-        program = _built(alike, mesh, phase, x64)
+        hash(alike)
     except TypeError:  # A task from outside may have settings that cannot be hashed, such as a list.
-        program = _built.__wrapped__(alike, mesh, phase, x64)
+        made = _built.__wrapped__
     # The tables of the task may have the seed.
-    return dataclasses.replace(program, task=task)
+    return dataclasses.replace(made(alike, mesh, phase, x64), task=task)
 
 
 # Two phases, each with a step and an evaluation on another mesh.
