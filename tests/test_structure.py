@@ -156,7 +156,7 @@ def test_no_modules_import_each_other_in_a_circle():
 # The calls that lead from a config to the gradient, by file and function: those who read the four files meet each.
 PATH = {
     ("tasks/pretraining.py", "__init__"): {"phase_objectives", "make_model"},
-    ("training/step.py", "step"): {"task.prepare", "task.denominators", "gradients", "optimizer.update"},
+    ("training/step.py", "step"): {"task.prepare", "task.denominators", "gradients", "update"},
     ("training/step.py", "gradients"): {"task.compute", "total_loss", "jax.grad"},
     ("tasks/pretraining.py", "prepare"): {"prepare"},
     ("tasks/pretraining.py", "compute"): {"self.model.hidden", "objective.compute"},

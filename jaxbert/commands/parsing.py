@@ -96,9 +96,11 @@ class Parser(argparse.ArgumentParser):
         options = {option.lstrip("-"): option for option in self._option_string_actions}
         if "--set" in self._option_string_actions and word.startswith("--"):
             from jaxbert.config import RunConfig
-            from jaxbert.config.overrides import nearby_keys
+            from jaxbert.config.overrides import SHORT_KEYS, nearby_keys
 
-            found = nearby_keys(RunConfig(name=""), word.lstrip("-").replace("-", "_"))
+            key = word.lstrip("-").replace("-", "_")
+            short = self.prog.endswith(" finetune") and key in SHORT_KEYS
+            found = [key] if short else nearby_keys(RunConfig(name=""), key)
             if found:
                 return f"Did you mean {' or '.join(f'--set {key}=VALUE' for key in found)}? "
         (near, *_) = difflib.get_close_matches(word.lstrip("-"), list(options), n=1, cutoff=_NEAR_OPTION) or [""]

@@ -58,9 +58,9 @@ class Setting:
 
 
 def with_long_key(setting: str) -> str:
-    """Returns KEY=VALUE with the key of the config in the place of a short one."""
+    """Returns KEY=VALUE with the key of the config in the place of a short one; another text as it is."""
     key, equals, value = setting.partition("=")
-    return f"{SHORT_KEYS.get(key, key)}{equals}{value}"
+    return f"{SHORT_KEYS.get(key, key)}{equals}{value}" if equals else setting
 
 
 def parse_settings(texts: Iterable[str]) -> tuple[Setting, ...]:

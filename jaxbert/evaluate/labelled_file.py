@@ -22,6 +22,9 @@ from jaxbert.text.tokenizers import Tokenizer
 from jaxbert.use.learned import learned_columns, like_training
 from jaxbert.use.model_place import ModelPlace, find_model
 
+# The role of the column that has the answers, by the kind of the task. Others have a label.
+_ROLES = {"token_labels": "tags", "question_answering": "answers"}
+
 
 def judge_file(
     model: str, file: str, *, columns: Mapping[str, str] | None = None, form: str = "", split: str = ""
@@ -61,11 +64,14 @@ def judge_file(
     opened = open_examples(task.kind, file, problem=problem, columns=named, form=form, split=split)
     examples = list(like_training(place.path, model, file, opened))
     if no_answers(task, examples):
+        role = _ROLES.get(task.kind, "label")
+        other = f"Give a file with answers; or name the column that has them: --columns {role}=COLUMN."
+        if has_splits(file):
+            other = "Name another one: --split validation."
         raise InputError(
             f"the split {split} has no right answers" if has_splits(file) else "the file has no right answers",
             where=file,
-            fix=f"{'Name another one: --split validation. ' if has_splits(file) else 'Give a file with answers. '}"
-            f"`jaxbert predict {path_word(model)} {path_word(file)}` answers it.",
+            fix=f"{other} `jaxbert predict {path_word(model)} {path_word(file)}` answers it.",
             code="E-EVALUATE-TEST",
         )
     with tempfile.TemporaryDirectory(prefix="jaxbert-") as folder:

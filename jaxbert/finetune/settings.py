@@ -99,7 +99,13 @@ def runs_of(
     found = []
     for combination in combinations:
         texts = [with_long_key(f"{key}={value}") for key, value in combination]
-        base = wanted(config, init=init, tokenizer=tokenizer, settings=[*settings, *texts])
+        try:
+            base = wanted(config, init=init, tokenizer=tokenizer, settings=[*settings, *texts])
+        except InputError as error:
+            option, _, key = error.where.partition(" ")
+            if option == "--set" and key in {text.partition("=")[0] for text in texts}:
+                error = InputError(error.what, where=f"--sweep {key}", fix=error.fix, code=error.code)
+            raise error from None
         first = base.config.seed
         setting = " ".join(f"{key}={value}" for key, value in combination)
         for seed in range(first, first + seeds):

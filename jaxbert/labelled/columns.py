@@ -165,7 +165,7 @@ class Columns:
             names = ", ".join(self.usual[role])
             advice = "Where each label has a column of 0 and 1, name them: label=SPORT,POLITICS. "
             raise self.error(
-                f"no {self.records.holder} for the role {role} (usual names: {names})",
+                f"no {self.records.holder} for the role {role}" + (f" (usual names: {names})" if names else ""),
                 advice if role == "label" and self._several else "",
                 role,
             )

@@ -120,6 +120,13 @@ def _opened(kind: str, place: str, problem: str, columns: dict[str, str], form: 
     if not remote and (form == "squad" or (kind == "question_answering" and not form and _is_squad(place))):
         read = columns.get("answers") != ""
         return (example for path in files_of(place) for example in read_squad(path, answers=read))
+    if not remote and not form and _is_squad(place):
+        raise InputError(
+            f"the file has questions, in the form of SQuAD's files, and the kind is {kind}",
+            where=place,
+            fix="Give it to a task of the kind question_answering: `jaxbert finetune answer`.",
+            code="E-LABELLED-FORM",
+        )
     wanted = [one for role, name in columns.items() for one in (name.split(",") if role == "label" else [name]) if one]
     records = open_records(place, split=split, wanted=wanted, form=form)
     return read_records(kind, records, problem=problem, columns=columns, split=split)

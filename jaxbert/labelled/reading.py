@@ -113,7 +113,15 @@ def _words(records: Records, given: Mapping[str, str], need: bool) -> Iterator[A
     by_entities = bool(given.get("entities") or not columns.find("words")) and "words" not in given
     columns.find("id")
     if by_entities:
-        columns.need("text")
+        text = columns.need("text")
+        labelled = columns.find("tags")
+        if need and labelled and not columns.find("entities"):
+            raise columns.error(
+                f"the {records.holder} {labelled!r} has labels of words, but no {records.holder} has the words",
+                f"Words are a list, or a text with a space between two words: --columns words={text} reads them from "
+                f"{text!r}. ",
+                "words",
+            )
         if need:
             columns.need("entities")
         columns.find("entities")

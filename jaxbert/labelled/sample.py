@@ -507,7 +507,7 @@ def open_sample(kind: str, place: str, *, problem: str, split: str) -> Iterator[
         )
     if problem and problem != task.problem:
         raise InputError(
-            f"the answers are of the problem {task.problem}, not {problem}",
+            f"the answers of this sample are of the type {task.problem}, but task.problem is {problem}",
             where=place,
             fix=f"Give --set task.problem={task.problem}.",
             code="E-LABELLED-FORM",

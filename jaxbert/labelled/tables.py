@@ -71,7 +71,7 @@ def files_of(place: str) -> list[Path]:
         raise InputError(
             "no such file" if not set("*?[") & set(place) else "no file matches",
             where=place,
-            fix="Check the path; quote a pattern in the shell.",
+            fix="Check the path; quote a pattern in the shell." if set("*?[") & set(place) else "Check the path.",
             code="E-SOURCE-FILE",
         )
     for path in paths:
@@ -151,8 +151,9 @@ def _open_file(path: Path, wanted: Collection[str], form: str) -> Records:
     raise InputError(
         f"unknown form {form!r}" if form else "the ending of the file does not say its form",
         where=name,
-        fix=f"{did_you_mean(form, list(FORMS))}Known: {', '.join(f'.{known}' for known in FORMS)}. "
-        "Labels need columns; only `jaxbert predict` also takes a text a line: .txt, or --form lines.",
+        fix=f"{did_you_mean(form, list(FORMS))}Known: {', '.join(f'.{known}' for known in FORMS)}; or say it with "
+        "--form, for example --form csv. A file with labels needs columns. A text a line (.txt, --form lines) is for "
+        "`jaxbert predict` with a task that reads one text.",
         code="E-LABELLED-FORM",
     )
 

@@ -20,7 +20,7 @@ from jaxbert.config import (
     resume_differences,
     save_json,
 )
-from jaxbert.errors import CommandError, InputError, Interrupted
+from jaxbert.errors import CommandError, InputError, Interrupted, counted
 from jaxbert.run.outputs import check_others, holds_prepared
 from jaxbert.run.processes import Watch, wait_for_all
 from jaxbert.stores.files import arriving, is_partial, linked, no_links, sync, write_whole
@@ -43,6 +43,7 @@ from jaxbert.stores.workdir import BEFORE, CHECKPOINTS, check_place, name_of, st
 _log = logging.getLogger(__name__)
 
 _LOCK = ".lock"
+_SHOWN = 6  # differences between two runs that an error shows
 
 
 def check_workdir(config: RunConfig, workdir: Path, overwrite: bool) -> bool:
@@ -101,8 +102,14 @@ def check_workdir(config: RunConfig, workdir: Path, overwrite: bool) -> bool:
         ) from None
     differences = resume_differences(saved, config)
     if differences and not overwrite:
+        another = f"the workdir holds a run of the task {saved.task.name}, and this one has the task {config.task.name}"
+        if saved.task.name == config.task.name:
+            more = len(differences) - _SHOWN
+            another = f"the workdir holds another run, which differs in {'; '.join(differences[:_SHOWN])}" + (
+                f"; and {counted(more, 'other setting')}" if more > 0 else ""
+            )
         raise InputError(
-            f"the workdir holds another run, which differs in {'; '.join(differences)}",
+            another,
             where=name,
             fix="Give another --workdir, undo the difference, or replace that run with --overwrite.",
             code="E-WORKDIR-OTHER-RUN",

@@ -111,7 +111,7 @@ def without_other_labels(config: RunConfig, initial: Loaded) -> Loaded:
     if mine is None or not there or (theirs is not None and theirs.names == mine[0] and _same_problem(mine[1], theirs)):
         return initial
     names = f" ({_some(theirs.names)})" if theirs is not None and theirs.names else ""
-    _log.info(f"--init has a {there[0]} for other labels{names}, which it leaves out")
+    _log.info(f"the model of --init has a {there[0]} for other labels{names}, which this run leaves out")
     return initial.with_parts({name: part for name, part in initial.params.items() if name not in there}, None)
 
 
@@ -258,7 +258,7 @@ def fitted_parameters(initial: Loaded, config: RunConfig, tokenizer: Tokenizer) 
     shapes = _shapes(config)
     left_out = [name for name in initial.params if name not in shapes]
     if left_out:
-        _log.info(f"--init has heads that this run does not train, which it leaves out: {', '.join(left_out)}")
+        _log.info(f"the model of --init has heads that this run leaves out: {', '.join(left_out)}")
     sources = None
     if config.init_vocabulary == "new":
         assert initial.tokenizer is not None

@@ -24,7 +24,7 @@ from jaxbert.labelled.writing import write_rows
 from jaxbert.models.flops import step_flops
 from jaxbert.tasks.base import TaskKind
 from jaxbert.tasks.labelled import LabelledTask
-from jaxbert.tasks.splits import changed_files, contents_of, divided, read_splits, splits_of
+from jaxbert.tasks.splits import changed_files, contents_of, divided, read_splits, seen_lines, splits_of
 from jaxbert.text.tokenizers import Tokenizer
 
 _log = logging.getLogger(__name__)
@@ -57,13 +57,15 @@ def fitted_rate(config: RunConfig, chosen: Collection[str]) -> tuple[RunConfig, 
     peak = phase.schedule.peak * factor
     phases = (dataclasses.replace(phase, schedule=dataclasses.replace(phase.schedule, peak=peak)), *config.phases[1:])
     why = [
-        f"its width is {width}, and BERT-base's {_WIDTH}" if width < _WIDTH else "",
-        f"its weights began at {weights:g}, and BERT-base's at {_INITIALIZER:g}" if weights > _INITIALIZER else "",
+        f"the model has a width of {width}, and BERT-base of {_WIDTH}" if width < _WIDTH else "",
+        f"its initial weights had a deviation of {weights:g}, and BERT-base's of {_INITIALIZER:g}"
+        if weights > _INITIALIZER
+        else "",
     ]
     return (
         dataclasses.replace(config, phases=phases),
-        f"rate {peak:.3g}: {factor:.3g} times the config's {phase.schedule.peak:g}, because the model is small: "
-        f"{'; '.join(filter(None, why))} (another rate: --set phases.0.schedule.peak=RATE)",
+        f"the rate is {peak:.3g}, which is {factor:.3g} times the config's {phase.schedule.peak:g}, because "
+        f"{'; '.join(filter(None, why))} (another rate: --set rate=RATE)",
     )
 
 
@@ -118,8 +120,9 @@ def _with_lengths(
     if not found:
         return phase, ""
     known = " or ".join(filter(None, (", ".join(map(str, found[:-1])), str(found[-1]))))
-    said = f"batches are cut to {known} tokens where their texts fit ({lengths.mean():.0f} on average)"
-    return dataclasses.replace(phase, lengths=found), f"{said}; a run compiles its step for each length"
+    said = f"batches of short texts are cut to {known} tokens, others have {phase.length} (a row has "
+    said += f"{lengths.mean():.0f} on average); a run compiles its step for each length"
+    return dataclasses.replace(phase, lengths=found), said
 
 
 def complete(
@@ -179,6 +182,14 @@ def complete(
             evaluation=dataclasses.replace(config.evaluation, every_steps=every),
         )
     # Mistakes in settings are found before files are read. Which metrics there are depends on the labels.
+    if settings.epochs == 0 and "task.epochs" in chosen and "steps" not in _chosen(chosen):
+        raise InputError(
+            "with 0 epochs, the run needs a number of steps",
+            where="task.epochs",
+            fix="Set both: --set epochs=0 phases.0.steps=N. To judge a model as it is: `jaxbert evaluate MODEL --test "
+            "FILE`.",
+            code="E-TASK-SETTING",
+        )
     if phase.schedule is not None and settings.warmup >= 0 and "warmup" not in _chosen(chosen):
         # The config's warm-up belongs to the config's steps.
         phase = dataclasses.replace(phase, schedule=dataclasses.replace(phase.schedule, warmup_steps=0))
@@ -203,6 +214,8 @@ def complete(
             )
     for name, examples in splits.items():
         check_split(name, found.labels, examples, needs_answers=task.needs_answers(found))
+    for line in seen_lines(splits):
+        _log.warning(line)
     if found.labels:
         _log.info(shares_line(found.labels, splits["train"]))
     if line := task.told(found):
@@ -352,7 +365,7 @@ def check(task: type[LabelledTask], config: RunConfig) -> None:
             code="E-TASK-METRIC",
         )
     ranges = [
-        ("epochs", settings.epochs >= 0, "0 or more"),
+        ("epochs", settings.epochs >= 0, "more than 0, for example 3"),
         ("evaluations", settings.evaluations >= 0, "0 or more"),
         ("dropout", settings.dropout <= 1, "at most 1"),
         ("warmup", settings.warmup <= 1, "a share of the steps, at most 1; below 0 leaves the schedule as it is"),

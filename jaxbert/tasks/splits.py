@@ -128,7 +128,7 @@ def divided(splits: Mapping[str, list[Example]], data: LabelledConfig, seed: int
             raise InputError(
                 "all examples have the same text, so none can be held out"
                 if same
-                else "no label has enough examples for one to be held out: one must stay in the train split",
+                else "no example can be held out, because the train split would lose the last text of a label",
                 where=data.train,
                 fix="Give each label two different texts or more, or a validation file: --validation FILE.",
                 code="E-LABELLED-EMPTY",
@@ -166,6 +166,32 @@ def held_out(examples: Sequence[Example], held: int, seed: int) -> list[bool]:
         chosen.add(different[number])
         count += len(group)
     return [text in chosen for text in texts]
+
+
+def seen_lines(splits: Mapping[str, Sequence[Example]]) -> list[str]:
+    """Returns a line for each split some of whose examples stand in the train split, too."""
+    seen = {_input_of(one) for one in splits["train"]}
+    found = []
+    for name, examples in splits.items():
+        again = [one for one in examples if _input_of(one) in seen] if name != "train" else []
+        if again:
+            share = f"{len(again):,} of its {counted(len(examples), 'example')} {'is' if len(again) == 1 else 'are'}"
+            found.append(
+                f"{name}: {share} in the train split too (the first: {again[0].place}), so its figures say less about "
+                "new texts"
+            )
+    return found
+
+
+def _input_of(example: Example) -> Hashable:
+    """Returns all that a model gets of an example."""
+    if isinstance(example, TextExample):
+        return example.text, example.pair
+    if isinstance(example, Question):
+        return example.question, example.context
+    if isinstance(example, ChoiceExample):
+        return example.text, example.question, tuple(example.choices)
+    return getattr(example, "text", None)
 
 
 def _text_of(example: Example) -> Hashable:

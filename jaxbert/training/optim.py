@@ -78,8 +78,22 @@ class MomentState(NamedTuple):
     nu: Any
 
 
-def adam_without_bias_correction(beta1: float, beta2: float, epsilon: float) -> optax.GradientTransformation:
-    """Returns m / (sqrt(v) + epsilon), without correction of the moments (google-research/bert optimization.py)."""
+class Optimizer(NamedTuple):
+    """The two parts of an update. A step takes them one after the other: the direction comes from the new moments.
+
+    Attributes:
+      init: params -> state, with moments of zero.
+      moments: (gradients, state, params) -> the new state. It clips the gradients first.
+      direction: (new state, params) -> direction; params <- params - rate x direction.
+    """
+
+    init: Callable[[Any], Any]
+    moments: Callable[[Any, Any, Any], Any]
+    direction: Callable[[Any, Any], Any]
+
+
+def moments_without_count(beta1: float, beta2: float) -> optax.GradientTransformation:
+    """Keeps the moments of the gradients, without a step count, and returns the gradients as they are."""
 
     def init(params: Any) -> MomentState:
         return MomentState(jax.tree.map(jnp.zeros_like, params), jax.tree.map(jnp.zeros_like, params))
@@ -87,7 +101,7 @@ def adam_without_bias_correction(beta1: float, beta2: float, epsilon: float) -> 
     def update(grads: Any, state: MomentState, params: Any = None) -> tuple[Any, MomentState]:
         mu = jax.tree.map(lambda g, m: beta1 * m + (1 - beta1) * g, grads, state.mu)
         nu = jax.tree.map(lambda g, v: beta2 * v + (1 - beta2) * g * g, grads, state.nu)
-        return jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + epsilon), mu, nu), MomentState(mu, nu)
+        return grads, MomentState(mu, nu)
 
     return optax.GradientTransformation(init, update)
 
@@ -138,21 +152,40 @@ def decayed(config: OptimizerConfig) -> frozenset[ParameterKind]:
     return OPTIMIZERS[config.name].decayed if config.weight_decay else _NONE
 
 
-def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
-    """Returns the optimizer's direction: params <- params - rate x direction.
+def make_optimizer(config: OptimizerConfig) -> Optimizer:
+    """Returns the optimizer of a config.
 
     With `clip_scope="micro_batch"` the step has clipped the gradients already.
     """
     variant = OPTIMIZERS[config.name]
-    adam = optax.scale_by_adam if variant.bias_correction else adam_without_bias_correction
-    parts = [adam(config.beta1, config.beta2, config.epsilon)]
-    if clip_norm(config) and config.clip_scope == "batch":
-        parts.insert(0, optax.clip_by_global_norm(clip_norm(config)))
+    beta1, beta2 = config.beta1, config.beta2
+    adam = (
+        optax.scale_by_adam(beta1, beta2, config.epsilon)
+        if variant.bias_correction
+        else moments_without_count(beta1, beta2)
+    )
+    clips = bool(clip_norm(config)) and config.clip_scope == "batch"
+    before = [optax.clip_by_global_norm(clip_norm(config))] if clips else []
+    after = []
     if decayed(config):
-        parts.append(optax.add_decayed_weights(config.weight_decay, of_kinds(decayed(config))))
+        after.append(optax.add_decayed_weights(config.weight_decay, of_kinds(decayed(config))))
     if trusted(config):
-        parts.append(trust_ratio_per_layer(trusted(config)))
-    return optax.chain(*parts)
+        after.append(trust_ratio_per_layer(trusted(config)))
+    whole, scaled = optax.chain(*before, adam, *after), optax.chain(optax.identity(), *after)
+
+    def moments(grads: Any, state: Any, params: Any) -> Any:
+        return whole.update(grads, state, params)[1]
+
+    def direction(state: Any, params: Any) -> Any:
+        of_adam, rest = state[len(before)], (optax.EmptyState(), *state[len(before) + 1 :])
+        mu, nu = of_adam.mu, of_adam.nu
+        if variant.bias_correction:
+            mu = optax.tree.bias_correction(mu, beta1, of_adam.count)
+            nu = optax.tree.bias_correction(nu, beta2, of_adam.count)
+        adam_direction = jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + config.epsilon), mu, nu)
+        return scaled.update(adam_direction, rest, params)[0]
+
+    return Optimizer(whole.init, moments, direction)
 
 
 def make_schedule(config: ScheduleConfig, horizon: int) -> Callable[[jax.Array], jax.Array]:

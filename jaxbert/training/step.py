@@ -127,6 +127,9 @@ def _built(config: RunConfig, mesh: Mesh, phase: int, x64: bool) -> Program:
     dtype = compute_dtype(config.numerics.dtype, mesh.devices.flat[0].platform)
     moment_specs = specs(task.parts.names, layout.optimizer)
     shares = shares_of_rate(config.optimizer, shapes_of(task.parts.init))
+    # XLA's CPU compiler computes the new moments twice, for themselves and for the direction, and copies the old ones
+    # for that. It does neither across a branch, so the state is read and written half as often.
+    branches = mesh.size == 1 and mesh.devices.flat[0].platform == "cpu"
 
     def init(seed: Any) -> State:
         params = task.parts.init(jax.random.key(seed, impl="threefry2x32"))
@@ -136,6 +139,38 @@ def _built(config: RunConfig, mesh: Mesh, phase: int, x64: bool) -> Program:
             "step": jnp.zeros((), jnp.int32),
             "skipped": jnp.zeros((2,), jnp.int32),
         }
+
+    def moved(opt_state: Any, params: Params, rate: jax.Array) -> tuple[Params, jax.Array]:
+        """Returns the parameters after a step, and the norm of the update."""
+        resting = place(params, moment_specs)
+        direction = optimizer.direction(opt_state, resting)
+        if shares is not None:
+            direction = jax.tree.map(lambda u, share: u * share, direction, shares)
+        # A replicated weight minus a sharded moment is sharded. Put the result back into the parameter's layout.
+        new = reshard_like(jax.tree.map(lambda w, u: w - rate * u, resting, direction), params)
+        return new, rate * optax.global_norm(direction)
+
+    def update(
+        params: Params, opt_state: Any, grads: Params, rate: jax.Array, finite: jax.Array
+    ) -> tuple[Params, Any, jax.Array]:
+        """Returns parameters, optimizer's state and the norm of the update; the old ones where a step is not finite."""
+
+        def moments(old: Any, grads: Params, params: Params) -> Any:
+            new = optimizer.moments(place(grads, moment_specs), old, place(params, moment_specs))
+            return reshard_like(new, old)
+
+        if not branches:
+            new_opt_state = moments(opt_state, grads, params)
+            new_params, update_norm = moved(new_opt_state, params, rate)
+            params, opt_state = jax.tree.map(
+                lambda new, old: jnp.where(finite, new, old), (new_params, new_opt_state), (params, opt_state)
+            )
+            return params, opt_state, update_norm
+        opt_state = jax.lax.cond(finite, moments, lambda old, *_: old, opt_state, grads, params)
+        params, update_norm = jax.lax.cond(
+            finite, moved, lambda _, old, rate: (old, jnp.full_like(rate, jnp.nan)), opt_state, params, rate
+        )
+        return params, opt_state, update_norm
 
     def step(state: State, frozen: Frozen, batch: Arrays) -> tuple[State, Metrics]:
         seed = frozen.get(SEED, config.seed)
@@ -157,23 +192,13 @@ def _built(config: RunConfig, mesh: Mesh, phase: int, x64: bool) -> Program:
             shares=shares,
         )
         rate = learning_rate(state["step"])
-        with jax.named_scope("optimizer"):
-            resting = place(state["params"], moment_specs)
-            direction, opt_state = optimizer.update(place(grads, moment_specs), state["opt_state"], resting)
-            if shares is not None:
-                direction = jax.tree.map(lambda u, share: u * share, direction, shares)
-            moved = jax.tree.map(lambda w, u: w - rate * u, resting, direction)
-            # A replicated weight minus a sharded moment is sharded. Put the result back into the parameter's layout.
-            params = reshard_like(moved, state["params"])
-
         metrics: Metrics = {"loss": total_loss(task, terms, denominators)}
         metrics |= task.measure(terms)
-        grad_norm, update_norm = optax.global_norm(grads), rate * optax.global_norm(direction)
+        grad_norm = optax.global_norm(grads)
         # Not the update's norm: it is finite where these are, and waiting for it would take a pass over all state.
         finite = jnp.isfinite(grad_norm) & jnp.isfinite(metrics["loss"])
-        params, opt_state = jax.tree.map(
-            lambda new, old: jnp.where(finite, new, old), (params, opt_state), (state["params"], state["opt_state"])
-        )
+        with jax.named_scope("optimizer"):
+            params, opt_state, update_norm = update(state["params"], state["opt_state"], grads, rate, finite)
         bad = (~finite).astype(jnp.int32)
         skipped = jnp.stack([state["skipped"][0] + bad, (state["skipped"][1] + 1) * bad])
         metrics |= {

@@ -93,9 +93,9 @@ def check_limits(model: Loaded, max_length: int | None, batch_tokens: int | None
     limit = longest if max_length is None else check_number(max_length, "max length")
     if not 3 <= limit <= longest:
         raise InputError(
-            f"the longest text is {limit} tokens",
+            f"the longest text may have {limit} tokens, but the model takes from 3 to {longest}",
             where="max length",
-            fix=f"Give a number from 3 to {longest}, special tokens included.",
+            fix=f"Give at most {longest}, special tokens included." if limit > longest else "Give 3 or more.",
             code="E-EMBED-LENGTH",
         )
     tokens = default_batch_tokens() if batch_tokens is None else check_number(batch_tokens, "batch tokens")

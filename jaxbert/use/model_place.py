@@ -70,7 +70,8 @@ def find_model(model: str | Path) -> ModelPlace:
         raise InputError(
             "no such model",
             where=name,
-            fix="Give a workdir, a published directory, or hf:NAME.",
+            fix=("This is a file. " if path.is_file() else "")
+            + "Give the workdir of a run, a Hugging Face directory, or hf:NAME.",
             code="E-MODEL-MISSING",
         )
     path = _best_run(transformer_of(path))

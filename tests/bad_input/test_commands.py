@@ -57,7 +57,7 @@ def test_the_table_is_large_and_has_every_command():
     assert {("checkpoint", name) for name in ("list", "verify", "prune")} <= commands
 
 
-WORK = ("learning pieces", "vocabulary: ", "there is no validation file: ", "rows have ", "2 labels: ", "rate ")
+WORK = ("learning pieces", "vocabulary: ", "there is no validation file: ", "rows have ", "2 labels: ", "the rate is ")
 # A log says which columns of a table are read: "labels.csv: text from 'text', label from 'label'".
 READ = re.compile(r"\S+: \w+ from '")
 

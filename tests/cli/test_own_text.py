@@ -79,6 +79,8 @@ def test_a_word_that_is_nearly_right(tmp_path: Path, capsys: pytest.CaptureFixtu
             ["tokenizer", "a.txt", str(tmp_path / "a.txt"), "--vocab-size", "99", "--out", "o"],
             "put a pattern in quotes",
         ),
+        (["finetune", "classify", "--epochs", "5"], "Did you mean --set epochs=VALUE?"),
+        (["embed", *[str(tmp_path / "a.txt")] * 2, "--out", "o.npy"], "This is a file. Give the workdir of a run"),
     ):
         assert cli.main(arguments) == 2
         assert hint in capsys.readouterr().err

@@ -245,7 +245,7 @@ def test_a_test_split_without_answers_is_not_scored(
     found = finetune([asked], tmp_path / "run", say=lambda line: None)
     assert list(found["splits"]) == ["validation"]
     assert "the test split has no answers, so nothing is measured on it" in caplog.text
-    with pytest.raises(InputError, match=r"no right answers.*jaxbert predict.*E-EVALUATE-TEST"):
+    with pytest.raises(InputError, match=r"no right answers.*--columns \w+=COLUMN.*jaxbert predict.*E-EVALUATE-TEST"):
         judge_file(str(tmp_path / "run"), str(tmp_path / "bare.jsonl"))
     if case == "one_label":
         (tmp_path / "CoLA").mkdir()
@@ -268,7 +268,7 @@ def test_a_head_for_other_labels_is_left_out(model: Path, tmp_path: Path, caplog
         settings = [*SETTINGS, "task.epochs=1", "phases.0.schedule.peak=1e-9"]
         (asked,) = runs_of(find_config("classify"), files, init=str(tmp_path / "run"), settings=settings)
         finetune([asked], tmp_path / f"from-{name}", say=lambda line: None)
-        said = 'sequence_classification for other labels ("no", "yes"), which it leaves out' in caplog.text
+        said = 'sequence_classification for other labels ("no", "yes"), which this run leaves out' in caplog.text
         assert said == left_out == ("--init has no sequence_classification: it starts at random" in caplog.text)
         heads = [jaxbert.load(tmp_path / at).params["sequence_classification"] for at in ("run", f"from-{name}")]
         same = jax.tree.map(lambda a, b: a.shape == b.shape and np.allclose(a, b, atol=1e-5), *heads)
@@ -485,7 +485,8 @@ def test_a_run_chooses_the_lengths_of_its_batches(
         return resolve(asked.asked, tmp_path / "run").config.phases[0].lengths
 
     chosen = lengths()
-    assert chosen and max(chosen) < 16 and f"batches are cut to {', '.join(map(str, chosen))} tokens" in caplog.text
+    assert chosen and max(chosen) < 16
+    assert f"batches of short texts are cut to {', '.join(map(str, chosen))} tokens" in caplog.text
     assert lengths("task.shapes=0") == () == lengths("phases.0.lengths=[]") and lengths("phases.0.lengths=[9]") == (9,)
     (asked,) = runs_of(find_config("classify"), Files(train), init=str(model), settings=[*settings, "epochs=1"])
     finetune([asked], tmp_path / "run", say=lambda line: None)
@@ -551,6 +552,12 @@ def test_settings_that_cannot_be_run(model: Path, tmp_path: Path) -> None:
         runs(model, tmp_path, "one_label", sweep=["rate=1e-3", "rate=1e-4"])
     with pytest.raises(InputError, match="are the same"):
         runs(model, tmp_path, "one_label", sweep=["rate=1e-3,1e-3"])
+    with pytest.raises(InputError, match=r"--sweep epoch\)\. Did you mean.*epochs"):
+        runs(model, tmp_path, "one_label", sweep=["epoch=3,6"])
+    with pytest.raises(InputError, match="'epochs' is not KEY=VALUE"):
+        runs_of(find_config("classify"), Files("train.csv"), init=str(model), settings=["epochs"])
+    with pytest.raises(InputError, match=r"with 0 epochs.*phases.0.steps=N.*E-TASK-SETTING"):
+        finetune(runs(model, tmp_path, "one_label", "task.epochs=0"), tmp_path / "run")
     with pytest.raises(InputError, match="E-FINETUNE-SEEDS"):
         runs(model, tmp_path, "one_label", seeds=0)
     with pytest.raises(InputError, match="E-FINETUNE-CONFIG"):

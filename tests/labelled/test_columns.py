@@ -52,6 +52,25 @@ def test_capitals_and_spaces_of_names(tmp_path: Path, caplog: pytest.LogCaptureF
         read(tmp_path, "a.csv", "Text,Label\na,x\n", columns={"text": "text"})
 
 
+def test_a_table_of_texts_and_tags_says_how_to_name_the_words(tmp_path: Path):
+    content = "text,tags\nWolff lives,B-PER O\n"
+    with pytest.raises(InputError, match=r"no column has the words.*--columns words=text.*E-LABELLED-COLUMN"):
+        read(tmp_path, "a.csv", content, "token_labels")
+    (one,) = read(tmp_path, "a.csv", content, "token_labels", columns={"words": "text"})
+    assert one.tags == ("B-PER", "O")
+
+
+def test_a_role_without_usual_names_names_none(tmp_path: Path):
+    with pytest.raises(InputError, match=r"no column for the role pair \("):
+        read(tmp_path, "a.csv", "text,label\na,1\n", "sentence_vectors")
+
+
+def test_questions_are_not_read_as_texts(tmp_path: Path):
+    content = json.dumps({"version": "1.1", "data": []})
+    with pytest.raises(InputError, match=r"form of SQuAD.*jaxbert finetune answer.*E-LABELLED-FORM"):
+        read(tmp_path, "a.json", content)
+
+
 @pytest.mark.parametrize(("no", "yes"), [("0", "1"), ("False", "True"), ("0.0", "1.0"), (0, 1), (False, True)])
 def test_a_column_for_each_label(no: Any, yes: Any, tmp_path: Path):
     rows = [{"text": "a", "x": yes, " y": no}, {"text": "b", "x": yes, " y": yes}, {"text": "c", "x": no, " y": no}]

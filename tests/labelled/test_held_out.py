@@ -15,7 +15,7 @@ from jaxbert.errors import InputError
 from jaxbert.labelled.examples import ChoiceExample, Example, Question, TextExample, WordsExample
 from jaxbert.tasks.labelled_runs import complete
 from jaxbert.tasks.sequences import Classification, ClassificationConfig
-from jaxbert.tasks.splits import divided, places_of, splits_of
+from jaxbert.tasks.splits import divided, places_of, seen_lines, splits_of
 from jaxbert.text.tokenizers import Tokenizer
 
 DATA = LabelledConfig(train="a.jsonl")
@@ -51,6 +51,24 @@ def test_the_same_text_is_on_one_side(name: str):
     assert 4 <= len(found["validation"]) < 4 + each
 
 
+REPEATED: list[tuple[Example, Example]] = [
+    (TextExample(text="a", target="x"), TextExample(text="b", pair="a")),
+    (TextExample(text="a", pair="b"), TextExample(text="b", pair="a")),
+    (Question(question="q", context="t"), Question(question="r", context="t")),
+    (choice("q", "x", "y", text="t"), choice("q", "y", "x", text="t")),
+    (WordsExample(text="a", words=(), tags=()), WordsExample(text="b", words=(), tags=())),
+]
+
+
+@pytest.mark.parametrize(("known", "new"), REPEATED)
+def test_examples_that_the_model_has_seen_are_counted(known: Example, new: Example):
+    again = dataclasses.replace(known, place="test.csv, line 7")
+    splits = {"train": [known], "validation": [new], "test": [new, again, again]}
+    (line,) = seen_lines(splits)
+    assert line.startswith("test: 2 of its 3 examples are in the train split too (the first: test.csv, line 7)")
+    assert seen_lines({"train": [known], "validation": [again]})[0].startswith("validation: 1 of its 1 example is in")
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_no_label_is_only_held_out(seed: int):
     labels = [*"abcdefgh" * 2, *"xy"]
@@ -68,7 +86,7 @@ def test_no_label_is_only_held_out(seed: int):
 
 def test_where_nothing_can_be_held_out():
     examples: list[Example] = [TextExample(text=str(number), target=str(number)) for number in range(20)]
-    with pytest.raises(InputError, match=r"no label has enough examples.*--validation FILE.*E-LABELLED-EMPTY"):
+    with pytest.raises(InputError, match=r"no example can be held out.*--validation FILE.*E-LABELLED-EMPTY"):
         divided({"train": examples}, DATA, 0)
     with pytest.raises(InputError, match=r"the same text.*E-LABELLED-EMPTY"):
         divided({"train": [TextExample(text="a", target=str(number % 2)) for number in range(20)]}, DATA, 0)

@@ -169,7 +169,8 @@ def ours(config: OptimizerConfig, restack: Callable[[dict], dict] = lambda tree:
         params = jax.tree.map(lambda w: jnp.asarray(w, jnp.float64), restack(_params()))
         state = optimizer.init(params)
         for step in range(STEPS):
-            direction, state = optimizer.update(restack(_gradients(step)), state, params)
+            state = optimizer.moments(restack(_gradients(step)), state, params)
+            direction = optimizer.direction(state, params)
             params = jax.tree.map(lambda w, u: w - RATE * u, params, direction)
         return jax.device_get(params)
 

@@ -68,7 +68,10 @@ def read_suite(file: str) -> Suite:
         )
     except OSError as error:
         raise InputError(
-            f"the suite cannot be read: {error.strerror}", where=file, fix="Check the path.", code="E-SUITE-FILE"
+            f"the suite cannot be read: {error.strerror}",
+            where=file,
+            fix=f"A suite is a file. {_FIX}",
+            code="E-SUITE-FILE",
         ) from None
     _known(value, ("name", "tasks"), file)
     if not value["tasks"]:
