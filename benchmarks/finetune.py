@@ -17,9 +17,10 @@ from the longest rows to the shortest. The side "random" is Trainer with its def
 
 In every round each side has a new process, one at a time. The seconds are those of the whole process, with imports,
 compilation, evaluations and checkpoints; "train" are those from the first step to the last evaluation. Both sides'
-answers are scored by `jaxbert.scores`. With --write, results/finetune.json is written after each task. It keeps what
-this call does not measure: other tasks; and other sides and seeds of a task with the same settings and versions. Values
-are compared over the seeds that both sides have, and seconds over those that one call has measured.
+answers are scored by `jaxbert.scores`. With --write, results/finetune.json is written after each round. It keeps what
+this call does not measure: other tasks, each with its machine; and other sides, seeds and folds of a task with the same
+settings, processor and versions. Values are compared over the seeds that both sides have, and seconds over those that
+one call has measured.
 """
 
 from __future__ import annotations
@@ -432,6 +433,9 @@ def main() -> None:
     parser.add_argument("--sides", nargs="+", default=[OURS, THEIRS], choices=list(SIDES))
     parser.add_argument("--seeds", type=int, default=3, help="train with the seeds below N (default: %(default)s)")
     parser.add_argument("--first-seed", type=int, default=0, help="the first of these seeds")
+    parser.add_argument(
+        "--folds", type=int, nargs="+", default=list(range(FOLDS)), choices=range(FOLDS), help="of a task with folds"
+    )
     parser.add_argument("--epochs", type=float, default=0.0, help="of every task; 0: each task's own")
     parser.add_argument("--rate", type=float, default=0.0, help="of every task; 0: each task's own")
     parser.add_argument("--most", type=int, default=0, help="train examples a task; 0 takes all")
@@ -456,6 +460,8 @@ def main() -> None:
         "revision": machine()["revision"],
     }
     file = RESULTS / "finetune.json"
+    environment = {**ENVIRONMENT, "OMP_NUM_THREADS": str(cores())}
+    result: dict[str, Any] = {}
     for name in args.tasks:
         task = TASKS[name]
         folds = splits_of(task, args.data)
@@ -469,6 +475,8 @@ def main() -> None:
         }
         runs = measured_before(file, name, settings) if args.write else {}
         for fold, (train, validation) in enumerate(folds):
+            if len(folds) > 1 and fold not in args.folds:
+                continue
             for seed in range(args.first_seed, args.seeds) if len(folds) == 1 else (0,):
                 with tempfile.TemporaryDirectory() as temporary:
                     directory = Path(temporary)
@@ -480,15 +488,29 @@ def main() -> None:
                         runs.setdefault(side, {})[fold, seed] = {**call, "examples": len(validation), **found}
                         said = f"{name} {side} seed {seed} fold {fold}: {found['value']:.4f}"
                         print(f"{said}, {found['seconds']:.0f} s", flush=True)
-        result = {**settings, **summary(task, runs)}
+                result = {"machine": facts(machine()), **settings, **summary(task, runs)}
+                if args.write:
+                    results = {**results_before(file), name: result}
+                    write("finetune", {"environment": environment, "results": results})
         print(json.dumps({key: value for key, value in result.items() if key != "runs"}, indent=2), flush=True)
         if args.write:
-            before = json.loads(file.read_text(encoding="utf-8"))["results"] if file.exists() else {}
-            environment = {**ENVIRONMENT, "OMP_NUM_THREADS": str(cores())}
-            print(f"wrote {write('finetune', {'environment': environment, 'results': {**before, name: result}})}")
+            print(f"wrote {file}")
 
 
 Runs = dict[str, dict[tuple[int, int], dict[str, Any]]]
+
+
+def facts(of: dict[str, Any]) -> dict[str, Any]:
+    """Returns the facts of a machine that figures depend on."""
+    return {key: of[key] for key in ("processor", "cores", "python", "versions")}
+
+
+def results_before(file: Path) -> dict[str, Any]:
+    """Returns the results that a file has, each with its machine."""
+    if not file.exists():
+        return {}
+    before = json.loads(file.read_text(encoding="utf-8"))
+    return {name: {"machine": facts(before["machine"]), **found} for name, found in before["results"].items()}
 
 
 def measured_before(file: Path, name: str, settings: dict[str, Any]) -> Runs:
@@ -496,14 +518,10 @@ def measured_before(file: Path, name: str, settings: dict[str, Any]) -> Runs:
 
     There are none where the task had other settings, or where they were measured with other versions.
     """
-    if not file.exists():
+    found = results_before(file).get(name)
+    if found is None or found["machine"] != facts(machine()):
         return {}
-    before = json.loads(file.read_text(encoding="utf-8"))
-    found = before["results"].get(name)
-    now = machine()
-    if any(before["machine"][key] != now[key] for key in ("processor", "cores", "python", "versions")):
-        return {}
-    if found is None or any(found[key] != value for key, value in settings.items()):
+    if any(found[key] != value for key, value in settings.items()):
         return {}
     return {side: {(run.pop("fold"), run.pop("seed")): run for run in each} for side, each in found["runs"].items()}
 

@@ -37,9 +37,11 @@ STARTS = ("pretrained", "random")
 
 
 def finetuned(
-    task: Task, run: Path, directory: Path, start: str, seeds: int, epochs: float, rate: float, *, files: Path
+    task: Task, run: Path, directory: Path, start: str, seeds: range, epochs: float, rate: float, *, files: Path
 ) -> list[Any]:
     """Returns the judgements of the seeds of one start, which is fine-tuned in `directory`."""
+    if not seeds:
+        return []
     encoder = load_json(run / "config.json").encoder
     begin = ["--init", str(run)] if start == STARTS[0] else ["--tokenizer", str(run / "tokenizer")]
     # The workdir of a run says all that its encoder is.
@@ -53,6 +55,7 @@ def finetuned(
         **({} if start == STARTS[0] else sizes),
         "task.epochs": epochs,
         "task.metric": task.metric,
+        "seed": seeds.start,
         "phases.0.length": length,
         "phases.0.schedule.peak": rate,
         "logging.sinks": "[]",
@@ -63,7 +66,7 @@ def finetuned(
     command = [
         *(sys.executable, "-m", "jaxbert", "finetune", task.config, *begin, "--workdir", str(workdir)),
         *("--train", str(files / "train.jsonl"), "--validation", str(files / "validation.jsonl")),
-        *("--seeds", str(seeds), "--set", *(f"{key}={value}" for key, value in settings.items())),
+        *("--seeds", str(len(seeds)), "--set", *(f"{key}={value}" for key, value in settings.items())),
     ]
     environment = {**os.environ, **ENVIRONMENT, "OMP_NUM_THREADS": str(cores())}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
@@ -75,14 +78,17 @@ def finetuned(
     return [json.loads(place.read_text(encoding="utf-8")) for place in places]
 
 
-def best_rate(task: Task, run: Path, directory: Path, start: str, epochs: float, rates: Sequence[float]) -> float:
-    """Returns the rate with the best value of one seed."""
+def values_by_rate(
+    task: Task, run: Path, directory: Path, start: str, epochs: float, rates: Sequence[float]
+) -> dict[float, float]:
+    """Returns the value of the first seed at each rate. A correlation with a constant has no value, and is worth 0."""
     found = {}
     for rate in rates:
-        (judged,) = finetuned(task, run, directory / f"rate-{rate}", start, 1, epochs, rate, files=directory)
+        place = directory / f"rate-{rate}"
+        (judged,) = finetuned(task, run, place, start, range(1), epochs, rate, files=directory)
         found[rate] = judged["value"] or 0.0
-    print(f"{start}: {found}", flush=True)
-    return max(found, key=lambda rate: found[rate])
+        print(f"{start}, rate {rate}: {found[rate]:.4f}", flush=True)
+    return found
 
 
 def some_pairs(folder: Path, number: int, out: Path) -> Path:
@@ -169,16 +175,18 @@ def main() -> None:
             for split, examples in (("train", train), ("validation", validation)):
                 lines = "".join(json.dumps(one) + "\n" for one in as_records(task, examples))
                 (directory / f"{split}.jsonl").write_text(lines, encoding="utf-8")
-            tried = {"epochs": args.epochs, "rates_tried": args.rates, "seeds": args.seeds}
-            found: dict[str, Any] = {**about(args.run), **tried, "metric": task.metric}
+            settings = {"epochs": args.epochs, "rates_tried": args.rates, "seeds": args.seeds}
+            found: dict[str, Any] = {**about(args.run), **settings, "metric": task.metric}
             for start in STARTS:
-                rate = best_rate(task, args.run, directory, start, args.epochs, args.rates)
-                judged = finetuned(task, args.run, directory, start, args.seeds, args.epochs, rate, files=directory)
-                # A correlation with a constant has no value, and is worth nothing.
-                values = [one["value"] or 0.0 for one in judged]
+                tried = values_by_rate(task, args.run, directory, start, args.epochs, args.rates)
+                rate = max(tried, key=lambda rate: tried[rate])
+                others = range(1, args.seeds)
+                judged = finetuned(task, args.run, directory, start, others, args.epochs, rate, files=directory)
+                values = [tried[rate], *(one["value"] or 0.0 for one in judged)]
                 deviation = statistics.stdev(values) if len(values) > 1 else None
                 found[start] = {
                     "rate": rate,
+                    "first_seed_by_rate": {str(rate): round(value, 4) for rate, value in tried.items()},
                     "mean": statistics.fmean(values),
                     "deviation": deviation,
                     "values": values,
@@ -207,6 +215,7 @@ def about(run: Path) -> dict[str, Any]:
     config = load_json(run / "config.json")
     return {
         "revision": machine()["revision"],
+        "processor": machine()["processor"],
         "run": config.name,
         "steps": sum(phase.steps for phase in config.phases),
         "masked_tokens": list(validation_at(run).values())[-1],
@@ -217,8 +226,10 @@ def save(new: dict[str, Any]) -> None:
     """Writes new figures beside those of earlier calls."""
     file = RESULTS / "gains.json"
     before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    results = {**before.get("results", {}), **new.get("results", {})}
-    figures = {"results": results, "blimp": new.get("blimp", before.get("blimp", {}))}
+    processor = {"processor": before.get("machine", {}).get("processor", "")}
+    earlier = {name: {**processor, **found} for name, found in before.get("results", {}).items()}
+    blimp = new.get("blimp") or {**processor, **before.get("blimp", {})}
+    figures = {"results": {**earlier, **new.get("results", {})}, "blimp": blimp}
     print(f"wrote {write('gains', figures)}", flush=True)
 
 

@@ -319,7 +319,8 @@ class LabelledTaskConfig(TaskConfig):
       labels: the names of the classes. The run finds them in the train file when it begins.
       found: the names of the settings that the run found in its files when it began. Its user set the others.
       metric: the metric that chooses the best checkpoint; empty: the first of the task.
-      epochs: passes over the train examples. The run sets the steps of its phase by it; 0 leaves them as they are.
+      epochs: passes over the train examples. The run sets the steps of its phase by it; 0 leaves the steps of the
+        phase.
       warmup: share of the steps in which the rate rises; the run sets the schedule's warm-up by it. Below 0 leaves
         it as it is.
       evaluations: evaluations an epoch; the run sets `evaluation.every_steps` by it. 0 leaves it as it is.

@@ -6,6 +6,7 @@ on from its last checkpoint, and the others follow.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import shutil
 from collections.abc import Callable, Sequence
@@ -39,11 +40,23 @@ from jaxbert.stores.steps import committed_steps
 from jaxbert.stores.storage import is_remote
 from jaxbert.stores.workdir import CHECKPOINTS, FINETUNE, JUDGEMENT, PAGE, SUITE
 from jaxbert.tasks import kind_of_task
-from jaxbert.tasks.labelled_runs import same_places
+from jaxbert.tasks.labelled_runs import check_epochs, same_places
 from jaxbert.tasks.splits import changed_files
 from jaxbert.text.tokenizers import Tokenizer
 
 _log = logging.getLogger(__name__)
+
+
+def _check_settings(run: Run) -> None:
+    """Raises InputError where the settings of a run of several are out of range, with the name of the run."""
+    config = run.asked.config
+    assert isinstance(config.task, LabelledTaskConfig)
+    try:
+        check_epochs(config.task, {setting.key for setting in run.asked.settings})
+        # Which metrics there are depends on the labels, which the files say.
+        kind_of_task(config).check(dataclasses.replace(config, task=dataclasses.replace(config.task, metric="")))
+    except InputError as error:
+        raise InputError(error.what, where=f"{run.name}: {error.where}", fix=error.fix, code=error.code) from None
 
 
 def finetune(
@@ -93,6 +106,9 @@ def finetune(
         if several and not only_same:  # A suite takes the scores of its runs, and no best one.
             _check_others(runs, place)
         _check_inputs(runs, place, only_same)
+    if several:
+        for run in runs:  # A setting that no run can have must not end a sweep after hours.
+            _check_settings(run)
     done: list[Judged] = []
     for number, run in enumerate(runs):
         where = place / run.name if run.name else place

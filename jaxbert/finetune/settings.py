@@ -102,10 +102,7 @@ def runs_of(
         try:
             base = wanted(config, init=init, tokenizer=tokenizer, settings=[*settings, *texts])
         except InputError as error:
-            option, _, key = error.where.partition(" ")
-            if option == "--set" and key in {text.partition("=")[0] for text in texts}:
-                error = InputError(error.what, where=f"--sweep {key}", fix=error.fix, code=error.code)
-            raise error from None
+            raise _in_sweep(error, combination, settings) from None
         first = base.config.seed
         setting = " ".join(f"{key}={value}" for key, value in combination)
         for seed in range(first, first + seeds):
@@ -171,6 +168,15 @@ def _combinations(sweep: Sequence[str]) -> list[tuple[tuple[str, str], ...]]:
         axes.append((key, each))
     parse_settings([with_long_key(f"{key}={value}") for key, each in axes for value in each])
     return list(itertools.product(*[[(key, value) for value in each] for key, each in axes]))
+
+
+def _in_sweep(error: InputError, combination: Sequence[tuple[str, str]], settings: Sequence[str]) -> InputError:
+    """Returns an error about `--set KEY` as one about `--sweep KEY`, where only the sweep has set the key."""
+    typed = {f"--set {with_long_key(f'{key}=').removesuffix('=')}": key for key, _ in combination}
+    by_hand = {f"--set {text.partition('=')[0]}" for text in settings}
+    if error.where not in typed or error.where in by_hand:
+        return error
+    return InputError(error.what, where=f"--sweep {typed[error.where]}", fix=error.fix, code=error.code)
 
 
 def _directory(combination: Sequence[tuple[str, str]]) -> str:

@@ -120,7 +120,7 @@ def _opened(kind: str, place: str, problem: str, columns: dict[str, str], form: 
     if not remote and (form == "squad" or (kind == "question_answering" and not form and _is_squad(place))):
         read = columns.get("answers") != ""
         return (example for path in files_of(place) for example in read_squad(path, answers=read))
-    if not remote and not form and _is_squad(place):
+    if not remote and not form and _is_squad(place) and _HAS_QUESTIONS.search(read_head(files_of(place)[0])):
         raise InputError(
             f"the file has questions, in the form of SQuAD's files, and the kind is {kind}",
             where=place,
@@ -130,6 +130,10 @@ def _opened(kind: str, place: str, problem: str, columns: dict[str, str], form: 
     wanted = [one for role, name in columns.items() for one in (name.split(",") if role == "label" else [name]) if one]
     records = open_records(place, split=split, wanted=wanted, form=form)
     return read_records(kind, records, problem=problem, columns=columns, split=split)
+
+
+# An object that begins with "data" or "version" may be a record of another kind.
+_HAS_QUESTIONS = re.compile(rb'"(?:paragraphs|qas)"\s*:')
 
 
 def _is_conll(place: str, columns: Mapping[str, str]) -> bool:

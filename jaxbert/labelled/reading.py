@@ -114,13 +114,12 @@ def _words(records: Records, given: Mapping[str, str], need: bool) -> Iterator[A
     columns.find("id")
     if by_entities:
         text = columns.need("text")
-        labelled = columns.find("tags")
-        if need and labelled and not columns.find("entities"):
-            raise columns.error(
-                f"the {records.holder} {labelled!r} has labels of words, but no {records.holder} has the words",
-                f"Words are a list, or a text with a space between two words: --columns words={text} reads them from "
-                f"{text!r}. ",
-                "words",
+        if need and not columns.find("entities") and (column := columns.find("tags")):
+            raise InputError(
+                f"the {records.holder} {column!r} has labels of words, but no {records.holder} is named for the words",
+                where=records.place,
+                fix=f"If the words are in {text!r}, a list or a text with spaces, type --columns words={text}.",
+                code="E-LABELLED-COLUMN",
             )
         if need:
             columns.need("entities")

@@ -43,7 +43,15 @@ from jaxbert.stores.workdir import BEFORE, CHECKPOINTS, check_place, name_of, st
 _log = logging.getLogger(__name__)
 
 _LOCK = ".lock"
-_SHOWN = 6  # differences between two runs that an error shows
+# The most differences between two runs that an error shows, and those that often follow from another one.
+_SHOWN = 8
+_FOLLOWS = (
+    "task.data.contents",
+    "task.found",
+    "evaluation.every_steps",
+    "phases.0.lengths",
+    "phases.0.schedule.warmup",
+)
 
 
 def check_workdir(config: RunConfig, workdir: Path, overwrite: bool) -> bool:
@@ -105,7 +113,8 @@ def check_workdir(config: RunConfig, workdir: Path, overwrite: bool) -> bool:
         another = f"the workdir holds a run of the task {saved.task.name}, and this one has the task {config.task.name}"
         if saved.task.name == config.task.name:
             more = len(differences) - _SHOWN
-            another = f"the workdir holds another run, which differs in {'; '.join(differences[:_SHOWN])}" + (
+            shown = sorted(differences, key=lambda line: line.startswith(_FOLLOWS))[:_SHOWN]
+            another = f"the workdir holds another run, which differs in {'; '.join(shown)}" + (
                 f"; and {counted(more, 'other setting')}" if more > 0 else ""
             )
         raise InputError(

@@ -19,7 +19,7 @@ from jaxbert.data.lengths import few_lengths
 from jaxbert.errors import InputError, counted
 from jaxbert.labelled.encode import Counts, Encoding, encode
 from jaxbert.labelled.examples import Example
-from jaxbert.labelled.labels import check_split, shares_line
+from jaxbert.labelled.labels import check_split, is_unknown, shares_line
 from jaxbert.labelled.writing import write_rows
 from jaxbert.models.flops import step_flops
 from jaxbert.tasks.base import TaskKind
@@ -57,15 +57,15 @@ def fitted_rate(config: RunConfig, chosen: Collection[str]) -> tuple[RunConfig, 
     peak = phase.schedule.peak * factor
     phases = (dataclasses.replace(phase, schedule=dataclasses.replace(phase.schedule, peak=peak)), *config.phases[1:])
     why = [
-        f"the model has a width of {width}, and BERT-base of {_WIDTH}" if width < _WIDTH else "",
-        f"its initial weights had a deviation of {weights:g}, and BERT-base's of {_INITIALIZER:g}"
+        f"the model's width is {width} (BERT-base: {_WIDTH})" if width < _WIDTH else "",
+        f"the model's initial weights had a deviation of {weights:g} (BERT-base: {_INITIALIZER:g})"
         if weights > _INITIALIZER
         else "",
     ]
     return (
         dataclasses.replace(config, phases=phases),
         f"the rate is {peak:.3g}, which is {factor:.3g} times the config's {phase.schedule.peak:g}, because "
-        f"{'; '.join(filter(None, why))} (another rate: --set rate=RATE)",
+        f"{' and '.join(filter(None, why))}; another rate: --set phases.0.schedule.peak=RATE",
     )
 
 
@@ -146,6 +146,7 @@ def complete(
     """
     settings = config.task
     assert isinstance(settings, LabelledTaskConfig)
+    check_epochs(settings, chosen)
     if len(config.phases) != 1:
         raise InputError(
             f"the task {task.kind} has one phase, but the config has {len(config.phases)}",
@@ -182,14 +183,6 @@ def complete(
             evaluation=dataclasses.replace(config.evaluation, every_steps=every),
         )
     # Mistakes in settings are found before files are read. Which metrics there are depends on the labels.
-    if settings.epochs == 0 and "task.epochs" in chosen and "steps" not in _chosen(chosen):
-        raise InputError(
-            "with 0 epochs, the run needs a number of steps",
-            where="task.epochs",
-            fix="Set both: --set epochs=0 phases.0.steps=N. To judge a model as it is: `jaxbert evaluate MODEL --test "
-            "FILE`.",
-            code="E-TASK-SETTING",
-        )
     if phase.schedule is not None and settings.warmup >= 0 and "warmup" not in _chosen(chosen):
         # The config's warm-up belongs to the config's steps.
         phase = dataclasses.replace(phase, schedule=dataclasses.replace(phase.schedule, warmup_steps=0))
@@ -214,7 +207,8 @@ def complete(
             )
     for name, examples in splits.items():
         check_split(name, found.labels, examples, needs_answers=task.needs_answers(found))
-    for line in seen_lines(splits):
+    needs = task.needs_answers(found)
+    for line in seen_lines({name: some for name, some in splits.items() if not (needs and all(map(is_unknown, some)))}):
         _log.warning(line)
     if found.labels:
         _log.info(shares_line(found.labels, splits["train"]))
@@ -240,6 +234,18 @@ def complete(
         every = max(1, math.ceil(rows / phase.batch_size / settings.evaluations))
         evaluation = dataclasses.replace(evaluation, every_steps=every)
     return dataclasses.replace(config, phases=(phase,), evaluation=evaluation)
+
+
+def check_epochs(settings: LabelledTaskConfig, chosen: Collection[str]) -> None:
+    """Raises InputError where the user asks for no pass over the examples, and does not say how long the run is."""
+    if settings.epochs == 0 and "task.epochs" in chosen and "steps" not in _chosen(chosen):
+        raise InputError(
+            "with 0 epochs, the run needs a number of steps",
+            where="task.epochs",
+            fix="Set both: --set epochs=0 phases.0.steps=N. To judge a model as it is: `jaxbert evaluate MODEL --test "
+            "FILE`.",
+            code="E-TASK-SETTING",
+        )
 
 
 def same_places(data: LabelledConfig, other: LabelledConfig) -> bool:
@@ -365,7 +371,7 @@ def check(task: type[LabelledTask], config: RunConfig) -> None:
             code="E-TASK-METRIC",
         )
     ranges = [
-        ("epochs", settings.epochs >= 0, "more than 0, for example 3"),
+        ("epochs", settings.epochs >= 0, "more than 0, for example 3; or to 0 where phases.0.steps is set"),
         ("evaluations", settings.evaluations >= 0, "0 or more"),
         ("dropout", settings.dropout <= 1, "at most 1"),
         ("warmup", settings.warmup <= 1, "a share of the steps, at most 1; below 0 leaves the schedule as it is"),

@@ -168,17 +168,21 @@ def held_out(examples: Sequence[Example], held: int, seed: int) -> list[bool]:
     return [text in chosen for text in texts]
 
 
+_PLACES = 2  # places that a line names
+
+
 def seen_lines(splits: Mapping[str, Sequence[Example]]) -> list[str]:
-    """Returns a line for each split some of whose examples stand in the train split, too."""
+    """Returns a line for each split some of whose examples the train split has, too."""
     seen = {_input_of(one) for one in splits["train"]}
     found = []
     for name, examples in splits.items():
         again = [one for one in examples if _input_of(one) in seen] if name != "train" else []
         if again:
-            share = f"{len(again):,} of its {counted(len(examples), 'example')} {'is' if len(again) == 1 else 'are'}"
+            places = "; ".join(dict.fromkeys(one.place for one in again[:_PLACES]))
+            places += "; ..." if len(again) > _PLACES else ""
             found.append(
-                f"{name}: {share} in the train split too (the first: {again[0].place}), so its figures say less about "
-                "new texts"
+                f"{name}: examples that the train split has too: {len(again):,} of {len(examples):,} ({places}); its "
+                "figures say less about new texts"
             )
     return found
 

@@ -282,8 +282,9 @@ def _rounded(value: float) -> float | None:
 
 def _check_out(out: Path, file: str, overwrite: bool) -> None:
     wrong = fix = ""
-    if out.suffix.lower() in (".csv", ".tsv", ".parquet"):
-        wrong, fix = f"the answers are a JSON object a line, not {out.suffix[1:].upper()}", "Name it NAME.jsonl."
+    ending = inner_suffix(out)
+    if ending in (".csv", ".tsv", ".parquet"):
+        wrong, fix = f"the answers are a JSON object a line, not {ending[1:].upper()}", "Name it NAME.jsonl."
     elif not out.absolute().parent.is_dir():
         wrong, fix = "no such directory", "Make it first, or give another file."
     elif out.exists() and not out.is_file():

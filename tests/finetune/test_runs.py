@@ -531,7 +531,7 @@ def test_a_run_whose_rate_was_raised_is_not_trained_again(
     with caplog.at_level("INFO"):
         found = finetune(asked(), tmp_path / "run", say=said.append)
     # The tiny model has a width of 32, and initial weights of 0.3.
-    assert "rate 0.0108: 360 times the config's 3e-05" in caplog.text
+    assert "the rate is 0.0108, which is 360 times the config's 3e-05, because the model's width is 32" in caplog.text
     assert "2 labels: " in caplog.text and "train: 36 examples in 36 rows" in caplog.text
     schedule = load_json(tmp_path / "run" / "config.json").phases[0].schedule
     assert schedule is not None and schedule.peak == pytest.approx(3e-5 * 24 * 15)
@@ -554,6 +554,12 @@ def test_settings_that_cannot_be_run(model: Path, tmp_path: Path) -> None:
         runs(model, tmp_path, "one_label", sweep=["rate=1e-3,1e-3"])
     with pytest.raises(InputError, match=r"--sweep epoch\)\. Did you mean.*epochs"):
         runs(model, tmp_path, "one_label", sweep=["epoch=3,6"])
+    # The mistake is in --set, which comes first.
+    with pytest.raises(InputError, match=r"--set phases.0.schedule.peak"):
+        runs(model, tmp_path, "one_label", "phases.0.schedule.peak=x", sweep=["rate=1e-3,1e-4"])
+    for epochs, code in (("0", "E-TASK-SETTING"), ("-1", "E-CONFIG-RANGE")):
+        with pytest.raises(InputError, match=rf"epochs={epochs}/seed-0: task.epochs.*{code}"):
+            finetune(runs(model, tmp_path, "one_label", sweep=[f"epochs=1,{epochs}"]), tmp_path / "run")
     with pytest.raises(InputError, match="'epochs' is not KEY=VALUE"):
         runs_of(find_config("classify"), Files("train.csv"), init=str(model), settings=["epochs"])
     with pytest.raises(InputError, match=r"with 0 epochs.*phases.0.steps=N.*E-TASK-SETTING"):

@@ -54,7 +54,7 @@ def test_capitals_and_spaces_of_names(tmp_path: Path, caplog: pytest.LogCaptureF
 
 def test_a_table_of_texts_and_tags_says_how_to_name_the_words(tmp_path: Path):
     content = "text,tags\nWolff lives,B-PER O\n"
-    with pytest.raises(InputError, match=r"no column has the words.*--columns words=text.*E-LABELLED-COLUMN"):
+    with pytest.raises(InputError, match=r"is named for the words.*--columns words=text\. \[E-LABELLED-COLUMN"):
         read(tmp_path, "a.csv", content, "token_labels")
     (one,) = read(tmp_path, "a.csv", content, "token_labels", columns={"words": "text"})
     assert one.tags == ("B-PER", "O")
@@ -66,9 +66,12 @@ def test_a_role_without_usual_names_names_none(tmp_path: Path):
 
 
 def test_questions_are_not_read_as_texts(tmp_path: Path):
-    content = json.dumps({"version": "1.1", "data": []})
+    content = json.dumps({"version": "1.1", "data": [{"paragraphs": []}]})
     with pytest.raises(InputError, match=r"form of SQuAD.*jaxbert finetune answer.*E-LABELLED-FORM"):
         read(tmp_path, "a.json", content)
+    for field in ("version", "data"):  # Records that begin with a word of SQuAD's are records.
+        lines = "".join(json.dumps({field: number, "text": "a", "label": "b"}) + "\n" for number in range(2))
+        assert len(read(tmp_path, "a.json", lines)) == 2
 
 
 @pytest.mark.parametrize(("no", "yes"), [("0", "1"), ("False", "True"), ("0.0", "1.0"), (0, 1), (False, True)])

@@ -70,7 +70,7 @@ def read_suite(file: str) -> Suite:
         raise InputError(
             f"the suite cannot be read: {error.strerror}",
             where=file,
-            fix=f"A suite is a file. {_FIX}",
+            fix="Check the path. A suite is a JSON file of yours; docs/how-to/score.md has one.",
             code="E-SUITE-FILE",
         ) from None
     _known(value, ("name", "tasks"), file)
