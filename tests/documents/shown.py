@@ -173,6 +173,7 @@ LEFT = (
     Left(r"^jaxbert predict runs/mine ", "needs files of the user; tests/predict/test_predict_command.py has some"),
     # Other programs.
     Left(r"^make ", "tests/cli/test_documented_commands.py asks make for it; .ci/stages.py runs most of them"),
+    Left(r"^\. \.venv/bin/activate$", "it changes a shell, and the tests run in the environment already"),
     Left(r"^bash \.ci/run$", "it is what runs this test"),
     Left(r"^(pip|uvx) ", "needs the network; `make test-wheel` installs the wheel"),
     Left(r"^gcloud ", "needs a bucket; tests/cloud has an emulator of one"),
