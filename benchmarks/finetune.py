@@ -19,8 +19,8 @@ In every round each side has a new process, one at a time. The seconds are those
 compilation, evaluations and checkpoints; "train" are those from the first step to the last evaluation. Both sides'
 answers are scored by `jaxbert.scores`. With --write, results/finetune.json is written after each round. It keeps what
 this call does not measure: other tasks, each with its machine; and other sides, seeds and folds of a task with the same
-settings, processor and versions. Values are compared over the seeds that both sides have, and seconds over those that
-one call has measured.
+settings, cores and versions, each with its processor. Values are compared over the seeds that both sides have, and
+seconds over those that one call has measured.
 """
 
 from __future__ import annotations
@@ -458,6 +458,7 @@ def main() -> None:
     call = {
         "call": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "revision": machine()["revision"],
+        "processor": machine()["processor"],
     }
     file = RESULTS / "finetune.json"
     environment = {**ENVIRONMENT, "OMP_NUM_THREADS": str(cores())}
@@ -514,16 +515,19 @@ def results_before(file: Path) -> dict[str, Any]:
 
 
 def measured_before(file: Path, name: str, settings: dict[str, Any]) -> Runs:
-    """Returns the runs of each side by (fold, seed) that the results of a task have.
+    """Returns the runs of each side by (fold, seed) that the results of a task have, each with its processor.
 
-    There are none where the task had other settings, or where they were measured with other versions.
+    There are none where the task had other settings, or where they were measured with other cores or versions.
     """
     found = results_before(file).get(name)
-    if found is None or found["machine"] != facts(machine()):
+    if found is None or {**found["machine"], "processor": ""} != {**facts(machine()), "processor": ""}:
         return {}
     if any(found[key] != value for key, value in settings.items()):
         return {}
-    return {side: {(run.pop("fold"), run.pop("seed")): run for run in each} for side, each in found["runs"].items()}
+    return {
+        side: {(run.pop("fold"), run.pop("seed")): {"processor": found["machine"]["processor"], **run} for run in each}
+        for side, each in found["runs"].items()
+    }
 
 
 def summary(task: Task, runs: Runs) -> dict[str, Any]:
