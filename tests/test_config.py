@@ -66,7 +66,7 @@ def test_overrides_take_each_type():
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("encoder.hiden_size=3", "Did you mean hidden_size"),
+        ("encoder.hiden_size=3", "Did you mean encoder.hidden_size?"),
         ("encodr.hidden_size=3", "Did you mean encoder"),
         ("phases.shrt.steps=3", "Did you mean short"),
         # A name that is somewhere else in the config.

@@ -95,14 +95,18 @@ class Parser(argparse.ArgumentParser):
             return "To give several files, put a pattern in quotes, so that the shell does not replace it. "
         options = {option.lstrip("-"): option for option in self._option_string_actions}
         if "--set" in self._option_string_actions and word.startswith("--"):
-            from jaxbert.config import RunConfig
-            from jaxbert.config.overrides import SHORT_KEYS, nearby_keys
+            from jaxbert.config import LabelledTaskConfig, RunConfig, TaskConfig
+            from jaxbert.config.nearby import near_settings
 
-            key = word.lstrip("-").replace("-", "_")
-            short = self.prog.endswith(" finetune") and key in SHORT_KEYS
-            found = [key] if short else nearby_keys(RunConfig(name=""), key)
+            labelled = self.prog.endswith(" finetune")
+            config = RunConfig(name="", task=LabelledTaskConfig() if labelled else TaskConfig())
+            found = [
+                key if key.startswith("--") else f"--set {key}{'' if '=' in key else '=VALUE'}"
+                for key in near_settings(config, word.lstrip("-").replace("-", "_"))
+                if not key.startswith("--") or key in self._option_string_actions
+            ]
             if found:
-                return f"Did you mean {' or '.join(f'--set {key}=VALUE' for key in found)}? "
+                return f"Did you mean {' or '.join(found)}? "
         (near, *_) = difflib.get_close_matches(word.lstrip("-"), list(options), n=1, cutoff=_NEAR_OPTION) or [""]
         return f"Did you mean {options[near]}? " if near else ""
 

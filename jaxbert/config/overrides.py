@@ -6,18 +6,18 @@ Imports no jax.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import logging
 import re
 import types
 import typing
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from jaxbert.config import scaling
 from jaxbert.config.io import field_types, from_json, to_json, unknown_key, variant
+from jaxbert.config.nearby import SHORT_KEYS, near_settings
 from jaxbert.config.registry import did_you_mean
-from jaxbert.config.schema import LabelledTaskConfig, RunConfig
+from jaxbert.config.schema import RunConfig
 from jaxbert.errors import InputError
 from jaxbert.inputs.values import parse, short, whole_number
 
@@ -27,16 +27,6 @@ _NAMES = re.compile(r"(?!(true|false|null)\b)[a-z][a-z0-9_]*(,[a-z][a-z0-9_]*)*"
 _TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
 # JSON writes null, and Python writes None.
 _NONE = ("none", "null")
-# Short names of the settings that people often change when they fine-tune, for --set, --sweep and suites.
-SHORT_KEYS = {
-    "rate": "phases.0.schedule.peak",
-    "epochs": "task.epochs",
-    "batch": "phases.0.batch_size",
-    "decay": "optimizer.weight_decay",
-    "layer_decay": "optimizer.layer_decay",
-    "warmup": "task.warmup",
-    "dropout": "task.dropout",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,10 +100,7 @@ def apply_settings(config: RunConfig, settings: Iterable[Setting]) -> tuple[RunC
             except InputError as error:
                 # A key inside a JSON value has another place.
                 unknown = error.code == "E-CONFIG-KEY" and error.where == setting.where
-                found = nearby_keys(config, setting.key) if unknown else []
-                if unknown and isinstance(config.task, LabelledTaskConfig):
-                    # A short key of `jaxbert finetune` with a letter wrong.
-                    found += difflib.get_close_matches(setting.key, SHORT_KEYS, 2)
+                found = near_settings(config, setting.key) if unknown else []
                 if not found:
                     raise
                 raise InputError(
@@ -135,24 +122,6 @@ def apply_overrides(config: RunConfig, texts: Iterable[str]) -> RunConfig:
     for line in lines:
         _log.info(line)
     return changed
-
-
-def nearby_keys(config: RunConfig, key: str) -> list[str]:
-    """Returns the keys of `config` whose last name is that of `key`, as `--set` takes them, at most four.
-
-    `steps` is not a key of a run, but `phases.0.steps` is.
-    """
-    name = key.rpartition(".")[2]
-    return [path for path in _keys(config) if path.rpartition(".")[2] == name][:4]
-
-
-def _keys(part: Any, prefix: str = "") -> Iterator[str]:
-    for field in dataclasses.fields(part):
-        value, path = getattr(part, field.name), f"{prefix}{field.name}"
-        yield path
-        for index, item in enumerate(value) if isinstance(value, tuple) else [(None, value)]:
-            if dataclasses.is_dataclass(item):
-                yield from _keys(item, f"{path}." if index is None else f"{path}.{index}.")
 
 
 def _replace(kind: Any, current: Any, path: list[str], text: str, where: str) -> Any:

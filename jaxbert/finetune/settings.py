@@ -68,9 +68,9 @@ def runs_of(
       files: of the command line.
       init: MODEL that the runs start from; None starts them at random, with the tokenizer of the command line.
       tokenizer: directory of a tokenizer, for runs that start at random.
-      settings: `--set` texts; the names of `jaxbert.config.overrides.SHORT_KEYS` are keys too.
+      settings: `--set` texts; the names of `jaxbert.config.nearby.SHORT_KEYS` are keys too.
       seeds: number of seeds, from the config's on.
-      sweep: "key=value,value" each; see `jaxbert.config.overrides.SHORT_KEYS`.
+      sweep: "key=value,value" each; see `jaxbert.config.nearby.SHORT_KEYS`.
 
     Raises:
       InputError: the config is not of a task with labels, or a setting or a sweep cannot be read.

@@ -270,41 +270,6 @@ def bounds(found: Mapping[str, Interval]) -> dict[str, tuple[float, float]]:
     }
 
 
-def differences(
-    first: Sums,
-    second: Sums,
-    *,
-    method: Method = "bca",
-    confidence: float = CONFIDENCE,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> dict[str, Interval]:
-    """Returns the interval of the difference of two systems, first minus second, on the same examples.
-
-    A resample draws an example for both systems, so examples that are hard for both do not widen the interval.
-
-    Args:
-      first: the first system.
-      second: the second one, with the same examples in the same order.
-      method, confidence, resamples, seed: as in `intervals`.
-
-    Raises:
-      InputError: the numbers of examples differ.
-    """
-    same_count(len(first.kinds), len(second.kinds), "examples")
-    codes, numbers = np.unique(first.kinds * len(second.table) + second.kinds, return_inverse=True)
-    ours, theirs = first.table[codes // len(second.table)], second.table[codes % len(second.table)]
-    width = ours.shape[1]
-
-    def statistic(name: str) -> Statistic:
-        one, other = first.statistics[name], second.statistics[name]
-        return lambda sums, n: one(sums[..., :width], n) - other(sums[..., width:], n)
-
-    both = {name: statistic(name) for name in first.statistics if name in second.statistics}
-    table = np.concatenate([ours, theirs], axis=1)
-    return _resampled(np.bincount(numbers), table, both, method, confidence, resamples, seed)
-
-
 def _resampled(
     counts: np.ndarray,
     table: np.ndarray,
@@ -476,39 +441,6 @@ def correlations(
             found[name] = _fisher(value, len(targets), name == "spearman", confidence)
         else:
             found[name] = _drawn_pairs(value, (predicted, targets), statistic, confidence, resamples, seed)
-    return found
-
-
-def correlation_differences(
-    first: np.ndarray,
-    second: np.ndarray,
-    targets: np.ndarray,
-    *,
-    confidence: float = CONFIDENCE,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> dict[str, Interval]:
-    """Returns the intervals of the difference of two systems' correlations, first minus second, on the same examples.
-
-    Args:
-      first: float (N,), the predictions of the first system.
-      second: float (N,), those of the second one.
-      targets: float (N,), the right numbers.
-      confidence, seed: as in `intervals`.
-      resamples: number of resamples; fewer where there are more than `MOST_RANKED` examples, but at least 200.
-    """
-    _check(confidence)
-    same_count(len(first), len(targets), "examples")
-    same_count(len(second), len(targets), "examples")
-    resamples = max(200, min(resamples, MOST_RANKED * RESAMPLES // len(targets)))
-    found = {}
-    for name, one in (("pearson", _pearson), ("spearman", _spearman)):
-
-        def statistic(ours: Any, theirs: Any, golds: Any, axis: int = -1, one: Any = one) -> np.ndarray:
-            return np.asarray(one(ours, golds, axis) - one(theirs, golds, axis))
-
-        value = float(statistic(first, second, targets))
-        found[name] = _drawn_pairs(value, (first, second, targets), statistic, confidence, resamples, seed)
     return found
 
 
