@@ -20,7 +20,7 @@ from jax.sharding import PartitionSpec as P
 from jaxbert.config import Activation, EncoderBase
 from jaxbert.core.parameters import Params
 from jaxbert.core.shapes import drawn, without_draws
-from jaxbert.core.sharding import Layout, act, explicit_mesh, spec_of
+from jaxbert.core.sharding import Layout, act, explicit_mesh, platform, spec_of
 
 # The name of the results of dense layers, for remat policies that keep them: such a policy does not see the products
 # inside `affine`.
@@ -122,7 +122,8 @@ def affine(x: jax.Array, w: jax.Array, b: jax.Array, equation: str, out: Any, dt
     """Returns `jnp.einsum(equation, x, w) + b` in `dtype`, laid out as `out`. Both parameter gradients are products.
 
     JAX's gradient of `w` is a product that is transposed and turned back, and its gradient of `b` is a sum. XLA's CPU
-    compiler runs that product at half the speed and copies it, and it computes `dy` again for the sum.
+    compiler runs that product at half the speed and copies it, and it computes `dy` again for the sum. It also
+    transposes the first factor of the gradient of `w`, element by element, so there the first one is the smaller one.
 
     Args:
       x: activations, whose leading dimensions are those of the result.
@@ -160,7 +161,14 @@ def _affine_backward(
     inputs, y_dims = equation.split("->")
     x_dims, w_dims = inputs.split(",")
     dx = jnp.einsum(f"{y_dims},{w_dims}->{x_dims}", dy, w, out_sharding=spec_of(x))
-    dw = jnp.einsum(f"{x_dims},{y_dims}->{w_dims}", x, dy, out_sharding=spec_of(w))
+    if platform() == "cpu" and x.size > dy.size:
+        back_dims = "".join(sorted(w_dims, key=lambda dim: dim in x_dims))
+        order = [back_dims.index(dim) for dim in w_dims]
+        place = spec_of(w)
+        back = None if place is None else P(*(place[w_dims.index(dim)] for dim in back_dims))
+        dw = jnp.einsum(f"{y_dims},{x_dims}->{back_dims}", dy, x, out_sharding=back).transpose(order)
+    else:
+        dw = jnp.einsum(f"{x_dims},{y_dims}->{w_dims}", x, dy, out_sharding=spec_of(w))
     lead, spec = dy.ndim - b.ndim, spec_of(dy)
     ones = jnp.ones(dy.shape[:lead], dy.dtype, out_sharding=None if spec is None else P(*spec[:lead]))
     db = jnp.einsum(
@@ -275,13 +283,15 @@ def softmax(scores: jax.Array) -> jax.Array:
     return jax.nn.softmax(_at_least_float32(scores), axis=-1).astype(scores.dtype)
 
 
-@partial(jax.checkpoint, static_argnums=1, prevent_cse=False)
 def gelu(x: jax.Array, activation: Activation) -> jax.Array:
     """Returns GELU: `gelu_tanh` (google-research/bert modeling.py) or the exact `gelu_erf` (Hugging Face's BERT).
 
-    The backward pass of a layer computes it again, because its inner terms would be the largest arrays in memory.
+    The backward pass of a layer computes it again, because its inner terms would be the largest arrays in memory. Where
+    layers are `unrolled`, the compiler must not find them again in the forward pass.
     """
-    return jax.nn.gelu(x, approximate=activation == "gelu_tanh")
+    compute = partial(jax.nn.gelu, approximate=activation == "gelu_tanh")
+    again: jax.Array = jax.checkpoint(compute, prevent_cse=platform() == "cpu")(x)
+    return again
 
 
 def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
