@@ -244,7 +244,7 @@ def test_a_task_needs_its_file_and_one_line(monkeypatch, small_rows, tmp_path):
     )
     with pytest.raises(InputError, match="E-MODEL-TASK"):
         load(tmp_path / "run")
-    with pytest.raises(InputError, match=r"'perod'.*Did you mean period.*E-CONFIG-KEY"):
+    with pytest.raises(InputError, match=r"'perod'.*Did you mean task\.period.*E-CONFIG-KEY"):
         apply_overrides(config, ["task.perod=3"])
     with pytest.raises(InputError, match=r"Did you mean token_targets.*E-CONFIG-NAME"):
         apply_overrides(config, ["task.name=token_target"])

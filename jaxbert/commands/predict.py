@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--form", default="", metavar="FORM", help="format of the file, or lines (default: by its ending)"
     )
-    parser.add_argument("--split", default="test", help="split of a dataset or of GLUE (default: %(default)s)")
+    parser.add_argument("--split", default="", help="split of a dataset or of GLUE (default: test)")
     parser.add_argument(
         "--top",
         type=int,

@@ -95,6 +95,21 @@ def finetune(
             fix="Give a directory on a disk, or one seed and no --sweep.",
             code="E-FINETUNE-PLACE",
         )
+    settings = runs[0].asked.config.task
+    if is_remote(workdir) and isinstance(settings, LabelledTaskConfig) and settings.data.test:
+        raise InputError(
+            "a run in a bucket is not judged, so its test file would do nothing",
+            where="--test",
+            fix="Leave --test out. After the run, copy its workdir to a disk: `jaxbert evaluate COPY --test FILE`.",
+            code="E-FINETUNE-PLACE",
+        )
+    if not several and (place / FINETUNE).exists() and not (place / "config.json").exists():
+        raise InputError(
+            "the workdir holds several runs of a fine-tuning, and a single run does not fit into it",
+            where=str(workdir),
+            fix="Repeat the command with its --seeds and --sweep, or give another --workdir.",
+            code="E-FINETUNE-PLACE",
+        )
     if several and (place / "config.json").exists() and not (place / FINETUNE).exists():
         raise InputError(
             "the workdir holds a single run, and several runs do not fit into it",
@@ -286,6 +301,10 @@ def _train(
         if not figures.get("leader", True):
             return {}
         if is_remote(name):
+            _log.info(
+                "a run in a bucket is not judged; to judge it, copy its workdir to a disk: "
+                "`jaxbert evaluate COPY --test FILE`"
+            )
             return {"metric": {}, "value": None, "learned": True, "seed": run.seed, "setting": run.setting,
                     "step": figures["step"], "splits": {}, "stopped_early": figures["stopped_early"]}  # fmt: skip
         with jax.default_device(jax.local_devices()[0]):

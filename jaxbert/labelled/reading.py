@@ -133,6 +133,7 @@ def _words(records: Records, given: Mapping[str, str], need: bool) -> Iterator[A
     yield None
     scheme = Scheme(records.place)
     cut, first = 0, ""
+    empty, first_empty = 0, ""
     for number, (place, record) in enumerate(records.read()):
         name = _id(columns.get(record, "id", place), number)
         if by_entities:
@@ -141,7 +142,7 @@ def _words(records: Records, given: Mapping[str, str], need: bool) -> Iterator[A
             if value is None:
                 yield WordsExample(place=place, id=name, text=text, words=split_words(text))
                 continue
-            words, tags, edges = with_entities(text, _entities(value, place), place)
+            words, tags, edges = with_entities(text, _entities(value, text, place), place)
             cut, first = cut + edges, first or (place if edges else "")
             yield WordsExample(place=place, id=name, text=text, words=words, tags=tags)
             continue
@@ -155,17 +156,21 @@ def _words(records: Records, given: Mapping[str, str], need: bool) -> Iterator[A
                 place,
                 "Give each word one tag.",
             )
+        if not tokens:
+            empty, first_empty = empty + 1, first_empty or place
         text, words = joined(tokens)
         tags_bio = None if given_tags is None else scheme.bio(given_tags, place)
         yield WordsExample(place=place, id=name, text=text, words=words, tags=tags_bio)
     scheme.report()
+    if empty:
+        _log.warning(f"{records.place}: {counted(empty, 'example')} without a word, first in {first_empty}")
     if cut:
         _log.warning(
             f"{records.place}: {counted(cut, 'word')} cut at the edge of an entity inside it, first in {first}"
         )
 
 
-def _entities(value: Any, place: str) -> list[tuple[int, int, str]]:
+def _entities(value: Any, text: str, place: str) -> list[tuple[int, int, str]]:
     found = []
     parts: Any
     for entry in value if isinstance(value, list | tuple) else [None]:
@@ -178,7 +183,16 @@ def _entities(value: Any, place: str) -> list[tuple[int, int, str]]:
         label = one_label(parts[2], place)
         if label is None:
             raise wrong_value("an entity has no label", place)
-        found.append((parts[0], parts[1], label))
+        start, end = parts[:2]
+        said = entry.get("text") if isinstance(entry, dict) else None
+        if isinstance(said, str) and 0 <= start <= end <= len(text) and text[start:end] != said:
+            raise wrong_value(
+                f"the entity {short(said)} is not at the characters {start} to {end} of the text; "
+                f"{short(text[start:end])} is there",
+                place,
+                "Mend start and end, or leave the entity's text out.",
+            )
+        found.append((start, end, label))
     return found
 
 

@@ -155,7 +155,8 @@ class SeveralLabels:
         for label, place in self._commas.items():
             if not self._barred:
                 raise wrong_label(
-                    f"a comma is in the labels, and no cell of the file has {SEPARATOR!r}, which separates labels",
+                    f"a comma or a semicolon is in the labels, and no cell of the file has {SEPARATOR!r}, which "
+                    "separates labels",
                     place,
                     f"Write a{SEPARATOR}b for two labels.",
                 )

@@ -88,6 +88,17 @@ class QuestionAnswering(LabelledTask):
         right = [one.answers for one in splits["train"] if isinstance(one, Question)]
         return replace(settings, unanswerable=() in right)
 
+    @classmethod
+    def told(cls, settings: QuestionAnsweringConfig, train: Sequence[Example]) -> str:
+        """See `LabelledTask`."""
+        if not settings.unanswerable:
+            return ""
+        without = sum(isinstance(one, Question) and one.answers == () for one in train)
+        return (
+            f"{without:,} of {counted(len(train), 'train question')} {'has' if without == 1 else 'have'} no answer, so "
+            "the model learns to give none"
+        )
+
     def answers_at(self, length: int) -> Mapping[str, Field]:
         """See `LabelledTask`."""
         del length

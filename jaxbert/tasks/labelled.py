@@ -116,9 +116,9 @@ class LabelledTask(RowsTask):
         return {"labels": "this task has no labels"}
 
     @classmethod
-    def told(cls, settings: Any) -> str:
-        """Returns a line about settings that the run has found; "" for none."""
-        del settings
+    def told(cls, settings: Any, train: Sequence[Example]) -> str:
+        """Returns a line about settings that the run has found in its train examples; "" for none."""
+        del settings, train
         return ""
 
     @classmethod

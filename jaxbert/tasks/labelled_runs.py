@@ -200,7 +200,8 @@ def complete(
         if "validation" in splits:
             settings = dataclasses.replace(settings, labels=found.labels, found=found.found)
             found = _found(task, settings, splits, chosen)
-            held, every = len(splits["validation"]), sum(map(len, splits.values()))
+            held = len(splits["validation"])
+            every = held + len(splits["train"])
             _log.info(
                 f"there is no validation file: {held:,} of the {counted(every, 'example')} of {settings.data.train} "
                 f"{'is' if held == 1 else 'are'} held out, chosen at random"
@@ -212,7 +213,7 @@ def complete(
         _log.warning(line)
     if found.labels:
         _log.info(shares_line(found.labels, splits["train"]))
-    if line := task.told(found):
+    if line := task.told(found, splits["train"]):
         _log.info(line)
     config = dataclasses.replace(config, task=found)
     rows, lengths = _measured(_encoding(task, config, tokenizer, phase), splits["train"])

@@ -21,8 +21,9 @@ from jaxbert.config import LabelledTaskConfig, RunConfig
 from jaxbert.core.metrics import Metric
 from jaxbert.core.sharding import BATCH, Field, explicit_mesh, reshard
 from jaxbert.data.pipeline import Rows
-from jaxbert.errors import InputError
+from jaxbert.errors import InputError, counted
 from jaxbert.labelled.examples import Example, TextExample
+from jaxbert.labelled.labels import is_unknown
 from jaxbert.scores import intervals, numbers, retrieval
 from jaxbert.scores.base import Scored
 from jaxbert.tasks.base import Arrays, Term
@@ -119,10 +120,16 @@ class SentenceVectors(LabelledTask):
         return replace(settings, low=low, high=high)
 
     @classmethod
-    def told(cls, settings: SentenceVectorsConfig) -> str:
+    def told(cls, settings: SentenceVectorsConfig, train: Sequence[Example]) -> str:
         """See `LabelledTask`."""
         if settings.loss != "cosine":
-            return ""
+            scores = sum(not is_unknown(one) for one in train)
+            if not scores:
+                return ""
+            return (
+                f"every pair counts as a match: the loss negatives does not use the {counted(scores, 'score')} of the "
+                "train file (to fit cosines to scores: --set task.loss=cosine)"
+            )
         return (
             f"the score {settings.low:g} is a cosine of 0, and {settings.high:g} a cosine of 1 "
             "(others: --set task.low=LOW task.high=HIGH)"

@@ -13,13 +13,14 @@ from typing import IO, Any, get_args
 import jax
 import numpy as np
 
-from jaxbert.convert.sentence_transformers import MODULES, Pooling, SentenceLayout
+from jaxbert.convert.sentence_transformers import MODULES, Pooling
 from jaxbert.errors import InputError, counted
 from jaxbert.stores.files import full_disk, replacing
 from jaxbert.text.text_rows import Text
 from jaxbert.use.batches import Window, check_limits, dispatch, windows
 from jaxbert.use.library import Loaded, load
 from jaxbert.use.pooling import pooled_vectors
+from jaxbert.use.tasks import trained_layout
 from jaxbert.use.texts import open_texts
 
 FORMATS = (".npy", ".jsonl")
@@ -140,9 +141,10 @@ def embed_file(
     """Writes a vector for each line of a file, in the order of the lines: `jaxbert embed`.
 
     Args:
-      model: MODEL. Its sentence-transformers files give the settings that are None here. Without such files the default
-        is the mean, not normalised, of as many tokens as the model takes. Where these files cut vectors to their first
-        numbers (truncate_dim), so does this function.
+      model: MODEL. Its sentence-transformers files give the settings that are None here, and so does a run that has
+        learned vectors: the mean of as many tokens as its rows have, normalised. For other models the default is the
+        mean, not normalised, of as many tokens as the model takes. Where the files cut vectors to their first numbers
+        (truncate_dim), so does this function.
       file: see `jaxbert.use.texts.open_texts`. An empty line has a vector too, that of an empty text.
       out: NAME.npy, float32 (N, D); or NAME.jsonl, lines {"text", "embedding"}. The file appears when it is complete.
       pooling, normalize, max_length, batch_tokens: see `embed`.
@@ -160,7 +162,7 @@ def embed_file(
     _check_out(out, file, overwrite)
     texts = open_texts(file)
     loaded = load(model)
-    layout = loaded.layout or SentenceLayout("mean")
+    layout = trained_layout(loaded)
     if layout.lowercase and loaded.tokenizer is not None and not loaded.tokenizer.lowercase:
         raise InputError(
             "the model lower-cases texts before a tokenizer that keeps case, which is not supported",

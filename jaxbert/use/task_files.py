@@ -15,7 +15,7 @@ from jaxbert.data.sources.packed import inner_suffix
 from jaxbert.errors import InputError, counted
 from jaxbert.labelled.encode import Counts
 from jaxbert.labelled.examples import ChoiceExample, Example, Question, TextExample, WordsExample
-from jaxbert.labelled.opening import open_examples
+from jaxbert.labelled.opening import has_splits, open_examples
 from jaxbert.labelled.tags import are_spans
 from jaxbert.labelled.words import split_words
 from jaxbert.stores.files import full_disk, replacing
@@ -58,7 +58,7 @@ def predict_file(
     task: str = "",
     columns: Mapping[str, str] | None = None,
     form: str = "",
-    split: str = "test",
+    split: str = "",
     top: int = 5,
     null_threshold: float | None = None,
     max_length: int | None = None,
@@ -76,7 +76,7 @@ def predict_file(
       task: see `jaxbert.use.tasks.kind_of_model`.
       columns: the name of the column of each role; see `open_examples`.
       form: a form of `open_examples`, or "lines"; "" for the form by the name of the file.
-      split: the split of a dataset, or of a task of GLUE.
+      split: the split of a dataset, or of a task of GLUE; "" for "test". A file has no splits.
       top: the number of likeliest labels whose probabilities are given, beside the labels of the text, and of the
         candidates of an answer.
       null_threshold, max_length, batch_tokens: see `jaxbert.use.tasks.answer`.
@@ -95,8 +95,22 @@ def predict_file(
         _check_out(out, file, overwrite)
     if top < 1:
         raise InputError(f"top is {top}", where="--top", fix="Give 1 or more.", code="E-PREDICT-TOP")
+    if split and not has_splits(file):
+        raise InputError(
+            f"a file has no splits, so there is no split {split!r} of it",
+            where="--split",
+            fix="Leave --split out; it is for hf:, tfds:, glue: and sample:.",
+            code="E-PREDICT-OPTION",
+        )
     loaded = load(model)
     kind = kind_of_model(loaded, task)
+    if null_threshold is not None and kind != "question_answering":
+        raise InputError(
+            f"only questions can be without an answer, and the model's task is {kind}",
+            where="--null-threshold",
+            fix="Leave --null-threshold out.",
+            code="E-PREDICT-OPTION",
+        )
     labels = labels_of(loaded)
     # A text without a partner has a vector too.
     read = "classification" if kind == VECTORS else kind
@@ -104,7 +118,7 @@ def predict_file(
     given = dict(columns or {})
     if run is not None and form != LINES and file != STDIN:
         given = {**learned_columns(run, loaded.source, file, form=form, unread=_ANSWERS[read]), **given}
-    examples = open_inputs(read, file, columns=given, form=form, split=split)
+    examples = open_inputs(read, file, columns=given, form=form, split=split or "test")
     began = time.perf_counter()
     parts = predict_stream(
         loaded,

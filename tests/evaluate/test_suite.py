@@ -153,6 +153,8 @@ def test_every_kind(
 
     robust = found["robust"]["details"]
     assert set(robust["by_perturbation"]) == set(PERTURBATIONS) and robust["counterfactuals"]["pairs"] == 4
+    both = 100 * robust["counterfactuals"]["both"]["value"]
+    assert re.search(rf"^ +counterfactual pairs +both texts right +4 +{both:.1f}%", shown, re.MULTILINE)
     assert results["tasks"]["robust"]["examples"] == 24, "pairs are no further examples"
     # The vocabulary has small letters only, so that upper case changes nothing.
     assert robust["by_perturbation"]["upper_case"]["drop"]["value"] == 0
@@ -373,9 +375,15 @@ def test_a_file_that_is_no_suite(tmp_path: Path, content: Any, message: str) -> 
         ("bias", [{"template": "w1"}], {"terms": [["a", "b"]]}, r"f\.jsonl, line 1.*E-SUITE-ITEM"),
         ("bias", [{"first": "w1 " * 70, "second": "w1"}], {}, "E-SCORE-LENGTH"),
         ("geometry", [{"text": "w1"}], {}, "at least 3.*E-SUITE-ITEM"),
-        ("similarity", [{"text": "w1", "pair": "w2", "score": None}], {}, "nothing to evaluate.*E-SUITE-ITEM"),
+        ("similarity", [{"text": "w1", "pair": "w2", "score": None}], {}, r"no number .*line 1.*E-SUITE-ITEM"),
         ("masked_lm", [{"text": "w1 " * 70}], {}, "72 tokens.*E-SUITE-ITEM"),
         ("robustness", [{"text": "w1", "label": "other"}], {}, "'other' is not one.*E-SUITE-ITEM"),
+        (
+            "robustness",
+            [{"text": "w1", "label": "yes"}, {"text": "w2", "label": None}],
+            {},
+            r"no label .*f\.jsonl, line 2.*E-SUITE-ITEM",
+        ),
         (
             "robustness",
             [{"text": "w1", "label": "yes"}],

@@ -32,6 +32,7 @@ from jaxbert.tasks.labelled_runs import fitted_rate
 from jaxbert.tasks.splits import held_out
 from jaxbert.training.optim import shares_of_rate
 from jaxbert.use import tasks as predict_tasks
+from jaxbert.use.embed import embed_file
 from jaxbert.use.task_files import predict_file
 from tests.finetune.data import BAD, CASES, GOOD, SETTINGS, SIZES, write_examples, write_model
 
@@ -90,6 +91,15 @@ def judge_odd_files(case: str, run: Path, file: Path, caplog: pytest.LogCaptureF
     if case == "cosine":
         with pytest.raises(InputError, match=r"no answer .*odd\.jsonl, line 1"):
             judged([{**records[0], "score": None}, *records[1:]])
+        # Both commands give the vectors whose cosine was learned.
+        texts = file.with_name("texts.txt")
+        texts.write_text("".join(record["text"] + "\n" for record in records))
+        figures = embed_file(str(run), str(texts), file.with_name("vectors.npy"))
+        assert (figures["normalize"], figures["max_length"]) == (True, 24)
+        predicted: list[str] = []
+        predict_file(str(run), str(texts), write=predicted.append)
+        vectors = [json.loads(line)["vector"] for line in "".join(predicted).splitlines()]
+        np.testing.assert_allclose(np.load(file.with_name("vectors.npy")), vectors, atol=1e-5)
     if case == "negatives":
         assert judged([{**records[0], "pair": "w1"}, *records[1:]])["examples"] == len(records)
 
@@ -599,9 +609,13 @@ def test_a_workdir_of_other_runs_is_refused(model: Path, tmp_path: Path) -> None
         finetune(runs(model, tmp_path, "one_label", seeds=2), tmp_path / "run")
     with pytest.raises(InputError, match=r"it is a URL.*E-FINETUNE-PLACE"):
         finetune(runs(model, tmp_path, "one_label", seeds=2), "gs://bucket/run")
+    with pytest.raises(InputError, match=r"is not judged.*--test.*jaxbert evaluate COPY.*E-FINETUNE-PLACE"):
+        finetune(runs(model, tmp_path, "one_label", test=str(tmp_path / "one_label-test.jsonl")), "gs://bucket/run")
     results = tmp_path / "gone"
     results.mkdir()
     (results / "finetune.json").write_text('{"best": "seed-1"}', encoding="utf-8")
+    with pytest.raises(InputError, match=r"holds several runs.*--seeds and --sweep.*E-FINETUNE-PLACE"):
+        finetune(runs(model, tmp_path, "one_label"), results)
     with pytest.raises(InputError, match=r"the best run, seed-1, is gone.*E-MODEL-FINETUNE"):
         jaxbert.load(results)
     (results / "finetune.json").write_text("{}", encoding="utf-8")

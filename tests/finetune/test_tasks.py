@@ -237,3 +237,24 @@ def test_weights_that_do_not_fit_the_labels_are_refused(tokenizer: Tokenizer, tm
     """The labels are known only when the run begins."""
     with pytest.raises(InputError, match=r"2 weights, one for each label: no, yes.*E-CONFIG-RANGE"):
         complete(asked(tmp_path, "classify", "one_label", ["task.class_weights=[1,2,3]"]), tokenizer)
+
+
+def test_what_a_run_says_of_its_answers(tmp_path: Path, tokenizer: Tokenizer, caplog: pytest.LogCaptureFixture) -> None:
+    """Scores that the loss does not use, questions without an answer, and how many examples are held out."""
+    caplog.set_level("INFO")
+    pairs = [{"text": f"w{n}", "pair": f"w{n + 1}", "score": n % 5} for n in range(8)]
+    complete(asked(tmp_path, "vectors", pairs, ["task.loss=negatives"]), tokenizer)
+    assert "does not use the 8 scores of the train file" in caplog.text
+    caplog.clear()
+    complete(asked(tmp_path, "vectors", [{"text": f"w{n}", "pair": f"w{n + 1}"} for n in range(8)],
+                   ["task.loss=negatives"]), tokenizer)  # fmt: skip
+    assert "does not use" not in caplog.text
+    record = {"question": "w1", "context": "w2 w3"}
+    answers = [{"answers": ["w2"], "answer_start": [0]}, {"answers": [], "answer_start": []}]
+    complete(asked(tmp_path, "answer", [{**record, **answers[n == 3]} for n in range(4)]), tokenizer)
+    assert "1 of 4 train questions has no answer, so the model learns to give none" in caplog.text
+    caplog.clear()
+    texts = [{"text": f"w{n}", "label": "ab"[n % 2]} for n in range(20)]
+    places = ["task.data.validation=", f"task.data.test={tmp_path / 'examples.jsonl'}"]
+    complete(asked(tmp_path, "classify", texts, places), tokenizer)
+    assert "2 of the 20 examples of " in caplog.text

@@ -145,6 +145,13 @@ CASES = {
     "an entity of a space": Case(
         TAGS, "a.jsonl", lines({"text": "a b", "entities": [[1, 2, "X"]]}), "E-LABELLED-ENTITY", "line 1"
     ),
+    "an entity with another text": Case(
+        TAGS,
+        "a.jsonl",
+        lines({"text": "Berlin is", "entities": [{"start": 0, "end": 6, "label": "X", "text": "Paris"}]}),
+        "E-LABELLED-VALUE",
+        "line 1",
+    ),
     "an entity without end": Case(
         TAGS, "a.jsonl", lines({"text": "a b", "entities": [{"start": 0, "label": "X"}]}), "E-LABELLED-VALUE", "line 1"
     ),

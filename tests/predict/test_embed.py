@@ -150,7 +150,10 @@ def test_a_file_that_is_there_is_kept(tmp_path: Path) -> None:
 
 def test_a_layout_that_the_tokenizer_contradicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = types.SimpleNamespace(
-        layout=SentenceLayout("mean", lowercase=True), tokenizer=types.SimpleNamespace(lowercase=False)
+        layout=SentenceLayout("mean", lowercase=True),
+        tokenizer=types.SimpleNamespace(lowercase=False),
+        step=None,
+        path=None,
     )
     monkeypatch.setattr("jaxbert.use.embed.load", lambda _: loaded)
     (tmp_path / "texts").write_text("w1\n")

@@ -259,6 +259,8 @@ def test_a_line_comes_before_all_texts_are_read(places, monkeypatch: pytest.Monk
         ("classifier", ["a.jsonl", "--task", "token_labels"], "E-MODEL-HEAD"),
         ("classifier", ["a.jsonl", "--task", "x"], "E-PREDICT-TASK"),
         ("classifier", ["a.jsonl", "--top", "0"], "E-PREDICT-TOP"),
+        ("classifier", ["a.jsonl", "--split", "train"], "E-PREDICT-OPTION"),
+        ("classifier", ["a.jsonl", "--null-threshold", "1"], "E-PREDICT-OPTION"),
         ("classifier", ["a.jsonl", "--max-length", "1"], "E-EMBED-LENGTH"),
         ("classifier", ["a.jsonl", "--out", "no/out"], "E-PREDICT-OUT"),
         ("classifier", ["a.jsonl", "--out", "."], "E-PREDICT-OUT"),

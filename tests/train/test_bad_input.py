@@ -85,7 +85,7 @@ BAD: dict[str, tuple[Callable[[Path], list[str]], Words]] = {
     ),
     "unknown key": (
         lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "encoder.hiden_size=3"],
-        ["Did you mean hidden_size?"],
+        ["Did you mean encoder.hidden_size?"],
     ),
     "mistyped value": (
         lambda at: ["pretrain", f"{at}/run.py", "--workdir", f"{at}/new", "--set", "encoder.hidden_size=wide"],

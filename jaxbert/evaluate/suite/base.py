@@ -14,6 +14,7 @@ import numpy as np
 
 from jaxbert.core.metrics import Metric
 from jaxbert.errors import InputError, counted
+from jaxbert.labelled.examples import Example
 from jaxbert.scores.intervals import Interval
 from jaxbert.text.text_rows import Text
 from jaxbert.use.library import Loaded
@@ -166,6 +167,11 @@ def notes_of_cuts(model: Loaded, texts: Sequence[Text], limit: int = 0) -> list[
 def notes_of_empty(empty: int) -> list[str]:
     """Returns a sentence about texts of which no token is scored."""
     return [f"{counted(empty, 'text')} without a token to score, with the score 0."] if empty else []
+
+
+def without_answer(example: Example, what: str, fix: str) -> InputError:
+    """Returns the error for an example that cannot be scored. `what` and `fix` are as in `InputError`."""
+    return InputError(what, where=example.place, fix=fix, code="E-SUITE-ITEM")
 
 
 def without_interval(value: float) -> Interval:

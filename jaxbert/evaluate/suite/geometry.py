@@ -5,6 +5,7 @@ The vectors are the means of the last layer's hidden states, as `jaxbert embed` 
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, get_args
@@ -13,13 +14,15 @@ import numpy as np
 
 from jaxbert.convert.sentence_transformers import Pooling
 from jaxbert.core.metrics import Metric
-from jaxbert.errors import InputError
+from jaxbert.errors import InputError, counted
 from jaxbert.evaluate.suite.base import Kind, Outcome, Setting, Task, notes_of_cuts, without_interval
 from jaxbert.inputs.values import Maybe, OneOf, Whole
 from jaxbert.scores import intervals
 from jaxbert.use.embed import embed
 from jaxbert.use.library import Loaded
 from jaxbert.use.texts import open_texts
+
+_log = logging.getLogger(__name__)
 
 _RESAMPLES = 1000
 PAIRS = 10_000  # random pairs at most
@@ -69,7 +72,10 @@ class Geometry(Kind[Placed]):
 
     def read(self, task: Task) -> list[Placed]:
         """See `Kind`."""
-        found = [(place, text) for file in task.files for place, text in open_texts(file) if text.strip()]
+        every = [one for file in task.files for one in open_texts(file)]
+        found = [(place, text) for place, text in every if text.strip()]
+        if len(found) < len(every):
+            _log.info(f"{task.name}: {counted(len(every) - len(found), 'line')} without a text left out")
         if len(found) < _LEAST:
             raise InputError(
                 f"the files have {len(found)} texts, but at least {_LEAST} are needed",

@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxbert.core.metrics import Metric
 from jaxbert.errors import InputError
-from jaxbert.evaluate.suite.base import Kind, Outcome, Setting, Task, notes_of_cuts, without_interval
+from jaxbert.evaluate.suite.base import Kind, Outcome, Setting, Task, notes_of_cuts, without_answer, without_interval
 from jaxbert.evaluate.suite.examples import COLUMNS, read_texts
 from jaxbert.inputs.values import Maybe, OneOf, Whole, short
 from jaxbert.labelled.examples import TextExample
@@ -111,8 +111,10 @@ class Robustness(Kind[Case]):
     def read(self, task: Task) -> list[Case]:
         """See `Kind`."""
         examples = read_texts(task, "classification", "one_label")
-        plain = [Case(one) for one in examples if isinstance(one.target, str)]
-        return plain + [
+        for one in examples:
+            if not isinstance(one.target, str):
+                raise without_answer(one, "the text has no label", "Give the text its label, or remove it.")
+        return [Case(one) for one in examples] + [
             case for file in task.options.get("counterfactuals") or () for case in _records(task.path(file))
         ]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxbert.convert.sentence_transformers import Pooling
 from jaxbert.core.metrics import Metric
-from jaxbert.evaluate.suite.base import Kind, Outcome, Setting, Task, notes_of_cuts
+from jaxbert.evaluate.suite.base import Kind, Outcome, Setting, Task, notes_of_cuts, without_answer
 from jaxbert.evaluate.suite.examples import COLUMNS, read_texts
 from jaxbert.inputs.values import Maybe, OneOf
 from jaxbert.labelled.examples import TextExample
@@ -21,7 +21,7 @@ from jaxbert.use.library import Loaded
 
 
 class Similarity(Kind[TextExample]):
-    """Pairs of texts with numbers. A pair without a number is left out.
+    """Pairs of texts with numbers.
 
     Options: pooling, "mean" or "cls", by default that of the model's sentence-transformers files, else the mean;
     columns, form and split as in `jaxbert.evaluate.suite.examples`.
@@ -33,7 +33,10 @@ class Similarity(Kind[TextExample]):
     def read(self, task: Task) -> list[TextExample]:
         """See `Kind`."""
         examples = read_texts(task, "sentence_vectors", "number")
-        return [one for one in examples if isinstance(one.target, float) and math.isfinite(one.target)]
+        for one in examples:
+            if not (isinstance(one.target, float) and math.isfinite(one.target)):
+                raise without_answer(one, "the pair has no number", "Give the pair its number, or remove it.")
+        return examples
 
     def texts(self, item: TextExample) -> Sequence[str]:
         """See `Kind`."""

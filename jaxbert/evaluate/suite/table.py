@@ -21,6 +21,12 @@ def lines(results: Mapping[str, Any]) -> list[str]:
         found = [results["results"][model][name] for model in models]
         metric = _metric(task, found)
         rows.append([name, metric.title, f"{task['examples']:,}", *(_value(metric, one["values"]) for one in found)])
+        pairs = [one["details"].get("counterfactuals") for one in found]
+        if any(pairs):
+            accuracy = next(one for one in from_json(task["metrics"]) if one.name == "accuracy")
+            cells = [_value(accuracy, {"accuracy": one["both"]}) if one else "" for one in pairs]
+            number = next(one["pairs"] for one in pairs if one)
+            rows.append(["  counterfactual pairs", "both texts right", f"{number:,}", *cells])
         if any(one["without_found"] for one in found):
             cells = [_value(metric, one["without_found"]["values"]) if one["without_found"] else "" for one in found]
             counts = {one["without_found"]["examples"] for one in found if one["without_found"]}
